@@ -1,0 +1,1 @@
+"""The stock-allocation service: which batch of stock serves which order line."""

@@ -1,0 +1,1 @@
+"""The ports of the service layer over PostgreSQL, Kafka and SMTP."""

@@ -1,0 +1,1 @@
+"""The business: products, batches, order lines, and the rules that bind them. Pure and synchronous."""

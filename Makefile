@@ -1,0 +1,63 @@
+# What a developer and CI run. ARGS is handed on: `make test ARGS="-k outbox -x"`.
+# Written for GNU make 3.81 (macOS) and later. Every path in here is relative, so that any folder will do.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-kafka lint format lock openapi bench clean FORCE
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf '  make %-11s %s\n' "$$target" "$$text"; done
+
+install: $(STAMP) ## Install everything into .venv, and start nothing (PYTHON=... picks the interpreter)
+
+$(STAMP): pyproject.toml requirements/install requirements/build.txt requirements/dev.txt
+	@PYTHON='$(PYTHON)' requirements/install
+
+# A virtual environment holds absolute paths: one that was moved or copied here is made anew.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): FORCE
+endif
+
+run: install ## Start the service with its own PostgreSQL and broker, until Ctrl-C
+	@$(BIN)/allocation dev $(ARGS)
+
+test: install ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)
+	@$(BIN)/python -m tests.support.apache_kafka fetch
+	@$(BIN)/python -m pytest -m kafka --broker=apache $(ARGS)
+
+lint: install ## Check style, types, layers and the deployment files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: install ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: install ## Lock the requirements anew (ARGS=--upgrade for newer versions)
+	$(LOCK) --only-group build --output-file requirements/build.txt
+	$(LOCK) --output-file requirements/runtime.txt
+	$(LOCK) --extra embedded --group dev --constraint requirements/build.txt --constraint requirements/runtime.txt --output-file requirements/dev.txt
+
+openapi: install ## Write docs/openapi.json and docs/asyncapi.json
+	@for document in openapi asyncapi; do \
+		$(BIN)/allocation $$document > docs/$$document.json.new && mv docs/$$document.json.new docs/$$document.json || \
+			{ rm -f docs/$$document.json.new; exit 1; }; done
+
+bench: install ## Run the benchmarks
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove .venv and every cache; the database in .allocation stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""Runs the migrations over the async engine, one at a time, with bounded waits for locks."""
+
+import asyncio
+
+import sqlalchemy as sa
+from alembic import context
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.adapters.tables import metadata
+from app.settings import Settings
+
+LOCK_TIMEOUT = "5s"
+# Two services that start together must not migrate at the same time. The number is arbitrary, but ours.
+ADVISORY_LOCK = 7_210_531
+
+
+def migrate(connection: Connection) -> None:
+    """Run the revisions asked for, each in a transaction of its own."""
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transaction_per_migration=True,
+        compare_server_default=True,
+    )
+    connection.execute(sa.text("SELECT pg_advisory_lock(:number)"), {"number": ADVISORY_LOCK})
+    connection.execute(sa.text("SELECT set_config('lock_timeout', :timeout, false)"), {"timeout": LOCK_TIMEOUT})
+    connection.commit()
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def main() -> None:
+    """Connect to the database that the settings name, or that the caller has put into the configuration."""
+    url = context.config.attributes.get("database_url") or Settings().database_url
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    asyncio.run(main())

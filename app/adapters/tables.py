@@ -1,0 +1,197 @@
+"""The tables. Alembic creates them; a test holds the migrations and this page together.
+
+Invariants stand here: a batch cannot be oversold (CHECK), a line cannot be doubled (primary key) nor sit on a batch of
+another SKU (composite foreign key), a batch ref cannot be used twice (UNIQUE), and a SKU cannot have two events with one
+sequence (UNIQUE).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# Identifiers compare by their bytes, whatever the language of the database: lists sort the same everywhere.
+Identifier = Text(collation="C")
+
+# The row is updated by every group that touches its SKU. It has no index besides its key and keeps room on its page, so
+# the updates stay there (heap-only tuples).
+products = Table(
+    "products",
+    metadata,
+    Column("sku", Identifier, primary_key=True),
+    Column("sequence", BigInteger, nullable=False, server_default=text("0"), comment="events raised so far"),
+    Column("backordered_qty", BigInteger, nullable=False, server_default=text("0"), comment="pieces in the queue"),
+    CheckConstraint("sequence >= 0", name="sequence"),
+    CheckConstraint("backordered_qty >= 0", name="backordered_qty"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("sku", Identifier, ForeignKey("products.sku"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, comment="sequence of the event that recorded it"),
+    Column("ref", Identifier, nullable=False),
+    Column("qty", Integer, nullable=False),
+    Column("eta", Date, comment="null: in the warehouse"),
+    Column("allocated_qty", Integer, nullable=False, server_default=text("0")),
+    Column("first_qty", Integer, nullable=False, comment="as first recorded"),
+    Column("first_eta", Date, comment="as first recorded"),
+    # A column of its own, because an index whose predicate names allocated_qty would have to be written at every
+    # allocation. This one changes only when a batch runs out or is filled again.
+    Column("has_stock", Boolean, Computed("allocated_qty < qty", persisted=True), nullable=False),
+    UniqueConstraint("ref"),
+    CheckConstraint("qty >= 0", name="qty"),
+    CheckConstraint("allocated_qty BETWEEN 0 AND qty", name="never_oversold"),
+    # The open batches are few however many were sold out before.
+    Index("ix_batches_open", "sku", postgresql_where=text("has_stock")),
+    postgresql_with={"fillfactor": "50"},
+)
+
+order_lines = Table(
+    "order_lines",
+    metadata,
+    Column("order_id", Identifier, primary_key=True),
+    Column("sku", Identifier, primary_key=True),
+    Column("qty", Integer, nullable=False),
+    Column("requested", BigInteger, nullable=False, comment="sequence of its first event: its place in the queue"),
+    Column("batch_number", BigInteger, comment="null: it waits in the queue"),
+    Column("allocated", BigInteger, comment="sequence of the event that gave it to its batch"),
+    ForeignKeyConstraint(["sku"], ["products.sku"]),
+    ForeignKeyConstraint(["sku", "batch_number"], ["batches.sku", "batches.number"]),
+    CheckConstraint("qty > 0", name="qty"),
+    CheckConstraint("(batch_number IS NULL) = (allocated IS NULL)", name="allocated_or_waiting"),
+    Index(
+        "ix_order_lines_by_batch",
+        "sku",
+        "batch_number",
+        "allocated",
+        postgresql_where=text("batch_number IS NOT NULL"),
+    ),
+    Index(
+        "ix_order_lines_waiting",
+        "sku",
+        "requested",
+        postgresql_include=["qty"],
+        postgresql_where=text("batch_number IS NULL"),
+    ),
+)
+
+# Written with the state, read and deleted by the relay. For one SKU, id order is commit order: the ids are given while
+# its product is locked.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("shard", SmallInteger, nullable=False, comment="stable hash of the SKU; a shard has one relay at a time"),
+    Column("sku", Identifier, nullable=False),
+    Column("sequence", BigInteger, comment="null: there is no product to count for"),
+    Column("message_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", Text, nullable=False, comment="JSON"),
+    Column("correlation_id", Text, nullable=False),
+    Column("causation_id", Text, nullable=False),
+    Column("traceparent", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("sku", "sequence"),
+    # Rows live for milliseconds, so the dead ones are swept by number, not by their share of the table.
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "10000"},
+)
+
+relay_shards = Table(
+    "relay_shards",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("owner", Identifier),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0"), comment="counts the changes of owner"),
+    Column("leased_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+)
+
+relay_members = Table(
+    "relay_members",
+    metadata,
+    Column("owner", Identifier, primary_key=True),
+    Column("alive_until", DateTime(timezone=True), nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("message_id", Identifier, primary_key=True),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index(None, "received_at"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("consumer", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("message_id", Identifier),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB, nullable=False, comment="pairs of name and base64 value, in order"),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("1"), comment="how often it was given up"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # A record is kept once, however often it is delivered, and so is a message that was sent several times.
+    UniqueConstraint("consumer", "topic", "partition", "offset"),
+    Index(
+        "uq_dead_letters_message",
+        "consumer",
+        "message_id",
+        text("md5(coalesce(value, ''::bytea))"),
+        unique=True,
+        postgresql_where=text("message_id IS NOT NULL"),
+    ),
+)
+
+# What the notifier remembers of each SKU: how far it has read, and whether the buyers know that it has run out.
+notified_products = Table(
+    "notified_products",
+    metadata,
+    Column("sku", Identifier, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("out_of_stock", Boolean, nullable=False),
+)
+
+# The quantities that the notifier has read of, so that it can tell a larger quantity from a cut.
+notified_batches = Table(
+    "notified_batches",
+    metadata,
+    Column("ref", Identifier, primary_key=True),
+    Column("qty", Integer, nullable=False),
+)

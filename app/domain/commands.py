@@ -1,0 +1,201 @@
+"""What the service can be asked to do, in the imperative.
+
+A command is the request body and the message data at once: parsing it is its validation. Besides its fields it says
+what it names (`names`), so that a whole group of commands can be fetched and locked with a fixed number of statements.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+MAX_QUANTITY = 2_147_483_647
+
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _only_iso_date(value: object) -> object:
+    """Refuse what Pydantic would also take for a date: numbers, and date-times at midnight."""
+    if value is None or isinstance(value, date):
+        return value
+    if not isinstance(value, str) or not _ISO_DATE.fullmatch(value):
+        message = "must be a date in the form YYYY-MM-DD, or null for stock that is in the warehouse"
+        raise ValueError(message)
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        message = f"is not a date of the calendar: {error}"
+        raise ValueError(message) from None
+
+
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
+
+Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN, min_length=1, max_length=255)]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
+NewQuantity = Annotated[int, Field(strict=True, ge=0, le=MAX_QUANTITY)]
+Eta = Annotated[date | None, BeforeValidator(_only_iso_date)]
+
+OrderId = Annotated[Identifier, Field(description="The customer's order.", examples=["order-1"])]
+Sku = Annotated[Identifier, Field(description="Identifies the product.", examples=["RED-CHAIR"])]
+BatchRef = Annotated[
+    Identifier, Field(description="Identifies the batch, over all products and for ever.", examples=["batch-1"])
+]
+LineQuantity = Annotated[Quantity, Field(description="Pieces ordered.", examples=[10])]
+BatchQuantity = Annotated[Quantity, Field(description="Pieces purchased.", examples=[100])]
+NewBatchQuantity = Annotated[
+    NewQuantity, Field(description="Pieces purchased, as counted now; 0 where nothing is left.", examples=[25])
+]
+BatchEta = Annotated[
+    Eta, Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"])
+]
+IfUnavailable = Annotated[
+    Literal["backorder", "reject"],
+    Field(description="What becomes of a line that no batch can hold: it waits in the queue, or is refused."),
+]
+
+
+@dataclass(slots=True)
+class Names:
+    """What commands name: the rows that have to be there before the handlers run.
+
+    `skus` are products to lock, `new_skus` those among them that may be created, `batch_refs` batches to resolve to
+    their product, `lines` pairs of order id and SKU.
+    """
+
+    skus: set[str] = field(default_factory=set)
+    new_skus: dict[str, str] = field(default_factory=dict)
+    batch_refs: set[str] = field(default_factory=set)
+    lines: set[tuple[str, str]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, commands: Iterable["Command"]) -> Self:
+        """Everything that any of the commands names."""
+        names = cls()
+        for command in commands:
+            command.add_names(names)
+        return names
+
+
+class Command(BaseModel):
+    """A request to do one thing. Immutable, and refused whole where a field is wrong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title=None)
+
+    def add_names(self, names: Names) -> None:
+        """Add what this command names; nothing where it works without a product."""
+
+    @property
+    def routing_key(self) -> str:
+        """The product or batch concerned: commands with the same key keep the order in which they came."""
+        return ""
+
+
+class CreateBatch(Command):
+    """Record a batch of stock that was bought together."""
+
+    ref: BatchRef
+    sku: Sku
+    qty: BatchQuantity
+    eta: BatchEta = None
+
+    def add_names(self, names: Names) -> None:
+        """The batch, and the product that it may bring into being."""
+        names.skus.add(self.sku)
+        names.new_skus.setdefault(self.ref, self.sku)
+        names.batch_refs.add(self.ref)
+
+    @property
+    def routing_key(self) -> str:
+        """The SKU."""
+        return self.sku
+
+
+class Allocate(Command):
+    """Allocate an order line to the one batch that serves it best."""
+
+    order_id: OrderId
+    sku: Sku
+    qty: LineQuantity
+    if_unavailable: IfUnavailable = "backorder"
+
+    def add_names(self, names: Names) -> None:
+        """The line and its product."""
+        names.skus.add(self.sku)
+        names.lines.add((self.order_id, self.sku))
+
+    @property
+    def routing_key(self) -> str:
+        """The SKU."""
+        return self.sku
+
+
+class CancelAllocation(Command):
+    """Forget an order line, and free the stock that it held."""
+
+    order_id: OrderId
+    sku: Sku
+
+    def add_names(self, names: Names) -> None:
+        """The line and its product."""
+        names.skus.add(self.sku)
+        names.lines.add((self.order_id, self.sku))
+
+    @property
+    def routing_key(self) -> str:
+        """The SKU."""
+        return self.sku
+
+
+class _NamedBatchCommand(Command):
+    ref: BatchRef
+
+    def add_names(self, names: Names) -> None:
+        names.batch_refs.add(self.ref)
+
+    @property
+    def routing_key(self) -> str:
+        return self.ref
+
+
+class ChangeBatchQuantity(_NamedBatchCommand):
+    """Correct the purchased quantity of a batch: stock was found, lost or damaged."""
+
+    qty: NewBatchQuantity
+
+
+class ChangeBatchEta(_NamedBatchCommand):
+    """Change the day a batch arrives; null says that it has arrived in the warehouse."""
+
+    eta: BatchEta
+
+
+class BatchChanges(BaseModel):
+    """What to change about a batch. A field left out stays as it is; at least one has to be there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"minProperties": 1})
+
+    qty: NewBatchQuantity | SkipJsonSchema[None] = None
+    eta: BatchEta = None
+
+    @field_validator("qty", mode="before")
+    @classmethod
+    def _refuse_null(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over whatever stood in the JSON
+        if value is None:
+            message = "must be an integer; leave it out to keep the quantity"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_nothing(self) -> Self:
+        if not self.model_fields_set & {"qty", "eta"}:
+            message = "nothing to change: give qty, eta or both"
+            raise ValueError(message)
+        return self
+
+
+class ChangeBatch(BatchChanges, _NamedBatchCommand):
+    """Change the quantity and the ETA of a batch in one transaction; the new ETA counts for placing lines again."""

@@ -1,0 +1,86 @@
+"""Refusals of the business. Each is the answer to one command and leaves the state as it was.
+
+`code` is the stable name by which callers tell refusals apart; the entrypoints map it to their own protocol.
+"""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """A command was understood and refused. The message is meant for the caller."""
+
+    code: ClassVar[str]
+
+
+class InvalidSkuError(DomainError):
+    """No batch of this SKU was ever recorded, so nothing can be allocated from it."""
+
+    code = "invalid-sku"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"Invalid sku {sku}")
+
+
+class OutOfStockError(DomainError):
+    """No batch holds the whole line, and the caller asked not to wait."""
+
+    code = "out-of-stock"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"Out of stock for sku {sku}")
+
+
+class AllocationConflictError(DomainError):
+    """The order has this SKU already, with another quantity."""
+
+    code = "allocation-conflict"
+
+    def __init__(self, order_id: str, sku: str, accepted_qty: int) -> None:
+        super().__init__(
+            f"Order {order_id} already has {accepted_qty} of sku {sku}; cancel that line before placing another quantity"
+        )
+
+
+class AllocationNotFoundError(DomainError):
+    """The order has no line of this SKU."""
+
+    code = "allocation-not-found"
+
+    def __init__(self, order_id: str, sku: str) -> None:
+        super().__init__(f"Order {order_id} has no line of sku {sku}")
+
+
+class OrderNotFoundError(DomainError):
+    """The order has no line at all."""
+
+    code = "order-not-found"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"Order {order_id} has no line")
+
+
+class BatchConflictError(DomainError):
+    """The reference was recorded before, with other content."""
+
+    code = "batch-conflict"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"Batch {ref} was recorded before with other content; use a new ref, or PATCH the batch")
+
+
+class BatchNotFoundError(DomainError):
+    """No batch has this reference."""
+
+    code = "batch-not-found"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"No batch has the ref {ref}")
+
+
+class ProductNotFoundError(DomainError):
+    """No batch of this SKU was ever recorded."""
+
+    code = "product-not-found"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"No product has the sku {sku}")

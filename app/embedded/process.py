@@ -1,0 +1,192 @@
+"""Child processes for the embedded stack: started on a free port, awaited by a condition, and never left behind.
+
+One mechanism for every server. A child lives in a session of its own, so that Ctrl-C in the terminal reaches only the
+service, which drains first and stops its servers last. On Linux it also ends when its parent is killed (see
+`dies_with_parent`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from app.embedded.errors import EmbeddedStackError, PortTakenError, ServerExitedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+
+LOOPBACK = "127.0.0.1"
+POLL_SECONDS = 0.01
+PORT_ATTEMPTS = 5
+LOG_TAIL_LINES = 15
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on now. Another process may take it before the caller does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_free(port: int) -> bool:
+    """Tell whether a server could listen on `port` of 127.0.0.1 now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Servers set this too; without it the last connections of a server just stopped would make its port look taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def poll_until(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Wait until `condition` holds, for at most `seconds`; return whether it came to hold."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)  # poll
+    return True
+
+
+@functools.cache
+def dies_with_parent(parent_death_signal: signal.Signals) -> tuple[str, ...]:
+    """Return the command prefix that has the kernel send `parent_death_signal` when the parent dies, even by SIGKILL.
+
+    The kernel ties this to the *thread* that started the child, so servers must be started from a thread that lives
+    as long as the service: the main thread. Where util-linux's `setpriv` is missing or too old (macOS has no such
+    kernel feature) the prefix is empty, and a parent that is killed leaves its servers running.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return ()
+    prefix = (setpriv, "--pdeathsig", parent_death_signal.name.removeprefix("SIG"))
+    attempt = subprocess.run([*prefix, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return prefix if attempt.returncode == 0 else ()
+
+
+class Child:
+    """One server process. All methods are synchronous; none may be called from two threads at once."""
+
+    def __init__(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        name: str,
+        log_file: Path,
+        env: Mapping[str, str],
+        stop_steps: Sequence[tuple[signal.Signals, float]],
+        parent_death_signal: signal.Signals = signal.SIGKILL,
+        run_as: Sequence[str] = (),
+    ) -> None:
+        """Start `command` at once; its output is appended to `log_file`.
+
+        `stop_steps` are the signals that `stop` sends one after another, each with the seconds the process has to end
+        after it. `run_as` is a command prefix that changes the user. `name` is what errors call the server.
+        """
+        self.name = name
+        self.log_file = log_file
+        self._stop_steps = stop_steps
+        # The change of user comes first, since it clears the signal that `dies_with_parent` asks the kernel for.
+        arguments = [*run_as, *dies_with_parent(parent_death_signal), *map(os.fspath, command)]
+        with log_file.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(env),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server itself: each prefix replaces itself by the program that it starts."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.poll() is None
+
+    def log(self) -> str:
+        """Return what the server has written since it was started."""
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def wait_until_ready(self, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until `ready` returns true, for at most `seconds`.
+
+        Raises ServerExitedError if the process ends first, and EmbeddedStackError if the time runs out.
+        """
+        became_ready = poll_until(lambda: not self.running or ready(), seconds=seconds)
+        if not self.running:
+            raise ServerExitedError(
+                f"{self.name} ended with status {self._process.returncode} before it was ready{self._tail()}"
+            )
+        if not became_ready:
+            raise EmbeddedStackError(f"{self.name} was not ready within {seconds:g} seconds{self._tail()}")
+
+    def stop(self) -> None:
+        """End the process, by force where it does not end by itself in time. Does nothing when it has ended already."""
+        for step, seconds in self._stop_steps:
+            if not self.running:
+                break
+            self._process.send_signal(step)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, as a crash would, and wait for it."""
+        self._process.kill()
+        self._process.wait()
+
+    def _tail(self) -> str:
+        lines = self.log().splitlines()[-LOG_TAIL_LINES:]
+        return "".join(f"\n  {line}" for line in [f"(see {self.log_file})", *lines])
+
+
+def start_server(
+    start: Callable[[int], Child],
+    *,
+    port: int,
+    ready: Callable[[Child, int], bool],
+    seconds: float,
+) -> tuple[Child, int]:
+    """Start a server on `port`, or on any free port when it is 0, and wait until it is ready.
+
+    `start` starts it on the port it is given, `ready` tells whether it serves there. Returns the child and its port.
+    Raises PortTakenError when the port was asked for by number and another process has it, ServerExitedError when
+    the server ends, and EmbeddedStackError when it is not ready after `seconds`; in each case no process is left.
+    """
+    for _ in range(PORT_ATTEMPTS):
+        candidate = port or free_port()
+        if port_is_free(candidate):
+            child = start(candidate)
+            try:
+                child.wait_until_ready(functools.partial(ready, child, candidate), seconds=seconds)
+            except ServerExitedError:
+                # Where the port is still free the server failed for a reason of its own; else somebody was faster.
+                if port_is_free(candidate):
+                    raise
+            except BaseException:
+                child.stop()
+                raise
+            else:
+                return child, candidate
+        if port:
+            raise PortTakenError(f"port {port} of {LOOPBACK} is taken by another process")
+    raise PortTakenError(f"found no free port of {LOOPBACK} in {PORT_ATTEMPTS} attempts")

@@ -1,0 +1,124 @@
+"""The service's own events as others read them.
+
+The models are the promise: a field of the domain reaches the wire only where a model names it, so the domain can be
+changed without anybody outside noticing.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from app.domain import events
+from app.integration.fields import BatchRef, Eta, LineQuantity, OrderId, PurchasedQuantity, Sku
+
+
+class Message(BaseModel):
+    """The data of a published event."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+    ce_type: ClassVar[str]
+
+
+class LineAllocatedV1(Message):
+    """A batch will serve the order line."""
+
+    ce_type = "line_allocated.v1"
+    order_id: OrderId
+    sku: Sku
+    qty: LineQuantity
+    batch_ref: BatchRef
+
+
+class LineDeallocatedV1(Message):
+    """The order line left its batch; where it left the queue, `batch_ref` is null."""
+
+    ce_type = "line_deallocated.v1"
+    order_id: OrderId
+    sku: Sku
+    qty: LineQuantity
+    batch_ref: BatchRef | None
+    reason: Literal["cancelled", "batch_quantity_changed"]
+
+
+class LineBackorderedV1(Message):
+    """The order line was accepted and waits for stock."""
+
+    ce_type = "line_backordered.v1"
+    order_id: OrderId
+    sku: Sku
+    qty: LineQuantity
+
+
+class AllocationFailedV1(Message):
+    """The order line was refused and is not kept."""
+
+    ce_type = "allocation_failed.v1"
+    order_id: OrderId
+    sku: Sku
+    qty: LineQuantity
+    reason: Literal["out_of_stock", "invalid_sku", "conflict"]
+
+
+class OutOfStockV1(Message):
+    """No batch could hold the order line."""
+
+    ce_type = "out_of_stock.v1"
+    sku: Sku
+    order_id: OrderId
+    qty: LineQuantity
+
+
+class BatchCreatedV1(Message):
+    """A batch of stock was recorded."""
+
+    ce_type = "batch_created.v1"
+    ref: BatchRef
+    sku: Sku
+    qty: PurchasedQuantity
+    eta: Eta
+
+
+class BatchQuantityChangedV1(BatchCreatedV1):
+    """The purchased quantity of a batch changed."""
+
+    ce_type = "batch_quantity_changed.v1"
+
+
+class BatchEtaChangedV1(BatchCreatedV1):
+    """The day of arrival of a batch changed."""
+
+    ce_type = "batch_eta_changed.v1"
+
+
+OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
+    events.LineAllocated: LineAllocatedV1,
+    events.LineDeallocated: LineDeallocatedV1,
+    events.LineBackordered: LineBackorderedV1,
+    events.AllocationFailed: AllocationFailedV1,
+    events.OutOfStock: OutOfStockV1,
+    events.BatchCreated: BatchCreatedV1,
+    events.BatchQuantityChanged: BatchQuantityChangedV1,
+    events.BatchEtaChanged: BatchEtaChangedV1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundMessage:
+    """An event ready to be published: its type, its key, its place among the events of the key, and its JSON data."""
+
+    type: str
+    sku: str
+    sequence: int | None
+    data: str
+
+
+def to_message(event: events.Event) -> OutboundMessage:
+    """The message that tells others of the event."""
+    model = OUTBOUND_MESSAGES[type(event)]
+    return OutboundMessage(
+        type=model.ce_type,
+        sku=event.sku,
+        sequence=event.sequence,
+        data=model.model_validate(event).model_dump_json(),
+    )

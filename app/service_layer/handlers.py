@@ -1,0 +1,139 @@
+"""The use cases. Each is a plain function of a message and a unit of work, which the bus begins and commits.
+
+The two tables at the foot are the table of contents: what the service can do, and what follows from what.
+"""
+
+from datetime import date
+
+from app.domain import events
+from app.domain.commands import (
+    Allocate,
+    CancelAllocation,
+    ChangeBatch,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+)
+from app.domain.errors import AllocationNotFoundError, BatchConflictError, BatchNotFoundError, InvalidSkuError
+from app.domain.model import Batch, OrderLine, Product
+from app.integration.dead_letters import KeepDeadLetter
+from app.integration.outbound import to_message
+from app.service_layer.ports import CommandHandler, EventHandler, UnitOfWork
+from app.service_layer.results import AllocationState, BatchChanged, BatchRecorded, BatchState, LineAccepted, LineMove
+
+BACKORDER_PAGE = 500
+
+
+async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
+    """Record a batch and let it serve the queue. Raises BatchConflictError."""
+    if uow.products.sku_of_batch(command.ref) not in {None, command.sku}:
+        raise BatchConflictError(command.ref)
+    product = uow.products.get_or_create(command.sku)
+    batch, created = product.create_batch(command.ref, command.qty, command.eta)
+    if created:
+        await _serve_backorders(product, uow)
+    return BatchRecorded(BatchState.of(product.sku, batch), created)
+
+
+async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
+    """Allocate a line, or queue it. Raises InvalidSkuError, AllocationConflictError, OutOfStockError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        uow.raise_event(
+            events.AllocationFailed(
+                sku=command.sku, sequence=None, order_id=command.order_id, qty=command.qty, reason="invalid_sku"
+            )
+        )
+        raise InvalidSkuError(command.sku)
+    line = OrderLine(command.order_id, command.sku, command.qty)
+    allocation, created = product.allocate(line, command.if_unavailable)
+    return LineAccepted(AllocationState.of(allocation), created)
+
+
+async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
+    """Forget a line and let what it held serve the queue. Raises AllocationNotFoundError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise AllocationNotFoundError(command.order_id, command.sku)
+    product.cancel(command.order_id)
+    await _serve_backorders(product, uow)
+
+
+async def change_batch_quantity(command: ChangeBatchQuantity, uow: UnitOfWork) -> BatchChanged:
+    """Set what a batch holds; lines that no longer fit move. Raises BatchNotFoundError."""
+    product, batch = _find_batch(command.ref, uow)
+    return await _change_batch(product, batch, command.qty, batch.eta, uow)
+
+
+async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchChanged:
+    """Set when a batch arrives. Raises BatchNotFoundError."""
+    product, batch = _find_batch(command.ref, uow)
+    return await _change_batch(product, batch, batch.qty, command.eta, uow)
+
+
+async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
+    """Set whichever of the two is given. Raises BatchNotFoundError."""
+    product, batch = _find_batch(command.ref, uow)
+    qty = batch.qty if command.qty is None else command.qty
+    eta = command.eta if "eta" in command.model_fields_set else batch.eta
+    return await _change_batch(product, batch, qty, eta, uow)
+
+
+async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> None:
+    """Set a message aside that cannot be handled."""
+    uow.dead_letters.add(command.letter)
+
+
+async def publish(event: events.Event, uow: UnitOfWork) -> None:
+    """Tell the rest of the company, as soon as the transaction has committed."""
+    uow.outbox.add(to_message(event), uow.cause)
+
+
+def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
+    sku = uow.products.sku_of_batch(ref)
+    product = uow.products.get(sku) if sku is not None else None
+    if product is None:
+        raise BatchNotFoundError(ref)
+    return product, product.batch(ref)
+
+
+async def _change_batch(product: Product, batch: Batch, qty: int, eta: date | None, uow: UnitOfWork) -> BatchChanged:
+    if qty < batch.allocated_qty:
+        await uow.products.fetch_last_allocated(product, batch, batch.allocated_qty - qty)
+    moves = product.change_batch(batch.ref, qty, eta)
+    await _serve_backorders(product, uow)
+    return BatchChanged(BatchState.of(product.sku, batch), [LineMove.of(move) for move in moves])
+
+
+async def _serve_backorders(product: Product, uow: UnitOfWork) -> None:
+    """Give free stock to the lines that wait for it, the oldest request first, each that fits."""
+    after = 0
+    while product.backordered_qty and (room := product.largest_available_qty):
+        waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=BACKORDER_PAGE)
+        product.serve_backorders(waiting)
+        if len(waiting) < BACKORDER_PAGE:
+            return
+        after = product.allocations[waiting[-1]].requested
+
+
+COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
+    (CreateBatch, create_batch),
+    (ChangeBatchQuantity, change_batch_quantity),
+    (ChangeBatchEta, change_batch_eta),
+    (ChangeBatch, change_batch),
+    (Allocate, allocate),
+    (CancelAllocation, cancel_allocation),
+    (KeepDeadLetter, keep_dead_letter),
+]
+
+EVENT_HANDLERS: dict[type[events.Event], list[EventHandler]] = {
+    events.BatchCreated: [publish],
+    events.BatchQuantityChanged: [publish],
+    events.BatchEtaChanged: [publish],
+    events.LineAllocated: [publish],
+    events.LineDeallocated: [publish],
+    events.LineBackordered: [publish],
+    events.AllocationFailed: [publish],
+    events.OutOfStock: [publish],
+}

@@ -1,0 +1,289 @@
+"""The message bus: one way in for every command, and one unit of work for whatever is waiting.
+
+A commit costs the same for one command as for two hundred, and so does the lock of a popular product. So the bus groups
+the commands that are waiting, and never waits to fill a group: alone, a command runs at once. Within a group commands
+run one after another in the order of their arrival; a refusal is the answer to its own command and touches no other.
+The queue and the unit of work belong to the group, never to the bus, so that groups can run side by side.
+"""
+
+import asyncio
+import logging
+import random
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from app.domain.commands import Command, Names
+from app.domain.errors import DomainError
+from app.domain.events import Event
+from app.observability import metrics
+from app.service_layer.ports import (
+    Cause,
+    CommandHandler,
+    EventHandler,
+    TemporarilyUnavailableError,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
+
+log = logging.getLogger(__name__)
+
+
+class OverloadedError(Exception):
+    """More commands are waiting than the bus takes. Nothing was done; try again in a moment."""
+
+
+class NoHandlerError(Exception):
+    """Nobody has registered a handler for this command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command, where it came from, and the id under which it must take effect only once (None: HTTP)."""
+
+    command: Command
+    cause: Cause
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request: its result, or the error that is its answer.
+
+    `duplicate` says that the message had taken effect before and was left alone.
+    """
+
+    result: Any = None
+    error: Exception | None = None
+    duplicate: bool = False
+
+    @property
+    def label(self) -> str:
+        """The outcome in a word: the code of a refusal, or what else it was."""
+        if isinstance(self.error, DomainError):
+            return self.error.code
+        if self.error is not None:
+            return "error"
+        return "duplicate" if self.duplicate else "ok"
+
+    def unwrap(self) -> Any:  # noqa: ANN401 - each command has a result type of its own
+        """The result. Raises the error where there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a group is tried again after a passing fault of the database, and how long it waits in between.
+
+    The waits double from `first_delay` up to `longest_delay` (seconds), each shortened at random so that competitors
+    do not meet again.
+    """
+
+    attempts: int = 5
+    first_delay: float = 0.02
+    longest_delay: float = 1.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def pause(self, attempt: int) -> None:
+        """Wait before the attempt after the given one (the first is 1)."""
+        longest: float = min(self.longest_delay, self.first_delay * 2 ** (attempt - 1))
+        await self.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter is no secret
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    request: Request
+    answer: asyncio.Future[Any]
+    since: float
+
+
+class MessageBus:
+    """Runs commands, and the handlers of the events that they raise, in units of work.
+
+    `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work. Use it
+    as an async context manager where `handle` is called; `handle_group` needs no worker.
+    """
+
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        command_handlers: Iterable[tuple[type[Command], CommandHandler]],
+        event_handlers: Mapping[type[Event], Sequence[EventHandler]],
+        *,
+        workers: int = 1,
+        queue_limit: int = 2048,
+        group_limit: int = 256,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._command_handlers: dict[type[Command], CommandHandler] = {}
+        for command_type, handler in command_handlers:
+            self.register(command_type, handler)
+        self._event_handlers = event_handlers
+        self._group_limit = group_limit
+        self._retry = retry or RetryPolicy()
+        self._queues: list[asyncio.Queue[_Waiting]] = [asyncio.Queue(queue_limit) for _ in range(workers)]
+        self._workers: list[asyncio.Task[None]] = []
+        self._accepting = False
+
+    def register(self, command_type: type[Command], handler: CommandHandler) -> None:
+        """Give a command its handler. Raises ValueError where it has one already."""
+        if command_type in self._command_handlers:
+            message = f"{command_type.__name__} has a handler already: a command is handled once"
+            raise ValueError(message)
+        self._command_handlers[command_type] = handler
+
+    async def __aenter__(self) -> Self:
+        """Start to take commands."""
+        self._accepting = True
+        self._workers = [
+            asyncio.create_task(self._work(queue), name=f"bus-worker-{number}")
+            for number, queue in enumerate(self._queues)
+        ]
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Refuse new commands, finish those that wait, and stop."""
+        self._accepting = False
+        await asyncio.gather(*(queue.join() for queue in self._queues))
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def handle(self, command: Command, cause: Cause) -> Any:  # noqa: ANN401 - see Outcome.unwrap
+        """Run the command in the next group and return its result, after the commit.
+
+        Raises the DomainError that is its answer, OverloadedError where the queue is full,
+        TemporarilyUnavailableError where the database did not answer in time, and whatever else the handler raised.
+        A caller that stops waiting leaves a command that has not begun undone.
+        """
+        if not self._accepting:
+            message = "the service is stopping"
+            raise TemporarilyUnavailableError(message)
+        waiting = _Waiting(Request(command, cause), asyncio.get_running_loop().create_future(), time.perf_counter())
+        try:
+            self._queue_of(command).put_nowait(waiting)
+        except asyncio.QueueFull:
+            message = "too many commands are waiting"
+            raise OverloadedError(message) from None
+        return await waiting.answer
+
+    async def handle_group(self, group: Sequence[Request]) -> list[Outcome]:
+        """Run the requests in one unit of work, in their order, and return what became of each.
+
+        Where one fails unexpectedly the group is rolled back and its requests run one by one, so that it fails alone.
+        """
+        try:
+            return await self._run_with_retries(group)
+        except TemporarilyUnavailableError as error:
+            return [Outcome(error=error)] * len(group)
+        except Exception as error:
+            if len(group) == 1:
+                log.exception("%s failed", type(group[0].command).__name__)
+                return [Outcome(error=error)]
+            log.warning("a group of %d failed (%r); running its commands one by one", len(group), error)
+        return await self._run_one_by_one(group)
+
+    async def _run_one_by_one(self, group: Sequence[Request]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for request in group:
+            outcomes += await self.handle_group([request])
+            if isinstance(outcomes[-1].error, TemporarilyUnavailableError):
+                # The others would wait just as long, one after another, for the same answer.
+                outcomes += [outcomes[-1]] * (len(group) - len(outcomes))
+                break
+        return outcomes
+
+    async def _run_with_retries(self, group: Sequence[Request]) -> list[Outcome]:
+        attempt = 1
+        while True:
+            try:
+                return await self._run(group)
+            except TemporarilyUnavailableError as error:
+                if attempt >= self._retry.attempts:
+                    raise
+                log.info("attempt %d of a group of %d: %s", attempt, len(group), error)
+                metrics.group_retries.inc()
+            await self._retry.pause(attempt)
+            attempt += 1
+
+    async def _run(self, group: Sequence[Request]) -> list[Outcome]:
+        """One unit of work: lock what the group names, run its handlers, write the differences, commit."""
+        async with self._unit_of_work() as uow:
+            fresh = await _accept(group, uow)
+            await uow.products.load(Names.of(request.command for request in group))
+            outcomes = [
+                await self._run_handler(request, uow) if is_fresh else Outcome(duplicate=True)
+                for request, is_fresh in zip(group, fresh, strict=True)
+            ]
+            await uow.commit()
+        metrics.group_size.observe(len(group))
+        for request, outcome in zip(group, outcomes, strict=True):
+            metrics.count_command(type(request.command).__name__, outcome.label)
+        return outcomes
+
+    async def _run_handler(self, request: Request, uow: UnitOfWork) -> Outcome:
+        handler = self._command_handlers.get(type(request.command))
+        if handler is None:
+            raise NoHandlerError(type(request.command).__name__)
+        uow.cause = request.cause
+        try:
+            outcome = Outcome(await handler(request.command, uow))
+        except DomainError as refusal:
+            outcome = Outcome(error=refusal)
+        while raised := uow.take_events():
+            for event in raised:
+                for react in self._event_handlers.get(type(event), ()):
+                    await react(event, uow)
+        return outcome
+
+    async def _work(self, queue: asyncio.Queue[_Waiting]) -> None:
+        """Take whatever waits, run it as one group, answer; for ever."""
+        while True:
+            taken = [await queue.get()]
+            while len(taken) < self._group_limit and not queue.empty():
+                taken.append(queue.get_nowait())
+            group = [waiting for waiting in taken if not waiting.answer.done()]
+            try:
+                if group:
+                    await self._answer(group)
+            finally:
+                for _ in taken:
+                    queue.task_done()
+
+    async def _answer(self, group: Sequence[_Waiting]) -> None:
+        started = time.perf_counter()
+        for waiting in group:
+            metrics.queue_seconds.observe(started - waiting.since)
+        outcomes = await self.handle_group([waiting.request for waiting in group])
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            if waiting.answer.done():
+                continue  # The caller has gone. What it asked for is done all the same, once.
+            if outcome.error is not None:
+                waiting.answer.set_exception(outcome.error)
+            else:
+                waiting.answer.set_result(outcome.result)
+
+    def _queue_of(self, command: Command) -> asyncio.Queue[_Waiting]:
+        """Commands on one SKU go to one worker: two would only wait for each other's lock."""
+        if len(self._queues) == 1:
+            return self._queues[0]
+        return self._queues[zlib.crc32(command.routing_key.encode()) % len(self._queues)]
+
+
+async def _accept(group: Sequence[Request], uow: UnitOfWork) -> list[bool]:
+    """Which of the requests are to take effect: each message only the first time that it is seen."""
+    message_ids = {request.message_id for request in group if request.message_id is not None}
+    unseen = await uow.inbox.accept(message_ids) if message_ids else set()
+    fresh = []
+    for request in group:
+        fresh.append(request.message_id is None or request.message_id in unseen)
+        unseen.discard(request.message_id or "")
+    return fresh

@@ -1,0 +1,120 @@
+"""What the handlers and the bus need from the outside, as protocols. The adapters implement them; tests fake them."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from app.domain.commands import Names
+from app.domain.events import Event
+from app.domain.model import Batch, Product
+from app.integration.dead_letters import DeadLetter
+from app.integration.outbound import OutboundMessage
+
+
+class TemporarilyUnavailableError(Exception):
+    """Something outside did not answer or asked to try again: the same work may succeed in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Where a command came from; handed on with every event that follows from it.
+
+    `causation_id` is the id of the message or request itself, `correlation_id` that of the whole conversation and
+    `traceparent` the W3C trace context where there is one.
+    """
+
+    causation_id: str
+    correlation_id: str
+    traceparent: str | None = None
+
+
+class ProductRepository(Protocol):
+    """The products that the group of commands works on, each locked until the unit of work ends."""
+
+    async def load(self, names: Names) -> None:
+        """Lock and fetch what is named, in a number of statements that does not depend on how much is named."""
+
+    def get(self, sku: str) -> Product | None:
+        """The product; None where no batch of the SKU was ever recorded."""
+
+    def get_or_create(self, sku: str) -> Product:
+        """The product, or a new one for its first batch."""
+
+    def sku_of_batch(self, ref: str) -> str | None:
+        """The SKU that the batch ref belongs to; None where no batch has it."""
+
+    async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
+        """Put into the product the lines that came to the batch last, until they make up `qty` pieces."""
+
+    async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
+        """Put the next queued lines of at most `max_qty` pieces, requested later than `after`, into the product.
+
+        Returns their order ids, the oldest request first, at most `limit`.
+        """
+
+
+class Outbox(Protocol):
+    """Messages that become visible to the relay with the commit."""
+
+    def add(self, message: OutboundMessage, cause: Cause) -> None:
+        """Publish the message once the transaction has committed."""
+
+
+class Inbox(Protocol):
+    """The ids of the messages that have taken effect."""
+
+    async def accept(self, message_ids: Iterable[str]) -> set[str]:
+        """Remember the ids; returns those that were not known before. They are known once the transaction commits."""
+
+
+class DeadLetterBox(Protocol):
+    """Messages that could not be handled, kept until somebody has mended the reason."""
+
+    def add(self, letter: DeadLetter) -> None:
+        """Keep the letter, once for each record and once for each message."""
+
+
+class UnitOfWork(Protocol):
+    """One transaction. Everything done in it shows together at the commit, or not at all."""
+
+    @property
+    def products(self) -> ProductRepository:
+        """The products of this transaction."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The messages to publish with this transaction."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """The messages that take effect with this transaction."""
+
+    @property
+    def dead_letters(self) -> DeadLetterBox:
+        """The messages given up with this transaction."""
+
+    cause: Cause
+    """Where the command being handled came from."""
+
+    def raise_event(self, event: Event) -> None:
+        """Tell of something that no product tells of."""
+
+    def take_events(self) -> list[Event]:
+        """The events raised since the last call, oldest first."""
+
+    async def commit(self) -> None:
+        """Write what changed and commit. Raises TemporarilyUnavailableError where it should be tried again."""
+
+    async def __aenter__(self) -> Self:
+        """Begin. Raises TemporarilyUnavailableError."""
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Roll back whatever was not committed. Raises TemporarilyUnavailableError in place of what it stands for."""
+
+
+UnitOfWorkFactory = Callable[[], UnitOfWork]
+CommandHandler = Callable[[Any, UnitOfWork], Awaitable[Any]]
+EventHandler = Callable[[Any, UnitOfWork], Awaitable[None]]

@@ -1,0 +1,125 @@
+"""What a command answers and a query shows: snapshots that no later command of the group can change."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from app.domain.model import Allocation, Batch, Move
+from app.integration.fields import (
+    AllocatedQuantity,
+    AvailableQuantity,
+    BatchRef,
+    Eta,
+    LineQuantity,
+    OrderId,
+    PurchasedQuantity,
+    Sku,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A batch of stock as it is now."""
+
+    ref: BatchRef
+    sku: Sku
+    qty: PurchasedQuantity
+    eta: Eta
+    allocated_qty: AllocatedQuantity
+    available_qty: AvailableQuantity
+
+    @classmethod
+    def of(cls, sku: str, batch: Batch) -> Self:
+        """The state of a batch of the product `sku`."""
+        return cls(
+            ref=batch.ref,
+            sku=sku,
+            qty=batch.qty,
+            eta=batch.eta,
+            allocated_qty=batch.allocated_qty,
+            available_qty=batch.available_qty,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationState:
+    """An order line as it is now."""
+
+    order_id: OrderId
+    sku: Sku
+    qty: LineQuantity
+    status: Annotated[
+        Literal["allocated", "backordered"],
+        Field(description="Whether a batch serves the line, or it waits in the queue of its SKU."),
+    ]
+    batch_ref: Annotated[
+        str | None, Field(description="The batch that serves the line; null: none yet.", examples=["batch-1"])
+    ]
+    eta: Annotated[
+        date | None,
+        Field(description="The day that batch arrives; null: in the warehouse, or no batch.", examples=["2030-01-01"]),
+    ]
+
+    @classmethod
+    def of(cls, allocation: Allocation) -> Self:
+        """The state of an accepted line."""
+        line, batch = allocation.line, allocation.batch
+        return cls(
+            order_id=line.order_id,
+            sku=line.sku,
+            qty=line.qty,
+            status="allocated" if batch else "backordered",
+            batch_ref=batch.ref if batch else None,
+            eta=batch.eta if batch else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LineMove:
+    """An order line that had to leave a batch."""
+
+    order_id: OrderId
+    sku: Sku
+    qty: LineQuantity
+    from_batch_ref: Annotated[str, Field(description="The batch that served the line before.", examples=["batch-1"])]
+    to_batch_ref: Annotated[
+        str | None,
+        Field(description="The batch that serves it now; null: it waits in the queue.", examples=["batch-2"]),
+    ]
+
+    @classmethod
+    def of(cls, move: Move) -> Self:
+        """The move as callers see it."""
+        return cls(
+            order_id=move.line.order_id,
+            sku=move.line.sku,
+            qty=move.line.qty,
+            from_batch_ref=move.from_batch.ref,
+            to_batch_ref=move.to_batch.ref if move.to_batch else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecorded:
+    """The outcome of CreateBatch; `created` is False where the same batch had been recorded before."""
+
+    batch: BatchState
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LineAccepted:
+    """The outcome of Allocate; `created` is False where the same line had been accepted before."""
+
+    allocation: AllocationState
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchChanged:
+    """The outcome of a change of a batch: the batch as it is now, and the lines that had to leave it."""
+
+    batch: BatchState
+    moved: list[LineMove]

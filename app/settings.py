@@ -1,0 +1,53 @@
+"""The settings: environment variables with the prefix ALLOCATION_, or the same lines in a file `.env`.
+
+`.env.example` names every one of them; a test holds the two together.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that differs from one installation to the next. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="ALLOCATION_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str = "postgresql+asyncpg://allocation@localhost:5432/allocation"
+    database_pool_size: Annotated[int, Field(ge=2, le=200)] = 10
+
+    kafka_bootstrap_servers: str = "localhost:9092"
+    kafka_inbound_topics: Annotated[list[str], NoDecode] = ["allocation.inbound.v1"]
+    kafka_events_topic: str = "allocation.events.v1"
+    kafka_consumer_group: str = "allocation"
+    kafka_notifier_group: str = "allocation-notifier"
+    kafka_idempotent_producer: bool = True
+    kafka_topic_partitions: Annotated[int, Field(ge=1)] = 6
+    kafka_topic_replication: Annotated[int, Field(ge=1)] = 1
+    event_source: str = "/allocation"
+
+    smtp_url: str | None = None
+    stock_email: str = "stock@made.com"
+    warehouse_email: str | None = None
+    from_email: str = "allocations@example.com"
+
+    http_deadline: Annotated[float, Field(gt=0, le=9)] = 8.0
+    http_max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    bus_workers: Annotated[int, Field(ge=1, le=8)] = 1
+    bus_queue_limit: Annotated[int, Field(ge=1)] = 4096
+    bus_group_limit: Annotated[int, Field(ge=1, le=1000)] = 256
+    consumer_batch_limit: Annotated[int, Field(ge=1, le=1000)] = 256
+    relay_lease: Annotated[float, Field(gt=0)] = 5.0
+    inbox_retention_days: Annotated[int, Field(ge=1)] = 30
+
+    log_format: Literal["json", "console"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("kafka_inbound_topics", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Topics are written with commas between them."""
+        if isinstance(value, str):
+            return [topic.strip() for topic in value.split(",") if topic.strip()]
+        return value
