@@ -43,7 +43,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_dead_letters_message",
         "dead_letters",
-        ["consumer", "message_id", sa.literal_column("md5(coalesce(value, ''::bytea))")],
+        ["consumer", "message_id", sa.literal_column("md5(value)")],
         unique=True,
         postgresql_where=sa.text("message_id IS NOT NULL"),
     )

@@ -173,7 +173,7 @@ dead_letters = Table(
         "uq_dead_letters_message",
         "consumer",
         "message_id",
-        text("md5(coalesce(value, ''::bytea))"),
+        text("md5(value)"),
         unique=True,
         postgresql_where=text("message_id IS NOT NULL"),
     ),

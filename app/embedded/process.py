@@ -163,30 +163,36 @@ def start_server(
     start: Callable[[int], Child],
     *,
     port: int,
+    any_port: bool,
     ready: Callable[[Child, int], bool],
     seconds: float,
 ) -> tuple[Child, int]:
-    """Start a server on `port`, or on any free port when it is 0, and wait until it is ready.
+    """Start a server on `port` and wait until it is ready; return the child and its port.
 
-    `start` starts it on the port it is given, `ready` tells whether it serves there. Returns the child and its port.
-    Raises PortTakenError when the port was asked for by number and another process has it, ServerExitedError when
-    the server ends, and EmbeddedStackError when it is not ready after `seconds`; in each case no process is left.
+    With `any_port` the server moves to a free port when `port` is 0 or taken, and again when it loses a race for one.
+    `start` starts the server on the port it is given, `ready` tells whether it serves there.
+
+    Raises PortTakenError when no port could be had, ServerExitedError when the server ends by itself, and
+    EmbeddedStackError when it is not ready after `seconds`; in each case no process is left behind.
     """
-    for _ in range(PORT_ATTEMPTS):
-        candidate = port or free_port()
-        if port_is_free(candidate):
-            child = start(candidate)
-            try:
-                child.wait_until_ready(functools.partial(ready, child, candidate), seconds=seconds)
-            except ServerExitedError:
-                # Where the port is still free the server failed for a reason of its own; else somebody was faster.
-                if port_is_free(candidate):
-                    raise
-            except BaseException:
-                child.stop()
+    for attempt in range(PORT_ATTEMPTS if any_port else 1):
+        candidate = port if port and attempt == 0 else free_port()
+        if not port_is_free(candidate):
+            continue
+        child = start(candidate)
+        try:
+            child.wait_until_ready(functools.partial(ready, child, candidate), seconds=seconds)
+        except ServerExitedError:
+            # Where the port is still free the server failed for a reason of its own; else somebody was faster.
+            if port_is_free(candidate):
                 raise
-            else:
-                return child, candidate
-        if port:
-            raise PortTakenError(f"port {port} of {LOOPBACK} is taken by another process")
-    raise PortTakenError(f"found no free port of {LOOPBACK} in {PORT_ATTEMPTS} attempts")
+        except BaseException:
+            child.stop()
+            raise
+        else:
+            return child, candidate
+    raise PortTakenError(
+        f"found no free port of {LOOPBACK} in {PORT_ATTEMPTS} attempts"
+        if any_port
+        else f"port {port} of {LOOPBACK} is taken by another process"
+    )

