@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-kafka lint format lock openapi bench clean FORCE
@@ -14,6 +14,7 @@ help: ## List the targets
 		printf '  make %-11s %s\n' "$$target" "$$text"; done
 
 install: $(STAMP) ## Install everything into .venv, and start nothing (PYTHON=... picks the interpreter)
+	@:
 
 $(STAMP): pyproject.toml requirements/install requirements/build.txt requirements/dev.txt
 	@PYTHON='$(PYTHON)' requirements/install
@@ -46,9 +47,10 @@ format: install ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format
 
 lock: install ## Lock the requirements anew (ARGS=--upgrade for newer versions)
-	$(LOCK) --only-group build --output-file requirements/build.txt
-	$(LOCK) --output-file requirements/runtime.txt
-	$(LOCK) --extra embedded --group dev --constraint requirements/build.txt --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	$(LOCK) --group build --output-file requirements/build.txt
+	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra embedded --group dev --output-file requirements/dev.txt \
+		--constraint requirements/build.txt --constraint requirements/runtime.txt
 
 openapi: install ## Write docs/openapi.json and docs/asyncapi.json
 	@for document in openapi asyncapi; do \

@@ -117,9 +117,6 @@ def upgrade() -> None:
         "relay_shards",
         sa.Column("shard", sa.SmallInteger(), nullable=False),
         sa.Column("owner", sa.Text(collation="C"), nullable=True),
-        sa.Column(
-            "epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="counts the changes of owner"
-        ),
         sa.Column("leased_until", sa.DateTime(timezone=True), server_default=sa.text("'-infinity'"), nullable=False),
         sa.PrimaryKeyConstraint("shard", name=op.f("pk_relay_shards")),
     )

@@ -133,7 +133,6 @@ relay_shards = Table(
     metadata,
     Column("shard", SmallInteger, primary_key=True),
     Column("owner", Identifier),
-    Column("epoch", BigInteger, nullable=False, server_default=text("0"), comment="counts the changes of owner"),
     Column("leased_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
 )
 

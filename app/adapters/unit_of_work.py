@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.adapters.database import is_passing
@@ -16,9 +15,6 @@ from app.domain.events import Event
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
-
-_TRANSACTION_ID = text("SELECT CAST(pg_current_xact_id() AS text)")
-_TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(:id AS xid8))")
 
 
 class SqlUnitOfWork:
@@ -74,11 +70,8 @@ class SqlUnitOfWork:
         await self.products.discard_unused()
         await self.outbox.flush()
         await self.dead_letters.flush()
-        await asyncio.shield(self._commit())
+        await asyncio.shield(self._connection.commit())
         self._on_commit()
-
-    async def _commit(self) -> None:
-        await self._connection.commit()
 
     async def _close(self) -> None:
         try:

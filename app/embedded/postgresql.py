@@ -36,8 +36,18 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-# What a crash of the machine would cost does not matter to a test, and a commit takes a tenth of the time.
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# What a crash of the machine would cost does not matter to a test. `synchronous_commit` stays on: without fsync it
+# costs next to nothing, and turned off it would lose commits with a mere kill of the service, which tests are about.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+
+# For psql: \gexec runs what a query returns. The last line shows that the role can log in to its database.
+PROVISION = r"""
+SELECT format('CREATE ROLE %I LOGIN CREATEDB PASSWORD %L', :'role', :'password')
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
+\connect :database :role
+"""
 
 
 class EmbeddedPostgresql:
@@ -207,33 +217,28 @@ class EmbeddedPostgresql:
 
     def _create_role_and_database(self, bin_dir: Path) -> None:
         """Create what is missing. The role owns its database and is no superuser, as in production."""
-        statements = f"""
-            SELECT format('CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD %L', '{self._password}')
-             WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') \\gexec
-            SELECT 'CREATE DATABASE {DATABASE} OWNER {ROLE}'
-             WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
-            \\connect {DATABASE} {ROLE}
-        """
         command = [
             str(bin_dir / "psql"),
             "--no-psqlrc",
             "--quiet",
             "--no-password",
             "--set=ON_ERROR_STOP=1",
+            f"--set=role={ROLE}",
+            f"--set=database={DATABASE}",
             f"--host={LOOPBACK}",
             f"--port={self.port}",
             f"--username={ADMIN}",
             f"--dbname={ADMIN}",
         ]
-        # The statements go through a pipe, since arguments and their password would show in the list of processes.
-        self._run(command, "psql", statements=statements)
+        # The password goes through a pipe, since arguments show in the list of processes.
+        self._run(command, "psql", statements=f"\\set password '{self._password}'\n{PROVISION}")
 
-    def _run(self, command: list[str], name: str, *, statements: str | None = None) -> None:
+    def _run(self, command: list[str], name: str, *, statements: str = "") -> None:
         """Run one of PostgreSQL's programs to its end. Raises EmbeddedStackError with what it said when it fails."""
         try:
             done = subprocess.run(
                 command,
-                input=statements or "",
+                input=statements,
                 env={**postmaster.ENVIRONMENT, "PGPASSWORD": self._password},
                 capture_output=True,
                 check=False,

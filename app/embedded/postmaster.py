@@ -82,8 +82,8 @@ def _run_as(uid: int, gid: int, bin_dir: Path) -> tuple[str, ...]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise EmbeddedStackUnavailable(
-            "PostgreSQL refuses to run as root and `setpriv` of util-linux is not there to change the user:"
-            " run as a plain user"
+            "PostgreSQL refuses to run as root and `setpriv` of util-linux is not there to change the user"
+            " (a plain user needs none)"
         )
     prefix = (
         setpriv,
@@ -106,7 +106,7 @@ def _run_as(uid: int, gid: int, bin_dir: Path) -> tuple[str, ...]:
     if attempt.returncode != 0:
         said = attempt.stderr.strip().splitlines() or ["no message"]
         raise EmbeddedStackUnavailable(
-            f"PostgreSQL refuses to run as root and changing the user failed ({said[-1]}): run as a plain user"
+            f"PostgreSQL refuses to run as root and changing the user failed ({said[-1]}; a plain user need not)"
         )
     return prefix
 

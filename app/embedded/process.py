@@ -99,7 +99,7 @@ class Child:
         self.log_file = log_file
         self._stop_steps = stop_steps
         # The change of user comes first, since it clears the signal that `dies_with_parent` asks the kernel for.
-        arguments = [*run_as, *dies_with_parent(parent_death_signal), *map(os.fspath, command)]
+        arguments = [*run_as, *dies_with_parent(parent_death_signal), *(os.fspath(part) for part in command)]
         with log_file.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(

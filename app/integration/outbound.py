@@ -19,13 +19,14 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
     ce_type: ClassVar[str]
 
+    sku: Sku
+
 
 class LineAllocatedV1(Message):
     """A batch will serve the order line."""
 
     ce_type = "line_allocated.v1"
     order_id: OrderId
-    sku: Sku
     qty: LineQuantity
     batch_ref: BatchRef
 
@@ -35,7 +36,6 @@ class LineDeallocatedV1(Message):
 
     ce_type = "line_deallocated.v1"
     order_id: OrderId
-    sku: Sku
     qty: LineQuantity
     batch_ref: BatchRef | None
     reason: Literal["cancelled", "batch_quantity_changed"]
@@ -46,7 +46,6 @@ class LineBackorderedV1(Message):
 
     ce_type = "line_backordered.v1"
     order_id: OrderId
-    sku: Sku
     qty: LineQuantity
 
 
@@ -55,7 +54,6 @@ class AllocationFailedV1(Message):
 
     ce_type = "allocation_failed.v1"
     order_id: OrderId
-    sku: Sku
     qty: LineQuantity
     reason: Literal["out_of_stock", "invalid_sku", "conflict"]
 
@@ -64,7 +62,6 @@ class OutOfStockV1(Message):
     """No batch could hold the order line."""
 
     ce_type = "out_of_stock.v1"
-    sku: Sku
     order_id: OrderId
     qty: LineQuantity
 
@@ -74,7 +71,6 @@ class BatchCreatedV1(Message):
 
     ce_type = "batch_created.v1"
     ref: BatchRef
-    sku: Sku
     qty: PurchasedQuantity
     eta: Eta
 

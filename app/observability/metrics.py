@@ -48,6 +48,16 @@ def count_command(command: str, outcome: str) -> None:
     _command_counter(command, outcome).inc()
 
 
+@cache
+def _request_counter(method: str, route: str, status: int) -> Counter:
+    return http_requests.labels(method, route, str(status))
+
+
+def count_request(method: str, route: str, status: int) -> None:
+    """Count one request by its route, as it stands in the OpenAPI document."""
+    _request_counter(method, route, status).inc()
+
+
 def exposition() -> bytes:
     """All metrics in the Prometheus text format."""
     return generate_latest(REGISTRY)

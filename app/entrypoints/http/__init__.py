@@ -1,0 +1,1 @@
+"""The HTTP entrypoint: routes, problems and the application that binds them."""

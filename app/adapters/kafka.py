@@ -1,0 +1,119 @@
+"""aiokafka, with what it leaves unsafe set: acknowledgement by all replicas, explicit offsets, bounded waits."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 5.0
+"""Seconds that a client may take to stop; aiokafka itself would wait for ever."""
+
+_TOPIC_EXISTS = 36
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """Where the broker is and how to speak to it.
+
+    `idempotent_producer` is off only for the embedded broker, which does not know InitProducerId.
+    """
+
+    bootstrap_servers: str
+    idempotent_producer: bool = True
+    topic_partitions: int = 6
+    topic_replication: int = 1
+
+
+async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
+    """A connected producer. Raises KafkaError."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=config.bootstrap_servers,
+        acks="all",
+        enable_idempotence=config.idempotent_producer,
+        max_batch_size=512 * 1024,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=50,
+        metadata_max_age_ms=30_000,
+    )
+    try:
+        async with asyncio.timeout(15):
+            await producer.start()
+    except BaseException:
+        await stop(producer)
+        raise
+    return producer
+
+
+async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id: str) -> AIOKafkaConsumer:
+    """A consumer that has joined its group. It commits nothing by itself. Raises KafkaError.
+
+    A consumer that dies is noticed after `session_timeout_ms`; its successor then gets its partitions.
+    """
+    consumer = AIOKafkaConsumer(
+        *topics,
+        bootstrap_servers=config.bootstrap_servers,
+        group_id=group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=6_000,
+        heartbeat_interval_ms=1_500,
+        max_poll_interval_ms=300_000,
+        request_timeout_ms=15_000,
+        metadata_max_age_ms=30_000,
+        retry_backoff_ms=100,
+        fetch_max_wait_ms=200,
+    )
+    try:
+        async with asyncio.timeout(30):
+            await consumer.start()
+    except BaseException:
+        await stop(consumer)
+        raise
+    return consumer
+
+
+async def stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
+    """Stop a client within bounds, whatever state it is in."""
+    close = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await close()
+    except (KafkaError, TimeoutError, OSError) as error:
+        log.warning("a Kafka client did not stop cleanly: %r", error)
+
+
+async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
+    """Create the topics that are missing. Raises KafkaError."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=10_000)
+    try:
+        async with asyncio.timeout(15):
+            await admin.start()
+            missing = sorted(set(topics) - set(await admin.list_topics()))
+            if not missing:
+                return
+            response = await admin.create_topics(
+                [NewTopic(name, config.topic_partitions, config.topic_replication) for name in missing]
+            )
+    finally:
+        await stop(admin)
+    for name, code, text in response.topic_errors:
+        if code not in {0, _TOPIC_EXISTS}:
+            raise for_code(code)(f"topic {name}: {text}")
+    log.info("created the topics %s", ", ".join(missing))
+
+
+async def check_broker(config: KafkaConfig) -> None:
+    """Ask the broker for its topics. Raises KafkaError or TimeoutError where it does not answer."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=5_000)
+    try:
+        async with asyncio.timeout(10):
+            await admin.start()
+            await admin.list_topics()
+    finally:
+        await stop(admin)

@@ -1,0 +1,119 @@
+"""Mail over SMTP, and what the notifier remembers between the events."""
+
+import logging
+from collections.abc import Collection, Mapping
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.service_layer.notifications import Mail, MailRefusedError, NotifiedProduct
+from app.service_layer.ports import TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+SMTP_TIMEOUT = 10
+_PERMANENT = range(500, 600)
+
+_PRODUCTS = text("SELECT sku, sequence, out_of_stock FROM notified_products WHERE sku = ANY(CAST(:skus AS text[]))")
+_BATCHES = text("SELECT ref, qty FROM notified_batches WHERE ref = ANY(CAST(:refs AS text[]))")
+_SAVE_PRODUCTS = text("""
+    INSERT INTO notified_products (sku, sequence, out_of_stock)
+    SELECT * FROM unnest(CAST(:sku AS text[]), CAST(:sequence AS bigint[]), CAST(:out_of_stock AS boolean[]))
+    ON CONFLICT (sku) DO UPDATE SET sequence = excluded.sequence, out_of_stock = excluded.out_of_stock
+    WHERE notified_products.sequence < excluded.sequence
+""")
+_SAVE_BATCHES = text("""
+    INSERT INTO notified_batches (ref, qty)
+    SELECT * FROM unnest(CAST(:ref AS text[]), CAST(:qty AS int[]))
+    ON CONFLICT (ref) DO UPDATE SET qty = excluded.qty
+""")
+
+
+class SmtpMailer:
+    """Implements `Mailer` over `smtp://[user:password@]host:port`, or `smtps://…` for TLS from the first byte."""
+
+    def __init__(self, url: str, sender: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+            message = f"{parts.scheme}:// is no mail server; use smtp://host:port"
+            raise ValueError(message)
+        self._tls = parts.scheme == "smtps"
+        self._host = parts.hostname
+        self._port = parts.port or (465 if self._tls else 25)
+        self._user = unquote(parts.username) if parts.username else None
+        self._password = unquote(parts.password) if parts.password else None
+        self._sender = sender
+
+    async def send(self, mail: Mail) -> None:
+        """Hand the mail to the server. Raises MailRefusedError, TemporarilyUnavailableError."""
+        message = EmailMessage()
+        message["From"] = self._sender
+        message["To"] = mail.to
+        message["Subject"] = mail.subject
+        message["Date"] = formatdate()
+        message["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2] or None)
+        message.set_content(mail.body)
+        try:
+            await aiosmtplib.send(
+                message,
+                hostname=self._host,
+                port=self._port,
+                username=self._user,
+                password=self._password,
+                use_tls=self._tls,
+                timeout=SMTP_TIMEOUT,
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            if all(refusal.code in _PERMANENT for refusal in error.recipients):
+                raise MailRefusedError(str(error)) from error
+            raise TemporarilyUnavailableError(str(error)) from error
+        except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
+            if error.code in _PERMANENT:
+                raise MailRefusedError(str(error)) from error
+            raise TemporarilyUnavailableError(str(error)) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise TemporarilyUnavailableError(str(error)) from error
+
+
+class LogMailer:
+    """Implements `Mailer` where no mail server is set: the mail stands in the log."""
+
+    async def send(self, mail: Mail) -> None:
+        """Log the mail."""
+        log.info("mail to %s: %s", mail.to, mail.body)
+
+
+class NotifierMemory:
+    """What the notifier has dealt with, so that a restart or a duplicate does not mail again."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def load(
+        self, skus: Collection[str], refs: Collection[str]
+    ) -> tuple[dict[str, NotifiedProduct], dict[str, int]]:
+        """What is known of the SKUs (all of them; unknown ones as new) and of the batches (only known ones)."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(_PRODUCTS, {"skus": list(skus)})
+            products = {row.sku: NotifiedProduct(row.sku, row.sequence, row.out_of_stock) for row in rows}
+            batches = {row.ref: row.qty for row in await connection.execute(_BATCHES, {"refs": list(refs)})}
+        return {sku: products.get(sku) or NotifiedProduct(sku, 0, out_of_stock=False) for sku in skus}, batches
+
+    async def save(self, products: Collection[NotifiedProduct], batches: Mapping[str, int]) -> None:
+        """Remember it."""
+        async with self._engine.begin() as connection:
+            if products:
+                await connection.execute(
+                    _SAVE_PRODUCTS,
+                    {
+                        "sku": [product.sku for product in products],
+                        "sequence": [product.sequence for product in products],
+                        "out_of_stock": [product.out_of_stock for product in products],
+                    },
+                )
+            if batches:
+                await connection.execute(_SAVE_BATCHES, {"ref": list(batches), "qty": list(batches.values())})

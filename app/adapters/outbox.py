@@ -1,0 +1,186 @@
+"""The relay's side of the outbox: which shards are ours, what waits in them, what has been published."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.messages import SHARDS
+
+CHANNEL = "allocation_outbox"
+
+_ALIVE = text("""
+    INSERT INTO relay_members (owner, alive_until)
+    VALUES (:owner, clock_timestamp() + make_interval(secs => :lease))
+    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until
+""")
+_FORGET_THE_DEAD = text("DELETE FROM relay_members WHERE alive_until < clock_timestamp()")
+_COUNT_ALIVE = text("SELECT count(*) FROM relay_members")
+_RENEW = text("""
+    UPDATE relay_shards SET leased_until = clock_timestamp() + make_interval(secs => :lease)
+    WHERE owner = :owner AND leased_until > clock_timestamp() RETURNING shard
+""")
+_CLAIM = text("""
+    UPDATE relay_shards SET owner = :owner, leased_until = clock_timestamp() + make_interval(secs => :lease)
+    WHERE shard IN (
+        SELECT shard FROM relay_shards WHERE leased_until <= clock_timestamp()
+        ORDER BY shard LIMIT :wanted FOR UPDATE SKIP LOCKED
+    ) RETURNING shard
+""")
+_RELEASE = text("""
+    UPDATE relay_shards SET owner = NULL, leased_until = '-infinity'
+    WHERE owner = :owner AND shard = ANY(CAST(:shards AS smallint[]))
+""")
+_LEAVE = text("DELETE FROM relay_members WHERE owner = :owner")
+
+# Always from the first row: a transaction that took its ids earlier may commit later.
+_READ = text("""
+    SELECT id, sku, sequence, message_id, type, data, correlation_id, causation_id, traceparent, created_at
+    FROM outbox WHERE shard = ANY(CAST(:shards AS smallint[])) ORDER BY id LIMIT :limit
+""")
+_DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))")
+_COUNT = text("SELECT count(*) FROM outbox")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A committed event that has not been published, as far as is known."""
+
+    id: int
+    sku: str
+    sequence: int | None
+    message_id: uuid.UUID
+    type: str
+    data: str
+    correlation_id: str
+    causation_id: str
+    traceparent: str | None
+    created_at: datetime
+
+
+class OutboxReader:
+    """Shares out the shards among the relays that are alive, by leases on the database's clock, and reads them.
+
+    A lease only keeps two relays from sending the same rows. Order and completeness do not depend on it: a relay reads a
+    shard from its first row and deletes only what the broker has acknowledged, so one that has lost its lease without
+    noticing can send rows again, and nothing else.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, lease: float) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._owner = uuid.uuid4().hex
+
+    async def claim(self) -> list[int]:
+        """Renew our leases, and give or take shards until each relay has its share; returns the shards that are ours."""
+        async with self._engine.begin() as connection:
+            own = {"owner": self._owner, "lease": self._lease}
+            await connection.execute(_FORGET_THE_DEAD)
+            await connection.execute(_ALIVE, own)
+            alive = (await connection.execute(_COUNT_ALIVE)).scalar_one()
+            share = -(-SHARDS // alive)
+            held = sorted((await connection.execute(_RENEW, own)).scalars())
+            if len(held) > share:
+                await connection.execute(_RELEASE, {"owner": self._owner, "shards": held[share:]})
+            elif len(held) < share:
+                held += (await connection.execute(_CLAIM, {**own, "wanted": share - len(held)})).scalars()
+            return held[:share]
+
+    async def leave(self) -> None:
+        """Give all shards back, so that the others need not wait for the leases to end."""
+        async with self._engine.begin() as connection:
+            await connection.execute(_RELEASE, {"owner": self._owner, "shards": list(range(SHARDS))})
+            await connection.execute(_LEAVE, {"owner": self._owner})
+
+    async def read(self, shards: Sequence[int], limit: int) -> list[OutboxRow]:
+        """The oldest rows of the shards, at most `limit`, in the order in which they are to be published."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(_READ, {"shards": list(shards), "limit": limit})
+            return [OutboxRow(*row) for row in rows]
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        """Forget rows that the broker has acknowledged."""
+        async with self._engine.begin() as connection:
+            await connection.execute(_DELETE, {"ids": list(ids)})
+
+    async def pending(self) -> int:
+        """How many events wait to be published, over all shards."""
+        async with self._engine.connect() as connection:
+            return int((await connection.execute(_COUNT)).scalar_one())
+
+
+class OutboxSignal:
+    """Tells relays that there is something to publish: the one in this process at once, others by NOTIFY.
+
+    NOTIFY is debounced, because PostgreSQL lets only one transaction that notifies commit at a time. A signal that is
+    lost costs a relay one poll interval.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, debounce: float = 0.02) -> None:
+        self._engine = engine
+        self._debounce = debounce
+        self._local = asyncio.Event()
+        self._pending: asyncio.Task[None] | None = None
+
+    def __call__(self) -> None:
+        """Something was committed."""
+        self._local.set()
+        if self._pending is None or self._pending.done():
+            self._pending = asyncio.create_task(self._notify(), name="outbox-notify")
+
+    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - running out of time is the other normal outcome
+        """Wait for a signal, at most `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._local.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._local.clear()
+
+    def received(self) -> None:
+        """Another process has committed something."""
+        self._local.set()
+
+    async def _notify(self) -> None:
+        await asyncio.sleep(self._debounce)
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(text(f"NOTIFY {CHANNEL}"))
+        except Exception:  # noqa: BLE001 - a signal is a courtesy; the poll is the promise
+            return
+
+
+class OutboxListener:
+    """A connection of its own that listens for NOTIFY and passes it on. Losing it costs speed, nothing else."""
+
+    def __init__(self, database_url: str, on_signal: Callable[[], None]) -> None:
+        self._dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._on_signal = on_signal
+        self._connection: asyncpg.Connection | None = None
+
+    async def ensure(self) -> None:
+        """Connect, unless connected. Raises what asyncpg raises."""
+        if self._connection is not None and not self._connection.is_closed():
+            return
+        self._connection = await asyncpg.connect(self._dsn, timeout=3, command_timeout=5)
+        await self._connection.add_listener(CHANNEL, lambda *_: self._on_signal())
+
+    async def __aenter__(self) -> Self:
+        """Nothing is connected yet: the relay does that as it goes."""
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            self._connection.terminate()

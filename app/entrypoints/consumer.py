@@ -1,0 +1,95 @@
+"""The inbound consumer: messages from upstream systems become commands, each once, whatever the broker delivers.
+
+The records of one poll are one group for the bus: their ids, their effects and the dead letters among them commit
+together. A passing fault is waited out, however long it lasts; what fails for good goes to the dead letters, and those
+behind it are handled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiokafka import ConsumerRecord
+
+from app.domain.errors import DomainError
+from app.integration import cloudevents, inbound
+from app.integration.cloudevents import UnreadableMessageError
+from app.integration.dead_letters import DeadLetter, KeepDeadLetter
+from app.observability import metrics
+from app.service_layer.messagebus import MessageBus, Outcome, Request
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+LONGEST_BACKOFF = 2.0
+
+
+class InboundConsumer:
+    """Hands records to the bus."""
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        *,
+        consumer_group: str,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._bus = bus
+        self._consumer_group = consumer_group
+        self._sleep = sleep
+
+    async def handle(self, records: Sequence[ConsumerRecord]) -> None:
+        """Return when every record has taken effect, been answered with a refusal, or been set aside."""
+        requests = [self._to_request(record) for record in records]
+        outcomes = await self._run(requests)
+        failed = []
+        for record, request, outcome in zip(records, requests, outcomes, strict=True):
+            metrics.inbound_messages.labels(_describe(request, outcome)).inc()
+            if isinstance(outcome.error, DomainError):
+                log.info("message %s was refused: %s", request.message_id, outcome.error)
+            elif outcome.error is not None:
+                failed.append(self._set_aside(record, repr(outcome.error), request.message_id))
+        if failed:
+            for outcome in await self._run(failed):
+                outcome.unwrap()
+
+    async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Run the requests as one group, again and again while what is wrong may pass by itself."""
+        backoff = 0.0
+        while True:
+            outcomes = await self._bus.handle_group(requests)
+            if not any(isinstance(outcome.error, TemporarilyUnavailableError) for outcome in outcomes):
+                return outcomes
+            backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.05)
+            log.warning("the database is not available; the messages wait %.2f s", backoff)
+            await self._sleep(backoff)
+
+    def _to_request(self, record: ConsumerRecord) -> Request:
+        message_id = None
+        try:
+            event = cloudevents.parse(record.headers, record.value)
+            message_id = event.id
+            command = inbound.to_command(event)
+        except UnreadableMessageError as error:
+            return self._set_aside(record, str(error), message_id)
+        return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), event.id)
+
+    def _set_aside(self, record: ConsumerRecord, reason: str, message_id: str | None) -> Request:
+        log.warning("%s[%d]@%d goes to the dead letters: %s", record.topic, record.partition, record.offset, reason)
+        metrics.dead_letters.labels(self._consumer_group).inc()
+        letter = DeadLetter(
+            consumer=self._consumer_group,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            headers=tuple(record.headers),
+            reason=reason,
+            message_id=message_id,
+        )
+        return Request(KeepDeadLetter(letter=letter), Cause(message_id or "", message_id or ""))
+
+
+def _describe(request: Request, outcome: Outcome) -> str:
+    return "dead_letter" if isinstance(request.command, KeepDeadLetter) else outcome.label

@@ -1,0 +1,146 @@
+"""Every error as `application/problem+json` (RFC 9457), from one table."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+
+from app.domain import errors
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: its stable code, the status that it answers with, and what it is called."""
+
+    code: str
+    status: int
+    title: str
+
+
+KINDS: dict[str, Kind] = {
+    kind.code: kind
+    for kind in (
+        Kind("malformed-body", 400, "The body is not JSON"),
+        Kind(errors.InvalidSkuError.code, 400, "No batch of this SKU was ever recorded"),
+        Kind("not-found", 404, "There is no such path"),
+        Kind(errors.BatchNotFoundError.code, 404, "No batch has this ref"),
+        Kind(errors.OrderNotFoundError.code, 404, "The order has no line"),
+        Kind(errors.AllocationNotFoundError.code, 404, "The order has no line of this SKU"),
+        Kind(errors.ProductNotFoundError.code, 404, "No product has this SKU"),
+        Kind("method-not-allowed", 405, "The path does not take this method"),
+        Kind(errors.BatchConflictError.code, 409, "The ref was recorded with other content"),
+        Kind(errors.OutOfStockError.code, 409, "No batch holds the whole line"),
+        Kind(errors.AllocationConflictError.code, 409, "The order has another quantity of this SKU"),
+        Kind("payload-too-large", 413, "The body is too large"),
+        Kind("unsupported-media-type", 415, "The body has to be application/json"),
+        Kind("invalid-request", 422, "A part of the request has the wrong form"),
+        Kind("internal-error", 500, "The service failed; the fault is ours and has been logged"),
+        Kind("unavailable", 503, "The service cannot answer now; try again"),
+        Kind("overloaded", 503, "Too many requests are waiting; try again"),
+    )
+}
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: Annotated[list[str | int], Field(description="Where: body, path or query, and the field in it.")]
+    msg: Annotated[str, Field(description="What is wrong, for people.")]
+    type: Annotated[str, Field(description="What is wrong, for programs.")]
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 describes it."""
+
+    type: Annotated[str, Field(description="Names the kind of problem, as a URI reference.")]
+    title: Annotated[str, Field(description="The kind of problem, for people.")]
+    status: Annotated[int, Field(description="The HTTP status.")]
+    detail: Annotated[str, Field(description="What happened this time, and what to do about it.")]
+    instance: Annotated[str, Field(description="The path that was asked for.")]
+    code: Annotated[str, Field(description="The kind of problem, for programs.")]
+    errors: Annotated[
+        list[Fault] | None, Field(description="With invalid-request: each thing that is wrong.", exclude_if=lambda v: v is None)
+    ] = None
+
+
+class ProblemError(Exception):
+    """Answers the request with a problem."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        faults: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = KINDS[code]
+        self.detail = detail
+        self.headers = dict(headers or {})
+        if self.kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        self.faults = faults
+
+
+def respond(instance: str, problem: ProblemError) -> Response:
+    """The answer that tells of the problem."""
+    kind = problem.kind
+    body: dict[str, Any] = {
+        "type": f"/problems/{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "instance": instance,
+        "code": kind.code,
+    }
+    if problem.faults is not None:
+        body["errors"] = problem.faults
+    return Response(json.dumps(body), kind.status, problem.headers, MEDIA_TYPE)
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    """The exception handler of ProblemError."""
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type alone
+    return respond(request.url.path, error)
+
+
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a route that can answer with these problems, besides those that any route can."""
+    by_status: dict[int, list[Kind]] = {}
+    for code in dict.fromkeys((*codes, "internal-error", "unavailable")):
+        by_status.setdefault(KINDS[code].status, []).append(KINDS[code])
+    return {status: _response(kinds) for status, kinds in by_status.items()}
+
+
+def _response(kinds: list[Kind]) -> dict[str, Any]:
+    examples = {
+        kind.code: {
+            "summary": kind.title,
+            "value": {
+                "type": f"/problems/{kind.code}",
+                "title": kind.title,
+                "status": kind.status,
+                "detail": kind.title,
+                "instance": "/v1/…",
+                "code": kind.code,
+            },
+        }
+        for kind in kinds
+    }
+    response: dict[str, Any] = {
+        "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+    }
+    if kinds[0].status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response["headers"] = {
+            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}
+        }
+    return response

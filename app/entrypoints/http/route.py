@@ -1,0 +1,138 @@
+"""The route class of the service: bytes in, command out, bytes back.
+
+FastAPI's own handling of a request (dependencies, a model for the body, a model for the answer) costs more than all the
+rest of it together. This class keeps FastAPI's declaration, and so the OpenAPI document, and does the work itself: the
+body is validated by the command's own TypeAdapter straight from the bytes, path parameters by those of their annotations,
+and the endpoint returns its answer ready to be sent.
+
+An endpoint declares its path parameters, at most one body, and the request: `async def f(command: C, request: Request)`.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from app.adapters.database import is_passing
+from app.domain.errors import DomainError
+from app.entrypoints.http.problems import ProblemError
+from app.service_layer.messagebus import OverloadedError
+from app.service_layer.ports import TemporarilyUnavailableError
+
+
+class ServiceRoute(APIRoute):
+    """An APIRoute whose endpoints take validated arguments and return a Response."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function that answers requests to this route."""
+        endpoint = self.endpoint
+        hints = get_type_hints(endpoint, include_extras=True)
+        hints.pop("return", None)
+        body_name, body_adapter = None, None
+        path_adapters: dict[str, TypeAdapter[Any]] = {}
+        for name, hint in hints.items():
+            if hint is Request:
+                continue
+            if f"{{{name}}}" in self.path_format:
+                path_adapters[name] = TypeAdapter(_without_marker(hint))
+            else:
+                body_name, body_adapter = name, TypeAdapter(hint)
+
+        async def answer(request: Request) -> Response:
+            arguments: dict[str, Any] = {"request": request}
+            if path_adapters:
+                _add_path_parameters(arguments, path_adapters, request.path_params)
+            if body_name is not None and body_adapter is not None:
+                arguments[body_name] = _parse(body_adapter, await _read_body(request))
+            try:
+                async with asyncio.timeout(request.app.state.deadline):
+                    return await endpoint(**arguments)
+            except DomainError as refusal:
+                raise ProblemError(refusal.code, str(refusal)) from refusal
+            except OverloadedError as error:
+                raise ProblemError("overloaded", str(error)) from error
+            except TimeoutError as error:
+                detail = "no answer in time; the request may still take effect, and may be sent again safely"
+                raise ProblemError("unavailable", detail) from error
+            except Exception as error:
+                if isinstance(error, TemporarilyUnavailableError) or is_passing(error):
+                    raise ProblemError("unavailable", "the database does not answer; try again") from error
+                raise
+
+        return answer
+
+
+async def _read_body(request: Request) -> bytes:
+    content_type = request.headers.get("content-type")
+    if content_type is not None and not _is_json(content_type):
+        detail = f"{content_type} is not supported; send application/json"
+        raise ProblemError("unsupported-media-type", detail, headers={"Accept": "application/json"})
+    limit: int = request.app.state.max_body_bytes
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _too_large(limit: int) -> ProblemError:
+    # The rest of the body is not read, so the connection cannot be used again.
+    return ProblemError("payload-too-large", f"a body has at most {limit} bytes", headers={"Connection": "close"})
+
+
+def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
+    try:
+        command: BaseModel = adapter.validate_json(body)
+    except ValidationError as error:
+        faults = _faults(error, "body")
+        if faults[0]["type"] == "json_invalid":
+            raise ProblemError("malformed-body", f"the body is not JSON: {faults[0]['msg']}") from None
+        raise _invalid(faults) from None
+    return command
+
+
+def _add_path_parameters(
+    arguments: dict[str, Any], adapters: Mapping[str, TypeAdapter[Any]], values: Mapping[str, Any]
+) -> None:
+    faults: list[dict[str, Any]] = []
+    for name, adapter in adapters.items():
+        try:
+            arguments[name] = adapter.validate_python(values[name])
+        except ValidationError as error:
+            faults += _faults(error, "path", name)
+    if faults:
+        raise _invalid(faults)
+
+
+def _faults(error: ValidationError, *where: str) -> list[dict[str, Any]]:
+    """What is wrong, without the values that were sent."""
+    return [
+        {"loc": [*where, *fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _invalid(faults: list[dict[str, Any]]) -> ProblemError:
+    detail = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+    return ProblemError("invalid-request", detail, faults=faults)
+
+
+def _without_marker(hint: Any) -> Any:  # noqa: ANN401 - a type annotation can be anything
+    """The annotation without FastAPI's Path(), which says where the value stands and nothing about its form."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    inner, *metadata = get_args(hint)
+    kept = [item for item in metadata if type(item).__module__ != "fastapi.params"]
+    return Annotated[(inner, *kept)] if kept else inner

@@ -1,0 +1,99 @@
+"""The notifier: a subscriber of the published events that sends mail. A mail server that is down delays mail only.
+
+Mail is sent at least once: what was sent is remembered right after, so only a crash between the two repeats it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+
+from app.adapters.notifications import NotifierMemory
+from app.integration import cloudevents
+from app.integration.cloudevents import UnreadableMessageError
+from app.integration.outbound import BatchCreatedV1, Message
+from app.observability import metrics
+from app.service_layer.notifications import INTERESTING, Addresses, Mail, Mailer, MailRefusedError, react
+from app.service_layer.ports import TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+LONGEST_BACKOFF = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    sequence: int
+    message: Message
+
+
+class Notifier:
+    """Reads events in order and sends the mails that they call for."""
+
+    def __init__(
+        self,
+        memory: NotifierMemory,
+        mailer: Mailer,
+        addresses: Addresses,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._memory = memory
+        self._mailer = mailer
+        self._addresses = addresses
+        self._sleep = sleep
+
+    async def handle(self, records: Sequence[ConsumerRecord]) -> None:
+        """Return when every mail that the records call for is handed over or refused for good."""
+        events = [event for record in records if (event := _read(record)) is not None]
+        if not events:
+            return
+        skus = {event.message.sku for event in events}
+        refs = {event.message.ref for event in events if isinstance(event.message, BatchCreatedV1)}
+        products, batches = await self._memory.load(skus, refs)
+        for event in events:
+            product = products[event.message.sku]
+            if event.sequence <= product.sequence:
+                continue
+            product.sequence = event.sequence
+            mail = react(event.message, product, batches, self._addresses)
+            if mail is not None:
+                await self._send(mail, event.message.ce_type)
+                await self._memory.save([product], batches)
+        await self._memory.save(list(products.values()), batches)
+
+    async def _send(self, mail: Mail, kind: str) -> None:
+        """Try until the mail server has taken the mail, or has said that it never will."""
+        backoff = 0.0
+        while True:
+            try:
+                await self._mailer.send(mail)
+            except MailRefusedError as error:
+                log.error("the mail to %s was refused for good: %s", mail.to, error)  # noqa: TRY400
+                metrics.mail_failures.inc()
+                return
+            except TemporarilyUnavailableError as error:
+                metrics.mail_failures.inc()
+                backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.2)
+                log.warning("the mail to %s waits %.1f s: %s", mail.to, backoff, error)
+                await self._sleep(backoff)
+            else:
+                metrics.mails.labels(kind).inc()
+                return
+
+
+def _read(record: ConsumerRecord) -> _Event | None:
+    """The event, where the notifier has a use for it."""
+    headers = dict(record.headers)
+    try:
+        event = cloudevents.parse(record.headers, record.value)
+        model = INTERESTING.get(event.type)
+        if model is None:
+            return None
+        return _Event(int(headers["ce_sequence"]), model.model_validate_json(event.data))
+    except (UnreadableMessageError, ValidationError, KeyError, ValueError) as error:
+        log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
+        return None

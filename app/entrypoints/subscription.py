@@ -1,0 +1,98 @@
+"""A subscription to Kafka topics that outlives every fault: of the broker, of the group, of what it hands records to.
+
+Records are handed over in small batches; offsets are committed after the batch has been dealt with. A batch may be seen
+again after a crash or a rebalance, so whoever receives it has to know what has taken effect already.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
+
+from app.adapters import kafka
+
+log = logging.getLogger(__name__)
+
+POLL_TIMEOUT_MS = 500
+LONGEST_BACKOFF = 2.0
+STALL_TIMEOUT = 30.0
+"""Seconds without a record after which the consumer is asked whether it lags; one that does is built anew."""
+
+
+class StalledError(Exception):
+    """The topic has records for this consumer, and it has not fetched any for a while."""
+
+
+class Subscription:
+    """Reads topics in a consumer group, until it is cancelled.
+
+    `handle` receives the records of one poll in the order of their offsets and returns when all of them are dealt with.
+    What it raises makes the subscription start again from the offsets committed last.
+    """
+
+    def __init__(
+        self,
+        start_consumer: Callable[[], Awaitable[AIOKafkaConsumer]],
+        handle: Callable[[Sequence[ConsumerRecord]], Awaitable[None]],
+        *,
+        name: str,
+        max_records: int,
+    ) -> None:
+        self._start_consumer = start_consumer
+        self._handle = handle
+        self._name = name
+        self._max_records = max_records
+
+    async def run(self) -> None:
+        """Read, for ever."""
+        backoff = 0.0
+        while True:
+            started = time.monotonic()
+            try:
+                await self._consume()
+            except Exception as error:  # noqa: BLE001 - the subscription outlives every fault of its neighbours
+                log.warning("%s: reading failed and will be tried again: %r", self._name, error)
+            if time.monotonic() - started > 10 * LONGEST_BACKOFF:
+                backoff = 0.0
+            backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.1)
+            await asyncio.sleep(backoff)
+
+    async def _consume(self) -> None:
+        consumer = await self._start_consumer()
+        try:
+            last_progress = time.monotonic()
+            while True:
+                fetched = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._max_records)
+                if fetched:
+                    await self._handle([record for records in fetched.values() for record in records])
+                    await self._commit(consumer, {tp: records[-1].offset + 1 for tp, records in fetched.items()})
+                    last_progress = time.monotonic()
+                elif time.monotonic() - last_progress > STALL_TIMEOUT:
+                    await self._check_lag(consumer)
+                    last_progress = time.monotonic()
+        finally:
+            await asyncio.shield(kafka.stop(consumer))
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        """Commit what is still ours. After a rebalance the rest is another's, who finds it done already."""
+        ours = {tp: offset for tp, offset in offsets.items() if tp in consumer.assignment()}
+        if not ours:
+            return
+        try:
+            await consumer.commit(ours)
+        except (CommitFailedError, IllegalStateError) as error:
+            log.info("%s: the offsets went to another member: %r", self._name, error)
+
+    async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
+        assignment = consumer.assignment()
+        if not assignment:
+            return
+        ends = await consumer.end_offsets(list(assignment))
+        for tp, end in ends.items():
+            position = await consumer.position(tp)
+            if position < end:
+                message = f"{tp.topic}[{tp.partition}] is at {position} of {end}"
+                raise StalledError(message)

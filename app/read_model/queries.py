@@ -1,0 +1,99 @@
+"""The read side: one statement for each question, so that an answer is of one moment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
+from app.integration.fields import AllocatedQuantity, AvailableQuantity, Sku
+from app.service_layer.results import AllocationState, BatchState
+
+_BATCH = text("SELECT ref, sku, qty, eta, allocated_qty FROM batches WHERE ref = :ref")
+
+_ALLOCATIONS = text("""
+    SELECT l.order_id, l.sku, l.qty, b.ref, b.eta
+    FROM order_lines l LEFT JOIN batches b ON b.sku = l.sku AND b.number = l.batch_number
+    WHERE l.order_id = :order_id ORDER BY l.sku
+""")
+
+_PRODUCT = text("""
+    SELECT p.sku, p.backordered_qty, b.ref, b.qty, b.eta, b.allocated_qty
+    FROM products p JOIN batches b ON b.sku = p.sku
+    WHERE p.sku = :sku ORDER BY b.eta NULLS FIRST, b.number
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class ProductState:
+    """A product as it is now: the sums over its batches and its queue, and the batches in the order of preference."""
+
+    sku: Sku
+    available_qty: AvailableQuantity
+    allocated_qty: AllocatedQuantity
+    backordered_qty: Annotated[int, Field(ge=0, description="Pieces that order lines wait for.", examples=[0])]
+    batches: Annotated[list[BatchState], Field(description="In the order in which they are allocated from.")]
+
+
+class Queries:
+    """Answers questions from the database. Any of them raises what the database raises where it is away."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def batch(self, ref: str) -> BatchState:
+        """A batch. Raises BatchNotFoundError."""
+        rows = await self._fetch(_BATCH, {"ref": ref})
+        if not rows:
+            raise BatchNotFoundError(ref)
+        return _batch_state(rows[0].sku, rows[0])
+
+    async def allocations(self, order_id: str) -> list[AllocationState]:
+        """The lines of an order, by SKU. Raises OrderNotFoundError where it has none."""
+        rows = await self._fetch(_ALLOCATIONS, {"order_id": order_id})
+        if not rows:
+            raise OrderNotFoundError(order_id)
+        return [_allocation_state(row) for row in rows]
+
+    async def product(self, sku: str) -> ProductState:
+        """A product and all its batches. Raises ProductNotFoundError."""
+        rows = await self._fetch(_PRODUCT, {"sku": sku})
+        if not rows:
+            raise ProductNotFoundError(sku)
+        batches = [_batch_state(sku, row) for row in rows]
+        return ProductState(
+            sku=sku,
+            available_qty=sum(batch.available_qty for batch in batches),
+            allocated_qty=sum(batch.allocated_qty for batch in batches),
+            backordered_qty=rows[0].backordered_qty,
+            batches=batches,
+        )
+
+    async def _fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(statement, parameters)).all()
+
+
+def _batch_state(sku: str, row: Row[Any]) -> BatchState:
+    return BatchState(
+        ref=row.ref,
+        sku=sku,
+        qty=row.qty,
+        eta=row.eta,
+        allocated_qty=row.allocated_qty,
+        available_qty=row.qty - row.allocated_qty,
+    )
+
+
+def _allocation_state(row: Row[Any]) -> AllocationState:
+    return AllocationState(
+        order_id=row.order_id,
+        sku=row.sku,
+        qty=row.qty,
+        status="backordered" if row.ref is None else "allocated",
+        batch_ref=row.ref,
+        eta=row.eta,
+    )

@@ -1,0 +1,1 @@
+"""What is shipped beside the code: the image, the Compose file, the locked requirements, the Makefile's commands."""

@@ -1,0 +1,229 @@
+"""A real Apache Kafka for tests: one KRaft node from Maven's jars, as a child process. Needs Java 17 and, once, Maven.
+
+`python -m tests.support.apache_kafka fetch` fetches the jars and does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from app.embedded.process import LOOPBACK, Child, free_port, start_server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+POM = Path(__file__).parents[1] / "apache_kafka" / "pom.xml"
+FETCH_SECONDS = 600.0
+FORMAT_SECONDS = 60.0
+READY_SECONDS = 60.0
+STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+
+# Client compilation only, and one collector thread: a test broker lives too shortly for more to pay on two cores.
+JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO")
+
+# The short broker session matters after `kill`: until it has run out, the node's own controller takes the node that is
+# back for a second one with the same id. Topics of Kafka's own get one partition, since each costs time to load.
+CONFIGURATION = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={logs}
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=250
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+"""
+
+
+class ApacheKafkaError(RuntimeError):
+    """Apache Kafka cannot be had or run here; the message says why in a line that a person can act upon."""
+
+
+class ApacheKafka:
+    """One Kafka node on 127.0.0.1 whose data and log lie in `data_dir` and live on over restarts of this object.
+
+    Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
+    """
+
+    def __init__(self, *, data_dir: Path, port: int = 0) -> None:
+        """Describe a node on `port`; 0 takes any free port and keeps it over restarts where possible."""
+        self.data_dir = data_dir.resolve()
+        self.log_file = self.data_dir / "kafka.log"
+        self.port = port
+        self._any_port = port == 0
+        self._child: Child | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The `host:port` that clients are given."""
+        assert self.port, "Apache Kafka has not been started yet"
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the Java virtual machine, None while it does not run."""
+        return self._child.pid if self._child is not None and self._child.running else None
+
+    def start(self) -> None:
+        """Start the node and return once it takes requests; fetches the jars first where they are missing.
+
+        Raises ApacheKafkaError without Java or Maven, and what `start_server` raises. No-op when it runs already.
+        """
+        if self.pid is not None:
+            return
+        jars = fetch()
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._child, self.port = start_server(
+            lambda port: self._spawn(jars, port),
+            port=self.port,
+            any_port=self._any_port,
+            # The port answers before the node has been admitted to its own cluster.
+            ready=lambda child, _: "Kafka Server started" in child.log(),
+            seconds=READY_SECONDS,
+        )
+
+    def stop(self) -> None:
+        """Shut the node down in order. Does nothing when it does not run."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    def kill(self) -> None:
+        """End the node with SIGKILL, as a crash would; `start` brings it back with the same data and port."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def restart(self) -> None:
+        """Stop the node and start it again with the same data and port."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, jars: Path, port: int) -> Child:
+        configuration = self.data_dir / "server.properties"
+        logs = self.data_dir / "logs"
+        configuration.write_text(
+            CONFIGURATION.format(host=LOOPBACK, port=port, controller_port=free_port(), logs=logs), encoding="utf-8"
+        )
+        java = [_program("java"), *JVM_OPTIONS, "-cp", f"{jars}/*"]
+        if not (logs / "meta.properties").exists():
+            _format(java, configuration)
+        return Child(
+            [*java, "kafka.Kafka", configuration],
+            name="Apache Kafka",
+            log_file=self.log_file,
+            env=os.environ,
+            stop_steps=STOP_STEPS,
+        )
+
+
+def fetch() -> Path:
+    """Return the directory with the jars of Kafka, having Maven copy them there when they are not there yet.
+
+    The directory lies in `ALLOCATION_TEST_CACHE` (default `~/.cache/allocation-tests`). Several processes may fetch at
+    once: each fills a directory of its own, and the first one to be ready names it. Raises ApacheKafkaError when Maven
+    is missing or fails.
+    """
+    found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", POM.read_text(encoding="utf-8"))
+    assert found, f"{POM} names no kafka.version"
+    cache = Path(os.environ.get("ALLOCATION_TEST_CACHE") or Path.home() / ".cache" / "allocation-tests")
+    jars = cache / f"kafka-{found[1]}"
+    if jars.is_dir():
+        return jars
+    maven = _program("mvn")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f"{jars.name}-", ignore_cleanup_errors=True) as draft:
+        filled = Path(draft) / "jars"
+        _run(
+            [maven, "-q", "-B", "-f", POM, "dependency:copy-dependencies", f"-DoutputDirectory={filled}"],
+            "Maven",
+            FETCH_SECONDS,
+        )
+        # Another process may have been faster; its jars are as good as these.
+        with contextlib.suppress(OSError):
+            filled.rename(jars)
+    if not jars.is_dir():
+        raise ApacheKafkaError(f"the jars could not be put into {jars}")
+    return jars
+
+
+def _format(java: Sequence[str], configuration: Path) -> None:
+    """Give the node's empty log directory the identity of a new cluster."""
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    tool: list[str | Path] = [
+        *java,
+        "kafka.tools.StorageTool",
+        "format",
+        f"--cluster-id={cluster}",
+        "--config",
+        configuration,
+    ]
+    _run(tool, "Kafka's StorageTool", FORMAT_SECONDS)
+
+
+def _run(command: Sequence[str | Path], name: str, seconds: float) -> None:
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True, timeout=seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ApacheKafkaError(f"{name} did not end within {seconds:g} seconds") from error
+    if done.returncode != 0:
+        raise ApacheKafkaError(f"{name} failed with status {done.returncode}:\n{done.stdout}{done.stderr}")
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise ApacheKafkaError(f"`{name}` is not installed: Apache Kafka needs Java 17 or later and Maven")
+    return path
+
+
+def main() -> int:
+    """Fetch the jars; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.apache_kafka", description=__doc__)
+    parser.add_argument("action", choices=["fetch"], help="fetch the jars of Apache Kafka into the cache")
+    parser.parse_args()
+    try:
+        print(fetch())
+    except ApacheKafkaError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
