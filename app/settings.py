@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     kafka_consumer_group: str = "allocation"
     kafka_notifier_group: str = "allocation-notifier"
     kafka_idempotent_producer: bool = True
+    kafka_session_timeout: Annotated[float, Field(ge=1, le=300)] | None = None
     kafka_topic_partitions: Annotated[int, Field(ge=1)] = 6
     kafka_topic_replication: Annotated[int, Field(ge=1)] = 1
     event_source: str = "/allocation"
@@ -33,6 +34,8 @@ class Settings(BaseSettings):
     from_email: str = "allocations@example.com"
 
     http_deadline: Annotated[float, Field(gt=0, le=9)] = 8.0
+    shutdown_delay: Annotated[float, Field(ge=0, le=60)] = 0.0
+    shutdown_grace: Annotated[float, Field(gt=0, le=120)] = 10.0
     http_max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     bus_workers: Annotated[int, Field(ge=1, le=8)] = 1
     bus_queue_limit: Annotated[int, Field(ge=1)] = 4096

@@ -21,11 +21,13 @@ _TOPIC_EXISTS = 36
 class KafkaConfig:
     """Where the broker is and how to speak to it.
 
-    `idempotent_producer` is off only for the embedded broker, which does not know InitProducerId.
+    `idempotent_producer` is off only for the embedded broker, which does not know InitProducerId. `session_timeout`
+    (seconds) is how long a consumer that has died keeps its partitions from its successor.
     """
 
     bootstrap_servers: str
     idempotent_producer: bool = True
+    session_timeout: float = 6.0
     topic_partitions: int = 6
     topic_replication: int = 1
 
@@ -39,7 +41,7 @@ async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
         max_batch_size=512 * 1024,
         request_timeout_ms=10_000,
         retry_backoff_ms=50,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=10_000,
     )
     try:
         async with asyncio.timeout(15):
@@ -51,23 +53,20 @@ async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
 
 
 async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id: str) -> AIOKafkaConsumer:
-    """A consumer that has joined its group. It commits nothing by itself. Raises KafkaError.
-
-    A consumer that dies is noticed after `session_timeout_ms`; its successor then gets its partitions.
-    """
+    """A consumer that has joined its group. It commits nothing by itself. Raises KafkaError."""
     consumer = AIOKafkaConsumer(
         *topics,
         bootstrap_servers=config.bootstrap_servers,
         group_id=group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        session_timeout_ms=6_000,
-        heartbeat_interval_ms=1_500,
+        session_timeout_ms=int(config.session_timeout * 1000),
+        heartbeat_interval_ms=int(config.session_timeout * 250),
         max_poll_interval_ms=300_000,
         request_timeout_ms=15_000,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=10_000,
         retry_backoff_ms=100,
-        fetch_max_wait_ms=200,
+        fetch_max_wait_ms=100,
     )
     try:
         async with asyncio.timeout(30):

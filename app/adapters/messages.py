@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
@@ -41,6 +41,14 @@ _ACCEPT = text("""
     INSERT INTO inbox (message_id) SELECT unnest(CAST(:message_ids AS text[]))
     ON CONFLICT (message_id) DO NOTHING RETURNING message_id
 """)
+
+_PRUNE = text("""
+    DELETE FROM inbox WHERE message_id IN (
+        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(days => :days)
+        ORDER BY received_at LIMIT :limit
+    )
+""")
+PRUNE_PAGE = 5000
 
 _KEEP = text("""
     INSERT INTO dead_letters (consumer, topic, partition, "offset", message_id, key, value, headers, reason)
@@ -81,9 +89,7 @@ class SqlOutbox:
         """Insert what was added."""
         rows, self._rows = self._rows, []
         if rows:
-            await self._connection.execute(
-                _INSERT_OUTBOX, dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
-            )
+            await self._connection.execute(_INSERT_OUTBOX, dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)))
 
 
 class SqlInbox:
@@ -138,3 +144,12 @@ def _letter_row(letter: DeadLetter) -> dict[str, Any]:
         "headers": encode_headers(letter.headers),
         "reason": letter.reason,
     }
+
+
+async def prune_inbox(engine: AsyncEngine, days: int) -> None:
+    """Forget the messages that came longer ago, some thousand at a time, so that no lock is held for long."""
+    while True:
+        async with engine.begin() as connection:
+            result = await connection.execute(_PRUNE, {"days": days, "limit": PRUNE_PAGE})
+        if result.rowcount < PRUNE_PAGE:
+            return

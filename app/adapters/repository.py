@@ -89,9 +89,7 @@ class SqlProductRepository:
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         """Put the next queued lines that are small enough into the product; returns their orders."""
         await self.flush()
-        rows = await self._execute(
-            statements.BACKORDERS, sku=product.sku, max_qty=max_qty, after=after, limit=limit
-        )
+        rows = await self._execute(statements.BACKORDERS, sku=product.sku, max_qty=max_qty, after=after, limit=limit)
         return [
             self._attach_line(product, row.order_id, row.qty, row.requested, None, None).line.order_id for row in rows
         ]
@@ -122,7 +120,7 @@ class SqlProductRepository:
         self._touched[product.sku] = self._raising[product.sku] = product
         return product
 
-    async def _execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:  # noqa: ANN401
+    async def _execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
         return await self._connection.execute(statement, parameters)
 
     async def _write(self, statement: TextClause, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -138,7 +136,7 @@ class SqlProductRepository:
             self._stored_batches[product.sku, batch.number] = _batch_values(batch)
         return batch
 
-    def _attach_line(  # noqa: PLR0913 - the columns of a line
+    def _attach_line(
         self, product: Product, order_id: str, qty: int, requested: int, batch: Batch | None, allocated: int | None
     ) -> Allocation:
         known = product.allocations.get(order_id)
@@ -179,11 +177,7 @@ class SqlProductRepository:
 
     async def _flush_lines(self, products: Iterable[Product]) -> None:
         new, changed = [], []
-        gone = {
-            key
-            for key in self._stored_lines
-            if key[0] not in self._products[key[1]].allocations
-        }
+        gone = {key for key in self._stored_lines if key[0] not in self._products[key[1]].allocations}
         for product in products:
             for allocation in product.allocations.values():
                 key, values = (allocation.line.order_id, product.sku), _line_values(allocation)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 MAX_QUANTITY = 2_147_483_647
 
@@ -23,13 +24,13 @@ def _only_iso_date(value: object) -> object:
     if value is None or isinstance(value, date):
         return value
     if not isinstance(value, str) or not _ISO_DATE.fullmatch(value):
-        message = "must be a date in the form YYYY-MM-DD, or null for stock that is in the warehouse"
-        raise ValueError(message)
+        raise PydanticCustomError(
+            "date_form", "Input should be a date in the form YYYY-MM-DD, or null: in the warehouse"
+        )
     try:
         return date.fromisoformat(value)
-    except ValueError as error:
-        message = f"is not a date of the calendar: {error}"
-        raise ValueError(message) from None
+    except ValueError:
+        raise PydanticCustomError("date_value", "Input should be a date of the calendar") from None
 
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
@@ -185,15 +186,13 @@ class BatchChanges(BaseModel):
     @classmethod
     def _refuse_null(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over whatever stood in the JSON
         if value is None:
-            message = "must be an integer; leave it out to keep the quantity"
-            raise ValueError(message)
+            raise PydanticCustomError("qty_null", "Input should be an integer; leave it out to keep the quantity")
         return value
 
     @model_validator(mode="after")
     def _refuse_nothing(self) -> Self:
         if not self.model_fields_set & {"qty", "eta"}:
-            message = "nothing to change: give qty, eta or both"
-            raise ValueError(message)
+            raise PydanticCustomError("nothing_to_change", "Input should have qty, eta or both")
         return self
 
 

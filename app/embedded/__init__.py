@@ -1,1 +1,1 @@
-"""The development stack: PostgreSQL and a Kafka-protocol broker out of wheels, as child processes."""
+"""The development stack: real PostgreSQL and a Kafka-protocol broker from wheels, without Docker, a JVM or root."""

@@ -7,7 +7,7 @@ behind it are handled.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from aiokafka import ConsumerRecord
 
@@ -65,14 +65,10 @@ class InboundConsumer:
             await self._sleep(backoff)
 
     def _to_request(self, record: ConsumerRecord) -> Request:
-        message_id = None
         try:
-            event = cloudevents.parse(record.headers, record.value)
-            message_id = event.id
-            command = inbound.to_command(event)
+            return to_request(record.headers, record.value)
         except UnreadableMessageError as error:
-            return self._set_aside(record, str(error), message_id)
-        return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), event.id)
+            return self._set_aside(record, str(error), error.message_id)
 
     def _set_aside(self, record: ConsumerRecord, reason: str, message_id: str | None) -> Request:
         log.warning("%s[%d]@%d goes to the dead letters: %s", record.topic, record.partition, record.offset, reason)
@@ -89,6 +85,17 @@ class InboundConsumer:
             message_id=message_id,
         )
         return Request(KeepDeadLetter(letter=letter), Cause(message_id or "", message_id or ""))
+
+
+def to_request(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Request:
+    """The command that a record asks for, to take effect once. Raises UnreadableMessageError."""
+    event = cloudevents.parse(headers, value)
+    try:
+        command = inbound.to_command(event)
+    except UnreadableMessageError as error:
+        error.message_id = event.id
+        raise
+    return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), event.id)
 
 
 def _describe(request: Request, outcome: Outcome) -> str:

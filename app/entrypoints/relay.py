@@ -103,7 +103,7 @@ class EventPublisher:
 class Relay:
     """Runs until it is cancelled, whatever happens to the database or the broker meanwhile."""
 
-    def __init__(  # noqa: PLR0913 - the collaborators of a process
+    def __init__(
         self,
         outbox: OutboxReader,
         signal: OutboxSignal,

@@ -87,12 +87,8 @@ class Subscription:
             log.info("%s: the offsets went to another member: %r", self._name, error)
 
     async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
-        assignment = consumer.assignment()
-        if not assignment:
-            return
-        ends = await consumer.end_offsets(list(assignment))
-        for tp, end in ends.items():
-            position = await consumer.position(tp)
-            if position < end:
+        for tp in consumer.assignment():
+            end, position = consumer.highwater(tp), await consumer.position(tp)
+            if end is not None and position < end:
                 message = f"{tp.topic}[{tp.partition}] is at {position} of {end}"
                 raise StalledError(message)

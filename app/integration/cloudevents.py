@@ -16,7 +16,12 @@ _STRUCTURED = "application/cloudevents"
 
 
 class UnreadableMessageError(Exception):
-    """The bytes are no message that this service knows. The text says why, for whoever mends it."""
+    """The bytes are no message that this service knows. The text says why, for whoever mends it.
+
+    `message_id` is the id of the message, where that much could be read.
+    """
+
+    message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,8 @@ class RequestContext:
             await respond(scope["path"], problem)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            metrics.count_request(scope["method"], route, status or HTTPStatus.INTERNAL_SERVER_ERROR)
-            metrics.http_seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            metrics.measure_request(scope["method"], route, status or HTTPStatus.INTERNAL_SERVER_ERROR, seconds)
 
 
 def cause_of(request: Request) -> Cause:

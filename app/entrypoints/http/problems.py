@@ -66,7 +66,8 @@ class Problem(BaseModel):
     instance: Annotated[str, Field(description="The path that was asked for.")]
     code: Annotated[str, Field(description="The kind of problem, for programs.")]
     errors: Annotated[
-        list[Fault] | None, Field(description="With invalid-request: each thing that is wrong.", exclude_if=lambda v: v is None)
+        list[Fault] | None,
+        Field(description="With invalid-request: each thing that is wrong.", exclude_if=lambda v: v is None),
     ] = None
 
 

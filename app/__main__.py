@@ -1,0 +1,5 @@
+"""`python -m app` is `allocation`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""Builds the graph of objects from the settings. Every one can be replaced by an argument."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import create_engine
+from app.adapters.kafka import KafkaConfig
+from app.adapters.notifications import LogMailer, SmtpMailer
+from app.adapters.outbox import OutboxSignal
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.read_model.queries import Queries
+from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.messagebus import MessageBus, RetryPolicy
+from app.service_layer.notifications import Addresses, Mailer
+from app.service_layer.ports import UnitOfWorkFactory
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the entrypoints work with."""
+
+    settings: Settings
+    engine: AsyncEngine
+    signal: OutboxSignal
+    bus: MessageBus
+    queries: Queries
+    kafka: KafkaConfig
+    mailer: Mailer
+    addresses: Addresses
+
+
+@asynccontextmanager
+async def bootstrap(
+    settings: Settings,
+    *,
+    engine: AsyncEngine | None = None,
+    signal: OutboxSignal | None = None,
+    unit_of_work: UnitOfWorkFactory | None = None,
+    retry: RetryPolicy | None = None,
+    bus: MessageBus | None = None,
+    queries: Queries | None = None,
+    mailer: Mailer | None = None,
+) -> AsyncIterator[Service]:
+    """The service, wired. The connections are closed at the end; nothing is connected before it is needed."""
+    engine = engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
+    signal = signal or OutboxSignal(engine)
+    shared_engine, shared_signal = engine, signal
+    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(shared_engine, shared_signal))
+    service = Service(
+        settings=settings,
+        engine=engine,
+        signal=signal,
+        bus=bus
+        or MessageBus(
+            unit_of_work,
+            COMMAND_HANDLERS,
+            EVENT_HANDLERS,
+            workers=settings.bus_workers,
+            queue_limit=settings.bus_queue_limit,
+            group_limit=settings.bus_group_limit,
+            retry=retry,
+        ),
+        queries=queries or Queries(engine),
+        kafka=KafkaConfig(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            idempotent_producer=settings.kafka_idempotent_producer,
+            session_timeout=settings.kafka_session_timeout or _default_session_timeout(settings),
+            topic_partitions=settings.kafka_topic_partitions,
+            topic_replication=settings.kafka_topic_replication,
+        ),
+        mailer=mailer
+        or (SmtpMailer(settings.smtp_url, settings.from_email) if settings.smtp_url is not None else LogMailer()),
+        addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
+    )
+    try:
+        yield service
+    finally:
+        await engine.dispose()
+
+
+def _default_session_timeout(settings: Settings) -> float:
+    """Apache Kafka allows 6 s and more; the embedded broker takes twice as long as it is told, and less."""
+    return 6.0 if settings.kafka_idempotent_producer else 2.0

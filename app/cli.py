@@ -1,0 +1,260 @@
+"""The command line. A mistake gives one clear line and exit status 2."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.adapters import kafka, schema
+from app.adapters.database import is_passing
+from app.bootstrap import Service, bootstrap
+from app.embedded.errors import EmbeddedStackError
+from app.embedded.stack import EmbeddedStack
+from app.entrypoints import components, dead_letters
+from app.entrypoints.server import AddressInUseError, http_application, listen, serve, url_of, wait_for_signal
+from app.integration.asyncapi import asyncapi_document
+from app.observability import logging
+from app.settings import Settings
+
+EXPECTED_ERRORS = (AddressInUseError, EmbeddedStackError, kafka.KafkaError)
+
+_HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+_PORT = click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port to listen on; 0: any."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="allocation")
+def cli() -> None:
+    """Allocates order lines to batches of stock.
+
+    Settings are environment variables with the prefix ALLOCATION_; .env.example names them all.
+    """
+
+
+@cli.command()
+@_HOST
+@_PORT
+@click.option(
+    "--home",
+    default=Path(".allocation"),
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the database lives on.",
+)
+@click.option("--database-port", default=0, type=click.IntRange(0, 65535), help="For PostgreSQL; default: any.")
+@click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="For the broker; default: any.")
+def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -> None:
+    """Run everything, with a PostgreSQL and a broker of its own."""
+    settings = _settings()
+    with listen(host, port) as listener, _stack(home, database_port, kafka_port) as stack:
+        settings = settings.model_copy(
+            update={
+                "database_url": stack.postgresql.database_url,
+                "kafka_bootstrap_servers": stack.broker.bootstrap_servers,
+                "kafka_idempotent_producer": False,
+            }
+        )
+        schema.migrate(settings.database_url)
+        url = url_of(listener)
+
+        def announce() -> None:
+            stack.announce(url)
+            click.echo(f"The allocation service runs at {url} (documentation: {url}/docs). Ctrl-C stops it.")
+
+        async def run(service: Service) -> None:
+            await kafka.create_topics(service.kafka, [*settings.kafka_inbound_topics, settings.kafka_events_topic])
+            await serve(service, listener, _all_components(service), on_started=announce)
+
+        _run(settings, run)
+
+
+@cli.command()
+@_HOST
+@_PORT
+def run(host: str, port: int) -> None:
+    """Run everything in one process, against the servers of the settings."""
+    settings = _settings()
+    with listen(host, port) as listener:
+        _run(settings, lambda service: serve(service, listener, _all_components(service)))
+
+
+@cli.command(name="serve")
+@_HOST
+@_PORT
+def serve_command(host: str, port: int) -> None:
+    """Run the HTTP API."""
+    settings = _settings()
+    with listen(host, port) as listener:
+        _run(settings, lambda service: serve(service, listener))
+
+
+@cli.command()
+def consume() -> None:
+    """Run the consumer of inbound messages."""
+    _run(_settings(), lambda service: _until_signal([components.consumer(service), components.housekeeping(service)]))
+
+
+@cli.command()
+def relay() -> None:
+    """Run the relay that publishes events."""
+    _run(_settings(), lambda service: _until_signal([components.relay(service)]))
+
+
+@cli.command()
+def notify() -> None:
+    """Run the notifier that sends mail."""
+    _run(_settings(), lambda service: _until_signal([components.notifier(service)]))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema to the version that this code needs."""
+    schema.migrate(_settings().database_url)
+    click.echo(f"The schema is at revision {schema.head()}.")
+
+
+@cli.command()
+def health() -> None:
+    """Exit with 0 where database, schema and broker are as they should be, else with 1 and the reason."""
+
+    async def check(service: Service) -> None:
+        fault = await schema.check(service.engine)
+        if fault is not None:
+            raise click.ClickException(fault)
+        await kafka.check_broker(service.kafka)
+
+    _run(_settings(), check)
+    click.echo("healthy")
+
+
+@cli.group(name="dead-letters")
+def dead_letters_group() -> None:
+    """Messages that could not be handled."""
+
+
+@dead_letters_group.command(name="list")
+def list_dead_letters() -> None:
+    """Show the letters, one line for each, oldest first."""
+
+    async def show(service: Service) -> None:
+        async for line in dead_letters.lines(service):
+            click.echo(line)
+
+    _run(_settings(), show)
+
+
+@dead_letters_group.command(name="retry")
+@click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=int)
+def retry_dead_letters(letter_ids: Sequence[int]) -> None:
+    """Handle letters again: those with the IDs, or all."""
+
+    async def retry(service: Service) -> None:
+        failures = 0
+        async for report in dead_letters.retry(service, letter_ids):
+            click.echo(report.line)
+            failures += not report.restored
+        if failures:
+            raise click.ClickException(f"{failures} of the letters could not be restored")
+
+    _run(_settings(), retry)
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+
+    async def show(service: Service) -> None:
+        click.echo(json.dumps(http_application(service).openapi(), indent=2))
+
+    _run(_settings(), show)
+
+
+@cli.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI document."""
+    click.echo(json.dumps(asyncapi_document(), indent=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of the console script."""
+    try:
+        cli.main(arguments, prog_name="allocation", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        _fail(error.format_message(), 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except EXPECTED_ERRORS as error:
+        _fail(str(error), 2)
+    except (SQLAlchemyError, OSError) as error:
+        if not is_passing(error):
+            raise
+        _fail(f"the database does not answer: {_first_line(error)}; see ALLOCATION_DATABASE_URL", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"allocation: {message}", err=True)
+    sys.exit(status)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _settings() -> Settings:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = f"ALLOCATION_{'_'.join(map(str, fault['loc'][:1])).upper()}"
+        raise click.UsageError(f"{name}: {fault['msg']}") from None
+    logging.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def _stack(home: Path, database_port: int, kafka_port: int) -> EmbeddedStack:
+    return EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
+
+
+def _all_components(service: Service) -> list[components.Component]:
+    return [
+        components.relay(service),
+        components.consumer(service),
+        components.notifier(service),
+        components.housekeeping(service),
+    ]
+
+
+async def _until_signal(parts: Sequence[components.Component]) -> None:
+    async with components.running(parts):
+        await wait_for_signal()
+
+
+def _run(settings: Settings, main_task: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
+    """Run a task with the service, on the fastest event loop there is."""
+
+    async def with_service() -> None:
+        async with bootstrap(settings) as service:
+            await main_task(service)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(with_service())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

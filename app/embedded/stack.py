@@ -1,0 +1,68 @@
+"""PostgreSQL and the broker together, with everything of theirs under one directory, the home."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Self
+
+from app.embedded.broker import EmbeddedBroker
+from app.embedded.postgresql import EmbeddedPostgresql
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+class EmbeddedStack:
+    """Both servers, from `start` to `stop`. The database lives on in the home; the broker forgets."""
+
+    def __init__(self, home: Path, *, database_port: int = 0, kafka_port: int = 0) -> None:
+        """Describe a stack; port 0 takes any free one."""
+        self._home = home.resolve()
+        self.postgresql = EmbeddedPostgresql(self._home / "postgresql", port=database_port)
+        self.broker = EmbeddedBroker(port=kafka_port, log_file=self._home / "broker.log")
+        self._file = self._home / "dev.json"
+
+    def start(self) -> None:
+        """Start both. Raises EmbeddedStackError, and leaves nothing running then."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        try:
+            self.postgresql.start()
+            # Only now: the file of a stack that runs on this home already is not ours to remove.
+            self._file.unlink(missing_ok=True)
+            self.broker.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def announce(self, http_url: str) -> None:
+        """Say in `dev.json` where everything is reached. It holds the password of the database: for this user only."""
+        content = {
+            "http_url": http_url,
+            "database_url": self.postgresql.database_url,
+            "kafka_bootstrap_servers": self.broker.bootstrap_servers,
+        }
+        partial = self._file.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(content, file, indent=2)
+        partial.replace(self._file)
+
+    def stop(self) -> None:
+        """Stop both."""
+        if self.postgresql.pid is not None:
+            self._file.unlink(missing_ok=True)
+        self.broker.stop()
+        self.postgresql.stop()
+
+    def __enter__(self) -> Self:
+        """Start both."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop both."""
+        self.stop()

@@ -1,0 +1,110 @@
+"""The parts of the service that run for ever: the relay, the consumer, the notifier. One process may run any of them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from app.adapters import kafka
+from app.adapters.messages import prune_inbox
+from app.adapters.notifications import NotifierMemory
+from app.adapters.outbox import OutboxListener, OutboxReader
+from app.bootstrap import Service
+from app.entrypoints.consumer import InboundConsumer
+from app.entrypoints.notifier import Notifier
+from app.entrypoints.relay import Relay
+from app.entrypoints.subscription import Subscription
+
+log = logging.getLogger(__name__)
+
+RESTART_DELAY = 1.0
+PRUNE_INTERVAL = 3600.0
+
+Component = Callable[[], Awaitable[None]]
+
+
+def relay(service: Service) -> Component:
+    """Publishes the outbox."""
+    settings = service.settings
+
+    async def start_producer() -> AIOKafkaProducer:
+        await kafka.create_topics(service.kafka, [settings.kafka_events_topic])
+        return await kafka.start_producer(service.kafka)
+
+    return Relay(
+        OutboxReader(service.engine, lease=settings.relay_lease),
+        service.signal,
+        OutboxListener(settings.database_url, service.signal.received),
+        start_producer,
+        topic=settings.kafka_events_topic,
+        source=settings.event_source,
+        lease=settings.relay_lease,
+    ).run
+
+
+def consumer(service: Service) -> Component:
+    """Turns inbound messages into commands."""
+    settings = service.settings
+    group = settings.kafka_consumer_group
+    return Subscription(
+        _start_consumer(service, settings.kafka_inbound_topics, group),
+        InboundConsumer(service.bus, consumer_group=group).handle,
+        name="consumer",
+        max_records=settings.consumer_batch_limit,
+    ).run
+
+
+def notifier(service: Service) -> Component:
+    """Sends mail about published events."""
+    settings = service.settings
+    return Subscription(
+        _start_consumer(service, [settings.kafka_events_topic], settings.kafka_notifier_group),
+        Notifier(NotifierMemory(service.engine), service.mailer, service.addresses).handle,
+        name="notifier",
+        max_records=settings.consumer_batch_limit,
+    ).run
+
+
+def housekeeping(service: Service) -> Component:
+    """Forgets the ids of messages so old that no broker will deliver them again."""
+
+    async def run() -> None:
+        while True:
+            try:
+                await prune_inbox(service.engine, service.settings.inbox_retention_days)
+            except Exception as error:  # noqa: BLE001 - it can as well be done an hour later
+                log.warning("the inbox could not be pruned: %r", error)
+            await asyncio.sleep(PRUNE_INTERVAL)
+
+    return run
+
+
+@asynccontextmanager
+async def running(components: Iterable[Component]) -> AsyncIterator[None]:
+    """Run the components beside the block, and stop them at its end. One that fails is started again."""
+    tasks = [asyncio.create_task(_supervise(component), name=component.__qualname__) for component in components]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _supervise(component: Component) -> None:
+    while True:
+        try:
+            await component()
+        except Exception:
+            log.exception("%s failed; it starts again in %.0f s", component.__qualname__, RESTART_DELAY)
+        await asyncio.sleep(RESTART_DELAY)
+
+
+def _start_consumer(service: Service, topics: list[str], group: str) -> Callable[[], Awaitable[AIOKafkaConsumer]]:
+    async def start() -> AIOKafkaConsumer:
+        await kafka.create_topics(service.kafka, topics)
+        return await kafka.start_consumer(service.kafka, topics, group)
+
+    return start

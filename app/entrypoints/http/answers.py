@@ -1,0 +1,44 @@
+"""What answers look like: the results of the service layer as JSON bytes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from fastapi import Response
+from pydantic import Field, TypeAdapter
+
+from app.read_model.queries import ProductState
+from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedBatch(BatchState):
+    """A batch after a change, and the lines that had to leave it."""
+
+    moved: Annotated[list[LineMove], Field(description="The lines that had to leave, the oldest request first.")]
+
+    @classmethod
+    def after(cls, changed: BatchChanged) -> Self:
+        """The outcome of a change as one object."""
+        batch = changed.batch
+        return cls(
+            ref=batch.ref,
+            sku=batch.sku,
+            qty=batch.qty,
+            eta=batch.eta,
+            allocated_qty=batch.allocated_qty,
+            available_qty=batch.available_qty,
+            moved=changed.moved,
+        )
+
+
+BATCH = TypeAdapter(BatchState)
+CHANGED_BATCH = TypeAdapter(ChangedBatch)
+ALLOCATION = TypeAdapter(AllocationState)
+ALLOCATIONS = TypeAdapter(list[AllocationState])
+PRODUCT = TypeAdapter(ProductState)
+
+
+class Answer(Response):
+    """JSON bytes, ready to be sent."""
+
+    media_type = "application/json"

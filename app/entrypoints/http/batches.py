@@ -1,0 +1,86 @@
+"""Batches of stock."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from app.domain.commands import BatchChanges, BatchRef, ChangeBatch, CreateBatch
+from app.entrypoints.http.answers import BATCH, CHANGED_BATCH, Answer, ChangedBatch
+from app.entrypoints.http.context import cause_of
+from app.entrypoints.http.problems import documented
+from app.entrypoints.http.route import ServiceRoute
+from app.service_layer.results import BatchState
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
+
+Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
+
+
+@router.post(
+    "",
+    operation_id="createBatch",
+    summary="Record a batch of stock",
+    status_code=201,
+    response_model=BatchState,
+    response_description="The batch was recorded; waiting lines that it can hold were allocated.",
+    responses={
+        201: {"headers": {"Location": {"description": "Where the batch is.", "schema": {"type": "string"}}}},
+        200: {"model": BatchState, "description": "The same batch was recorded before; here it is as it is now."},
+        **documented(
+            "malformed-body",
+            "batch-conflict",
+            "payload-too-large",
+            "unsupported-media-type",
+            "invalid-request",
+            "overloaded",
+        ),
+    },
+)
+async def create_batch(command: CreateBatch, request: Request) -> Response:
+    """Records stock that was bought together.
+
+    Recording the same batch again changes nothing, so the request can be sent again safely.
+    """
+    recorded = await request.app.state.bus.handle(command, cause_of(request))
+    if not recorded.created:
+        return Answer(BATCH.dump_json(recorded.batch))
+    return Answer(BATCH.dump_json(recorded.batch), 201, {"Location": f"/v1/batches/{command.ref}"})
+
+
+@router.get(
+    "/{ref}",
+    operation_id="getBatch",
+    summary="Show a batch",
+    response_model=BatchState,
+    response_description="The batch as it is now.",
+    responses=documented("batch-not-found", "invalid-request"),
+)
+async def get_batch(ref: Ref, request: Request) -> Response:
+    """Shows what was purchased, what is allocated, and what is available."""
+    return Answer(BATCH.dump_json(await request.app.state.queries.batch(ref)))
+
+
+@router.patch(
+    "/{ref}",
+    operation_id="changeBatch",
+    summary="Change the quantity or the ETA of a batch",
+    response_model=ChangedBatch,
+    response_description="The batch as it is now, and the lines that had to leave it.",
+    responses=documented(
+        "malformed-body",
+        "batch-not-found",
+        "payload-too-large",
+        "unsupported-media-type",
+        "invalid-request",
+        "overloaded",
+    ),
+)
+async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
+    """Sets the quantity that is really there, the day the batch arrives, or both; `eta: null` records its arrival.
+
+    Lines that no longer fit move to other batches or into the queue, the one allocated last first. With both, the new
+    ETA counts for placing them. The same values again change nothing.
+    """
+    command = ChangeBatch(ref=ref, **changes.model_dump(exclude_unset=True))
+    changed = await request.app.state.bus.handle(command, cause_of(request))
+    return Answer(CHANGED_BATCH.dump_json(ChangedBatch.after(changed)))

@@ -1,0 +1,56 @@
+"""For those who run the service: is it alive, is it ready, what does it measure."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+
+from app.entrypoints.http.answers import Answer
+from app.entrypoints.http.problems import ProblemError, documented
+from app.observability import metrics
+
+router = APIRouter(tags=["operations"])
+
+READINESS_TIMEOUT = 5.0
+
+
+class Health(BaseModel):
+    """How the service is."""
+
+    status: Annotated[str, Field(description="One word.", examples=["ready"])]
+
+
+@router.get("/livez", operation_id="getLiveness", summary="Is the process alive?", response_model=Health)
+async def livez() -> Response:
+    """Answers without asking anybody. Where it does not answer, restart the process."""
+    return Answer(b'{"status":"alive"}')
+
+
+@router.get(
+    "/readyz",
+    operation_id="getReadiness",
+    summary="Can the service do its work?",
+    response_model=Health,
+    responses={503: documented()[503]},
+)
+async def readyz(request: Request) -> Response:
+    """Asks the database, and whether its schema is the one this version needs. Where not, send no traffic here."""
+    state = request.app.state
+    if state.stopping:
+        raise ProblemError("unavailable", "the service is stopping")
+    try:
+        async with asyncio.timeout(READINESS_TIMEOUT):
+            fault = await state.check_schema()
+    except Exception as error:
+        raise ProblemError("unavailable", f"the database does not answer ({type(error).__name__})") from error
+    if fault is not None:
+        raise ProblemError("unavailable", fault)
+    return Answer(b'{"status":"ready"}')
+
+
+@router.get("/metrics", operation_id="getMetrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+async def get_metrics() -> Response:
+    """Everything the process measures of itself, in the Prometheus text format."""
+    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

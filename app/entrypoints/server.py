@@ -1,0 +1,124 @@
+"""Runs the HTTP application under uvicorn until a signal says stop: not ready first, then drained, then gone."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.adapters import schema
+from app.bootstrap import Service
+from app.entrypoints.components import Component, running
+from app.entrypoints.http.app import create_app
+
+BACKLOG = 2048
+
+
+class AddressInUseError(Exception):
+    """The address to listen on is taken or is none of this machine's."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own handling of signals, and with a word when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `wait_for_signal`."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises AddressInUseError."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
+        )
+    except OSError as error:
+        message = f"cannot listen on {host}:{port}: {error.strerror or error}"
+        raise AddressInUseError(message) from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where the socket is reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def http_application(service: Service, components: Sequence[Component] = ()) -> FastAPI:
+    """The HTTP application over the service; the bus and the components run while it does."""
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with service.bus, running(components):
+            yield
+
+    return create_app(
+        lifespan,
+        bus=service.bus,
+        queries=service.queries,
+        check_schema=lambda: schema.check(service.engine),
+        deadline=service.settings.http_deadline,
+        max_body_bytes=service.settings.http_max_body_bytes,
+    )
+
+
+async def serve(
+    service: Service,
+    listener: socket.socket,
+    components: Sequence[Component] = (),
+    *,
+    on_started: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    app = http_application(service, components)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(service.settings.shutdown_grace),
+            timeout_keep_alive=30,
+        ),
+        on_started,
+    )
+    stopping = asyncio.create_task(_stop_on_signal(service, app, server))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        stopping.cancel()
+
+
+async def _stop_on_signal(service: Service, app: FastAPI, server: uvicorn.Server) -> None:
+    await wait_for_signal()
+    app.state.stopping = True
+    await asyncio.sleep(service.settings.shutdown_delay)
+    server.should_exit = True
+
+
+async def wait_for_signal() -> None:
+    """Return when SIGTERM or SIGINT comes."""
+    loop = asyncio.get_running_loop()
+    received = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received.set)
+    try:
+        await received.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

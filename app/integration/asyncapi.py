@@ -1,0 +1,151 @@
+"""The AsyncAPI 3.0 document, made from the message models."""
+
+from typing import Any
+
+from app.domain.commands import Command
+from app.integration.inbound import INBOUND_MESSAGES
+from app.integration.outbound import OUTBOUND_MESSAGES, Message
+
+INBOUND_TOPIC = "allocation.inbound.v1"
+EVENTS_TOPIC = "allocation.events.v1"
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
+
+_INBOUND_HEADERS: dict[str, Any] = {
+    "type": "object",
+    "required": ["ce_id", "ce_type"],
+    "properties": {
+        "ce_specversion": {"const": "1.0"},
+        "ce_id": {**_TEXT, "description": "A message takes effect once for each id, however often it is delivered."},
+        "ce_type": {"type": "string"},
+        "ce_source": {"type": "string"},
+        "ce_correlationid": {**_TEXT, "description": "Handed on with every event that follows."},
+        "content-type": {"type": "string", "examples": ["application/json"]},
+        "traceparent": {"type": "string", "description": "W3C trace context."},
+    },
+}
+
+_OUTBOUND_HEADERS: dict[str, Any] = {
+    "type": "object",
+    "required": [
+        "ce_specversion",
+        "ce_id",
+        "ce_type",
+        "ce_source",
+        "ce_time",
+        "ce_subject",
+        "ce_correlationid",
+        "ce_causationid",
+        "content-type",
+    ],
+    "properties": {
+        "ce_specversion": {"const": "1.0"},
+        "ce_id": {"type": "string", "format": "uuid", "description": "The same each time the event is delivered."},
+        "ce_type": {"type": "string"},
+        "ce_source": {"type": "string", "format": "uri-reference"},
+        "ce_time": {"type": "string", "format": "date-time", "description": "When the event was committed."},
+        "ce_subject": {"type": "string", "description": "The SKU."},
+        "ce_sequence": {
+            "type": "string",
+            "pattern": "^[1-9][0-9]*$",
+            "description": (
+                "Counts the events of one SKU: 1, 2, 3 … without a gap, in the order of commits. Absent only from an "
+                "allocation_failed.v1 for a SKU that does not exist."
+            ),
+        },
+        "ce_correlationid": {**_TEXT, "description": "Of the conversation that the event belongs to."},
+        "ce_causationid": {
+            **_TEXT,
+            "description": "The ce_id of the message, or the id of the HTTP request, behind it.",
+        },
+        "content-type": {"const": "application/json"},
+        "traceparent": {"type": "string", "description": "W3C trace context, where there is one."},
+    },
+}
+
+
+def asyncapi_document() -> dict[str, Any]:
+    """Both channels, as this service reads and writes them."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Allocation",
+            "version": "1.0.0",
+            "description": (
+                "CloudEvents 1.0 over Kafka. Events leave in binary mode; messages are read in binary or in structured "
+                "mode. The key of a record is the SKU. A reader may see an event twice, and then with the same ce_id "
+                "and ce_sequence; first occurrences are always in order."
+            ),
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "inbound": _channel(
+                INBOUND_TOPIC,
+                "What upstream systems ask for. More topics by the setting ALLOCATION_KAFKA_INBOUND_TOPICS.",
+                list(INBOUND_MESSAGES),
+                "in",
+            ),
+            "events": _channel(
+                EVENTS_TOPIC,
+                "What the service decided.",
+                [model.ce_type for model in OUTBOUND_MESSAGES.values()],
+                "out",
+            ),
+        },
+        "operations": {
+            "receiveInbound": {
+                "action": "receive",
+                "channel": {"$ref": "#/channels/inbound"},
+                "summary": "Each message becomes one command and takes effect once; what cannot be read is set aside.",
+            },
+            "sendEvents": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/events"},
+                "summary": "Each decision becomes one event, published after it has been committed.",
+            },
+        },
+        "components": {
+            "messages": {
+                **{f"in.{name}": _inbound_message(name, model) for name, model in INBOUND_MESSAGES.items()},
+                **{f"out.{model.ce_type}": _outbound_message(model) for model in OUTBOUND_MESSAGES.values()},
+            }
+        },
+    }
+
+
+def _channel(topic: str, description: str, names: list[str], direction: str) -> dict[str, Any]:
+    return {
+        "address": topic,
+        "description": description,
+        "messages": {name: {"$ref": f"#/components/messages/{direction}.{name}"} for name in names},
+        "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
+    }
+
+
+def _inbound_message(name: str, model: type[Command]) -> dict[str, Any]:
+    schema = model.model_json_schema(mode="validation")
+    # A tolerant reader: fields that this service does not know are ignored.
+    schema.pop("additionalProperties", None)
+    return _message(name, model.__doc__, schema, _INBOUND_HEADERS)
+
+
+def _outbound_message(model: type[Message]) -> dict[str, Any]:
+    return _message(model.ce_type, model.__doc__, model.model_json_schema(mode="serialization"), _OUTBOUND_HEADERS)
+
+
+def _message(name: str, summary: str | None, schema: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+    properties = schema.get("properties", {})
+    example = {field: facts["examples"][0] for field, facts in properties.items() if "examples" in facts}
+    sample_headers = {"ce_specversion": "1.0", "ce_id": "8b0a2f0e-6f6c-4d3c-9f7f-2f4b8c1d9e10", "ce_type": name}
+    return {
+        "name": name,
+        "title": name,
+        "summary": summary,
+        "contentType": "application/json",
+        "headers": headers,
+        "payload": schema,
+        "bindings": {
+            "kafka": {"key": {"type": "string", "description": "The SKU."}, "bindingVersion": "0.5.0"},
+        },
+        "examples": [{"headers": sample_headers, "payload": example}],
+    }
