@@ -1,0 +1,129 @@
+"""What several kinds of tests need: a PostgreSQL, a database of one's own, a broker, a mail server, a wired service."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+from aiosmtpd.controller import Controller
+from sqlalchemy.engine import make_url
+
+from app.adapters import schema
+from app.bootstrap import Service, bootstrap
+from app.embedded.broker import EmbeddedBroker
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.embedded.process import free_port
+from app.settings import Settings
+from tests.support.apache_kafka import ApacheKafka
+from tests.support.mail import MailBox
+
+TEMPLATE = "template_allocation"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--broker=apache` runs the tests that need a broker against Apache Kafka."""
+    parser.addoption("--broker", choices=["embedded", "apache"], default="embedded", help="The broker to test against.")
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgresql]:
+    """A PostgreSQL server for all tests; what its databases hold is lost with it."""
+    with EmbeddedPostgresql(tmp_path_factory.mktemp("postgresql") / "data", durable=False) as server:
+        yield server
+
+
+async def _execute(server: EmbeddedPostgresql, *statements: str) -> None:
+    dsn = make_url(server.admin_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(dsn)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def url_of_database(server: EmbeddedPostgresql, name: str) -> str:
+    """The URL of another database of the server, as its owner."""
+    return make_url(server.database_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgresql: EmbeddedPostgresql) -> str:
+    """The name of a database that the migrations have built; copies of it are made in no time."""
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {TEMPLATE} OWNER allocation"))
+    schema.migrate(url_of_database(postgresql, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def empty_database_url(postgresql: EmbeddedPostgresql) -> Iterator[str]:
+    """The URL of a database without any table."""
+    name = f"test_{uuid.uuid4().hex}"
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation"))
+    yield url_of_database(postgresql, name)
+    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def database_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
+    """The URL of a migrated database that only this test uses."""
+    name = f"test_{uuid.uuid4().hex}"
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
+    yield url_of_database(postgresql, name)
+    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedBroker | ApacheKafka]:
+    """A broker for all tests: the embedded one, or Apache Kafka with `--broker=apache`."""
+    directory = tmp_path_factory.mktemp("broker")
+    server: EmbeddedBroker | ApacheKafka
+    if request.config.getoption("--broker") == "apache":
+        server = ApacheKafka(data_dir=directory)
+    else:
+        server = EmbeddedBroker(log_file=directory / "broker.log")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Settings for one test, with a database of its own and no broker."""
+    return Settings(_env_file=None, database_url=database_url)
+
+
+@pytest.fixture
+def kafka_settings(settings: Settings, broker: EmbeddedBroker | ApacheKafka) -> Settings:
+    """Settings for one test, with a database, topics and consumer groups of its own."""
+    unique = uuid.uuid4().hex[:12]
+    return settings.model_copy(
+        update={
+            "kafka_bootstrap_servers": broker.bootstrap_servers,
+            "kafka_idempotent_producer": isinstance(broker, ApacheKafka),
+            "kafka_inbound_topics": [f"inbound.{unique}"],
+            "kafka_events_topic": f"events.{unique}",
+            "kafka_consumer_group": f"allocation-{unique}",
+            "kafka_notifier_group": f"notifier-{unique}",
+        }
+    )
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """The wired service over a database of its own, its bus running."""
+    async with bootstrap(settings) as wired, wired.bus:
+        yield wired
+
+
+@pytest.fixture
+def mail_box() -> Iterator[MailBox]:
+    """A mail server on loopback and the mails that it has received."""
+    port = free_port()
+    box = MailBox(url=f"smtp://127.0.0.1:{port}")
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield box
+    controller.stop()
