@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,7 +23,7 @@ from app.integration.asyncapi import asyncapi_document
 from app.observability import logging
 from app.settings import Settings
 
-EXPECTED_ERRORS = (AddressInUseError, EmbeddedStackError, kafka.KafkaError)
+EXPECTED_ERRORS = (AddressInUseError, EmbeddedStackError, KafkaError)
 
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _PORT = click.option(

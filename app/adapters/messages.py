@@ -63,7 +63,7 @@ def shard_of(sku: str) -> int:
 
 
 class SqlOutbox:
-    """Implements `Outbox`: gathers the messages and inserts them at the flush, in the order in which they were added."""
+    """Implements `Outbox`: inserts the messages at the flush, in the order in which they were added."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection

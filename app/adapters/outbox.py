@@ -69,9 +69,9 @@ class OutboxRow:
 class OutboxReader:
     """Shares out the shards among the relays that are alive, by leases on the database's clock, and reads them.
 
-    A lease only keeps two relays from sending the same rows. Order and completeness do not depend on it: a relay reads a
-    shard from its first row and deletes only what the broker has acknowledged, so one that has lost its lease without
-    noticing can send rows again, and nothing else.
+    A lease only keeps two relays from sending the same rows. Order and completeness do not depend on it: a relay reads
+    a shard from its first row and deletes only what the broker has acknowledged, so one that has lost its lease
+    without noticing can send rows again, and nothing else.
     """
 
     def __init__(self, engine: AsyncEngine, *, lease: float) -> None:
@@ -80,7 +80,7 @@ class OutboxReader:
         self._owner = uuid.uuid4().hex
 
     async def claim(self) -> list[int]:
-        """Renew our leases, and give or take shards until each relay has its share; returns the shards that are ours."""
+        """Renew our leases, and give or take shards until each relay has its share; returns our shards."""
         async with self._engine.begin() as connection:
             own = {"owner": self._owner, "lease": self._lease}
             await connection.execute(_FORGET_THE_DEAD)

@@ -1,8 +1,8 @@
 """The repository of products over PostgreSQL.
 
-A group of commands costs a fixed number of statements: its products are locked in the order of their SKUs, then the open
-batches and the named lines are read; what differs afterwards is written in bulk. The lock comes first and in a statement
-of its own, because a statement that had to wait for a lock would read the other tables as they were before.
+A group of commands costs a fixed number of statements: its products are locked in the order of their SKUs, then the
+open batches and the named lines are read; what differs afterwards is written in bulk. The lock comes first and in a
+statement of its own, because a statement that had to wait for a lock would read the other tables as they were before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,8 @@ from app.adapters import statements
 from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Allocation, Batch, OrderLine, Product
+
+_Row = tuple[Any, ...]
 
 
 class SqlProductRepository:
@@ -30,9 +32,9 @@ class SqlProductRepository:
         self._owners: dict[str, str] = {}
         self._touched: dict[str, Product] = {}
         self._raising: dict[str, Product] = {}
-        self._stored_products: dict[str, tuple[Any, ...]] = {}
-        self._stored_batches: dict[tuple[str, int], tuple[Any, ...]] = {}
-        self._stored_lines: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._stored_products: dict[str, _Row] = {}
+        self._stored_batches: dict[tuple[str, int], _Row] = {}
+        self._stored_lines: dict[tuple[str, str], _Row] = {}
 
     # --- the port --------------------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class SqlProductRepository:
     async def _execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
         return await self._connection.execute(statement, parameters)
 
-    async def _write(self, statement: TextClause, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    async def _write(self, statement: TextClause, columns: Sequence[str], rows: Sequence[_Row]) -> None:
         if rows:
             await self._connection.execute(statement, dict(zip(columns, zip(*rows, strict=True), strict=True)))
 
@@ -157,7 +159,8 @@ class SqlProductRepository:
         await self._write(statements.UPDATE_PRODUCTS, ("sku", "sequence", "backordered_qty"), changed)
 
     async def _flush_batches(self, products: Iterable[Product]) -> None:
-        new, changed = [], []
+        new: list[_Row] = []
+        changed: list[_Row] = []
         for product in products:
             for batch in product.batches.values():
                 key, values = (product.sku, batch.number), _batch_values(batch)
@@ -176,7 +179,8 @@ class SqlProductRepository:
         await self._write(statements.UPDATE_BATCHES, columns, changed)
 
     async def _flush_lines(self, products: Iterable[Product]) -> None:
-        new, changed = [], []
+        new: list[_Row] = []
+        changed: list[_Row] = []
         gone = {key for key in self._stored_lines if key[0] not in self._products[key[1]].allocations}
         for product in products:
             for allocation in product.allocations.values():
@@ -194,12 +198,12 @@ class SqlProductRepository:
         await self._write(statements.INSERT_LINES, columns, new)
 
 
-def _batch_values(batch: Batch) -> tuple[Any, ...]:
+def _batch_values(batch: Batch) -> _Row:
     """What can change about a batch."""
     return (batch.qty, batch.eta, batch.allocated_qty)
 
 
-def _line_values(allocation: Allocation) -> tuple[Any, ...]:
+def _line_values(allocation: Allocation) -> _Row:
     """What can change about a line: all of it, for a cancelled one may be placed anew."""
     batch = allocation.batch
     return (allocation.line.qty, allocation.requested, batch.number if batch else None, allocation.allocated)

@@ -1,8 +1,8 @@
 """The tables. Alembic creates them; a test holds the migrations and this page together.
 
-Invariants stand here: a batch cannot be oversold (CHECK), a line cannot be doubled (primary key) nor sit on a batch of
-another SKU (composite foreign key), a batch ref cannot be used twice (UNIQUE), and a SKU cannot have two events with one
-sequence (UNIQUE).
+Invariants stand here: a batch cannot be oversold (CHECK), a line cannot be doubled (primary key) nor sit on a batch
+of another SKU (composite foreign key), a batch ref cannot be used twice (UNIQUE), and a SKU cannot have two events with
+one sequence (UNIQUE).
 """
 
 from sqlalchemy import (

@@ -1,9 +1,9 @@
 """The product and its rules of allocation.
 
-`Product` is the aggregate root: every change of a batch or of a line goes through it, and everything that happens to one
-SKU is serialised by its lock. A product in memory is not the whole history of its SKU. It holds the batches with stock
-left, the batches and lines that the commands name, and what a handler has fetched since; so a product that has been
-sold a million times costs what a new one costs.
+`Product` is the aggregate root: every change of a batch or of a line goes through it, and everything that happens to
+one SKU is serialised by its lock. A product in memory is not the whole history of its SKU. It holds the batches with
+stock left, the batches and lines that the commands name, and what a handler has fetched since; so a product that has
+been sold a million times costs what a new one costs.
 
 Order is told by the product's own clock, the sequence of its events: the batch recorded first, the line requested first
 and the line allocated last are those with the smallest and the largest sequence of the event that made them so.

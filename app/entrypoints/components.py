@@ -1,4 +1,4 @@
-"""The parts of the service that run for ever: the relay, the consumer, the notifier. One process may run any of them."""
+"""The parts of the service that run for ever: relay, consumer, notifier. One process may run any of them."""
 
 import asyncio
 import logging

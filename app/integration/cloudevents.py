@@ -35,7 +35,7 @@ class CloudEvent:
     traceparent: str | None = None
 
 
-def parse(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> CloudEvent:
+def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> CloudEvent:
     """Read a record in binary or in structured mode. Raises UnreadableMessageError."""
     texts = {name.lower(): _text(name, raw) for name, raw in headers if raw is not None}
     content_type = texts.get("content-type", "").lower()

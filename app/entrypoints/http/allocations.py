@@ -46,11 +46,8 @@ async def allocate(command: Allocate, request: Request) -> Response:
     """
     accepted = await request.app.state.bus.handle(command, cause_of(request))
     allocation = accepted.allocation
-    if not accepted.created:
-        status = 200
-    else:
-        status = 201 if allocation.status == "allocated" else 202
-    return Answer(ALLOCATION.dump_json(allocation), status)
+    fresh_status = 201 if allocation.status == "allocated" else 202
+    return Answer(ALLOCATION.dump_json(allocation), fresh_status if accepted.created else 200)
 
 
 @router.get(

@@ -41,4 +41,4 @@ PRODUCT = TypeAdapter(ProductState)
 class Answer(Response):
     """JSON bytes, ready to be sent."""
 
-    media_type = "application/json"
+    media_type: str | None = "application/json"

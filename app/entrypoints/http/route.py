@@ -2,14 +2,16 @@
 
 FastAPI's own handling of a request (dependencies, a model for the body, a model for the answer) costs more than all the
 rest of it together. This class keeps FastAPI's declaration, and so the OpenAPI document, and does the work itself: the
-body is validated by the command's own TypeAdapter straight from the bytes, path parameters by those of their annotations,
-and the endpoint returns its answer ready to be sent.
+body is validated by the command's own TypeAdapter straight from the bytes, path parameters by those of their
+annotations, and the endpoint returns its answer ready to be sent.
 
-An endpoint declares its path parameters, at most one body, and the request: `async def f(command: C, request: Request)`.
+An endpoint declares its path parameters, at most one body, and the request:
+`async def change(ref: Ref, changes: Changes, request: Request) -> Response`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from fastapi import Request, Response
@@ -29,40 +31,51 @@ class ServiceRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The function that answers requests to this route."""
         endpoint = self.endpoint
-        hints = get_type_hints(endpoint, include_extras=True)
-        hints.pop("return", None)
-        body_name, body_adapter = None, None
-        path_adapters: dict[str, TypeAdapter[Any]] = {}
-        for name, hint in hints.items():
-            if hint is Request:
-                continue
-            if f"{{{name}}}" in self.path_format:
-                path_adapters[name] = TypeAdapter(_without_marker(hint))
-            else:
-                body_name, body_adapter = name, TypeAdapter(hint)
+        path_adapters, bodies = _adapters(endpoint, self.path_format)
 
         async def answer(request: Request) -> Response:
             arguments: dict[str, Any] = {"request": request}
             if path_adapters:
                 _add_path_parameters(arguments, path_adapters, request.path_params)
-            if body_name is not None and body_adapter is not None:
-                arguments[body_name] = _parse(body_adapter, await _read_body(request))
-            try:
+            for name, adapter in bodies.items():
+                arguments[name] = _parse(adapter, await _read_body(request))
+            with _domain_errors_as_problems():
                 async with asyncio.timeout(request.app.state.deadline):
-                    return await endpoint(**arguments)
-            except DomainError as refusal:
-                raise ProblemError(refusal.code, str(refusal)) from refusal
-            except OverloadedError as error:
-                raise ProblemError("overloaded", str(error)) from error
-            except TimeoutError as error:
-                detail = "no answer in time; the request may still take effect, and may be sent again safely"
-                raise ProblemError("unavailable", detail) from error
-            except Exception as error:
-                if isinstance(error, TemporarilyUnavailableError) or is_passing(error):
-                    raise ProblemError("unavailable", "the database does not answer; try again") from error
-                raise
+                    answer: Response = await endpoint(**arguments)
+            return answer
 
         return answer
+
+
+def _adapters(
+    endpoint: Callable[..., Any], path: str
+) -> tuple[dict[str, TypeAdapter[Any]], dict[str, TypeAdapter[Any]]]:
+    """What validates the path parameters of the endpoint, and what validates its body, by name."""
+    in_path: dict[str, TypeAdapter[Any]] = {}
+    in_body: dict[str, TypeAdapter[Any]] = {}
+    hints = get_type_hints(endpoint, include_extras=True)
+    for name, hint in hints.items():
+        if name == "return" or hint is Request:
+            continue
+        (in_path if f"{{{name}}}" in path else in_body)[name] = TypeAdapter(_without_marker(hint))
+    return in_path, in_body
+
+
+@contextmanager
+def _domain_errors_as_problems() -> Iterator[None]:
+    try:
+        yield
+    except DomainError as refusal:
+        raise ProblemError(refusal.code, str(refusal)) from refusal
+    except OverloadedError as error:
+        raise ProblemError("overloaded", str(error)) from error
+    except TimeoutError as error:
+        detail = "no answer in time; the request may still take effect, and may be sent again safely"
+        raise ProblemError("unavailable", detail) from error
+    except Exception as error:
+        if isinstance(error, TemporarilyUnavailableError) or is_passing(error):
+            raise ProblemError("unavailable", "the database does not answer; try again") from error
+        raise
 
 
 async def _read_body(request: Request) -> bytes:
