@@ -63,6 +63,7 @@ async def bootstrap(
             queue_limit=settings.bus_queue_limit,
             group_limit=settings.bus_group_limit,
             retry=retry,
+            drain_timeout=settings.shutdown_grace,
         ),
         queries=queries or Queries(engine),
         kafka=KafkaConfig(

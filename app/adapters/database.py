@@ -21,6 +21,7 @@ _PASSING_CLASSES = (
     "58",  # system error
 )
 _PASSING_STATES = (
+    "0A000",  # a prepared statement met a table that a migration has changed
     "23505",  # two transactions recorded one new batch: run again, the second sees the first
     "25006",  # read-only transaction: a failover is under way
     "55P03",  # lock timeout

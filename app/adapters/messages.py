@@ -18,12 +18,16 @@ SHARDS = 16
 """How many shards the relays share out; the first migration made as many rows."""
 
 _INSERT_OUTBOX = text("""
-    INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id, traceparent)
-    SELECT * FROM unnest(
-        CAST(:shard AS smallint[]), CAST(:sku AS text[]), CAST(:sequence AS bigint[]), CAST(:message_id AS uuid[]),
-        CAST(:type AS text[]), CAST(:data AS text[]), CAST(:correlation_id AS text[]), CAST(:causation_id AS text[]),
-        CAST(:traceparent AS text[])
+    WITH inserted AS (
+        INSERT INTO outbox
+            (shard, sku, sequence, message_id, type, data, correlation_id, causation_id, traceparent)
+        SELECT * FROM unnest(
+            CAST(:shard AS smallint[]), CAST(:sku AS text[]), CAST(:sequence AS bigint[]),
+            CAST(:message_id AS uuid[]), CAST(:type AS text[]), CAST(:data AS text[]),
+            CAST(:correlation_id AS text[]), CAST(:causation_id AS text[]), CAST(:traceparent AS text[])
+        )
     )
+    SELECT CAST(pg_current_xact_id() AS text)
 """)
 _COLUMNS = (
     "shard",
@@ -85,11 +89,14 @@ class SqlOutbox:
             )
         )
 
-    async def flush(self) -> None:
-        """Insert what was added."""
+    async def flush(self) -> str | None:
+        """Insert what was added; returns the id of the transaction, or None where there was nothing to insert."""
         rows, self._rows = self._rows, []
-        if rows:
-            await self._connection.execute(_INSERT_OUTBOX, dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)))
+        if not rows:
+            return None
+        columns = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
+        transaction_id: str = (await self._connection.execute(_INSERT_OUTBOX, columns)).scalar_one()
+        return transaction_id
 
 
 class SqlInbox:

@@ -76,6 +76,7 @@ class OutboxReader:
 
     def __init__(self, engine: AsyncEngine, *, lease: float) -> None:
         self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._lease = lease
         self._owner = uuid.uuid4().hex
 
@@ -102,7 +103,7 @@ class OutboxReader:
 
     async def read(self, shards: Sequence[int], limit: int) -> list[OutboxRow]:
         """The oldest rows of the shards, at most `limit`, in the order in which they are to be published."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             rows = await connection.execute(_READ, {"shards": list(shards), "limit": limit})
             return [OutboxRow(*row) for row in rows]
 
@@ -113,7 +114,7 @@ class OutboxReader:
 
     async def pending(self) -> int:
         """How many events wait to be published, over all shards."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             return int((await connection.execute(_COUNT)).scalar_one())
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.adapters.database import is_passing
@@ -15,6 +16,10 @@ from app.domain.events import Event
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
+
+# Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
+_TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(:id AS xid8))")
+COMMIT_QUESTIONS = 5
 
 
 class SqlUnitOfWork:
@@ -51,7 +56,7 @@ class SqlUnitOfWork:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
-        await asyncio.shield(self._close())
+        await _uninterrupted(self._close())
         if isinstance(exc, Exception) and is_passing(exc):
             raise _as_port_error(exc) from exc
 
@@ -68,10 +73,32 @@ class SqlUnitOfWork:
         """Write the differences in bulk, outbox included, and commit."""
         await self.products.flush()
         await self.products.discard_unused()
-        await self.outbox.flush()
         await self.dead_letters.flush()
-        await asyncio.shield(self._connection.commit())
+        transaction_id = await self.outbox.flush()
+        try:
+            await _uninterrupted(self._connection.commit())
+        except Exception as error:
+            if transaction_id is None or not is_passing(error) or not await self._has_committed(transaction_id):
+                raise
         self._on_commit()
+
+    async def _has_committed(self, transaction_id: str) -> bool:
+        """Ask what became of a commit that was not answered, so that the callers get the answers that are theirs.
+
+        False also where the database does not say in time: the group is then run again, which every command allows.
+        """
+        for attempt in range(COMMIT_QUESTIONS):
+            await asyncio.sleep(0.1 * 2**attempt)
+            try:
+                async with self._engine.connect() as connection:
+                    status = (await connection.execute(_TRANSACTION_STATUS, {"id": transaction_id})).scalar_one()
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                continue
+            if status != "in progress":
+                return bool(status == "committed")
+        return False
 
     async def _close(self) -> None:
         try:
@@ -80,6 +107,16 @@ class SqlUnitOfWork:
             if not is_passing(error):
                 raise
             log.warning("a connection was lost: %s", error)
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Let the work end even where the task is cancelled meanwhile: a connection bears one operation at a time."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _as_port_error(error: Exception) -> Exception:

@@ -42,7 +42,8 @@ class Queries:
     """Answers questions from the database. Any of them raises what the database raises where it is away."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        # Each question is one statement, so a transaction around it would only add two round trips.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""

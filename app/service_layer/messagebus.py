@@ -105,8 +105,9 @@ class _Waiting:
 class MessageBus:
     """Runs commands, and the handlers of the events that they raise, in units of work.
 
-    `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work. Use it
-    as an async context manager where `handle` is called; `handle_group` needs no worker.
+    `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work, and
+    `drain_timeout` (seconds) how long the bus finishes what waits when it stops. Use it as an async context manager
+    where `handle` is called; `handle_group` needs no worker.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class MessageBus:
         queue_limit: int = 2048,
         group_limit: int = 256,
         retry: RetryPolicy | None = None,
+        drain_timeout: float = 10.0,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._command_handlers: dict[type[Command], CommandHandler] = {}
@@ -127,6 +129,7 @@ class MessageBus:
         self._event_handlers = event_handlers
         self._group_limit = group_limit
         self._retry = retry or RetryPolicy()
+        self._drain_timeout = drain_timeout
         self._queues: list[asyncio.Queue[_Waiting]] = [asyncio.Queue(queue_limit) for _ in range(workers)]
         self._workers: list[asyncio.Task[None]] = []
         self._accepting = False
@@ -150,9 +153,15 @@ class MessageBus:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Refuse new commands, finish those that wait, and stop."""
+        """Refuse new commands, finish those that wait, and stop; give up on what takes too long."""
         self._accepting = False
-        await asyncio.gather(*(queue.join() for queue in self._queues))
+        try:
+            async with asyncio.timeout(self._drain_timeout):
+                await asyncio.gather(*(queue.join() for queue in self._queues))
+        except TimeoutError:
+            log.warning(
+                "commands were still waiting after %.0f s; their callers were told nothing", self._drain_timeout
+            )
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
