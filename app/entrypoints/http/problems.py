@@ -104,7 +104,7 @@ def respond(instance: str, problem: ProblemError) -> Response:
     }
     if problem.faults is not None:
         body["errors"] = problem.faults
-    return Response(json.dumps(body), kind.status, problem.headers, MEDIA_TYPE)
+    return Response(json.dumps(body, separators=(",", ":")), kind.status, problem.headers, MEDIA_TYPE)
 
 
 async def on_problem(request: Request, error: Exception) -> Response:
