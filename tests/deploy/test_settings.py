@@ -1,0 +1,33 @@
+"""The settings and the file that explains them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+
+
+def _explained() -> dict[str, str]:
+    lines = re.findall(r"^#? ?ALLOCATION_([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE)
+    return {name.lower(): value for name, value in lines}
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    assert set(_explained()) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"database_url", "smtp_url", "warehouse_email"}))
+def test_the_example_shows_the_default(name: str) -> None:
+    default = Settings.model_fields[name].default
+    shown = _explained()[name]
+    if name == "kafka_session_timeout":
+        assert (default, shown) == (None, "6")
+        return
+    assert getattr(Settings(_env_file=None, **{name: shown}), name) == default
+
+
+def test_the_example_is_a_valid_env_file() -> None:
+    assert Settings(_env_file=EXAMPLE).kafka_bootstrap_servers == "localhost:9092"

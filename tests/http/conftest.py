@@ -1,0 +1,35 @@
+"""The application in process, over a database that these tests share: each works on references of its own."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from app.bootstrap import bootstrap
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.settings import Settings
+from tests.conftest import _execute, url_of_database
+from tests.support.api import Api, in_process
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
+    """The URL of a migrated database that all tests of this folder may use at once."""
+    name = f"shared_{uuid.uuid4().hex}"
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
+    yield url_of_database(postgresql, name)
+    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def shared_settings(shared_database_url: str) -> Settings:
+    """Settings for the shared database."""
+    return Settings(_env_file=None, database_url=shared_database_url)
+
+
+@pytest.fixture
+async def api(shared_settings: Settings) -> AsyncIterator[Api]:
+    """The application as a caller sees it."""
+    async with bootstrap(shared_settings) as service, in_process(service) as caller:
+        yield caller

@@ -1,0 +1,103 @@
+"""One product in memory, driven as the handlers drive it: whatever frees or adds stock serves the queue."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Literal
+
+from app.domain import events
+from app.domain.model import Allocation, Batch, Move, OrderLine, Product
+
+SKU = "RED-CHAIR"
+
+
+class Shop:
+    """Every batch and line of one SKU is in memory, so the rules can be told without a database."""
+
+    def __init__(self, sku: str = SKU) -> None:
+        self.product = Product(sku)
+
+    def batch(self, ref: str, qty: int, eta: date | None = None) -> Batch:
+        batch, created = self.product.create_batch(ref, qty, eta)
+        if created:
+            self._serve()
+        return batch
+
+    def order(
+        self, order_id: str, qty: int, if_unavailable: Literal["backorder", "reject"] = "backorder"
+    ) -> Allocation:
+        allocation, _ = self.product.allocate(OrderLine(order_id, self.product.sku, qty), if_unavailable)
+        return allocation
+
+    def cancel(self, order_id: str) -> None:
+        self.product.cancel(order_id)
+        self._serve()
+
+    def cut(self, ref: str, qty: int) -> list[Move]:
+        """Set the purchased quantity, larger or smaller."""
+        return self.change(ref, qty, self.product.batch(ref).eta)
+
+    def change(self, ref: str, qty: int, eta: date | None) -> list[Move]:
+        moves = self.product.change_batch(ref, qty, eta)
+        self._serve()
+        return moves
+
+    def where(self, order_id: str) -> str | None:
+        """The ref of the batch that serves the order; None while it waits."""
+        batch = self.product.allocations[order_id].batch
+        return batch.ref if batch else None
+
+    def available(self) -> dict[str, int]:
+        return {batch.ref: batch.available_qty for batch in self.product.batches_by_preference()}
+
+    def story(self) -> list[str]:
+        """The events since the last look, one line each."""
+        return story(self.product.take_events())
+
+    def forget_story(self) -> None:
+        self.product.take_events()
+
+    def snapshot(self) -> object:
+        """Everything that a refused command must leave as it was."""
+        product = self.product
+        return (
+            product.backordered_qty,
+            [
+                (batch.number, batch.ref, batch.qty, batch.eta, batch.allocated_qty, batch.first_qty, batch.first_eta)
+                for batch in product.batches_by_preference()
+            ],
+            {
+                order_id: (held.line, held.requested, held.allocated, held.batch.ref if held.batch else None)
+                for order_id, held in product.allocations.items()
+            },
+        )
+
+    def _serve(self) -> None:
+        waiting = [held for held in self.product.allocations.values() if held.batch is None]
+        waiting.sort(key=lambda held: held.requested)
+        self.product.serve_backorders([held.line.order_id for held in waiting])
+
+
+def moved(moves: Sequence[Move]) -> list[tuple[str, str, str | None]]:
+    """Moves as (order, from, to)."""
+    return [(move.line.order_id, move.from_batch.ref, move.to_batch.ref if move.to_batch else None) for move in moves]
+
+
+def story(told: Sequence[events.Event]) -> list[str]:
+    """Events as sentences, each with its sequence in front."""
+    return [f"{event.sequence} {_sentence(event)}" for event in told]
+
+
+def _sentence(event: events.Event) -> str:
+    match event:
+        case events.BatchCreated() | events.BatchQuantityChanged() | events.BatchEtaChanged():
+            return f"{type(event).__name__} {event.ref}: {event.qty}, {event.eta or 'warehouse'}"
+        case events.LineAllocated():
+            return f"LineAllocated {event.order_id}: {event.qty} from {event.batch_ref}"
+        case events.LineDeallocated():
+            return f"LineDeallocated {event.order_id}: {event.qty} from {event.batch_ref or 'queue'}, {event.reason}"
+        case events.AllocationFailed():
+            return f"AllocationFailed {event.order_id}: {event.qty}, {event.reason}"
+        case events.LineBackordered() | events.OutOfStock():
+            return f"{type(event).__name__} {event.order_id}: {event.qty}"
+        case _:
+            raise TypeError(type(event).__name__)
