@@ -1,0 +1,1 @@
+"""Measures the service against the physical limit of the machine: `make bench`."""

@@ -1,0 +1,63 @@
+"""`make bench`: floors and scenarios side by side, rounds alternating, medians quoted.
+
+Exits with 1 where a result was wrong (an error answer, a lost or doubled line), never because one was slow.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from bench import report, scenarios
+from bench.report import Row
+from bench.scenarios import Plan
+from bench.stack import Stack, running_stack
+
+SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
+    "bus": scenarios.bus_against_sql,
+    "http": scenarios.http_against_noop,
+    "latency": scenarios.latency_and_overload,
+    "workers": scenarios.two_workers,
+    "kafka": scenarios.kafka_in_to_out,
+    "relay": scenarios.relay_drain,
+    "flatness": scenarios.flatness,
+    "memory": scenarios.memory,
+}
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Small numbers: under 90 seconds, and coarse.")
+@click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Run only these; may be repeated.")
+@click.option(
+    "--out", default=Path("bench/results"), type=click.Path(path_type=Path), help="Where bench.json and bench.svg go."
+)
+def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
+    """Measure the service against the physical limit of this machine."""
+    logging.basicConfig(level=logging.WARNING)
+    started = time.monotonic()
+
+    def say(what: str) -> None:
+        click.echo(f"[{time.monotonic() - started:5.0f} s] {what}", err=True)
+
+    plan = (
+        Plan(1, 2, 10_000, 20_000, 100_000, 2_000, 60, 3, 40_000, say)
+        if quick
+        else Plan(3, 5, 50_000, 100_000, 1_000_000, 10_000, 200, 9, 1_000_000, say)
+    )
+    rows: list[Row] = []
+    with running_stack() as stack:
+        for name in only or SCENARIOS:
+            rows += SCENARIOS[name](stack, plan)
+    click.echo(report.table(rows))
+    report.write(rows, plan.faults, out)
+    click.echo(f"\nwritten to {out}/bench.json and {out}/bench.svg after {time.monotonic() - started:.0f} s")
+    if plan.faults:
+        click.echo("WRONG RESULTS:\n" + "\n".join(plan.faults), err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The message bus alone, in a process of its own: `python -m bench.bus SPEC` prints JSON."""
+
+import asyncio
+import itertools
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import date
+from typing import Any
+
+import uvloop
+
+from app.bootstrap import Service, bootstrap
+from app.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch
+from app.service_layer.ports import Cause
+from app.settings import Settings
+from bench.stack import resident_bytes
+
+CAUSE = Cause(causation_id="bench", correlation_id="bench")
+
+
+def allocations(order_prefix: str, sku_prefix: str, skus: int) -> Iterator[Command]:
+    """Commands for one piece each, every one for another order, over the SKUs in turn."""
+    for number in itertools.count():
+        yield Allocate(order_id=f"{order_prefix}-{number}", sku=f"{sku_prefix}{number % skus}", qty=1)
+
+
+async def create_batches(service: Service, sku_prefix: str, skus: int) -> None:
+    """One batch for each SKU that never runs out, and the numbers of the event before that make room for the floor."""
+    await asyncio.gather(
+        *(
+            service.bus.handle(
+                CreateBatch(ref=f"{sku_prefix}{number}-b", sku=f"{sku_prefix}{number}", qty=2_000_000_000), CAUSE
+            )
+            for number in range(skus)
+        )
+    )
+
+
+async def rate(service: Service, commands: Iterator[Command], in_flight: int, seconds: float) -> dict[str, float]:
+    """Commands per second with so many in flight."""
+    deadline = time.perf_counter() + seconds
+    done = 0
+
+    async def keep_sending() -> None:
+        nonlocal done
+        while time.perf_counter() < deadline:
+            await service.bus.handle(next(commands), CAUSE)
+            done += 1
+
+    started = time.perf_counter()
+    await asyncio.gather(*(keep_sending() for _ in range(in_flight)))
+    return {"rate": done / (time.perf_counter() - started), "done": done}
+
+
+async def memory(service: Service, commands: Iterator[Command], early: int, late: int) -> dict[str, int]:
+    """Resident bytes after the first commands and after many."""
+    resident: dict[int, int] = {}
+    done = 0
+
+    async def keep_sending() -> None:
+        nonlocal done
+        while done < late:
+            done += 1
+            number = done
+            await service.bus.handle(next(commands), CAUSE)
+            if number in {early, late}:
+                resident[number] = resident_bytes(os.getpid())
+
+    await asyncio.gather(*(keep_sending() for _ in range(256)))
+    return {"early": resident[early], "late": resident[late]}
+
+
+async def compare(
+    rounds: int, first: Callable[[int], Awaitable[object]], second: Callable[[int], Awaitable[object]]
+) -> dict[str, float]:
+    """The median time of two things done in turn, one at a time, in milliseconds."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds):
+        for which, work in enumerate((first, second)):
+            started = time.perf_counter()
+            await work(number)
+            times[which].append(1000 * (time.perf_counter() - started))
+    return {"first_ms": statistics.median(times[0]), "second_ms": statistics.median(times[1])}
+
+
+async def compare_allocations(service: Service, first_sku: str, second_sku: str, rounds: int, tag: str) -> Any:  # noqa: ANN401
+    """One allocation on either SKU."""
+    return await compare(
+        rounds,
+        lambda number: service.bus.handle(Allocate(order_id=f"{tag}-1-{number}", sku=first_sku, qty=1), CAUSE),
+        lambda number: service.bus.handle(Allocate(order_id=f"{tag}-2-{number}", sku=second_sku, qty=1), CAUSE),
+    )
+
+
+async def compare_cuts(service: Service, first_sku: str, second_sku: str, rounds: int, lines: int) -> Any:  # noqa: ANN401
+    """One quantity cut that moves so many lines to another batch, on either SKU."""
+
+    async def cut(sku: str, number: int) -> Callable[[int], Awaitable[object]]:
+        ref = f"{sku}-cut-{number}"
+        # Preferred by its early date, so the lines go to it; cut to nothing, they move to the batch that is left.
+        await service.bus.handle(CreateBatch(ref=ref, sku=sku, qty=lines, eta=date(1, 1, number % 28 + 1)), CAUSE)
+        await asyncio.gather(
+            *(service.bus.handle(Allocate(order_id=f"{ref}-{line}", sku=sku, qty=1), CAUSE) for line in range(lines))
+        )
+
+        async def run(_: int) -> object:
+            changed = await service.bus.handle(ChangeBatchQuantity(ref=ref, qty=0), CAUSE)
+            if len(changed.moved) != lines:
+                message = f"{len(changed.moved)} lines moved, not {lines}"
+                raise RuntimeError(message)
+            return changed
+
+        return run
+
+    times: dict[str, list[float]] = {"first_ms": [], "second_ms": []}
+    for number in range(rounds):
+        figures = await compare(1, await cut(first_sku, number), await cut(second_sku, number))
+        for name, value in figures.items():
+            times[name].append(value)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+async def run(spec: dict[str, Any]) -> Any:  # noqa: ANN401 - the figures of whatever was asked
+    """Do what the specification says."""
+    async with bootstrap(Settings()) as service, service.bus:
+        match spec.pop("do"):
+            case "create":
+                return await create_batches(service, **spec)
+            case "rate":
+                return await rate(service, allocations(**spec.pop("commands")), **spec)
+            case "memory":
+                return await memory(service, allocations(**spec.pop("commands")), **spec)
+            case "compare_allocations":
+                return await compare_allocations(service, **spec)
+            case "compare_cuts":
+                return await compare_cuts(service, **spec)
+            case other:
+                raise ValueError(other)
+
+
+def main() -> None:
+    """Run what the JSON in the first argument describes."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sys.stdout.write(json.dumps(runner.run(run(json.loads(sys.argv[1])))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""A generator of HTTP load that costs little: raw HTTP/1.1 over asyncio protocols, closed loop or open loop.
+
+It runs as a process of its own, `python -m bench.load SPEC`, prints JSON, and talks to 127.0.0.1 alone.
+"""
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
+
+HOST = "127.0.0.1"
+DRAIN_SECONDS = 12.0
+
+
+@dataclass
+class Result:
+    """What came back: answers by status, their latencies in seconds, and how long it took."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of a run; latencies in milliseconds, and of accepted requests only."""
+        ordered = sorted(self.latencies)
+        return {
+            "rate": sum(self.statuses.values()) / self.seconds,
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "p50_ms": 1000 * _quantile(ordered, 0.50),
+            "p99_ms": 1000 * _quantile(ordered, 0.99),
+        }
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+
+
+class Connection(asyncio.Protocol):
+    """One connection: a request on its way at a time."""
+
+    def __init__(self, on_answer: Callable[["Connection", int], None]) -> None:
+        self._on_answer = on_answer
+        self._buffer = b""
+        self._transport: asyncio.Transport
+        self.started = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def send(self, request: bytes, started: float) -> None:
+        """Send a request that counts from `started`."""
+        self.started = started
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; tell once an answer is whole."""
+        self._buffer += data
+        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lowered = head.lower()
+        at = lowered.find(b"content-length:")
+        length = int(lowered[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(rest) < length:
+            return
+        self._buffer = rest[length:]
+        self._on_answer(self, int(head[9:12]))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._transport.close()
+
+
+async def _connect(port: int, on_answer: Callable[[Connection, int], None]) -> Connection:
+    _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(on_answer), HOST, port)
+    return connection
+
+
+async def closed_loop(port: int, requests: Iterator[bytes], *, connections: int, seconds: float) -> Result:
+    """Each connection sends its next request when it has its answer."""
+    result = Result()
+    finished = asyncio.Event()
+    clock = time.perf_counter
+    started = clock()
+    open_requests = 0
+
+    def send_next(connection: Connection) -> None:
+        nonlocal open_requests
+        open_requests += 1
+        connection.send(next(requests), clock())
+
+    def on_answer(connection: Connection, status: int) -> None:
+        nonlocal open_requests
+        open_requests -= 1
+        now = clock()
+        result.statuses[status] += 1
+        result.latencies.append(now - connection.started)
+        if now - started < seconds:
+            send_next(connection)
+        elif not open_requests:
+            finished.set()
+
+    pool = [await _connect(port, on_answer) for _ in range(connections)]
+    started = clock()
+    for connection in pool:
+        send_next(connection)
+    async with asyncio.timeout(seconds + DRAIN_SECONDS):
+        await finished.wait()
+    result.seconds = clock() - started
+    for connection in pool:
+        connection.close()
+    return result
+
+
+async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, seconds: float, connections: int) -> Result:
+    """Requests come at a fixed rate whatever the server does; a latency counts from when the request was due."""
+    result = Result()
+    clock = time.perf_counter
+    idle: deque[Connection] = deque()
+    due: deque[float] = deque()
+
+    def on_answer(connection: Connection, status: int) -> None:
+        result.statuses[status] += 1
+        if status < 300:
+            result.latencies.append(clock() - connection.started)
+        idle.append(connection)
+        send_due()
+
+    def send_due() -> None:
+        while due and idle:
+            idle.popleft().send(next(requests), due.popleft())
+
+    pool = [await _connect(port, on_answer) for _ in range(connections)]
+    idle.extend(pool)
+    total = int(rate * seconds)
+    started = clock()
+    sent = 0
+    while sent < total:
+        arrived = min(total, int((clock() - started) * rate))
+        due.extend(started + number / rate for number in range(sent, arrived))
+        sent = max(sent, arrived)
+        send_due()
+        await asyncio.sleep(0.001)
+    deadline = clock() + DRAIN_SECONDS
+    while (due or len(idle) < len(pool)) and clock() < deadline:  # noqa: ASYNC110 - the load has no sleepers to wake
+        await asyncio.sleep(0.01)
+    result.seconds = clock() - started
+    result.statuses[0] += len(due) + len(pool) - len(idle)
+    for connection in pool:
+        connection.close()
+    return result
+
+
+def post_allocations(order_prefix: str, sku_prefix: str, skus: int) -> Iterator[bytes]:
+    """Requests for one piece each, every one for another order, over the SKUs in turn."""
+    for number in itertools.count():
+        body = (
+            f'{{"order_id":"{order_prefix}-{number}","sku":"{sku_prefix}{number % skus}",'
+            '"qty":1,"if_unavailable":"reject"}'
+        )
+        yield (
+            "POST /v1/allocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+
+def get_allocations(order_prefix: str, orders: int) -> Iterator[bytes]:
+    """Requests for the orders in turn."""
+    for number in itertools.count():
+        yield f"GET /v1/allocations/{order_prefix}-{number % orders} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
+def main() -> None:
+    """Run the load that the JSON in the first argument describes."""
+    spec = json.loads(sys.argv[1])
+    requests = get_allocations(**spec["get"]) if "get" in spec else post_allocations(**spec["post"])
+    loop = open_loop if "rate" in spec["run"] else closed_loop
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(loop(spec["port"], requests, **spec["run"]))
+    sys.stdout.write(json.dumps(result.summary()))
+
+
+if __name__ == "__main__":
+    main()

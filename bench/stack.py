@@ -1,0 +1,138 @@
+"""The servers of a run: PostgreSQL with its default durability, a broker, and the service's own processes."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import make_url
+
+from app.adapters import schema
+from app.embedded.process import free_port
+from app.embedded.stack import EmbeddedStack
+from app.settings import Settings
+
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """PostgreSQL, migrated, and a broker; and what is needed to reach them."""
+
+    embedded: EmbeddedStack
+    settings: Settings
+
+    def environment(self) -> dict[str, str]:
+        """The settings as a process of the service reads them."""
+        return os.environ | {
+            "ALLOCATION_DATABASE_URL": self.settings.database_url,
+            "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "ALLOCATION_KAFKA_IDEMPOTENT_PRODUCER": "false",
+            "ALLOCATION_LOG_LEVEL": "WARNING",
+        }
+
+    @property
+    def dsn(self) -> str:
+        """The database for asyncpg, pgbench and psql."""
+        return make_url(self.settings.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        """Run a statement of the bench's own, however long it takes."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(statement, *arguments)
+        finally:
+            await connection.close()
+
+    async def value(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the query selects
+        """The one value that a query selects."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    def value_of(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - see `value`
+        """`value` for code that is not asynchronous."""
+        return asyncio.run(self.value(query, *arguments))
+
+
+@contextmanager
+def running_stack() -> Iterator[Stack]:
+    """A stack in a directory of its own, gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="allocation-bench-") as home, EmbeddedStack(Path(home)) as embedded:
+        settings = Settings(
+            _env_file=None,
+            database_url=embedded.postgresql.database_url,
+            kafka_bootstrap_servers=embedded.broker.bootstrap_servers,
+            kafka_idempotent_producer=False,
+        )
+        schema.migrate(settings.database_url)
+        yield Stack(embedded, settings)
+
+
+@contextmanager
+def running_server(stack: Stack, *arguments: str, ready: str = "/livez") -> Iterator[int]:
+    """A process that serves HTTP, started with `--port`; yields the port once `ready` answers."""
+    port = free_port()
+    command = [sys.executable, "-m", *arguments, "--port", str(port)]
+    with running_process(stack, command) as process:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(f"http://127.0.0.1:{port}{ready}"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                message = f"{' '.join(command)} did not start"
+                raise RuntimeError(message)
+            time.sleep(0.02)
+        yield port
+
+
+@contextmanager
+def running_process(stack: Stack, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the service, ended by its own id."""
+    process = subprocess.Popen(command, env=stack.environment())
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def run_json(stack: Stack, *arguments: str) -> Any:  # noqa: ANN401 - whatever the program prints
+    """Run a program of the bench to its end and read the JSON that it prints."""
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, env=stack.environment(), stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def resident_bytes(pid: int) -> int:
+    """The resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    if found is None:
+        message = f"no memory is told of process {pid}"
+        raise RuntimeError(message)
+    return int(found[1]) * 1024
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - loopback
+            return True
+    except OSError:
+        return False
