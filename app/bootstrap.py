@@ -80,6 +80,7 @@ async def bootstrap(
     try:
         yield service
     finally:
+        await signal.close()
         await engine.dispose()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from app.embedded.errors import EmbeddedStackError
 from app.embedded.stack import EmbeddedStack
 from app.entrypoints import components, dead_letters
 from app.entrypoints.server import AddressInUseError, http_application, listen, serve, url_of, wait_for_signal
+from app.entrypoints.workers import supervise
 from app.integration.asyncapi import asyncapi_document
 from app.observability import logging
 from app.settings import Settings
@@ -90,11 +92,21 @@ def run(host: str, port: int) -> None:
 @cli.command(name="serve")
 @_HOST
 @_PORT
-def serve_command(host: str, port: int) -> None:
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes behind the port.")
+@click.option("--inherited", hidden=True, help="Of a worker: its socket, and the pipe to its parent.")
+def serve_command(host: str, port: int, workers: int, inherited: str | None) -> None:
     """Run the HTTP API."""
     settings = _settings()
+    if inherited is not None:
+        descriptor, parent_pipe = map(int, inherited.split(","))
+        with socket.socket(fileno=descriptor) as listener:
+            _run(settings, lambda service: serve(service, listener, parent_pipe=parent_pipe))
+        return
     with listen(host, port) as listener:
-        _run(settings, lambda service: serve(service, listener))
+        if workers == 1:
+            _run(settings, lambda service: serve(service, listener))
+        else:
+            _run(settings, lambda _: supervise(listener, workers, grace=settings.shutdown_grace + 5))
 
 
 @cli.command()

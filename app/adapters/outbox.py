@@ -151,6 +151,12 @@ class OutboxSignal:
         """Another process has committed something."""
         self._local.set()
 
+    async def close(self) -> None:
+        """Forget a signal that has not been passed on."""
+        if self._pending is not None:
+            self._pending.cancel()
+            await asyncio.gather(self._pending, return_exceptions=True)
+
     async def _notify(self) -> None:
         await asyncio.sleep(self._debounce)
         try:

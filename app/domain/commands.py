@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 MAX_QUANTITY = 2_147_483_647
@@ -174,20 +173,18 @@ class ChangeBatchEta(_NamedBatchCommand):
     eta: BatchEta
 
 
+def _drop_default(schema: dict[str, Any]) -> None:
+    """A field that is left out is not the same as null, whatever the default is called."""
+    schema.pop("default", None)
+
+
 class BatchChanges(BaseModel):
     """What to change about a batch. A field left out stays as it is; at least one has to be there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"minProperties": 1})
 
-    qty: NewBatchQuantity | SkipJsonSchema[None] = None
-    eta: BatchEta = None
-
-    @field_validator("qty", mode="before")
-    @classmethod
-    def _refuse_null(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over whatever stood in the JSON
-        if value is None:
-            raise PydanticCustomError("qty_null", "Input should be an integer; leave it out to keep the quantity")
-        return value
+    qty: NewBatchQuantity = Field(default=None, json_schema_extra=_drop_default)
+    eta: BatchEta = Field(default=None, json_schema_extra=_drop_default)
 
     @model_validator(mode="after")
     def _refuse_nothing(self) -> Self:

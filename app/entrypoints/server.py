@@ -83,8 +83,9 @@ async def serve(
     components: Sequence[Component] = (),
     *,
     on_started: Callable[[], None] = lambda: None,
+    parent_pipe: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, or until the parent dies at the other end of `parent_pipe`."""
     app = http_application(service, components)
     server = _Server(
         uvicorn.Config(
@@ -97,28 +98,32 @@ async def serve(
         ),
         on_started,
     )
-    stopping = asyncio.create_task(_stop_on_signal(service, app, server))
+    stopping = asyncio.create_task(_stop_on_signal(service, app, server, parent_pipe))
     try:
         await server.serve(sockets=[listener])
     finally:
         stopping.cancel()
 
 
-async def _stop_on_signal(service: Service, app: FastAPI, server: uvicorn.Server) -> None:
-    await wait_for_signal()
+async def _stop_on_signal(service: Service, app: FastAPI, server: uvicorn.Server, parent_pipe: int | None) -> None:
+    await wait_for_signal(parent_pipe)
     app.state.stopping = True
     await asyncio.sleep(service.settings.shutdown_delay)
     server.should_exit = True
 
 
-async def wait_for_signal() -> None:
-    """Return when SIGTERM or SIGINT comes."""
+async def wait_for_signal(parent_pipe: int | None = None) -> None:
+    """Return when SIGTERM or SIGINT comes, or when the other end of the pipe closes."""
     loop = asyncio.get_running_loop()
     received = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received.set)
+    if parent_pipe is not None:
+        loop.add_reader(parent_pipe, received.set)
     try:
         await received.wait()
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        if parent_pipe is not None:
+            loop.remove_reader(parent_pipe)

@@ -13,6 +13,7 @@ def configure(log_format: str, level: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _without_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers: list[structlog.typing.Processor] = (
@@ -32,3 +33,9 @@ def configure(log_format: str, level: str) -> None:
     root.setLevel(level)
     for noisy in ("aiokafka", "kafka", "alembic.runtime.plugins"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def _without_colours(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Drop the second copy of its messages that uvicorn makes for terminals."""
+    event.pop("color_message", None)
+    return event

@@ -75,7 +75,7 @@ async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchCha
 async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
     """Set whichever of the two is given. Raises BatchNotFoundError."""
     product, batch = _find_batch(command.ref, uow)
-    qty = batch.qty if command.qty is None else command.qty
+    qty = command.qty if "qty" in command.model_fields_set else batch.qty
     eta = command.eta if "eta" in command.model_fields_set else batch.eta
     return await _change_batch(product, batch, qty, eta, uow)
 

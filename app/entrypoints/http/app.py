@@ -108,7 +108,7 @@ def _methods_of(request: Request) -> set[str]:
     for route in (*chain.from_iterable(router.routes for router in ROUTERS), *request.app.routes):
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
+            methods |= getattr(route, "methods", None) or {"GET", "HEAD"}
     return methods
 
 

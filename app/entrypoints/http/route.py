@@ -10,6 +10,7 @@ An endpoint declares its path parameters, at most one body, and the request:
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -110,10 +111,23 @@ def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
         command: BaseModel = adapter.validate_json(body)
     except ValidationError as error:
         faults = _faults(error, "body")
-        if faults[0]["type"] == "json_invalid":
+        if not _is_strict_json(body):
             raise ProblemError("malformed-body", f"the body is not JSON: {faults[0]['msg']}") from None
         raise _invalid(faults) from None
     return command
+
+
+def _is_strict_json(body: bytes) -> bool:
+    """Pydantic's parser also takes NaN and Infinity, which are no JSON. Asked only about what it has refused."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        json.loads(body, parse_constant=refuse, parse_int=len)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _add_path_parameters(

@@ -1,0 +1,54 @@
+"""Several processes behind one port: they share the listening socket, and whichever is free takes the next connection.
+
+Each worker is the command line itself, `allocation serve`, with a socket that is open already. A worker that dies is
+replaced. The workers hold one end of a pipe, which closes when the parent dies, however it dies; then they stop too.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from app.entrypoints.server import wait_for_signal
+
+log = logging.getLogger(__name__)
+
+RESTART_DELAY = 1.0
+
+
+async def supervise(listener: socket.socket, workers: int, *, grace: float) -> None:
+    """Keep so many workers running until SIGTERM or SIGINT, then stop them within `grace` seconds."""
+    alive, held = os.pipe()
+    os.set_inheritable(alive, True)  # noqa: FBT003 - positional in the standard library
+    listener.set_inheritable(True)
+    command = (sys.executable, "-m", "app", "serve", "--inherited", f"{listener.fileno()},{alive}")
+    keepers = [asyncio.create_task(_keep_running(command, (listener.fileno(), alive), grace)) for _ in range(workers)]
+    try:
+        await wait_for_signal()
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        os.close(held)
+        os.close(alive)
+
+
+async def _keep_running(command: Sequence[str], descriptors: Sequence[int], grace: float) -> None:
+    while True:
+        # In a session of its own, so that Ctrl-C reaches the worker through its parent alone.
+        process = await asyncio.create_subprocess_exec(*command, pass_fds=descriptors, start_new_session=True)
+        try:
+            status = await process.wait()
+        except asyncio.CancelledError:
+            process.terminate()
+            try:
+                async with asyncio.timeout(grace):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+            raise
+        log.warning("worker %d ended with status %d; another one starts", process.pid, status)
+        await asyncio.sleep(RESTART_DELAY)
