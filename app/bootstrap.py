@@ -34,10 +34,11 @@ class Service:
 
 
 @asynccontextmanager
-async def bootstrap(
+async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be replaced
     settings: Settings,
     *,
     engine: AsyncEngine | None = None,
+    read_engine: AsyncEngine | None = None,
     signal: OutboxSignal | None = None,
     unit_of_work: UnitOfWorkFactory | None = None,
     retry: RetryPolicy | None = None,
@@ -47,6 +48,8 @@ async def bootstrap(
 ) -> AsyncIterator[Service]:
     """The service, wired. The connections are closed at the end; nothing is connected before it is needed."""
     engine = engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
+    # A pool of its own, so that however many read, those who write need not wait for a connection.
+    read_engine = read_engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
     signal = signal or OutboxSignal(engine)
     shared_engine, shared_signal = engine, signal
     unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(shared_engine, shared_signal))
@@ -65,7 +68,7 @@ async def bootstrap(
             retry=retry,
             drain_timeout=settings.shutdown_grace,
         ),
-        queries=queries or Queries(engine),
+        queries=queries or Queries(read_engine),
         kafka=KafkaConfig(
             bootstrap_servers=settings.kafka_bootstrap_servers,
             idempotent_producer=settings.kafka_idempotent_producer,
@@ -82,6 +85,7 @@ async def bootstrap(
     finally:
         await signal.close()
         await engine.dispose()
+        await read_engine.dispose()
 
 
 def _default_session_timeout(settings: Settings) -> float:

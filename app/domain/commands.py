@@ -183,7 +183,8 @@ class BatchChanges(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"minProperties": 1})
 
-    qty: NewBatchQuantity = Field(default=None, json_schema_extra=_drop_default)
+    # The defaults are never read: `model_fields_set` says what was given.
+    qty: NewBatchQuantity = Field(default=0, json_schema_extra=_drop_default)
     eta: BatchEta = Field(default=None, json_schema_extra=_drop_default)
 
     @model_validator(mode="after")

@@ -10,14 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
 from app.integration.fields import AllocatedQuantity, AvailableQuantity, Sku
+from app.read_model.lookup import GroupedLookup
 from app.service_layer.results import AllocationState, BatchState
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty FROM batches WHERE ref = :ref")
 
 _ALLOCATIONS = text("""
     SELECT l.order_id, l.sku, l.qty, b.ref, b.eta
-    FROM order_lines l LEFT JOIN batches b ON b.sku = l.sku AND b.number = l.batch_number
-    WHERE l.order_id = :order_id ORDER BY l.sku
+    FROM unnest(CAST(:order_ids AS text[])) AS named(order_id)
+    CROSS JOIN LATERAL (SELECT * FROM order_lines o WHERE o.order_id = named.order_id ORDER BY o.sku) AS l
+    LEFT JOIN batches b ON b.sku = l.sku AND b.number = l.batch_number
 """)
 
 _PRODUCT = text("""
@@ -44,6 +46,7 @@ class Queries:
     def __init__(self, engine: AsyncEngine) -> None:
         # Each question is one statement, so a transaction around it would only add two round trips.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._orders = GroupedLookup(self._fetch_orders)
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""
@@ -54,10 +57,10 @@ class Queries:
 
     async def allocations(self, order_id: str) -> list[AllocationState]:
         """The lines of an order, by SKU. Raises OrderNotFoundError where it has none."""
-        rows = await self._fetch(_ALLOCATIONS, {"order_id": order_id})
-        if not rows:
+        lines = await self._orders.get(order_id)
+        if lines is None:
             raise OrderNotFoundError(order_id)
-        return [_allocation_state(row) for row in rows]
+        return lines
 
     async def product(self, sku: str) -> ProductState:
         """A product and all its batches. Raises ProductNotFoundError."""
@@ -72,6 +75,12 @@ class Queries:
             backordered_qty=rows[0].backordered_qty,
             batches=batches,
         )
+
+    async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
+        lines: dict[str, list[AllocationState]] = {}
+        for row in await self._fetch(_ALLOCATIONS, {"order_ids": list(set(order_ids))}):
+            lines.setdefault(row.order_id, []).append(_allocation_state(row))
+        return lines
 
     async def _fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:

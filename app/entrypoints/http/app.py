@@ -13,7 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from app.entrypoints.http import allocations, batches, operations, products
 from app.entrypoints.http.context import RequestContext
@@ -108,7 +108,7 @@ def _methods_of(request: Request) -> set[str]:
     for route in (*chain.from_iterable(router.routes for router in ROUTERS), *request.app.routes):
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or {"GET", "HEAD"}
+            methods |= {"GET", "HEAD"} if isinstance(route, Mount) else getattr(route, "methods", None) or set()
     return methods
 
 
