@@ -100,8 +100,11 @@ class SqlProductRepository:
 
     def take_events(self) -> list[Event]:
         """The events of the products that were handed out since the last call."""
-        raising, self._raising = self._raising, {}
-        return [event for product in raising.values() for event in product.take_events()]
+        events: list[Event] = []
+        while self._raising:
+            _, product = self._raising.popitem()
+            events += product.take_events()
+        return events
 
     async def flush(self) -> None:
         """Write what has changed since it was read or written last. The keys that others refer to come first."""

@@ -67,7 +67,8 @@ class SqlUnitOfWork:
     def take_events(self) -> list[Event]:
         """The events raised since the last call, oldest first."""
         events, self._events = self._events, []
-        return events + self.products.take_events()
+        events += self.products.take_events()
+        return events
 
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""

@@ -12,7 +12,7 @@ class GroupedLookup(Generic[Value]):
     """Answers `get` from `fetch`, which takes many keys and returns what it found.
 
     At most `concurrency` fetches run at a time. A key that was not found gives None; what a fetch raises goes to all
-    who wait for it. Two questions for one key are both put to the database, so an answer is never older than its question.
+    who wait for it. Two questions for one key are both put to the database: no answer is older than its question.
     """
 
     def __init__(
