@@ -2,9 +2,10 @@
 
 import asyncio
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 # Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
 CONNECT_TIMEOUT = 3
@@ -54,13 +55,31 @@ def create_engine(url: str, *, pool_size: int, application_name: str = "allocati
     )
 
 
+async def check_out(engine: AsyncEngine) -> tuple[AsyncConnection, asyncpg.Connection]:
+    """A connection of the pool, and the driver's connection inside it. The pool's has to be closed.
+
+    Connections that have died in the pool are replaced.
+    """
+    while True:
+        pooled = await engine.connect()
+        try:
+            driver = (await pooled.get_raw_connection()).driver_connection
+            if isinstance(driver, asyncpg.Connection) and not driver.is_closed():
+                return pooled, driver
+            await pooled.invalidate()
+        except BaseException:
+            await pooled.close()
+            raise
+        await pooled.close()
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same work may succeed in a moment: the database is away, busy, or asked to try again."""
-    if isinstance(error, OSError | asyncio.TimeoutError | PoolTimeoutError):
+    if isinstance(error, OSError | asyncio.TimeoutError | PoolTimeoutError | asyncpg.InterfaceError):
         return True
     if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
-    # asyncpg raises these of its own where a connection dies under it, and SQLAlchemy does not wrap them all.
+        if error.connection_invalidated or isinstance(error, InterfaceError):
+            return True
+        error = error.orig or error
     state = getattr(error, "sqlstate", None) or ""
-    return isinstance(error, InterfaceError) or state.startswith(_PASSING_CLASSES)
+    return state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES

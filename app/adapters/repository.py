@@ -6,65 +6,62 @@ statement of its own, because a statement that had to wait for a lock would read
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from datetime import date
 
-from sqlalchemy import CursorResult, Row, TextClause
-from sqlalchemy.ext.asyncio import AsyncConnection
+import asyncpg
 
 from app.adapters import statements
+from app.adapters.statements import Row
 from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Allocation, Batch, OrderLine, Product
-
-_Row = tuple[Any, ...]
 
 
 class SqlProductRepository:
     """Implements `ProductRepository` in the transaction of the connection.
 
-    It remembers what it has read, and `flush` writes what has changed since. Statements that depend on earlier changes
-    of the same group flush first.
+    It remembers what it has read, and `changes` tells what has become different since. Statements that depend on
+    earlier changes of the same group write those first.
     """
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
         self._touched: dict[str, Product] = {}
         self._raising: dict[str, Product] = {}
-        self._stored_products: dict[str, _Row] = {}
-        self._stored_batches: dict[tuple[str, int], _Row] = {}
-        self._stored_lines: dict[tuple[str, str], _Row] = {}
+        self._stored_products: dict[str, Row] = {}
+        self._stored_batches: dict[tuple[str, int], Row] = {}
+        self._stored_lines: dict[tuple[str, str], Row] = {}
 
     # --- the port --------------------------------------------------------------------------------------------------
 
     async def load(self, names: Names) -> None:
         """Lock and fetch what is named."""
         if names.batch_refs:
-            owners = await self._execute(statements.OWNERS, refs=list(names.batch_refs))
-            self._owners = {row.ref: row.sku for row in owners}
-        created = {sku for ref, sku in names.new_skus.items() if ref not in self._owners}
-        if created:
-            await self._execute(statements.CREATE_PRODUCTS, skus=sorted(created))
-            self._owners |= {ref: sku for ref, sku in names.new_skus.items() if ref not in self._owners}
-        skus = names.skus | set(self._owners.values())
+            await self._resolve(names)
+        skus = names.skus.union(self._owners.values())
         if not skus:
             return
-        for row in await self._execute(statements.LOCK_PRODUCTS, skus=list(skus)):
-            self._products[row.sku] = Product(row.sku, row.sequence, row.backordered_qty)
-            self._stored_products[row.sku] = (row.sequence, row.backordered_qty)
-        if not self._products:
-            return
-        known = list(self._products)
-        for row in await self._execute(statements.BATCHES, skus=known, refs=list(names.batch_refs)):
-            self._attach_batch(self._products[row.sku], row)
+        for sku, sequence, backordered_qty in await self._connection.fetch(statements.LOCK_PRODUCTS, list(skus)):
+            self._products[sku] = Product(sku, sequence, backordered_qty)
+            self._stored_products[sku] = (sequence, backordered_qty)
         lines = [line for line in names.lines if line[1] in self._products]
-        if lines:
-            order_ids, line_skus = zip(*lines, strict=True)
-            for row in await self._execute(statements.NAMED_LINES, order_ids=order_ids, skus=line_skus):
-                product = self._products[row.sku]
-                batch = self._attach_batch(product, row) if row.batch_number is not None else None
-                self._attach_line(product, row.order_id, row.line_qty, row.requested, batch, row.allocated)
+        rows = await self._connection.fetch(
+            statements.BATCHES_AND_LINES,
+            list(self._products),
+            list(names.batch_refs),
+            [order_id for order_id, _ in lines],
+            [sku for _, sku in lines],
+        )
+        for sku, number, ref, qty, eta, allocated_qty, first_qty, first_eta, order_id, *line in rows:
+            product = self._products[sku]
+            batch = None
+            if number is not None:
+                batch = self._attach_batch(product, number, ref, (qty, eta, allocated_qty), (first_qty, first_eta))
+            if order_id is not None:
+                line_qty, requested, allocated = line
+                self._attach_line(product, OrderLine(order_id, sku, line_qty), requested, batch, allocated)
 
     def get(self, sku: str) -> Product | None:
         """The product, unless no batch of it was ever recorded."""
@@ -83,18 +80,18 @@ class SqlProductRepository:
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put the lines that came to the batch last into the product."""
-        await self.flush()
-        rows = await self._execute(statements.LAST_ALLOCATED, sku=product.sku, number=batch.number, qty=qty)
-        for row in rows:
-            self._attach_line(product, row.order_id, row.qty, row.requested, batch, row.allocated)
+        await self._write_changes()
+        rows = await self._connection.fetch(statements.LAST_ALLOCATED, product.sku, batch.number, qty)
+        for order_id, line_qty, requested, allocated in rows:
+            self._attach_line(product, OrderLine(order_id, product.sku, line_qty), requested, batch, allocated)
 
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         """Put the next queued lines that are small enough into the product; returns their orders."""
-        await self.flush()
-        rows = await self._execute(statements.BACKORDERS, sku=product.sku, max_qty=max_qty, after=after, limit=limit)
-        return [
-            self._attach_line(product, row.order_id, row.qty, row.requested, None, None).line.order_id for row in rows
-        ]
+        await self._write_changes()
+        rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
+        for order_id, qty, requested in rows:
+            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested, None, None)
+        return [row["order_id"] for row in rows]
 
     # --- for the unit of work --------------------------------------------------------------------------------------
 
@@ -106,67 +103,73 @@ class SqlProductRepository:
             events += product.take_events()
         return events
 
-    async def flush(self) -> None:
-        """Write what has changed since it was read or written last. The keys that others refer to come first."""
+    def changes(self) -> dict[str, list[Row]]:
+        """What has changed since it was read or told last, as rows by the name of their write."""
         products = self._touched.values()
-        await self._flush_products(products)
-        await self._flush_batches(products)
-        await self._flush_lines(products)
+        return self._changed_products(products) | self._changed_batches(products) | self._changed_lines(products)
 
-    async def discard_unused(self) -> None:
-        """Remove the products that were made for a first batch which was then refused."""
-        unused = [sku for sku, product in self._products.items() if not product.sequence]
-        if unused:
-            await self._execute(statements.DELETE_PRODUCTS, skus=unused)
+    def unused(self) -> dict[str, list[Row]]:
+        """The write that removes products which were made for a first batch that was then refused."""
+        return {"delete_products": [(sku,) for sku, product in self._products.items() if not product.sequence]}
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    async def _resolve(self, names: Names) -> None:
+        """Find the products of the batches that are named, and make those that a first batch will need."""
+        self._owners = dict(await self._connection.fetch(statements.OWNERS, list(names.batch_refs)))
+        recorded_now = {ref: sku for ref, sku in names.new_skus.items() if ref not in self._owners}
+        if recorded_now:
+            # Sorted, as the locks are, so that two groups do not wait for each other in a circle.
+            await self._connection.execute(statements.CREATE_PRODUCTS, sorted(set(recorded_now.values())))
+            self._owners |= recorded_now
+
+    async def _write_changes(self) -> None:
+        changes = self.changes()
+        if any(changes.values()):
+            statement, arguments = statements.write(changes)
+            await self._connection.execute(statement, *arguments)
 
     def _touch(self, product: Product) -> Product:
         self._touched[product.sku] = self._raising[product.sku] = product
         return product
 
-    async def _execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
-        return await self._connection.execute(statement, parameters)
-
-    async def _write(self, statement: TextClause, columns: Sequence[str], rows: Sequence[_Row]) -> None:
-        if rows:
-            await self._connection.execute(statement, dict(zip(columns, zip(*rows, strict=True), strict=True)))
-
-    def _attach_batch(self, product: Product, row: Row[Any]) -> Batch:
-        batch = product.batches.get(row.ref)
+    def _attach_batch(
+        self,
+        product: Product,
+        number: int,
+        ref: str,
+        now: tuple[int, date | None, int],
+        first: tuple[int, date | None],
+    ) -> Batch:
+        batch = product.batches.get(ref)
         if batch is None:
-            batch = product.attach_batch(
-                Batch(row.number, row.ref, row.qty, row.eta, row.first_qty, row.first_eta, row.allocated_qty),
-            )
-            self._stored_batches[product.sku, batch.number] = _batch_values(batch)
+            qty, eta, allocated_qty = now
+            batch = product.attach_batch(Batch(number, ref, qty, eta, *first, allocated_qty))
+            self._stored_batches[product.sku, number] = now
         return batch
 
     def _attach_line(
-        self, product: Product, order_id: str, qty: int, requested: int, batch: Batch | None, allocated: int | None
-    ) -> Allocation:
-        known = product.allocations.get(order_id)
-        if known is not None:
-            return known
-        line = OrderLine(order_id, product.sku, qty)
-        allocation = product.attach_allocation(Allocation(line, requested, batch, allocated))
-        self._stored_lines[order_id, product.sku] = _line_values(allocation)
-        return allocation
+        self, product: Product, line: OrderLine, requested: int, batch: Batch | None, allocated: int | None
+    ) -> None:
+        if line.order_id not in product.allocations:
+            allocation = product.attach_allocation(Allocation(line, requested, batch, allocated))
+            self._stored_lines[line.order_id, line.sku] = _line_values(allocation)
 
-    async def _flush_products(self, products: Iterable[Product]) -> None:
+    def _changed_products(self, products: Iterable[Product]) -> dict[str, list[Row]]:
         changed = []
         for product in products:
             values = (product.sequence, product.backordered_qty)
             if self._stored_products[product.sku] != values:
                 self._stored_products[product.sku] = values
                 changed.append((product.sku, *values))
-        await self._write(statements.UPDATE_PRODUCTS, ("sku", "sequence", "backordered_qty"), changed)
+        return {"update_products": changed}
 
-    async def _flush_batches(self, products: Iterable[Product]) -> None:
-        new: list[_Row] = []
-        changed: list[_Row] = []
+    def _changed_batches(self, products: Iterable[Product]) -> dict[str, list[Row]]:
+        new: list[Row] = []
+        changed: list[Row] = []
         for product in products:
             for batch in product.batches.values():
-                key, values = (product.sku, batch.number), _batch_values(batch)
+                key, values = (product.sku, batch.number), (batch.qty, batch.eta, batch.allocated_qty)
                 stored = self._stored_batches.get(key)
                 if stored == values:
                     continue
@@ -175,38 +178,26 @@ class SqlProductRepository:
                 else:
                     changed.append((*key, *values))
                 self._stored_batches[key] = values
-        columns = ("sku", "number", "qty", "eta", "allocated_qty")
-        await self._write(
-            statements.INSERT_BATCHES, ("sku", "number", "ref", *columns[2:], "first_qty", "first_eta"), new
-        )
-        await self._write(statements.UPDATE_BATCHES, columns, changed)
+        return {"insert_batches": new, "update_batches": changed}
 
-    async def _flush_lines(self, products: Iterable[Product]) -> None:
-        new: list[_Row] = []
-        changed: list[_Row] = []
-        gone = {key for key in self._stored_lines if key[0] not in self._products[key[1]].allocations}
+    def _changed_lines(self, products: Iterable[Product]) -> dict[str, list[Row]]:
+        new: list[Row] = []
+        changed: list[Row] = []
+        gone = [key for key in self._stored_lines if key[0] not in self._products[key[1]].allocations]
+        for key in gone:
+            del self._stored_lines[key]
         for product in products:
-            for allocation in product.allocations.values():
-                key, values = (allocation.line.order_id, product.sku), _line_values(allocation)
+            for order_id, allocation in product.allocations.items():
+                key, values = (order_id, product.sku), _line_values(allocation)
                 stored = self._stored_lines.get(key)
                 if stored == values:
                     continue
                 (new if stored is None else changed).append((*key, *values))
                 self._stored_lines[key] = values
-        for key in gone:
-            del self._stored_lines[key]
-        columns = ("order_id", "sku", "qty", "requested", "batch_number", "allocated")
-        await self._write(statements.DELETE_LINES, columns[:2], sorted(gone))
-        await self._write(statements.UPDATE_LINES, columns, changed)
-        await self._write(statements.INSERT_LINES, columns, new)
+        return {"delete_lines": gone, "update_lines": changed, "insert_lines": new}
 
 
-def _batch_values(batch: Batch) -> _Row:
-    """What can change about a batch."""
-    return (batch.qty, batch.eta, batch.allocated_qty)
-
-
-def _line_values(allocation: Allocation) -> _Row:
+def _line_values(allocation: Allocation) -> Row:
     """What can change about a line: all of it, for a cancelled one may be placed anew."""
     batch = allocation.batch
     return (allocation.line.qty, allocation.requested, batch.number if batch else None, allocation.allocated)

@@ -1,116 +1,168 @@
-"""The statements of the repository: look-ups by key, whatever has gathered in the tables.
+"""The statements of the unit of work: look-ups by key, whatever has gathered in the tables.
 
 Every statement takes arrays, so that a group of commands costs as many statements as one command does. The LATERAL
 look-ups are nested loops over an index by construction; no statistic can talk the planner out of them.
 """
 
-from sqlalchemy import text
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import count
+from typing import Any
 
-OWNERS = text("SELECT ref, sku FROM batches WHERE ref = ANY(CAST(:refs AS text[]))")
+OWNERS = "SELECT ref, sku FROM batches WHERE ref = ANY($1::text[])"
 
-CREATE_PRODUCTS = text(
-    "INSERT INTO products (sku) SELECT unnest(CAST(:skus AS text[])) ON CONFLICT (sku) DO NOTHING",
-)
+CREATE_PRODUCTS = "INSERT INTO products (sku) SELECT unnest($1::text[]) ON CONFLICT (sku) DO NOTHING"
 
-LOCK_PRODUCTS = text("""
+LOCK_PRODUCTS = """
     SELECT sku, sequence, backordered_qty FROM products
-    WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR NO KEY UPDATE
-""")
-
-BATCHES = text("""
-    SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta
-    FROM unnest(CAST(:skus AS text[])) AS named(sku)
-    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.sku = named.sku AND has_stock) AS b
-    UNION ALL
-    SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta
-    FROM unnest(CAST(:refs AS text[])) AS named(ref)
-    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.ref = named.ref LIMIT 1) AS b
-""")
-
-LINE_COLUMNS = """
-    l.order_id, l.sku, l.qty AS line_qty, l.requested, l.allocated, l.batch_number,
-    b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta
+    WHERE sku = ANY($1::text[]) ORDER BY sku FOR NO KEY UPDATE
 """
 
-NAMED_LINES = text(f"""
-    SELECT {LINE_COLUMNS}
-    FROM unnest(CAST(:order_ids AS text[]), CAST(:skus AS text[])) AS named(order_id, sku)
+# The open batches of the SKUs $1, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with their
+# batches. Rows of the first two kinds have no order.
+BATCHES_AND_LINES = """
+    SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
+           NULL::text, NULL::int, NULL::bigint, NULL::bigint
+    FROM unnest($1::text[]) AS named(sku)
+    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.sku = named.sku AND has_stock) AS b
+    UNION ALL
+    SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
+           NULL, NULL, NULL, NULL
+    FROM unnest($2::text[]) AS named(ref)
+    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.ref = named.ref LIMIT 1) AS b
+    UNION ALL
+    SELECT l.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
+           l.order_id, l.qty, l.requested, l.allocated
+    FROM unnest($3::text[], $4::text[]) AS named(order_id, sku)
     CROSS JOIN LATERAL (
         SELECT * FROM order_lines o WHERE o.order_id = named.order_id AND o.sku = named.sku LIMIT 1
     ) AS l
     LEFT JOIN LATERAL (
         SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
     ) AS b ON true
-""")  # noqa: S608 - only the names of columns are put in
+"""
 
-# The sum of the lines before this one is what those that were allocated later make up.
-LAST_ALLOCATED = text("""
+# The lines of the batch $1, $2, the one allocated last first, until they make up $3 pieces.
+LAST_ALLOCATED = """
     WITH RECURSIVE released AS (
-        (SELECT order_id, qty, requested, allocated, CAST(qty AS bigint) AS total FROM order_lines
-         WHERE sku = :sku AND batch_number = :number ORDER BY allocated DESC LIMIT 1)
+        (SELECT order_id, qty, requested, allocated, qty::bigint AS total FROM order_lines
+         WHERE sku = $1 AND batch_number = $2 ORDER BY allocated DESC LIMIT 1)
         UNION ALL
         SELECT next.order_id, next.qty, next.requested, next.allocated, released.total + next.qty
         FROM released CROSS JOIN LATERAL (
             SELECT order_id, qty, requested, allocated FROM order_lines
-            WHERE sku = :sku AND batch_number = :number AND allocated < released.allocated
+            WHERE sku = $1 AND batch_number = $2 AND allocated < released.allocated
             ORDER BY allocated DESC LIMIT 1
         ) AS next
-        WHERE released.total < :qty
+        WHERE released.total < $3
     )
     SELECT order_id, qty, requested, allocated FROM released
-""")
+"""
 
-BACKORDERS = text("""
+# The queued lines of the SKU $1 that were requested after $2 and have at most $3 pieces, the oldest $4 of them.
+BACKORDERS = """
     SELECT order_id, qty, requested FROM order_lines
-    WHERE sku = :sku AND batch_number IS NULL AND requested > :after AND qty <= :max_qty
-    ORDER BY requested LIMIT :limit
-""")
+    WHERE sku = $1 AND batch_number IS NULL AND requested > $2 AND qty <= $3 ORDER BY requested LIMIT $4
+"""
 
-DELETE_PRODUCTS = text("DELETE FROM products WHERE sku = ANY(CAST(:skus AS text[]))")
+# The writes, by name: what to do with rows that come as one array for each column.
+_WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "delete_products": (
+        "DELETE FROM products USING {rows} WHERE products.sku = new.sku",
+        ("sku text",),
+    ),
+    "update_products": (
+        """UPDATE products SET sequence = new.sequence, backordered_qty = new.backordered_qty
+           FROM {rows} WHERE products.sku = new.sku""",
+        ("sku text", "sequence bigint", "backordered_qty bigint"),
+    ),
+    "insert_batches": (
+        """INSERT INTO batches (sku, number, ref, qty, eta, allocated_qty, first_qty, first_eta)
+           SELECT * FROM {rows}""",
+        (
+            "sku text",
+            "number bigint",
+            "ref text",
+            "qty int",
+            "eta date",
+            "allocated_qty int",
+            "first_qty int",
+            "first_eta date",
+        ),
+    ),
+    "update_batches": (
+        """UPDATE batches SET qty = new.qty, eta = new.eta, allocated_qty = new.allocated_qty
+           FROM {rows} WHERE batches.sku = new.sku AND batches.number = new.number""",
+        ("sku text", "number bigint", "qty int", "eta date", "allocated_qty int"),
+    ),
+    "delete_lines": (
+        "DELETE FROM order_lines o USING {rows} WHERE o.order_id = new.order_id AND o.sku = new.sku",
+        ("order_id text", "sku text"),
+    ),
+    "update_lines": (
+        """UPDATE order_lines o SET qty = new.qty, requested = new.requested,
+                  batch_number = new.batch_number, allocated = new.allocated
+           FROM {rows} WHERE o.order_id = new.order_id AND o.sku = new.sku""",
+        ("order_id text", "sku text", "qty int", "requested bigint", "batch_number bigint", "allocated bigint"),
+    ),
+    "insert_lines": (
+        "INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated) SELECT * FROM {rows}",
+        ("order_id text", "sku text", "qty int", "requested bigint", "batch_number bigint", "allocated bigint"),
+    ),
+    "insert_dead_letters": (
+        """INSERT INTO dead_letters (consumer, topic, partition, "offset", message_id, key, value, headers, reason)
+           SELECT * FROM {rows} ON CONFLICT DO NOTHING""",
+        (
+            "consumer text",
+            "topic text",
+            "partition int",
+            '"offset" bigint',
+            "message_id text",
+            "key bytea",
+            "value bytea",
+            "headers jsonb",
+            "reason text",
+        ),
+    ),
+    "insert_outbox": (
+        """INSERT INTO outbox
+           (shard, sku, sequence, message_id, type, data, correlation_id, causation_id, traceparent)
+           SELECT * FROM {rows}""",
+        (
+            "shard smallint",
+            "sku text",
+            "sequence bigint",
+            "message_id uuid",
+            "type text",
+            "data text",
+            "correlation_id text",
+            "causation_id text",
+            "traceparent text",
+        ),
+    ),
+}
 
-UPDATE_PRODUCTS = text("""
-    UPDATE products SET sequence = new.sequence, backordered_qty = new.backordered_qty
-    FROM unnest(CAST(:sku AS text[]), CAST(:sequence AS bigint[]), CAST(:backordered_qty AS bigint[]))
-        AS new(sku, sequence, backordered_qty)
-    WHERE products.sku = new.sku
-""")
+Row = tuple[Any, ...]
+Writes = Mapping[str, Sequence[Row]]
 
-INSERT_BATCHES = text("""
-    INSERT INTO batches (sku, number, ref, qty, eta, allocated_qty, first_qty, first_eta)
-    SELECT * FROM unnest(
-        CAST(:sku AS text[]), CAST(:number AS bigint[]), CAST(:ref AS text[]), CAST(:qty AS int[]),
-        CAST(:eta AS date[]), CAST(:allocated_qty AS int[]), CAST(:first_qty AS int[]), CAST(:first_eta AS date[])
-    )
-""")
 
-UPDATE_BATCHES = text("""
-    UPDATE batches SET qty = new.qty, eta = new.eta, allocated_qty = new.allocated_qty
-    FROM unnest(
-        CAST(:sku AS text[]), CAST(:number AS bigint[]), CAST(:qty AS int[]), CAST(:eta AS date[]),
-        CAST(:allocated_qty AS int[])
-    ) AS new(sku, number, qty, eta, allocated_qty)
-    WHERE batches.sku = new.sku AND batches.number = new.number
-""")
+def write(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
+    """One statement that does all the writes, and its arguments; it returns the id of the transaction.
 
-DELETE_LINES = text("""
-    DELETE FROM order_lines USING unnest(CAST(:order_id AS text[]), CAST(:sku AS text[])) AS gone(order_id, sku)
-    WHERE order_lines.order_id = gone.order_id AND order_lines.sku = gone.sku
-""")
+    What follows from a round trip (a commit's latency, a turn of the event loop) is paid once, however many tables
+    change. Foreign keys are checked at the end of the statement, so the order of the writes does not matter.
+    """
+    names = tuple(name for name in _WRITES if writes.get(name))
+    return _write_statement(names), [column for name in names for column in zip(*writes[name], strict=True)]
 
-INSERT_LINES = text("""
-    INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)
-    SELECT * FROM unnest(
-        CAST(:order_id AS text[]), CAST(:sku AS text[]), CAST(:qty AS int[]), CAST(:requested AS bigint[]),
-        CAST(:batch_number AS bigint[]), CAST(:allocated AS bigint[])
-    )
-""")
 
-UPDATE_LINES = text("""
-    UPDATE order_lines
-    SET qty = new.qty, requested = new.requested, batch_number = new.batch_number, allocated = new.allocated
-    FROM unnest(
-        CAST(:order_id AS text[]), CAST(:sku AS text[]), CAST(:qty AS int[]), CAST(:requested AS bigint[]),
-        CAST(:batch_number AS bigint[]), CAST(:allocated AS bigint[])
-    ) AS new(order_id, sku, qty, requested, batch_number, allocated)
-    WHERE order_lines.order_id = new.order_id AND order_lines.sku = new.sku
-""")
+@cache
+def _write_statement(names: Iterable[str]) -> str:
+    placeholder = count(1)
+    parts = []
+    for name in names:
+        template, columns = _WRITES[name]
+        arrays = ", ".join(f"${next(placeholder)}::{column.rpartition(' ')[2]}[]" for column in columns)
+        names_only = ", ".join(column.rpartition(" ")[0] for column in columns)
+        parts.append(f"{name} AS ({template.format(rows=f'unnest({arrays}) AS new({names_only})')})")
+    return f"WITH {', '.join(parts)} SELECT pg_current_xact_id()::text"

@@ -6,10 +6,12 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.adapters.database import is_passing
+from app.adapters import statements
+from app.adapters.database import check_out, is_passing
 from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.repository import SqlProductRepository
 from app.domain.events import Event
@@ -20,12 +22,15 @@ log = logging.getLogger(__name__)
 # Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
 _TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(:id AS xid8))")
 COMMIT_QUESTIONS = 5
+ROLLBACK_TIMEOUT = 2.0
 
 
 class SqlUnitOfWork:
     """Implements `UnitOfWork`.
 
-    `on_commit` is called after each commit that wrote messages, to wake whoever publishes them.
+    The connection comes from SQLAlchemy's pool and is spoken to through asyncpg itself: a group makes five round trips,
+    and what lies between a statement and the driver would cost more than the handlers do. `on_commit` is called after
+    each commit, to wake whoever publishes the messages.
     """
 
     products: SqlProductRepository
@@ -36,20 +41,30 @@ class SqlUnitOfWork:
     def __init__(self, engine: AsyncEngine, on_commit: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._on_commit = on_commit
-        self._connection: AsyncConnection
+        self._pooled: AsyncConnection
+        self._connection: asyncpg.Connection
         self._events: list[Event] = []
+        self._is_open = False
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
         """Take a connection from the pool and begin."""
         try:
-            self._connection = await self._engine.connect()
+            self._pooled, self._connection = await check_out(self._engine)
         except Exception as error:
             raise _as_port_error(error) from error
+        self._is_open = True
         self.products = SqlProductRepository(self._connection)
-        self.outbox = SqlOutbox(self._connection)
+        self.outbox = SqlOutbox()
         self.inbox = SqlInbox(self._connection)
-        self.dead_letters = SqlDeadLetterBox(self._connection)
+        self.dead_letters = SqlDeadLetterBox()
+        try:
+            await self._connection.execute("BEGIN")
+        except BaseException as error:
+            await _uninterrupted(self._close())
+            if isinstance(error, Exception):
+                raise _as_port_error(error) from error
+            raise
         return self
 
     async def __aexit__(
@@ -72,16 +87,21 @@ class SqlUnitOfWork:
 
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
-        await self.products.flush()
-        await self.products.discard_unused()
-        await self.dead_letters.flush()
-        transaction_id = await self.outbox.flush()
+        writes = self.products.changes() | self.products.unused() | self.dead_letters.changes() | self.outbox.changes()
+        transaction_id = None
+        if any(writes.values()):
+            statement, arguments = statements.write(writes)
+            transaction_id = await self._connection.fetchval(statement, *arguments)
         try:
-            await _uninterrupted(self._connection.commit())
+            await _uninterrupted(self._commit())
         except Exception as error:
             if transaction_id is None or not is_passing(error) or not await self._has_committed(transaction_id):
                 raise
         self._on_commit()
+
+    async def _commit(self) -> None:
+        await self._connection.execute("COMMIT")
+        self._is_open = False
 
     async def _has_committed(self, transaction_id: str) -> bool:
         """Ask what became of a commit that was not answered, so that the callers get the answers that are theirs.
@@ -102,12 +122,19 @@ class SqlUnitOfWork:
         return False
 
     async def _close(self) -> None:
+        """Roll back unless committed, and give the connection back; one that does not even do that is thrown away."""
         try:
-            await self._connection.close()
+            if self._is_open:
+                self._is_open = False
+                await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
         except Exception as error:
             if not is_passing(error):
                 raise
-            log.warning("a connection was lost: %s", error)
+            log.warning("a connection was lost: %r", error)
+            self._connection.terminate()
+            await self._pooled.invalidate()
+        finally:
+            await self._pooled.close()
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
