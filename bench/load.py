@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -52,9 +52,8 @@ class Connection(asyncio.Protocol):
         self.started = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        """Remember where to write. uvloop's transports are none of asyncio's classes."""
+        self._transport = cast("asyncio.Transport", transport)
 
     def send(self, request: bytes, started: float) -> None:
         """Send a request that counts from `started`."""

@@ -41,7 +41,15 @@ async def get_allocations(order_id: str) -> list[AllocationState]:
 @click.option("--port", type=int, required=True)
 def main(port: int) -> None:
     """Serve, as `allocation serve` does."""
-    uvicorn.run(app, port=port, log_config=None, access_log=False, server_header=False, timeout_keep_alive=30)
+    uvicorn.run(
+        app,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+    )
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ async def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=int(service.settings.shutdown_grace),
             timeout_keep_alive=30,
         ),

@@ -6,7 +6,7 @@ import uuid
 from http import HTTPStatus
 
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.entrypoints.http.problems import ProblemError, respond
@@ -15,6 +15,11 @@ from app.observability import metrics
 from app.service_layer.ports import Cause
 
 log = logging.getLogger(__name__)
+
+# nginx's name for a caller that hung up before it had its answer.
+CLIENT_CLOSED_REQUEST = 499
+
+ID_HEADERS = frozenset({b"x-request-id", b"x-correlation-id", b"traceparent"})
 
 
 class RequestContext:
@@ -29,22 +34,22 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        headers = Headers(scope=scope)
-        request_id = well_formed(headers.get("x-request-id")) or str(uuid.uuid4())
-        correlation_id = well_formed(headers.get("x-correlation-id")) or request_id
-        traceparent = well_formed(headers.get("traceparent"))
-        scope.setdefault("state", {})["cause"] = Cause(request_id, correlation_id, traceparent)
+        cause = _cause(scope)
+        request_id = cause.causation_id
+        scope.setdefault("state", {})["cause"] = cause
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode("latin-1")))
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST
         except Exception:
             log.exception("request %s failed", request_id)
             if status:
@@ -55,6 +60,21 @@ class RequestContext:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.perf_counter() - started
             metrics.measure_request(scope["method"], route, status or HTTPStatus.INTERNAL_SERVER_ERROR, seconds)
+
+
+def _cause(scope: Scope) -> Cause:
+    """The ids that the request came with, or ones of its own."""
+    given = {name: value for name, value in scope["headers"] if name in ID_HEADERS}
+    request_id = _text(given.get(b"x-request-id")) or str(uuid.uuid4())
+    return Cause(
+        causation_id=request_id,
+        correlation_id=_text(given.get(b"x-correlation-id")) or request_id,
+        traceparent=_text(given.get(b"traceparent")),
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else well_formed(value.decode("latin-1"))
 
 
 def cause_of(request: Request) -> Cause:
