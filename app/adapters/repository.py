@@ -55,7 +55,11 @@ class SqlProductRepository:
             [sku for _, sku in lines],
         )
         for sku, number, ref, qty, eta, allocated_qty, first_qty, first_eta, order_id, *line in rows:
-            product = self._products[sku]
+            product = self._products.get(sku)
+            if product is None:
+                # Another transaction has just given a named ref to another SKU. Should this one record it as well, it
+                # meets the unique constraint, and is run again.
+                continue
             batch = None
             if number is not None:
                 batch = self._attach_batch(product, number, ref, (qty, eta, allocated_qty), (first_qty, first_eta))

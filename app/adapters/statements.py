@@ -120,7 +120,7 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
             "message_id text",
             "key bytea",
             "value bytea",
-            "headers jsonb",
+            "headers json",
             "reason text",
         ),
     ),

@@ -6,6 +6,7 @@ one sequence (UNIQUE).
 """
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -28,7 +29,6 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -162,7 +162,8 @@ dead_letters = Table(
     Column("message_id", Identifier),
     Column("key", LargeBinary),
     Column("value", LargeBinary),
-    Column("headers", JSONB, nullable=False, comment="pairs of name and base64 value, in order"),
+    # Not jsonb, which takes no NUL: the names come from outside.
+    Column("headers", JSON, nullable=False, comment="pairs of name and base64 value, in order"),
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("1"), comment="how often it was given up"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),

@@ -13,6 +13,8 @@ from typing import Any
 SPECVERSION = "1.0"
 MAX_ATTRIBUTE_LENGTH = 255
 _STRUCTURED = "application/cloudevents"
+# Other headers belong to others and may hold anything.
+_HEADERS = frozenset({"content-type", "traceparent", "ce_specversion", "ce_id", "ce_type", "ce_correlationid"})
 
 
 class UnreadableMessageError(Exception):
@@ -37,7 +39,7 @@ class CloudEvent:
 
 def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> CloudEvent:
     """Read a record in binary or in structured mode. Raises UnreadableMessageError."""
-    texts = {name.lower(): _text(name, raw) for name, raw in headers if raw is not None}
+    texts = {name: _text(raw) for key, raw in headers if raw is not None and (name := key.lower()) in _HEADERS}
     content_type = texts.get("content-type", "").lower()
     if value is None:
         message = "the record has no value"
@@ -45,7 +47,7 @@ def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> C
     if content_type.startswith(_STRUCTURED):
         attributes, data = _structured(content_type, value)
     else:
-        attributes = {name.removeprefix("ce_"): text for name, text in texts.items() if name.startswith("ce_")}
+        attributes = {name.removeprefix("ce_"): text for name, text in texts.items()}
         data = value
     version = attributes.get("specversion", SPECVERSION)
     if version != SPECVERSION:
@@ -72,12 +74,9 @@ def well_formed(value: object) -> str | None:
     return None
 
 
-def _text(name: str, raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        message = f"header {name!r} is not UTF-8"
-        raise UnreadableMessageError(message) from None
+def _text(raw: bytes) -> str:
+    """The text of a header. Bytes that are no UTF-8 become characters that no attribute may have."""
+    return raw.decode(errors="surrogateescape")
 
 
 def _required(attributes: Mapping[str, Any], name: str) -> str:

@@ -227,7 +227,8 @@ class MessageBus:
         """One unit of work: lock what the group names, run its handlers, write the differences, commit."""
         async with self._unit_of_work() as uow:
             fresh = await _accept(group, uow)
-            await uow.products.load(Names.of(request.command for request in group))
+            taken = (request for request, is_fresh in zip(group, fresh, strict=True) if is_fresh)
+            await uow.products.load(Names.of(request.command for request in taken))
             outcomes = [
                 await self._run_handler(request, uow) if is_fresh else Outcome(duplicate=True)
                 for request, is_fresh in zip(group, fresh, strict=True)

@@ -10,13 +10,13 @@ import fastapi_offline
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Mount
+from starlette.routing import Match
 
 from app.entrypoints.http import allocations, batches, operations, products
 from app.entrypoints.http.context import RequestContext
-from app.entrypoints.http.problems import Problem, ProblemError, on_problem, respond
+from app.entrypoints.http.problems import Problem, ProblemError, on_problem, path_of, respond
 from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 
@@ -70,8 +70,8 @@ def create_app(
     for router in ROUTERS:
         # Flat, and the most used first: FastAPI would ask each included router in turn.
         app.router.routes.extend(router.routes)
-    app.mount("/docs/static", StaticFiles(directory=SWAGGER_FILES), name="swagger")
     app.add_api_route("/docs", _docs, include_in_schema=False)
+    app.add_api_route("/docs/static/{name}", _docs_file, include_in_schema=False)
     app.add_middleware(RequestContext)
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -89,10 +89,16 @@ async def _docs() -> Response:
     )
 
 
+async def _docs_file(name: str) -> Response:
+    if name not in {file.name for file in SWAGGER_FILES.iterdir()}:
+        raise HTTPException(404)
+    return FileResponse(SWAGGER_FILES / name)
+
+
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     """What Starlette answers by itself: no such path, or no such method on it."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
-    path = request.url.path
+    path = path_of(request.scope)
     if error.status_code == 405:  # noqa: PLR2004 - there is no clearer name for it
         allowed = sorted(_methods_of(request))
         detail = f"{path} takes {', '.join(allowed)}"
@@ -108,7 +114,7 @@ def _methods_of(request: Request) -> set[str]:
     for route in request.app.routes:
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            methods |= {"GET", "HEAD"} if isinstance(route, Mount) else getattr(route, "methods", None) or set()
+            methods |= getattr(route, "methods", None) or set()
     return methods
 
 

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.entrypoints.http.problems import ProblemError, respond
+from app.entrypoints.http.problems import ProblemError, path_of, respond
 from app.integration.cloudevents import well_formed
 from app.observability import metrics
 from app.service_layer.ports import Cause
@@ -55,7 +55,7 @@ class RequestContext:
             if status:
                 raise
             problem = ProblemError("internal-error", f"the request failed; its id in the log is {request_id}")
-            await respond(scope["path"], problem)(scope, receive, send_with_id)
+            await respond(path_of(scope), problem)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.perf_counter() - started

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
+from starlette.types import Scope
 
 from app.domain import errors
 
@@ -110,7 +112,13 @@ def respond(instance: str, problem: ProblemError) -> Response:
 async def on_problem(request: Request, error: Exception) -> Response:
     """The exception handler of ProblemError."""
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type alone
-    return respond(request.url.path, error)
+    return respond(path_of(request.scope), error)
+
+
+def path_of(scope: Scope) -> str:
+    """The path as it was asked for: a URI reference, percent-encoded."""
+    raw: bytes | None = scope.get("raw_path")
+    return quote(scope["path"]) if raw is None else raw.partition(b"?")[0].decode("latin-1")
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
