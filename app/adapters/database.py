@@ -28,6 +28,9 @@ _PASSING_STATES = (
     "55P03",  # lock timeout
 )
 
+# What asyncpg raises of its own where a connection dies under it, or has died in the pool a moment ago.
+_LOST_CONNECTION = asyncpg.InterfaceError | asyncpg.InternalClientError
+
 
 def create_engine(url: str, *, pool_size: int, application_name: str = "allocation") -> AsyncEngine:
     """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet."""
@@ -75,7 +78,7 @@ async def check_out(engine: AsyncEngine) -> tuple[AsyncConnection, asyncpg.Conne
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same work may succeed in a moment: the database is away, busy, or asked to try again."""
-    if isinstance(error, OSError | asyncio.TimeoutError | PoolTimeoutError | asyncpg.InterfaceError):
+    if isinstance(error, OSError | asyncio.TimeoutError | PoolTimeoutError | _LOST_CONNECTION):
         return True
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or isinstance(error, InterfaceError):

@@ -108,9 +108,9 @@ def encode_headers(headers: Iterable[tuple[str, bytes]]) -> str:
     return json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in headers])
 
 
-def decode_headers(encoded: str) -> tuple[tuple[str, bytes], ...]:
-    """The headers behind the JSON of `encode_headers`."""
-    return tuple((name, base64.b64decode(value)) for name, value in json.loads(encoded))
+def decode_headers(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, bytes], ...]:
+    """The headers behind the pairs of `encode_headers`."""
+    return tuple((name, base64.b64decode(value)) for name, value in pairs)
 
 
 async def prune_inbox(engine: AsyncEngine, days: int) -> None:

@@ -20,7 +20,7 @@ from app.service_layer.ports import Cause, TemporarilyUnavailableError
 log = logging.getLogger(__name__)
 
 # Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
-_TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(:id AS xid8))")
+_TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
 COMMIT_QUESTIONS = 5
 ROLLBACK_TIMEOUT = 2.0
 
@@ -127,9 +127,7 @@ class SqlUnitOfWork:
             if self._is_open:
                 self._is_open = False
                 await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
-        except Exception as error:
-            if not is_passing(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it stands behind what the caller is told
             log.warning("a connection was lost: %r", error)
             self._connection.terminate()
             await self._pooled.invalidate()
