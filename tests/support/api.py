@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -119,7 +120,7 @@ def assert_problem(response: httpx.Response, status: int, code: str, detail: str
     problem: Json = response.json()
     assert set(problem) == PROBLEM_MEMBERS | ({"errors"} if code == "invalid-request" else set()), problem
     assert (problem["status"], problem["code"]) == (status, code)
-    assert problem["instance"] == response.request.url.path
+    assert unquote(problem["instance"]) == response.request.url.path
     assert all(isinstance(problem[name], str) and problem[name] for name in ("type", "title", "detail"))
     if detail is not None:
         assert problem["detail"] == detail
@@ -134,5 +135,5 @@ def assert_invalid(response: httpx.Response, *locations: list[str | int]) -> Jso
         assert isinstance(fault["msg"], str), fault
         assert isinstance(fault["type"], str), fault
         assert fault["msg"] and fault["type"], fault  # noqa: PT018 - both together say it
-    assert sorted((fault["loc"] for fault in problem["errors"]), key=str) == sorted(locations, key=str)
+    assert sorted((fault["loc"] for fault in problem["errors"]), key=str) == sorted(locations, key=str), problem
     return problem

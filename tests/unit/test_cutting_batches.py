@@ -89,19 +89,7 @@ def test_each_released_line_goes_to_the_batch_preferred_for_it() -> None:
     assert moved(shop.cut("batch-1", 0)) == [("large", "batch-1", "tomorrow"), ("small", "batch-1", "today")]
 
 
-def test_a_line_that_returns_to_its_own_batch_has_not_moved() -> None:
-    shop = Shop()
-    shop.batch("batch-1", 10)
-    shop.order("small", 2)
-    shop.order("large", 8)
-    shop.forget_story()
-
-    # Both are released (8 is not enough to get from 10 to 1), and the small one would not fit either.
-    assert moved(shop.cut("batch-1", 2)) == [("large", "batch-1", None)]
-    assert shop.where("small") == "batch-1"
-
-
-def test_a_released_line_that_still_fits_stays_without_a_word() -> None:
+def test_a_line_that_returns_to_its_own_batch_has_not_moved_and_nobody_hears_of_it() -> None:
     shop = Shop()
     shop.batch("batch-1", 10)
     shop.order("large", 8)

@@ -1,0 +1,115 @@
+"""The whole service as a process, over a broker that is the embedded one or Apache Kafka; shared by these tests."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from app.embedded.broker import EmbeddedBroker
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.embedded.process import free_port
+from app.settings import Settings
+from tests.conftest import _execute, url_of_database
+from tests.support.api import Api, over_http
+from tests.support.apache_kafka import ApacheKafka
+from tests.support.command import Command, environment, running
+from tests.support.mail import MailBox
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+WAREHOUSE = "warehouse@example.org"
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything around a running service."""
+
+    api: Api
+    wire: Wire
+    mail_box: MailBox
+    settings: Settings
+    command: Command
+
+
+@pytest.fixture(scope="session")
+def shared_settings(
+    postgresql: EmbeddedPostgresql, template_database: str, broker: EmbeddedBroker | ApacheKafka
+) -> Iterator[Settings]:
+    """A database and topics that the tests of this folder may use at once, each on references of its own."""
+    unique = uuid.uuid4().hex
+    name = f"shared_{unique}"
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
+    yield Settings(
+        _env_file=None,
+        database_url=url_of_database(postgresql, name),
+        kafka_bootstrap_servers=broker.bootstrap_servers,
+        kafka_idempotent_producer=isinstance(broker, ApacheKafka),
+        kafka_inbound_topics=[f"inbound.{unique}", f"more.{unique}"],
+        kafka_events_topic=f"events.{unique}",
+        kafka_consumer_group=f"allocation-{unique}",
+        kafka_notifier_group=f"notifier-{unique}",
+        warehouse_email=WAREHOUSE,
+    )
+    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def shared_mail_box() -> Iterator[MailBox]:
+    """A mail server, and the mails that it has received."""
+    box = MailBox(url=f"smtp://127.0.0.1:{free_port()}")
+    controller = Controller(box, hostname="127.0.0.1", port=int(box.url.rpartition(":")[2]))
+    controller.start()
+    yield box
+    controller.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_wire(shared_settings: Settings) -> Iterator[Wire]:
+    """The topics of the shared service."""
+    inbound = shared_settings.kafka_inbound_topics[0]
+    wire = Wire(shared_settings.kafka_bootstrap_servers, inbound, shared_settings.kafka_events_topic)
+    yield wire
+    wire.close()
+
+
+@pytest.fixture(scope="session")
+def shared_command(
+    shared_settings: Settings, shared_mail_box: MailBox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Command, str]]:
+    """`allocation run`, and where it listens."""
+    port = free_port()
+    env = environment(shared_settings, smtp_url=shared_mail_box.url)
+    log = tmp_path_factory.mktemp("run") / "run.log"
+    with running("run", "--port", str(port), env=env, log=log) as command:
+        url = f"http://127.0.0.1:{port}"
+        command.wait_until_ready(url)
+        yield command, url
+
+
+@pytest.fixture
+async def world(
+    shared_command: tuple[Command, str], shared_wire: Wire, shared_mail_box: MailBox, shared_settings: Settings
+) -> AsyncIterator[World]:
+    """The running service and its surroundings."""
+    command, url = shared_command
+    async with over_http(url) as api:
+        yield World(api, shared_wire, shared_mail_box, shared_settings, command)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where a process of the test writes to."""
+    return tmp_path / "process.log"
+
+
+async def sees_batch(api: Api, ref: str) -> None:
+    """Wait until a batch is there."""
+
+    async def there() -> bool:
+        return (await api.client.get(f"/v1/batches/{ref}")).status_code == 200
+
+    await eventually(there, seconds=20)

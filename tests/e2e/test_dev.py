@@ -1,0 +1,188 @@
+"""`allocation dev`: all of it from one command, and nothing left behind."""
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+from sqlalchemy.engine import make_url
+
+from app.integration.asyncapi import EVENTS_TOPIC, INBOUND_TOPIC
+from tests.e2e.conftest import sees_batch
+from tests.embedded.processes import ended
+from tests.support.api import new, over_http
+from tests.support.command import Command, assert_one_clear_line, environment, run_command, running
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+
+@dataclass(frozen=True)
+class Dev:
+    """A running `allocation dev`."""
+
+    command: Command
+    home: Path
+    http_url: str
+    database_url: str
+    kafka_bootstrap_servers: str
+
+    def family(self) -> list[int]:
+        """The ids of its process and of all below it."""
+        process = psutil.Process(self.command.process.pid)
+        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+
+
+@contextmanager
+def running_dev(home: Path) -> Iterator[Dev]:
+    home.parent.mkdir(exist_ok=True)
+    with running(
+        "dev", "--port", "0", "--home", str(home), env=environment(), log=home.parent / f"{home.name}.log"
+    ) as command:
+        yield Dev(command, home, **announced(command, home))
+
+
+def announced(command: Command, home: Path) -> dict[str, str]:
+    """What dev.json says once it is there."""
+    # The file is made at once with all its content, so whoever sees it may read it.
+    file = home / "dev.json"
+    command.wait_for(file.exists)
+    content: dict[str, str] = json.loads(file.read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """One that these tests share."""
+    with running_dev(tmp_path_factory.mktemp("dev") / "home") as shared:
+        yield shared
+
+
+def test_once_dev_json_is_there_everything_is_ready(dev: Dev) -> None:
+    assert set(json.loads((dev.home / "dev.json").read_text())) == {
+        "http_url",
+        "database_url",
+        "kafka_bootstrap_servers",
+    }
+    assert httpx.get(f"{dev.http_url}/readyz", trust_env=False).status_code == 200
+    assert dev.http_url.startswith("http://127.0.0.1:")
+    assert dev.database_url.startswith("postgresql+asyncpg://")
+
+
+def test_dev_json_is_for_its_owner_only(dev: Dev) -> None:
+    assert stat.S_IMODE((dev.home / "dev.json").stat().st_mode) == 0o600
+
+
+def test_it_says_where_it_runs_and_nothing_went_wrong(dev: Dev) -> None:
+    assert dev.http_url in dev.command.output
+    for word in ("Traceback", "[error", "[critical"):
+        assert word not in dev.command.output
+
+
+async def test_the_database_of_dev_json_is_the_one_that_is_used(dev: Dev) -> None:
+    sku = new("sku")
+    async with over_http(dev.http_url) as api:
+        await api.record(sku, 10)
+    url = make_url(dev.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM batches WHERE sku = $1", sku) == 1
+    finally:
+        await connection.close()
+
+
+async def test_messages_go_in_and_events_come_out_on_the_topics_of_the_contract(dev: Dev) -> None:
+    assert (INBOUND_TOPIC, EVENTS_TOPIC) == ("allocation.inbound.v1", "allocation.events.v1")
+    wire = Wire(dev.kafka_bootstrap_servers, INBOUND_TOPIC, EVENTS_TOPIC)
+    try:
+        sku, ref = new("sku"), new("batch")
+        wire.send("batch_created.v1", {"ref": ref, "sku": sku, "qty": 10})
+        assert [event.type for event in await wire.events(sku, 1)] == ["batch_created.v1"]
+        async with over_http(dev.http_url) as api:
+            await sees_batch(api, ref)
+    finally:
+        wire.close()
+
+
+async def test_without_a_mail_server_the_mail_is_logged(dev: Dev) -> None:
+    sku = new("sku")
+    async with over_http(dev.http_url) as api:
+        await api.record(sku, 1)
+        await api.order(sku, 2)
+
+    async def logged() -> bool:
+        return f"Out of stock for {sku}" in dev.command.output
+
+    await eventually(logged, seconds=15)
+
+
+def test_a_home_in_use_is_said_in_one_line_and_left_alone(dev: Dev, tmp_path: Path) -> None:
+    done = run_command(["dev", "--port", "0", "--home", str(dev.home)], environment(), tmp_path)
+    assert_one_clear_line(done, 2, str(dev.home))
+    assert (dev.home / "dev.json").exists()
+    assert httpx.get(f"{dev.http_url}/readyz", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize("command", ["dev", "run", "serve"])
+def test_a_port_in_use_is_said_in_one_line(dev: Dev, tmp_path: Path, command: str) -> None:
+    port = dev.http_url.rpartition(":")[2]
+    arguments = [command, "--port", port, *(["--home", str(tmp_path / "home")] if command == "dev" else [])]
+    assert_one_clear_line(run_command(arguments, environment(), tmp_path), 2, port)
+    assert not (tmp_path / "home").exists(), "nothing was started for nothing"
+
+
+async def test_it_leaves_no_process_behind_and_keeps_the_data(tmp_path: Path) -> None:
+    home, sku, order = tmp_path / "dev" / "home", new("sku"), new("order")
+    with running_dev(home) as dev:
+        async with over_http(dev.http_url) as api:
+            ref = await api.record(sku, 10)
+            await api.order(sku, 4, order_id=order)
+        family = dev.family()
+        assert len(family) >= 3, "the service, PostgreSQL and the broker"
+        assert dev.command.stop(signal.SIGTERM) == 0, dev.command.output
+        assert ended(family)
+        assert not (home / "dev.json").exists()
+
+    with running_dev(home) as dev:
+        async with over_http(dev.http_url) as api:
+            assert await api.batch_of(order) == ref
+            await api.order(sku, 3)
+        family = dev.family()
+        # The whole process group, as Ctrl-C in a terminal does.
+        assert dev.command.stop(signal.SIGINT) == 0, dev.command.output
+        assert ended(family)
+        assert "Traceback" not in dev.command.output
+
+    with running_dev(home) as dev:
+        async with over_http(dev.http_url) as api:
+            assert (await api.batch(ref))["allocated_qty"] == 7
+            await api.order(sku, 2)
+        family = dev.family()
+        dev.command.kill()
+        assert ended(family), "its servers outlived it"
+
+    with running_dev(home) as dev:
+        async with over_http(dev.http_url) as api:
+            assert (await api.batch(ref))["allocated_qty"] == 9
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_before_it_is_ready_it_leaves_no_process_behind_either(tmp_path: Path, number: signal.Signals) -> None:
+    home = tmp_path / "home"
+    with running(
+        "dev", "--port", "0", "--home", str(home), env=environment(), log=tmp_path / "dev.log"
+    ) as command:
+        process = psutil.Process(command.process.pid)
+        command.wait_for(lambda: bool(process.children()))
+        family = [process.pid, *(child.pid for child in process.children(recursive=True))]
+        os.killpg(command.process.pid, number)
+        command.process.wait(20)
+        assert ended(family)
+        assert "Traceback" not in command.output

@@ -1,0 +1,259 @@
+"""What upstream systems ask for over Kafka: each type, both modes, once for each id, whatever the key."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import World, sees_batch
+from tests.support.api import Json, new
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.kafka
+
+Send = Callable[..., str]
+
+
+@pytest.fixture(params=["binary", "structured"])
+def send(world: World, request: pytest.FixtureRequest) -> Send:
+    """Sends a message in one mode or the other. Returns its id."""
+    modes: dict[str, Send] = {"binary": world.wire.send, "structured": world.wire.send_structured}
+    return modes[request.param]
+
+
+async def barrier(world: World, key: str) -> None:
+    """Return when everything sent before with this key has been dealt with: it lies in the same partition."""
+    ref = new("barrier")
+    world.wire.send("batch_created.v1", {"ref": ref, "sku": ref, "qty": 1}, key=key)
+    await sees_batch(world.api, ref)
+
+
+async def test_a_batch_is_recorded(world: World, send: Send) -> None:
+    sku, ref = new("sku"), new("batch")
+    message = send("batch_created.v1", {"ref": ref, "sku": sku, "qty": 10, "eta": "2011-01-02"})
+    (event,) = await world.wire.events(sku, 1)
+    assert event.story == {"type": "batch_created.v1", "ref": ref, "qty": 10, "eta": "2011-01-02"}
+    assert event.headers["ce_causationid"] == message
+    assert (await world.api.batch(ref))["eta"] == "2011-01-02"
+
+
+@pytest.mark.parametrize("eta", [{}, {"eta": None}], ids=["left out", "null"])
+async def test_a_batch_without_eta_is_in_the_warehouse(world: World, send: Send, eta: Json) -> None:
+    sku, ref = new("sku"), new("batch")
+    send("batch_created.v1", {"ref": ref, "sku": sku, "qty": 10, **eta})
+    (event,) = await world.wire.events(sku, 1)
+    assert event.data["eta"] is None
+
+
+async def test_the_quantity_and_the_eta_of_a_batch_are_changed(world: World, send: Send) -> None:
+    sku = new("sku")
+    ref = await world.api.record(sku, 10, eta="2011-01-02")
+    quantity = send("batch_quantity_changed.v1", {"ref": ref, "qty": 0}, key=sku)
+    eta = send("batch_eta_changed.v1", {"ref": ref, "eta": "2012-03-04"}, key=sku)
+    arrival = send("batch_eta_changed.v1", {"ref": ref, "eta": None}, key=sku)
+    events = (await world.wire.events(sku, 4))[1:]
+    assert [event.story for event in events] == [
+        {"type": "batch_quantity_changed.v1", "ref": ref, "qty": 0, "eta": "2011-01-02"},
+        {"type": "batch_eta_changed.v1", "ref": ref, "qty": 0, "eta": "2012-03-04"},
+        {"type": "batch_eta_changed.v1", "ref": ref, "qty": 0, "eta": None},
+    ]
+    assert [event.headers["ce_causationid"] for event in events] == [quantity, eta, arrival]
+
+
+async def test_lines_are_placed_queued_and_cancelled(world: World, send: Send) -> None:
+    sku, held, queued = new("sku"), new("order"), new("order")
+    ref = await world.api.record(sku, 10)
+    send("allocation_required.v1", {"order_id": held, "sku": sku, "qty": 10})
+    send("allocation_required.v1", {"order_id": queued, "sku": sku, "qty": 4, "if_unavailable": "backorder"})
+    send("allocation_cancelled.v1", {"order_id": held, "sku": sku})
+    stories = await world.wire.stories(sku, 6)
+    assert stories[1] == {"type": "line_allocated.v1", "order_id": held, "qty": 10, "batch_ref": ref}
+    assert {"type": "line_backordered.v1", "order_id": queued, "qty": 4} in stories[2:4]
+    assert stories[4:] == [
+        {"type": "line_deallocated.v1", "order_id": held, "qty": 10, "batch_ref": ref, "reason": "cancelled"},
+        {"type": "line_allocated.v1", "order_id": queued, "qty": 4, "batch_ref": ref},
+    ]
+    assert await world.api.lines(held) == []
+    assert await world.api.batch_of(queued) == ref
+
+
+async def test_the_correlation_id_is_handed_on_to_all_that_follows(world: World, send: Send) -> None:
+    sku, conversation = new("sku"), new("conversation")
+    await world.api.record(sku, 1)
+    queued = await world.api.order(sku, 5)
+    data = {"ref": new("batch"), "sku": sku, "qty": 5}
+    message = send("batch_created.v1", data, correlationid=conversation)
+    events = (await world.wire.events(sku, 5))[3:]
+    assert [event.type for event in events] == ["batch_created.v1", "line_allocated.v1"]
+    assert events[1].data["order_id"] == queued
+    assert {event.headers["ce_correlationid"] for event in events} == {conversation}
+    assert {event.headers["ce_causationid"] for event in events} == {message}
+
+
+async def test_a_trace_is_handed_on(world: World) -> None:
+    sku, trace = new("sku"), uuid.uuid4().hex
+    headers = [("ce_id", new("id").encode()), ("ce_type", b"batch_created.v1"), ("ce_specversion", b"1.0")]
+    headers += [("traceparent", f"00-{trace}-{uuid.uuid4().hex[:16]}-01".encode()), ("ce_source", b"/tests")]
+    world.wire.send_raw(headers, f'{{"ref": "{new("batch")}", "sku": "{sku}", "qty": 1}}'.encode())
+    (event,) = await world.wire.events(sku, 1)
+    assert event.headers["traceparent"].split("-")[1] == trace
+
+
+async def test_fields_and_attributes_that_nobody_knows_are_ignored(world: World, send: Send) -> None:
+    sku, order = new("sku"), new("order")
+    batch = {"ref": new("batch"), "sku": sku, "qty": 10, "colour": "red", "more": {"deep": [1]}}
+    send("batch_created.v1", batch, unknown="attribute")
+    line = {"order_id": order, "sku": sku, "qty": 4, "priority": None}
+    send("allocation_required.v1", line, dataschema="https://example.org/schema")
+    assert [event.type for event in await world.wire.events(sku, 2)] == ["batch_created.v1", "line_allocated.v1"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("empty", None),
+        pytest.param(("trace-bin", b"\x00\xff\xfe"), marks=pytest.mark.xfail(reason="D7: it becomes a dead letter")),
+        pytest.param(("ce_extension", b"\xc3\x28"), marks=pytest.mark.xfail(reason="D7: it becomes a dead letter")),
+    ],
+    ids=str,
+)
+async def test_headers_of_others_are_ignored_whatever_they_hold(world: World, header: tuple[str, bytes | None]) -> None:
+    sku = new("sku")
+    headers: list[tuple[str, bytes | None]] = [("ce_id", new("id").encode()), ("ce_type", b"batch_created.v1")]
+    headers += [("ce_specversion", b"1.0"), ("ce_source", b"/tests"), header]
+    world.wire.send_raw(headers, f'{{"ref": "{new("batch")}", "sku": "{sku}", "qty": 1}}'.encode())
+    assert [event.type for event in await world.wire.events(sku, 1, seconds=3)] == ["batch_created.v1"]
+
+
+async def test_a_message_takes_effect_once_however_often_it_is_delivered(world: World) -> None:
+    sku, order, once = new("sku"), new("order"), new("id")
+    ref = await world.api.record(sku, 10)
+    line = {"order_id": order, "sku": sku, "qty": 4}
+    world.wire.send("allocation_required.v1", line, ce_id=once)
+    world.wire.send("allocation_cancelled.v1", {"order_id": order, "sku": sku})
+    for _ in range(3):
+        world.wire.send("allocation_required.v1", line, ce_id=once)
+    await barrier(world, sku)
+    # Delivered anew in effect, the line would be there again.
+    assert await world.api.lines(order) == []
+    await world.api.change(ref, qty=11)
+    types = [event.type for event in await world.wire.events(sku, 4)]
+    assert types == ["batch_created.v1", "line_allocated.v1", "line_deallocated.v1", "batch_quantity_changed.v1"]
+
+
+async def test_an_id_counts_once_whatever_the_mode_the_key_and_the_content(world: World) -> None:
+    sku, once = new("sku"), new("id")
+    ref = await world.api.record(sku, 10)
+    world.wire.send("batch_quantity_changed.v1", {"ref": ref, "qty": 11}, ce_id=once, key=sku)
+    await world.wire.events(sku, 2)
+    world.wire.send_structured("batch_quantity_changed.v1", {"ref": ref, "qty": 12}, id=once, key=sku)
+    world.wire.send("batch_quantity_changed.v1", {"ref": ref, "qty": 13}, ce_id=once, key=new("key"))
+    await barrier(world, sku)
+    world.wire.send("batch_eta_changed.v1", {"ref": ref, "eta": "2011-01-02"}, key=sku)
+    stories = await world.wire.stories(sku, 3)
+    assert [(story["type"], story["qty"]) for story in stories[1:]] == [
+        ("batch_quantity_changed.v1", 11),
+        ("batch_eta_changed.v1", 11),
+    ]
+
+
+async def test_a_refusal_is_answered_once_however_often_it_is_delivered(world: World) -> None:
+    sku, order, once = new("sku"), new("order"), new("id")
+    for _ in range(3):
+        world.wire.send("allocation_required.v1", {"order_id": order, "sku": sku, "qty": 4}, ce_id=once)
+    await barrier(world, sku)
+    await world.api.record(sku, 1)
+    assert [event.type for event in await world.wire.events(sku, 2)] == ["allocation_failed.v1", "batch_created.v1"]
+
+
+@pytest.mark.parametrize("key", ["another-sku", "", None, b"\xff\x00"], ids=repr)
+async def test_the_data_decide_whatever_the_key(world: World, key: Any) -> None:  # noqa: ANN401 - any key at all
+    sku, ref = new("sku"), new("batch")
+    headers = [("ce_id", new("id").encode()), ("ce_type", b"batch_created.v1"), ("ce_specversion", b"1.0")]
+    headers.append(("ce_source", b"/tests"))
+    world.wire.send_raw(headers, f'{{"ref": "{ref}", "sku": "{sku}", "qty": 1}}'.encode(), key=key)
+    (event,) = await world.wire.events(sku, 1)
+    assert (event.key, event.data["ref"]) == (sku.encode(), ref)
+
+
+async def test_messages_with_one_key_take_effect_in_their_order(world: World) -> None:
+    sku = new("sku")
+    ref = await world.api.record(sku, 10)
+    for qty in range(100, 130):
+        world.wire.send("batch_quantity_changed.v1", {"ref": ref, "qty": qty}, key=sku)
+    changes = (await world.wire.events(sku, 31))[1:]
+    assert [event.data["qty"] for event in changes] == list(range(100, 130))
+
+
+async def test_every_topic_of_the_setting_is_read(world: World) -> None:
+    sku = new("sku")
+    first, second = world.settings.kafka_inbound_topics
+    assert world.wire.inbound_topic == first
+    world.wire.inbound_topic = second
+    try:
+        world.wire.send("batch_created.v1", {"ref": new("batch"), "sku": sku, "qty": 1})
+    finally:
+        world.wire.inbound_topic = first
+    assert [event.type for event in await world.wire.events(sku, 1)] == ["batch_created.v1"]
+
+
+async def test_an_unknown_sku_is_answered_without_a_sequence(world: World, send: Send) -> None:
+    sku, order, conversation = new("sku"), new("order"), new("conversation")
+    line = {"order_id": order, "sku": sku, "qty": 4}
+    message = send("allocation_required.v1", line, correlationid=conversation)
+    (event,) = await world.wire.events(sku, 1)
+    assert event.story == {"type": "allocation_failed.v1", "order_id": order, "qty": 4, "reason": "invalid_sku"}
+    assert "ce_sequence" not in event.headers
+    assert event.headers["ce_causationid"] == message
+    assert event.headers["ce_correlationid"] == conversation
+
+
+async def test_out_of_stock_and_a_conflict_are_answered(world: World, send: Send) -> None:
+    sku, order, refused = new("sku"), new("order"), new("order")
+    await world.api.record(sku, 10)
+    send("allocation_required.v1", {"order_id": order, "sku": sku, "qty": 4})
+    send("allocation_required.v1", {"order_id": refused, "sku": sku, "qty": 7, "if_unavailable": "reject"})
+    send("allocation_required.v1", {"order_id": order, "sku": sku, "qty": 5})
+    stories = await world.wire.stories(sku, 5)
+    assert {"type": "out_of_stock.v1", "order_id": refused, "qty": 7} in stories[2:4]
+    failed = {"type": "allocation_failed.v1"}
+    assert failed | {"order_id": refused, "qty": 7, "reason": "out_of_stock"} in stories[2:4]
+    assert stories[4] == failed | {"order_id": order, "qty": 5, "reason": "conflict"}
+    assert await world.api.lines(refused) == []
+
+
+async def test_where_no_line_is_concerned_a_refusal_is_a_log_line_and_a_metric(world: World) -> None:
+    sku, unknown, conflicting = new("sku"), new("batch"), new("batch")
+    await world.api.record(sku, 10, ref=conflicting)
+
+    async def refusals() -> float:
+        lines = (await world.api.client.get("/metrics")).text.splitlines()
+        counted = [line for line in lines if "inbound" in line and ("batch-not-found" in line or "conflict" in line)]
+        return sum(float(line.rpartition(" ")[2]) for line in counted if "_created" not in line)
+
+    before = await refusals()
+    sent = [
+        world.wire.send("batch_quantity_changed.v1", {"ref": unknown, "qty": 3}, key=sku),
+        world.wire.send("batch_eta_changed.v1", {"ref": unknown, "eta": None}, key=sku),
+        world.wire.send("batch_created.v1", {"ref": conflicting, "sku": sku, "qty": 11}),
+    ]
+    await barrier(world, sku)
+    assert await refusals() == before + 3
+    await world.api.change(conflicting, qty=12)
+    assert [event.type for event in await world.wire.events(sku, 2)] == ["batch_created.v1", "batch_quantity_changed.v1"]
+    assert world.wire.so_far(unknown) == []
+
+    async def logged() -> bool:
+        return all(message in world.command.output for message in sent)
+
+    await eventually(logged)
+
+
+async def test_cancelling_what_is_not_there_changes_nothing_and_holds_nobody_up(world: World) -> None:
+    sku = new("sku")
+    ref = await world.api.record(sku, 10)
+    world.wire.send("allocation_cancelled.v1", {"order_id": new("order"), "sku": sku})
+    world.wire.send("allocation_cancelled.v1", {"order_id": new("order"), "sku": new("sku")}, key=sku)
+    world.wire.send("batch_quantity_changed.v1", {"ref": ref, "qty": 11}, key=sku)
+    assert [event.type for event in await world.wire.events(sku, 2)] == ["batch_created.v1", "batch_quantity_changed.v1"]

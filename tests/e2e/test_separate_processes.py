@@ -1,0 +1,128 @@
+"""Each part of the service as a process of its own, as production runs them; one that is away holds up no other."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from aiosmtpd.controller import Controller
+
+from app.embedded.process import free_port
+from app.settings import Settings
+from tests.support.api import new, over_http
+from tests.support.command import Command, environment, run_command, running
+from tests.support.mail import MailBox
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+pytestmark = pytest.mark.kafka
+
+
+@contextmanager
+def wired(settings: Settings) -> Iterator[Wire]:
+    wire = Wire(settings.kafka_bootstrap_servers, settings.kafka_inbound_topics[0], settings.kafka_events_topic)
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_delays_mail_only(
+    kafka_settings: Settings, empty_database_url: str, tmp_path: Path
+) -> None:
+    mail_port, http_port = free_port(), free_port()
+    box = MailBox(url=f"smtp://127.0.0.1:{mail_port}")
+    settings = kafka_settings.model_copy(update={"database_url": empty_database_url})
+    env = environment(settings, smtp_url=box.url)
+
+    migrated = run_command(["migrate"], env, tmp_path)
+    assert migrated.returncode == 0, migrated.stderr
+    again = run_command(["migrate"], env, tmp_path)
+    assert (again.returncode, again.stdout) == (0, migrated.stdout)
+
+    sku, order = new("sku"), new("order")
+    url = f"http://127.0.0.1:{http_port}"
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Command:
+            return stack.enter_context(running(*arguments, env=env, log=tmp_path / f"{arguments[0]}.log"))
+
+        wire = stack.enter_context(wired(settings))
+        parts = [start("serve", "--port", str(http_port)), start("consume"), start("relay"), start("notify")]
+        parts[0].wait_until_ready(url)
+        async with over_http(url) as api:
+            ref = new("batch")
+            await api.record(sku, 10, ref=ref)
+            # The mail server is down: the buyers will have to wait for their mail, and nobody else for anything.
+            await api.order(sku, 11, order_id=order)
+            assert [event.type for event in await wire.events(sku, 3, seconds=30)][0] == "batch_created.v1"
+            wire.send("batch_quantity_changed.v1", {"ref": ref, "qty": 12})
+            (allocated,) = (await wire.events(sku, 5, seconds=30))[4:]
+            assert allocated.story == {"type": "line_allocated.v1", "order_id": order, "qty": 11, "batch_ref": ref}
+            assert box.mails == []
+
+            controller = Controller(box, hostname="127.0.0.1", port=mail_port)
+            controller.start()
+            try:
+
+                async def mail_has_come() -> bool:
+                    return box.bodies_to("stock@made.com") == [f"Out of stock for {sku}"]
+
+                await eventually(mail_has_come, seconds=30)
+                # There is a notifier and no address of a warehouse: nobody else gets mail.
+                later = new("sku")
+                await api.record(later, 1)
+                await api.order(later, 1)
+                await api.order(later, 1)
+
+                async def next_mail_has_come() -> bool:
+                    return f"Out of stock for {later}" in box.bodies_to("stock@made.com")
+
+                await eventually(next_mail_has_come, seconds=30)
+                assert len(box.mails) == 2
+            finally:
+                controller.stop()
+        assert [part.stop() for part in parts] == [0, 0, 0, 0], [part.output for part in parts]
+
+
+async def test_while_the_relay_is_away_events_wait_and_then_come_in_order(
+    kafka_settings: Settings, tmp_path: Path
+) -> None:
+    port = free_port()
+    url, env = f"http://127.0.0.1:{port}", environment(kafka_settings.model_copy(update={"relay_lease": 1.5}))
+    with wired(kafka_settings) as wire, running("serve", "--port", str(port), env=env, log=tmp_path / "serve") as serve:
+        serve.wait_until_ready(url)
+        sku = new("sku")
+        async with over_http(url) as api:
+            ref = await api.record(sku, 10)
+            for qty in range(11, 41):
+                await api.change(ref, qty=qty)
+        # Two of them share the work, and the order of a SKU survives that one of them is killed.
+        with running("relay", env=env, log=tmp_path / "1") as first, running("relay", env=env, log=tmp_path / "2"):
+            assert [event.data["qty"] for event in await wire.events(sku, 31, seconds=30)] == list(range(10, 41))
+            first.kill()
+            async with over_http(url) as api:
+                others = [new("sku") for _ in range(20)]
+                for other in others:
+                    await api.record(other, 1)
+            for other in others:
+                await wire.events(other, 1, seconds=30)
+
+
+async def test_serve_with_several_workers_is_one_service(kafka_settings: Settings, tmp_path: Path) -> None:
+    port = free_port()
+    url, env = f"http://127.0.0.1:{port}", environment(kafka_settings)
+    with running("serve", "--port", str(port), "--workers", "2", env=env, log=tmp_path / "serve.log") as serve:
+        serve.wait_until_ready(url)
+        sku = new("sku")
+        async with over_http(url) as api:
+            ref = await api.record(sku, 100)
+        for _ in range(10):
+            # A connection for each, so that either worker has its turn.
+            with httpx.Client(base_url=url, trust_env=False) as client:
+                body = {"order_id": new("order"), "sku": sku, "qty": 10, "if_unavailable": "reject"}
+                assert client.post("/v1/allocations", json=body).status_code == 201
+        async with over_http(url) as api:
+            assert (await api.batch(ref))["available_qty"] == 0
+        assert serve.stop() == 0

@@ -1,0 +1,99 @@
+"""For those who run the service: liveness, readiness, metrics, and the documentation that needs no internet."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.api import Api, new
+
+
+async def test_a_live_and_ready_service_says_so(api: Api) -> None:
+    for path, status in (("/livez", "alive"), ("/readyz", "ready")):
+        answer = await api.client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+        assert answer.json() == {"status": status}
+
+
+async def test_metrics_are_prometheus_text_and_count_requests(api: Api) -> None:
+    async def requests() -> float:
+        answer = await api.client.get("/metrics")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/plain")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+            if sample.name.endswith("_count") and "/v1/products/{sku}" in sample.labels.values()
+        )
+
+    before = await requests()
+    for _ in range(3):
+        await api.client.get(f"/v1/products/{new('sku')}")
+    assert await requests() == before + 3
+
+
+async def test_metrics_bear_no_sku_no_order_and_no_batch(api: Api) -> None:
+    sku, order, ref, path = new("sku"), new("order"), new("batch"), new("path")
+    await api.record(sku, 10, ref=ref)
+    await api.order(sku, 5, order_id=order)
+    await api.allocate(sku, 6, order_id=order)
+    await api.allocate(sku, 50, if_unavailable="reject")
+    await api.change(ref, qty=1)
+    await api.product(sku)
+    await api.batch(ref)
+    await api.lines(order)
+    await api.cancel(order, sku)
+    await api.client.delete(f"/v1/allocations/{order}/{sku}")
+    await api.client.get(f"/{path}")
+    await api.client.put(f"/v1/batches/{ref}")
+    await api.client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 0})
+    metrics = (await api.client.get("/metrics")).text
+    assert "allocation" in metrics
+    for name in (sku, order, ref, path):
+        assert name not in metrics
+
+
+class Assets(HTMLParser):
+    """Collects what a page loads, and the scripts in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in {"src", "href"} and value is not None:
+                self.urls.append(value)
+
+
+async def test_the_documentation_loads_local_assets_only(api: Api) -> None:
+    page = await api.client.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assets = Assets()
+    assets.feed(page.text)
+    assert {re.sub(r".*\.", "", url) for url in assets.urls} >= {"js", "css"}
+    for url in assets.urls:
+        assert url.startswith("/")
+        assert not url.startswith("//")
+        answer = await api.client.get(url)
+        assert answer.status_code == 200, url
+        assert len(answer.content) > 100
+    assert "://" not in page.text
+    assert "/openapi.json" in page.text
+
+
+async def test_the_style_of_the_documentation_loads_nothing_from_elsewhere(api: Api) -> None:
+    page = await api.client.get("/docs")
+    assets = Assets()
+    assets.feed(page.text)
+    (style,) = [url for url in assets.urls if url.endswith(".css")]
+    imported = re.findall(r"url\(\s*['\"]?(?:https?:)?//|@import", (await api.client.get(style)).text)
+    assert imported == []
+
+
+@pytest.mark.parametrize("path", ["/docs/static/..%2F..%2Fpyproject.toml", "/docs/static/../../pyproject.toml"])
+async def test_the_assets_lead_to_no_other_file(api: Api, path: str) -> None:
+    assert (await api.client.get(path)).status_code == 404

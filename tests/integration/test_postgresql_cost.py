@@ -1,0 +1,144 @@
+"""What a group costs: as many statements as one command, and look-ups by key however much has gathered."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import create_engine
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
+from app.read_model.queries import Queries
+from app.service_layer.messagebus import MessageBus, Request
+from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, statements
+
+LINES = 30_000
+GATHER = f"""
+    UPDATE products SET sequence = sequence + {LINES}, backordered_qty = {LINES // 2 * 50} WHERE sku = 'CHAIR';
+    UPDATE batches SET qty = qty + {LINES // 2}, allocated_qty = allocated_qty + {LINES // 2} WHERE ref = 'chairs';
+    INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)
+        SELECT 'held-' || n, 'CHAIR', 1, n + 1, (SELECT number FROM batches WHERE ref = 'chairs'), n + 1
+        FROM generate_series(1, {LINES // 2}) n;
+    INSERT INTO order_lines (order_id, sku, qty, requested)
+        SELECT 'waiting-' || n, 'CHAIR', 50, n + {LINES // 2} FROM generate_series(1, {LINES // 2}) n;
+    INSERT INTO products (sku, sequence) SELECT 'OTHER-' || n, 1 FROM generate_series(1, 3000) n;
+    INSERT INTO batches (sku, number, ref, qty, first_qty)
+        SELECT 'OTHER-' || n, 1, 'other-' || n, 5, 5 FROM generate_series(1, 3000) n;
+    INSERT INTO inbox (message_id) SELECT 'message-' || n FROM generate_series(1, {LINES}) n;
+"""
+SCANS = "SELECT relname, seq_scan FROM pg_stat_user_tables ORDER BY relname"
+
+
+@pytest.fixture
+async def one_connection(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """A pool of one, so that every statement runs on the connection that has planned it already."""
+    engine = create_engine(database_url, pool_size=1)
+    yield engine
+    await engine.dispose()
+
+
+def batches(number: int, start: int = 0) -> list[Command]:
+    return [CreateBatch(ref=f"batch-{n}", sku=f"SKU-{n % 20}", qty=50) for n in range(start, start + number)]
+
+
+def lines(number: int, start: int = 0) -> list[Command]:
+    return [Allocate(order_id=f"order-{n}", sku=f"SKU-{n % 20}", qty=1) for n in range(start, start + number)]
+
+
+def cancellations(number: int, start: int = 0) -> list[Command]:
+    return [CancelAllocation(order_id=f"order-{n}", sku=f"SKU-{n % 20}") for n in range(start, start + number)]
+
+
+async def test_the_number_of_statements_does_not_depend_on_the_size_of_the_group(
+    one_connection: AsyncEngine,
+) -> None:
+    bus = bus_over(one_connection)
+    await play(bus, *batches(20))
+    costs: dict[int, list[int]] = {}
+    for start, size in ((100, 1), (200, 20), (300, 200)):
+        costs[size] = []
+        for group in (batches(size, start * 10), lines(size, start), cancellations(size, start), lines(size, start)):
+            async with statements(one_connection) as executed:
+                assert set(labels(await play(bus, *group))) == {"ok"}
+            costs[size].append(len(executed))
+
+    assert costs[1] == costs[20] == costs[200]
+
+
+async def test_messages_and_dead_ends_cost_no_more_either(one_connection: AsyncEngine) -> None:
+    bus = bus_over(one_connection)
+    await play(bus, *batches(20))
+    costs = []
+    for start, size in ((0, 2), (1000, 200)):
+        commands = [*lines(size, start), Allocate(order_id="order-1", sku="NONE", qty=1), *lines(size, start)]
+        requests = [Request(command, CAUSE, f"message-{start}-{n}") for n, command in enumerate(commands)]
+        async with statements(one_connection) as executed:
+            await bus.handle_group(requests)
+        costs.append(len(executed))
+
+    assert costs[0] == costs[1]
+
+
+async def test_a_cut_costs_what_it_moves_not_what_the_batch_holds(one_connection: AsyncEngine) -> None:
+    bus = bus_over(one_connection)
+    await play(bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1000))
+    await play(bus, *(Allocate(order_id=f"order-{n}", sku="CHAIR", qty=10) for n in range(100)))
+
+    async with statements(one_connection) as executed:
+        (outcome,) = await play(bus, ChangeBatchQuantity(ref="batch-1", qty=500))
+    wide = len(executed)
+    async with statements(one_connection) as executed:
+        await play(bus, ChangeBatchQuantity(ref="batch-1", qty=490))
+
+    assert len(outcome.unwrap().moved) == 50
+    assert len(executed) == wide
+
+
+async def test_no_statement_scans_a_table_that_has_grown_since_it_was_planned(
+    one_connection: AsyncEngine, database_url: str
+) -> None:
+    """The service starts on empty tables and is not analysed; the plans of that moment must do for ever."""
+    bus, queries = bus_over(one_connection), Queries(one_connection)
+    async with raw_connection(database_url) as admin:
+        for table in ("products", "batches", "order_lines", "inbox", "outbox"):
+            await admin.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        # asyncpg prepares each statement when it first sees it; PostgreSQL settles on a plan after five runs.
+        await play(bus, CreateBatch(ref="chairs", sku="CHAIR", qty=50))
+        for number in range(8):
+            await everything(bus, queries, f"before-{number}")
+        await admin.execute(GATHER)
+        before = await scans(one_connection)
+        for number in range(3):
+            await everything(bus, queries, f"after-{number}")
+        after = await scans(one_connection)
+
+    assert after == before
+
+
+async def everything(bus: MessageBus, queries: Queries, name: str) -> None:
+    """Every statement of the bus and of the read side."""
+    commands: list[Command] = [
+        CreateBatch(ref=f"{name}-1", sku="CHAIR", qty=5),
+        CreateBatch(ref=f"{name}-2", sku=f"SKU-{name}", qty=5),
+        Allocate(order_id=name, sku="CHAIR", qty=5),
+        Allocate(order_id=f"{name}-large", sku="CHAIR", qty=60),
+        ChangeBatchQuantity(ref="chairs", qty=20_000),
+        ChangeBatchQuantity(ref=f"{name}-1", qty=3),
+        CancelAllocation(order_id=name, sku="CHAIR"),
+    ]
+    for command in commands:
+        (outcome,) = await bus.handle_group([Request(command, CAUSE, f"{name}-{command!r}"[:255])])
+        outcome.unwrap()
+    await queries.product("CHAIR")
+    await queries.batch("chairs")
+    await queries.allocations(f"{name}-large")
+
+
+async def scans(engine: AsyncEngine) -> dict[str, int]:
+    """How often each of the bus's tables was read from end to end, as far as the pool's session knows."""
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        await connection.commit()
+        rows = await connection.execute(text(SCANS))
+        watched = {"products", "batches", "order_lines", "inbox", "outbox"}
+        return {row.relname: row.seq_scan for row in rows if row.relname in watched}

@@ -1,0 +1,217 @@
+"""PostgreSQL refuses, hangs up or does not answer: what passes is tried again, what does not is said in time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import create_engine
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Allocate, CreateBatch
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.embedded.process import free_port
+from app.read_model.queries import Queries
+from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.messagebus import MessageBus, Outcome, RetryPolicy
+from app.service_layer.ports import TemporarilyUnavailableError
+from tests.support.database import bus_over, labels, play, raw_connection, waiting_for_a_lock
+from tests.support.messages import Pauses
+
+LINE = Allocate(order_id="order-1", sku="CHAIR", qty=1)
+LOCK = "SELECT FROM products WHERE sku = $1 FOR UPDATE"
+
+
+@pytest.fixture(autouse=True)
+async def stock(bus: MessageBus) -> None:
+    await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=10) for sku in ("CHAIR", "TABLE")))
+
+
+async def chairs_allocated(engine: AsyncEngine) -> int:
+    """How many chairs are allocated."""
+    return (await Queries(engine).product("CHAIR")).allocated_qty
+
+
+def assert_done_once(outcomes: list[Outcome]) -> None:
+    assert [outcome.unwrap().created for outcome in outcomes] == [True]
+
+
+async def test_a_deadlock_is_tried_again(engine: AsyncEngine, database_url: str, postgresql: EmbeddedPostgresql) -> None:
+    bus = bus_over(engine, RetryPolicy(sleep=(pauses := Pauses())))
+    admin_url = make_url(postgresql.admin_url).set(database=make_url(database_url).database)
+    async with raw_connection(admin_url.render_as_string(hide_password=False)) as other:
+        async with other.transaction():
+            await other.execute("SET LOCAL deadlock_timeout = '20s'")  # So that it is the bus that finds out first.
+            await other.execute(LOCK, "TABLE")
+            both = asyncio.create_task(play(bus, LINE, Allocate(order_id="order-1", sku="TABLE", qty=1)))
+            await waiting_for_a_lock(database_url)
+            await other.execute(LOCK, "CHAIR")
+        outcomes = await both
+
+    assert labels(outcomes) == ["ok", "ok"]
+    assert len(pauses.seconds) == 1
+    assert await chairs_allocated(engine) == 1
+
+
+async def test_a_serialization_failure_is_tried_again(database_url: str) -> None:
+    async with raw_connection(database_url) as other:
+        name = make_url(database_url).database
+        await other.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+        strict = create_engine(database_url, pool_size=2)
+        async with other.transaction():
+            await other.execute("UPDATE products SET backordered_qty = 0 WHERE sku = 'CHAIR'")
+            waiting = asyncio.create_task(play(bus_over(strict, RetryPolicy(sleep=(pauses := Pauses()))), LINE))
+            await waiting_for_a_lock(database_url)
+        assert_done_once(await waiting)
+
+    assert len(pauses.seconds) == 1
+    await strict.dispose()
+
+
+@pytest.fixture
+async def impatient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncEngine]:
+    """A pool whose sessions wait 50 ms for a lock."""
+    monkeypatch.setattr("app.adapters.database.LOCK_TIMEOUT", 0.05)
+    engine = create_engine(database_url, pool_size=2)
+    yield engine
+    await engine.dispose()
+
+
+async def test_a_lock_that_is_held_too_long_is_tried_again(impatient: AsyncEngine, database_url: str) -> None:
+    async with raw_connection(database_url) as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute(LOCK, "CHAIR")
+
+        async def let_go(seconds: float) -> None:
+            await transaction.rollback()
+
+        assert_done_once(await play(bus_over(impatient, RetryPolicy(sleep=let_go)), LINE))
+
+
+async def test_a_lock_that_is_never_released_is_said_in_time(impatient: AsyncEngine, database_url: str) -> None:
+    bus = bus_over(impatient, RetryPolicy(attempts=3, sleep=(pauses := Pauses())))
+    async with raw_connection(database_url) as other, other.transaction():
+        await other.execute(LOCK, "CHAIR")
+        (outcome,) = await play(bus, LINE)
+
+    assert isinstance(outcome.error, TemporarilyUnavailableError)
+    assert len(pauses.seconds) == 2
+    assert await chairs_allocated(impatient) == 0
+
+
+async def test_a_session_that_is_killed_in_the_middle_is_tried_again(engine: AsyncEngine, database_url: str) -> None:
+    bus = bus_over(engine, RetryPolicy(sleep=(pauses := Pauses())))
+    async with raw_connection(database_url) as other:
+        async with other.transaction():
+            await other.execute(LOCK, "CHAIR")
+            waiting = asyncio.create_task(play(bus, LINE))
+            await waiting_for_a_lock(database_url)
+            await other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'"
+            )
+        assert_done_once(await waiting)
+
+    assert len(pauses.seconds) >= 1
+    assert await chairs_allocated(engine) == 1
+
+
+async def test_sessions_that_were_killed_while_idle_are_replaced(engine: AsyncEngine, database_url: str) -> None:
+    bus = bus_over(engine, RetryPolicy(sleep=Pauses()))
+    await asyncio.gather(*(chairs_allocated(engine) for _ in range(4)))  # Several connections lie in the pool.
+    async with raw_connection(database_url) as other:
+        killed = await other.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    assert len(killed) >= 2
+    assert_done_once(await play(bus, LINE))
+
+
+@pytest.mark.parametrize("fate", ["COMMIT", "ROLLBACK"])
+async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(engine: AsyncEngine, fate: str) -> None:
+    lost: list[str] = []
+
+    class LosesAnAnswer(SqlUnitOfWork):
+        async def _commit(self) -> None:
+            if lost:
+                return await super()._commit()
+            lost.append(fate)
+            await self._connection.execute(fate)
+            raise ConnectionResetError("the answer to the commit is lost")
+
+    bus = MessageBus(
+        lambda: LosesAnAnswer(engine), COMMAND_HANDLERS, EVENT_HANDLERS, retry=RetryPolicy(sleep=Pauses())
+    )
+    assert_done_once(await play(bus, LINE))
+
+    assert lost == [fate]
+    assert await chairs_allocated(engine) == 1
+    async with engine.connect() as connection:
+        told = await connection.execute(text("SELECT type FROM outbox WHERE sku = 'CHAIR' ORDER BY sequence"))
+        assert list(told.scalars()) == ["batch_created.v1", "line_allocated.v1"]
+
+
+async def test_a_database_that_is_not_there_is_said_after_a_bound() -> None:
+    engine = create_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing", pool_size=1)
+
+    (outcome,) = await play(bus_over(engine, RetryPolicy(attempts=3, sleep=(pauses := Pauses()))), LINE)
+
+    assert isinstance(outcome.error, TemporarilyUnavailableError)
+    assert len(pauses.seconds) == 2
+    await engine.dispose()
+
+
+async def test_a_pool_that_is_exhausted_is_said_in_time(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.pool, "_timeout", 0.05)
+    held = [await engine.connect() for _ in range(5)]
+
+    (outcome,) = await play(bus_over(engine, RetryPolicy(attempts=2, sleep=Pauses())), LINE)
+
+    assert isinstance(outcome.error, TemporarilyUnavailableError)
+    for connection in held:
+        await connection.close()
+
+
+async def test_what_is_no_fault_of_the_database_is_not_tried_again(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.adapters.statements.LOCK_PRODUCTS", "SELECT 1 / 0 WHERE $1::text[] IS NOT NULL")
+
+    (outcome,) = await play(bus_over(engine, RetryPolicy(sleep=(pauses := Pauses()))), LINE)
+
+    assert outcome.label == "error"
+    assert not isinstance(outcome.error, TemporarilyUnavailableError)
+    assert pauses.seconds == []
+
+
+async def test_a_group_that_is_cancelled_anywhere_leaves_no_connection_and_no_transaction_behind(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    bus = bus_over(engine, RetryPolicy(sleep=Pauses()))
+    cancelled = 0
+    for step in range(400):
+        task = asyncio.create_task(play(bus, Allocate(order_id=f"order-{step}", sku="CHAIR", qty=1)))
+        await asyncio.wait([task], timeout=step % 40 * 0.0001)
+        task.cancel()
+        await asyncio.wait([task])
+        cancelled += task.cancelled()
+        assert task.cancelled() or labels(task.result()) == ["ok"]
+        if cancelled == 50:
+            break
+
+    assert cancelled == 50
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    async with raw_connection(database_url) as other:
+        open_transactions = await other.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+        )
+        held = await other.fetchval("SELECT coalesce(sum(qty), 0) FROM order_lines WHERE batch_number IS NOT NULL")
+    assert open_transactions == 0
+    assert held == await chairs_allocated(engine)
+    assert labels(await play(bus, LINE)) == ["ok"]

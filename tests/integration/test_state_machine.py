@@ -1,0 +1,170 @@
+"""Random commands through the real bus over PostgreSQL, compared with the naive model after every step."""
+
+import asyncio
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import create_engine
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Command
+from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
+from app.read_model.queries import Queries
+from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.messagebus import MessageBus, Outcome, Request
+from app.service_layer.ports import Cause
+from tests.support.naive import NaiveService, Told
+from tests.support.strategies import ORDERS, REFS, SKUS, commands
+
+CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
+OUTBOX = text("SELECT sku, sequence, type, data FROM outbox WHERE sku = ANY(:skus) ORDER BY id")
+
+# Every SKU, batch and order of a run begins with letters of its own, put in for this placeholder.
+PREFIX = "run."
+groups = st.lists(commands(PREFIX), min_size=2, max_size=8)
+
+Answer = TypeVar("Answer")
+
+
+class Service(RuleBasedStateMachine):
+    """The service and the naive model, given the same commands.
+
+    The machine is synchronous, so it holds one event loop, and the connections that live on it, for as long as it runs.
+    """
+
+    database_url: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prefix = f"{uuid.uuid4().hex[:8]}."
+        self._naive = NaiveService()
+        self._played: list[tuple[str, Command]] = []
+        self._runner = asyncio.Runner()
+        self._engine: AsyncEngine = create_engine(self.database_url, pool_size=2)
+        self._queries = Queries(self._engine)
+        self._bus = MessageBus(lambda: SqlUnitOfWork(self._engine), COMMAND_HANDLERS, EVENT_HANDLERS, workers=1)
+        self._run(self._bus.__aenter__())
+
+    def teardown(self) -> None:
+        self._run(self._bus.__aexit__(None, None, None))
+        self._run(self._engine.dispose())
+        self._runner.close()
+
+    @rule(command=commands(PREFIX))
+    def play_one(self, command: Command) -> None:
+        mine = self._mine(command)
+        try:
+            answer = self._run(self._bus.handle(mine, CAUSE))
+        except DomainError as refusal:
+            answer = refusal.code
+        assert answer == self._naive.play(mine)
+
+    @rule(group=groups)
+    def play_a_group(self, group: list[Command]) -> None:
+        mine = [self._mine(command) for command in group]
+        outcomes = self._run(self._bus.handle_group([Request(command, CAUSE) for command in mine]))
+        assert _answers(outcomes) == [self._naive.play(command) for command in mine]
+
+    @rule(group=groups, data=st.data())
+    def play_messages_of_which_some_were_seen_before(self, group: list[Command], data: st.DataObject) -> None:
+        fresh = [(uuid.uuid4().hex, self._mine(command)) for command in group]
+        again = data.draw(st.lists(st.sampled_from(self._played + fresh), max_size=4))
+        requests = [Request(command, CAUSE, message_id) for message_id, command in [*again, *fresh]]
+
+        outcomes = self._run(self._bus.handle_group(requests))
+
+        for request, outcome in zip(requests, outcomes, strict=True):
+            message = (request.message_id or "", request.command)
+            assert outcome.duplicate == (message in self._played)
+            if not outcome.duplicate:
+                self._played.append(message)
+                assert _answers([outcome]) == [self._naive.play(request.command)]
+
+    @invariant()
+    def shows_the_same_products(self) -> None:
+        for sku in self._named(SKUS):
+            assert self._ask(self._queries.product, sku, ProductNotFoundError) == self._naive.product(sku)
+
+    @invariant()
+    def shows_the_same_batches(self) -> None:
+        for ref in self._named(REFS):
+            assert self._ask(self._queries.batch, ref, BatchNotFoundError) == self._naive.batch(ref)
+
+    @invariant()
+    def shows_the_same_lines(self) -> None:
+        for order_id in self._named(ORDERS):
+            shown = self._ask(self._queries.allocations, order_id, OrderNotFoundError)
+            assert (shown or []) == self._naive.allocations(order_id)
+
+    @invariant()
+    def tells_the_same_story(self) -> None:
+        told = self._run(self._outbox())
+        for sku in self._named(SKUS):
+            assert told[sku] == self._naive.told[sku]
+            sequences = [sequence for sequence, _, _ in told[sku] if sequence is not None]
+            assert sequences == list(range(1, len(sequences) + 1))
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _run(self, work: Awaitable[Answer]) -> Answer:
+        async def wait() -> Answer:
+            return await work
+
+        return self._runner.run(wait())
+
+    def _ask(
+        self, query: Callable[[str], Awaitable[Answer]], name: str, not_found: type[DomainError]
+    ) -> Answer | None:
+        try:
+            return self._run(query(name))
+        except not_found:
+            return None
+
+    def _named(self, names: Sequence[str]) -> list[str]:
+        return [f"{self._prefix}{name}" for name in names]
+
+    def _mine(self, command: Command) -> Command:
+        """The command with the names of this run."""
+        given = command.model_dump(exclude_unset=True)
+        names = {
+            field: value.replace(PREFIX, self._prefix, 1)
+            for field, value in given.items()
+            if isinstance(value, str) and value.startswith(PREFIX)
+        }
+        return type(command)(**{**given, **names})
+
+    async def _outbox(self) -> defaultdict[str, list[Told]]:
+        told: defaultdict[str, list[Told]] = defaultdict(list)
+        async with self._engine.connect() as connection:
+            rows: Any = await connection.execute(OUTBOX, {"skus": self._named(SKUS)})
+            for row in rows:
+                told[row.sku].append((row.sequence, row.type, json.loads(row.data)))
+        return told
+
+
+def _answers(outcomes: Sequence[Outcome]) -> list[Any]:
+    """The results, and the codes of the refusals. Raises what is neither."""
+    return [
+        outcome.error.code if isinstance(outcome.error, DomainError) else outcome.unwrap() for outcome in outcomes
+    ]
+
+
+def test_does_and_shows_what_the_naive_model_does_and_shows(database_url: str) -> None:
+    Service.database_url = database_url
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Service,
+        settings=settings(
+            max_examples=80,
+            stateful_step_count=18,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        ),
+    )

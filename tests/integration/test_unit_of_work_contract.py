@@ -1,0 +1,357 @@
+"""One contract for the unit of work, kept by PostgreSQL and by the fake that the unit tests stand on.
+
+It shows that both do the same as long as one unit of work follows the other or waits for it. What it cannot catch: locks
+and who deadlocks with whom, lost connections, constraints, what a statement costs, and a commit whose answer is lost.
+Those only PostgreSQL has; see `test_postgresql_constraints.py`, `test_postgresql_races.py`, `test_postgresql_faults.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import text
+
+from app.adapters.database import create_engine
+from app.adapters.dead_letters import DeadLetterStore
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Names
+from app.domain.events import Event
+from app.domain.model import OrderLine, Product
+from app.integration.dead_letters import DeadLetter
+from app.integration.outbound import OutboundMessage
+from app.service_layer.ports import Cause, UnitOfWork, UnitOfWorkFactory
+from tests.support.fakes import InMemoryStore
+
+SKU = "RED-CHAIR"
+CAUSE = Cause("request-1", "conversation-1")
+
+
+@dataclass
+class Backend:
+    """A kind of unit of work, and a way to look at what was committed behind its back."""
+
+    begin: UnitOfWorkFactory
+    published: Callable[[], Awaitable[list[tuple[str, str, int | None, str]]]]
+    letters: Callable[[], Awaitable[list[DeadLetter]]]
+
+
+@pytest.fixture(params=["fake", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    """Where PostgreSQL is; None asks for the fake. Not async, because the databases are made by loops of their own."""
+    if request.param == "fake":
+        return None
+    database_url: str = request.getfixturevalue("database_url")
+    return database_url
+
+
+@pytest.fixture
+async def backend(url: str | None) -> AsyncIterator[Backend]:
+    if url is None:
+        yield in_memory()
+        return
+    engine = create_engine(url, pool_size=5)
+
+    async def published() -> list[tuple[str, str, int | None, str]]:
+        async with engine.connect() as connection:
+            rows = await connection.execute(text("SELECT type, sku, sequence, data FROM outbox ORDER BY id"))
+            return [(row.type, row.sku, row.sequence, row.data) for row in rows]
+
+    async def letters() -> list[DeadLetter]:
+        return [kept.letter for kept in await DeadLetterStore(engine).page(0)]
+
+    yield Backend(lambda: SqlUnitOfWork(engine), published, letters)
+    await engine.dispose()
+
+
+def in_memory() -> Backend:
+    store = InMemoryStore()
+
+    async def published() -> list[tuple[str, str, int | None, str]]:
+        return [(message.type, message.sku, message.sequence, message.data) for message in store.published]
+
+    async def letters() -> list[DeadLetter]:
+        return store.tables.dead_letters
+
+    return Backend(store.unit_of_work, published, letters)
+
+
+def line(order_id: str, qty: int, sku: str = SKU) -> OrderLine:
+    return OrderLine(order_id, sku, qty)
+
+
+async def load(uow: UnitOfWork, *orders: str, refs: tuple[str, ...] = ()) -> Product:
+    await uow.products.load(Names(skus={SKU}, batch_refs=set(refs), lines={(order, SKU) for order in orders}))
+    product = uow.products.get(SKU)
+    assert product is not None
+    return product
+
+
+async def record(backend: Backend, ref: str, qty: int, *orders: tuple[str, int]) -> None:
+    """Commit a batch, and after it lines that want stock."""
+    async with backend.begin() as uow:
+        await uow.products.load(Names(skus={SKU}, new_skus={ref: SKU}, batch_refs={ref}))
+        product = uow.products.get_or_create(SKU)
+        product.create_batch(ref, qty, None)
+        for order_id, line_qty in orders:
+            product.allocate(line(order_id, line_qty), "backorder")
+        await uow.commit()
+
+
+async def test_what_is_committed_is_there_for_the_next(backend: Backend) -> None:
+    await record(backend, "batch-1", 10, ("order-1", 4))
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1")
+        batch, allocation = product.batch("batch-1"), product.allocations["order-1"]
+
+        assert (batch.qty, batch.allocated_qty, batch.number, batch.first_qty) == (10, 4, 1, 10)
+        assert (allocation.line, allocation.batch, allocation.allocated) == (line("order-1", 4), batch, 2)
+        assert (product.sequence, product.backordered_qty) == (2, 0)
+        assert uow.products.get(SKU) is product
+
+
+async def test_what_is_not_committed_never_was(backend: Backend) -> None:
+    await record(backend, "batch-1", 10)
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1")
+        product.allocate(line("order-1", 4), "backorder")
+        product.create_batch("batch-2", 5, None)
+        uow.outbox.add(OutboundMessage("line_allocated.v1", SKU, 2, "{}"), CAUSE)
+        await uow.inbox.accept({"message-1"})
+        uow.dead_letters.add(letter(1))
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1", refs=("batch-2",))
+        assert (product.sequence, set(product.batches), product.allocations) == (1, {"batch-1"}, {})
+        assert product.batch("batch-1").allocated_qty == 0
+        assert await uow.inbox.accept({"message-1"}) == {"message-1"}
+    assert await backend.published() == []
+    assert await backend.letters() == []
+
+
+async def test_an_error_rolls_back_even_what_was_flushed(backend: Backend) -> None:
+    await record(backend, "batch-1", 10)
+
+    with pytest.raises(RuntimeError, match="unexpected"):
+        async with backend.begin() as uow:
+            product = await load(uow)
+            product.allocate(line("order-1", 11), "backorder")
+            assert await uow.products.fetch_backorders(product, max_qty=99, after=0, limit=10) == ["order-1"]
+            raise RuntimeError("unexpected")
+
+    async with backend.begin() as uow:
+        assert (await load(uow, "order-1")).allocations == {}
+
+
+async def test_nobody_knows_a_sku_or_a_ref_that_was_never_recorded(backend: Backend) -> None:
+    async with backend.begin() as uow:
+        await uow.products.load(Names(skus={SKU}, batch_refs={"batch-1"}, lines={("order-1", SKU)}))
+
+        assert uow.products.get(SKU) is None
+        assert uow.products.sku_of_batch("batch-1") is None
+        await uow.commit()
+
+
+async def test_a_product_made_for_a_batch_that_was_refused_leaves_nothing(backend: Backend) -> None:
+    async with backend.begin() as uow:
+        await uow.products.load(Names(skus={SKU}, new_skus={"batch-1": SKU}, batch_refs={"batch-1"}))
+        assert uow.products.get(SKU) is None
+        assert uow.products.sku_of_batch("batch-1") == SKU
+        await uow.commit()
+
+    async with backend.begin() as uow:
+        await uow.products.load(Names(skus={SKU}, batch_refs={"batch-1"}))
+        assert (uow.products.get(SKU), uow.products.sku_of_batch("batch-1")) == (None, None)
+
+
+async def test_a_ref_leads_to_its_product_without_the_sku_being_named(backend: Backend) -> None:
+    await record(backend, "batch-1", 10)
+
+    async with backend.begin() as uow:
+        await uow.products.load(Names(batch_refs={"batch-1"}))
+        product = uow.products.get(SKU)
+
+        assert uow.products.sku_of_batch("batch-1") == SKU
+        assert product is not None
+        assert set(product.batches) == {"batch-1"}
+
+
+async def test_a_product_in_memory_is_not_its_whole_history(backend: Backend) -> None:
+    await record(backend, "sold-out", 4, ("order-1", 4))
+    await record(backend, "open", 10, ("order-2", 3))
+
+    async with backend.begin() as uow:
+        product = await load(uow)
+        assert (set(product.batches), product.allocations) == ({"open"}, {})
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1", refs=("sold-out",))
+        assert set(product.batches) == {"open", "sold-out"}
+        assert product.allocations["order-1"].batch is product.batch("sold-out")
+        assert set(product.allocations) == {"order-1"}
+
+
+async def test_a_named_line_brings_its_batch_although_that_is_sold_out(backend: Backend) -> None:
+    await record(backend, "sold-out", 4, ("order-1", 4))
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1")
+        product.cancel("order-1")
+        await uow.commit()
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1")
+        assert (product.batch("sold-out").allocated_qty, product.allocations) == (0, {})
+
+
+async def test_a_cancelled_line_may_be_placed_anew_in_the_same_unit_of_work(backend: Backend) -> None:
+    await record(backend, "batch-1", 10, ("order-1", 4))
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1")
+        product.cancel("order-1")
+        product.allocate(line("order-1", 11), "backorder")
+        await uow.commit()
+
+    async with backend.begin() as uow:
+        allocation = (await load(uow, "order-1")).allocations["order-1"]
+        assert (allocation.line.qty, allocation.batch, allocation.requested) == (11, None, 4)
+
+
+async def test_fetches_the_lines_that_came_last_and_no_more_than_needed(backend: Backend) -> None:
+    await record(backend, "batch-1", 20, *((f"order-{number}", 3) for number in range(1, 7)))
+
+    async with backend.begin() as uow:
+        product = await load(uow, refs=("batch-1",))
+        await uow.products.fetch_last_allocated(product, product.batch("batch-1"), 7)
+
+        assert set(product.allocations) == {"order-4", "order-5", "order-6"}
+        assert all(held.batch is product.batch("batch-1") for held in product.allocations.values())
+
+
+async def test_fetches_lines_that_came_within_this_unit_of_work_too(backend: Backend) -> None:
+    await record(backend, "batch-1", 20, ("order-1", 3), ("order-2", 3))
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-2", refs=("batch-1",))
+        product.cancel("order-2")
+        latest, _ = product.allocate(line("order-3", 3), "backorder")
+        await uow.products.fetch_last_allocated(product, product.batch("batch-1"), 6)
+
+        assert set(product.allocations) == {"order-1", "order-3"}
+        assert product.allocations["order-3"] is latest
+
+
+async def test_fetches_the_queue_oldest_request_first_in_pages_of_what_fits(backend: Backend) -> None:
+    sizes = (5, 2, 9, 2, 3)
+    await record(backend, "batch-1", 1, *((f"order-{number}", qty) for number, qty in enumerate(sizes)))
+
+    async with backend.begin() as uow:
+        product = await load(uow)
+        page = await uow.products.fetch_backorders(product, max_qty=5, after=0, limit=3)
+        assert page == ["order-0", "order-1", "order-3"]
+        after = product.allocations["order-3"].requested
+        assert await uow.products.fetch_backorders(product, max_qty=5, after=after, limit=3) == ["order-4"]
+        assert "order-2" not in product.allocations
+
+
+async def test_the_queue_is_as_this_unit_of_work_has_left_it(backend: Backend) -> None:
+    await record(backend, "batch-1", 1, ("order-1", 5), ("order-2", 5))
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1")
+        product.cancel("order-1")
+        product.allocate(line("order-3", 5), "backorder")
+        product.create_batch("batch-2", 5, None)
+        assert await uow.products.fetch_backorders(product, max_qty=5, after=0, limit=9) == ["order-2", "order-3"]
+
+        product.serve_backorders(["order-2", "order-3"])
+        assert await uow.products.fetch_backorders(product, max_qty=5, after=0, limit=9) == ["order-3"]
+        await uow.commit()
+
+    async with backend.begin() as uow:
+        product = await load(uow, "order-1", "order-2", "order-3", refs=("batch-2",))
+        assert set(product.allocations) == {"order-2", "order-3"}
+        assert product.allocations["order-2"].batch is product.batch("batch-2")
+        assert product.backordered_qty == 5
+
+
+async def test_events_are_handed_out_once_those_of_products_and_others(backend: Backend) -> None:
+    await record(backend, "batch-1", 10)
+
+    async with backend.begin() as uow:
+        product = await load(uow)
+        uow.raise_event(Event(sku="OTHER", sequence=None))
+        product.allocate(line("order-1", 4), "backorder")
+
+        assert {event.sku for event in uow.take_events()} == {SKU, "OTHER"}
+        assert uow.take_events() == []
+
+        (await load_again(uow)).allocate(line("order-2", 4), "backorder")
+        assert [event.sequence for event in uow.take_events()] == [3]
+
+
+async def load_again(uow: UnitOfWork) -> Product:
+    product = uow.products.get(SKU)
+    assert product is not None
+    return product
+
+
+async def test_messages_are_published_in_the_order_in_which_they_were_added(backend: Backend) -> None:
+    async with backend.begin() as uow:
+        for number in range(5):
+            uow.outbox.add(OutboundMessage("out_of_stock.v1", SKU, number + 1, f'{{"n": {number}}}'), CAUSE)
+        uow.outbox.add(OutboundMessage("allocation_failed.v1", "NONE", None, "{}"), CAUSE)
+        await uow.commit()
+
+    assert await backend.published() == [
+        *(("out_of_stock.v1", SKU, number + 1, f'{{"n": {number}}}') for number in range(5)),
+        ("allocation_failed.v1", "NONE", None, "{}"),
+    ]
+
+
+async def test_a_message_is_accepted_once(backend: Backend) -> None:
+    async with backend.begin() as uow:
+        assert await uow.inbox.accept(["a", "b"]) == {"a", "b"}
+        assert await uow.inbox.accept(["b", "c"]) == {"c"}
+        await uow.commit()
+
+    async with backend.begin() as uow:
+        assert await uow.inbox.accept(["a", "d"]) == {"d"}
+
+
+def letter(offset: int, message_id: str | None = None, value: bytes | None = b"\x00\xff") -> DeadLetter:
+    headers = (("ce_type", b"odd"), ("ce_type", b"\xff\x00"))
+    return DeadLetter("allocation", "inbound", 0, offset, b"\x00key", value, headers, "a reason", message_id)
+
+
+async def test_a_dead_letter_is_kept_as_it_came_once_for_each_record_and_each_message(backend: Backend) -> None:
+    for _ in range(2):
+        async with backend.begin() as uow:
+            for kept in (letter(1), letter(1), letter(2), letter(3, "id", b"x"), letter(4, "id", b"x")):
+                uow.dead_letters.add(kept)
+            uow.dead_letters.add(letter(5, "id", b"other"))
+            uow.dead_letters.add(letter(6, value=None))
+            await uow.commit()
+
+    expected = [letter(1), letter(2), letter(3, "id", b"x"), letter(5, "id", b"other"), letter(6, value=None)]
+    assert await backend.letters() == expected
+
+
+async def test_units_of_work_on_one_product_wait_for_each_other(backend: Backend) -> None:
+    await record(backend, "batch-1", 5)
+
+    async def take_one(order_id: str) -> bool:
+        async with backend.begin() as uow:
+            product = await load(uow, order_id)
+            if not product.largest_available_qty:
+                return False
+            product.allocate(line(order_id, 1), "reject")
+            await uow.commit()
+            return True
+
+    taken = await asyncio.gather(*(take_one(f"order-{number}") for number in range(12)))
+
+    assert sum(taken) == 5

@@ -1,0 +1,74 @@
+"""Looking at PostgreSQL from outside: raw statements, who waits for whom, what a block of work costs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import check_out
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Command
+from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.messagebus import MessageBus, Outcome, Request, RetryPolicy
+from app.service_layer.ports import Cause
+
+CAUSE = Cause("request-1", "conversation-1")
+
+
+def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None) -> MessageBus:
+    """A bus as another process would have it: `handle_group` works at once."""
+    return MessageBus(lambda: SqlUnitOfWork(engine), COMMAND_HANDLERS, EVENT_HANDLERS, retry=retry)
+
+
+async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:
+    """Run the commands in one unit of work."""
+    return await bus.handle_group([Request(command, CAUSE) for command in commands])
+
+
+async def results(bus: MessageBus, *commands: Command) -> list[Any]:
+    """The results of the commands, run in one unit of work. Raises the first error."""
+    return [outcome.unwrap() for outcome in await play(bus, *commands)]
+
+
+def labels(outcomes: Sequence[Outcome]) -> list[str]:
+    return [outcome.label for outcome in outcomes]
+
+
+@asynccontextmanager
+async def raw_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection without any of the service's settings."""
+    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def waiting_for_a_lock(database_url: str, number: int = 1) -> None:
+    """Return once so many sessions of this database wait for a lock; 10 s at most."""
+    # A connection of its own, because a transaction sees the activities as they were when it first looked.
+    async with raw_connection(database_url) as connection, asyncio.timeout(10):
+        while number > await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.005)  # poll
+
+
+@asynccontextmanager
+async def statements(engine: AsyncEngine) -> AsyncIterator[list[str]]:
+    """The statements that the only connection of the pool executes within the block."""
+    executed: list[str] = []
+
+    def note(query: asyncpg.connection.LoggedQuery) -> None:
+        executed.append(query.query)
+
+    pooled, connection = await check_out(engine)
+    await pooled.close()
+    with connection.query_logger(note):
+        yield executed
+    assert executed, "another connection was used"

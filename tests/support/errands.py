@@ -1,0 +1,85 @@
+"""The plainest messages there can be, for tests of the bus itself: an errand is done, refused, or goes wrong."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.domain.commands import Command, CreateBatch
+from app.domain.errors import DomainError
+from app.domain.events import Event
+from app.service_layer.messagebus import MessageBus, RetryPolicy
+from app.service_layer.ports import Cause, EventHandler, UnitOfWork
+from tests.support.fakes import InMemoryStore
+from tests.support.messages import Pauses
+
+CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
+
+
+class Errand(Command):
+    """Its name is written into the inbox of the unit of work: so a test sees whether it has been committed."""
+
+    name: str
+    key: str = ""
+    refused: bool = False
+    goes_wrong: bool = False
+
+    @property
+    def routing_key(self) -> str:
+        return self.key
+
+
+class RefusedError(DomainError):
+    code = "refused"
+
+
+class Desk:
+    """Runs errands over a store in memory. Close `door` to keep them waiting in front of their unit of work's work."""
+
+    def __init__(self, event_handlers: Mapping[type[Event], Sequence[EventHandler]] | None = None, **options: Any) -> None:
+        self.store = InMemoryStore()
+        self.pauses = Pauses()
+        self.door = asyncio.Event()
+        self.door.set()
+        self.begun: list[str] = []
+        options = {"retry": RetryPolicy(sleep=self.pauses), "unit_of_work": self.store.unit_of_work, **options}
+        factory = options.pop("unit_of_work")
+        self.bus = MessageBus(factory, [(Errand, self.run)], event_handlers or {}, **options)
+
+    @property
+    def done(self) -> set[str]:
+        """The errands that were committed."""
+        return self.store.tables.inbox
+
+    async def run(self, command: Errand, uow: UnitOfWork) -> str:
+        self.begun.append(command.name)
+        await self.door.wait()
+        if command.refused:
+            raise RefusedError(command.name)
+        await uow.inbox.accept({command.name})
+        uow.raise_event(Event(sku=command.name, sequence=None))
+        if command.goes_wrong:
+            message = f"{command.name} went wrong"
+            raise RuntimeError(message)
+        return command.name.upper()
+
+    async def handle(self, name: str, *, key: str = "", refused: bool = False, goes_wrong: bool = False) -> str:
+        errand = Errand(name=name, key=key, refused=refused, goes_wrong=goes_wrong)
+        answer: str = await self.bus.handle(errand, CAUSE)
+        return answer
+
+    async def close_door(self) -> "asyncio.Task[str]":
+        """Returns once an errand stands at the closed door, so that those that follow have to wait behind it."""
+        self.door.clear()
+        first = asyncio.create_task(self.handle("first"))
+        while not self.begun:
+            await asyncio.sleep(0)  # poll
+        return first
+
+
+async def enqueue(*tasks: "asyncio.Task[str]") -> None:
+    """Let the tasks run until each waits for its answer."""
+    for _ in range(3):
+        await asyncio.sleep(0)  # poll
+
+
+NEVER_REGISTERED = CreateBatch(ref="batch-1", sku="CHAIR", qty=1)

@@ -1,0 +1,259 @@
+"""Hand-written stand-ins for the adapters: a store in memory, and a unit of work over it.
+
+They keep the same promises as PostgreSQL (`tests/integration/test_unit_of_work_contract.py` runs one contract over
+both), and they are as strict: a product holds only what was named or fetched, so a handler that forgets to fetch fails
+here too.
+"""
+
+import asyncio
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from types import TracebackType
+from typing import Self
+
+from app.domain.commands import Names
+from app.domain.events import Event
+from app.domain.model import Allocation, Batch, OrderLine, Product
+from app.integration.dead_letters import DeadLetter
+from app.integration.outbound import OutboundMessage
+from app.service_layer.ports import Cause
+
+
+@dataclass
+class ProductRow:
+    sequence: int = 0
+    backordered_qty: int = 0
+
+
+@dataclass
+class BatchRow:
+    sku: str
+    number: int
+    qty: int
+    eta: date | None
+    allocated_qty: int
+    first_qty: int
+    first_eta: date | None
+
+
+@dataclass
+class LineRow:
+    qty: int
+    requested: int
+    batch_ref: str | None
+    allocated: int | None
+
+
+@dataclass
+class Tables:
+    products: dict[str, ProductRow] = field(default_factory=dict)
+    batches: dict[str, BatchRow] = field(default_factory=dict)
+    lines: dict[tuple[str, str], LineRow] = field(default_factory=dict)
+    outbox: list[tuple[OutboundMessage, Cause]] = field(default_factory=list)
+    inbox: set[str] = field(default_factory=set)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+
+class InMemoryStore:
+    """What is committed. `faults` are raised by the commits to come, one each; None lets one pass."""
+
+    def __init__(self) -> None:
+        self.tables = Tables()
+        self.faults: list[Exception | None] = []
+        self.begun = 0
+        self.commits = 0
+        self.lock = asyncio.Lock()
+
+    def unit_of_work(self) -> "FakeUnitOfWork":
+        return FakeUnitOfWork(self)
+
+    @property
+    def published(self) -> list[OutboundMessage]:
+        """The messages committed to the outbox, oldest first."""
+        return [message for message, _ in self.tables.outbox]
+
+
+class FakeProductRepository:
+    """Implements `ProductRepository` over the tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._products: dict[str, Product] = {}
+        self._owners: dict[str, str] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self._touched: dict[str, Product] = {}
+
+    async def load(self, names: Names) -> None:
+        batches = self._tables.batches
+        self._owners = {ref: batches[ref].sku for ref in names.batch_refs if ref in batches}
+        for ref, sku in names.new_skus.items():
+            if self._owners.setdefault(ref, sku) == sku and ref not in batches:
+                self._products[sku] = Product(sku)
+        for sku in names.skus | set(self._owners.values()):
+            if sku in self._tables.products:
+                row = self._tables.products[sku]
+                self._products[sku] = Product(sku, row.sequence, row.backordered_qty)
+        for ref, batch in batches.items():
+            if batch.sku in self._products and (batch.allocated_qty < batch.qty or ref in names.batch_refs):
+                self._attach_batch(ref)
+        for order_id, sku in names.lines:
+            if (order_id, sku) in self._tables.lines and sku in self._products:
+                self._attach_line(order_id, sku)
+
+    def get(self, sku: str) -> Product | None:
+        product = self._products.get(sku)
+        return self.get_or_create(sku) if product and product.sequence else None
+
+    def get_or_create(self, sku: str) -> Product:
+        return self._touched.setdefault(sku, self._products[sku])
+
+    def sku_of_batch(self, ref: str) -> str | None:
+        return self._owners.get(ref)
+
+    async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
+        self.flush()
+        held = [
+            (row.allocated or 0, order_id, row.qty)
+            for (order_id, sku), row in self._tables.lines.items()
+            if sku == product.sku and row.batch_ref == batch.ref
+        ]
+        for _, order_id, line_qty in sorted(held, reverse=True):
+            if qty <= 0:
+                break
+            self._attach_line(order_id, product.sku)
+            qty -= line_qty
+
+    async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
+        self.flush()
+        waiting = [
+            (row.requested, order_id)
+            for (order_id, sku), row in self._tables.lines.items()
+            if sku == product.sku and row.batch_ref is None and row.requested > after and row.qty <= max_qty
+        ]
+        orders = [order_id for _, order_id in sorted(waiting)[:limit]]
+        for order_id in orders:
+            self._attach_line(order_id, product.sku)
+        return orders
+
+    def take_events(self) -> list[Event]:
+        return [event for product in self._touched.values() for event in product.take_events()]
+
+    def flush(self) -> None:
+        """Write what the products hold into the tables."""
+        for sku, product in self._touched.items():
+            self._tables.products[sku] = ProductRow(product.sequence, product.backordered_qty)
+            for batch in product.batches.values():
+                self._tables.batches[batch.ref] = BatchRow(
+                    sku, batch.number, batch.qty, batch.eta, batch.allocated_qty, batch.first_qty, batch.first_eta
+                )
+            for order_id, held in product.allocations.items():
+                ref = held.batch.ref if held.batch else None
+                self._tables.lines[order_id, sku] = LineRow(held.line.qty, held.requested, ref, held.allocated)
+                self._seen.add((order_id, sku))
+        for order_id, sku in [key for key in self._seen if key[0] not in self._products[key[1]].allocations]:
+            self._tables.lines.pop((order_id, sku), None)
+
+    def discard_unused(self) -> None:
+        for sku in [sku for sku, row in self._tables.products.items() if not row.sequence]:
+            del self._tables.products[sku]
+
+    def _attach_batch(self, ref: str) -> Batch:
+        row = self._tables.batches[ref]
+        batch = Batch(row.number, ref, row.qty, row.eta, row.first_qty, row.first_eta, row.allocated_qty)
+        return self._products[row.sku].attach_batch(batch)
+
+    def _attach_line(self, order_id: str, sku: str) -> None:
+        row = self._tables.lines[order_id, sku]
+        batch = self._attach_batch(row.batch_ref) if row.batch_ref else None
+        line = OrderLine(order_id, sku, row.qty)
+        self._products[sku].attach_allocation(Allocation(line, row.requested, batch, row.allocated))
+        self._seen.add((order_id, sku))
+
+
+class FakeOutbox:
+    """Implements `Outbox`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(self, message: OutboundMessage, cause: Cause) -> None:
+        self._tables.outbox.append((message, cause))
+
+
+class FakeInbox:
+    """Implements `Inbox`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def accept(self, message_ids: Iterable[str]) -> set[str]:
+        unseen = set(message_ids) - self._tables.inbox
+        self._tables.inbox |= unseen
+        return unseen
+
+
+class FakeDeadLetterBox:
+    """Implements `DeadLetterBox`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(self, letter: DeadLetter) -> None:
+        def place(kept: DeadLetter) -> tuple[object, ...]:
+            return kept.consumer, kept.topic, kept.partition, kept.offset
+
+        def message(kept: DeadLetter) -> tuple[object, ...]:
+            return kept.consumer, kept.message_id, kept.value
+
+        for kept in self._tables.dead_letters:
+            if place(kept) == place(letter) or (letter.message_id is not None and message(kept) == message(letter)):
+                return
+        self._tables.dead_letters.append(letter)
+
+
+class FakeUnitOfWork:
+    """Implements `UnitOfWork` on a copy of the tables, one unit at a time: the copy takes their place at the commit."""
+
+    products: FakeProductRepository
+    outbox: FakeOutbox
+    inbox: FakeInbox
+    dead_letters: FakeDeadLetterBox
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+        self._tables = Tables()
+        self._events: list[Event] = []
+        self.cause = Cause(causation_id="", correlation_id="")
+
+    async def __aenter__(self) -> Self:
+        await self._store.lock.acquire()
+        self._store.begun += 1
+        self._tables = copy.deepcopy(self._store.tables)
+        self.products = FakeProductRepository(self._tables)
+        self.outbox = FakeOutbox(self._tables)
+        self.inbox = FakeInbox(self._tables)
+        self.dead_letters = FakeDeadLetterBox(self._tables)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._store.lock.release()
+
+    def raise_event(self, event: Event) -> None:
+        self._events.append(event)
+
+    def take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events + self.products.take_events()
+
+    async def commit(self) -> None:
+        fault = self._store.faults.pop(0) if self._store.faults else None
+        if fault is not None:
+            raise fault
+        self.products.flush()
+        self.products.discard_unused()
+        self._store.tables = self._tables
+        self._store.commits += 1

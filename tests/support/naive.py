@@ -1,0 +1,244 @@
+"""The rules of allocation, told as plainly as they can be: lists, and a search through them for every question.
+
+Nothing is remembered that can be counted, and nothing is fast. What the service does is compared with this.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from app.domain.commands import (
+    Allocate,
+    CancelAllocation,
+    ChangeBatch,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+)
+from app.read_model.queries import ProductState
+from app.service_layer.results import (
+    AllocationState,
+    BatchChanged,
+    BatchRecorded,
+    BatchState,
+    LineAccepted,
+    LineMove,
+)
+
+Told = tuple[int | None, str, dict[str, Any]]
+"""An event as it stands in the outbox: its sequence, its type, its data."""
+
+
+@dataclass(eq=False)
+class NaiveBatch:
+    ref: str
+    sku: str
+    qty: int
+    eta: date | None
+    first: tuple[int, date | None]
+
+
+@dataclass(eq=False)
+class NaiveLine:
+    order_id: str
+    sku: str
+    qty: int
+    batch: NaiveBatch | None = None
+    came: int = 0
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """The answer is no; the only argument is the code."""
+
+
+class NaiveService:
+    """Batches in the order in which they were recorded, lines in the order in which they were requested."""
+
+    def __init__(self) -> None:
+        self.batches: list[NaiveBatch] = []
+        self.lines: list[NaiveLine] = []
+        self.told: defaultdict[str, list[Told]] = defaultdict(list)
+        self._placements = 0
+
+    # --- what can be asked -----------------------------------------------------------------------------------------
+
+    def batch(self, ref: str) -> BatchState | None:
+        batch = self._batch(ref)
+        return self._shown(batch) if batch else None
+
+    def allocations(self, order_id: str) -> list[AllocationState]:
+        lines = [line for line in self.lines if line.order_id == order_id]
+        return [_allocation(line) for line in sorted(lines, key=lambda line: line.sku)]
+
+    def product(self, sku: str) -> ProductState | None:
+        batches = [self._shown(batch) for batch in self._preferred(sku)]
+        if not batches:
+            return None
+        return ProductState(
+            sku=sku,
+            available_qty=sum(batch.available_qty for batch in batches),
+            allocated_qty=sum(batch.allocated_qty for batch in batches),
+            backordered_qty=sum(line.qty for line in self.lines if line.sku == sku and line.batch is None),
+            batches=batches,
+        )
+
+    # --- what can be done ------------------------------------------------------------------------------------------
+
+    def play(self, command: Command) -> object:
+        """The result of the command, or the code of its refusal."""
+        try:
+            return self._play(command)
+        except Refusal as refusal:
+            return refusal.args[0]
+
+    def _play(self, command: Command) -> object:
+        match command:
+            case CreateBatch():
+                return self._create(command)
+            case Allocate():
+                return self._allocate(command)
+            case CancelAllocation():
+                return self._cancel(command)
+            case ChangeBatchQuantity():
+                return self._change(command.ref, qty=command.qty)
+            case ChangeBatchEta():
+                return self._change(command.ref, eta=command.eta)
+            case ChangeBatch():
+                return self._change(**command.model_dump(exclude_unset=True))
+            case _:
+                raise TypeError(type(command).__name__)
+
+    def _create(self, command: CreateBatch) -> BatchRecorded:
+        known = self._batch(command.ref)
+        if known is not None:
+            if (known.sku, *known.first) != (command.sku, command.qty, command.eta):
+                raise Refusal("batch-conflict")
+            return BatchRecorded(self._shown(known), created=False)
+        batch = NaiveBatch(command.ref, command.sku, command.qty, command.eta, (command.qty, command.eta))
+        self.batches.append(batch)
+        self._tell_of_batch("batch_created.v1", batch)
+        self._serve_queue(command.sku)
+        return BatchRecorded(self._shown(batch), created=True)
+
+    def _allocate(self, command: Allocate) -> LineAccepted:
+        line = NaiveLine(command.order_id, command.sku, command.qty)
+        if not any(batch.sku == command.sku for batch in self.batches):
+            self._tell_of_line("allocation_failed.v1", line, counted=False, reason="invalid_sku")
+            raise Refusal("invalid-sku")
+        known = self._line(command.order_id, command.sku)
+        if known is not None and known.qty != command.qty:
+            self._tell_of_line("allocation_failed.v1", line, reason="conflict")
+            raise Refusal("allocation-conflict")
+        if known is not None:
+            return LineAccepted(_allocation(known), created=False)
+        if self._best(line) is None and command.if_unavailable == "reject":
+            self._tell_of_line("out_of_stock.v1", line)
+            self._tell_of_line("allocation_failed.v1", line, reason="out_of_stock")
+            raise Refusal("out-of-stock")
+        self.lines.append(line)
+        self._place(line, self._best(line))
+        return LineAccepted(_allocation(line), created=True)
+
+    def _cancel(self, command: CancelAllocation) -> None:
+        line = self._line(command.order_id, command.sku)
+        if line is None:
+            raise Refusal("allocation-not-found")
+        self.lines.remove(line)
+        ref = line.batch.ref if line.batch else None
+        self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason="cancelled")
+        self._serve_queue(line.sku)
+
+    def _change(self, ref: str, **changes: Any) -> BatchChanged:
+        batch = self._batch(ref)
+        if batch is None:
+            raise Refusal("batch-not-found")
+        before = (batch.qty, batch.eta)
+        batch.qty, batch.eta = changes.get("qty", batch.qty), changes.get("eta", batch.eta)
+        if batch.eta != before[1]:
+            self._tell_of_batch("batch_eta_changed.v1", batch)
+        if batch.qty != before[0]:
+            self._tell_of_batch("batch_quantity_changed.v1", batch)
+
+        released: list[NaiveLine] = []
+        while self._available(batch) < 0:
+            last = max((line for line in self.lines if line.batch is batch), key=lambda line: line.came)
+            last.batch = None
+            released.append(last)
+        by_request = [line for line in self.lines if line in released]
+        for line in by_request:
+            line.batch = self._best(line)
+        for line in released:
+            if line.batch is not batch:
+                reason = "batch_quantity_changed"
+                self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason=reason)
+        moved = [line for line in by_request if line.batch is not batch]
+        for line in moved:
+            self._place(line, line.batch)
+        moves = [
+            LineMove(line.order_id, line.sku, line.qty, ref, line.batch.ref if line.batch else None) for line in moved
+        ]
+        self._serve_queue(batch.sku)
+        return BatchChanged(self._shown(batch), moves)
+
+    # --- the rules -------------------------------------------------------------------------------------------------
+
+    def _best(self, line: NaiveLine) -> NaiveBatch | None:
+        fitting = (batch for batch in self._preferred(line.sku) if self._available(batch) >= line.qty)
+        return next(fitting, None)
+
+    def _preferred(self, sku: str) -> list[NaiveBatch]:
+        """In the warehouse first, then by ETA; among equals as recorded, for sorting keeps that order."""
+        batches = [batch for batch in self.batches if batch.sku == sku]
+        in_warehouse = [batch for batch in batches if batch.eta is None]
+        return in_warehouse + sorted((batch for batch in batches if batch.eta is not None), key=lambda b: str(b.eta))
+
+    def _place(self, line: NaiveLine, batch: NaiveBatch | None) -> None:
+        line.batch = batch
+        if batch is None:
+            self._tell_of_line("out_of_stock.v1", line)
+            self._tell_of_line("line_backordered.v1", line)
+        else:
+            self._placements += 1
+            line.came = self._placements
+            self._tell_of_line("line_allocated.v1", line, batch_ref=batch.ref)
+
+    def _serve_queue(self, sku: str) -> None:
+        for line in self.lines:
+            if line.sku == sku and line.batch is None and (batch := self._best(line)):
+                self._place(line, batch)
+
+    # --- small change ----------------------------------------------------------------------------------------------
+
+    def _batch(self, ref: str) -> NaiveBatch | None:
+        return next((batch for batch in self.batches if batch.ref == ref), None)
+
+    def _line(self, order_id: str, sku: str) -> NaiveLine | None:
+        return next((line for line in self.lines if (line.order_id, line.sku) == (order_id, sku)), None)
+
+    def _available(self, batch: NaiveBatch) -> int:
+        return batch.qty - sum(line.qty for line in self.lines if line.batch is batch)
+
+    def _shown(self, batch: NaiveBatch) -> BatchState:
+        available = self._available(batch)
+        return BatchState(batch.ref, batch.sku, batch.qty, batch.eta, batch.qty - available, available)
+
+    def _tell_of_batch(self, kind: str, batch: NaiveBatch) -> None:
+        eta = str(batch.eta) if batch.eta else None
+        self._tell(kind, batch.sku, True, {"ref": batch.ref, "qty": batch.qty, "eta": eta})
+
+    def _tell_of_line(self, kind: str, line: NaiveLine, *, counted: bool = True, **data: object) -> None:
+        self._tell(kind, line.sku, counted, {"order_id": line.order_id, "qty": line.qty, **data})
+
+    def _tell(self, kind: str, sku: str, counted: bool, data: dict[str, Any]) -> None:
+        told = self.told[sku]
+        number = sum(sequence is not None for sequence, _, _ in told) + 1
+        told.append((number if counted else None, kind, {"sku": sku, **data}))
+
+
+def _allocation(line: NaiveLine) -> AllocationState:
+    batch = line.batch
+    if batch is None:
+        return AllocationState(line.order_id, line.sku, line.qty, "backordered", None, None)
+    return AllocationState(line.order_id, line.sku, line.qty, "allocated", batch.ref, batch.eta)

@@ -1,0 +1,52 @@
+"""Commands at random, out of alphabets so small that they keep meeting the same orders, batches and products."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from hypothesis import strategies as st
+
+from app.domain.commands import (
+    Allocate,
+    CancelAllocation,
+    ChangeBatch,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+)
+
+SKUS = ("CHAIR", "TABLE")
+REFS = ("b1", "b2", "b3", "b4")
+ORDERS = ("o1", "o2", "o3", "o4", "o5", "o6")
+
+etas = st.sampled_from([None, date(2030, 1, 1), date(2030, 1, 2)])
+batch_quantities = st.integers(1, 9)
+new_quantities = st.integers(0, 9)
+line_quantities = st.integers(1, 4)
+
+
+def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[Command]:
+    """Any command; the prefix stands before every SKU, batch and order, to keep those of one run apart."""
+
+    def one_of(names: Sequence[str]) -> st.SearchStrategy[str]:
+        return st.sampled_from([f"{prefix}{name}" for name in names])
+
+    some_skus, refs, orders = one_of(skus), one_of(REFS), one_of(ORDERS)
+    create = st.builds(CreateBatch, ref=refs, sku=some_skus, qty=batch_quantities, eta=etas)
+    allocate = st.builds(
+        Allocate,
+        order_id=orders,
+        sku=some_skus,
+        qty=line_quantities,
+        if_unavailable=st.sampled_from(["backorder", "backorder", "reject"]),
+    )
+    change = st.one_of(
+        st.builds(ChangeBatchQuantity, ref=refs, qty=new_quantities),
+        st.builds(ChangeBatchEta, ref=refs, eta=etas),
+        st.builds(ChangeBatch, ref=refs, qty=new_quantities, eta=etas),
+        st.builds(ChangeBatch, ref=refs, qty=new_quantities),
+        st.builds(ChangeBatch, ref=refs, eta=etas),
+    )
+    cancel = st.builds(CancelAllocation, order_id=orders, sku=some_skus)
+    # Lines come more often than anything else, so that batches fill up and queues form.
+    return st.one_of(create, allocate, allocate, allocate, change, cancel)

@@ -1,0 +1,127 @@
+"""`Product` against the naive model: whatever is asked of it, in whatever order, both say and do the same."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain.commands import (
+    Allocate,
+    CancelAllocation,
+    ChangeBatch,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+)
+from app.domain.errors import DomainError
+from app.domain.model import Move, Product
+from app.integration.outbound import to_message
+from app.service_layer.results import AllocationState, BatchState, LineMove
+from tests.support.naive import NaiveService, Told
+from tests.support.products import Shop
+from tests.support.strategies import SKUS, commands, etas
+
+SKU = SKUS[0]
+# Hypothesis makes lists about twice as long as the minimum: long enough for queues to form and batches to be cut.
+stories = st.lists(commands(skus=[SKU]), min_size=12, max_size=40)
+
+
+def play(shop: Shop, command: Command) -> str | None:
+    """Do to the product what the handlers do. Returns the code of a refusal."""
+    try:
+        match command:
+            case CreateBatch():
+                shop.batch(command.ref, command.qty, command.eta)
+            case Allocate():
+                shop.order(command.order_id, command.qty, command.if_unavailable)
+            case CancelAllocation():
+                shop.cancel(command.order_id)
+            case ChangeBatchQuantity() | ChangeBatchEta() | ChangeBatch():
+                change(shop, command)
+            case _:
+                raise TypeError(type(command).__name__)
+    except DomainError as refusal:
+        return refusal.code
+    return None
+
+
+def change(shop: Shop, command: ChangeBatchQuantity | ChangeBatchEta | ChangeBatch) -> list[Move]:
+    batch = shop.product.batch(command.ref)
+    given = command.model_dump(exclude_unset=True)
+    return shop.change(command.ref, given.get("qty", batch.qty), given.get("eta", batch.eta))
+
+
+def told(shop: Shop) -> list[Told]:
+    messages = [to_message(event) for event in shop.product.take_events()]
+    return [(message.sequence, message.type, json.loads(message.data)) for message in messages]
+
+
+def check_invariants(product: Product) -> None:
+    for batch in product.batches.values():
+        held = sum(a.line.qty for a in product.allocations.values() if a.batch is batch)
+        assert batch.allocated_qty == held
+        assert 0 <= held <= batch.qty
+    waiting = [a.line.qty for a in product.allocations.values() if a.batch is None]
+    assert product.backordered_qty == sum(waiting)
+    assert product.largest_available_qty < min(waiting, default=product.largest_available_qty + 1)
+
+
+@given(stories)
+@settings(max_examples=300, deadline=None)
+def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> None:
+    shop, naive = Shop(SKU), NaiveService()
+    heard: list[Told] = []
+    for command in story:
+        if isinstance(command, Allocate) and not naive.batches:
+            continue  # Without a batch there is no product to ask; the handler refuses.
+        before = shop.snapshot()
+        code = play(shop, command)
+        expected = naive.play(command)
+
+        assert code == (expected if isinstance(expected, str) else None)
+        if code is not None:
+            assert shop.snapshot() == before
+        heard += told(shop)
+        assert heard == naive.told[SKU]
+        assert [BatchState.of(SKU, b) for b in shop.product.batches_by_preference()] == (
+            state.batches if (state := naive.product(SKU)) else []
+        )
+        for order_id, allocation in shop.product.allocations.items():
+            assert [AllocationState.of(allocation)] == naive.allocations(order_id)
+        assert len(shop.product.allocations) == len(naive.lines)
+        check_invariants(shop.product)
+    assert shop.product.sequence == len(naive.told[SKU])
+
+
+@given(stories, st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_change_moves_what_the_naive_model_moves(story: list[Command], data: st.DataObject) -> None:
+    shop, naive = Shop(SKU), NaiveService()
+    for command in [CreateBatch(ref="b1", sku=SKU, qty=9), *story]:
+        play(shop, command)
+        naive.play(command)
+    ref = data.draw(st.sampled_from(sorted(shop.product.batches)))
+    cut = ChangeBatch(ref=ref, qty=data.draw(st.integers(0, 9)), eta=data.draw(etas))
+
+    moves = change(shop, cut)
+
+    expected = naive.play(cut)
+    assert [LineMove.of(move) for move in moves] == getattr(expected, "moved", None)
+
+
+@given(stories)
+@settings(max_examples=100, deadline=None)
+def test_doing_it_all_again_at_once_changes_no_line_and_no_batch(story: list[Command]) -> None:
+    """Each command that is taken is taken for the same when it comes again at once."""
+    shop = Shop(SKU)
+    shop.batch("b1", 9)
+    for command in story:
+        if play(shop, command) is not None or isinstance(command, CancelAllocation):
+            continue
+        before = shop.snapshot()
+        shop.forget_story()
+
+        assert play(shop, command) is None
+        assert shop.snapshot() == before
+        assert shop.story() == []
