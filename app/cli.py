@@ -1,32 +1,24 @@
 """The command line. A mistake gives one clear line and exit status 2."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import json
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from aiokafka.errors import KafkaError
-from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.adapters import kafka, schema
-from app.adapters.database import is_passing
-from app.bootstrap import Service, bootstrap
-from app.embedded.errors import EmbeddedStackError
-from app.embedded.stack import EmbeddedStack
-from app.entrypoints import components, dead_letters
-from app.entrypoints.server import AddressInUseError, http_application, listen, serve, url_of, wait_for_signal
-from app.entrypoints.workers import supervise
-from app.integration.asyncapi import asyncapi_document
-from app.observability import logging
-from app.settings import Settings
+# Each command imports what it needs: all of it takes seconds, and `--help` should not.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
 
-EXPECTED_ERRORS = (AddressInUseError, EmbeddedStackError, KafkaError)
+    from app.bootstrap import Service
+    from app.entrypoints.components import Component
+    from app.settings import Settings
 
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _PORT = click.option(
@@ -57,8 +49,13 @@ def cli() -> None:
 @click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="For the broker; default: any.")
 def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -> None:
     """Run everything, with a PostgreSQL and a broker of its own."""
+    from app.adapters import kafka, schema
+    from app.embedded.stack import EmbeddedStack
+    from app.entrypoints.server import listen, serve, url_of
+
     settings = _settings()
-    with listen(host, port) as listener, _stack(home, database_port, kafka_port) as stack:
+    stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
+    with listen(host, port) as listener, stack:
         settings = settings.model_copy(
             update={
                 "database_url": stack.postgresql.database_url,
@@ -85,6 +82,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
 @_PORT
 def run(host: str, port: int) -> None:
     """Run everything in one process, against the servers of the settings."""
+    from app.entrypoints.server import listen, serve
+
     settings = _settings()
     with listen(host, port) as listener:
         _run(settings, lambda service: serve(service, listener, _all_components(service)))
@@ -97,6 +96,9 @@ def run(host: str, port: int) -> None:
 @click.option("--inherited", hidden=True, help="Of a worker: its socket, and the pipe to its parent.")
 def serve_command(host: str, port: int, workers: int, inherited: str | None) -> None:
     """Run the HTTP API."""
+    from app.entrypoints.server import listen, serve
+    from app.entrypoints.workers import supervise
+
     settings = _settings()
     if inherited is not None:
         descriptor, parent_pipe = map(int, inherited.split(","))
@@ -113,24 +115,32 @@ def serve_command(host: str, port: int, workers: int, inherited: str | None) -> 
 @cli.command()
 def consume() -> None:
     """Run the consumer of inbound messages."""
+    from app.entrypoints import components
+
     _run(_settings(), lambda service: _until_signal([components.consumer(service), components.housekeeping(service)]))
 
 
 @cli.command()
 def relay() -> None:
     """Run the relay that publishes events."""
+    from app.entrypoints import components
+
     _run(_settings(), lambda service: _until_signal([components.relay(service)]))
 
 
 @cli.command()
 def notify() -> None:
     """Run the notifier that sends mail."""
+    from app.entrypoints import components
+
     _run(_settings(), lambda service: _until_signal([components.notifier(service)]))
 
 
 @cli.command()
 def migrate() -> None:
     """Bring the database's schema to the version that this code needs."""
+    from app.adapters import schema
+
     schema.migrate(_settings().database_url)
     click.echo(f"The schema is at revision {schema.head()}.")
 
@@ -138,6 +148,7 @@ def migrate() -> None:
 @cli.command()
 def health() -> None:
     """Exit with 0 where database, schema and broker are as they should be, else with 1 and the reason."""
+    from app.adapters import kafka, schema
 
     async def check(service: Service) -> None:
         fault = await schema.check(service.engine)
@@ -157,6 +168,7 @@ def dead_letters_group() -> None:
 @dead_letters_group.command(name="list")
 def list_dead_letters() -> None:
     """Show the letters, one line for each, oldest first."""
+    from app.entrypoints import dead_letters
 
     async def show(service: Service) -> None:
         async for line in dead_letters.lines(service):
@@ -169,6 +181,7 @@ def list_dead_letters() -> None:
 @click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=int)
 def retry_dead_letters(letter_ids: Sequence[int]) -> None:
     """Handle letters again: those with the IDs, or all."""
+    from app.entrypoints import dead_letters
 
     async def retry(service: Service) -> None:
         failures = 0
@@ -184,6 +197,7 @@ def retry_dead_letters(letter_ids: Sequence[int]) -> None:
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
+    from app.entrypoints.server import http_application
 
     async def show(service: Service) -> None:
         click.echo(json.dumps(http_application(service).openapi(), indent=2))
@@ -194,6 +208,8 @@ def openapi() -> None:
 @cli.command()
 def asyncapi() -> None:
     """Print the AsyncAPI document."""
+    from app.integration.asyncapi import asyncapi_document
+
     click.echo(json.dumps(asyncapi_document(), indent=2))
 
 
@@ -209,12 +225,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.format_message(), 1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except EXPECTED_ERRORS as error:
-        _fail(str(error), 2)
-    except (SQLAlchemyError, OSError) as error:
-        if not is_passing(error):
+    except Exception as error:
+        explanation = _explain(error)
+        if explanation is None:
             raise
-        _fail(f"the database does not answer: {_first_line(error)}; see ALLOCATION_DATABASE_URL", 1)
+        _fail(*explanation)
+
+
+def _explain(error: Exception) -> tuple[str, int] | None:
+    """What to say about an error that is no fault of the program's, and the exit status."""
+    from aiokafka.errors import KafkaError
+
+    from app.adapters.database import is_passing
+    from app.embedded.errors import EmbeddedStackError
+    from app.entrypoints.server import AddressInUseError
+
+    if isinstance(error, AddressInUseError | EmbeddedStackError):
+        return str(error), 2
+    if isinstance(error, KafkaError):
+        return f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
+    if is_passing(error):
+        return f"the database does not answer: {_first_line(error)}; see ALLOCATION_DATABASE_URL", 1
+    return None
 
 
 def _fail(message: str, status: int) -> None:
@@ -227,6 +259,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    from app.observability import logging
+    from app.settings import Settings
+
     try:
         settings = Settings()
     except ValidationError as error:
@@ -237,11 +274,9 @@ def _settings() -> Settings:
     return settings
 
 
-def _stack(home: Path, database_port: int, kafka_port: int) -> EmbeddedStack:
-    return EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
+def _all_components(service: Service) -> list[Component]:
+    from app.entrypoints import components
 
-
-def _all_components(service: Service) -> list[components.Component]:
     return [
         components.relay(service),
         components.consumer(service),
@@ -250,13 +285,17 @@ def _all_components(service: Service) -> list[components.Component]:
     ]
 
 
-async def _until_signal(parts: Sequence[components.Component]) -> None:
-    async with components.running(parts):
+async def _until_signal(parts: Sequence[Component]) -> None:
+    from app.entrypoints.components import running
+    from app.entrypoints.server import wait_for_signal
+
+    async with running(parts):
         await wait_for_signal()
 
 
 def _run(settings: Settings, main_task: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
     """Run a task with the service, on the fastest event loop there is."""
+    from app.bootstrap import bootstrap
 
     async def with_service() -> None:
         async with bootstrap(settings) as service:
@@ -273,6 +312,6 @@ def _run(settings: Settings, main_task: Callable[[Service], Coroutine[Any, Any, 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:
+    except ImportError:  # There is none for Windows.
         return None
     return uvloop.new_event_loop

@@ -4,9 +4,23 @@
 """
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _check_url(value: str, schemes: set[str], example: str) -> str:
+    """The value, where it is a URL of one of the schemes. It is not repeated in the error: it may bear a password."""
+    try:
+        parts = urlsplit(value)
+        well_formed = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise PydanticCustomError("url_form", "should be a URL like {example}", {"example": example})
+    return value
 
 
 class Settings(BaseSettings):
@@ -46,6 +60,17 @@ class Settings(BaseSettings):
 
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        """Another driver, or none, would be found out only by the first connection."""
+        return _check_url(value, {"postgresql+asyncpg"}, "postgresql+asyncpg://user:password@host:5432/database")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp_url(cls, value: str | None) -> str | None:
+        return None if value is None else _check_url(value, {"smtp", "smtps"}, "smtp://host:25")
 
     @field_validator("kafka_inbound_topics", mode="before")
     @classmethod

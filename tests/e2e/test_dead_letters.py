@@ -116,9 +116,7 @@ async def letters(settings: Settings, key: str) -> list[asyncpg.Record]:
 
 def headers_of(letter: asyncpg.Record) -> list[tuple[str, bytes | None]]:
     """The headers of a letter: pairs with base64 in the database."""
-    return [
-        (name, None if value is None else base64.b64decode(value)) for name, value in json.loads(letter["headers"])
-    ]
+    return [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(letter["headers"])]
 
 
 async def behind(world: World, key: str) -> None:
@@ -143,7 +141,13 @@ async def test_what_cannot_be_read_is_set_aside_and_those_behind_it_are_handled(
 
 async def test_a_letter_keeps_its_bytes_its_headers_and_where_it_came_from(world: World) -> None:
     key = new("key")
-    headers = [("ce_id", b"\xff\x00"), ("twice", b"1"), ("twice", b"2"), ("CASE", b""), ("ce_type", b"batch_created.v1")]
+    headers = [
+        ("ce_id", b"\xff\x00"),
+        ("twice", b"1"),
+        ("twice", b"2"),
+        ("CASE", b""),
+        ("ce_type", b"batch_created.v1"),
+    ]
     world.wire.send_raw(headers, b"\x00\xff", key=key)
     await behind(world, key)
     (letter,) = await letters(world.settings, key)

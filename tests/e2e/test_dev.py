@@ -43,19 +43,12 @@ class Dev:
 @contextmanager
 def running_dev(home: Path) -> Iterator[Dev]:
     home.parent.mkdir(exist_ok=True)
-    with running(
-        "dev", "--port", "0", "--home", str(home), env=environment(), log=home.parent / f"{home.name}.log"
-    ) as command:
-        yield Dev(command, home, **announced(command, home))
-
-
-def announced(command: Command, home: Path) -> dict[str, str]:
-    """What dev.json says once it is there."""
-    # The file is made at once with all its content, so whoever sees it may read it.
-    file = home / "dev.json"
-    command.wait_for(file.exists)
-    content: dict[str, str] = json.loads(file.read_text())
-    return content
+    log = home.parent / f"{new('dev')}.log"
+    with running("dev", "--port", "0", "--home", str(home), env=environment(), log=log) as command:
+        # After a crash an old dev.json may still lie there.
+        command.wait_for(lambda: "http://" in command.output)
+        content: dict[str, str] = json.loads((home / "dev.json").read_text())
+        yield Dev(command, home, **content)
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +169,8 @@ async def test_it_leaves_no_process_behind_and_keeps_the_data(tmp_path: Path) ->
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_before_it_is_ready_it_leaves_no_process_behind_either(tmp_path: Path, number: signal.Signals) -> None:
     home = tmp_path / "home"
-    with running(
-        "dev", "--port", "0", "--home", str(home), env=environment(), log=tmp_path / "dev.log"
-    ) as command:
+    log = tmp_path / "dev.log"
+    with running("dev", "--port", "0", "--home", str(home), env=environment(), log=log) as command:
         process = psutil.Process(command.process.pid)
         command.wait_for(lambda: bool(process.children()))
         family = [process.pid, *(child.pid for child in process.children(recursive=True))]

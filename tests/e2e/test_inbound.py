@@ -241,7 +241,10 @@ async def test_where_no_line_is_concerned_a_refusal_is_a_log_line_and_a_metric(w
     await barrier(world, sku)
     assert await refusals() == before + 3
     await world.api.change(conflicting, qty=12)
-    assert [event.type for event in await world.wire.events(sku, 2)] == ["batch_created.v1", "batch_quantity_changed.v1"]
+    assert [event.type for event in await world.wire.events(sku, 2)] == [
+        "batch_created.v1",
+        "batch_quantity_changed.v1",
+    ]
     assert world.wire.so_far(unknown) == []
 
     async def logged() -> bool:
@@ -256,4 +259,7 @@ async def test_cancelling_what_is_not_there_changes_nothing_and_holds_nobody_up(
     world.wire.send("allocation_cancelled.v1", {"order_id": new("order"), "sku": sku})
     world.wire.send("allocation_cancelled.v1", {"order_id": new("order"), "sku": new("sku")}, key=sku)
     world.wire.send("batch_quantity_changed.v1", {"ref": ref, "qty": 11}, key=sku)
-    assert [event.type for event in await world.wire.events(sku, 2)] == ["batch_created.v1", "batch_quantity_changed.v1"]
+    assert [event.type for event in await world.wire.events(sku, 2)] == [
+        "batch_created.v1",
+        "batch_quantity_changed.v1",
+    ]

@@ -1,0 +1,235 @@
+"""Messages from upstream: CloudEvents in binary and in structured mode, and whatever else somebody sends."""
+
+import base64
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.domain.commands import (
+    Allocate,
+    CancelAllocation,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+)
+from app.entrypoints.consumer import to_request
+from app.integration.cloudevents import UnreadableMessageError, parse
+from app.service_layer.ports import Cause
+
+LINE = {"order_id": "order-1", "sku": "CHAIR", "qty": 3}
+ALLOCATE = Allocate(order_id="order-1", sku="CHAIR", qty=3)
+STRUCTURED = [("content-type", b"application/cloudevents+json; charset=utf-8")]
+
+
+def binary(**attributes: str) -> list[tuple[str, bytes | None]]:
+    given = {"id": "message-1", "type": "allocation_required.v1", **attributes}
+    return [(f"ce_{name}", value.encode()) for name, value in given.items()]
+
+
+def structured(**attributes: Any) -> bytes:
+    given = {"specversion": "1.0", "id": "message-1", "type": "allocation_required.v1", "data": LINE, **attributes}
+    return json.dumps({name: value for name, value in given.items() if value is not ...}).encode()
+
+
+@pytest.mark.parametrize(
+    ("ce_type", "data", "command"),
+    [
+        ("batch_created.v1", {"ref": "b", "sku": "S", "qty": 1}, CreateBatch(ref="b", sku="S", qty=1)),
+        (
+            "batch_created.v1",
+            {"ref": "b", "sku": "S", "qty": 1, "eta": "2030-01-01"},
+            CreateBatch(ref="b", sku="S", qty=1, eta=date(2030, 1, 1)),
+        ),
+        ("batch_quantity_changed.v1", {"ref": "b", "qty": 0}, ChangeBatchQuantity(ref="b", qty=0)),
+        ("batch_eta_changed.v1", {"ref": "b", "eta": None}, ChangeBatchEta(ref="b", eta=None)),
+        ("allocation_required.v1", LINE, ALLOCATE),
+        (
+            "allocation_required.v1",
+            {**LINE, "if_unavailable": "reject"},
+            ALLOCATE.model_copy(update={"if_unavailable": "reject"}),
+        ),
+        ("allocation_cancelled.v1", {"order_id": "o", "sku": "S"}, CancelAllocation(order_id="o", sku="S")),
+    ],
+)
+def test_every_type_becomes_its_command_in_either_mode(ce_type: str, data: dict[str, Any], command: Command) -> None:
+    request = to_request(binary(type=ce_type), json.dumps(data).encode())
+
+    assert request.command == command
+    assert to_request(STRUCTURED, structured(type=ce_type, data=data)).command == command
+    assert request.message_id == "message-1"
+
+
+def test_fields_that_are_not_known_are_ignored() -> None:
+    assert to_request(binary(), json.dumps({**LINE, "colour": "red"}).encode()).command == ALLOCATE
+
+
+def test_a_message_starts_a_conversation_or_goes_on_with_one() -> None:
+    body = json.dumps(LINE).encode()
+    headers = [*binary(correlationid="conversation-7"), ("traceparent", b"00-abc-def-01")]
+
+    assert to_request(binary(), body).cause == Cause("message-1", "message-1")
+    assert to_request(headers, body).cause == Cause("message-1", "conversation-7", "00-abc-def-01")
+    event = structured(correlationid="conversation-7", traceparent="00-abc-def-01")
+    assert to_request(STRUCTURED, event).cause == Cause("message-1", "conversation-7", "00-abc-def-01")
+
+
+def test_header_names_are_read_in_any_case() -> None:
+    headers = [(name.upper(), value) for name, value in binary()]
+
+    assert to_request(headers, json.dumps(LINE).encode()).command == ALLOCATE
+
+
+def test_the_headers_of_others_may_hold_anything() -> None:
+    headers = [*binary(), ("x-agent", b"\xff\xfe"), ("empty", None), ("", b""), ("ce_extension", b"\xff")]
+
+    assert to_request(headers, json.dumps(LINE).encode()).command == ALLOCATE
+
+
+@pytest.mark.parametrize("correlation", ["", " ", "x" * 256, "a\nb", "a\x00b"])
+def test_a_correlation_id_that_nobody_could_hand_on_is_left_behind(correlation: str) -> None:
+    cause = to_request(binary(correlationid=correlation), json.dumps(LINE).encode()).cause
+
+    assert cause.correlation_id == "message-1"
+
+
+def test_binary_data_may_come_as_base64_in_structured_mode() -> None:
+    data = base64.b64encode(json.dumps(LINE).encode()).decode()
+
+    assert to_request(STRUCTURED, structured(data=..., data_base64=data)).command == ALLOCATE
+
+
+@pytest.mark.parametrize("message_id", ["m", "x" * 255, "sendung ä/1 {x}", "0" * 36])
+def test_takes_any_id_that_can_be_printed(message_id: str) -> None:
+    assert to_request(binary(id=message_id), json.dumps(LINE).encode()).message_id == message_id
+
+
+@pytest.mark.parametrize("message_id", ["", " ", " a", "a ", "x" * 256, "a\x00", "a\nb", "a\u200bb", "\u2028"])
+def test_refuses_an_odd_id(message_id: str) -> None:
+    with pytest.raises(UnreadableMessageError, match="id is not a text"):
+        to_request(binary(id=message_id), json.dumps(LINE).encode())
+    with pytest.raises(UnreadableMessageError, match="id is not a text"):
+        to_request(STRUCTURED, structured(id=message_id))
+
+
+@pytest.mark.parametrize("message_id", [1, None, True, ["a"], {"a": 1}, "\ud800"])
+def test_refuses_an_id_that_is_no_text(message_id: object) -> None:
+    with pytest.raises(UnreadableMessageError, match="id is not a text"):
+        to_request(STRUCTURED, structured(id=message_id))
+
+
+@pytest.mark.parametrize(
+    ("headers", "value", "reason"),
+    [
+        ([], b"{}", "no id"),
+        ([("ce_id", b"1")], b"{}", "no type"),
+        ([("ce_id", None), ("ce_type", b"t")], b"{}", "no id"),
+        ([("ce_id", b"\xff"), ("ce_type", b"t")], b"{}", "id is not a text"),
+        (binary(type="price_changed.v1"), b"{}", "unknown type 'price_changed.v1'; known are batch_created.v1"),
+        (binary(type="allocation_required.v2"), b"{}", "unknown type"),
+        (binary(specversion="0.3"), b"{}", "specversion '0.3' is not 1.0"),
+        (binary(), None, "no value"),
+        (binary(), b"", "allocation_required.v1: data: Invalid JSON"),
+        (binary(), b"[]", "allocation_required.v1: data: "),
+        (binary(), b"\xff\x00", "Invalid JSON"),
+        (binary(), b'{"order_id": "o", "sku": "S"}', "qty: Field required"),
+        (binary(), b'{"order_id": "o", "sku": "S", "qty": 1.0}', "qty: "),
+        (binary(), b'{"order_id": "o", "sku": "S S", "qty": 0}', "sku: .*; qty: "),
+        (STRUCTURED, b"", "not JSON"),
+        (STRUCTURED, b"\xff", "not JSON"),
+        (STRUCTURED, b"[1]", "not a JSON object"),
+        (STRUCTURED, b"[" * 100_000, "not JSON"),
+        (STRUCTURED, b'{"n": ' + b"1" * 5000 + b"}", "not JSON"),
+        (STRUCTURED, structured(id=...), "no id"),
+        (STRUCTURED, structured(type=...), "no type"),
+        (STRUCTURED, structured(type=7), "type is not a text"),
+        (STRUCTURED, structured(specversion=1.0), "specversion 1.0 is not 1.0"),
+        (STRUCTURED, structured(data=...), "allocation_required.v1: data: "),
+        (STRUCTURED, structured(data=..., data_base64="?"), "data_base64 is not base64"),
+        (STRUCTURED, structured(data=..., data_base64=7), "data_base64 is not base64"),
+        ([("content-type", b"application/cloudevents-batch+json")], b"[]", "is not supported"),
+        ([("content-type", b"application/cloudevents+avro")], b"", "is not supported"),
+    ],
+)
+def test_says_why_a_message_cannot_be_read(
+    headers: list[tuple[str, bytes | None]], value: bytes | None, reason: str
+) -> None:
+    with pytest.raises(UnreadableMessageError, match=reason):
+        to_request(headers, value)
+
+
+def test_the_reason_does_not_repeat_what_was_sent() -> None:
+    with pytest.raises(UnreadableMessageError) as refusal:
+        to_request(binary(), b'{"order_id": "secret value", "sku": "S", "qty": 1}')
+
+    assert "secret" not in str(refusal.value)
+
+
+def test_the_id_is_kept_where_only_the_data_cannot_be_read() -> None:
+    for headers in (binary(), binary(type="unknown")):
+        with pytest.raises(UnreadableMessageError) as refusal:
+            to_request(headers, b"?")
+        assert refusal.value.message_id == "message-1"
+
+
+names = st.one_of(
+    st.sampled_from(["ce_id", "ce_type", "ce_specversion", "ce_correlationid", "content-type", "traceparent"]),
+    st.text(max_size=8),
+)
+values = st.one_of(
+    st.none(),
+    st.binary(max_size=40),
+    st.sampled_from([b"1", b"1.0", b"allocation_required.v1", b"application/cloudevents+json", b"application/json"]),
+)
+nested = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    max_leaves=10,
+)
+events = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": nested | st.just("1"),
+        "type": nested | st.just("allocation_required.v1"),
+        "specversion": nested | st.just("1.0"),
+        "data": nested | st.just(LINE),
+        "data_base64": nested | st.just("e30="),
+        "correlationid": nested,
+        "traceparent": nested,
+    },
+)
+bodies = st.one_of(st.none(), st.binary(max_size=60), events.map(lambda event: json.dumps(event).encode()))
+
+
+@given(st.lists(st.tuples(names, values), max_size=6), bodies, st.booleans())
+@example([("ce_id", b"1"), ("ce_type", b"allocation_required.v1")], json.dumps(LINE).encode(), False)
+@settings(max_examples=400, deadline=None)
+def test_whatever_comes_is_read_or_refused_and_nothing_else(
+    headers: list[tuple[str, bytes | None]], value: bytes | None, in_structured_mode: bool
+) -> None:
+    try:
+        request = to_request(headers + (STRUCTURED if in_structured_mode else []), value)
+    except UnreadableMessageError as refusal:
+        assert str(refusal).isprintable() or "\n" not in str(refusal)
+        assert "\x00" not in str(refusal)
+        assert len(str(refusal)) < 2000
+    else:
+        assert request.message_id
+        assert request.cause.correlation_id
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_the_attributes_of_binary_and_structured_mode_are_read_alike(message_id: str) -> None:
+    def read(headers: list[tuple[str, bytes | None]], value: bytes) -> str | None:
+        try:
+            return parse(headers, value).id
+        except UnreadableMessageError:
+            return None
+
+    in_binary = [("ce_id", message_id.encode()), ("ce_type", b"t")]
+    assert read(in_binary, b"{}") == read(list(STRUCTURED), json.dumps({"id": message_id, "type": "t"}).encode())
