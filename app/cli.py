@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from app.entrypoints.components import Component
     from app.settings import Settings
 
+UNDEFINED_TABLE = "42P01"
+
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _PORT = click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port to listen on; 0: any."
@@ -49,12 +51,15 @@ def cli() -> None:
 @click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="For the broker; default: any.")
 def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -> None:
     """Run everything, with a PostgreSQL and a broker of its own."""
-    from app.adapters import kafka, schema
     from app.embedded.stack import EmbeddedStack
+
+    stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
+    settings = _settings()
+    stack.claim()
+
+    from app.adapters import kafka, schema
     from app.entrypoints.server import listen, serve, url_of
 
-    settings = _settings()
-    stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
     with listen(host, port) as listener, stack:
         settings = settings.model_copy(
             update={
@@ -244,6 +249,8 @@ def _explain(error: Exception) -> tuple[str, int] | None:
         return str(error), 2
     if isinstance(error, KafkaError):
         return f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
+    if getattr(getattr(error, "orig", error), "sqlstate", None) == UNDEFINED_TABLE:
+        return "the database has no schema yet; run: allocation migrate", 1
     if is_passing(error):
         return f"the database does not answer: {_first_line(error)}; see ALLOCATION_DATABASE_URL", 1
     return None

@@ -3,12 +3,16 @@
 `.env.example` names every one of them; a test holds the two together.
 """
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_SERVERS = re.compile(r"[^\s,:]+:[0-9]{1,5}(\s*,\s*[^\s,:]+:[0-9]{1,5})*")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 def _check_url(value: str, schemes: set[str], example: str) -> str:
@@ -71,6 +75,20 @@ class Settings(BaseSettings):
     @classmethod
     def _check_smtp_url(cls, value: str | None) -> str | None:
         return None if value is None else _check_url(value, {"smtp", "smtps"}, "smtp://host:25")
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _check_servers(cls, value: str) -> str:
+        if not _SERVERS.fullmatch(value):
+            raise PydanticCustomError("servers_form", "should be host:port, or several with commas between them")
+        return value
+
+    @field_validator("kafka_inbound_topics")
+    @classmethod
+    def _check_topics(cls, value: list[str]) -> list[str]:
+        if not value or not all(_TOPIC.fullmatch(topic) for topic in value):
+            raise PydanticCustomError("topics_form", "should be names of topics with commas between them")
+        return value
 
     @field_validator("kafka_inbound_topics", mode="before")
     @classmethod

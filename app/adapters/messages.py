@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.statements import Row
-from app.integration.dead_letters import DeadLetter
+from app.integration.dead_letters import DeadLetter, Header
 from app.integration.outbound import OutboundMessage
 from app.service_layer.ports import Cause
 
@@ -103,14 +103,14 @@ class SqlDeadLetterBox:
         return {"insert_dead_letters": self._rows}
 
 
-def encode_headers(headers: Iterable[tuple[str, bytes]]) -> str:
+def encode_headers(headers: Iterable[Header]) -> str:
     """Headers as JSON: pairs, because a name may come twice; base64, because a value may be any bytes."""
-    return json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in headers])
+    return json.dumps([[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers])
 
 
-def decode_headers(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, bytes], ...]:
+def decode_headers(pairs: Iterable[tuple[str, str | None]]) -> tuple[Header, ...]:
     """The headers behind the pairs of `encode_headers`."""
-    return tuple((name, base64.b64decode(value)) for name, value in pairs)
+    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in pairs)
 
 
 async def prune_inbox(engine: AsyncEngine, days: int) -> None:

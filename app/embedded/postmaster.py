@@ -15,7 +15,7 @@ from app.embedded.errors import EmbeddedStackError, EmbeddedStackUnavailable
 from app.embedded.process import poll_until
 
 UNPRIVILEGED_USER = "nobody"
-LOCK_SECONDS = 10.0
+LOCK_SECONDS = 5.0
 LEFTOVER_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
 # Nothing of the caller's environment: PGOPTIONS, PGHOST and the like would change what the programs do.
@@ -41,7 +41,7 @@ def lock_directory(file: Path) -> IO[str]:
     # A predecessor that is just shutting down holds it for a moment more.
     if not poll_until(taken, seconds=LOCK_SECONDS):
         lock.close()
-        raise EmbeddedStackError(f"another process runs PostgreSQL on this directory: it holds {file}")
+        raise EmbeddedStackError(f"another process runs on this directory: it holds {file}")
     return lock
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
+from app.embedded.postmaster import lock_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +24,24 @@ class EmbeddedStack:
         self.postgresql = EmbeddedPostgresql(self._home / "postgresql", port=database_port)
         self.broker = EmbeddedBroker(port=kafka_port, log_file=self._home / "broker.log")
         self._file = self._home / "dev.json"
+        self._lock: IO[str] | None = None
+
+    def claim(self) -> None:
+        """Take the home for this process, and remove what a crashed one has left in `dev.json`.
+
+        A part of `start` that comes first, because whoever waits for the file must not find the old one. Raises
+        EmbeddedStackError where another process has the home.
+        """
+        if self._lock is None:
+            self._home.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_directory(self._home / "lock")
+            self._file.unlink(missing_ok=True)
 
     def start(self) -> None:
         """Start both. Raises EmbeddedStackError, and leaves nothing running then."""
-        self._home.mkdir(parents=True, exist_ok=True)
+        self.claim()
         try:
             self.postgresql.start()
-            # Only now: the file of a stack that runs on this home already is not ours to remove.
-            self._file.unlink(missing_ok=True)
             self.broker.start()
         except BaseException:
             self.stop()
@@ -51,10 +62,13 @@ class EmbeddedStack:
 
     def stop(self) -> None:
         """Stop both."""
-        if self.postgresql.pid is not None:
-            self._file.unlink(missing_ok=True)
+        if self._lock is None:
+            return
+        self._file.unlink(missing_ok=True)
         self.broker.stop()
         self.postgresql.stop()
+        self._lock.close()
+        self._lock = None
 
     def __enter__(self) -> Self:
         """Start both."""

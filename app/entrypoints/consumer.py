@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from app.domain.errors import DomainError
 from app.integration import cloudevents, inbound
 from app.integration.cloudevents import UnreadableMessageError
-from app.integration.dead_letters import DeadLetter, KeepDeadLetter
+from app.integration.dead_letters import DeadLetter, Header, KeepDeadLetter
 from app.observability import metrics
 from app.service_layer.messagebus import MessageBus, Outcome, Request
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
@@ -87,7 +87,7 @@ class InboundConsumer:
         return Request(KeepDeadLetter(letter=letter), Cause(message_id or "", message_id or ""))
 
 
-def to_request(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Request:
+def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
     """The command that a record asks for, to take effect once. Raises UnreadableMessageError."""
     event = cloudevents.parse(headers, value)
     try:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from app.domain.commands import Command
 
+Header = tuple[str, bytes | None]
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -18,7 +20,7 @@ class DeadLetter:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[Header, ...]
     reason: str
     message_id: str | None = None
 

@@ -5,9 +5,9 @@ changed without anybody outside noticing.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain import events
 from app.integration.fields import BatchRef, Eta, LineQuantity, OrderId, PurchasedQuantity, Sku
@@ -37,8 +37,12 @@ class LineDeallocatedV1(Message):
     ce_type = "line_deallocated.v1"
     order_id: OrderId
     qty: LineQuantity
-    batch_ref: BatchRef | None
-    reason: Literal["cancelled", "batch_quantity_changed"]
+    batch_ref: Annotated[
+        str | None, Field(description="The batch that it left; null: it left the queue.", examples=["batch-1"])
+    ]
+    reason: Annotated[
+        Literal["cancelled", "batch_quantity_changed"], Field(description="Why it left.", examples=["cancelled"])
+    ]
 
 
 class LineBackorderedV1(Message):
@@ -55,7 +59,10 @@ class AllocationFailedV1(Message):
     ce_type = "allocation_failed.v1"
     order_id: OrderId
     qty: LineQuantity
-    reason: Literal["out_of_stock", "invalid_sku", "conflict"]
+    reason: Annotated[
+        Literal["out_of_stock", "invalid_sku", "conflict"],
+        Field(description="Why it was refused.", examples=["out_of_stock"]),
+    ]
 
 
 class OutOfStockV1(Message):
