@@ -54,8 +54,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
     from app.embedded.stack import EmbeddedStack
 
     stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
-    settings = _settings()
     stack.claim()
+    settings = _settings()
 
     from app.adapters import kafka, schema
     from app.entrypoints.server import listen, serve, url_of

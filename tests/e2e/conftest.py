@@ -14,8 +14,8 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
 from app.settings import Settings
 from tests.conftest import _execute, url_of_database
-from tests.support.api import Api, over_http
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.api import Api, over_http
 from tests.support.command import Command, environment, running
 from tests.support.mail import MailBox
 from tests.support.waiting import eventually

@@ -52,7 +52,7 @@ async def test_killed_between_requests_and_started_again_it_loses_and_doubles_no
         async with over_http(url) as api:
             ref = await api.record(sku, 1000)
             await wire.events(sku, 1, seconds=30)
-            for life in range(1, 4):
+            for life in range(1, 3):
                 placed = [new("order") for _ in range(LINES)]
                 calls = [asyncio.create_task(place_until_answered(api, sku, order)) for order in placed]
                 required = [new("order") for _ in range(10)]

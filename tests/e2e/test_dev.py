@@ -123,12 +123,11 @@ def test_a_home_in_use_is_said_in_one_line_and_left_alone(dev: Dev, tmp_path: Pa
     assert httpx.get(f"{dev.http_url}/readyz", trust_env=False).status_code == 200
 
 
-@pytest.mark.parametrize("command", ["dev", "run", "serve"])
-def test_a_port_in_use_is_said_in_one_line(dev: Dev, tmp_path: Path, command: str) -> None:
-    port = dev.http_url.rpartition(":")[2]
-    arguments = [command, "--port", port, *(["--home", str(tmp_path / "home")] if command == "dev" else [])]
-    assert_one_clear_line(run_command(arguments, environment(), tmp_path), 2, port)
-    assert not (tmp_path / "home").exists(), "nothing was started for nothing"
+def test_a_port_in_use_is_said_in_one_line_and_nothing_is_started_for_nothing(dev: Dev, tmp_path: Path) -> None:
+    port, home = dev.http_url.rpartition(":")[2], tmp_path / "home"
+    done = run_command(["dev", "--port", port, "--home", str(home)], environment(), tmp_path)
+    assert_one_clear_line(done, 2, port)
+    assert not home.exists()
 
 
 async def test_it_leaves_no_process_behind_and_keeps_the_data(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ async def test_an_event_is_a_cloudevent_in_binary_mode(world: World) -> None:
     assert event.key == sku.encode()
     assert event.data == {"ref": ref, "sku": sku, "qty": 10, "eta": "2011-01-02"}
     headers = dict(event.headers)
-    assert uuid.UUID(headers.pop("ce_id"))
+    uuid.UUID(headers.pop("ce_id"))
     time = headers.pop("ce_time")
     assert before - timedelta(seconds=1) < datetime.fromisoformat(time) < before + timedelta(seconds=30)
     assert datetime.fromisoformat(time).utcoffset() is not None

@@ -110,20 +110,14 @@ async def test_fields_and_attributes_that_nobody_knows_are_ignored(world: World,
 
 
 @pytest.mark.parametrize(
-    "header",
-    [
-        ("empty", None),
-        pytest.param(("trace-bin", b"\x00\xff\xfe"), marks=pytest.mark.xfail(reason="D7: it becomes a dead letter")),
-        pytest.param(("ce_extension", b"\xc3\x28"), marks=pytest.mark.xfail(reason="D7: it becomes a dead letter")),
-    ],
-    ids=str,
+    "header", [("empty", None), ("trace-bin", b"\x00\xff\xfe"), ("ce_extension", b"\xc3\x28")], ids=str
 )
 async def test_headers_of_others_are_ignored_whatever_they_hold(world: World, header: tuple[str, bytes | None]) -> None:
     sku = new("sku")
     headers: list[tuple[str, bytes | None]] = [("ce_id", new("id").encode()), ("ce_type", b"batch_created.v1")]
     headers += [("ce_specversion", b"1.0"), ("ce_source", b"/tests"), header]
     world.wire.send_raw(headers, f'{{"ref": "{new("batch")}", "sku": "{sku}", "qty": 1}}'.encode())
-    assert [event.type for event in await world.wire.events(sku, 1, seconds=3)] == ["batch_created.v1"]
+    assert [event.type for event in await world.wire.events(sku, 1)] == ["batch_created.v1"]
 
 
 async def test_a_message_takes_effect_once_however_often_it_is_delivered(world: World) -> None:

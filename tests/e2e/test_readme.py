@@ -33,7 +33,7 @@ def test_the_session_in_the_readme_gives_what_the_readme_shows(tmp_path: Path) -
         expected += f"{output}\n"
     assert "moved" in expected
     with running_dev(tmp_path, port=port):
-        shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603, S607
+        shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout
     assert [_value(line) for line in shown.splitlines() if line] == [
         _value(line) for line in expected.splitlines() if line
     ]

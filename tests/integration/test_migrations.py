@@ -50,7 +50,7 @@ def test_there_is_one_line_of_revisions_whose_files_begin_with_their_numbers() -
     scripts = ScriptDirectory.from_config(Config(ROOT / "alembic.ini"))
 
     assert len(scripts.get_heads()) == 1
-    assert REVISIONS == [f"{number:04}" for number in range(1, len(REVISIONS) + 1)]
+    assert [f"{number:04}" for number in range(1, len(REVISIONS) + 1)] == REVISIONS
     for revision in scripts.walk_revisions():
         assert Path(revision.path).name.startswith(f"{revision.revision}_")
         assert revision.doc
@@ -69,9 +69,7 @@ def test_make_what_the_tables_say(config: Config) -> None:
     command.check(config)
 
 
-def test_make_every_index_constraint_and_option_that_the_tables_say(
-    config: Config, empty_database_url: str
-) -> None:
+def test_make_every_index_constraint_and_option_that_the_tables_say(config: Config, empty_database_url: str) -> None:
     """`alembic check` compares neither CHECK constraints nor the predicates of indexes nor storage options."""
     command.upgrade(config, "head")
     migrated = asyncio.run(catalogue(empty_database_url))
@@ -115,9 +113,7 @@ def test_a_schema_that_is_behind_is_told_with_the_command_that_helps(config: Con
         finally:
             await engine.dispose()
 
-    assert asyncio.run(check()) == (
-        f"the schema is at revision none, not at {REVISIONS[-1]}; run: allocation migrate"
-    )
+    assert asyncio.run(check()) == (f"the schema is at revision none, not at {REVISIONS[-1]}; run: allocation migrate")
     command.upgrade(config, "head")
     assert asyncio.run(check()) is None
 

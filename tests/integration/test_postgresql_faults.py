@@ -38,7 +38,9 @@ def assert_done_once(outcomes: list[Outcome]) -> None:
     assert [outcome.unwrap().created for outcome in outcomes] == [True]
 
 
-async def test_a_deadlock_is_tried_again(engine: AsyncEngine, database_url: str, postgresql: EmbeddedPostgresql) -> None:
+async def test_a_deadlock_is_tried_again(
+    engine: AsyncEngine, database_url: str, postgresql: EmbeddedPostgresql
+) -> None:
     bus = bus_over(engine, RetryPolicy(sleep=(pauses := Pauses())))
     admin_url = make_url(postgresql.admin_url).set(database=make_url(database_url).database)
     async with raw_connection(admin_url.render_as_string(hide_password=False)) as other:
@@ -144,9 +146,7 @@ async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(en
             await self._connection.execute(fate)
             raise ConnectionResetError("the answer to the commit is lost")
 
-    bus = MessageBus(
-        lambda: LosesAnAnswer(engine), COMMAND_HANDLERS, EVENT_HANDLERS, retry=RetryPolicy(sleep=Pauses())
-    )
+    bus = MessageBus(lambda: LosesAnAnswer(engine), COMMAND_HANDLERS, EVENT_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
     assert_done_once(await play(bus, LINE))
 
     assert lost == [fate]

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import create_engine
+from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
 from app.domain.errors import ProductNotFoundError
 from app.read_model.queries import Queries
@@ -105,9 +106,7 @@ async def test_the_same_line_fifty_times_at_once_is_one_line(processes: list[Mes
 
 async def test_no_piece_is_sold_twice(processes: list[MessageBus], engine: AsyncEngine) -> None:
     await play(processes[0], CreateBatch(ref="batch-1", sku="CHAIR", qty=20))
-    lines = [
-        Allocate(order_id=f"order-{number}", sku="CHAIR", qty=1, if_unavailable="reject") for number in range(40)
-    ]
+    lines = [Allocate(order_id=f"order-{number}", sku="CHAIR", qty=1, if_unavailable="reject") for number in range(40)]
 
     outcomes = await at_once(processes, *lines)
 
@@ -180,3 +179,27 @@ async def test_groups_that_name_the_same_products_in_any_order_do_not_deadlock(d
     assert pauses.seconds == []
     for engine in engines:
         await engine.dispose()
+
+
+async def test_consumers_that_hold_the_same_messages_in_any_order_do_not_deadlock(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    ids = [f"message-{number:02}" for number in range(20)]
+
+    async def accept(message_ids: list[str]) -> set[str]:
+        async with SqlUnitOfWork(engine) as uow:
+            accepted = await uow.inbox.accept(message_ids)
+            await uow.commit()
+            return accepted
+
+    async with raw_connection(database_url) as third:
+        transaction = third.transaction()
+        await transaction.start()
+        await third.execute("INSERT INTO inbox (message_id) VALUES ('message-10')")
+        # Both come as far as they can before the third lets them go on.
+        both = [asyncio.create_task(accept(each)) for each in (ids, ids[::-1])]
+        await waiting_for_a_lock(database_url, 2)
+        await transaction.rollback()
+        accepted = await asyncio.gather(*both)
+
+    assert sorted(map(len, accepted)) == [0, 20]

@@ -120,9 +120,7 @@ class Service(RuleBasedStateMachine):
 
         return self._runner.run(wait())
 
-    def _ask(
-        self, query: Callable[[str], Awaitable[Answer]], name: str, not_found: type[DomainError]
-    ) -> Answer | None:
+    def _ask(self, query: Callable[[str], Awaitable[Answer]], name: str, not_found: type[DomainError]) -> Answer | None:
         try:
             return self._run(query(name))
         except not_found:
@@ -152,9 +150,7 @@ class Service(RuleBasedStateMachine):
 
 def _answers(outcomes: Sequence[Outcome]) -> list[Any]:
     """The results, and the codes of the refusals. Raises what is neither."""
-    return [
-        outcome.error.code if isinstance(outcome.error, DomainError) else outcome.unwrap() for outcome in outcomes
-    ]
+    return [outcome.error.code if isinstance(outcome.error, DomainError) else outcome.unwrap() for outcome in outcomes]
 
 
 def test_does_and_shows_what_the_naive_model_does_and_shows(database_url: str) -> None:

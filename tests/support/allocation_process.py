@@ -32,7 +32,7 @@ def running_dev(home: Path, *, port: int = 0, **settings: str) -> Iterator[Dev]:
     command = [sys.executable, "-m", "app", "dev", "--port", str(port), "--home", str(home)]
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         yield Dev(process, **_wait_for(home / "dev.json", process, log))
     finally:

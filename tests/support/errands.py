@@ -35,7 +35,9 @@ class RefusedError(DomainError):
 class Desk:
     """Runs errands over a store in memory. Close `door` to keep them waiting in front of their unit of work's work."""
 
-    def __init__(self, event_handlers: Mapping[type[Event], Sequence[EventHandler]] | None = None, **options: Any) -> None:
+    def __init__(
+        self, event_handlers: Mapping[type[Event], Sequence[EventHandler]] | None = None, **options: Any
+    ) -> None:
         self.store = InMemoryStore()
         self.pauses = Pauses()
         self.door = asyncio.Event()

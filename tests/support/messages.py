@@ -65,8 +65,4 @@ def data(message: OutboundMessage) -> dict[str, Any]:
 
 def answers(outcomes: Sequence[Outcome]) -> list[Any]:
     """The results, and the codes of the refusals. Raises what is neither."""
-    return [
-        outcome.error.code if isinstance(outcome.error, DomainError) else outcome.unwrap() for outcome in outcomes
-    ]
-
-
+    return [outcome.error.code if isinstance(outcome.error, DomainError) else outcome.unwrap() for outcome in outcomes]

@@ -49,7 +49,7 @@ class NaiveLine:
     came: int = 0
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
+class Refusal(Exception):
     """The answer is no; the only argument is the code."""
 
 

@@ -139,5 +139,3 @@ class FakeConsumer:
 
     async def stop(self) -> None:
         self.stopped = True
-
-

@@ -45,10 +45,9 @@ class Published:
         """Take a record apart."""
         value, headers = message.value(), message.headers() or []
         assert isinstance(value, bytes), "an event has a value"
-        pairs = list(headers.items()) if isinstance(headers, dict) else headers
+        pairs = dict(headers).items() if isinstance(headers, dict) else headers
         assert len({name for name, _ in pairs}) == len(pairs), f"a header stands there twice: {pairs}"
-        key = message.key()
-        return cls(key.encode() if isinstance(key, str) else key, {name: text(raw) for name, raw in pairs}, value)
+        return cls(message.key(), {name: text(raw) for name, raw in pairs}, value)
 
 
 def text(raw: bytes | str | None) -> str:

@@ -54,7 +54,8 @@ def test_only_a_new_quantity_may_be_nothing(qty: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "eta", ['"2030-1-1"', '"20300101"', '"2030-02-30"', '"2030-01-01T00:00:00"', '"2030-W01-1"', "0", '""', '"0000-01-01"']
+    "eta",
+    ['"2030-1-1"', '"20300101"', '"2030-02-30"', '"2030-01-01T00:00:00"', '"2030-W01-1"', "0", '""', '"0000-01-01"'],
 )
 def test_refuses_what_is_no_date(eta: str) -> None:
     with pytest.raises(ValidationError):
