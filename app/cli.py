@@ -239,13 +239,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _explain(error: Exception) -> tuple[str, int] | None:
     """What to say about an error that is no fault of the program's, and the exit status."""
+    from app.embedded.errors import EmbeddedStackError
+
+    if isinstance(error, EmbeddedStackError):
+        return str(error), 2
+
     from aiokafka.errors import KafkaError
 
     from app.adapters.database import is_passing
-    from app.embedded.errors import EmbeddedStackError
     from app.entrypoints.server import AddressInUseError
 
-    if isinstance(error, AddressInUseError | EmbeddedStackError):
+    if isinstance(error, AddressInUseError):
         return str(error), 2
     if isinstance(error, KafkaError):
         return f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
