@@ -12,6 +12,7 @@ from app.adapters.tables import metadata
 from app.settings import Settings
 
 LOCK_TIMEOUT = "5s"
+TURN_TIMEOUT = "60s"
 # Two services that start together must not migrate at the same time. The number is arbitrary, but ours.
 ADVISORY_LOCK = 7_210_531
 
@@ -24,8 +25,10 @@ def migrate(connection: Connection) -> None:
         transaction_per_migration=True,
         compare_server_default=True,
     )
+    set_timeout = sa.text("SELECT set_config('lock_timeout', :timeout, false)")
+    connection.execute(set_timeout, {"timeout": TURN_TIMEOUT})
     connection.execute(sa.text("SELECT pg_advisory_lock(:number)"), {"number": ADVISORY_LOCK})
-    connection.execute(sa.text("SELECT set_config('lock_timeout', :timeout, false)"), {"timeout": LOCK_TIMEOUT})
+    connection.execute(set_timeout, {"timeout": LOCK_TIMEOUT})
     connection.commit()
     with context.begin_transaction():
         context.run_migrations()

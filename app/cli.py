@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ UNDEFINED_TABLE = "42P01"
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _PORT = click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port to listen on; 0: any."
+)
+_METRICS_PORT = click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Serve Prometheus metrics here; default: nowhere."
 )
 
 
@@ -55,6 +59,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
 
     stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
     stack.claim()
+    # Before and after the service handles its signals, a signal still has to stop what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = _settings()
 
     from app.adapters import kafka, schema
@@ -118,27 +124,33 @@ def serve_command(host: str, port: int, workers: int, inherited: str | None) -> 
 
 
 @cli.command()
-def consume() -> None:
+@_METRICS_PORT
+def consume(metrics_port: int | None) -> None:
     """Run the consumer of inbound messages."""
     from app.entrypoints import components
 
-    _run(_settings(), lambda service: _until_signal([components.consumer(service), components.housekeeping(service)]))
+    _run(
+        _settings(),
+        lambda service: _until_signal([components.consumer(service), components.housekeeping(service)], metrics_port),
+    )
 
 
 @cli.command()
-def relay() -> None:
+@_METRICS_PORT
+def relay(metrics_port: int | None) -> None:
     """Run the relay that publishes events."""
     from app.entrypoints import components
 
-    _run(_settings(), lambda service: _until_signal([components.relay(service)]))
+    _run(_settings(), lambda service: _until_signal([components.relay(service)], metrics_port))
 
 
 @cli.command()
-def notify() -> None:
+@_METRICS_PORT
+def notify(metrics_port: int | None) -> None:
     """Run the notifier that sends mail."""
     from app.entrypoints import components
 
-    _run(_settings(), lambda service: _until_signal([components.notifier(service)]))
+    _run(_settings(), lambda service: _until_signal([components.notifier(service)], metrics_port))
 
 
 @cli.command()
@@ -183,16 +195,21 @@ def list_dead_letters() -> None:
 
 
 @dead_letters_group.command(name="retry")
-@click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=int)
+@click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
 def retry_dead_letters(letter_ids: Sequence[int]) -> None:
     """Handle letters again: those with the IDs, or all."""
     from app.entrypoints import dead_letters
 
     async def retry(service: Service) -> None:
         failures = 0
+        seen = set()
         async for report in dead_letters.retry(service, letter_ids):
             click.echo(report.line)
             failures += not report.restored
+            seen.add(report.letter_id)
+        missing = sorted(set(letter_ids) - seen)
+        if missing:
+            raise click.UsageError(f"no letter has the number {', '.join(map(str, missing))}")
         if failures:
             raise click.ClickException(f"{failures} of the letters could not be restored")
 
@@ -246,18 +263,21 @@ def _explain(error: Exception) -> tuple[str, int] | None:
 
     from aiokafka.errors import KafkaError
 
-    from app.adapters.database import is_passing
     from app.entrypoints.server import AddressInUseError
 
-    if isinstance(error, AddressInUseError):
-        return str(error), 2
-    if isinstance(error, KafkaError):
-        return f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
-    if getattr(getattr(error, "orig", error), "sqlstate", None) == UNDEFINED_TABLE:
-        return "the database has no schema yet; run: allocation migrate", 1
-    if is_passing(error):
-        return f"the database does not answer: {_first_line(error)}; see ALLOCATION_DATABASE_URL", 1
-    return None
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    match error:
+        case AddressInUseError() | PermissionError() | FileNotFoundError() | NotADirectoryError():
+            explanation = str(error), 2
+        case KafkaError():
+            explanation = f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
+        case _ if state == UNDEFINED_TABLE:
+            explanation = "the database has no schema yet; run: allocation migrate", 1
+        case _ if state or isinstance(error, OSError | TimeoutError):
+            explanation = f"the database does not answer: {_first_line(error)}; see ALLOCATION_DATABASE_URL", 1
+        case _:
+            return None
+    return explanation
 
 
 def _fail(message: str, status: int) -> None:
@@ -296,10 +316,13 @@ def _all_components(service: Service) -> list[Component]:
     ]
 
 
-async def _until_signal(parts: Sequence[Component]) -> None:
+async def _until_signal(parts: Sequence[Component], metrics_port: int | None) -> None:
     from app.entrypoints.components import running
     from app.entrypoints.server import wait_for_signal
+    from app.observability import metrics
 
+    if metrics_port is not None:
+        metrics.serve(metrics_port)
     async with running(parts):
         await wait_for_signal()
 

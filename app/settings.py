@@ -15,6 +15,9 @@ _SERVERS = re.compile(r"[^\s,:]+:[0-9]{1,5}(\s*,\s*[^\s,:]+:[0-9]{1,5})*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
+Email = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
+
+
 def _check_url(value: str, schemes: set[str], example: str) -> str:
     """The value, where it is a URL of one of the schemes. It is not repeated in the error: it may bear a password."""
     try:
@@ -30,7 +33,9 @@ def _check_url(value: str, schemes: set[str], example: str) -> str:
 class Settings(BaseSettings):
     """Everything that differs from one installation to the next. Durations are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="ALLOCATION_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ALLOCATION_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: str = "postgresql+asyncpg://allocation@localhost:5432/allocation"
     database_pool_size: Annotated[int, Field(ge=2, le=200)] = 10
@@ -47,9 +52,9 @@ class Settings(BaseSettings):
     event_source: str = "/allocation"
 
     smtp_url: str | None = None
-    stock_email: str = "stock@made.com"
-    warehouse_email: str | None = None
-    from_email: str = "allocations@example.com"
+    stock_email: Email = "stock@made.com"
+    warehouse_email: Email | None = None
+    from_email: Email = "allocations@example.com"
 
     http_deadline: Annotated[float, Field(gt=0, le=9)] = 8.0
     shutdown_delay: Annotated[float, Field(ge=0, le=60)] = 0.0

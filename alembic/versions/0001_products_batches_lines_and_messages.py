@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("partition", sa.Integer(), nullable=False),
         sa.Column("offset", sa.BigInteger(), nullable=False),
+        sa.Column("timestamp", sa.BigInteger(), nullable=False, comment="of the record, in milliseconds"),
         sa.Column("message_id", sa.Text(collation="C"), nullable=True),
         sa.Column("key", sa.LargeBinary(), nullable=True),
         sa.Column("value", sa.LargeBinary(), nullable=True),
@@ -35,15 +36,20 @@ def upgrade() -> None:
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
-        sa.UniqueConstraint(
-            "consumer", "topic", "partition", "offset", name=op.f("uq_dead_letters_consumer_topic_partition_offset")
-        ),
+    )
+    op.create_index(
+        "uq_dead_letters_record",
+        "dead_letters",
+        ["consumer", "topic", "partition", "offset", "timestamp", sa.literal_column("md5(value)")],
+        unique=True,
+        postgresql_nulls_not_distinct=True,
     )
     op.create_index(
         "uq_dead_letters_message",
         "dead_letters",
         ["consumer", "message_id", sa.literal_column("md5(value)")],
         unique=True,
+        postgresql_nulls_not_distinct=True,
         postgresql_where=sa.text("message_id IS NOT NULL"),
     )
     op.create_table(
@@ -83,7 +89,9 @@ def upgrade() -> None:
         sa.Column("correlation_id", sa.Text(), nullable=False),
         sa.Column("causation_id", sa.Text(), nullable=False),
         sa.Column("traceparent", sa.Text(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("sku", "sequence", name=op.f("uq_outbox_sku_sequence")),
         postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "10000"},
@@ -172,9 +180,8 @@ def upgrade() -> None:
     op.create_index(
         "ix_order_lines_waiting",
         "order_lines",
-        ["sku", "requested"],
+        ["sku", "requested", "qty"],
         unique=False,
-        postgresql_include=["qty"],
         postgresql_where=sa.text("batch_number IS NULL"),
     )
 
@@ -183,7 +190,6 @@ def downgrade() -> None:
     op.drop_index(
         "ix_order_lines_waiting",
         table_name="order_lines",
-        postgresql_include=["qty"],
         postgresql_where=sa.text("batch_number IS NULL"),
     )
     op.drop_index(
@@ -200,6 +206,7 @@ def downgrade() -> None:
     op.drop_table("notified_batches")
     op.drop_index(op.f("ix_inbox_received_at"), table_name="inbox")
     op.drop_table("inbox")
+    op.drop_index("uq_dead_letters_record", table_name="dead_letters")
     op.drop_index(
         "uq_dead_letters_message", table_name="dead_letters", postgresql_where=sa.text("message_id IS NOT NULL")
     )

@@ -9,14 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 # Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
 CONNECT_TIMEOUT = 3
-COMMAND_TIMEOUT = 6
+COMMAND_TIMEOUT = 15
 LOCK_TIMEOUT = 3
 POOL_TIMEOUT = 5
 
 # Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
 _PASSING_CLASSES = (
     "08",  # connection exception
+    "28",  # the password is being changed
+    "3D",  # the database is being made
     "40",  # serialization failure, deadlock
+    "42",  # no such table, no such right: a migration is due; it never depends on what the caller sent
     "53",  # insufficient resources: connections, memory, disk
     "57",  # operator intervention: shutdown, statement timeout
     "58",  # system error

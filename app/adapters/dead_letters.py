@@ -11,7 +11,8 @@ from app.adapters.messages import decode_headers
 from app.integration.dead_letters import DeadLetter
 
 _LIST = text("""
-    SELECT id, consumer, topic, partition, "offset", key, value, headers, reason, message_id, attempts, created_at
+    SELECT id, consumer, topic, partition, "offset", "timestamp", key, value, headers, reason, message_id,
+           attempts, created_at
     FROM dead_letters WHERE id > :after AND (:all OR id = ANY(CAST(:ids AS bigint[])))
     ORDER BY id LIMIT :limit
 """)
@@ -49,6 +50,7 @@ class DeadLetterStore:
                         topic=row.topic,
                         partition=row.partition,
                         offset=row.offset,
+                        timestamp=row.timestamp,
                         key=row.key,
                         value=row.value,
                         headers=decode_headers(row.headers),

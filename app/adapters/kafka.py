@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import for_code
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0
 """Seconds that a client may take to stop; aiokafka itself would wait for ever."""
+
+TEAR_DOWN_TIMEOUT = 1.0
 
 _TOPIC_EXISTS = 36
 
@@ -62,7 +64,8 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
         auto_offset_reset="earliest",
         session_timeout_ms=int(config.session_timeout * 1000),
         heartbeat_interval_ms=int(config.session_timeout * 250),
-        max_poll_interval_ms=300_000,
+        # A handler may wait for its database or its mail server as long as that takes; the group is not told.
+        max_poll_interval_ms=24 * 3600 * 1000,
         request_timeout_ms=15_000,
         metadata_max_age_ms=10_000,
         retry_backoff_ms=100,
@@ -79,12 +82,33 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
 
 async def stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
     """Stop a client within bounds, whatever state it is in."""
-    close = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT):
-            await close()
-    except (KafkaError, TimeoutError, OSError) as error:
-        log.warning("a Kafka client did not stop cleanly: %r", error)
+    close = asyncio.ensure_future(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+    await asyncio.wait({close}, timeout=STOP_TIMEOUT)
+    if close.done():
+        if close.exception() is not None:
+            log.warning("a Kafka client did not stop cleanly: %r", close.exception())
+        return
+    log.warning("a Kafka client did not stop in %.0f s and is torn down", STOP_TIMEOUT)
+    await _tear_down(client, close)
+
+
+async def _tear_down(client: object, close: asyncio.Future[None]) -> None:
+    """End what aiokafka would leave running: the tasks that send and that keep up a membership, and the connections."""
+    coordinator = getattr(client, "_coordinator", None)
+    sender = getattr(client, "_sender", None)
+    running: list[asyncio.Future[None] | None] = [
+        close,
+        getattr(sender, "_sender_task", None),
+        getattr(coordinator, "_heartbeat_task", None),
+        getattr(coordinator, "_coordination_task", None),
+    ]
+    tasks = {task for task in running if task is not None}
+    for task in tasks:
+        task.cancel()
+    connections = getattr(client, "_client", None) or getattr(client, "client", None)
+    if connections is not None:
+        tasks.add(asyncio.ensure_future(connections.close()))
+    await asyncio.wait(tasks, timeout=TEAR_DOWN_TIMEOUT)
 
 
 async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:

@@ -90,6 +90,7 @@ class SqlDeadLetterBox:
                 letter.topic,
                 letter.partition,
                 letter.offset,
+                letter.timestamp,
                 letter.message_id,
                 letter.key,
                 letter.value,

@@ -50,16 +50,9 @@ class SmtpMailer:
 
     async def send(self, mail: Mail) -> None:
         """Hand the mail to the server. Raises MailRefusedError, TemporarilyUnavailableError."""
-        message = EmailMessage()
-        message["From"] = self._sender
-        message["To"] = mail.to
-        message["Subject"] = mail.subject
-        message["Date"] = formatdate()
-        message["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2] or None)
-        message.set_content(mail.body)
         try:
             await aiosmtplib.send(
-                message,
+                self._compose(mail),
                 hostname=self._host,
                 port=self._port,
                 username=self._user,
@@ -75,8 +68,20 @@ class SmtpMailer:
             if error.code in _PERMANENT:
                 raise MailRefusedError(str(error)) from error
             raise TemporarilyUnavailableError(str(error)) from error
+        except ValueError as error:
+            raise MailRefusedError(str(error)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             raise TemporarilyUnavailableError(str(error)) from error
+
+    def _compose(self, mail: Mail) -> EmailMessage:
+        message = EmailMessage()
+        message["From"] = self._sender
+        message["To"] = mail.to
+        message["Subject"] = mail.subject
+        message["Date"] = formatdate()
+        message["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2] or None)
+        message.set_content(mail.body)
+        return message
 
 
 class LogMailer:

@@ -41,13 +41,14 @@ _RELEASE = text("""
 """)
 _LEAVE = text("DELETE FROM relay_members WHERE owner = :owner")
 
-# Always from the first row: a transaction that took its ids earlier may commit later.
+# Each round begins with the first row: a transaction that took its ids earlier may commit later.
 _READ = text("""
     SELECT id, sku, sequence, message_id, type, data, correlation_id, causation_id, traceparent, created_at
-    FROM outbox WHERE shard = ANY(CAST(:shards AS smallint[])) ORDER BY id LIMIT :limit
+    FROM outbox WHERE shard = ANY(CAST(:shards AS smallint[])) AND id > :after ORDER BY id LIMIT :limit
 """)
 _DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))")
-_COUNT = text("SELECT count(*) FROM outbox")
+_COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_rows")
+COUNT_LIMIT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,13 @@ class OutboxReader:
             await connection.execute(_RELEASE, {"owner": self._owner, "shards": list(range(SHARDS))})
             await connection.execute(_LEAVE, {"owner": self._owner})
 
-    async def read(self, shards: Sequence[int], limit: int) -> list[OutboxRow]:
-        """The oldest rows of the shards, at most `limit`, in the order in which they are to be published."""
+    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
+        """The oldest rows of the shards, at most `limit`, in the order in which they are to be published.
+
+        `after` is the id of a row of the same round whose predecessors cannot be published now.
+        """
         async with self._reader.connect() as connection:
-            rows = await connection.execute(_READ, {"shards": list(shards), "limit": limit})
+            rows = await connection.execute(_READ, {"shards": list(shards), "limit": limit, "after": after})
             return [OutboxRow(*row) for row in rows]
 
     async def delete(self, ids: Sequence[int]) -> None:
@@ -113,9 +117,9 @@ class OutboxReader:
             await connection.execute(_DELETE, {"ids": list(ids)})
 
     async def pending(self) -> int:
-        """How many events wait to be published, over all shards."""
+        """How many events wait to be published, over all shards; counted up to `COUNT_LIMIT`."""
         async with self._reader.connect() as connection:
-            return int((await connection.execute(_COUNT)).scalar_one())
+            return int((await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).scalar_one())
 
 
 class OutboxSignal:
@@ -170,7 +174,8 @@ class OutboxListener:
     """A connection of its own that listens for NOTIFY and passes it on. Losing it costs speed, nothing else."""
 
     def __init__(self, database_url: str, on_signal: Callable[[], None]) -> None:
-        self._dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        url = make_url(database_url)
+        _, self._arguments = url.get_dialect()().create_connect_args(url)
         self._on_signal = on_signal
         self._connection: asyncpg.Connection | None = None
 
@@ -178,8 +183,13 @@ class OutboxListener:
         """Connect, unless connected. Raises what asyncpg raises."""
         if self._connection is not None and not self._connection.is_closed():
             return
-        self._connection = await asyncpg.connect(self._dsn, timeout=3, command_timeout=5)
-        await self._connection.add_listener(CHANNEL, lambda *_: self._on_signal())
+        connection = await asyncpg.connect(**self._arguments, timeout=3, command_timeout=5)
+        try:
+            await connection.add_listener(CHANNEL, lambda *_: self._on_signal())
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
 
     async def __aenter__(self) -> Self:
         """Nothing is connected yet: the relay does that as it goes."""

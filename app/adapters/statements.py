@@ -1,7 +1,8 @@
 """The statements of the unit of work: look-ups by key, whatever has gathered in the tables.
 
 Every statement takes arrays, so that a group of commands costs as many statements as one command does. The LATERAL
-look-ups are nested loops over an index by construction; no statistic can talk the planner out of them.
+look-ups are nested loops over an index by construction (LIMIT and OFFSET 0 keep them apart from what is around them);
+no statistic can talk the planner out of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ BATCHES_AND_LINES = """
     SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
            NULL::text, NULL::int, NULL::bigint, NULL::bigint
     FROM unnest($1::text[]) AS named(sku)
-    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.sku = named.sku AND has_stock) AS b
+    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.sku = named.sku AND has_stock OFFSET 0) AS b
     UNION ALL
     SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
            NULL, NULL, NULL, NULL
@@ -110,13 +111,15 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("order_id text", "sku text", "qty int", "requested bigint", "batch_number bigint", "allocated bigint"),
     ),
     "insert_dead_letters": (
-        """INSERT INTO dead_letters (consumer, topic, partition, "offset", message_id, key, value, headers, reason)
+        """INSERT INTO dead_letters
+           (consumer, topic, partition, "offset", "timestamp", message_id, key, value, headers, reason)
            SELECT * FROM {rows} ON CONFLICT DO NOTHING""",
         (
             "consumer text",
             "topic text",
             "partition int",
             '"offset" bigint',
+            '"timestamp" bigint',
             "message_id text",
             "key bytea",
             "value bytea",

@@ -102,7 +102,7 @@ order_lines = Table(
         "ix_order_lines_waiting",
         "sku",
         "requested",
-        postgresql_include=["qty"],
+        "qty",
         postgresql_where=text("batch_number IS NULL"),
     ),
 )
@@ -122,7 +122,8 @@ outbox = Table(
     Column("correlation_id", Text, nullable=False),
     Column("causation_id", Text, nullable=False),
     Column("traceparent", Text),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Not now(), which is when the transaction began: this is taken under the lock, so it never runs backwards.
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
     UniqueConstraint("sku", "sequence"),
     # Rows live for milliseconds, so the dead ones are swept by number, not by their share of the table.
     postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "10000"},
@@ -159,6 +160,7 @@ dead_letters = Table(
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
+    Column("timestamp", BigInteger, nullable=False, comment="of the record, in milliseconds"),
     Column("message_id", Identifier),
     Column("key", LargeBinary),
     Column("value", LargeBinary),
@@ -167,14 +169,26 @@ dead_letters = Table(
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("1"), comment="how often it was given up"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # A record is kept once, however often it is delivered, and so is a message that was sent several times.
-    UniqueConstraint("consumer", "topic", "partition", "offset"),
+    # A record is kept once, however often it is delivered, and so is a message that was sent several times. An offset
+    # alone is not enough to know a record by: a topic that was made anew gives it again.
+    Index(
+        "uq_dead_letters_record",
+        "consumer",
+        "topic",
+        "partition",
+        "offset",
+        "timestamp",
+        text("md5(value)"),
+        unique=True,
+        postgresql_nulls_not_distinct=True,
+    ),
     Index(
         "uq_dead_letters_message",
         "consumer",
         "message_id",
         text("md5(value)"),
         unique=True,
+        postgresql_nulls_not_distinct=True,
         postgresql_where=text("message_id IS NOT NULL"),
     ),
 )

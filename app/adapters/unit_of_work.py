@@ -30,7 +30,7 @@ class SqlUnitOfWork:
 
     The connection comes from SQLAlchemy's pool and is spoken to through asyncpg itself: a group makes five round trips,
     and what lies between a statement and the driver would cost more than the handlers do. `on_commit` is called after
-    each commit, to wake whoever publishes the messages.
+    each commit of messages, to wake whoever publishes the messages.
     """
 
     products: SqlProductRepository
@@ -97,11 +97,15 @@ class SqlUnitOfWork:
         except Exception as error:
             if transaction_id is None or not is_passing(error) or not await self._has_committed(transaction_id):
                 raise
-        self._on_commit()
+        if writes["insert_outbox"]:
+            self._on_commit()
 
     async def _commit(self) -> None:
-        await self._connection.execute("COMMIT")
+        answer = await self._connection.execute("COMMIT")
         self._is_open = False
+        if answer != "COMMIT":
+            message = "the transaction had failed, and its commit rolled it back"
+            raise RuntimeError(message)
 
     async def _has_committed(self, transaction_id: str) -> bool:
         """Ask what became of a commit that was not answered, so that the callers get the answers that are theirs.
@@ -148,5 +152,8 @@ async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
 def _as_port_error(error: Exception) -> Exception:
     """What the service layer is told: that it may try again, or the error itself."""
     if is_passing(error):
-        return TemporarilyUnavailableError(f"the database is not available: {type(error).__name__}")
+        return TemporarilyUnavailableError(
+            f"the database is not available: {type(error).__name__}",
+            took_too_long=isinstance(error, asyncpg.QueryCanceledError),
+        )
     return error

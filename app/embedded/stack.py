@@ -7,6 +7,7 @@ import os
 from typing import IO, TYPE_CHECKING, Self
 
 from app.embedded.broker import EmbeddedBroker
+from app.embedded.errors import EmbeddedStackError
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.postmaster import lock_directory
 
@@ -33,8 +34,11 @@ class EmbeddedStack:
         EmbeddedStackError where another process has the home.
         """
         if self._lock is None:
-            self._home.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_directory(self._home / "lock")
+            try:
+                self._home.mkdir(parents=True, exist_ok=True)
+                self._lock = lock_directory(self._home / "lock")
+            except OSError as error:
+                raise EmbeddedStackError(f"cannot use {self._home} as home: {error.strerror or error}") from error
             self._file.unlink(missing_ok=True)
 
     def start(self) -> None:

@@ -54,12 +54,19 @@ class InboundConsumer:
                 outcome.unwrap()
 
     async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Run the requests as one group, again and again while what is wrong may pass by itself."""
+        """Run the requests as one group, again and again while what is wrong may pass by itself.
+
+        A group that takes too long is halved: what is too much for one transaction is not repeated for ever.
+        """
         backoff = 0.0
         while True:
             outcomes = await self._bus.handle_group(requests)
-            if not any(isinstance(outcome.error, TemporarilyUnavailableError) for outcome in outcomes):
+            faults = [outcome.error for outcome in outcomes if isinstance(outcome.error, TemporarilyUnavailableError)]
+            if not faults:
                 return outcomes
+            if len(requests) > 1 and any(fault.took_too_long for fault in faults):
+                half = len(requests) // 2
+                return [*await self._run(requests[:half]), *await self._run(requests[half:])]
             backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.05)
             log.warning("the database is not available; the messages wait %.2f s", backoff)
             await self._sleep(backoff)
@@ -78,6 +85,7 @@ class InboundConsumer:
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
+            timestamp=record.timestamp,
             key=record.key,
             value=record.value,
             headers=tuple(record.headers),

@@ -8,12 +8,14 @@ from app.bootstrap import Service
 from app.domain.errors import DomainError
 from app.entrypoints.consumer import to_request
 from app.integration.cloudevents import UnreadableMessageError
+from app.service_layer.ports import TemporarilyUnavailableError
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What became of a letter, in one line."""
 
+    letter_id: int
     line: str
     restored: bool
 
@@ -45,15 +47,17 @@ async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
             request = to_request(kept.letter.headers, kept.letter.value)
         except UnreadableMessageError as error:
             await store.keep_failing(kept.id, str(error))
-            yield Report(f"{kept.id} still unreadable: {error}", restored=False)
+            yield Report(kept.id, f"{kept.id} still unreadable: {error}", restored=False)
             continue
         (outcome,) = await service.bus.handle_group([request])
+        if isinstance(outcome.error, TemporarilyUnavailableError):
+            raise outcome.error
         if outcome.error is not None and not isinstance(outcome.error, DomainError):
             await store.keep_failing(kept.id, repr(outcome.error))
-            yield Report(f"{kept.id} failed again: {outcome.error!r}", restored=False)
+            yield Report(kept.id, f"{kept.id} failed again: {outcome.error!r}", restored=False)
             continue
         await store.discard(kept.id)
-        yield Report(f"{kept.id} restored: {outcome.error or outcome.label}", restored=True)
+        yield Report(kept.id, f"{kept.id} restored: {outcome.error or outcome.label}", restored=True)
 
 
 async def _letters(service: Service, ids: Sequence[int]) -> AsyncIterator[KeptLetter]:

@@ -5,6 +5,7 @@ Mail is sent at least once: what was sent is remembered right after, so only a c
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from app.adapters.notifications import NotifierMemory
+from app.domain.commands import IDENTIFIER_PATTERN, MAX_QUANTITY
 from app.integration import cloudevents
 from app.integration.cloudevents import UnreadableMessageError
 from app.integration.outbound import BatchCreatedV1, Message
@@ -22,6 +24,7 @@ from app.service_layer.ports import TemporarilyUnavailableError
 log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF = 5.0
+IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +90,33 @@ class Notifier:
 
 def _read(record: ConsumerRecord) -> _Event | None:
     """The event, where the notifier has a use for it."""
-    headers = dict(record.headers)
     try:
         event = cloudevents.parse(record.headers, record.value)
         model = INTERESTING.get(event.type)
         if model is None:
             return None
-        return _Event(int(headers["ce_sequence"]), model.model_validate_json(event.data))
-    except (UnreadableMessageError, ValidationError, KeyError, ValueError) as error:
+        message = model.model_validate_json(event.data)
+        _check(message)
+        return _Event(_sequence(record), message)
+    except (UnreadableMessageError, ValidationError, ValueError) as error:
         log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
         return None
+
+
+def _sequence(record: ConsumerRecord) -> int:
+    raw = dict(record.headers).get("ce_sequence")
+    if raw is None or not raw.isdigit() or not 0 < int(raw) < 2**63:
+        message = f"its ce_sequence is {raw!r}"
+        raise ValueError(message)
+    return int(raw)
+
+
+def _check(message: Message) -> None:
+    """Refuse what this service would never have published: others may write to the topic as well."""
+    for name, value in message:
+        if name in IDENTIFIERS and value is not None and not re.fullmatch(IDENTIFIER_PATTERN, value):
+            text = f"{name} is no identifier"
+            raise ValueError(text)
+        if name == "qty" and value > MAX_QUANTITY:
+            text = f"qty is over {MAX_QUANTITY}"
+            raise ValueError(text)

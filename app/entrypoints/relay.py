@@ -9,7 +9,8 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
@@ -25,8 +26,18 @@ POLL_INTERVAL = 0.5
 """Seconds between looks at the outbox where no signal comes."""
 
 READ_LIMIT = 2000
-SEND_TIMEOUT = 20.0
+SEND_TIMEOUT = 15.0
+REFUSED_FOR = 10.0
+"""Seconds for which a partition that has refused is passed over."""
 LONGEST_BACKOFF = 2.0
+
+
+@dataclass(slots=True)
+class Published:
+    """What became of some rows: the ids of those that were acknowledged, and the partitions that refused."""
+
+    ids: list[int] = field(default_factory=list)
+    refused: dict[int, Exception] = field(default_factory=dict)
 
 
 class EventPublisher:
@@ -36,39 +47,41 @@ class EventPublisher:
         self._producer = producer
         self._topic = topic
         self._source = source.encode()
-        self._partition_of = DefaultPartitioner()
+        self._choose = DefaultPartitioner()
 
-    async def publish(self, rows: Sequence[OutboxRow]) -> tuple[list[int], Exception | None]:
-        """Send the rows. Returns the ids of those that were acknowledged, and an error where some were not."""
+    async def by_partition(self, rows: Sequence[OutboxRow]) -> dict[int, list[OutboxRow]]:
+        """The rows by the partition that their SKU belongs to, as every Kafka client would choose it."""
         partitions = sorted(await self._producer.partitions_for(self._topic))
-        by_partition: dict[int, list[OutboxRow]] = defaultdict(list)
+        queues: dict[int, list[OutboxRow]] = defaultdict(list)
         for row in rows:
-            by_partition[self._partition_of(row.sku.encode(), partitions, partitions)].append(row)
-        acknowledged: list[int] = []
-        results = await asyncio.gather(
-            *(self._publish_to(partition, queue, acknowledged) for partition, queue in by_partition.items()),
-            return_exceptions=True,
-        )
-        errors = [result for result in results if isinstance(result, BaseException)]
-        for error in errors:
-            if not isinstance(error, Exception):
-                raise error
-        return acknowledged, next((error for error in errors if isinstance(error, Exception)), None)
+            queues[self._choose(row.sku.encode(), partitions, partitions)].append(row)
+        return queues
 
-    async def _publish_to(self, partition: int, rows: list[OutboxRow], acknowledged: list[int]) -> None:
+    async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> Published:
+        """Send the rows of each partition in their order; a partition that refuses keeps no other from its own."""
+        published = Published()
+        await asyncio.gather(
+            *(self._publish_to(partition, queue, published) for partition, queue in queues.items()),
+        )
+        return published
+
+    async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: Published) -> None:
         sent = 0
-        while sent < len(rows):
-            batch = self._producer.create_batch()
-            end = sent
-            while end < len(rows) and self._append(batch, rows[end]):
-                end += 1
-            if end == sent:
-                message = f"event {rows[sent].id} does not fit into an empty batch"
-                raise ValueError(message)
-            async with asyncio.timeout(SEND_TIMEOUT):
-                await (await self._producer.send_batch(batch, self._topic, partition=partition))
-            acknowledged += [row.id for row in rows[sent:end]]
-            sent = end
+        try:
+            while sent < len(rows):
+                batch = self._producer.create_batch()
+                end = sent
+                while end < len(rows) and self._append(batch, rows[end]):
+                    end += 1
+                if end == sent:
+                    published.refused[partition] = ValueError(f"event {rows[sent].id} does not fit into an empty batch")
+                    return
+                async with asyncio.timeout(SEND_TIMEOUT):
+                    await (await self._producer.send_batch(batch, self._topic, partition=partition))
+                published.ids += [row.id for row in rows[sent:end]]
+                sent = end
+        except Exception as error:  # noqa: BLE001 - told to the relay, which goes on with the other partitions
+            published.refused[partition] = error
 
     def _append(self, batch: object, row: OutboxRow) -> bool:
         return (
@@ -125,6 +138,7 @@ class Relay:
         self._publisher: EventPublisher | None = None
         self._shards: list[int] = []
         self._claimed_at = float("-inf")
+        self._refused_until: dict[int, float] = {}
 
     async def run(self) -> None:
         """Publish, for ever."""
@@ -150,25 +164,52 @@ class Relay:
         """Publish what waits in our shards, up to a limit; returns how many events the broker acknowledged."""
         if time.monotonic() - self._claimed_at >= self._claim_interval:
             await self._claim()
-        if not self._shards:
-            return 0
-        rows = await self._outbox.read(self._shards, READ_LIMIT)
-        if not rows:
+        queues = await self._next_queues()
+        if not queues:
             return 0
         publisher = await self._ensure_publisher()
-        acknowledged, error = await publisher.publish(rows)
-        if acknowledged:
-            await self._outbox.delete(acknowledged)
-            metrics.outbox_published.inc(len(acknowledged))
-        if error is not None:
-            raise error
-        return len(acknowledged)
+        published = await publisher.publish(queues)
+        if published.ids:
+            await self._outbox.delete(published.ids)
+            metrics.outbox_published.inc(len(published.ids))
+        if published.refused:
+            until = time.monotonic() + REFUSED_FOR
+            self._refused_until |= dict.fromkeys(published.refused, until)
+            raise next(iter(published.refused.values()))
+        return len(published.ids)
+
+    async def _next_queues(self) -> dict[int, list[OutboxRow]]:
+        """The oldest rows of our shards, but for those of partitions that have refused a moment ago.
+
+        A partition takes all events of its SKUs, so passing it over keeps their order.
+        """
+        after = 0
+        now = time.monotonic()
+        self._refused_until = {partition: until for partition, until in self._refused_until.items() if until > now}
+        while self._shards:
+            rows = await self._outbox.read(self._shards, READ_LIMIT, after=after)
+            if not rows:
+                break
+            publisher = await self._ensure_publisher()
+            queues = await publisher.by_partition(rows)
+            for partition in self._refused_until:
+                queues.pop(partition, None)
+            if queues:
+                return queues
+            after = rows[-1].id
+        return {}
 
     async def _claim(self) -> None:
         self._claimed_at = time.monotonic()
         self._shards = await self._outbox.claim()
-        metrics.outbox_pending.set(await self._outbox.pending())
-        await self._listener.ensure()
+        try:
+            metrics.outbox_pending.set(await self._outbox.pending())
+        except Exception as error:  # noqa: BLE001 - a figure for people must not stand in the way of publishing
+            log.info("what is pending could not be counted: %r", error)
+        try:
+            await self._listener.ensure()
+        except Exception as error:  # noqa: BLE001 - without signals it polls
+            log.info("no signals of other processes come through: %r", error)
 
     async def _ensure_publisher(self) -> EventPublisher:
         if self._publisher is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -94,7 +95,7 @@ async def serve(
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=int(service.settings.shutdown_grace),
+            timeout_graceful_shutdown=math.ceil(service.settings.shutdown_grace),
             timeout_keep_alive=30,
         ),
         on_started,

@@ -13,11 +13,16 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from app.adapters import kafka
+from app.adapters.tolerant_records import tolerate_any_header_name
 
 log = logging.getLogger(__name__)
 
 POLL_TIMEOUT_MS = 500
 LONGEST_BACKOFF = 2.0
+POLL_LIMIT = 60.0
+"""Seconds that a poll may take in all; aiokafka itself would wait for a rebalance without end."""
+ANSWER_LIMIT = 30.0
+"""Seconds that the broker may take for a commit or a question."""
 STALL_TIMEOUT = 30.0
 """Seconds without a record after which the consumer is asked whether it lags; one that does is built anew."""
 
@@ -65,16 +70,26 @@ class Subscription:
         try:
             last_progress = time.monotonic()
             while True:
-                fetched = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._max_records)
+                fetched = await self._poll(consumer)
                 if fetched:
                     await self._handle([record for records in fetched.values() for record in records])
                     await self._commit(consumer, {tp: records[-1].offset + 1 for tp, records in fetched.items()})
                     last_progress = time.monotonic()
                 elif time.monotonic() - last_progress > STALL_TIMEOUT:
-                    await self._check_lag(consumer)
+                    async with asyncio.timeout(ANSWER_LIMIT):
+                        await self._check_lag(consumer)
                     last_progress = time.monotonic()
         finally:
             await asyncio.shield(kafka.stop(consumer))
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        try:
+            async with asyncio.timeout(POLL_LIMIT):
+                return await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._max_records)  # type: ignore[no-any-return]
+        except UnicodeDecodeError:
+            log.warning("%s: a record has a header whose name is no UTF-8", self._name)
+            tolerate_any_header_name()
+            raise
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
         """Commit what is still ours. After a rebalance the rest is another's, who finds it done already."""
@@ -82,13 +97,15 @@ class Subscription:
         if not ours:
             return
         try:
-            await consumer.commit(ours)
+            async with asyncio.timeout(ANSWER_LIMIT):
+                await consumer.commit(ours)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("%s: the offsets went to another member: %r", self._name, error)
 
     async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
-        for tp in consumer.assignment():
-            end, position = consumer.highwater(tp), await consumer.position(tp)
-            if end is not None and position < end:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        for tp, end in ends.items():
+            position = await consumer.position(tp)
+            if position < max(end, consumer.highwater(tp) or 0):
                 message = f"{tp.topic}[{tp.partition}] is at {position} of {end}"
                 raise StalledError(message)

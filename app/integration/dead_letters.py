@@ -11,7 +11,8 @@ Header = tuple[str, bytes | None]
 class DeadLetter:
     """A record as it came, where it came from, and why it was given up.
 
-    `consumer` is the consumer group that gave it up, `message_id` its CloudEvents id where that could be read.
+    `consumer` is the consumer group that gave it up, `message_id` its CloudEvents id where that could be read,
+    `timestamp` that of the record in milliseconds: a topic that was made anew gives its offsets again.
     """
 
     consumer: str
@@ -23,6 +24,7 @@ class DeadLetter:
     headers: tuple[Header, ...]
     reason: str
     message_id: str | None = None
+    timestamp: int = 0
 
 
 class KeepDeadLetter(Command):

@@ -2,7 +2,15 @@
 
 from functools import cache
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    start_http_server,
+)
 
 # A series more for each counter, which nothing here reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -30,7 +38,8 @@ http_seconds = Histogram(
 )
 outbox_published = Counter("allocation_outbox_published", "Events sent to Kafka and acknowledged.")
 outbox_failures = Counter("allocation_outbox_send_failures", "Rounds of the relay that ended in an error.")
-outbox_pending = Gauge("allocation_outbox_pending_events", "Events committed and not yet published.")
+outbox_pending = Gauge("allocation_outbox_pending_events", "Events committed and not yet published; NaN without relay.")
+outbox_pending.set(float("nan"))
 inbound_messages = Counter(
     "allocation_inbound_messages", "Records read from Kafka, by what became of them.", ["outcome"]
 )
@@ -70,6 +79,11 @@ def measure_request(method: str, route: str, status: int, seconds: float) -> Non
         method = "other"
     _request_counter(method, route, status).inc()
     _request_timer(method, route).observe(seconds)
+
+
+def serve(port: int) -> None:
+    """Serve the metrics of a process that has no HTTP of its own, on all addresses. Raises OSError."""
+    start_http_server(port)
 
 
 def exposition() -> bytes:

@@ -44,7 +44,9 @@ class GroupedLookup(Generic[Value]):
             while self._waiting:
                 count = min(len(self._waiting), self._limit)
                 group = [self._waiting.popleft() for _ in range(count)]
-                await self._answer([(key, answer) for key, answer in group if not answer.done()])
+                group = [(key, answer) for key, answer in group if not answer.done()]
+                if group:
+                    await self._answer(group)
         finally:
             self._free += 1
 

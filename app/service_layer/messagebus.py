@@ -31,6 +31,8 @@ from app.service_layer.ports import (
 
 log = logging.getLogger(__name__)
 
+EVENTS_AT_A_TIME = 500
+
 
 class OverloadedError(Exception):
     """More commands are waiting than the bus takes. Nothing was done; try again in a moment."""
@@ -159,12 +161,13 @@ class MessageBus:
             async with asyncio.timeout(self._drain_timeout):
                 await asyncio.gather(*(queue.join() for queue in self._queues))
         except TimeoutError:
-            log.warning(
-                "commands were still waiting after %.0f s; their callers were told nothing", self._drain_timeout
-            )
+            log.warning("commands were still waiting after %.0f s and are given up", self._drain_timeout)
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        for queue in self._queues:
+            while not queue.empty():
+                _give_up([queue.get_nowait()])
 
     async def handle(self, command: Command, cause: Cause) -> Any:  # noqa: ANN401 - see Outcome.unwrap
         """Run the command in the next group and return its result, after the commit.
@@ -249,7 +252,10 @@ class MessageBus:
         except DomainError as refusal:
             outcome = Outcome(error=refusal)
         while raised := uow.take_events():
-            for event in raised:
+            for number, event in enumerate(raised, start=1):
+                if number % EVENTS_AT_A_TIME == 0:
+                    # A command may raise thousands of events. Others must not wait for all of them.
+                    await asyncio.sleep(0)
                 for react in self._event_handlers.get(type(event), ()):
                     await react(event, uow)
         return outcome
@@ -272,7 +278,11 @@ class MessageBus:
         started = time.perf_counter()
         for waiting in group:
             metrics.queue_seconds.observe(started - waiting.since)
-        outcomes = await self.handle_group([waiting.request for waiting in group])
+        try:
+            outcomes = await self.handle_group([waiting.request for waiting in group])
+        except BaseException:
+            _give_up(group)
+            raise
         for waiting, outcome in zip(group, outcomes, strict=True):
             if waiting.answer.done():
                 continue  # The caller has gone. What it asked for is done all the same, once.
@@ -286,6 +296,13 @@ class MessageBus:
         if len(self._queues) == 1:
             return self._queues[0]
         return self._queues[zlib.crc32(command.routing_key.encode()) % len(self._queues)]
+
+
+def _give_up(group: Sequence[_Waiting]) -> None:
+    """Tell callers that nobody will answer any more; what was begun may or may not take effect."""
+    for waiting in group:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(TemporarilyUnavailableError("the service is stopping"))
 
 
 async def _accept(group: Sequence[Request], uow: UnitOfWork) -> list[bool]:

@@ -13,7 +13,14 @@ from app.integration.outbound import OutboundMessage
 
 
 class TemporarilyUnavailableError(Exception):
-    """Something outside did not answer or asked to try again: the same work may succeed in a moment."""
+    """Something outside did not answer or asked to try again: the same work may succeed in a moment.
+
+    `took_too_long` says that it was at work on it, so that less at once may be what helps.
+    """
+
+    def __init__(self, reason: str, *, took_too_long: bool = False) -> None:
+        super().__init__(reason)
+        self.took_too_long = took_too_long
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,8 @@ def test_a_port_in_use_is_said_in_one_line_and_nothing_is_started_for_nothing(de
     port, home = dev.http_url.rpartition(":")[2], tmp_path / "home"
     done = run_command(["dev", "--port", port, "--home", str(home)], environment(), tmp_path)
     assert_one_clear_line(done, 2, port)
-    assert not home.exists()
+    assert not (home / "postgresql" / "PG_VERSION").exists()
+    assert not (home / "dev.json").exists()
 
 
 async def test_it_leaves_no_process_behind_and_keeps_the_data(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from aiosmtpd.controller import Controller
 
@@ -128,3 +129,18 @@ async def test_serve_with_several_workers_is_one_service(kafka_settings: Setting
         async with over_http(url) as api:
             assert (await api.batch(ref))["available_qty"] == 0
         assert serve.stop() == 0
+
+
+def test_told_to_stop_it_is_first_not_ready_and_still_serves(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    env = environment(database_url=database_url, shutdown_delay="1.5")
+    with running("serve", "--port", str(port), env=env, log=tmp_path / "serve.log") as serve:
+        serve.wait_until_ready(f"http://127.0.0.1:{port}")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            serve.process.terminate()
+            serve.wait_for(lambda: client.get("/readyz").status_code == 503)
+            problem = client.get("/readyz").json()
+            assert (problem["code"], "stopping" in problem["detail"]) == ("unavailable", True)
+            body = {"ref": new("batch"), "sku": new("sku"), "qty": 1}
+            assert client.post("/v1/batches", json=body).status_code == 201
+        assert serve.process.wait(15) == 0, serve.output

@@ -1,4 +1,4 @@
-"""The migrations: up, down and up again; they make what `app/adapters/tables.py` says, and wait for no lock for long."""
+"""The migrations: up, down and up again; they make what `app/adapters/tables.py` says, and wait briefly for locks."""
 
 import asyncio
 import os

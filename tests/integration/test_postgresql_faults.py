@@ -189,29 +189,33 @@ async def test_what_is_no_fault_of_the_database_is_not_tried_again(
     assert pauses.seconds == []
 
 
+OPEN_TRANSACTIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+)
+
+
 async def test_a_group_that_is_cancelled_anywhere_leaves_no_connection_and_no_transaction_behind(
     engine: AsyncEngine, database_url: str
 ) -> None:
     bus = bus_over(engine, RetryPolicy(sleep=Pauses()))
     cancelled = 0
-    for step in range(400):
-        task = asyncio.create_task(play(bus, Allocate(order_id=f"order-{step}", sku="CHAIR", qty=1)))
-        await asyncio.wait([task], timeout=step % 40 * 0.0001)
-        task.cancel()
-        await asyncio.wait([task])
-        cancelled += task.cancelled()
-        assert task.cancelled() or labels(task.result()) == ["ok"]
-        if cancelled == 50:
-            break
-
-    assert cancelled == 50
-    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     async with raw_connection(database_url) as other:
-        open_transactions = await other.fetchval(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-        )
+        for step in range(600):
+            task = asyncio.create_task(play(bus, Allocate(order_id=f"order-{step}", sku="CHAIR", qty=1)))
+            await asyncio.wait([task], timeout=step % 40 * 0.0001)
+            task.cancel()
+            for _ in range(step % 4):
+                await asyncio.sleep(0)  # Until the roll-back is under way, where it is cancelled once more.
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or labels(task.result()) == ["ok"]
+            assert await other.fetchval(OPEN_TRANSACTIONS) == 0
+            cancelled += task.cancelled()
+            if cancelled == 80:
+                break
         held = await other.fetchval("SELECT coalesce(sum(qty), 0) FROM order_lines WHERE batch_number IS NOT NULL")
-    assert open_transactions == 0
+
+    assert cancelled == 80
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert held == await chairs_allocated(engine)
     assert labels(await play(bus, LINE)) == ["ok"]

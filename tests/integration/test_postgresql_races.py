@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
 from app.domain.errors import ProductNotFoundError
 from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus, Request, RetryPolicy
@@ -62,8 +62,13 @@ async def test_a_ref_that_two_skus_claim_at_once_goes_to_one_of_them(
                 await Queries(engine).product(sku)
 
 
-async def test_products_made_for_refused_batches_leave_no_row(processes: list[MessageBus], database_url: str) -> None:
+async def test_products_made_for_refused_batches_leave_no_row(
+    processes: list[MessageBus], engine: AsyncEngine, database_url: str
+) -> None:
     await at_once(processes, *(CreateBatch(ref="batch-1", sku=f"SKU-{number}", qty=1) for number in range(8)))
+    async with SqlUnitOfWork(engine) as uow:
+        await uow.products.load(Names(skus={"CHAIR"}, new_skus={"batch-2": "CHAIR"}, batch_refs={"batch-2"}))
+        await uow.commit()
 
     async with raw_connection(database_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM products") == 1

@@ -1,8 +1,8 @@
 """One contract for the unit of work, kept by PostgreSQL and by the fake that the unit tests stand on.
 
-It shows that both do the same as long as one unit of work follows the other or waits for it. What it cannot catch: locks
-and who deadlocks with whom, lost connections, constraints, what a statement costs, and a commit whose answer is lost.
-Those only PostgreSQL has; see `test_postgresql_constraints.py`, `test_postgresql_races.py`, `test_postgresql_faults.py`.
+It shows that both do the same as long as one unit of work follows the other or waits for it. What it cannot catch:
+locks and who deadlocks with whom, lost connections, constraints, what a statement costs, and a commit whose answer is
+lost. Those only PostgreSQL has; see the files `test_postgresql_*.py` beside this one.
 """
 
 import asyncio
@@ -134,12 +134,15 @@ async def test_what_is_not_committed_never_was(backend: Backend) -> None:
 async def test_an_error_rolls_back_even_what_was_flushed(backend: Backend) -> None:
     await record(backend, "batch-1", 10)
 
-    with pytest.raises(RuntimeError, match="unexpected"):
+    async def go_wrong() -> None:
         async with backend.begin() as uow:
             product = await load(uow)
             product.allocate(line("order-1", 11), "backorder")
             assert await uow.products.fetch_backorders(product, max_qty=99, after=0, limit=10) == ["order-1"]
             raise RuntimeError("unexpected")
+
+    with pytest.raises(RuntimeError, match="unexpected"):
+        await go_wrong()
 
     async with backend.begin() as uow:
         assert (await load(uow, "order-1")).allocations == {}

@@ -17,6 +17,7 @@ from app.service_layer.messagebus import MessageBus, Outcome, Request, RetryPoli
 from app.service_layer.ports import Cause
 
 CAUSE = Cause("request-1", "conversation-1")
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None) -> MessageBus:
@@ -53,9 +54,7 @@ async def waiting_for_a_lock(database_url: str, number: int = 1) -> None:
     """Return once so many sessions of this database wait for a lock; 10 s at most."""
     # A connection of its own, because a transaction sees the activities as they were when it first looked.
     async with raw_connection(database_url) as connection, asyncio.timeout(10):
-        while number > await connection.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ):
+        while number > await connection.fetchval(WAITING):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.005)  # poll
 
 

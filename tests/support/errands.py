@@ -33,7 +33,7 @@ class RefusedError(DomainError):
 
 
 class Desk:
-    """Runs errands over a store in memory. Close `door` to keep them waiting in front of their unit of work's work."""
+    """Runs errands over a store in memory. With `door` closed they wait within their unit of work."""
 
     def __init__(
         self, event_handlers: Mapping[type[Event], Sequence[EventHandler]] | None = None, **options: Any
@@ -73,13 +73,13 @@ class Desk:
         """Returns once an errand stands at the closed door, so that those that follow have to wait behind it."""
         self.door.clear()
         first = asyncio.create_task(self.handle("first"))
-        while not self.begun:
+        while not self.begun:  # noqa: ASYNC110 - one turn of the loop is enough
             await asyncio.sleep(0)  # poll
         return first
 
 
-async def enqueue(*tasks: "asyncio.Task[str]") -> None:
-    """Let the tasks run until each waits for its answer."""
+async def enqueue() -> None:
+    """Let the tasks that were just made run until each waits for its answer."""
     for _ in range(3):
         await asyncio.sleep(0)  # poll
 

@@ -100,7 +100,8 @@ class NaiveService:
             case Allocate():
                 return self._allocate(command)
             case CancelAllocation():
-                return self._cancel(command)
+                self._cancel(command)
+                return None
             case ChangeBatchQuantity():
                 return self._change(command.ref, qty=command.qty)
             case ChangeBatchEta():

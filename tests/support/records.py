@@ -10,9 +10,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 TOPIC = "inbound"
 
+Headers = Iterable[tuple[str, bytes | None]]
+
 
 def record(
-    headers: Iterable[tuple[str, bytes | None]],
+    headers: Headers,
     value: bytes | None,
     *,
     offset: int = 0,
@@ -34,9 +36,11 @@ def record(
     )
 
 
-def message(ce_type: str, ce_id: str = "1", /, *, offset: int = 0, headers: Any = (), **data: Any) -> ConsumerRecord:
+def message(
+    ce_type: str, ce_id: str = "1", /, *, offset: int = 0, headers: Headers = (), **data: Any
+) -> ConsumerRecord:
     """A CloudEvent in binary mode."""
-    attributes = [("ce_id", ce_id.encode()), ("ce_type", ce_type.encode()), *headers]
+    attributes: list[tuple[str, bytes | None]] = [("ce_id", ce_id.encode()), ("ce_type", ce_type.encode()), *headers]
     return record(attributes, json.dumps(data).encode(), offset=offset)
 
 

@@ -27,7 +27,8 @@ def test_takes_identifiers(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " a", "a ", "a\n", "-a", ".a", "_a", ":a", "a b", "a/b", "ä", "aä", "a\x00", "x" * 256, "１", None, 1]
+    "name",
+    ["", " a", "a ", "a\n", "-a", ".a", "_a", ":a", "a b", "a/b", "ä", "aä", "a\x00", "x" * 256, "\uff11", None, 1],
 )
 @pytest.mark.parametrize("field", ["ref", "sku"])
 def test_refuses_what_is_no_identifier(field: str, name: object) -> None:

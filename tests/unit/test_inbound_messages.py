@@ -23,7 +23,7 @@ from app.service_layer.ports import Cause
 
 LINE = {"order_id": "order-1", "sku": "CHAIR", "qty": 3}
 ALLOCATE = Allocate(order_id="order-1", sku="CHAIR", qty=3)
-STRUCTURED = [("content-type", b"application/cloudevents+json; charset=utf-8")]
+STRUCTURED: list[tuple[str, bytes | None]] = [("content-type", b"application/cloudevents+json; charset=utf-8")]
 
 
 def binary(**attributes: str) -> list[tuple[str, bytes | None]]:
@@ -214,12 +214,13 @@ def test_whatever_comes_is_read_or_refused_and_nothing_else(
     try:
         request = to_request(headers + (STRUCTURED if in_structured_mode else []), value)
     except UnreadableMessageError as refusal:
-        assert str(refusal).isprintable() or "\n" not in str(refusal)
-        assert "\x00" not in str(refusal)
-        assert len(str(refusal)) < 2000
+        reason = str(refusal)
     else:
+        reason = ""
         assert request.message_id
         assert request.cause.correlation_id
+    assert "\x00" not in reason
+    assert len(reason) < 2000
 
 
 @given(st.text())
@@ -231,5 +232,5 @@ def test_the_attributes_of_binary_and_structured_mode_are_read_alike(message_id:
         except UnreadableMessageError:
             return None
 
-    in_binary = [("ce_id", message_id.encode()), ("ce_type", b"t")]
-    assert read(in_binary, b"{}") == read(list(STRUCTURED), json.dumps({"id": message_id, "type": "t"}).encode())
+    in_binary: list[tuple[str, bytes | None]] = [("ce_id", message_id.encode()), ("ce_type", b"t")]
+    assert read(in_binary, b"{}") == read(STRUCTURED, json.dumps({"id": message_id, "type": "t"}).encode())

@@ -188,7 +188,7 @@ async def test_a_caller_that_has_gone_leaves_its_command_undone() -> None:
         gone.cancel()
         desk.door.set()
 
-        assert await asyncio.gather(first, staying) == ["FIRST", "STAYING"]
+        assert [await first, await staying] == ["FIRST", "STAYING"]
 
     assert gone.cancelled()
     assert desk.done == {"first", "staying"}

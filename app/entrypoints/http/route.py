@@ -129,7 +129,7 @@ def _is_strict_json(body: bytes) -> bool:
         raise ValueError(constant)
 
     try:
-        json.loads(body, parse_constant=refuse, parse_int=len)
+        json.loads(body.decode(), parse_constant=refuse, parse_int=len)
     except (ValueError, RecursionError):
         return False
     return True

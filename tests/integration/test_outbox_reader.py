@@ -1,0 +1,173 @@
+"""The relay's side of the outbox: who has which shards, and what is read of them."""
+
+import asyncio
+import uuid
+from collections import Counter
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.messages import SHARDS, shard_of
+from app.adapters.outbox import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Allocate, CreateBatch
+from app.integration.outbound import OutboundMessage
+from app.service_layer.messagebus import MessageBus
+from app.service_layer.ports import Cause
+from tests.support.database import play, raw_connection
+from tests.support.waiting import eventually
+
+ALL = list(range(SHARDS))
+
+
+async def claimed(*relays: OutboxReader, rounds: int = 3) -> list[list[int]]:
+    """The shards of each relay after some rounds of claiming."""
+    shards: list[list[int]] = []
+    for _ in range(rounds):
+        shards = [await relay.claim() for relay in relays]
+    return shards
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 16])
+async def test_relays_share_the_shards_evenly_and_leave_none(engine: AsyncEngine, number: int) -> None:
+    relays = [OutboxReader(engine, lease=60) for _ in range(number)]
+
+    shares = await claimed(*relays)
+
+    assert sorted(shard for share in shares for shard in share) == ALL
+    assert max(len(share) for share in shares) == -(-SHARDS // number)
+
+
+async def test_a_relay_beyond_the_number_of_shards_waits_in_reserve(engine: AsyncEngine) -> None:
+    relays = [OutboxReader(engine, lease=60) for _ in range(SHARDS + 1)]
+
+    shares = await claimed(*relays)
+
+    assert Counter(len(share) for share in shares) == {1: SHARDS, 0: 1}
+
+
+async def test_no_shard_has_two_relays_while_they_come_and_go(engine: AsyncEngine) -> None:
+    relays = [OutboxReader(engine, lease=60) for _ in range(4)]
+    counts = Counter[int]()
+    for at_work in (1, 2, 4, 3, 4, 1):
+        for relay in relays[at_work:]:
+            await relay.leave()
+        for _ in range(3):
+            shares = await asyncio.gather(*(relay.claim() for relay in relays[:at_work]))
+            counts = Counter(shard for share in shares for shard in share)
+            assert set(counts.values()) <= {1}
+        assert sorted(counts) == ALL
+
+
+async def test_a_relay_that_leaves_gives_its_shards_back_at_once(engine: AsyncEngine) -> None:
+    leaving, staying = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+    await claimed(leaving, staying)
+
+    await leaving.leave()
+
+    assert sorted(await staying.claim()) == ALL
+
+
+async def test_a_relay_that_vanishes_is_replaced_after_its_lease(engine: AsyncEngine) -> None:
+    vanished, successor = OutboxReader(engine, lease=0.4), OutboxReader(engine, lease=0.4)
+    assert sorted(await vanished.claim()) == ALL
+    assert await successor.claim() == []
+
+    async def has_taken_over() -> bool:
+        return sorted(await successor.claim()) == ALL
+
+    await eventually(has_taken_over, seconds=3)
+
+
+async def test_a_relay_that_renews_in_time_keeps_its_shards(engine: AsyncEngine) -> None:
+    busy, idle = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+    before = await claimed(busy, idle)
+
+    assert await claimed(busy, idle, rounds=5) == before
+
+
+def row(sku: str, sequence: int) -> OutboundMessage:
+    return OutboundMessage("out_of_stock.v1", sku, sequence, "{}")
+
+
+async def test_rows_are_read_oldest_first_and_only_those_of_the_shards(bus: MessageBus, engine: AsyncEngine) -> None:
+    reader = OutboxReader(engine, lease=60)
+    skus = [f"SKU-{number}" for number in range(20)]
+    await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=1) for sku in skus))
+    await play(bus, *(Allocate(order_id="order-1", sku=sku, qty=1) for sku in reversed(skus)))
+
+    everything = await reader.read(ALL, 1000)
+    assert [row.id for row in everything] == sorted(row.id for row in everything)
+    assert [row.type for row in everything] == ["batch_created.v1"] * 20 + ["line_allocated.v1"] * 20
+    some = await reader.read([3, 4], 1000)
+    assert some == [row for row in everything if shard_of(row.sku) in {3, 4}]
+    assert await reader.read(ALL, 7) == everything[:7]
+
+    await reader.delete([row.id for row in everything[:7]])
+    assert await reader.read(ALL, 1000) == everything[7:]
+    assert await reader.pending() == 33
+
+
+async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: AsyncEngine) -> None:
+    reader = OutboxReader(engine, lease=60)
+    cause = Cause("1", "1")
+    async with engine.connect() as slow:
+        # The slow transaction takes its id first; the quick one commits, is published and forgotten before it.
+        await slow.execute(
+            text(
+                "INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)"
+                " VALUES (:shard, 'SLOW', 1, :id, 'out_of_stock.v1', '{}', '1', '1')"
+            ),
+            {"shard": shard_of("SLOW"), "id": uuid.uuid4()},
+        )
+        async with SqlUnitOfWork(engine) as quick:
+            quick.outbox.add(row("QUICK", 1), cause)
+            await quick.commit()
+        published = await reader.read(ALL, 100)
+        assert [row.sku for row in published] == ["QUICK"]
+        await reader.delete([row.id for row in published])
+        await slow.commit()
+
+    assert [row.sku for row in await reader.read(ALL, 100)] == ["SLOW"]
+
+
+async def test_a_commit_wakes_relays_in_other_processes(engine: AsyncEngine, database_url: str) -> None:
+    heard = asyncio.Event()
+    signal = OutboxSignal(engine, debounce=0)
+    async with OutboxListener(database_url, heard.set) as listener:
+        await listener.ensure()
+        signal()
+        await asyncio.wait_for(heard.wait(), timeout=5)
+    await signal.close()
+
+
+async def test_a_listener_that_lost_its_connection_connects_again(engine: AsyncEngine, database_url: str) -> None:
+    heard = asyncio.Event()
+    signal = OutboxSignal(engine, debounce=0)
+    async with OutboxListener(database_url, heard.set) as listener:
+        await listener.ensure()
+        async with raw_connection(database_url) as other:
+            await other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+                " AND datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+        async def hears() -> bool:
+            await listener.ensure()
+            signal()
+            return heard.is_set()
+
+        await eventually(hears, seconds=5)
+    await signal.close()
+
+
+async def test_a_signal_from_this_process_wakes_its_relay_and_silence_ends_with_the_timeout(
+    engine: AsyncEngine,
+) -> None:
+    signal = OutboxSignal(engine)
+    signal()
+    async with asyncio.timeout(5):
+        await signal.wait(60)
+        await signal.wait(0.01)
+    await signal.close()

@@ -1,0 +1,173 @@
+"""The relay against a broker, read back by a client that is not ours."""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from app.adapters import kafka
+from app.adapters.outbox import OutboxListener, OutboxReader
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.bootstrap import Service, bootstrap
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
+from app.entrypoints import components
+from app.entrypoints.relay import Relay
+from app.integration.outbound import to_message
+from app.settings import Settings
+from tests.support.database import CAUSE, play
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+pytestmark = pytest.mark.kafka
+
+SKUS = [f"SKU-{number}" for number in range(12)]
+
+
+@pytest.fixture
+def relay_settings(kafka_settings: Settings) -> Settings:
+    return kafka_settings.model_copy(update={"relay_lease": 1.0})
+
+
+@pytest.fixture
+def wire(relay_settings: Settings) -> Iterator[Wire]:
+    reader = Wire(
+        relay_settings.kafka_bootstrap_servers,
+        relay_settings.kafka_inbound_topics[0],
+        relay_settings.kafka_events_topic,
+    )
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+async def service(relay_settings: Settings) -> AsyncIterator[Service]:
+    async with bootstrap(relay_settings) as wired:
+        yield wired
+
+
+def story(sku: str, number: int) -> Sequence[Command]:
+    """Commands that raise an event each."""
+    return (
+        CreateBatch(ref=f"{sku}-{number}", sku=sku, qty=5),
+        Allocate(order_id=f"order-{number}", sku=sku, qty=5),
+        CancelAllocation(order_id=f"order-{number}", sku=sku),
+        ChangeBatchQuantity(ref=f"{sku}-{number}", qty=0),
+    )
+
+
+async def play_stories(service: Service, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        for step in zip(*(story(sku, number) for sku in SKUS), strict=True):
+            await play(service.bus, *step)
+
+
+async def test_each_sku_is_published_in_order_and_without_a_gap(service: Service, wire: Wire) -> None:
+    async with components.running([components.relay(service)]):
+        await play_stories(service, range(3))
+        for sku in SKUS:
+            told = await wire.events(sku, 12)
+            assert [event.headers["ce_sequence"] for event in told] == [str(number) for number in range(1, 13)]
+            assert {event.key for event in told} == {sku.encode()}
+            assert [event.type for event in told[:4]] == [
+                "batch_created.v1",
+                "line_allocated.v1",
+                "line_deallocated.v1",
+                "batch_quantity_changed.v1",
+            ]
+
+
+async def test_several_relays_that_come_and_go_keep_the_order(
+    service: Service, relay_settings: Settings, wire: Wire
+) -> None:
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(bootstrap(relay_settings)) for _ in range(2)]
+        async with components.running([components.relay(service), components.relay(others[0])]):
+            await play_stories(service, range(2))
+            async with components.running([components.relay(others[1])]):
+                await play_stories(service, range(2, 4))
+            await play_stories(service, range(4, 6))
+            for sku in SKUS:
+                await wire.events(sku, 24)
+
+
+async def test_a_relay_that_vanishes_without_leaving_is_replaced(service: Service, wire: Wire) -> None:
+    vanished = OutboxReader(service.engine, lease=1.0)
+    assert len(await vanished.claim()) == 16
+    await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
+
+    async with components.running([components.relay(service)]):
+        (told,) = await wire.events("CHAIR", 1, seconds=8)
+
+    assert told.type == "batch_created.v1"
+
+
+async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, wire: Wire) -> None:
+    """The relay crashes between the broker's acknowledgement and its own deletion of the rows."""
+
+    class Forgetful(OutboxReader):
+        forgot = 0
+
+        async def delete(self, ids: Sequence[int]) -> None:
+            if self.forgot < 2:
+                self.forgot += 1
+                raise ConnectionResetError("the database went away")
+            await super().delete(ids)
+
+    async def start_producer() -> object:
+        await kafka.create_topics(service.kafka, [service.settings.kafka_events_topic])
+        return await kafka.start_producer(service.kafka)
+
+    await play(service.bus, *story("CHAIR", 1))
+    reader = Forgetful(service.engine, lease=60)
+    relay = Relay(
+        reader,
+        service.signal,
+        OutboxListener(service.settings.database_url, service.signal.received),
+        start_producer,
+        topic=service.settings.kafka_events_topic,
+        source="/allocation",
+        lease=60,
+    )
+    async with components.running([relay.run]):
+        await play(service.bus, *story("CHAIR", 2))
+        await wire.events("CHAIR", 8)
+
+        async def some_came_again() -> bool:
+            await wire.events("CHAIR", 8)
+            return len(wire._seen) > 8
+
+        await eventually(some_came_again)
+
+
+@asynccontextmanager
+async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
+    """A unit of work that has written its events, and commits at the end of the block."""
+    async with SqlUnitOfWork(service.engine) as uow:
+        await uow.products.load(Names(skus={sku}, new_skus={f"batch-{sku}": sku}, batch_refs={f"batch-{sku}"}))
+        uow.products.get_or_create(sku).create_batch(f"batch-{sku}", 1, None)
+        for event in uow.take_events():
+            uow.outbox.add(to_message(event), CAUSE)
+        yield
+        await uow.commit()
+
+
+async def test_what_a_long_transaction_commits_late_is_published_all_the_same(service: Service, wire: Wire) -> None:
+    async with components.running([components.relay(service)]):
+        async with slow_transaction(service, "SLOW"):
+            await play_stories(service, range(1))
+            for sku in SKUS:
+                await wire.events(sku, 4)
+        await wire.events("SLOW", 1)
+
+
+async def test_a_commit_is_published_at_once_and_not_at_the_next_poll(
+    service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.entrypoints.relay.POLL_INTERVAL", 60.0)
+    patient = service.settings.model_copy(update={"relay_lease": 300.0})
+    async with bootstrap(patient) as relaying, components.running([components.relay(relaying)]):
+        await play(relaying.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=9))
+        await wire.events("CHAIR", 1, seconds=8)
+        # Committed by another process: only NOTIFY can tell.
+        await play(service.bus, Allocate(order_id="order-1", sku="CHAIR", qty=1))
+        await wire.events("CHAIR", 2, seconds=8)

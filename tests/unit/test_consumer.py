@@ -1,0 +1,146 @@
+"""The inbound consumer: records in, effects and dead letters out."""
+
+from typing import Any
+
+import pytest
+
+from app.domain.commands import Allocate, Command
+from app.entrypoints.consumer import InboundConsumer
+from app.integration.dead_letters import KeepDeadLetter
+from app.service_layer.handlers import keep_dead_letter
+from app.service_layer.messagebus import MessageBus, RetryPolicy
+from app.service_layer.ports import CommandHandler, TemporarilyUnavailableError, UnitOfWork
+from tests.support.messages import Pauses, Service
+from tests.support.records import message, record
+
+AWAY = TemporarilyUnavailableError("the database is away")
+BATCH: dict[str, Any] = {"ref": "batch-1", "sku": "CHAIR", "qty": 10}
+LINE: dict[str, Any] = {"order_id": "order-1", "sku": "CHAIR", "qty": 3}
+
+
+class Upstream:
+    """A consumer over a store in memory."""
+
+    def __init__(self) -> None:
+        self.service = Service()
+        self.pauses = Pauses()
+        self.consumer = InboundConsumer(self.service.bus, consumer_group="allocation", sleep=self.pauses)
+        self.handle = self.consumer.handle
+
+    @property
+    def letters(self) -> list[tuple[int, str | None, str]]:
+        kept = self.service.store.tables.dead_letters
+        return [(letter.offset, letter.message_id, letter.reason) for letter in kept]
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    return Upstream()
+
+
+async def test_the_records_of_a_poll_take_effect_in_their_order_in_one_unit_of_work(upstream: Upstream) -> None:
+    await upstream.handle(
+        [
+            message("batch_created.v1", "1", **BATCH),
+            message("allocation_required.v1", "2", **LINE),
+            message("allocation_cancelled.v1", "3", order_id="order-1", sku="CHAIR"),
+        ]
+    )
+
+    assert upstream.service.types_heard() == ["batch_created.v1", "line_allocated.v1", "line_deallocated.v1"]
+    assert upstream.service.store.commits == 1
+
+
+async def test_a_message_that_is_delivered_again_takes_no_effect_again(upstream: Upstream) -> None:
+    records = [message("batch_created.v1", "1", **BATCH), message("allocation_required.v1", "2", **LINE)]
+    await upstream.handle(records)
+    await upstream.handle([*records, message("allocation_cancelled.v1", "3", order_id="order-1", sku="CHAIR")])
+    await upstream.handle(records)
+
+    assert upstream.service.store.tables.lines == {}
+
+
+async def test_a_refusal_is_answered_by_an_event_and_is_no_dead_letter(upstream: Upstream) -> None:
+    await upstream.handle(
+        [message("allocation_required.v1", "1", **LINE), message("batch_quantity_changed.v1", "2", ref="none", qty=1)]
+    )
+
+    assert upstream.service.types_heard() == ["allocation_failed.v1"]
+    assert upstream.letters == []
+    assert upstream.service.store.tables.inbox == {"1", "2"}
+
+
+async def test_what_cannot_be_read_is_set_aside_with_all_that_came(upstream: Upstream) -> None:
+    headers = [("ce_type", b"unknown"), ("ce_id", b"7"), ("x", b"\xff"), ("x", b"")]
+    await upstream.handle([record(headers, b"\x00\xff", offset=41, partition=2, key=b"\x00")])
+
+    (letter,) = upstream.service.store.tables.dead_letters
+    assert (letter.topic, letter.partition, letter.offset, letter.key) == ("inbound", 2, 41, b"\x00")
+    assert (letter.value, letter.headers, letter.message_id) == (b"\x00\xff", tuple(headers), "7")
+    assert letter.consumer == "allocation"
+    assert "unknown type 'unknown'" in letter.reason
+
+
+async def test_those_behind_a_message_that_cannot_be_read_are_handled_with_it(upstream: Upstream) -> None:
+    await upstream.handle(
+        [
+            message("batch_created.v1", "1", offset=0, **BATCH),
+            record([], None, offset=1),
+            message("allocation_required.v1", "2", offset=2, **LINE),
+        ]
+    )
+
+    assert upstream.service.types_heard() == ["batch_created.v1", "line_allocated.v1"]
+    assert [offset for offset, _, _ in upstream.letters] == [1]
+    assert upstream.service.store.commits == 1
+
+
+async def test_a_letter_is_kept_once_however_often_its_record_is_delivered(upstream: Upstream) -> None:
+    for _ in range(3):
+        await upstream.handle([record([], b"?", offset=1), record([], b"?", offset=2)])
+
+    assert [offset for offset, _, _ in upstream.letters] == [1, 2]
+
+
+async def test_a_passing_fault_is_waited_out_however_long_it_lasts(upstream: Upstream) -> None:
+    upstream.service.store.faults = [AWAY] * 57
+
+    await upstream.handle([message("batch_created.v1", "1", **BATCH), record([], b"?")])
+
+    assert upstream.service.types_heard() == ["batch_created.v1"]
+    assert len(upstream.pauses.seconds) == 57 // 5
+    assert upstream.pauses.seconds[-1] == 2.0
+
+
+async def failing(command: Allocate, uow: UnitOfWork) -> None:
+    if command.order_id == "poison":
+        message = "a bug"
+        raise RuntimeError(message)
+
+
+async def test_what_fails_for_good_is_set_aside_and_may_be_handled_once_the_reason_is_mended(
+    upstream: Upstream,
+) -> None:
+    store = upstream.service.store
+    handlers: list[tuple[type[Command], CommandHandler]] = [(Allocate, failing), (KeepDeadLetter, keep_dead_letter)]
+    bus = MessageBus(store.unit_of_work, handlers, {}, retry=RetryPolicy(sleep=Pauses()))
+    consumer = InboundConsumer(bus, consumer_group="allocation", sleep=Pauses())
+
+    await consumer.handle(
+        [
+            message("allocation_required.v1", "1", offset=1, **LINE),
+            message("allocation_required.v1", "2", offset=2, **{**LINE, "order_id": "poison"}),
+            message("allocation_required.v1", "3", offset=3, **LINE),
+        ]
+    )
+
+    assert upstream.letters == [(2, "2", "RuntimeError('a bug')")]
+    assert store.tables.inbox == {"1", "3"}
+
+
+async def test_a_dead_letter_waits_for_the_database_like_everything_else(upstream: Upstream) -> None:
+    upstream.service.store.faults = [AWAY] * 11
+
+    await upstream.handle([record([], b"?", offset=5)])
+
+    assert [offset for offset, _, _ in upstream.letters] == [5]

@@ -1,0 +1,122 @@
+"""What the service tells the world: each event's type and data, and the document that describes them."""
+
+import json
+import re
+from datetime import date
+from typing import Any
+
+import jsonschema
+import pytest
+
+from app.domain import events
+from app.domain.commands import Command
+from app.domain.events import Event
+from app.integration.asyncapi import EVENTS_TOPIC, INBOUND_TOPIC, asyncapi_document
+from app.integration.inbound import INBOUND_MESSAGES
+from app.integration.outbound import OUTBOUND_MESSAGES, to_message
+from app.service_layer.handlers import EVENT_HANDLERS, publish
+
+LINE: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "order_id": "order-1", "qty": 3}
+TOLD_LINE = {"sku": "CHAIR", "order_id": "order-1", "qty": 3}
+BATCH: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "ref": "batch-1", "qty": 0, "eta": date(2030, 1, 1)}
+TOLD_BATCH = {"sku": "CHAIR", "ref": "batch-1", "qty": 0, "eta": "2030-01-01"}
+
+EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
+    (events.LineAllocated(**LINE, batch_ref="b"), "line_allocated.v1", {**TOLD_LINE, "batch_ref": "b"}),
+    (
+        events.LineDeallocated(**LINE, batch_ref="b", reason="batch_quantity_changed"),
+        "line_deallocated.v1",
+        {**TOLD_LINE, "batch_ref": "b", "reason": "batch_quantity_changed"},
+    ),
+    (
+        events.LineDeallocated(**LINE, batch_ref=None, reason="cancelled"),
+        "line_deallocated.v1",
+        {**TOLD_LINE, "batch_ref": None, "reason": "cancelled"},
+    ),
+    (events.LineBackordered(**LINE), "line_backordered.v1", TOLD_LINE),
+    (
+        events.AllocationFailed(**{**LINE, "sequence": None}, reason="invalid_sku"),
+        "allocation_failed.v1",
+        {**TOLD_LINE, "reason": "invalid_sku"},
+    ),
+    (events.OutOfStock(**LINE), "out_of_stock.v1", TOLD_LINE),
+    (events.BatchCreated(**BATCH), "batch_created.v1", TOLD_BATCH),
+    (events.BatchQuantityChanged(**BATCH), "batch_quantity_changed.v1", TOLD_BATCH),
+    (events.BatchEtaChanged(**{**BATCH, "eta": None}), "batch_eta_changed.v1", {**TOLD_BATCH, "eta": None}),
+]
+
+
+@pytest.mark.parametrize(("event", "ce_type", "data"), EXAMPLES)
+def test_tells_of_an_event_what_the_contract_names_and_no_more(
+    event: Event, ce_type: str, data: dict[str, Any]
+) -> None:
+    message = to_message(event)
+
+    assert (message.type, message.sku, message.sequence) == (ce_type, "CHAIR", event.sequence)
+    assert json.loads(message.data) == data
+
+
+def test_every_event_of_the_domain_is_published() -> None:
+    # By name, because a dataclass with slots is made twice.
+    assert {event.__name__ for event in Event.__subclasses__()} == {event.__name__ for event in OUTBOUND_MESSAGES}
+    assert set(OUTBOUND_MESSAGES) == set(EVENT_HANDLERS)
+    assert {type(event) for event, _, _ in EXAMPLES} == set(OUTBOUND_MESSAGES)
+    assert all(publish in handlers for handlers in EVENT_HANDLERS.values())
+
+
+def test_the_document_has_both_channels_with_all_their_messages() -> None:
+    document = asyncapi_document()
+
+    assert document["asyncapi"].startswith("3.")
+    channels = {channel["address"]: set(channel["messages"]) for channel in document["channels"].values()}
+    assert channels[INBOUND_TOPIC] == set(INBOUND_MESSAGES)
+    assert channels[EVENTS_TOPIC] == {ce_type for _, ce_type, _ in EXAMPLES}
+    assert {operation["action"] for operation in document["operations"].values()} == {"send", "receive"}
+
+
+def test_every_reference_of_the_document_leads_somewhere() -> None:
+    document = asyncapi_document()
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))
+
+    assert references
+    for reference in references:
+        found: Any = document
+        for step in reference.split("/"):
+            found = found[step]
+        assert found
+
+
+@pytest.mark.parametrize(("event", "ce_type", "data"), EXAMPLES)
+def test_the_schemas_of_the_document_describe_what_is_published(
+    event: Event, ce_type: str, data: dict[str, Any]
+) -> None:
+    message = asyncapi_document()["components"]["messages"][f"out.{ce_type}"]
+    schema = message["payload"]
+
+    jsonschema.validate(data, schema, cls=jsonschema.Draft202012Validator)
+    assert set(schema["properties"]) == set(data) == set(schema["required"])
+
+
+def test_the_examples_of_the_document_are_valid() -> None:
+    for name, message in asyncapi_document()["components"]["messages"].items():
+        for example in message["examples"]:
+            jsonschema.validate(example["payload"], message["payload"], cls=jsonschema.Draft202012Validator)
+            assert example["headers"]["ce_type"] == message["name"] == name.partition(".")[2]
+            jsonschema.validate(
+                {"ce_id": "1", "ce_type": message["name"]},
+                {"type": "object", "properties": message["headers"]["properties"]},
+            )
+
+
+@pytest.mark.parametrize(("ce_type", "model"), INBOUND_MESSAGES.items())
+def test_what_is_read_may_have_fields_that_are_not_known(ce_type: str, model: type[Command]) -> None:
+    payload = asyncapi_document()["components"]["messages"][f"in.{ce_type}"]["payload"]
+
+    assert "additionalProperties" not in payload
+    assert set(payload["properties"]) == set(model.model_fields)
+
+
+def test_the_sequence_may_be_absent_and_nothing_else() -> None:
+    headers = asyncapi_document()["components"]["messages"]["out.line_allocated.v1"]["headers"]
+
+    assert set(headers["properties"]) - set(headers["required"]) == {"ce_sequence", "traceparent"}
