@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
@@ -27,8 +28,9 @@ POLL_INTERVAL = 0.5
 
 READ_LIMIT = 2000
 SEND_TIMEOUT = 15.0
-REFUSED_FOR = 10.0
-"""Seconds for which a partition that has refused is passed over."""
+FIRST_REFUSAL = 0.2
+LONGEST_REFUSAL = 60.0
+"""Seconds for which a partition that has refused is passed over: at first, and when it goes on refusing."""
 LONGEST_BACKOFF = 2.0
 
 
@@ -38,6 +40,20 @@ class Published:
 
     ids: list[int] = field(default_factory=list)
     refused: dict[int, Exception] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Until when (on the monotonic clock) a partition is passed over, and for how long that is."""
+
+    until: float
+    seconds: float
+
+    @classmethod
+    def after(cls, earlier: Self | None) -> Self:
+        """The refusal that follows an earlier one."""
+        seconds = FIRST_REFUSAL if earlier is None else min(LONGEST_REFUSAL, 2 * earlier.seconds)
+        return cls(time.monotonic() + seconds, seconds)
 
 
 class EventPublisher:
@@ -138,7 +154,7 @@ class Relay:
         self._publisher: EventPublisher | None = None
         self._shards: list[int] = []
         self._claimed_at = float("-inf")
-        self._refused_until: dict[int, float] = {}
+        self._refusals: dict[int, _Refusal] = {}
 
     async def run(self) -> None:
         """Publish, for ever."""
@@ -172,9 +188,12 @@ class Relay:
         if published.ids:
             await self._outbox.delete(published.ids)
             metrics.outbox_published.inc(len(published.ids))
+        for partition in queues:
+            if partition in published.refused:
+                self._refusals[partition] = _Refusal.after(self._refusals.get(partition))
+            else:
+                self._refusals.pop(partition, None)
         if published.refused:
-            until = time.monotonic() + REFUSED_FOR
-            self._refused_until |= dict.fromkeys(published.refused, until)
             raise next(iter(published.refused.values()))
         return len(published.ids)
 
@@ -185,14 +204,14 @@ class Relay:
         """
         after = 0
         now = time.monotonic()
-        self._refused_until = {partition: until for partition, until in self._refused_until.items() if until > now}
+        passed_over = [partition for partition, refusal in self._refusals.items() if refusal.until > now]
         while self._shards:
             rows = await self._outbox.read(self._shards, READ_LIMIT, after=after)
             if not rows:
                 break
             publisher = await self._ensure_publisher()
             queues = await publisher.by_partition(rows)
-            for partition in self._refused_until:
+            for partition in passed_over:
                 queues.pop(partition, None)
             if queues:
                 return queues

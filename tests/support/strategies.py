@@ -17,11 +17,11 @@ from app.domain.commands import (
 
 SKUS = ("CHAIR", "TABLE")
 REFS = ("b1", "b2", "b3", "b4")
-ORDERS = ("o1", "o2", "o3", "o4", "o5", "o6")
+ORDERS = ("o1", "o2", "o3", "o4", "o5", "o6", "o7", "o8")
 
 etas = st.sampled_from([None, date(2030, 1, 1), date(2030, 1, 2)])
-batch_quantities = st.integers(1, 9)
-new_quantities = st.integers(0, 9)
+batch_quantities = st.integers(1, 6)
+new_quantities = st.integers(0, 6)
 line_quantities = st.integers(1, 4)
 
 
