@@ -135,6 +135,10 @@ class FakeConsumer:
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self._committed.update(offsets)
 
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The ends, as far as the broker knows them."""
+        return {tp: self.highwater(tp) for tp in partitions}
+
     def highwater(self, tp: TopicPartition) -> int:
         return len(self._records)
 

@@ -16,13 +16,13 @@ from app.domain.commands import (
 )
 
 SKUS = ("CHAIR", "TABLE")
-REFS = ("b1", "b2", "b3", "b4")
+REFS = ("b1", "b2", "b3")
 ORDERS = ("o1", "o2", "o3", "o4", "o5", "o6", "o7", "o8")
 
 etas = st.sampled_from([None, date(2030, 1, 1), date(2030, 1, 2)])
-batch_quantities = st.integers(1, 6)
+batch_quantities = st.sampled_from([3, 3, 6])
 new_quantities = st.integers(0, 6)
-line_quantities = st.integers(1, 4)
+line_quantities = st.sampled_from([1, 2, 2, 4])
 
 
 def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[Command]:
@@ -31,7 +31,8 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
     def one_of(names: Sequence[str]) -> st.SearchStrategy[str]:
         return st.sampled_from([f"{prefix}{name}" for name in names])
 
-    some_skus, refs, orders = one_of(skus), one_of(REFS), one_of(ORDERS)
+    # The first SKU comes more often than the others, so that lines and batches meet.
+    some_skus, refs, orders = one_of([*[skus[0]] * 3, *skus]), one_of(REFS), one_of(ORDERS)
     create = st.builds(CreateBatch, ref=refs, sku=some_skus, qty=batch_quantities, eta=etas)
     allocate = st.builds(
         Allocate,
@@ -48,5 +49,7 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
         st.builds(ChangeBatch, ref=refs, eta=etas),
     )
     cancel = st.builds(CancelAllocation, order_id=orders, sku=some_skus)
-    # Lines come more often than anything else, so that batches fill up and queues form.
-    return st.one_of(create, allocate, allocate, allocate, change, cancel)
+    # Lines come more often than anything else, so that batches fill up and queues form. (`one_of` would flatten the
+    # alternatives and take each of them equally often.)
+    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, cancel]
+    return st.sampled_from(kinds).flatmap(lambda kind: kind)
