@@ -15,6 +15,7 @@ from app.adapters import schema
 from app.bootstrap import Service
 from app.entrypoints.components import Component, running
 from app.entrypoints.http.app import create_app
+from app.entrypoints.http.protocol import ProblemHttpProtocol
 
 BACKLOG = 2048
 
@@ -91,6 +92,7 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             app,
+            http=ProblemHttpProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

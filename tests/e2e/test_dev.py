@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,3 +179,17 @@ def test_stopped_before_it_is_ready_it_leaves_no_process_behind_either(tmp_path:
         command.process.wait(20)
         assert ended(family)
         assert "Traceback" not in command.output
+
+
+@pytest.mark.parametrize("sent", [b"BREW /livez HTTP/1.1\r\nHost: pot\r\n\r\n", b"\x16\x03\x01 no HTTP at all\r\n\r\n"])
+def test_what_is_no_http_is_answered_with_a_problem_as_well(dev: Dev, sent: bytes) -> None:
+    url = httpx.URL(dev.http_url)
+    with socket.create_connection((url.host, url.port or 80), timeout=5) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while part := connection.recv(4096):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["code"] == "malformed-request"

@@ -29,6 +29,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.code: kind
     for kind in (
+        Kind("malformed-request", 400, "The request is not HTTP that this service understands"),
         Kind("malformed-body", 400, "The body is not JSON"),
         Kind(errors.InvalidSkuError.code, 400, "No batch of this SKU was ever recorded"),
         Kind("not-found", 404, "There is no such path"),
