@@ -114,40 +114,28 @@ class CreateBatch(Command):
         return self.sku
 
 
-class Allocate(Command):
-    """Allocate an order line to the one batch that serves it best."""
-
+class _NamedLineCommand(Command):
     order_id: OrderId
     sku: Sku
+
+    def add_names(self, names: Names) -> None:
+        names.skus.add(self.sku)
+        names.lines.add((self.order_id, self.sku))
+
+    @property
+    def routing_key(self) -> str:
+        return self.sku
+
+
+class Allocate(_NamedLineCommand):
+    """Allocate an order line to the one batch that serves it best."""
+
     qty: LineQuantity
     if_unavailable: IfUnavailable = "backorder"
 
-    def add_names(self, names: Names) -> None:
-        """The line and its product."""
-        names.skus.add(self.sku)
-        names.lines.add((self.order_id, self.sku))
 
-    @property
-    def routing_key(self) -> str:
-        """The SKU."""
-        return self.sku
-
-
-class CancelAllocation(Command):
+class CancelAllocation(_NamedLineCommand):
     """Forget an order line, and free the stock that it held."""
-
-    order_id: OrderId
-    sku: Sku
-
-    def add_names(self, names: Names) -> None:
-        """The line and its product."""
-        names.skus.add(self.sku)
-        names.lines.add((self.order_id, self.sku))
-
-    @property
-    def routing_key(self) -> str:
-        """The SKU."""
-        return self.sku
 
 
 class _NamedBatchCommand(Command):

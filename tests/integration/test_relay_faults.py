@@ -157,6 +157,26 @@ async def test_a_batch_whose_acknowledgement_is_lost_comes_again_as_it_was(
     assert repeats
 
 
+async def test_a_partition_that_refuses_keeps_no_other_waiting_and_loses_nothing(
+    outbox: OutboxReader, bus: MessageBus, engine: AsyncEngine, database_url: str
+) -> None:
+    broker = FakeBroker()
+    broker.refusing = {1}
+    async with relaying(broker, engine, database_url):
+        await play(bus, *(Allocate(order_id="late", sku=sku, qty=1) for sku in SKUS))
+
+        async def others_are_through() -> bool:
+            waiting = {row.sku for row in await outbox.read(range(16), 1000)}
+            return waiting != set(SKUS) and all(broker.sequences(sku) == [] for sku in waiting)
+
+        await eventually(others_are_through)
+        broker.refusing = set()
+        await published(outbox)
+
+    for sku in SKUS:
+        assert broker.sequences(sku) == list(range(1, LINES + 3))
+
+
 async def test_goes_on_where_the_broker_was_away_at_the_start(
     outbox: OutboxReader, engine: AsyncEngine, database_url: str
 ) -> None:

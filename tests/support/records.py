@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
 TOPIC = "inbound"
 
@@ -58,12 +59,13 @@ class FakeBatch:
 
 
 class FakeBroker:
-    """A topic. `faults` are met by the sends to come, in turn; None lets one pass."""
+    """A topic. `faults` are met by the sends to come, in turn (None lets one pass); `refusing` takes nothing at all."""
 
     def __init__(self, partitions: int = 3) -> None:
         self.partitions = set(range(partitions))
         self.log: defaultdict[int, list[tuple[bytes, bytes, dict[str, str]]]] = defaultdict(list)
         self.faults: list[Exception | None] = []
+        self.refusing: set[int] = set()
         self.producers = 0
         self.stopped = 0
 
@@ -96,6 +98,8 @@ class FakeProducer:
     async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> "asyncio.Future[object]":
         acknowledged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         fault = self._broker.faults.pop(0) if self._broker.faults else None
+        if partition in self._broker.refusing:
+            fault = KafkaTimeoutError()
         if fault is None:
             self._broker.log[partition] += batch.records
             acknowledged.set_result(object())

@@ -1,5 +1,6 @@
 """The inbound consumer: records in, effects and dead letters out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from app.domain.commands import Allocate, Command
 from app.entrypoints.consumer import InboundConsumer
 from app.integration.dead_letters import KeepDeadLetter
 from app.service_layer.handlers import keep_dead_letter
-from app.service_layer.messagebus import MessageBus, RetryPolicy
+from app.service_layer.messagebus import MessageBus, NoHandlerError, Outcome, Request, RetryPolicy
 from app.service_layer.ports import CommandHandler, TemporarilyUnavailableError, UnitOfWork
 from tests.support.messages import Pauses, Service
 from tests.support.records import message, record
@@ -136,6 +137,35 @@ async def test_what_fails_for_good_is_set_aside_and_may_be_handled_once_the_reas
 
     assert upstream.letters == [(2, "2", "RuntimeError('a bug')")]
     assert store.tables.inbox == {"1", "3"}
+
+
+async def test_what_can_be_neither_handled_nor_set_aside_is_not_passed_over(upstream: Upstream) -> None:
+    bus = MessageBus(upstream.service.store.unit_of_work, [(Allocate, failing)], {}, retry=RetryPolicy(sleep=Pauses()))
+    consumer = InboundConsumer(bus, consumer_group="allocation", sleep=Pauses())
+
+    with pytest.raises(NoHandlerError):
+        await consumer.handle([message("allocation_required.v1", **{**LINE, "order_id": "poison"})])
+
+
+async def test_a_group_that_takes_too_long_is_halved_until_it_does_not(upstream: Upstream) -> None:
+    sizes: list[int] = []
+
+    class SlowBus(MessageBus):
+        async def handle_group(self, group: Sequence[Request]) -> list[Outcome]:
+            sizes.append(len(group))
+            if len(group) > 2:
+                slow = TemporarilyUnavailableError("statement timeout", took_too_long=True)
+                return [Outcome(error=slow)] * len(group)
+            return await upstream.service.bus.handle_group(group)
+
+    bus = SlowBus(upstream.service.store.unit_of_work, [], {})
+    consumer = InboundConsumer(bus, consumer_group="allocation", sleep=upstream.pauses)
+
+    await consumer.handle([message("batch_created.v1", f"{n}", ref=f"batch-{n}", sku="CHAIR", qty=1) for n in range(5)])
+
+    assert sizes == [5, 2, 3, 1, 2]
+    assert [data["ref"] for _, data in upstream.service.heard()] == [f"batch-{n}" for n in range(5)]
+    assert upstream.pauses.seconds == []
 
 
 async def test_a_dead_letter_waits_for_the_database_like_everything_else(upstream: Upstream) -> None:
