@@ -158,8 +158,9 @@ async def test_a_batch_whose_acknowledgement_is_lost_comes_again_as_it_was(
 
 
 async def test_a_partition_that_refuses_keeps_no_other_waiting_and_loses_nothing(
-    outbox: OutboxReader, bus: MessageBus, engine: AsyncEngine, database_url: str
+    outbox: OutboxReader, bus: MessageBus, engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(relay_module, "READ_LIMIT", 5)  # So few that those of the refusing partition fill a page.
     broker = FakeBroker()
     broker.refusing = {1}
     async with relaying(broker, engine, database_url):
