@@ -48,11 +48,13 @@ def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
         else Plan(3, 5, 50_000, 100_000, 1_000_000, 10_000, 200, 9, 1_000_000, say)
     )
     rows: list[Row] = []
-    with running_stack() as stack:
-        for name in only or SCENARIOS:
-            rows += SCENARIOS[name](stack, plan)
-    click.echo(report.table(rows))
-    report.write(rows, plan.faults, out)
+    try:
+        with running_stack() as stack:
+            for name in only or SCENARIOS:
+                rows += SCENARIOS[name](stack, plan)
+    finally:
+        click.echo(report.table(rows))
+        report.write(rows, plan.faults, out)
     click.echo(f"\nwritten to {out}/bench.json and {out}/bench.svg after {time.monotonic() - started:.0f} s")
     if plan.faults:
         click.echo("WRONG RESULTS:\n" + "\n".join(plan.faults), err=True)

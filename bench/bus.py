@@ -29,11 +29,14 @@ def allocations(order_prefix: str, sku_prefix: str, skus: int) -> Iterator[Comma
 
 
 async def create_batches(service: Service, sku_prefix: str, skus: int) -> None:
-    """One batch for each SKU that never runs out, and the numbers of the event before that make room for the floor."""
+    """One batch for each SKU that never runs out. It arrives last of all, so that others can be preferred to it."""
     await asyncio.gather(
         *(
             service.bus.handle(
-                CreateBatch(ref=f"{sku_prefix}{number}-b", sku=f"{sku_prefix}{number}", qty=2_000_000_000), CAUSE
+                CreateBatch(
+                    ref=f"{sku_prefix}{number}-b", sku=f"{sku_prefix}{number}", qty=2_000_000_000, eta=date.max
+                ),
+                CAUSE,
             )
             for number in range(skus)
         )
@@ -101,8 +104,8 @@ async def compare_cuts(service: Service, first_sku: str, second_sku: str, rounds
 
     async def cut(sku: str, number: int) -> Callable[[int], Awaitable[object]]:
         ref = f"{sku}-cut-{number}"
-        # Preferred by its early date, so the lines go to it; cut to nothing, they move to the batch that is left.
-        await service.bus.handle(CreateBatch(ref=ref, sku=sku, qty=lines, eta=date(1, 1, number % 28 + 1)), CAUSE)
+        # In the warehouse, so the lines go to it; cut to nothing, they move to the batch that never runs out.
+        await service.bus.handle(CreateBatch(ref=ref, sku=sku, qty=lines), CAUSE)
         await asyncio.gather(
             *(service.bus.handle(Allocate(order_id=f"{ref}-{line}", sku=sku, qty=1), CAUSE) for line in range(lines))
         )

@@ -153,7 +153,8 @@ async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, second
     while (due or len(idle) < len(pool)) and clock() < deadline:  # noqa: ASYNC110 - the load has no sleepers to wake
         await asyncio.sleep(0.01)
     result.seconds = clock() - started
-    result.statuses[0] += len(due) + len(pool) - len(idle)
+    if due or len(idle) < len(pool):
+        result.statuses[0] = len(due) + len(pool) - len(idle)
     for connection in pool:
         connection.close()
     return result

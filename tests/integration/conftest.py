@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import create_engine
 from app.service_layer.messagebus import MessageBus
+from tests.support.backends import Backend, in_memory, over_postgresql
 from tests.support.database import bus_over
 
 
@@ -22,3 +23,22 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 def bus(engine: AsyncEngine) -> MessageBus:
     """A bus that needs no worker: for `handle_group`."""
     return bus_over(engine)
+
+
+@pytest.fixture(params=["fake", "postgresql"])
+def contract_url(request: pytest.FixtureRequest) -> str | None:
+    """Where PostgreSQL is; None asks for the fake. Not async, because the databases are made by loops of their own."""
+    if request.param == "fake":
+        return None
+    database_url: str = request.getfixturevalue("database_url")
+    return database_url
+
+
+@pytest.fixture
+async def backend(contract_url: str | None) -> AsyncIterator[Backend]:
+    """A unit of work in memory, and then one over PostgreSQL."""
+    if contract_url is None:
+        yield in_memory()
+    else:
+        async with over_postgresql(contract_url) as over:
+            yield over

@@ -26,6 +26,7 @@ LINES = 8
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "LONGEST_BACKOFF", 0.001)
+    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
 
 
 @pytest.fixture

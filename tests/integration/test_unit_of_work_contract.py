@@ -6,96 +6,12 @@ lost. Those only PostgreSQL has; see the files `test_postgresql_*.py` beside thi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import text
 
-from app.adapters.database import create_engine
-from app.adapters.dead_letters import DeadLetterStore
-from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Names
-from app.domain.events import Event
-from app.domain.model import OrderLine, Product
-from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
-from app.service_layer.ports import Cause, UnitOfWork, UnitOfWorkFactory
-from tests.support.fakes import InMemoryStore
-
-SKU = "RED-CHAIR"
-CAUSE = Cause("request-1", "conversation-1")
-
-
-@dataclass
-class Backend:
-    """A kind of unit of work, and a way to look at what was committed behind its back."""
-
-    begin: UnitOfWorkFactory
-    published: Callable[[], Awaitable[list[tuple[str, str, int | None, str]]]]
-    letters: Callable[[], Awaitable[list[DeadLetter]]]
-
-
-@pytest.fixture(params=["fake", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str | None:
-    """Where PostgreSQL is; None asks for the fake. Not async, because the databases are made by loops of their own."""
-    if request.param == "fake":
-        return None
-    database_url: str = request.getfixturevalue("database_url")
-    return database_url
-
-
-@pytest.fixture
-async def backend(url: str | None) -> AsyncIterator[Backend]:
-    if url is None:
-        yield in_memory()
-        return
-    engine = create_engine(url, pool_size=5)
-
-    async def published() -> list[tuple[str, str, int | None, str]]:
-        async with engine.connect() as connection:
-            rows = await connection.execute(text("SELECT type, sku, sequence, data FROM outbox ORDER BY id"))
-            return [(row.type, row.sku, row.sequence, row.data) for row in rows]
-
-    async def letters() -> list[DeadLetter]:
-        return [kept.letter for kept in await DeadLetterStore(engine).page(0)]
-
-    yield Backend(lambda: SqlUnitOfWork(engine), published, letters)
-    await engine.dispose()
-
-
-def in_memory() -> Backend:
-    store = InMemoryStore()
-
-    async def published() -> list[tuple[str, str, int | None, str]]:
-        return [(message.type, message.sku, message.sequence, message.data) for message in store.published]
-
-    async def letters() -> list[DeadLetter]:
-        return store.tables.dead_letters
-
-    return Backend(store.unit_of_work, published, letters)
-
-
-def line(order_id: str, qty: int, sku: str = SKU) -> OrderLine:
-    return OrderLine(order_id, sku, qty)
-
-
-async def load(uow: UnitOfWork, *orders: str, refs: tuple[str, ...] = ()) -> Product:
-    await uow.products.load(Names(skus={SKU}, batch_refs=set(refs), lines={(order, SKU) for order in orders}))
-    product = uow.products.get(SKU)
-    assert product is not None
-    return product
-
-
-async def record(backend: Backend, ref: str, qty: int, *orders: tuple[str, int]) -> None:
-    """Commit a batch, and after it lines that want stock."""
-    async with backend.begin() as uow:
-        await uow.products.load(Names(skus={SKU}, new_skus={ref: SKU}, batch_refs={ref}))
-        product = uow.products.get_or_create(SKU)
-        product.create_batch(ref, qty, None)
-        for order_id, line_qty in orders:
-            product.allocate(line(order_id, line_qty), "backorder")
-        await uow.commit()
+from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, record
 
 
 async def test_what_is_committed_is_there_for_the_next(backend: Backend) -> None:
@@ -279,68 +195,6 @@ async def test_the_queue_is_as_this_unit_of_work_has_left_it(backend: Backend) -
         assert set(product.allocations) == {"order-2", "order-3"}
         assert product.allocations["order-2"].batch is product.batch("batch-2")
         assert product.backordered_qty == 5
-
-
-async def test_events_are_handed_out_once_those_of_products_and_others(backend: Backend) -> None:
-    await record(backend, "batch-1", 10)
-
-    async with backend.begin() as uow:
-        product = await load(uow)
-        uow.raise_event(Event(sku="OTHER", sequence=None))
-        product.allocate(line("order-1", 4), "backorder")
-
-        assert {event.sku for event in uow.take_events()} == {SKU, "OTHER"}
-        assert uow.take_events() == []
-
-        (await load_again(uow)).allocate(line("order-2", 4), "backorder")
-        assert [event.sequence for event in uow.take_events()] == [3]
-
-
-async def load_again(uow: UnitOfWork) -> Product:
-    product = uow.products.get(SKU)
-    assert product is not None
-    return product
-
-
-async def test_messages_are_published_in_the_order_in_which_they_were_added(backend: Backend) -> None:
-    async with backend.begin() as uow:
-        for number in range(5):
-            uow.outbox.add(OutboundMessage("out_of_stock.v1", SKU, number + 1, f'{{"n": {number}}}'), CAUSE)
-        uow.outbox.add(OutboundMessage("allocation_failed.v1", "NONE", None, "{}"), CAUSE)
-        await uow.commit()
-
-    assert await backend.published() == [
-        *(("out_of_stock.v1", SKU, number + 1, f'{{"n": {number}}}') for number in range(5)),
-        ("allocation_failed.v1", "NONE", None, "{}"),
-    ]
-
-
-async def test_a_message_is_accepted_once(backend: Backend) -> None:
-    async with backend.begin() as uow:
-        assert await uow.inbox.accept(["a", "b"]) == {"a", "b"}
-        assert await uow.inbox.accept(["b", "c"]) == {"c"}
-        await uow.commit()
-
-    async with backend.begin() as uow:
-        assert await uow.inbox.accept(["a", "d"]) == {"d"}
-
-
-def letter(offset: int, message_id: str | None = None, value: bytes | None = b"\x00\xff") -> DeadLetter:
-    headers = (("ce_type", b"odd"), ("ce_type", b"\xff\x00"))
-    return DeadLetter("allocation", "inbound", 0, offset, b"\x00key", value, headers, "a reason", message_id)
-
-
-async def test_a_dead_letter_is_kept_as_it_came_once_for_each_record_and_each_message(backend: Backend) -> None:
-    for _ in range(2):
-        async with backend.begin() as uow:
-            for kept in (letter(1), letter(1), letter(2), letter(3, "id", b"x"), letter(4, "id", b"x")):
-                uow.dead_letters.add(kept)
-            uow.dead_letters.add(letter(5, "id", b"other"))
-            uow.dead_letters.add(letter(6, value=None))
-            await uow.commit()
-
-    expected = [letter(1), letter(2), letter(3, "id", b"x"), letter(5, "id", b"other"), letter(6, value=None)]
-    assert await backend.letters() == expected
 
 
 async def test_units_of_work_on_one_product_wait_for_each_other(backend: Backend) -> None:

@@ -202,7 +202,7 @@ class FakeDeadLetterBox:
 
     def add(self, letter: DeadLetter) -> None:
         def place(kept: DeadLetter) -> tuple[object, ...]:
-            return kept.consumer, kept.topic, kept.partition, kept.offset
+            return kept.consumer, kept.topic, kept.partition, kept.offset, kept.timestamp, kept.value
 
         def message(kept: DeadLetter) -> tuple[object, ...]:
             return kept.consumer, kept.message_id, kept.value

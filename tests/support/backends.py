@@ -1,0 +1,83 @@
+"""The two kinds of unit of work that keep one contract, behind one face."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from app.adapters.database import create_engine
+from app.adapters.dead_letters import DeadLetterStore
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Names
+from app.domain.model import OrderLine, Product
+from app.integration.dead_letters import DeadLetter
+from app.service_layer.ports import Cause, UnitOfWork, UnitOfWorkFactory
+from tests.support.fakes import InMemoryStore
+
+SKU = "RED-CHAIR"
+CAUSE = Cause("request-1", "conversation-1")
+
+
+@dataclass
+class Backend:
+    """A kind of unit of work, and a way to look at what was committed behind its back."""
+
+    begin: UnitOfWorkFactory
+    published: Callable[[], Awaitable[list[tuple[str, str, int | None, str]]]]
+    letters: Callable[[], Awaitable[list[DeadLetter]]]
+
+
+def in_memory() -> Backend:
+    store = InMemoryStore()
+
+    async def published() -> list[tuple[str, str, int | None, str]]:
+        return [(message.type, message.sku, message.sequence, message.data) for message in store.published]
+
+    async def letters() -> list[DeadLetter]:
+        return store.tables.dead_letters
+
+    return Backend(store.unit_of_work, published, letters)
+
+
+@asynccontextmanager
+async def over_postgresql(url: str) -> AsyncIterator[Backend]:
+    engine = create_engine(url, pool_size=5)
+
+    async def published() -> list[tuple[str, str, int | None, str]]:
+        async with engine.connect() as connection:
+            rows = await connection.execute(text("SELECT type, sku, sequence, data FROM outbox ORDER BY id"))
+            return [(row.type, row.sku, row.sequence, row.data) for row in rows]
+
+    async def letters() -> list[DeadLetter]:
+        return [kept.letter for kept in await DeadLetterStore(engine).page(0)]
+
+    yield Backend(lambda: SqlUnitOfWork(engine), published, letters)
+    await engine.dispose()
+
+
+def line(order_id: str, qty: int, sku: str = SKU) -> OrderLine:
+    return OrderLine(order_id, sku, qty)
+
+
+async def load(uow: UnitOfWork, *orders: str, refs: tuple[str, ...] = ()) -> Product:
+    await uow.products.load(Names(skus={SKU}, batch_refs=set(refs), lines={(order, SKU) for order in orders}))
+    product = uow.products.get(SKU)
+    assert product is not None
+    return product
+
+
+async def record(backend: Backend, ref: str, qty: int, *orders: tuple[str, int]) -> None:
+    """Commit a batch, and after it lines that want stock."""
+    async with backend.begin() as uow:
+        await uow.products.load(Names(skus={SKU}, new_skus={ref: SKU}, batch_refs={ref}))
+        product = uow.products.get_or_create(SKU)
+        product.create_batch(ref, qty, None)
+        for order_id, line_qty in orders:
+            product.allocate(line(order_id, line_qty), "backorder")
+        await uow.commit()
+
+
+def letter(offset: int, message_id: str | None = None, value: bytes | None = b"\x00\xff") -> DeadLetter:
+    headers = (("ce_type", b"odd"), ("ce_type", b"\xff\x00"))
+    return DeadLetter("allocation", "inbound", 0, offset, b"\x00key", value, headers, "a reason", message_id)
