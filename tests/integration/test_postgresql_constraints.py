@@ -1,29 +1,50 @@
 """States that the tables cannot hold, whatever the code above them does."""
 
+import asyncio
+import uuid
+from collections.abc import Iterator
+
 import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
+from app.adapters.database import create_engine
 from app.domain.commands import Allocate, CreateBatch
-from app.service_layer.messagebus import MessageBus
-from tests.support.database import play, raw_connection
-
-pytestmark = pytest.mark.usefixtures("stock")
+from app.embedded.postgresql import EmbeddedPostgresql
+from tests.support.database import bus_over, raw_connection, results
 
 LINE = "INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)"
 BATCH = "INSERT INTO batches (sku, number, ref, qty, allocated_qty, first_qty)"
 OUTBOX = "INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)"
 
 
-@pytest.fixture
-async def stock(bus: MessageBus) -> None:
+async def make_stock(database_url: str) -> None:
     """Ten chairs of which order-1 holds six, and two tables; tables have no batch number 2."""
-    await play(
-        bus,
+    engine = create_engine(database_url, pool_size=1)
+    await results(
+        bus_over(engine),
         CreateBatch(ref="chairs", sku="CHAIR", qty=2),
         CreateBatch(ref="more-chairs", sku="CHAIR", qty=10),
         Allocate(order_id="order-1", sku="CHAIR", qty=6),
         CreateBatch(ref="tables", sku="TABLE", qty=2),
     )
+    await engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def stocked_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
+    """One database for all the attempts here: what is refused leaves no trace."""
+    name = f"constraints_{uuid.uuid4().hex}"
+
+    async def execute(statement: str) -> None:
+        async with raw_connection(postgresql.admin_url) as admin:
+            await admin.execute(statement)
+
+    asyncio.run(execute(f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
+    url = make_url(postgresql.database_url).set(database=name).render_as_string(hide_password=False)
+    asyncio.run(make_stock(url))
+    yield url
+    asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.mark.parametrize(
@@ -71,20 +92,20 @@ async def stock(bus: MessageBus) -> None:
         pytest.param("INSERT INTO products (sku) VALUES ('CHAIR')", "pk_products", id="doubled-product"),
     ],
 )
-async def test_cannot_be_represented(database_url: str, statement: str, constraint: str) -> None:
-    async with raw_connection(database_url) as connection:
+async def test_cannot_be_represented(stocked_url: str, statement: str, constraint: str) -> None:
+    async with raw_connection(stocked_url) as connection:
         with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=constraint):
             await connection.execute(statement)
 
 
-async def test_events_without_a_sequence_may_be_many(database_url: str) -> None:
-    async with raw_connection(database_url) as connection:
+async def test_events_without_a_sequence_may_be_many(stocked_url: str) -> None:
+    async with raw_connection(stocked_url) as connection:
         for _ in range(2):
             await connection.execute(f"{OUTBOX} VALUES (0, 'LAMP', NULL, gen_random_uuid(), 't', 'd', 'c', 'c')")
 
 
-async def test_identifiers_sort_by_their_bytes_in_any_language(database_url: str) -> None:
-    async with raw_connection(database_url) as connection:
+async def test_identifiers_sort_by_their_bytes_in_any_language(stocked_url: str) -> None:
+    async with raw_connection(stocked_url) as connection:
         await connection.execute("INSERT INTO products (sku) SELECT unnest(ARRAY['a', 'B', '_x'])")
         skus = [row["sku"] for row in await connection.fetch("SELECT sku FROM products ORDER BY sku")]
 

@@ -155,7 +155,7 @@ def test_does_and_shows_what_the_naive_model_does_and_shows(database_url: str) -
     run_state_machine_as_test(
         Service,
         settings=settings(
-            max_examples=60,
+            max_examples=50,
             stateful_step_count=18,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

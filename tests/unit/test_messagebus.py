@@ -228,13 +228,17 @@ async def test_a_bus_that_has_stopped_takes_nothing() -> None:
         await desk.handle("post")
 
 
-async def test_a_bus_that_cannot_finish_stops_all_the_same() -> None:
+async def test_a_bus_that_cannot_finish_stops_all_the_same_and_tells_those_who_wait() -> None:
     desk = Desk(drain_timeout=0.01)
     async with asyncio.timeout(5):
         async with desk.bus:
-            stuck = await desk.close_door()
+            begun = await desk.close_door()
+            behind = asyncio.create_task(desk.handle("behind"))
+            await enqueue()
 
-    stuck.cancel()
+        for stuck in (begun, behind):
+            with pytest.raises(TemporarilyUnavailableError):
+                await stuck
     assert desk.done == set()
 
 
