@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     shutdown_grace: Annotated[float, Field(gt=0, le=120)] = 10.0
     http_max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     bus_workers: Annotated[int, Field(ge=1, le=8)] = 2
-    bus_queue_limit: Annotated[int, Field(ge=1)] = 4096
+    bus_queue_limit: Annotated[int, Field(ge=1)] = 1536
     bus_group_limit: Annotated[int, Field(ge=1, le=1000)] = 256
     consumer_batch_limit: Annotated[int, Field(ge=1, le=1000)] = 256
     relay_lease: Annotated[float, Field(gt=0)] = 5.0
