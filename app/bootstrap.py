@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.database import DriverConnections, create_engine
 from app.adapters.kafka import KafkaConfig
 from app.adapters.notifications import LogMailer, SmtpMailer
 from app.adapters.outbox import OutboxSignal
@@ -51,8 +51,9 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     # A pool of its own, so that however many read, those who write need not wait for a connection.
     read_engine = read_engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
     signal = signal or OutboxSignal(engine)
-    shared_engine, shared_signal = engine, signal
-    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(shared_engine, shared_signal))
+    shared_signal = signal
+    connections = DriverConnections(engine, keep=settings.bus_workers)
+    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal))
     service = Service(
         settings=settings,
         engine=engine,
@@ -84,6 +85,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         yield service
     finally:
         await signal.close()
+        await connections.close()
         await engine.dispose()
         await read_engine.dispose()
 

@@ -138,6 +138,7 @@ def latency_and_overload(stack: Stack, plan: Plan) -> list[Row]:
 
         closed = {"connections": CONNECTIONS, "seconds": plan.seconds}
         highest = _load(stack, port, run=closed, post=post("warm"))["rate"]
+        stack.checkpoint()
         for number in range(plan.rounds):
             plan.say(f"open loop, round {number + 1}")
             half = {"rate": highest / 2, "seconds": plan.seconds, "connections": CONNECTIONS}

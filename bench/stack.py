@@ -56,6 +56,22 @@ class Stack:
         finally:
             await connection.close()
 
+    def checkpoint(self) -> None:
+        """Give PostgreSQL log files to write over, as one has that has been running for a while.
+
+        A new cluster makes each of them when it is needed, and whoever commits at that moment waits for the disk.
+        """
+
+        async def run() -> None:
+            url = make_url(self.embedded.postgresql.admin_url).set(drivername="postgresql")
+            connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+            try:
+                await connection.execute("CHECKPOINT")
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
     async def value(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the query selects
         """The one value that a query selects."""
         connection = await asyncpg.connect(self.dsn)

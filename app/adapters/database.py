@@ -1,6 +1,7 @@
 """The connection to PostgreSQL, and which of its errors pass by themselves."""
 
 import asyncio
+from dataclasses import dataclass
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError
@@ -61,22 +62,70 @@ def create_engine(url: str, *, pool_size: int, application_name: str = "allocati
     )
 
 
-async def check_out(engine: AsyncEngine) -> tuple[AsyncConnection, asyncpg.Connection]:
-    """A connection of the pool, and the driver's connection inside it. The pool's has to be closed.
+class DriverConnections:
+    """Connections of the engine's pool, lent to whoever speaks to the driver itself.
 
-    Connections that have died in the pool are replaced.
+    Up to `keep` of them stay checked out between two loans: what SQLAlchemy does to take a connection from its pool and
+    to give it back costs more than a group of commands may spend on it.
     """
-    while True:
-        pooled = await engine.connect()
-        try:
-            driver = (await pooled.get_raw_connection()).driver_connection
-            if isinstance(driver, asyncpg.Connection) and not driver.is_closed():
-                return pooled, driver
-            await pooled.invalidate()
-        except BaseException:
+
+    def __init__(self, engine: AsyncEngine, *, keep: int = 0) -> None:
+        self.engine = engine
+        self._keep = keep
+        self._idle: list[LentConnection] = []
+
+    async def lend(self) -> "LentConnection":
+        """A connection with no transaction open; one that has died meanwhile is replaced."""
+        while self._idle:
+            lent = self._idle.pop()
+            if not lent.driver.is_closed():
+                return lent
+            await lent.throw_away()
+        while True:
+            pooled = await self.engine.connect()
+            try:
+                driver = (await pooled.get_raw_connection()).driver_connection
+                if isinstance(driver, asyncpg.Connection) and not driver.is_closed():
+                    return LentConnection(pooled, driver)
+                await pooled.invalidate()
+            except BaseException:
+                await pooled.close()
+                raise
             await pooled.close()
-            raise
-        await pooled.close()
+
+    async def give_back(self, lent: "LentConnection") -> None:
+        """Take back a connection with no transaction open."""
+        if len(self._idle) < self._keep and not lent.driver.is_closed():
+            self._idle.append(lent)
+        else:
+            await lent.pooled.close()
+
+    async def throw_away(self, lent: "LentConnection") -> None:
+        """Take back a connection in an unknown state; those that idle are likely to have met the same fate."""
+        idle, self._idle = self._idle, []
+        for connection in (lent, *idle):
+            await connection.throw_away()
+
+    async def close(self) -> None:
+        """Give everything back to the pool."""
+        while self._idle:
+            await self._idle.pop().pooled.close()
+
+
+@dataclass(frozen=True, slots=True)
+class LentConnection:
+    """The pool's connection, and the driver's inside it."""
+
+    pooled: AsyncConnection
+    driver: asyncpg.Connection
+
+    async def throw_away(self) -> None:
+        """End it without a word to the server, which may not answer."""
+        self.driver.terminate()
+        try:
+            await self.pooled.invalidate()
+        finally:
+            await self.pooled.close()
 
 
 def is_passing(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import uuid
 import zlib
 from collections.abc import Iterable
 
@@ -44,13 +43,12 @@ class SqlOutbox:
         self._rows: list[Row] = []
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Publish the message with the commit, under an id that it keeps however often it is sent."""
+        """Publish the message with the commit. The row gives it its id, which it keeps however often it is sent."""
         self._rows.append(
             (
                 shard_of(message.sku),
                 message.sku,
                 message.sequence,
-                uuid.uuid4(),
                 message.type,
                 message.data,
                 cause.correlation_id,

@@ -129,13 +129,12 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "insert_outbox": (
         """INSERT INTO outbox
-           (shard, sku, sequence, message_id, type, data, correlation_id, causation_id, traceparent)
+           (shard, sku, sequence, type, data, correlation_id, causation_id, traceparent)
            SELECT * FROM {rows}""",
         (
             "shard smallint",
             "sku text",
             "sequence bigint",
-            "message_id uuid",
             "type text",
             "data text",
             "correlation_id text",

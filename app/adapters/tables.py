@@ -87,7 +87,15 @@ order_lines = Table(
     Column("requested", BigInteger, nullable=False, comment="sequence of its first event: its place in the queue"),
     Column("batch_number", BigInteger, comment="null: it waits in the queue"),
     Column("allocated", BigInteger, comment="sequence of the event that gave it to its batch"),
-    ForeignKeyConstraint(["sku"], ["products.sku"]),
+    # A line on a batch has the SKU of the batch; only one in the queue has to be looked up among the products. Each
+    # look-up costs a tenth of what PostgreSQL spends on a line.
+    Column(
+        "waiting_sku",
+        Identifier,
+        Computed("CASE WHEN (batch_number IS NULL) THEN sku ELSE NULL::text END", persisted=True),
+        comment="the SKU of a line in the queue",
+    ),
+    ForeignKeyConstraint(["waiting_sku"], ["products.sku"]),
     ForeignKeyConstraint(["sku", "batch_number"], ["batches.sku", "batches.number"]),
     CheckConstraint("qty > 0", name="qty"),
     CheckConstraint("(batch_number IS NULL) = (allocated IS NULL)", name="allocated_or_waiting"),
@@ -116,7 +124,7 @@ outbox = Table(
     Column("shard", SmallInteger, nullable=False, comment="stable hash of the SKU; a shard has one relay at a time"),
     Column("sku", Identifier, nullable=False),
     Column("sequence", BigInteger, comment="null: there is no product to count for"),
-    Column("message_id", Uuid, nullable=False),
+    Column("message_id", Uuid, nullable=False, server_default=func.gen_random_uuid()),
     Column("type", Text, nullable=False),
     Column("data", Text, nullable=False, comment="JSON"),
     Column("correlation_id", Text, nullable=False),

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.adapters import statements
-from app.adapters.database import check_out, is_passing
+from app.adapters.database import DriverConnections, LentConnection, is_passing
 from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.repository import SqlProductRepository
 from app.domain.events import Event
@@ -29,9 +28,9 @@ ROLLBACK_TIMEOUT = 2.0
 class SqlUnitOfWork:
     """Implements `UnitOfWork`.
 
-    The connection comes from SQLAlchemy's pool and is spoken to through asyncpg itself: a group makes five round trips,
-    and what lies between a statement and the driver would cost more than the handlers do. `on_commit` is called after
-    each commit of messages, to wake whoever publishes the messages.
+    It speaks to the database through asyncpg itself: a group makes five round trips, and what lies between a statement
+    and the driver would cost more than the handlers do. `on_commit` is called after each commit of messages, to wake
+    whoever publishes the messages.
     """
 
     products: SqlProductRepository
@@ -39,21 +38,22 @@ class SqlUnitOfWork:
     inbox: SqlInbox
     dead_letters: SqlDeadLetterBox
 
-    def __init__(self, engine: AsyncEngine, on_commit: Callable[[], None] = lambda: None) -> None:
-        self._engine = engine
+    def __init__(self, connections: DriverConnections, on_commit: Callable[[], None] = lambda: None) -> None:
+        self._connections = connections
         self._on_commit = on_commit
-        self._pooled: AsyncConnection
+        self._lent: LentConnection
         self._connection: asyncpg.Connection
         self._events: list[Event] = []
         self._is_open = False
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
-        """Take a connection from the pool and begin."""
+        """Take a connection and begin."""
         try:
-            self._pooled, self._connection = await check_out(self._engine)
+            self._lent = await self._connections.lend()
         except Exception as error:
             raise _as_port_error(error) from error
+        self._connection = self._lent.driver
         self._is_open = True
         self.products = SqlProductRepository(self._connection)
         self.outbox = SqlOutbox()
@@ -116,7 +116,7 @@ class SqlUnitOfWork:
         for attempt in range(COMMIT_QUESTIONS):
             await asyncio.sleep(0.1 * 2**attempt)
             try:
-                async with self._engine.connect() as connection:
+                async with self._connections.engine.connect() as connection:
                     status = (await connection.execute(_TRANSACTION_STATUS, {"id": transaction_id})).scalar_one()
             except Exception as error:
                 if not is_passing(error):
@@ -134,10 +134,9 @@ class SqlUnitOfWork:
                 await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands behind what the caller is told
             log.warning("a connection was lost: %r", error)
-            self._connection.terminate()
-            await self._pooled.invalidate()
-        finally:
-            await self._pooled.close()
+            await self._connections.throw_away(self._lent)
+        else:
+            await self._connections.give_back(self._lent)
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:

@@ -99,6 +99,7 @@ async def serve(
             proxy_headers=False,
             timeout_graceful_shutdown=math.ceil(service.settings.shutdown_grace),
             timeout_keep_alive=30,
+            limit_concurrency=service.settings.http_max_concurrent,
         ),
         on_started,
     )

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.database import DriverConnections
 from app.adapters.messages import SHARDS, shard_of
 from app.adapters.outbox import OutboxListener, OutboxReader, OutboxSignal
 from app.adapters.unit_of_work import SqlUnitOfWork
@@ -121,7 +122,7 @@ async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: 
             ),
             {"shard": shard_of("SLOW"), "id": uuid.uuid4()},
         )
-        async with SqlUnitOfWork(engine) as quick:
+        async with SqlUnitOfWork(DriverConnections(engine)) as quick:
             quick.outbox.add(row("QUICK", 1), cause)
             await quick.commit()
         published = await reader.read(ALL, 100)

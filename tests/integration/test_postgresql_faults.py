@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.database import DriverConnections, create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
@@ -147,7 +147,12 @@ async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(en
             await self._connection.execute(fate)
             raise ConnectionResetError("the answer to the commit is lost")
 
-    bus = MessageBus(lambda: LosesAnAnswer(engine), COMMAND_HANDLERS, EVENT_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    bus = MessageBus(
+        lambda: LosesAnAnswer(DriverConnections(engine)),
+        COMMAND_HANDLERS,
+        EVENT_HANDLERS,
+        retry=RetryPolicy(sleep=Pauses()),
+    )
     assert_done_once(await play(bus, LINE))
 
     assert lost == [fate]

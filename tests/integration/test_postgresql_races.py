@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.database import DriverConnections, create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
 from app.domain.errors import ProductNotFoundError
@@ -66,7 +66,7 @@ async def test_products_made_for_refused_batches_leave_no_row(
     processes: list[MessageBus], engine: AsyncEngine, database_url: str
 ) -> None:
     await at_once(processes, *(CreateBatch(ref="batch-1", sku=f"SKU-{number}", qty=1) for number in range(8)))
-    async with SqlUnitOfWork(engine) as uow:
+    async with SqlUnitOfWork(DriverConnections(engine)) as uow:
         await uow.products.load(Names(skus={"CHAIR"}, new_skus={"batch-2": "CHAIR"}, batch_refs={"batch-2"}))
         await uow.commit()
 
@@ -192,7 +192,7 @@ async def test_consumers_that_hold_the_same_messages_in_any_order_do_not_deadloc
     ids = [f"message-{number:02}" for number in range(20)]
 
     async def accept(message_ids: list[str]) -> set[str]:
-        async with SqlUnitOfWork(engine) as uow:
+        async with SqlUnitOfWork(DriverConnections(engine)) as uow:
             accepted = await uow.inbox.accept(message_ids)
             await uow.commit()
             return accepted

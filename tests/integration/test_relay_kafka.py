@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from app.adapters import kafka
+from app.adapters.database import DriverConnections
 from app.adapters.outbox import OutboxListener, OutboxReader
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.bootstrap import Service, bootstrap
@@ -142,7 +143,7 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
 @asynccontextmanager
 async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
     """A unit of work that has written its events, and commits at the end of the block."""
-    async with SqlUnitOfWork(service.engine) as uow:
+    async with SqlUnitOfWork(DriverConnections(service.engine)) as uow:
         await uow.products.load(Names(skus={sku}, new_skus={f"batch-{sku}": sku}, batch_refs={f"batch-{sku}"}))
         uow.products.get_or_create(sku).create_batch(f"batch-{sku}", 1, None)
         for event in uow.take_events():

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.database import DriverConnections, create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
@@ -50,7 +50,9 @@ class Service(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self._engine: AsyncEngine = create_engine(self.database_url, pool_size=4)
         self._queries = Queries(self._engine)
-        self._bus = MessageBus(lambda: SqlUnitOfWork(self._engine), COMMAND_HANDLERS, EVENT_HANDLERS, workers=1)
+        self._bus = MessageBus(
+            lambda: SqlUnitOfWork(DriverConnections(self._engine)), COMMAND_HANDLERS, EVENT_HANDLERS, workers=1
+        )
         self._run(self._bus.__aenter__())
 
     def teardown(self) -> None:

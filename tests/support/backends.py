@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.adapters.database import create_engine
+from app.adapters.database import DriverConnections, create_engine
 from app.adapters.dead_letters import DeadLetterStore
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Names
@@ -52,7 +52,7 @@ async def over_postgresql(url: str) -> AsyncIterator[Backend]:
     async def letters() -> list[DeadLetter]:
         return [kept.letter for kept in await DeadLetterStore(engine).page(0)]
 
-    yield Backend(lambda: SqlUnitOfWork(engine), published, letters)
+    yield Backend(lambda: SqlUnitOfWork(DriverConnections(engine)), published, letters)
     await engine.dispose()
 
 

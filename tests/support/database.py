@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import check_out
+from app.adapters.database import DriverConnections
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -22,7 +22,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None) -> MessageBus:
     """A bus as another process would have it: `handle_group` works at once."""
-    return MessageBus(lambda: SqlUnitOfWork(engine), COMMAND_HANDLERS, EVENT_HANDLERS, retry=retry)
+    return MessageBus(lambda: SqlUnitOfWork(DriverConnections(engine)), COMMAND_HANDLERS, EVENT_HANDLERS, retry=retry)
 
 
 async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:
@@ -66,8 +66,9 @@ async def statements(engine: AsyncEngine) -> AsyncIterator[list[str]]:
     def note(query: asyncpg.connection.LoggedQuery) -> None:
         executed.append(query.query)
 
-    pooled, connection = await check_out(engine)
-    await pooled.close()
-    with connection.query_logger(note):
+    connections = DriverConnections(engine)
+    lent = await connections.lend()
+    await connections.give_back(lent)
+    with lent.driver.query_logger(note):
         yield executed
     assert executed, "another connection was used"

@@ -1,22 +1,17 @@
-"""The HTTP application: its routes, what it answers where no route does, and its document."""
+"""The HTTP application: its routes and its document."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import fastapi_offline
-from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse
-from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.types import ASGIApp
 
-from app.entrypoints.http import allocations, batches, operations, products
+from app.entrypoints.http import allocations, batches, documents, operations, products
 from app.entrypoints.http.context import RequestContext
-from app.entrypoints.http.problems import Problem, ProblemError, on_problem, path_of, respond
+from app.entrypoints.http.problems import Problem
 from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 
@@ -28,8 +23,15 @@ Every answer comes after the commit. Every request may be sent again safely. Err
 AsyncAPI document.
 """
 
-ROUTERS = (allocations.router, batches.router, products.router, operations.router)
-SWAGGER_FILES = Path(fastapi_offline.__file__).parent / "static"
+ROUTERS = (allocations.router, batches.router, products.router, operations.router, documents.router)
+
+
+class Application(FastAPI):
+    """FastAPI with one layer around its routes in place of its six: none of them has anything to do here."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The routes inside `RequestContext`."""
+        return RequestContext(self.router)
 
 
 def create_app(
@@ -51,7 +53,7 @@ def create_app(
         async with lifespan():
             yield
 
-    app = FastAPI(
+    app = Application(
         title="Allocation",
         version=version("allocation"),
         description=DESCRIPTION,
@@ -70,52 +72,8 @@ def create_app(
     for router in ROUTERS:
         # Flat, and the most used first: FastAPI would ask each included router in turn.
         app.router.routes.extend(router.routes)
-    app.add_api_route("/docs", _docs, include_in_schema=False)
-    app.add_api_route("/docs/static/{name}", _docs_file, include_in_schema=False)
-    app.add_middleware(RequestContext)
-    app.add_exception_handler(ProblemError, on_problem)
-    app.add_exception_handler(HTTPException, _on_http_exception)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-async def _docs() -> Response:
-    return get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="Allocation",
-        swagger_js_url="/docs/static/swagger-ui-bundle.js",
-        swagger_css_url="/docs/static/swagger-ui.css",
-        swagger_favicon_url="/docs/static/favicon.png",
-    )
-
-
-async def _docs_file(name: str) -> Response:
-    if name not in {file.name for file in SWAGGER_FILES.iterdir()}:
-        raise HTTPException(404)
-    return FileResponse(SWAGGER_FILES / name)
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """What Starlette answers by itself: no such path, or no such method on it."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
-    path = path_of(request.scope)
-    if error.status_code == 405:  # noqa: PLR2004 - there is no clearer name for it
-        allowed = sorted(_methods_of(request))
-        detail = f"{path} takes {', '.join(allowed)}"
-        return respond(path, ProblemError("method-not-allowed", detail, headers={"Allow": ", ".join(allowed)}))
-    if error.status_code == 404:  # noqa: PLR2004 - see above
-        return respond(path, ProblemError("not-found", f"there is nothing at {path}; see /docs"))
-    return respond(path, ProblemError("invalid-request", str(error.detail), faults=[]))
-
-
-def _methods_of(request: Request) -> set[str]:
-    """The methods of all routes at the path: Starlette itself names those of the first one only."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return methods
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -3,10 +3,14 @@
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.entrypoints.http.problems import ProblemError, path_of, respond
@@ -34,7 +38,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        cause = _cause(scope)
+        cause = cause_of_scope(scope)
         request_id = cause.causation_id
         scope.setdefault("state", {})["cause"] = cause
         status = 0
@@ -50,11 +54,13 @@ class RequestContext:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
-        except Exception:
-            log.exception("request %s failed", request_id)
+        except Exception as error:
+            problem = _problem_of(error, scope)
+            if problem is None:
+                log.exception("request %s failed", request_id)
+                problem = ProblemError("internal-error", f"the request failed; its id in the log is {request_id}")
             if status:
                 raise
-            problem = ProblemError("internal-error", f"the request failed; its id in the log is {request_id}")
             await respond(path_of(scope), problem)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "none")
@@ -62,7 +68,33 @@ class RequestContext:
             metrics.measure_request(scope["method"], route, status or HTTPStatus.INTERNAL_SERVER_ERROR, seconds)
 
 
-def _cause(scope: Scope) -> Cause:
+def _problem_of(error: Exception, scope: Scope) -> ProblemError | None:
+    """What a request is answered with that no route answers; None where the fault is ours."""
+    match error:
+        case ProblemError():
+            return error
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            allowed = ", ".join(sorted(_methods_of(scope)))
+            return ProblemError("method-not-allowed", f"{path_of(scope)} takes {allowed}", headers={"Allow": allowed})
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return ProblemError("not-found", f"there is nothing at {path_of(scope)}; see /docs")
+        case HTTPException():
+            return ProblemError("invalid-request", str(error.detail), faults=[])
+        case _:
+            return None
+
+
+def _methods_of(scope: Scope) -> set[str]:
+    """The methods of all routes at the path: Starlette itself names those of the first one only."""
+    methods: set[str] = set()
+    for route in scope["app"].routes:
+        match, _ = route.matches(scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return methods
+
+
+def cause_of_scope(scope: Mapping[str, Any]) -> Cause:
     """The ids that the request came with, or ones of its own."""
     given = {name: value for name, value in scope["headers"] if name in ID_HEADERS}
     request_id = _text(given.get(b"x-request-id")) or str(uuid.uuid4())

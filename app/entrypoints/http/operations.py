@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from app.entrypoints.http.answers import Answer
 from app.entrypoints.http.problems import ProblemError, documented
+from app.entrypoints.http.route import ServiceRoute
 from app.observability import metrics
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=ServiceRoute)
 
 READINESS_TIMEOUT = 5.0
 

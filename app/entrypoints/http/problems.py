@@ -7,9 +7,8 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic import BaseModel, Field
-from starlette.types import Scope
 
 from app.domain import errors
 
@@ -110,13 +109,7 @@ def respond(instance: str, problem: ProblemError) -> Response:
     return Response(json.dumps(body, separators=(",", ":")), kind.status, problem.headers, MEDIA_TYPE)
 
 
-async def on_problem(request: Request, error: Exception) -> Response:
-    """The exception handler of ProblemError."""
-    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type alone
-    return respond(path_of(request.scope), error)
-
-
-def path_of(scope: Scope) -> str:
+def path_of(scope: Mapping[str, Any]) -> str:
     """The path as it was asked for: a URI reference, percent-encoded."""
     raw: bytes | None = scope.get("raw_path")
     return quote(scope["path"]) if raw is None else raw.partition(b"?")[0].decode("latin-1")

@@ -5,20 +5,21 @@ rest of it together. This class keeps FastAPI's declaration, and so the OpenAPI 
 body is validated by the command's own TypeAdapter straight from the bytes, path parameters by those of their
 annotations, and the endpoint returns its answer ready to be sent.
 
-An endpoint declares its path parameters, at most one body, and the request:
-`async def change(ref: Ref, changes: Changes, request: Request) -> Response`.
+An endpoint declares its path parameters, at most one body, and the request where it needs it:
+`async def change(ref: Ref, changes: Changes, request: Request) -> Response`. What it raises becomes a problem here or,
+where it is none that is known, in `RequestContext`.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.adapters.database import is_passing
 from app.domain.errors import DomainError
@@ -30,29 +31,39 @@ from app.service_layer.ports import TemporarilyUnavailableError
 class ServiceRoute(APIRoute):
     """An APIRoute whose endpoints take validated arguments and return a Response."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The function that answers requests to this route."""
-        endpoint = self.endpoint
-        path_adapters, bodies = _adapters(endpoint, self.path_format)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.app = _application(endpoint, self.path_format)
 
-        async def answer(request: Request) -> Response:
-            arguments: dict[str, Any] = {"request": request}
+
+def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
+    """The ASGI application that answers requests to the endpoint."""
+    path_adapters, bodies, takes_request = _adapters(endpoint, path)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            arguments: dict[str, Any] = {"request": request} if takes_request else {}
             if path_adapters:
                 _add_path_parameters(arguments, path_adapters, request.path_params)
             for name, adapter in bodies.items():
                 arguments[name] = _parse(adapter, await _read_body(request))
-            with _domain_errors_as_problems():
-                async with asyncio.timeout(request.app.state.deadline):
-                    answer: Response = await endpoint(**arguments)
-            return answer
+            async with asyncio.timeout(scope["app"].state.deadline):
+                response: Response = await endpoint(**arguments)
+        except Exception as error:
+            problem = _as_problem(error)
+            if problem is None:
+                raise
+            raise problem from error
+        await response(scope, receive, send)
 
-        return answer
+    return answer
 
 
 def _adapters(
     endpoint: Callable[..., Any], path: str
-) -> tuple[dict[str, TypeAdapter[Any]], dict[str, TypeAdapter[Any]]]:
-    """What validates the path parameters of the endpoint, and what validates its body, by name."""
+) -> tuple[dict[str, TypeAdapter[Any]], dict[str, TypeAdapter[Any]], bool]:
+    """What validates the path parameters of the endpoint and its body, by name; and whether it takes the request."""
     in_path: dict[str, TypeAdapter[Any]] = {}
     in_body: dict[str, TypeAdapter[Any]] = {}
     hints = get_type_hints(endpoint, include_extras=True)
@@ -60,24 +71,25 @@ def _adapters(
         if name == "return" or hint is Request:
             continue
         (in_path if f"{{{name}}}" in path else in_body)[name] = TypeAdapter(_without_marker(hint))
-    return in_path, in_body
+    return in_path, in_body, Request in hints.values()
 
 
-@contextmanager
-def _domain_errors_as_problems() -> Iterator[None]:
-    try:
-        yield
-    except DomainError as refusal:
-        raise ProblemError(refusal.code, str(refusal)) from refusal
-    except OverloadedError as error:
-        raise ProblemError("overloaded", str(error)) from error
-    except TimeoutError as error:
-        detail = "no answer in time; the request may still take effect, and may be sent again safely"
-        raise ProblemError("unavailable", detail) from error
-    except Exception as error:
-        if isinstance(error, TemporarilyUnavailableError) or is_passing(error):
-            raise ProblemError("unavailable", "the database does not answer; try again") from error
-        raise
+def _as_problem(error: Exception) -> ProblemError | None:
+    """What the caller is told about an error that an endpoint may raise; None where it is a fault of ours."""
+    match error:
+        case ProblemError():
+            return error
+        case DomainError():
+            return ProblemError(error.code, str(error))
+        case OverloadedError():
+            return ProblemError("overloaded", str(error))
+        case TimeoutError():
+            detail = "no answer in time; the request may still take effect, and may be sent again safely"
+            return ProblemError("unavailable", detail)
+        case _ if isinstance(error, TemporarilyUnavailableError) or is_passing(error):
+            return ProblemError("unavailable", "the database does not answer; try again")
+        case _:
+            return None
 
 
 async def _read_body(request: Request) -> bytes:

@@ -1,0 +1,35 @@
+"""The documents of the service, readable in a browser without the internet."""
+
+from pathlib import Path
+
+import fastapi_offline
+from fastapi import APIRouter, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
+
+from app.entrypoints.http.route import ServiceRoute
+
+router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
+
+SWAGGER_FILES = {file.name: file for file in (Path(fastapi_offline.__file__).parent / "static").iterdir()}
+
+
+@router.get("/docs")
+async def get_docs() -> Response:
+    """Swagger UI over the OpenAPI document."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Allocation",
+        swagger_js_url="/docs/static/swagger-ui-bundle.js",
+        swagger_css_url="/docs/static/swagger-ui.css",
+        swagger_favicon_url="/docs/static/favicon.png",
+    )
+
+
+@router.get("/docs/static/{name}")
+async def get_docs_file(name: str) -> Response:
+    """A file that Swagger UI is made of."""
+    if name not in SWAGGER_FILES:
+        raise HTTPException(404)
+    return FileResponse(SWAGGER_FILES[name])
