@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-kafka lint format lock openapi bench clean FORCE
+.PHONY: help install run test test-kafka lint format lock openapi bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -59,6 +59,10 @@ openapi: install ## Write docs/openapi.json and docs/asyncapi.json
 
 bench: install ## Run the benchmarks
 	@$(BIN)/python -m bench $(ARGS)
+
+faults: install ## Break the service in every way and look for what was lost (ARGS=...; FAULT=name)
+	@$(BIN)/python -m tests.support.apache_kafka fetch
+	@$(BIN)/python -m faults $(if $(FAULT),--fault $(FAULT)) $(ARGS)
 
 clean: ## Remove .venv and every cache; the database in .allocation stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis

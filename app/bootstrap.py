@@ -52,7 +52,8 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     read_engine = read_engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
-    connections = DriverConnections(engine, keep=settings.bus_workers)
+    # One is always left for whoever else needs the pool.
+    connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
     unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal))
     service = Service(
         settings=settings,

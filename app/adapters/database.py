@@ -32,6 +32,8 @@ _PASSING_STATES = (
     "55P03",  # lock timeout
 )
 
+_QUERY_CANCELED = "57014"
+
 # What asyncpg raises of its own where a connection dies under it, or has died in the pool a moment ago.
 _LOST_CONNECTION = asyncpg.InterfaceError | asyncpg.InternalClientError
 
@@ -138,3 +140,8 @@ def is_passing(error: BaseException) -> bool:
         error = error.orig or error
     state = getattr(error, "sqlstate", None) or ""
     return state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether the statement was cancelled: it had more to do than `COMMAND_TIMEOUT` allows."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) == _QUERY_CANCELED

@@ -138,6 +138,21 @@ class CancelAllocation(_NamedLineCommand):
     """Forget an order line, and free the stock that it held."""
 
 
+class ServeBackorders(Command):
+    """Give free stock to the lines that wait for it. It has something to do only where a fault has left it undone."""
+
+    sku: Sku
+
+    def add_names(self, names: Names) -> None:
+        """The product."""
+        names.skus.add(self.sku)
+
+    @property
+    def routing_key(self) -> str:
+        """The SKU."""
+        return self.sku
+
+
 class _NamedBatchCommand(Command):
     ref: BatchRef
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from app.adapters.messages import prune_inbox
 from app.adapters.notifications import NotifierMemory
 from app.adapters.outbox import OutboxListener, OutboxReader
 from app.bootstrap import Service
+from app.entrypoints import reconciliation
 from app.entrypoints.consumer import InboundConsumer
 from app.entrypoints.notifier import Notifier
 from app.entrypoints.relay import Relay
@@ -68,15 +70,32 @@ def notifier(service: Service) -> Component:
 
 
 def housekeeping(service: Service) -> Component:
-    """Forgets the ids of messages so old that no broker will deliver them again."""
+    """Forgets the ids of messages so old that no broker will deliver them again, and looks for differences."""
+    interval = service.settings.reconcile_interval
 
-    async def run() -> None:
+    async def prune() -> None:
         while True:
             try:
                 await prune_inbox(service.engine, service.settings.inbox_retention_days)
             except Exception as error:  # noqa: BLE001 - it can as well be done an hour later
                 log.warning("the inbox could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
+
+    async def reconcile() -> None:
+        # At a random moment first, so that processes which were started together do not all look at once.
+        await asyncio.sleep(random.uniform(0, interval))  # noqa: S311 - a moment is no secret
+        while True:
+            try:
+                await reconciliation.check(service)
+            except Exception as error:  # noqa: BLE001 - the next check is as good
+                log.warning("sums, lines, queues and outbox could not be compared: %r", error)
+            await asyncio.sleep(interval)
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(prune(), name="prune-inbox")
+            if interval:
+                tasks.create_task(reconcile(), name="reconcile")
 
     return run
 

@@ -46,6 +46,11 @@ inbound_messages = Counter(
 dead_letters = Counter(
     "allocation_dead_letters", "Messages set aside, by the consumer that gave them up.", ["consumer"]
 )
+reconcile_differences = Counter(
+    "allocation_reconcile_differences",
+    "Differences between stored sums, lines, queue and outbox, each time they are found.",
+    ["kind"],
+)
 mails = Counter("allocation_mails", "Mails handed to the mail server.", ["kind"])
 mail_failures = Counter("allocation_mail_failures", "Attempts to hand over a mail that failed.")
 

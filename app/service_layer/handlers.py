@@ -14,6 +14,7 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    ServeBackorders,
 )
 from app.domain.errors import AllocationNotFoundError, BatchConflictError, BatchNotFoundError, InvalidSkuError
 from app.domain.model import Batch, OrderLine, Product
@@ -80,6 +81,13 @@ async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
     return await _change_batch(product, batch, qty, eta, uow)
 
 
+async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
+    """Let the stock of a product serve its queue; nothing where there is no such product."""
+    product = uow.products.get(command.sku)
+    if product is not None:
+        await _serve_backorders(product, uow)
+
+
 async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> None:
     """Set a message aside that cannot be handled."""
     uow.dead_letters.add(command.letter)
@@ -124,6 +132,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (ChangeBatch, change_batch),
     (Allocate, allocate),
     (CancelAllocation, cancel_allocation),
+    (ServeBackorders, serve_backorders),
     (KeepDeadLetter, keep_dead_letter),
 ]
 

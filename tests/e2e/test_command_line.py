@@ -7,10 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from app.cli import main
+from app.cli.errors import explain
 from app.embedded.process import free_port
+from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command
 
 COMMANDS = [
@@ -25,10 +28,16 @@ COMMANDS = [
     ["dead-letters"],
     ["dead-letters", "list"],
     ["dead-letters", "retry"],
+    ["reconcile"],
     ["openapi"],
     ["asyncapi"],
 ]
-OPTIONS = {"dev": {"--host", "--port", "--home"}, "run": {"--host", "--port"}, "serve": {"--host", "--port"}}
+OPTIONS = {
+    "dev": {"--host", "--port", "--home"},
+    "run": {"--host", "--port"},
+    "serve": {"--host", "--port"},
+    "reconcile": {"--repair"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -162,16 +171,35 @@ def test_a_home_that_is_a_file_is_a_mistake(tmp_path: Path) -> None:
     assert home.read_text() == "a file"
 
 
-def test_a_database_that_is_away_is_said_in_one_line(tmp_path: Path) -> None:
-    done = run_command(["migrate"], environment(database_url=NOWHERE), tmp_path)
+@pytest.mark.parametrize("command", ["migrate", "reconcile"])
+def test_a_database_that_is_away_is_said_in_one_line(command: str, tmp_path: Path) -> None:
+    done = run_command([command], environment(database_url=NOWHERE), tmp_path)
     assert done.returncode != 0
     assert_one_clear_line(done, done.returncode, "database")
 
 
-def test_a_schema_that_is_missing_is_said_in_one_line(empty_database_url: str, tmp_path: Path) -> None:
-    done = run_command(["dead-letters", "list"], environment(database_url=empty_database_url), tmp_path)
+@pytest.mark.parametrize("command", [["dead-letters", "list"], ["reconcile"]], ids=" ".join)
+def test_a_schema_that_is_missing_is_said_in_one_line(
+    command: list[str], empty_database_url: str, tmp_path: Path
+) -> None:
+    done = run_command(command, environment(database_url=empty_database_url), tmp_path)
     assert done.returncode != 0
     assert_one_clear_line(done, done.returncode, "migrate")
+
+
+@pytest.mark.parametrize(
+    "error", [TemporarilyUnavailableError("the database is not available"), asyncpg.InterfaceError("connection lost")]
+)
+def test_a_database_that_goes_away_meanwhile_is_explained(error: Exception) -> None:
+    explanation = explain(error)
+    assert explanation is not None
+    line, status = explanation
+    assert (status, "\n" in line) == (1, False)
+    assert "ALLOCATION_DATABASE_URL" in line
+
+
+def test_a_fault_of_the_program_is_not_explained_away() -> None:
+    assert explain(ValueError("a fault")) is None
 
 
 def test_no_letters_are_no_lines(database_url: str, tmp_path: Path) -> None:

@@ -69,12 +69,16 @@ class ApacheKafka:
     Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
     """
 
-    def __init__(self, *, data_dir: Path, port: int = 0) -> None:
-        """Describe a node on `port`; 0 takes any free port and keeps it over restarts where possible."""
+    def __init__(self, *, data_dir: Path, port: int = 0, configuration: str = "") -> None:
+        """Describe a node on `port`; 0 takes any free port and keeps it over restarts where possible.
+
+        `configuration` are lines that come after the node's own, and so before them where both say something.
+        """
         self.data_dir = data_dir.resolve()
         self.log_file = self.data_dir / "kafka.log"
         self.port = port
         self._any_port = port == 0
+        self._configuration = configuration
         self._child: Child | None = None
 
     @property
@@ -136,7 +140,9 @@ class ApacheKafka:
         configuration = self.data_dir / "server.properties"
         logs = self.data_dir / "logs"
         configuration.write_text(
-            CONFIGURATION.format(host=LOOPBACK, port=port, controller_port=free_port(), logs=logs), encoding="utf-8"
+            CONFIGURATION.format(host=LOOPBACK, port=port, controller_port=free_port(), logs=logs)
+            + self._configuration.format(host=LOOPBACK, port=port),
+            encoding="utf-8",
         )
         java = [_program("java"), *JVM_OPTIONS, "-cp", f"{jars}/*"]
         if not (logs / "meta.properties").exists():

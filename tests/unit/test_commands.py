@@ -14,6 +14,7 @@ from app.domain.commands import (
     Command,
     CreateBatch,
     Names,
+    ServeBackorders,
 )
 
 LARGEST = 2_147_483_647
@@ -94,6 +95,7 @@ def test_a_change_has_to_change_something(body: str) -> None:
         CreateBatch(ref="b", sku="s", qty=1),
         Allocate(order_id="o", sku="s", qty=1),
         CancelAllocation(order_id="o", sku="s"),
+        ServeBackorders(sku="s"),
         ChangeBatchQuantity(ref="b", qty=1),
         ChangeBatch(ref="b", qty=1),
     ],
@@ -116,10 +118,11 @@ def test_a_group_names_everything_its_commands_name() -> None:
             Allocate(order_id="o1", sku="C", qty=1),
             CancelAllocation(order_id="o2", sku="C"),
             ChangeBatchQuantity(ref="b2", qty=1),
+            ServeBackorders(sku="D"),
         ]
     )
 
-    assert names.skus == {"A", "B", "C"}
+    assert names.skus == {"A", "B", "C", "D"}
     assert names.new_skus == {"b1": "A"}
     assert names.batch_refs == {"b1", "b2"}
     assert names.lines == {("o1", "C"), ("o2", "C")}
@@ -132,6 +135,7 @@ def test_commands_on_one_product_have_one_routing_key() -> None:
             CreateBatch(ref="b", sku="CHAIR", qty=1),
             Allocate(order_id="o", sku="CHAIR", qty=1),
             CancelAllocation(order_id="o", sku="CHAIR"),
+            ServeBackorders(sku="CHAIR"),
         )
     }
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, CreateBatch
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, CreateBatch, ServeBackorders
 from app.domain.errors import (
     AllocationConflictError,
     AllocationNotFoundError,
@@ -203,3 +203,19 @@ async def test_a_long_queue_is_served_page_by_page(service: Service, monkeypatch
     served = [f"order-{n}" for n in range(20) if n % 2]
     assert [message["order_id"] for kind, message in service.heard() if kind == "line_allocated.v1"] == served
     assert recorded.batch.available_qty == 1
+
+
+async def test_a_queue_that_a_fault_has_left_is_served_on_demand(service: Service) -> None:
+    await service.send(
+        CreateBatch(ref="batch-1", sku=SKU, qty=1),
+        Allocate(order_id="order-1", sku=SKU, qty=10),
+        Allocate(order_id="order-2", sku=SKU, qty=4),
+    )
+    service.heard()
+    service.store.tables.batches["batch-1"].qty = 5
+
+    await service.send(ServeBackorders(sku=SKU), ServeBackorders(sku=SKU), ServeBackorders(sku="UNKNOWN"))
+
+    assert service.heard() == [
+        ("line_allocated.v1", {"sku": SKU, "order_id": "order-2", "qty": 4, "batch_ref": "batch-1"})
+    ]

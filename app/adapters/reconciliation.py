@@ -1,0 +1,182 @@
+"""What is stored twice or must agree: the sums and the lines they sum up, the queue and the stock, clock and outbox.
+
+Every page is one statement, and so one snapshot: what a transaction changes together is seen together, and traffic
+cannot look like a difference. The database adds up; what comes back is a row for each product, batch or SKU of a page.
+Mending happens under the lock of the product, and counts again there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+_PRODUCTS = """
+    WITH page AS MATERIALIZED (
+        SELECT sku, sequence, backordered_qty FROM products WHERE {named} ORDER BY sku LIMIT :limit
+    )
+    SELECT page.sku, page.sequence, page.backordered_qty, queue.qty AS queued_qty, queue.smallest AS smallest_queued,
+           stock.room, stock.has_wrong_batches, told.beyond, told.last_beyond, told.pending, told.first_pending
+    FROM page
+    CROSS JOIN LATERAL (
+        SELECT coalesce(bool_or(b.allocated_qty <> held.qty), false) AS has_wrong_batches,
+               coalesce(max(b.qty - held.qty), 0) AS room
+        FROM batches AS b
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(l.qty), 0) AS qty FROM order_lines AS l
+            WHERE l.sku = b.sku AND l.batch_number = b.number
+        ) AS held
+        WHERE b.sku = page.sku
+    ) AS stock
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(l.qty), 0) AS qty, min(l.qty) AS smallest FROM order_lines AS l
+        WHERE l.sku = page.sku AND l.batch_number IS NULL
+    ) AS queue
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE o.sequence > page.sequence) AS beyond,
+               max(o.sequence) AS last_beyond,
+               count(*) FILTER (WHERE o.sequence <= page.sequence) AS pending,
+               min(o.sequence) FILTER (WHERE o.sequence <= page.sequence) AS first_pending
+        FROM outbox AS o WHERE o.sku = page.sku AND o.sequence IS NOT NULL
+    ) AS told
+    ORDER BY page.sku
+"""
+_PAGE_OF_PRODUCTS = text(_PRODUCTS.format(named="sku > :after"))
+_ONE_PRODUCT = text(_PRODUCTS.format(named="sku = :sku"))
+
+_BATCHES = """
+    SELECT b.number, b.ref, b.qty, b.allocated_qty, held.qty AS held_qty
+    FROM batches AS b
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(l.qty), 0) AS qty FROM order_lines AS l
+        WHERE l.sku = b.sku AND l.batch_number = b.number
+    ) AS held
+    WHERE b.sku = :sku AND {named} AND b.allocated_qty <> held.qty ORDER BY b.number
+"""
+_PAGE_OF_BATCHES = text(_BATCHES.format(named="b.number > :after") + " LIMIT :limit")
+_NAMED_BATCHES = text(_BATCHES.format(named="b.number = ANY(CAST(:numbers AS bigint[]))"))
+
+# In a statement of its own: one that had to wait for the lock would see the lines as they were before.
+_LOCK = text("SELECT backordered_qty FROM products WHERE sku = :sku FOR NO KEY UPDATE")
+_QUEUED = text("SELECT coalesce(sum(qty), 0) FROM order_lines WHERE sku = :sku AND batch_number IS NULL")
+_MEND_PRODUCT = text("UPDATE products SET backordered_qty = :qty WHERE sku = :sku")
+# A batch whose lines hold more than it has is marked as full, so that at least nothing more is sold from it.
+_MEND_BATCHES = text("""
+    UPDATE batches AS b SET allocated_qty = least(new.qty, b.qty)
+    FROM unnest(CAST(:numbers AS bigint[]), CAST(:quantities AS bigint[])) AS new(number, qty)
+    WHERE b.sku = :sku AND b.number = new.number
+""")
+
+# From SKU to SKU along the index, however many rows each has. Nulls sort last: a SKU whose first sequence is null has
+# only refusals of a product that was never there.
+_SKUS_OF_OUTBOX = text("""
+    WITH RECURSIVE told AS (
+        (SELECT sku, sequence, 1 AS step FROM outbox WHERE sku > :after ORDER BY sku, sequence LIMIT 1)
+        UNION ALL
+        SELECT next.sku, next.sequence, told.step + 1
+        FROM told CROSS JOIN LATERAL (
+            SELECT sku, sequence FROM outbox WHERE sku > told.sku ORDER BY sku, sequence LIMIT 1
+        ) AS next
+        WHERE told.step < :limit
+    )
+    SELECT told.sku,
+           told.sequence IS NOT NULL AND NOT EXISTS (SELECT FROM products WHERE products.sku = told.sku) AS is_orphan
+    FROM told ORDER BY told.sku
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class CountedProduct:
+    """A product beside what its rows add up to.
+
+    `room` is what the lines leave free in the batch with most of it. `beyond` counts pending events that the product
+    has not raised, up to `last_beyond`; `pending` counts those that it has, from `first_pending` on.
+    """
+
+    sku: str
+    sequence: int
+    backordered_qty: int
+    queued_qty: int
+    smallest_queued: int | None
+    room: int
+    has_wrong_batches: bool
+    beyond: int
+    last_beyond: int | None
+    pending: int
+    first_pending: int | None
+
+    @property
+    def queue_fits(self) -> bool:
+        """Whether a line waits that a batch could hold."""
+        return self.smallest_queued is not None and self.smallest_queued <= self.room
+
+    @property
+    def missing_events(self) -> int:
+        """How many events are not pending although one before them is: a relay only ever removes the first ones."""
+        if self.first_pending is None:
+            return 0
+        return self.sequence - self.first_pending + 1 - self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class WrongBatch:
+    """A batch whose `allocated_qty` is not the `held_qty` of its lines."""
+
+    number: int
+    ref: str
+    qty: int
+    allocated_qty: int
+    held_qty: int
+
+
+class ReconciliationStore:
+    """Counts, and mends the sums that are stored. At most `limit` rows come back from each call."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def products(self, after: str, limit: int) -> list[CountedProduct]:
+        """The next products by SKU, all of them, each counted."""
+        rows = await self._read(_PAGE_OF_PRODUCTS, after=after, limit=limit)
+        return [CountedProduct(**row) for row in rows]
+
+    async def product(self, sku: str) -> CountedProduct | None:
+        """One product, counted; None where there is none."""
+        rows = await self._read(_ONE_PRODUCT, sku=sku, limit=1)
+        return CountedProduct(**rows[0]) if rows else None
+
+    async def wrong_batches(self, sku: str, after: int, limit: int) -> list[WrongBatch]:
+        """The next batches of the product, by number, whose sum is wrong."""
+        rows = await self._read(_PAGE_OF_BATCHES, sku=sku, after=after, limit=limit)
+        return [WrongBatch(**row) for row in rows]
+
+    async def skus_of_outbox(self, after: str, limit: int) -> list[tuple[str, bool]]:
+        """The next SKUs that have pending events; the flag says that these are numbered, but by no product."""
+        rows = await self._read(_SKUS_OF_OUTBOX, after=after, limit=limit)
+        return [(row["sku"], row["is_orphan"]) for row in rows]
+
+    async def mend_batches(self, sku: str, numbers: Sequence[int]) -> list[WrongBatch]:
+        """Set the sums of these batches, as far as the batch allows. Returns those that were wrong under the lock."""
+        async with self._engine.begin() as connection:
+            await connection.execute(_LOCK, {"sku": sku})
+            named = await connection.execute(_NAMED_BATCHES, {"sku": sku, "numbers": list(numbers)})
+            wrong = [WrongBatch(**row) for row in named.mappings()]
+            if wrong:
+                new = {"numbers": [batch.number for batch in wrong], "quantities": [batch.held_qty for batch in wrong]}
+                await connection.execute(_MEND_BATCHES, {"sku": sku, **new})
+            return wrong
+
+    async def mend_product(self, sku: str) -> tuple[int, int] | None:
+        """Set the sum of the queue. Returns what was stored and what the lines say, where they differed."""
+        async with self._engine.begin() as connection:
+            stored = (await connection.execute(_LOCK, {"sku": sku})).scalar_one_or_none()
+            queued = (await connection.execute(_QUEUED, {"sku": sku})).scalar_one()
+            if stored is None or stored == queued:
+                return None
+            await connection.execute(_MEND_PRODUCT, {"sku": sku, "qty": queued})
+            return stored, queued
+
+    async def _read(self, statement: Any, **arguments: Any) -> Sequence[Any]:  # noqa: ANN401 - as SQLAlchemy has them
+        async with self._engine.connect() as connection:
+            return (await connection.execute(statement, arguments)).mappings().all()

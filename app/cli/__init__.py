@@ -1,0 +1,60 @@
+"""The command line. A mistake gives one clear line and exit status 2.
+
+Each command imports what it needs only when it runs: all of it takes seconds, and `--help` should not.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.documents import asyncapi, openapi
+from app.cli.errors import explain
+from app.cli.operators import dead_letters_group, health, migrate, reconcile
+from app.cli.processes import consume, dev, notify, relay, run, serve_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="allocation")
+def cli() -> None:
+    """Allocates order lines to batches of stock.
+
+    Settings are environment variables with the prefix ALLOCATION_; .env.example names them all.
+    """
+
+
+for _command in (
+    *(dev, run, serve_command, consume, relay, notify),
+    *(migrate, health, dead_letters_group, reconcile),
+    *(openapi, asyncapi),
+):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of the console script."""
+    try:
+        cli.main(arguments, prog_name="allocation", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        _fail(error.format_message(), 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except Exception as error:
+        explanation = explain(error)
+        if explanation is None:
+            raise
+        _fail(*explanation)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"allocation: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,102 @@
+"""The commands for those who look after the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.running import load_settings, run_with_service
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.bootstrap import Service
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema to the version that this code needs."""
+    from app.adapters import schema
+
+    schema.migrate(load_settings().database_url)
+    click.echo(f"The schema is at revision {schema.head()}.")
+
+
+@click.command()
+def health() -> None:
+    """Exit with 0 where database, schema and broker are as they should be, else with 1 and the reason."""
+    from app.adapters import kafka, schema
+
+    async def check(service: Service) -> None:
+        fault = await schema.check(service.engine)
+        if fault is not None:
+            raise click.ClickException(fault)
+        await kafka.check_broker(service.kafka)
+
+    run_with_service(load_settings(), check)
+    click.echo("healthy")
+
+
+@click.group(name="dead-letters")
+def dead_letters_group() -> None:
+    """Messages that could not be handled."""
+
+
+@dead_letters_group.command(name="list")
+def list_dead_letters() -> None:
+    """Show the letters, one line for each, oldest first."""
+    from app.entrypoints import dead_letters
+
+    async def show(service: Service) -> None:
+        async for line in dead_letters.lines(service):
+            click.echo(line)
+
+    run_with_service(load_settings(), show)
+
+
+@dead_letters_group.command(name="retry")
+@click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
+def retry_dead_letters(letter_ids: Sequence[int]) -> None:
+    """Handle letters again: those with the IDs, or all."""
+    from app.entrypoints import dead_letters
+
+    async def retry(service: Service) -> None:
+        failures = 0
+        seen = set()
+        async for report in dead_letters.retry(service, letter_ids):
+            click.echo(report.line)
+            failures += not report.restored
+            seen.add(report.letter_id)
+        missing = sorted(set(letter_ids) - seen)
+        if missing:
+            raise click.UsageError(f"no letter has the number {', '.join(map(str, missing))}")
+        if failures:
+            raise click.ClickException(f"{failures} of the letters could not be restored")
+
+    run_with_service(load_settings(), retry)
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+def reconcile(*, repair: bool) -> None:
+    """Find what does not agree: sums, lines, queues, outbox.
+
+    Sums that are stored are compared with the lines they sum up, queues with the stock, and pending events with the
+    clock of their product. Shows one line for each difference, and exits with 1 where any remains. It may run while the
+    service works.
+    """
+    from app.entrypoints import reconciliation
+
+    async def check(service: Service) -> None:
+        found = remaining = 0
+        async for difference in reconciliation.Reconciliation(service, repair=repair).differences():
+            click.echo(difference.line)
+            found += 1
+            remaining += not difference.mended
+        summary = f"differences: {found} found, {found - remaining} mended, {remaining} remaining"
+        if remaining:
+            raise click.ClickException(summary)
+        click.echo(summary)
+
+    run_with_service(load_settings(), check)

@@ -1,0 +1,161 @@
+"""The commands that run the service, or a part of it, until they are told to stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.running import load_settings, run_with_service
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.bootstrap import Service
+    from app.entrypoints.components import Component
+
+_HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+_PORT = click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port to listen on; 0: any."
+)
+_METRICS_PORT = click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Serve Prometheus metrics here; default: nowhere."
+)
+
+
+@click.command()
+@_HOST
+@_PORT
+@click.option(
+    "--home",
+    default=Path(".allocation"),
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the database lives on.",
+)
+@click.option("--database-port", default=0, type=click.IntRange(0, 65535), help="For PostgreSQL; default: any.")
+@click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="For the broker; default: any.")
+def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -> None:
+    """Run everything, with a PostgreSQL and a broker of its own."""
+    from app.embedded.stack import EmbeddedStack
+
+    stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
+    stack.claim()
+    # Before and after the service handles its signals, a signal still has to stop what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    settings = load_settings()
+
+    from app.adapters import kafka, schema
+    from app.entrypoints.server import listen, serve, url_of
+
+    with listen(host, port) as listener, stack:
+        settings = settings.model_copy(
+            update={
+                "database_url": stack.postgresql.database_url,
+                "kafka_bootstrap_servers": stack.broker.bootstrap_servers,
+                "kafka_idempotent_producer": False,
+            }
+        )
+        schema.migrate(settings.database_url)
+        url = url_of(listener)
+
+        def announce() -> None:
+            stack.announce(url)
+            click.echo(f"The allocation service runs at {url} (documentation: {url}/docs). Ctrl-C stops it.")
+
+        async def run(service: Service) -> None:
+            await kafka.create_topics(service.kafka, [*settings.kafka_inbound_topics, settings.kafka_events_topic])
+            await serve(service, listener, _all_components(service), on_started=announce)
+
+        run_with_service(settings, run)
+
+
+@click.command()
+@_HOST
+@_PORT
+def run(host: str, port: int) -> None:
+    """Run everything in one process, against the servers of the settings."""
+    from app.entrypoints.server import listen, serve
+
+    settings = load_settings()
+    with listen(host, port) as listener:
+        run_with_service(settings, lambda service: serve(service, listener, _all_components(service)))
+
+
+@click.command(name="serve")
+@_HOST
+@_PORT
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes behind the port.")
+@click.option("--inherited", hidden=True, help="Of a worker: its socket, and the pipe to its parent.")
+def serve_command(host: str, port: int, workers: int, inherited: str | None) -> None:
+    """Run the HTTP API."""
+    from app.entrypoints.server import listen, serve
+    from app.entrypoints.workers import supervise
+
+    settings = load_settings()
+    if inherited is not None:
+        descriptor, parent_pipe = map(int, inherited.split(","))
+        with socket.socket(fileno=descriptor) as listener:
+            run_with_service(settings, lambda service: serve(service, listener, parent_pipe=parent_pipe))
+        return
+    with listen(host, port) as listener:
+        if workers == 1:
+            run_with_service(settings, lambda service: serve(service, listener))
+        else:
+            run_with_service(settings, lambda _: supervise(listener, workers, grace=settings.shutdown_grace + 5))
+
+
+@click.command()
+@_METRICS_PORT
+def consume(metrics_port: int | None) -> None:
+    """Run the consumer of inbound messages."""
+    from app.entrypoints import components
+
+    run_with_service(
+        load_settings(),
+        lambda service: _until_signal([components.consumer(service), components.housekeeping(service)], metrics_port),
+    )
+
+
+@click.command()
+@_METRICS_PORT
+def relay(metrics_port: int | None) -> None:
+    """Run the relay that publishes events."""
+    from app.entrypoints import components
+
+    run_with_service(load_settings(), lambda service: _until_signal([components.relay(service)], metrics_port))
+
+
+@click.command()
+@_METRICS_PORT
+def notify(metrics_port: int | None) -> None:
+    """Run the notifier that sends mail."""
+    from app.entrypoints import components
+
+    run_with_service(load_settings(), lambda service: _until_signal([components.notifier(service)], metrics_port))
+
+
+def _all_components(service: Service) -> list[Component]:
+    from app.entrypoints import components
+
+    return [
+        components.relay(service),
+        components.consumer(service),
+        components.notifier(service),
+        components.housekeeping(service),
+    ]
+
+
+async def _until_signal(parts: Sequence[Component], metrics_port: int | None) -> None:
+    from app.entrypoints.components import running
+    from app.entrypoints.server import wait_for_signal
+    from app.observability import metrics
+
+    if metrics_port is not None:
+        metrics.serve(metrics_port)
+    async with running(parts):
+        await wait_for_signal()

@@ -1,0 +1,56 @@
+"""How a command gets its settings and runs its task with the service."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from app.bootstrap import Service
+    from app.settings import Settings
+
+
+def load_settings() -> Settings:
+    """The settings, with logging set up as they say. Raises click.UsageError, which names the one that is wrong."""
+    from pydantic import ValidationError
+
+    from app.observability import logging
+    from app.settings import Settings
+
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = f"ALLOCATION_{'_'.join(map(str, fault['loc'][:1])).upper()}"
+        raise click.UsageError(f"{name}: {fault['msg']}") from None
+    logging.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def run_with_service(settings: Settings, main_task: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
+    """Run a task with the service, on the fastest event loop there is."""
+    from app.bootstrap import bootstrap
+
+    async def with_service() -> None:
+        async with bootstrap(settings) as service:
+            # What is loaded by now stays for good. Left to the collector, it would be looked through again and again,
+            # a tenth of a second each time.
+            gc.collect()
+            gc.freeze()
+            await main_task(service)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(with_service())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # There is none for Windows.
+        return None
+    return uvloop.new_event_loop

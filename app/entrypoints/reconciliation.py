@@ -1,0 +1,212 @@
+"""Compares what is stored twice, page by page, while the service works; and mends it where that is asked for.
+
+Sums are set under the lock of their product. A queue is served by a command on the bus, as after any other change, so
+that it is told as events. The outbox is only looked at: an event that is gone cannot be written anew.
+"""
+
+import itertools
+import logging
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
+
+from app.adapters.database import is_passing, took_too_long
+from app.adapters.reconciliation import CountedProduct, ReconciliationStore, WrongBatch
+from app.bootstrap import Service
+from app.domain.commands import ServeBackorders
+from app.observability import metrics
+from app.service_layer.messagebus import Request, RetryPolicy
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+PAGE = 100
+
+Answer = TypeVar("Answer")
+
+
+class Kind(StrEnum):
+    """What can differ."""
+
+    ALLOCATED_QTY = "allocated_qty"
+    BACKORDERED_QTY = "backordered_qty"
+    QUEUE = "queue"
+    OUTBOX_BEYOND = "outbox_beyond"
+    OUTBOX_GAP = "outbox_gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that did not agree with the rest, and whether it does by now."""
+
+    kind: Kind
+    sku: str
+    text: str
+    mended: bool = False
+
+    @property
+    def line(self) -> str:
+        """The difference in one line."""
+        return f"{self.kind} {self.sku}: {self.text}{' (mended)' if self.mended else ''}"
+
+
+async def check(service: Service) -> None:
+    """Look for differences and mend nothing; count them, and warn of each kind once."""
+    found: Counter[Kind] = Counter()
+    first: dict[Kind, str] = {}
+    for kind in Kind:
+        # So that the series are there before anything is found, and a first difference shows as a rise.
+        metrics.reconcile_differences.labels(kind)
+    async for difference in Reconciliation(service).differences():
+        found[difference.kind] += 1
+        first.setdefault(difference.kind, difference.line)
+    for kind, number in found.items():
+        log.warning("differences of the kind %s: %d; the first is: %s", kind, number, first[kind])
+
+
+class Reconciliation:
+    """One walk over all products. `repair` mends what can be mended; `page_size` bounds the rows in memory.
+
+    Nothing that traffic does shows as a difference: each one is found in a single snapshot of the database, and in a
+    repair found again under the lock of its product.
+    """
+
+    def __init__(self, service: Service, *, repair: bool = False, page_size: int = PAGE) -> None:
+        self._bus = service.bus
+        self._store = ReconciliationStore(service.engine)
+        self._repair = repair
+        self._page_size = page_size
+        run = f"reconcile-{uuid.uuid4().hex}"
+        self._cause = Cause(causation_id=run, correlation_id=run)
+
+    async def differences(self) -> AsyncIterator[Difference]:
+        """Every difference: those of the products by SKU, then those of events without a product.
+
+        Raises what the database raises where it stays away.
+        """
+        async for product in self._products():
+            # Sums first: the queue is served by what they say.
+            for examine in (self._batches, self._sum_of_queue, self._queue, self._outbox):
+                async for difference in examine(product):
+                    yield _counted(difference)
+        async for difference in self._outbox_without_product():
+            yield _counted(difference)
+
+    # --- walking ---------------------------------------------------------------------------------------------------
+
+    async def _products(self) -> AsyncIterator[CountedProduct]:
+        after, limit = "", self._page_size
+        while True:
+            try:
+                page = await _persistently(partial(self._store.products, after, limit))
+            except Exception as error:
+                if limit == 1 or not took_too_long(error):
+                    raise
+                # These products have more lines than can be added up within the time a statement has.
+                limit = max(1, limit // 4)
+                continue
+            for product in page:
+                yield product
+            if len(page) < limit:
+                return
+            after, limit = page[-1].sku, min(self._page_size, 2 * limit)
+
+    async def _wrong_batches(self, sku: str) -> AsyncIterator[list[WrongBatch]]:
+        after = 0
+        while page := await _persistently(partial(self._store.wrong_batches, sku, after, self._page_size)):
+            yield page
+            after = page[-1].number
+
+    # --- examining -------------------------------------------------------------------------------------------------
+
+    async def _batches(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if not product.has_wrong_batches:
+            return
+        async for page in self._wrong_batches(product.sku):
+            wrong = page
+            if self._repair:
+                numbers = [batch.number for batch in page]
+                wrong = await _persistently(partial(self._store.mend_batches, product.sku, numbers))
+            for batch in wrong:
+                text = f"batch {batch.ref} says {batch.allocated_qty}, its lines hold {batch.held_qty}"
+                if batch.held_qty > batch.qty:
+                    text += _what_to_do(batch, product)
+                mended = self._repair and batch.held_qty <= batch.qty
+                yield Difference(Kind.ALLOCATED_QTY, product.sku, text, mended)
+
+    async def _sum_of_queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if product.backordered_qty == product.queued_qty:
+            return
+        sums: tuple[int, int] | None = (product.backordered_qty, product.queued_qty)
+        if self._repair:
+            sums = await _persistently(partial(self._store.mend_product, product.sku))
+        if sums is not None:
+            stored, queued = sums
+            text = f"the product says {stored}, its queued lines want {queued}"
+            yield Difference(Kind.BACKORDERED_QTY, product.sku, text, self._repair)
+
+    async def _queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if product.queue_fits:
+            mended = self._repair and await self._serve(product.sku)
+            text = f"a line of {product.smallest_queued} waits, and a batch has {product.room} available"
+            yield Difference(Kind.QUEUE, product.sku, text, mended)
+
+    async def _outbox(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if product.beyond:
+            text = f"{product.beyond} events up to {product.last_beyond} are pending, the product has raised "
+            yield Difference(Kind.OUTBOX_BEYOND, product.sku, f"{text}{product.sequence}")
+        if product.missing_events:
+            text = f"the events {product.first_pending} to {product.sequence} should all be pending, missing: "
+            yield Difference(Kind.OUTBOX_GAP, product.sku, f"{text}{product.missing_events}")
+
+    async def _outbox_without_product(self) -> AsyncIterator[Difference]:
+        after = ""
+        while page := await _persistently(partial(self._store.skus_of_outbox, after, self._page_size)):
+            for sku, is_orphan in page:
+                if is_orphan:
+                    yield Difference(Kind.OUTBOX_BEYOND, sku, "numbered events are pending, and there is no product")
+            after = page[-1][0]
+
+    async def _serve(self, sku: str) -> bool:
+        """Serve the queue; returns whether no line that fits is left in it."""
+        (outcome,) = await self._bus.handle_group([Request(ServeBackorders(sku=sku), self._cause)])
+        if isinstance(outcome.error, TemporarilyUnavailableError):
+            raise outcome.error
+        product = await _persistently(partial(self._store.product, sku))
+        return outcome.error is None and not (product is not None and product.queue_fits)
+
+
+def _counted(difference: Difference) -> Difference:
+    metrics.reconcile_differences.labels(difference.kind).inc()
+    return difference
+
+
+def _what_to_do(batch: WrongBatch, product: CountedProduct) -> str:
+    """How people get a batch right that is oversold: only they know how many pieces there are.
+
+    A larger quantity serves the queue, and by a sum that is too small. So it has to hold all of the queue as well,
+    for the sum to be set right; then the cut to the true quantity takes back what was given last.
+    """
+    enough = batch.held_qty + product.queued_qty
+    return (
+        f" of {batch.qty} pieces, which cannot be mended by itself: PATCH it to a qty of {enough} or more,"
+        " run reconcile --repair, then PATCH it to the qty that is there"
+    )
+
+
+async def _persistently(work: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Do it again after a passing fault: traffic may hold the lock of a popular product for longer than one waits."""
+    retry = RetryPolicy()
+    for attempt in itertools.count(1):
+        try:
+            return await work()
+        except Exception as error:
+            if attempt >= retry.attempts or took_too_long(error) or not is_passing(error):
+                raise
+            log.debug("attempt %d: %r", attempt, error)
+        await retry.pause(attempt)
+    raise AssertionError

@@ -1,0 +1,64 @@
+"""An HTTP client that costs little and hides nothing: HTTP/1.1 over one kept connection, one request at a time."""
+
+import asyncio
+import json
+from typing import Any, Self
+
+from app.embedded.process import LOOPBACK
+
+TIMEOUT = 15.0
+"""Seconds for one answer: well over the 10 that the service promises, so that a broken promise shows."""
+
+
+class NoAnswerError(Exception):
+    """The connection was refused or lost, or nothing came in time: nobody knows what became of the request."""
+
+
+class Connection:
+    """To one server; it is opened when it is needed, and opened anew after a fault."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def request(self, method: str, path: str, body: object = None, request_id: str = "") -> tuple[int, Any]:
+        """The status and the JSON of the answer (None where it has no body). Raises NoAnswerError."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await self._request(method, path, body, request_id)
+        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError) as error:
+            self.close()
+            raise NoAnswerError(repr(error)) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    async def _request(self, method: str, path: str, body: object, request_id: str) -> tuple[int, Any]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(LOOPBACK, self.port)
+        reader, writer = self._streams
+        content = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Length: {len(content)}\r\n"
+        if request_id:
+            head += f"X-Request-ID: {request_id}\r\n"
+        if body is not None:
+            head += "Content-Type: application/json\r\n"
+        writer.write(head.encode() + b"\r\n" + content)
+        status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        answer = await reader.readexactly(int(headers.get("content-length", 0)))
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        return int(status_line.split()[1]), json.loads(answer) if answer else None

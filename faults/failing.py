@@ -1,0 +1,130 @@
+"""The service with a failpoint: it ends, as if by SIGKILL, the moment it comes to a named point.
+
+`python -m faults.failing POINT NTH -- consume` ends at the NTH time that the point is reached. With
+`python -m faults.failing --armed-by FILE -- consume` every point is watched, and FILE says, once it is there, which
+one is meant (`POINT NTH`, counted from then on). The service itself knows nothing of this: its methods are wrapped
+before it starts.
+"""
+
+import functools
+import importlib
+import itertools
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from faults.stack import Role
+
+STATUS = 77
+"""The exit status of a process that has come to its failpoint."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A moment in the life of a process: before or after a method. `needs_result`: of a call that found something."""
+
+    role: Role
+    owner: str
+    method: str
+    when: Literal["before", "after"]
+    needs_result: bool = False
+
+
+POINTS: dict[str, Point] = {
+    "serve-before-commit": Point("serve", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "before"),
+    "serve-after-commit": Point("serve", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "after"),
+    "serve-before-answer": Point("serve", "app.service_layer.messagebus:MessageBus", "handle", "after"),
+    "consume-before-commit": Point("consume", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "before"),
+    "consume-after-commit": Point("consume", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "after"),
+    "consume-before-offsets": Point("consume", "app.entrypoints.subscription:Subscription", "_commit", "before"),
+    "consume-after-offsets": Point("consume", "app.entrypoints.subscription:Subscription", "_commit", "after"),
+    "relay-after-claim": Point("relay", "app.adapters.outbox:OutboxReader", "claim", "after", needs_result=True),
+    "relay-before-send": Point("relay", "app.entrypoints.relay:EventPublisher", "publish", "before"),
+    "relay-amid-send": Point("relay", "app.entrypoints.relay:EventPublisher", "_publish_to", "after"),
+    "relay-before-delete": Point("relay", "app.adapters.outbox:OutboxReader", "delete", "before"),
+    "relay-after-delete": Point("relay", "app.adapters.outbox:OutboxReader", "delete", "after"),
+    "notify-before-memory": Point("notify", "app.adapters.notifications:NotifierMemory", "save", "before"),
+    "notify-after-memory": Point("notify", "app.adapters.notifications:NotifierMemory", "save", "after"),
+}
+
+
+def end_at(name: str, point: Point, comes: Callable[[str], bool]) -> None:
+    """Wrap the method so that the process ends where `comes` says that this was the time."""
+    module, _, class_name = point.owner.partition(":")
+    owner = getattr(importlib.import_module(module), class_name)
+    original: Callable[..., Awaitable[Any]] = getattr(owner, point.method)
+
+    @functools.wraps(original)
+    async def wrapper(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the method takes and returns
+        if point.when == "before" and comes(name):
+            os._exit(STATUS)
+        result = await original(*arguments, **named)
+        if point.when == "after" and (result or not point.needs_result) and comes(name):
+            os._exit(STATUS)
+        return result
+
+    setattr(owner, point.method, wrapper)
+
+
+def nth_time(name: str, nth: int) -> Callable[[str], bool]:
+    """True at the nth time that the point is reached."""
+    counter = itertools.count(1)
+    return lambda reached: reached == name and next(counter) == nth
+
+
+def armed_by(file: Path) -> Callable[[str], bool]:
+    """True at the point that the file names, at the time that it names; the file is used up then.
+
+    The successor of the process has the same file before it, and must not end at once in its turn.
+    """
+    seen: dict[str, int] = {}
+
+    def comes(reached: str) -> bool:
+        try:
+            name, nth = file.read_text().split()
+        except (FileNotFoundError, ValueError):
+            seen.clear()
+            return False
+        if reached != name:
+            return False
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] < int(nth):
+            return False
+        file.unlink()
+        return True
+
+    return comes
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--armed-by", "file", type=click.Path(path_type=Path), help="The file that says which point is meant.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def main(file: Path | None, arguments: tuple[str, ...]) -> None:
+    """Run the service, and end it at a named point: POINT NTH -- ROLE [OPTION]..."""
+    if len(arguments) < (1 if file is not None else 3):
+        raise click.UsageError("say which point, at which time, and how to start the service")
+    if file is not None:
+        comes, rest = armed_by(file), arguments
+        points = {name: point for name, point in POINTS.items() if point.role == rest[0]}
+    else:
+        name, nth, *remaining = arguments
+        rest = tuple(remaining)
+        if name not in POINTS:
+            raise click.UsageError(f"there is no point {name}; there are {', '.join(POINTS)}")
+        comes, points = nth_time(name, int(nth)), {name: POINTS[name]}
+    for name, point in points.items():
+        end_at(name, point, comes)
+    sys.argv = ["allocation", *rest]
+
+    from app.cli import main as service  # noqa: PLC0415 - only after its parts have been wrapped
+
+    service(list(rest))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""The load: actors over HTTP and over Kafka, each waiting for its answer, paced so that the fault is in the middle."""
+
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from faults.actors import SKUS, Actor
+from faults.client import Connection, NoAnswerError
+from faults.journal import Answer, Entry, Journal
+
+PATIENCE = 240.0
+"""Seconds for which a client asks again; longer than any fault lasts."""
+
+LONGEST_BACKOFF = 1.0
+FLUSH_SECONDS = 10.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.05
+MESSAGE_TYPES = {
+    "create_batch": "batch_created.v1",
+    "allocate": "allocation_required.v1",
+    "cancel": "allocation_cancelled.v1",
+}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many clients there are, and how many commands they send together in a second."""
+
+    http: int
+    kafka: int
+    per_second: float
+
+
+class Load:
+    """Runs in a thread of its own from `start` to `stop`, so that a fault can be made meanwhile."""
+
+    def __init__(
+        self, journal: Journal, ports: Callable[[], list[int]], bootstrap: str, topic: str, pace: Pace, seed: int
+    ) -> None:
+        """Describe it; `ports` says at any time where HTTP is served, as a load balancer would know."""
+        self.journal = journal
+        self._ports = ports
+        self._topic = topic
+        self._pace = pace
+        self._http = [Actor(f"h{number}", "http", seed) for number in range(pace.http)]
+        self._kafka = [Actor(f"k{number}", "kafka", seed) for number in range(pace.kafka)]
+        # One record on its way at a time keeps their order with any broker; what is sent twice, the inbox knows.
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "linger.ms": 0,
+                "max.in.flight.requests.per.connection": 1,
+                "message.timeout.ms": 1000 * int(PATIENCE),
+                "log_level": 0,
+            }
+        )
+        self._stopping = threading.Event()
+        self._abandoned = threading.Event()
+        self._finished = threading.Event()
+        self.opened = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load")
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, *, seconds: float) -> None:
+        """Let each client finish what it is about. Raises TimeoutError where they do not within that time."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+            if self._thread.is_alive():
+                message = f"the clients did not finish within {seconds:g} s"
+                raise TimeoutError(message)
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended, by `stop` or by a mistake of its own."""
+        return self._thread.is_alive()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up what is under way, where `stop` has not ended it before."""
+        self._stopping.set()
+        self._abandoned.set()
+        self._producer.purge()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        poller = threading.Thread(target=self._poll, name="load-poll", daemon=True)
+        poller.start()
+        try:
+            asyncio.run(self._drive())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self.error = error
+        finally:
+            self._finished.set()
+            poller.join()
+            self._producer.flush(FLUSH_SECONDS)
+
+    def _poll(self) -> None:
+        """Have the producer call back, until the last client has finished."""
+        while not self._finished.is_set():
+            self._producer.poll(POLL_SECONDS)
+
+    async def _drive(self) -> None:
+        opener = self._http[0]
+        async with Connection(self._ports()[0]) as connection:
+            for entry in opener.opening(SKUS):
+                await self._ask({connection.port: connection}, entry, 0)
+        self.opened.set()
+        async with asyncio.TaskGroup() as group:
+            for number, actor in enumerate([*self._http, *self._kafka]):
+                group.create_task(self._play(actor, number))
+
+    async def _play(self, actor: Actor, number: int) -> None:
+        interval = (self._pace.http + self._pace.kafka) / self._pace.per_second
+        due = time.monotonic() + interval * number / (self._pace.http + self._pace.kafka)
+        connections: dict[int, Connection] = {}
+        try:
+            for turn in itertools.count(number):
+                if self._stopping.is_set():
+                    return
+                # The pace of a client; one that was held up does not hurry afterwards.
+                await asyncio.sleep(due - time.monotonic())
+                due = max(due + interval, time.monotonic())
+                entry = actor.next()
+                if actor.via == "http":
+                    await self._ask(connections, entry, turn)
+                else:
+                    await self._send(entry)
+                actor.learn(entry)
+        finally:
+            for connection in connections.values():
+                connection.close()
+
+    async def _ask(self, connections: dict[int, Connection], entry: Entry, turn: int) -> None:
+        """Ask until there is a definite answer, each time at the server whose turn it is, as behind a load balancer."""
+        self.journal.begin(entry)
+        method, path, body = _as_request(entry)
+        started = time.monotonic()
+        for attempt in itertools.count():
+            sent = time.time()
+            ports = self._ports()
+            port = ports[(turn + attempt) % len(ports)]
+            try:
+                connection = connections.setdefault(port, Connection(port))
+                status, answer = await connection.request(method, path, body, entry.id)
+                self.journal.note(entry, Answer(sent, time.time(), status, answer))
+            except NoAnswerError as error:
+                self.journal.note(entry, Answer(sent, time.time(), None, error=str(error)))
+            if entry.final is not None or self._gives_up(started):
+                return
+            await asyncio.sleep(min(LONGEST_BACKOFF, 0.05 * 2**attempt))
+
+    def _gives_up(self, started: float) -> bool:
+        return self._abandoned.is_set() or time.monotonic() - started > PATIENCE
+
+    async def _send(self, entry: Entry) -> None:
+        """Send the record until the broker acknowledges it; the inbox makes one of it."""
+        self.journal.begin(entry)
+        ce_type, data = as_message(entry)
+        headers = {"specversion": "1.0", "id": entry.id, "type": ce_type, "source": "/faults"}
+        loop = asyncio.get_running_loop()
+        started = time.monotonic()
+        while entry.final is None and not self._gives_up(started):
+            sent = time.time()
+            acknowledged: asyncio.Future[KafkaError | None] = loop.create_future()
+
+            def deliver(
+                error: KafkaError | None, _: Message, future: asyncio.Future[KafkaError | None] = acknowledged
+            ) -> None:
+                loop.call_soon_threadsafe(future.set_result, error)
+
+            self._producer.produce(
+                self._topic,
+                key=entry.data["sku"],
+                value=json.dumps(data).encode(),
+                headers=[(f"ce_{name}", value.encode()) for name, value in headers.items()],
+                on_delivery=deliver,
+            )
+            error = await acknowledged
+            status = None if error else 200
+            self.journal.note(entry, Answer(sent, time.time(), status, error=str(error or "")))
+
+
+def _as_request(entry: Entry) -> tuple[str, str, Any]:
+    data = entry.data
+    match entry.kind:
+        case "create_batch":
+            return "POST", "/v1/batches", data
+        case "allocate":
+            return "POST", "/v1/allocations", data
+        case "cancel":
+            return "DELETE", f"/v1/allocations/{data['order_id']}/{data['sku']}", None
+        case "change_batch":
+            return "PATCH", f"/v1/batches/{data['ref']}", {name: data[name] for name in ("qty", "eta") if name in data}
+
+
+def as_message(entry: Entry) -> tuple[str, dict[str, Any]]:
+    """The type and the data of the message that asks for the same."""
+    if entry.kind == "change_batch":
+        what = "quantity" if "qty" in entry.data else "eta"
+        return f"batch_{what}_changed.v1", {name: value for name, value in entry.data.items() if name != "sku"}
+    return MESSAGE_TYPES[entry.kind], entry.data

@@ -1,0 +1,122 @@
+"""Collects the story of a round when it is over: topics, the read side over HTTP, inbox, outbox and dead letters."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from faults.client import Connection, NoAnswerError
+from faults.journal import Entry
+from faults.story import BatchSeen, LineSeen, ProductSeen, Story
+from faults.topics import message_id, read_topic, to_event
+
+OUTBOX_SECONDS = 30.0
+INBOUND_SECONDS = 30.0
+POLL_SECONDS = 0.05
+READERS = 8
+OK, MISSING = 200, 404
+
+
+class Database:
+    """Questions to the service's database that its read side does not answer. Each is a connection of its own."""
+
+    def __init__(self, dsn: str) -> None:
+        """`dsn` is the URL for asyncpg."""
+        self._dsn = dsn
+
+    async def fetch(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        connection = await asyncpg.connect(self._dsn, timeout=5)
+        try:
+            return [tuple(row) for row in await connection.fetch(query, *arguments, timeout=30)]
+        finally:
+            await connection.close()
+
+    def ask(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """The same for code that is not asynchronous."""
+        return asyncio.run(self.fetch(query, *arguments))
+
+    def received_since(self, since: float) -> dict[str, float]:
+        """The inbound messages whose transaction began after `since`, and when it did."""
+        query = (
+            "SELECT message_id, extract(epoch FROM received_at)::float8 FROM inbox WHERE received_at > to_timestamp($1)"
+        )
+        return {ce_id: received for ce_id, received in self.ask(query, since)}  # noqa: C416 - pairs by their meaning
+
+
+def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> list[str]:
+    """Wait until every inbound message is dealt with and every event published; what is still there is in the story."""
+    inbound = [message_id(message) for message in read_topic(bootstrap, inbound_topic)]
+    unique = len(set(inbound))
+    query = "SELECT (SELECT count(*) FROM inbox) + (SELECT count(*) FROM dead_letters)"
+    _poll(lambda: database.ask(query)[0][0] >= unique, INBOUND_SECONDS)
+    _poll(lambda: database.ask("SELECT count(*) FROM outbox")[0][0] == 0, OUTBOX_SECONDS)
+    return inbound
+
+
+def tell_story(
+    entries: Sequence[Entry], database: Database, bootstrap: str, events_topic: str, inbound: list[str], port: int
+) -> Story:
+    """Everything that the oracle wants to know. The service has to be quiet."""
+    events = [to_event(message) for message in read_topic(bootstrap, events_topic)]
+    story = Story(list(entries), events, inbound=inbound)
+    story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
+    story.inbox = [row[0] for row in database.ask("SELECT message_id FROM inbox")]
+    letters = database.ask('SELECT message_id, topic, partition, "offset" FROM dead_letters')
+    story.dead = [ce_id or f"{topic}[{partition}]@{offset}" for ce_id, topic, partition, offset in letters]
+    asyncio.run(_read_side(story, port))
+    return story
+
+
+async def _read_side(story: Story, port: int) -> None:
+    """Every SKU and every order that anybody has named, past all that is known of them."""
+    skus = {entry.data["sku"] for entry in story.entries} | {event.sku for event in story.events}
+    orders = {entry.data["order_id"] for entry in story.entries if "order_id" in entry.data}
+    orders |= {event.data["order_id"] for event in story.events if "order_id" in event.data}
+    questions = [f"/v1/products/{sku}" for sku in sorted(skus)] + [f"/v1/allocations/{each}" for each in sorted(orders)]
+    waiting = iter(questions)
+
+    async def read() -> None:
+        async with Connection(port) as connection:
+            for path in waiting:
+                _note(story, await _get(connection, path))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(READERS):
+            group.create_task(read())
+
+
+async def _get(connection: Connection, path: str) -> Any:  # noqa: ANN401 - JSON
+    """The answer, None where there is no such thing. A kept connection may have been closed, so it is tried twice."""
+    for attempt in (1, 2):
+        try:
+            status, body = await connection.request("GET", path)
+        except NoAnswerError:
+            if attempt == 1:
+                continue
+            raise
+        if status in {OK, MISSING}:
+            return body if status == OK else None
+        raise RuntimeError(f"{path} answered {status}: {body}")
+    raise AssertionError
+
+
+def _note(story: Story, body: Any) -> None:  # noqa: ANN401 - JSON
+    if isinstance(body, list):
+        for line in body:
+            story.lines[line["order_id"], line["sku"]] = LineSeen(**line)
+    elif body is not None:
+        for batch in body.pop("batches"):
+            story.batches[batch["ref"]] = BatchSeen(**batch)
+        story.products[body["sku"]] = ProductSeen(**body)
+
+
+def _poll(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)  # poll
+    return True

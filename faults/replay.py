@@ -1,0 +1,180 @@
+"""The events replayed: what a subscriber that reads the topic from its first record believes the stock to be.
+
+It knows nothing of the service but the contract, and complains of each event that does not follow from those before it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from faults.story import Event
+
+
+@dataclass(slots=True)
+class ReplayedBatch:
+    """A batch as the events tell it."""
+
+    ref: str
+    sku: str
+    qty: int
+    eta: str | None
+    allocated_qty: int = 0
+
+    @property
+    def available_qty(self) -> int:
+        """Pieces that no line holds."""
+        return self.qty - self.allocated_qty
+
+
+@dataclass(slots=True)
+class ReplayedLine:
+    """An order line as the events tell it. One that was `released` is on its way from a batch to its next place."""
+
+    order_id: str
+    sku: str
+    qty: int
+    batch_ref: str | None = None
+    released: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in the queue."""
+        return self.batch_ref is None and not self.released
+
+
+@dataclass
+class Replay:
+    """The state after the events seen so far, and what was wrong with them."""
+
+    batches: dict[str, ReplayedBatch] = field(default_factory=dict)
+    lines: dict[tuple[str, str], ReplayedLine] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    # Of each SKU: its batches, and the lines that no batch holds. All lines would take long to go through each time.
+    _batches_of: dict[str, list[ReplayedBatch]] = field(default_factory=lambda: defaultdict(list))
+    _unplaced: dict[str, dict[str, ReplayedLine]] = field(default_factory=lambda: defaultdict(dict))
+    _told: set[tuple[str, str]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, first_occurrences: Iterable[Event]) -> "Replay":
+        """Replay the events, each SKU's in the order in which they came."""
+        replay = cls()
+        streams: dict[str, list[Event]] = defaultdict(list)
+        for event in first_occurrences:
+            if event.sequence is not None:
+                streams[event.sku].append(event)
+        for sku, stream in streams.items():
+            replay._play_stream(sku, stream)
+        return replay
+
+    def _play_stream(self, sku: str, stream: list[Event]) -> None:
+        cause = stream[0].cause
+        for event in stream:
+            # What one command does is told in one piece, and the rules hold between two commands.
+            if event.cause != cause:
+                self._check_rules(sku, cause)
+                cause = event.cause
+            self._play(event)
+        self._check_rules(sku, cause)
+
+    def _play(self, event: Event) -> None:
+        match event.type:
+            case "batch_created.v1":
+                if event.data["ref"] in self.batches:
+                    self._fault(event, "records a batch a second time")
+                    return
+                batch = ReplayedBatch(event.data["ref"], event.sku, event.data["qty"], event.data["eta"])
+                self.batches[batch.ref] = batch
+                self._batches_of[event.sku].append(batch)
+            case "batch_quantity_changed.v1" | "batch_eta_changed.v1":
+                self._change_batch(event)
+            case "line_allocated.v1":
+                self._allocate(event)
+            case "line_backordered.v1":
+                self._queue(event)
+            case "line_deallocated.v1":
+                self._deallocate(event)
+            case "out_of_stock.v1" | "allocation_failed.v1":
+                pass  # It changes nothing.
+            case other:
+                self._fault(event, f"is of the unknown type {other}")
+
+    def _change_batch(self, event: Event) -> None:
+        batch = self._batch(event, event.data["ref"])
+        if batch is not None:
+            batch.qty, batch.eta = event.data["qty"], event.data["eta"]
+
+    def _allocate(self, event: Event) -> None:
+        line = self._arrived(event)
+        batch = self._batch(event, event.data["batch_ref"])
+        if line.batch_ref is not None:
+            self._fault(event, f"allocates a line that {line.batch_ref} holds already")
+            return
+        line.batch_ref, line.released = event.data["batch_ref"], False
+        self._unplaced[event.sku].pop(line.order_id, None)
+        if batch is not None:
+            batch.allocated_qty += line.qty
+
+    def _queue(self, event: Event) -> None:
+        key = (event.data["order_id"], event.sku)
+        known = self.lines.get(key)
+        if known is not None and not known.released:
+            self._fault(event, "queues a line that was accepted already")
+            return
+        self._arrived(event).released = False
+
+    def _deallocate(self, event: Event) -> None:
+        key = (event.data["order_id"], event.sku)
+        line = self.lines.get(key)
+        if line is None or line.released:
+            self._fault(event, "takes a line away that is not there")
+            return
+        if (line.batch_ref, line.qty) != (event.data["batch_ref"], event.data["qty"]):
+            self._fault(event, f"takes the line from {event.data['batch_ref']}, but it was with {line.batch_ref}")
+        if line.batch_ref is not None and (batch := self._batch(event, line.batch_ref)) is not None:
+            batch.allocated_qty -= line.qty
+        if event.data["reason"] == "cancelled":
+            del self.lines[key]
+            self._unplaced[event.sku].pop(line.order_id, None)
+        else:
+            line.batch_ref, line.released = None, True
+            self._unplaced[event.sku][line.order_id] = line
+
+    def _arrived(self, event: Event) -> ReplayedLine:
+        """The line of the event; new where the event is the first to tell of it."""
+        key = (event.data["order_id"], event.sku)
+        line = self.lines.get(key)
+        if line is None:
+            line = ReplayedLine(*key, event.data["qty"], released=True)
+            self.lines[key] = self._unplaced[event.sku][line.order_id] = line
+        if line.qty != event.data["qty"]:
+            self._fault(event, f"tells of {event.data['qty']} pieces of a line of {line.qty}")
+        return line
+
+    def _batch(self, event: Event, ref: str) -> ReplayedBatch | None:
+        batch = self.batches.get(ref)
+        if batch is None or batch.sku != event.sku:
+            self._fault(event, f"names the batch {ref}, of which nothing was told")
+            return None
+        return batch
+
+    def _check_rules(self, sku: str, cause: str) -> None:
+        batches = self._batches_of[sku]
+        for batch in batches:
+            if batch.available_qty < 0:
+                self._fault_once(sku, batch.ref, f"{batch.ref} is oversold by {-batch.available_qty} after {cause}")
+        room = max((batch.available_qty for batch in batches), default=0)
+        for line in self._unplaced[sku].values():
+            if line.released:
+                what = f"{line.order_id} of {sku} left its batch and came nowhere after {cause}"
+                self._fault_once(sku, line.order_id, what)
+            elif line.qty <= room:
+                what = f"{line.order_id} of {sku} waits after {cause} although a batch has room for it"
+                self._fault_once(sku, line.order_id, what)
+
+    def _fault_once(self, sku: str, name: str, what: str) -> None:
+        if (sku, name) not in self._told:
+            self._told.add((sku, name))
+            self.faults.append(f"replay: {what}")
+
+    def _fault(self, event: Event, what: str) -> None:
+        self.faults.append(f"replay: {event.type} {event.sku} {event.sequence} ({event.data}) {what}")

@@ -1,0 +1,249 @@
+"""One round: servers, processes and load, the fault in their middle, healing, and the oracle's verdict."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from faults.actors import SKUS
+from faults.journal import Journal
+from faults.load import Load, Pace
+from faults.observe import Database, tell_story, wait_for_quiet
+from faults.oracle import judge
+from faults.servers import Servers
+from faults.stack import PLAIN_ENTRY, Instance, Role, Stack
+from faults.topics import Watcher, create_topics
+
+Way = Literal["events", "inbound", "http"]
+
+INBOUND, EVENTS, DATABASE = "{}.inbound", "{}.events", "fault_{}"
+WARM_COMMANDS = 150
+WARM_SECONDS = 60.0
+POLL_SECONDS = 0.05
+STOP_SECONDS = 300.0
+MARGIN = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done: `commands` at least, at this pace, with settings that make the short round short."""
+
+    short: bool
+    seed: int
+    commands: int
+    pace: Pace
+    counts: Mapping[Role, int]
+    lease: float
+    session: float
+    say: Callable[[str], None]
+
+    def of(self, full: int, short: int) -> int:
+        """The one number in the full round, the other in the short one."""
+        return short if self.short else full
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault: what it does while the load runs, and what of the stack it needs to be different.
+
+    `run` breaks and heals; it returns when the service works again. `proxied` has the service reach its servers through
+    the proxies, `settings` are added to the service's, and `entry` replaces the command line of a process; it is given
+    the home of the round. `needs_log` says that the broker has to keep its data, which the embedded one does not.
+    """
+
+    run: Callable[["Round"], None]
+    proxied: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    entry: Callable[[Path, Instance], Sequence[str]] = lambda _, __: PLAIN_ENTRY
+    needs_log: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a round has shown; `recoveries` are the seconds until the service worked again, one for each time."""
+
+    name: str
+    commands: int
+    duplicates: int
+    recoveries: list[float]
+    violations: list[str]
+    seconds: float
+
+
+@dataclass
+class Round:
+    """What a fault works with."""
+
+    name: str
+    plan: Plan
+    servers: Servers
+    stack: Stack
+    load: Load
+    journal: Journal
+    watcher: Watcher
+    database: Database
+    home: Path
+    random: random.Random
+    violations: list[str] = field(default_factory=list)
+    recoveries: list[float] = field(default_factory=list)
+
+    def say(self, what: str) -> None:
+        """Tell whoever watches."""
+        self.plan.say(f"{self.name}: {what}")
+
+    def check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - as in `assert holds, what`
+        """Note a violation where something does not hold; the round goes on."""
+        if not holds:
+            self.violations.append(f"{self.name}: {what}")
+            self.say(f"VIOLATION {what}")
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float, what: str) -> bool:
+        """Wait for a condition; that it did not come true in time is a violation."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self.load.error is not None:
+                raise self.load.error
+            if time.monotonic() > deadline:
+                self.check(False, f"{what}: not within {seconds:g} s")  # noqa: FBT003 - see `check`
+                return False
+            time.sleep(POLL_SECONDS)  # poll
+        return True
+
+    def recovered(self, since: float, within: float, *, bound: float | None = None) -> float:
+        """Wait until commands and events of all SKUs flow that were begun after `since`; returns what it took at most.
+
+        That is the longest time that an event, a message or a request had to wait from `since` or, where it is younger,
+        from its own beginning. `bound` is what is promised for it.
+        """
+        start = since + MARGIN
+
+        def flows() -> bool:
+            fresh = {event.sku for _, event in self.watcher.arrivals(start) if event.created > start}
+            return fresh.issuperset(SKUS) and self._inbound_flows(start)
+
+        self.wait_for(flows, within, "events and commands flow again")
+        seconds = max(self.waits(since).values())
+        self.recoveries.append(seconds)
+        if bound is not None:
+            self.check(seconds <= bound, f"it took {seconds:.1f} s until all flowed again, more than {bound:g} s")
+        return seconds
+
+    def waits(self, since: float) -> dict[Way, float]:
+        """How long, on each way, what was under way or begun since then has waited at most; see `recovered`."""
+        delivered = self._delivered(since - 10 * self.plan.session)
+        received = self.database.received_since(since)
+        settled = [entry for entry, _ in self.journal.answers(since) if entry.via == "http"]
+        waits: dict[Way, list[float]] = {
+            "events": [arrived - max(event.created, since) for arrived, event in self.watcher.arrivals(since)],
+            "inbound": [at - max(delivered[ce_id], since) for ce_id, at in received.items() if ce_id in delivered],
+            "http": [each.final.at - max(each.answers[0].sent, since) for each in settled if each.final is not None],
+        }
+        return {way: max(seconds, default=0.0) for way, seconds in waits.items()}
+
+    def _delivered(self, since: float) -> dict[str, float]:
+        return {
+            entry.id: answer.at
+            for entry, answer in self.journal.answers(since)
+            if entry.via == "kafka" and answer.is_definite
+        }
+
+    def _inbound_flows(self, start: float) -> bool:
+        """Whether messages that the broker took after `start` have taken effect, and none from before waits."""
+        delivered = self._delivered(start - 2 * self.plan.session)
+        if not any(at > start for at in delivered.values()):
+            return False
+        received = self.database.received_since(start - 3 * self.plan.session)
+        settled = time.time() - MARGIN
+        return all(ce_id in received for ce_id, at in delivered.items() if at < max(settled, start))
+
+
+def play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> Verdict:
+    """Run one fault from the first process to the oracle's verdict."""
+    started = time.monotonic()
+    home.mkdir(parents=True)
+    plan.say(f"{name}: a database, topics and processes of its own")
+    inbound, events, database = INBOUND.format(name), EVENTS.format(name), DATABASE.format(name)
+    bootstrap = servers.bootstrap_servers()
+    servers.heal()
+    servers.create_database(database)
+    create_topics(bootstrap, inbound, events)
+    stack = Stack(
+        home,
+        servers.database_url(database, proxied=fault.proxied).render_as_string(hide_password=False),
+        servers.bootstrap_servers(proxied=fault.proxied),
+        plan.counts,
+        _settings(plan, servers, inbound, events) | dict(fault.settings),
+        lambda instance: fault.entry(home, instance),
+    )
+    dsn = servers.database_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
+    with ExitStack() as open_things:
+        open_things.enter_context(stack)
+        journal = open_things.enter_context(Journal(home / "journal.jsonl"))
+        watcher = open_things.enter_context(Watcher(bootstrap, events))
+        stack.start()
+        load = Load(journal, stack.http_ports, bootstrap, inbound, plan.pace, plan.seed)
+        open_things.enter_context(load)
+        this = Round(
+            name,
+            plan,
+            servers,
+            stack,
+            load,
+            journal,
+            watcher,
+            Database(dsn),
+            home,
+            random.Random(f"{plan.seed} {name}"),
+        )
+        _warm_up(this)
+        fault.run(this)
+        _finish(this)
+        quiet = wait_for_quiet(this.database, bootstrap, inbound)
+        this.say("the oracle reads")
+        stack.wait_until_ready()
+        story = tell_story(journal.entries, this.database, bootstrap, events, quiet, stack.http_ports()[0])
+    judgement = judge(story)
+    this.violations += [f"{name}: {complaint}" for complaint in judgement.complaints]
+    for rerun in judgement.reruns:
+        this.say(f"to be noted: {rerun}")
+    for death in stack.unexpected_deaths():
+        this.check(False, f"{death.instance} ended by itself with status {death.status}")  # noqa: FBT003 - see `check`
+    seconds = time.monotonic() - started
+    return Verdict(name, len(journal.entries), story.duplicates, this.recoveries, this.violations, seconds)
+
+
+def _settings(plan: Plan, servers: Servers, inbound: str, events: str) -> dict[str, str]:
+    return {
+        "kafka_inbound_topics": inbound,
+        "kafka_events_topic": events,
+        "kafka_consumer_group": f"{inbound}.allocation",
+        "kafka_notifier_group": f"{inbound}.notifier",
+        "kafka_idempotent_producer": str(servers.kind == "apache").lower(),
+        "kafka_session_timeout": str(plan.session),
+        "relay_lease": str(plan.lease),
+        "warehouse_email": "warehouse@example.com",
+        "log_level": "INFO",
+    }
+
+
+def _warm_up(this: Round) -> None:
+    """Return once commands are answered and published, over both ways in: what comes now is in the middle."""
+    this.load.start()
+    begun = time.time() - MARGIN
+    warm = f"the first {WARM_COMMANDS} commands are answered"
+    this.wait_for(lambda: this.journal.settled >= WARM_COMMANDS, WARM_SECONDS, warm)
+    this.recovered(begun, WARM_SECONDS)
+    this.recoveries.clear()
+    this.say(f"{this.journal.settled} commands answered, {this.watcher.count} events published; now the fault")
+
+
+def _finish(this: Round) -> None:
+    """Let the load run to its number, and end it."""
+    missing = this.plan.commands - this.journal.settled
+    this.say(f"healed after {this.journal.settled} commands; {max(missing, 0)} to go")
+    seconds = WARM_SECONDS + 3 * max(missing, 0) / this.plan.pace.per_second
+    this.wait_for(lambda: this.journal.settled >= this.plan.commands, seconds, "the load comes to its end")
+    this.load.stop(seconds=STOP_SECONDS)

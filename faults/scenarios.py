@@ -1,0 +1,143 @@
+"""The faults, by name. Each is a function of a `Round`: it breaks something, heals it, and says what else it expects.
+
+To add one: write `def my_fault(this: Round) -> None`, and give it its line in `FAULTS` at the foot.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from faults.failing import POINTS, STATUS, Point
+from faults.rounds import Fault, Round, Way
+from faults.stack import Instance, Role
+
+TAKE_OVER_SECONDS = 2.0
+"""What a successor may take once the lease or the session of its predecessor has run out."""
+
+ERRORS_END_SECONDS = 5.0
+LONGEST_HTTP_WAIT = 10.5
+"""The service promises an answer in 10 s; the rest is the way there and back."""
+
+RECOVERY_LIMIT = 60.0
+ARM_LIMIT = 30.0
+ERRORS = (1, 20, 5)
+WAYS: dict[Role, Way] = {"relay": "events", "consume": "inbound", "serve": "http"}
+ROLES: tuple[Role, ...] = ("relay", "consume", "serve", "notify")
+
+
+def kill(this: Round) -> None:
+    """End a random process with SIGKILL, again and again; another takes over within the lease and two seconds."""
+    leases = {"relay": this.plan.lease, "consume": this.plan.session, "notify": this.plan.session, "serve": 0.0}
+    for number in range(this.plan.of(20, 4)):
+        # One after another of each role, and by chance which one: a short round shall not leave one out.
+        role = ROLES[number % len(ROLES)]
+        victim = this.random.choice(this.stack.of(role))
+        this.stack.wait_until_ready()
+        since = time.time()
+        pid = this.stack.kill(victim)
+        this.recovered(since, RECOVERY_LIMIT)
+        seconds = _mail_wait(this, since) if role == "notify" else this.waits(since)[WAYS[role]]
+        bound = leases[role] + TAKE_OVER_SECONDS
+        this.check(seconds <= bound, f"nobody took over from {victim} for {seconds:.1f} s, more than {bound:g} s")
+        this.say(f"kill -9 of {victim} ({pid}): another had taken over after {seconds:.1f} s")
+
+
+def _mail_wait(this: Round, since: float) -> float:
+    """How long after `since` the notifiers had dealt with what was allocated in the half second after it."""
+    wanted: dict[str, int] = {}
+    for _, event in this.watcher.arrivals(since):
+        if event.type == "line_allocated.v1" and since < event.created < since + 0.5:
+            wanted[event.sku] = max(wanted.get(event.sku, 0), event.sequence or 0)
+
+    def dealt_with() -> bool:
+        known = dict(this.database.ask("SELECT sku, sequence FROM notified_products"))
+        return all(known.get(sku, 0) >= sequence for sku, sequence in wanted.items())
+
+    this.wait_for(dealt_with, RECOVERY_LIMIT, "the notifiers go on")
+    return time.time() - since
+
+
+def failpoints(this: Round) -> None:
+    """Processes end at each named point, one at a time."""
+    this.stack.expect_status(STATUS)
+    for _ in range(this.plan.of(3, 1)):
+        for name, point in _interleaved():
+            _fail_at(this, name, point)
+    this.recovered(time.time(), RECOVERY_LIMIT)
+
+
+def _interleaved() -> list[tuple[str, Point]]:
+    """The points, each of another role than the one before: while a role recovers, the next one can fail."""
+    by_role: dict[str, list[tuple[str, Point]]] = {}
+    for name, point in POINTS.items():
+        by_role.setdefault(point.role, []).append((name, point))
+    columns = list(by_role.values())
+    return [column[row] for row in range(max(map(len, columns))) for column in columns if row < len(column)]
+
+
+def _fail_at(this: Round, name: str, point: Point) -> None:
+    since, before = time.time(), len(this.stack.deaths)
+    # The full round fails later in the life of a process as well.
+    nth = 1 if this.plan.short else this.random.randint(1, 5)
+    # Not the one that ended last: it has only just been started, and comes to no point for some seconds.
+    instances = this.stack.of(point.role)
+    ended = [death.instance for death in this.stack.deaths if death.instance in instances]
+    victim = this.random.choice([each for each in instances if each not in ended[-1:]] or instances)
+    chosen = armed_file(this.home, victim)
+    draft = chosen.with_suffix(".draft")
+    draft.write_text(f"{name} {nth}")
+    draft.replace(chosen)
+
+    def was_hit() -> bool:
+        return any(death.status == STATUS for death in this.stack.deaths[before:])
+
+    if this.wait_for(was_hit, ARM_LIMIT, f"the failpoint {name} is reached"):
+        this.say(f"{chosen.stem} ended at {name} after {time.time() - since:.1f} s")
+    chosen.unlink(missing_ok=True)
+    if not this.plan.short:
+        this.recovered(since, RECOVERY_LIMIT)
+
+
+def armed_file(home: Path, instance: Instance) -> Path:
+    """What tells the process where to end."""
+    return home / f"{instance}.armed"
+
+
+def _failing_entry(home: Path, instance: Instance) -> Sequence[str]:
+    return (sys.executable, "-m", "faults.failing", "--armed-by", str(armed_file(home, instance)), "--")
+
+
+def postgres(this: Round) -> None:
+    """PostgreSQL stopped in immediate mode and started again: the service comes back by itself."""
+    before = {instance: instance.pid for instance in this.stack.of()}
+    for number in range(this.plan.of(10, 2)):
+        away = time.time()
+        this.servers.crash_postgresql()
+        # Callers have to notice before it comes back, for otherwise nothing was broken: now one of them, now many.
+        noticed = functools.partial(_noticed, this, away, ERRORS[number % len(ERRORS)])
+        this.wait_for(noticed, RECOVERY_LIMIT, "callers notice")
+        this.servers.postgresql.start()
+        back = time.time()
+        seconds = this.recovered(back, RECOVERY_LIMIT)
+        last = max(this.journal.last_server_error() or back, back)
+        bound = f"5xx went on for {last - back:.1f} s after PostgreSQL was back"
+        this.check(last - back <= ERRORS_END_SECONDS, bound)
+        this.say(
+            f"PostgreSQL was away for {back - away:.1f} s; 5xx ended after {last - back:.1f}, all flows {seconds:.1f}"
+        )
+    this.check({each: each.pid for each in this.stack.of()} == before, "a process was restarted")
+    longest = this.journal.longest_wait()
+    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+
+
+def _noticed(this: Round, since: float, errors: int) -> bool:
+    return sum(not answer.is_definite for _, answer in this.journal.answers(since)) >= errors
+
+
+FAULTS: dict[str, Fault] = {
+    "kill": Fault(kill),
+    "failpoints": Fault(failpoints, entry=_failing_entry),
+    "postgres": Fault(postgres),
+}

@@ -1,0 +1,118 @@
+"""The servers that the service stands on: PostgreSQL and a broker, each with a proxy that may be put before it.
+
+They live as long as the run; each fault has a database, topics and processes of the service of its own.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Self
+
+import asyncpg
+from sqlalchemy.engine import URL, make_url
+
+from app.adapters import schema
+from app.embedded.broker import EmbeddedBroker
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.embedded.process import LOOPBACK, free_port, poll_until
+from faults.proxy import Proxy
+from tests.support.apache_kafka import ApacheKafka
+
+BrokerKind = Literal["apache", "embedded"]
+STOP_SECONDS = 20.0
+
+# A second listener tells its clients to come through the proxy, for clients go where they are told to. The members of a
+# group may be declared dead sooner than Kafka's default allows, so that a round need not wait so long.
+THROUGH_PROXY = """\
+listeners=PLAINTEXT://{{host}}:{{port}},PROXIED://{{host}}:{inner},CONTROLLER://{{host}}:{controller}
+advertised.listeners=PLAINTEXT://{{host}}:{{port}},PROXIED://{{host}}:{proxy}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.quorum.voters=1@{{host}}:{controller}
+group.min.session.timeout.ms=1000
+"""
+
+
+class Servers:
+    """PostgreSQL and the broker. Start them from the main thread: they end with the thread that started them."""
+
+    def __init__(self, home: Path, broker: BrokerKind) -> None:
+        """Describe servers whose data and logs lie in `home`. Ports are chosen now and kept over restarts."""
+        self.kind = broker
+        self.postgresql = EmbeddedPostgresql(home / "postgresql", port=free_port())
+        self.database_proxy = Proxy(free_port(), self.postgresql.port)
+        broker_port, inner = free_port(), free_port()
+        self.broker: ApacheKafka | EmbeddedBroker
+        if broker == "apache":
+            self.broker_proxy = Proxy(free_port(), inner)
+            configuration = THROUGH_PROXY.format(inner=inner, controller=free_port(), proxy=self.broker_proxy.port)
+            self.broker = ApacheKafka(data_dir=home / "kafka", port=broker_port, configuration=configuration)
+        else:
+            # It advertises one address only, so there is no way through a proxy that clients would keep to.
+            self.broker_proxy = Proxy(free_port(), broker_port)
+            self.broker = EmbeddedBroker(port=broker_port, log_file=home / "broker.log")
+
+    def crash_postgresql(self) -> None:
+        """Stop PostgreSQL in immediate mode: connections break, and the next start recovers from the log."""
+        pid = self.postgresql.pid
+        assert pid is not None, "PostgreSQL runs"
+        os.kill(pid, signal.SIGQUIT)
+        assert poll_until(lambda: self.postgresql.pid is None, seconds=STOP_SECONDS), "PostgreSQL did not stop"
+
+    def kill_broker(self) -> None:
+        """End the broker with SIGKILL; `broker.start()` brings it back on its port. The embedded one forgets all."""
+        pid = self.broker.pid
+        assert pid is not None, "the broker runs"
+        os.kill(pid, signal.SIGKILL)
+        assert poll_until(lambda: self.broker.pid is None, seconds=STOP_SECONDS), "the broker did not die"
+
+    def bootstrap_servers(self, *, proxied: bool = False) -> str:
+        """Where the broker is reached, past the proxy or through it."""
+        return f"{LOOPBACK}:{self.broker_proxy.port}" if proxied else self.broker.bootstrap_servers
+
+    def create_database(self, name: str) -> None:
+        """Make an empty database with the schema of the service."""
+        asyncio.run(self._execute(f'CREATE DATABASE "{name}"'))
+        schema.migrate(self.database_url(name).render_as_string(hide_password=False))
+
+    def database_url(self, name: str, *, proxied: bool = False) -> URL:
+        """The URL of a database for SQLAlchemy, past the proxy or through it."""
+        url = make_url(self.postgresql.database_url).set(database=name)
+        return url.set(port=self.database_proxy.port) if proxied else url
+
+    def heal(self) -> None:
+        """Start what does not run and let the proxies pass: a round that broke off must not spoil the next one."""
+        self.start(lambda _: None)
+        self.database_proxy.set_mode("pass")
+        self.broker_proxy.set_mode("pass")
+
+    def start(self, say: Callable[[str], None]) -> None:
+        """Start what does not run."""
+        say("starting PostgreSQL")
+        self.postgresql.start()
+        say(f"starting the {self.kind} broker")
+        self.broker.start()
+        self.database_proxy.start()
+        self.broker_proxy.start()
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        self.broker_proxy.stop()
+        self.database_proxy.stop()
+        self.broker.stop()
+        self.postgresql.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def _execute(self, statement: str) -> None:
+        url = make_url(self.postgresql.database_url).set(drivername="postgresql")
+        connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()

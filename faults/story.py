@@ -1,0 +1,92 @@
+"""What the oracle judges: what was asked and answered, what was published, and what the read side shows at the end."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.journal import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record of the events topic, in the order of its partition."""
+
+    id: str
+    type: str
+    sku: str
+    sequence: int | None
+    data: dict[str, Any]
+    cause: str
+    created: float = 0.0
+    partition: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSeen:
+    """A batch as the read side shows it."""
+
+    ref: str
+    sku: str
+    qty: int
+    eta: str | None
+    allocated_qty: int
+    available_qty: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineSeen:
+    """An order line as the read side shows it."""
+
+    order_id: str
+    sku: str
+    qty: int
+    status: str
+    batch_ref: str | None
+    eta: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductSeen:
+    """The sums of a product as the read side shows them."""
+
+    sku: str
+    available_qty: int
+    allocated_qty: int
+    backordered_qty: int
+
+
+@dataclass
+class Story:
+    """Everything about one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters."""
+
+    entries: list[Entry]
+    events: list[Event]
+    batches: dict[str, BatchSeen] = field(default_factory=dict)
+    lines: dict[tuple[str, str], LineSeen] = field(default_factory=dict)
+    products: dict[str, ProductSeen] = field(default_factory=dict)
+    outbox: int = 0
+    inbound: list[str] = field(default_factory=list)
+    inbox: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+
+    @property
+    def duplicates(self) -> int:
+        """How many records of the events topic are repeats."""
+        return len(self.events) - len({event.id for event in self.events})
+
+
+def first_occurrences(events: Iterable[Event]) -> list[Event]:
+    """The events without their repeats, in the order of their first occurrence."""
+    first: dict[str, Event] = {}
+    for event in events:
+        first.setdefault(event.id, event)
+    return list(first.values())
+
+
+def by_cause(events: Iterable[Event]) -> dict[str, list[Event]]:
+    """The events that each command caused, in order."""
+    caused: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        caused[event.cause].append(event)
+    return caused

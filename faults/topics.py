@@ -1,0 +1,156 @@
+"""The topics, read by a client that is not the service's own."""
+
+import itertools
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Self
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # its stubs forget it
+
+from faults.story import Event
+
+SECONDS = 30.0
+PARTITIONS = 6
+BATCH = 2000
+
+
+def create_topics(bootstrap: str, *names: str) -> None:
+    """Make the topics, as operations would before the service starts."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names], operation_timeout=SECONDS)
+    for future in made.values():
+        future.result(SECONDS)
+
+
+def read_topic(bootstrap: str, topic: str) -> Iterator[Message]:
+    """Every record of the topic from the first offset to the end that it has now. Raises RuntimeError on any error."""
+    with _Reader(bootstrap, topic) as reader:
+        ends = {
+            partition: reader.consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=SECONDS)[1]
+            for partition in reader.partitions
+        }
+        missing = {partition for partition, end in ends.items() if end > 0}
+        deadline = time.monotonic() + SECONDS
+        while missing:
+            for message in reader.read(0.2):
+                deadline = time.monotonic() + SECONDS
+                yield message
+            for position in reader.consumer.position([TopicPartition(topic, each) for each in missing]):
+                if position.offset >= ends[position.partition]:
+                    missing.discard(position.partition)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{topic} could not be read to its end")
+
+
+def to_event(message: Message) -> Event:
+    """Take a record of the events topic apart. Raises KeyError or ValueError where it is none of the contract's."""
+    raw = message.headers() or []
+    pairs = list(raw.items() if isinstance(raw, dict) else raw)
+    headers = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in pairs}
+    value, key = message.value(), message.key()
+    if len(headers) != len(pairs) or not isinstance(value, bytes) or not isinstance(key, bytes):
+        raise ValueError(f"a header stands twice, or key or value are missing: {pairs}")
+    data = json.loads(value)
+    if not key.decode() == headers["ce_subject"] == data["sku"]:
+        raise ValueError(f"key, subject and data name several SKUs: {key!r}, {headers}, {data}")
+    sequence = headers.get("ce_sequence")
+    return Event(
+        id=headers["ce_id"],
+        type=headers["ce_type"],
+        sku=data["sku"],
+        sequence=None if sequence is None else int(sequence),
+        data=data,
+        cause=headers["ce_causationid"],
+        created=datetime.fromisoformat(headers["ce_time"]).timestamp(),
+        partition=message.partition() or 0,
+    )
+
+
+def message_id(message: Message) -> str:
+    """The `ce_id` of an inbound record, or its place where it has none."""
+    raw = message.headers() or []
+    for name, value in raw.items() if isinstance(raw, dict) else raw:
+        if name == "ce_id" and isinstance(value, bytes):
+            return value.decode(errors="replace")
+    return f"{message.topic()}[{message.partition()}]@{message.offset()}"
+
+
+class Watcher:
+    """Reads the events as they come, and notes when the first occurrence of each arrived."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        """Describe it."""
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._arrivals: list[tuple[float, Event]] = []
+        self._seen: set[str] = set()
+        self._thread = threading.Thread(target=self._watch, name="watcher")
+
+    def arrivals(self, since: float) -> list[tuple[float, Event]]:
+        """The events whose first occurrence arrived after `since`, and when; the latest first."""
+        with self._lock:
+            latest_first = reversed(self._arrivals)
+            return list(itertools.takewhile(lambda arrival: arrival[0] >= since, latest_first))
+
+    @property
+    def count(self) -> int:
+        """How many events were seen so far."""
+        return len(self._arrivals)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        with _Reader(self._bootstrap, self._topic) as reader:
+            while not self._stopping.is_set():
+                for message in reader.read(0.1, patient=True):
+                    # What cannot be read is the oracle's to complain of, which reads everything once more.
+                    event = to_event(message)
+                    with self._lock:
+                        if event.id not in self._seen:
+                            self._seen.add(event.id)
+                            self._arrivals.append((time.time(), event))
+
+
+class _Reader:
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"faults-{uuid.uuid4().hex}",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 20,
+                "log_level": 0,
+            }
+        )
+        self.partitions = sorted(self.consumer.list_topics(topic, timeout=SECONDS).topics[topic].partitions)
+        self.consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in self.partitions])
+
+    def read(self, seconds: float, *, patient: bool = False) -> list[Message]:
+        """What came within so many seconds. A patient reader puts up with a broker that is away."""
+        messages = []
+        for message in self.consumer.consume(BATCH, timeout=seconds):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            elif not patient:
+                raise RuntimeError(f"the topic cannot be read: {error}")
+        return messages
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.consumer.close()

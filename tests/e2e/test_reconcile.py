@@ -1,0 +1,78 @@
+"""`allocation reconcile`, as those who look after the service type it."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.adapters.database import create_engine
+from app.domain.commands import Allocate, CreateBatch
+from app.settings import Settings
+from tests.support.command import environment, run_command
+from tests.support.database import bus_over, raw_connection, results
+
+Reconcile = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def reconcile(settings: Settings, tmp_path: Path) -> Reconcile:
+    """Run the command against the database of the test."""
+    return lambda *arguments: run_command(["reconcile", *arguments], environment(settings), tmp_path)
+
+
+async def damage(settings: Settings, statement: str) -> None:
+    """Five chairs, four of them sold and two wanted; then the damage."""
+    engine = create_engine(settings.database_url, pool_size=1)
+    await results(
+        bus_over(engine),
+        CreateBatch(ref="batch-1", sku="CHAIR", qty=5),
+        Allocate(order_id="order-1", sku="CHAIR", qty=4),
+        Allocate(order_id="order-2", sku="CHAIR", qty=2),
+    )
+    await engine.dispose()
+    async with raw_connection(settings.database_url) as connection:
+        await connection.execute(statement)
+
+
+async def test_nothing_to_report_is_one_line_and_status_0(settings: Settings, reconcile: Reconcile) -> None:
+    await damage(settings, "SELECT")
+    for arguments in ([], ["--repair"]):
+        done = reconcile(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "differences: 0 found, 0 mended, 0 remaining\n"
+
+
+async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: Settings, reconcile: Reconcile) -> None:
+    await damage(
+        settings,
+        "UPDATE batches SET qty = 6, allocated_qty = 3; UPDATE products SET backordered_qty = 1",
+    )
+    lines = [
+        "allocated_qty CHAIR: batch batch-1 says 3, its lines hold 4",
+        "backordered_qty CHAIR: the product says 1, its queued lines want 2",
+        "queue CHAIR: a line of 2 waits, and a batch has 2 available",
+    ]
+
+    reported = reconcile()
+    repaired = reconcile("--repair")
+    after = reconcile()
+
+    assert (reported.returncode, reported.stdout.splitlines()) == (1, lines)
+    assert reported.stderr == "allocation: differences: 3 found, 0 mended, 3 remaining\n"
+    assert (repaired.returncode, repaired.stderr) == (0, "")
+    assert repaired.stdout.splitlines() == [
+        *(f"{line} (mended)" for line in lines),
+        "differences: 3 found, 3 mended, 0 remaining",
+    ]
+    assert (after.returncode, after.stdout) == (0, "differences: 0 found, 0 mended, 0 remaining\n")
+
+
+async def test_what_cannot_be_mended_remains_and_gives_status_1(settings: Settings, reconcile: Reconcile) -> None:
+    await damage(settings, "DELETE FROM outbox WHERE sequence = 2; UPDATE products SET backordered_qty = 1")
+
+    done = reconcile("--repair")
+
+    assert done.returncode == 1
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["backordered_qty", "outbox_gap"]
+    assert done.stderr == "allocation: differences: 2 found, 1 mended, 1 remaining\n"

@@ -1,0 +1,211 @@
+"""Rows that were damaged behind the service's back: each kind of difference is found, and mended where it can be."""
+
+from datetime import date
+
+import pytest
+
+from app.bootstrap import Service
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
+from app.entrypoints.reconciliation import Reconciliation
+from tests.support.database import play, raw_connection, results
+
+STOCK: list[Command] = [
+    CreateBatch(ref="old", sku="CHAIR", qty=10),
+    CreateBatch(ref="new", sku="CHAIR", qty=4, eta=date(2030, 1, 1)),
+    Allocate(order_id="order-1", sku="CHAIR", qty=7),
+    Allocate(order_id="order-2", sku="CHAIR", qty=3),
+    Allocate(order_id="order-3", sku="CHAIR", qty=2),
+    Allocate(order_id="order-4", sku="CHAIR", qty=6),
+    Allocate(order_id="order-5", sku="CHAIR", qty=5),
+    CreateBatch(ref="table", sku="TABLE", qty=5),
+    Allocate(order_id="order-1", sku="TABLE", qty=1),
+]
+"""Of the old chairs none are left and of the new ones two; eleven are wanted by the queue. The clock stands at 9."""
+
+OUTBOX = "INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)"
+
+
+@pytest.fixture
+async def stocked(service: Service) -> Service:
+    """The service, with chairs and tables, and a refusal that has no product to count for."""
+    await results(service.bus, *STOCK)
+    await play(service.bus, Allocate(order_id="order-1", sku="LAMP", qty=1))
+    return service
+
+
+async def sql(service: Service, statement: str) -> None:
+    """Run statements in the service's database."""
+    async with raw_connection(service.settings.database_url) as connection:
+        await connection.execute(statement)
+
+
+async def found(service: Service, *, repair: bool = False) -> list[str]:
+    """The lines of one walk."""
+    return [difference.line async for difference in Reconciliation(service, repair=repair).differences()]
+
+
+async def sequences(service: Service, sku: str = "CHAIR") -> list[int]:
+    """The numbers of the events that are pending, in the order in which they will be published."""
+    async with raw_connection(service.settings.database_url) as connection:
+        rows = await connection.fetch("SELECT sequence FROM outbox WHERE sku = $1 ORDER BY id", sku)
+        return [row["sequence"] for row in rows]
+
+
+async def test_nothing_is_found_where_nothing_was_damaged(stocked: Service) -> None:
+    assert await found(stocked) == []
+    assert await found(stocked, repair=True) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        pytest.param(
+            "UPDATE batches SET allocated_qty = 9 WHERE ref = 'old'",
+            "allocated_qty CHAIR: batch old says 9, its lines hold 10",
+            id="a-batch-with-too-small-a-sum",
+        ),
+        pytest.param(
+            "UPDATE batches SET allocated_qty = 3 WHERE ref = 'new'",
+            "allocated_qty CHAIR: batch new says 3, its lines hold 2",
+            id="a-batch-with-too-large-a-sum",
+        ),
+        pytest.param(
+            "UPDATE products SET backordered_qty = 0 WHERE sku = 'CHAIR'",
+            "backordered_qty CHAIR: the product says 0, its queued lines want 11",
+            id="a-queue-with-too-small-a-sum",
+        ),
+        pytest.param(
+            "UPDATE products SET backordered_qty = 2 WHERE sku = 'TABLE'",
+            "backordered_qty TABLE: the product says 2, its queued lines want 0",
+            id="a-queue-with-too-large-a-sum",
+        ),
+        pytest.param(
+            "UPDATE batches SET qty = 8 WHERE ref = 'new'",
+            "queue CHAIR: a line of 5 waits, and a batch has 6 available",
+            id="a-queue-that-was-not-served",
+        ),
+    ],
+)
+async def test_a_difference_is_found_and_mended(stocked: Service, damage: str, line: str) -> None:
+    await sql(stocked, damage)
+
+    assert await found(stocked) == [line]
+    assert await found(stocked) == [line], "looking changes nothing"
+    assert await found(stocked, repair=True) == [f"{line} (mended)"]
+    assert await found(stocked) == []
+
+
+async def test_differences_that_hide_each_other_are_mended_in_one_walk(stocked: Service) -> None:
+    await sql(
+        stocked,
+        """
+        UPDATE batches SET qty = 9, allocated_qty = 9 WHERE ref = 'new';
+        UPDATE products SET backordered_qty = 0 WHERE sku = 'CHAIR';
+        UPDATE batches SET allocated_qty = 0 WHERE ref = 'table';
+        """,
+    )
+
+    lines = await found(stocked, repair=True)
+
+    assert lines == [
+        "allocated_qty CHAIR: batch new says 9, its lines hold 2 (mended)",
+        "backordered_qty CHAIR: the product says 0, its queued lines want 11 (mended)",
+        "queue CHAIR: a line of 5 waits, and a batch has 7 available (mended)",
+        "allocated_qty TABLE: batch table says 0, its lines hold 1 (mended)",
+    ]
+    assert await found(stocked) == []
+
+
+async def test_a_queue_is_served_in_its_order_and_told_as_events(stocked: Service) -> None:
+    await sql(stocked, "UPDATE batches SET qty = 10 WHERE ref = 'new'")
+
+    await found(stocked, repair=True)
+
+    product = await stocked.queries.product("CHAIR")
+    (line,) = await stocked.queries.allocations("order-4")
+    assert (line.status, line.batch_ref) == ("allocated", "new")
+    assert (product.backordered_qty, product.available_qty) == (5, 2)
+    assert await sequences(stocked) == list(range(1, 11))
+
+
+async def test_an_oversold_batch_is_closed_and_the_advice_gets_it_right(stocked: Service) -> None:
+    # Two lines were put on the batch that never had the stock for them. One of three waits and could slip in between.
+    await results(stocked.bus, Allocate(order_id="order-6", sku="CHAIR", qty=3))
+    await sql(
+        stocked,
+        "UPDATE order_lines SET qty = qty + 2 WHERE batch_number = 1 AND sku = 'CHAIR';"
+        "UPDATE batches SET allocated_qty = 6 WHERE ref = 'old'",
+    )
+    advice = (
+        " of 10 pieces, which cannot be mended by itself: PATCH it to a qty of 28 or more,"
+        " run reconcile --repair, then PATCH it to the qty that is there"
+    )
+
+    assert await found(stocked) == [f"allocated_qty CHAIR: batch old says 6, its lines hold 14{advice}"]
+    assert await found(stocked, repair=True) == [f"allocated_qty CHAIR: batch old says 6, its lines hold 14{advice}"]
+    assert (await stocked.queries.batch("old")).available_qty == 0
+    assert await found(stocked) == [f"allocated_qty CHAIR: batch old says 10, its lines hold 14{advice}"]
+
+    await results(stocked.bus, ChangeBatchQuantity(ref="old", qty=28))
+    assert [line.endswith("(mended)") for line in await found(stocked, repair=True)] == [True]
+    await results(stocked.bus, ChangeBatchQuantity(ref="old", qty=10))
+
+    assert await found(stocked) == []
+    batch = await stocked.queries.batch("old")
+    assert (batch.qty, batch.allocated_qty) == (10, 9)
+    assert await sequences(stocked) == list(range(1, len(await sequences(stocked)) + 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        pytest.param(
+            "DELETE FROM outbox WHERE sku = 'CHAIR' AND sequence IN (3, 5)",
+            "outbox_gap CHAIR: the events 1 to 9 should all be pending, missing: 2",
+            id="lost-from-the-middle",
+        ),
+        pytest.param(
+            "DELETE FROM outbox WHERE sku = 'CHAIR' AND (sequence < 4 OR sequence = 9)",
+            "outbox_gap CHAIR: the events 4 to 9 should all be pending, missing: 1",
+            id="the-last-lost",
+        ),
+        pytest.param(
+            "UPDATE products SET sequence = 7 WHERE sku = 'CHAIR'",
+            "outbox_beyond CHAIR: 2 events up to 9 are pending, the product has raised 7",
+            id="a-clock-set-back",
+        ),
+        pytest.param(
+            f"{OUTBOX} VALUES (0, 'SHELF', 1, gen_random_uuid(), 't', '{{}}', 'c', 'c')",
+            "outbox_beyond SHELF: numbered events are pending, and there is no product",
+            id="no-product",
+        ),
+    ],
+)
+async def test_events_that_do_not_follow_each_other_are_reported_and_left_alone(
+    stocked: Service, damage: str, line: str
+) -> None:
+    await sql(stocked, damage)
+
+    assert await found(stocked) == [line]
+    assert await found(stocked, repair=True) == [line]
+
+
+async def test_events_that_were_published_are_not_missed(stocked: Service) -> None:
+    await sql(stocked, "DELETE FROM outbox WHERE sku = 'CHAIR' AND sequence < 6")
+    assert await found(stocked) == []
+    await sql(stocked, "DELETE FROM outbox")
+    assert await found(stocked) == []
+
+
+async def test_a_product_that_was_mended_goes_on_working(stocked: Service) -> None:
+    await sql(stocked, "UPDATE products SET backordered_qty = 0; UPDATE batches SET allocated_qty = 0")
+    await found(stocked, repair=True)
+
+    await results(
+        stocked.bus,
+        CancelAllocation(order_id="order-1", sku="CHAIR"),
+        CancelAllocation(order_id="order-1", sku="TABLE"),
+        ChangeBatchQuantity(ref="new", qty=0),
+    )
+
+    assert await found(stocked) == []

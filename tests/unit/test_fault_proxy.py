@@ -1,0 +1,82 @@
+"""The proxy of `make faults`: what passes, what is held back, what is reset."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.embedded.process import LOOPBACK, free_port
+from faults.proxy import Proxy
+
+SECONDS = 10.0
+A_MOMENT = 0.2
+
+
+@asynccontextmanager
+async def echo_server() -> AsyncIterator[int]:
+    handlers: set[asyncio.Task[None] | None] = set()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionResetError):
+            while line := await reader.readline():
+                writer.write(line)
+        writer.close()
+        with contextlib.suppress(ConnectionResetError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(echo, LOOPBACK, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        # The proxy has hung up by now.
+        await asyncio.wait([handler for handler in handlers if handler is not None])
+
+
+async def test_a_hole_swallows_without_a_reset_and_gives_back_what_it_swallowed() -> None:
+    async with echo_server() as target, asyncio.timeout(SECONDS):
+        with Proxy(free_port(), target) as proxy:
+            reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
+            writer.write(b"one\n")
+            assert await reader.readline() == b"one\n"
+
+            proxy.set_mode("hole")
+            newcomer, late = await asyncio.open_connection(LOOPBACK, proxy.port)
+            writer.write(b"two\n")
+            late.write(b"three\n")
+            # That nothing comes can only be seen by waiting for it.
+            for silent in (reader, newcomer):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(silent.readline(), A_MOMENT)
+
+            proxy.set_mode("pass")
+            assert await reader.readline() == b"two\n"
+            assert await newcomer.readline() == b"three\n"
+            for each in (writer, late):
+                each.close()
+                await each.wait_closed()
+
+
+async def test_a_cut_resets_what_there_is_and_what_comes() -> None:
+    async with echo_server() as target, asyncio.timeout(SECONDS):
+        with Proxy(free_port(), target) as proxy:
+            reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
+            writer.write(b"one\n")
+            assert await reader.readline() == b"one\n"
+
+            proxy.set_mode("cut")
+
+            with pytest.raises(ConnectionResetError):
+                await reader.readline()
+            writer.close()
+            # It may be so fast that even connecting fails.
+            with pytest.raises(ConnectionResetError):
+                await ask(proxy.port)
+
+
+async def ask(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        return await reader.readline()
+    finally:
+        writer.close()
