@@ -25,6 +25,11 @@ WARM_SECONDS = 60.0
 POLL_SECONDS = 0.05
 STOP_SECONDS = 300.0
 MARGIN = 1.0
+RECOVERY_LIMIT = 60.0
+"""Seconds after which a fault counts as not healed at all."""
+
+LONGEST_HTTP_WAIT = 10.5
+"""The service promises an answer in 10 s; the rest is the way there and back."""
 
 
 @dataclass(frozen=True)

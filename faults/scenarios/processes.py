@@ -1,28 +1,18 @@
-"""The faults, by name. Each is a function of a `Round`: it breaks something, heals it, and says what else it expects.
+"""Processes of the service end, at random or at named points."""
 
-To add one: write `def my_fault(this: Round) -> None`, and give it its line in `FAULTS` at the foot.
-"""
-
-import functools
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from faults.failing import POINTS, STATUS, Point
-from faults.rounds import Fault, Round, Way
+from faults.rounds import RECOVERY_LIMIT, Fault, Round, Way
 from faults.stack import Instance, Role
 
 TAKE_OVER_SECONDS = 2.0
 """What a successor may take once the lease or the session of its predecessor has run out."""
 
-ERRORS_END_SECONDS = 5.0
-LONGEST_HTTP_WAIT = 10.5
-"""The service promises an answer in 10 s; the rest is the way there and back."""
-
-RECOVERY_LIMIT = 60.0
 ARM_LIMIT = 30.0
-ERRORS = (1, 20, 5)
 WAYS: dict[Role, Way] = {"relay": "events", "consume": "inbound", "serve": "http"}
 ROLES: tuple[Role, ...] = ("relay", "consume", "serve", "notify")
 
@@ -109,35 +99,7 @@ def _failing_entry(home: Path, instance: Instance) -> Sequence[str]:
     return (sys.executable, "-m", "faults.failing", "--armed-by", str(armed_file(home, instance)), "--")
 
 
-def postgres(this: Round) -> None:
-    """PostgreSQL stopped in immediate mode and started again: the service comes back by itself."""
-    before = {instance: instance.pid for instance in this.stack.of()}
-    for number in range(this.plan.of(10, 2)):
-        away = time.time()
-        this.servers.crash_postgresql()
-        # Callers have to notice before it comes back, for otherwise nothing was broken: now one of them, now many.
-        noticed = functools.partial(_noticed, this, away, ERRORS[number % len(ERRORS)])
-        this.wait_for(noticed, RECOVERY_LIMIT, "callers notice")
-        this.servers.postgresql.start()
-        back = time.time()
-        seconds = this.recovered(back, RECOVERY_LIMIT)
-        last = max(this.journal.last_server_error() or back, back)
-        bound = f"5xx went on for {last - back:.1f} s after PostgreSQL was back"
-        this.check(last - back <= ERRORS_END_SECONDS, bound)
-        this.say(
-            f"PostgreSQL was away for {back - away:.1f} s; 5xx ended after {last - back:.1f}, all flows {seconds:.1f}"
-        )
-    this.check({each: each.pid for each in this.stack.of()} == before, "a process was restarted")
-    longest = this.journal.longest_wait()
-    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
-
-
-def _noticed(this: Round, since: float, errors: int) -> bool:
-    return sum(not answer.is_definite for _, answer in this.journal.answers(since)) >= errors
-
-
 FAULTS: dict[str, Fault] = {
     "kill": Fault(kill),
     "failpoints": Fault(failpoints, entry=_failing_entry),
-    "postgres": Fault(postgres),
 }

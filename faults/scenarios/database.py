@@ -1,0 +1,41 @@
+"""The database goes away, and comes back."""
+
+import functools
+import time
+
+from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+
+ERRORS_END_SECONDS = 5.0
+ERRORS = (1, 20, 5)
+
+
+def postgres(this: Round) -> None:
+    """PostgreSQL stopped in immediate mode and started again: the service comes back by itself."""
+    before = {instance: instance.pid for instance in this.stack.of()}
+    for number in range(this.plan.of(10, 2)):
+        away = time.time()
+        this.servers.crash_postgresql()
+        # Callers have to notice before it comes back, for otherwise nothing was broken: now one of them, now many.
+        noticed = functools.partial(_noticed, this, away, ERRORS[number % len(ERRORS)])
+        this.wait_for(noticed, RECOVERY_LIMIT, "callers notice")
+        this.servers.postgresql.start()
+        back = time.time()
+        seconds = this.recovered(back, RECOVERY_LIMIT)
+        last = max(this.journal.last_server_error() or back, back)
+        bound = f"5xx went on for {last - back:.1f} s after PostgreSQL was back"
+        this.check(last - back <= ERRORS_END_SECONDS, bound)
+        this.say(
+            f"PostgreSQL was away for {back - away:.1f} s; 5xx ended after {last - back:.1f}, all flows {seconds:.1f}"
+        )
+    this.check({each: each.pid for each in this.stack.of()} == before, "a process was restarted")
+    longest = this.journal.longest_wait()
+    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+
+
+def _noticed(this: Round, since: float, errors: int) -> bool:
+    return sum(not answer.is_definite for _, answer in this.journal.answers(since)) >= errors
+
+
+FAULTS: dict[str, Fault] = {
+    "postgres": Fault(postgres),
+}
