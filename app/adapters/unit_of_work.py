@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import uuid
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.adapters import statements
 from app.adapters.database import DriverConnections, LentConnection, is_passing
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
 _TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+_IN_THE_FUTURE = "22023"
+_IS_COMMITTED = text("SELECT EXISTS (SELECT FROM commits WHERE token = :token)")
 COMMIT_QUESTIONS = 5
 ROLLBACK_TIMEOUT = 2.0
 
@@ -89,14 +93,16 @@ class SqlUnitOfWork:
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
         writes = self.products.changes() | self.products.unused() | self.dead_letters.changes() | self.outbox.changes()
-        transaction_id = None
+        transaction_id, token = None, uuid.uuid4()
         if any(writes.values()):
-            statement, arguments = statements.write(writes)
+            statement, arguments = statements.write(writes | {"note_commit": [(token,)]})
             transaction_id = await self._connection.fetchval(statement, *arguments)
         try:
             await _uninterrupted(self._commit())
         except Exception as error:
-            if transaction_id is None or not is_passing(error) or not await self._has_committed(transaction_id):
+            if transaction_id is None or not is_passing(error):
+                raise
+            if not await self._has_committed(transaction_id, token):
                 raise
         if writes["insert_outbox"]:
             self._on_commit()
@@ -108,9 +114,12 @@ class SqlUnitOfWork:
             message = "the transaction had failed, and its commit rolled it back"
             raise RuntimeError(message)
 
-    async def _has_committed(self, transaction_id: str) -> bool:
+    async def _has_committed(self, transaction_id: str, token: uuid.UUID) -> bool:
         """Ask what became of a commit that was not answered, so that the callers get the answers that are theirs.
 
+        Its number tells whether it is still under way, and no more than that: a database that crashed may have
+        forgotten it, and given its number to a transaction of somebody else's, which did commit. Only its token is its
+        own.
         False also where the database does not say in time: the group is then run again, which every command allows.
         """
         for attempt in range(COMMIT_QUESTIONS):
@@ -118,12 +127,14 @@ class SqlUnitOfWork:
             try:
                 async with self._connections.engine.connect() as connection:
                     status = (await connection.execute(_TRANSACTION_STATUS, {"id": transaction_id})).scalar_one()
+                    # A statement of its own, so that it sees what the one before it has found to be over.
+                    if status != "in progress":
+                        return bool((await connection.execute(_IS_COMMITTED, {"token": token})).scalar_one())
             except Exception as error:
+                if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _IN_THE_FUTURE:
+                    return False  # The number has been forgotten, and is still to be given again.
                 if not is_passing(error):
                     raise
-                continue
-            if status != "in progress":
-                return bool(status == "committed")
         return False
 
     async def _close(self) -> None:
