@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
-from sqlalchemy import text
 
 from app.adapters import statements
 from app.adapters.database import DriverConnections, LentConnection, is_passing
@@ -20,8 +19,12 @@ from app.service_layer.ports import Cause, TemporarilyUnavailableError
 log = logging.getLogger(__name__)
 
 # Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
-_TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+_TRANSACTION_STATUS = "SELECT pg_xact_status($1::text::xid8)"
 COMMIT_QUESTIONS = 5
+BEGIN_TIMEOUT = 3.0
+"""Seconds. It waits for nothing but the network, so a connection that has died in the pool is soon found out."""
+
+QUESTION_TIMEOUT = 2.0
 ROLLBACK_TIMEOUT = 2.0
 
 
@@ -45,6 +48,7 @@ class SqlUnitOfWork:
         self._connection: asyncpg.Connection
         self._events: list[Event] = []
         self._is_open = False
+        self._is_silent = False
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
@@ -60,8 +64,9 @@ class SqlUnitOfWork:
         self.inbox = SqlInbox(self._connection)
         self.dead_letters = SqlDeadLetterBox()
         try:
-            await self._connection.execute("BEGIN")
+            await self._connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
         except BaseException as error:
+            self._is_silent = isinstance(error, TimeoutError)
             await _uninterrupted(self._close())
             if isinstance(error, Exception):
                 raise _as_port_error(error) from error
@@ -72,6 +77,7 @@ class SqlUnitOfWork:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
+        self._is_silent = self._is_silent or isinstance(exc, TimeoutError)
         await _uninterrupted(self._close())
         if isinstance(exc, Exception) and is_passing(exc):
             raise _as_port_error(exc) from exc
@@ -96,6 +102,7 @@ class SqlUnitOfWork:
         try:
             await _uninterrupted(self._commit())
         except Exception as error:
+            self._is_silent = isinstance(error, TimeoutError)
             if transaction_id is None or not is_passing(error) or not await self._has_committed(transaction_id):
                 raise
         if writes["insert_outbox"]:
@@ -113,24 +120,39 @@ class SqlUnitOfWork:
 
         False also where the database does not say in time: the group is then run again, which every command allows.
         """
+        await self._connections.distrust()
         for attempt in range(COMMIT_QUESTIONS):
             await asyncio.sleep(0.1 * 2**attempt)
             try:
-                async with self._connections.engine.connect() as connection:
-                    status = (await connection.execute(_TRANSACTION_STATUS, {"id": transaction_id})).scalar_one()
+                status = await self._ask_for_status(transaction_id)
             except Exception as error:
                 if not is_passing(error):
                     raise
                 continue
             if status != "in progress":
-                return bool(status == "committed")
+                return status == "committed"
         return False
+
+    async def _ask_for_status(self, transaction_id: str) -> str:
+        lent = await self._connections.lend()
+        try:
+            status: str = await lent.driver.fetchval(_TRANSACTION_STATUS, transaction_id, timeout=QUESTION_TIMEOUT)
+        except BaseException:
+            await _uninterrupted(self._connections.throw_away(lent))
+            raise
+        await self._connections.give_back(lent)
+        return status
 
     async def _close(self) -> None:
         """Roll back unless committed, and give the connection back; one that does not even do that is thrown away."""
+        is_open, self._is_open = self._is_open, False
+        if is_open and self._is_silent:
+            # It would not answer to a roll-back either, and the next attempt need not wait for that.
+            log.warning("a connection was lost: the database did not answer")
+            await self._connections.throw_away(self._lent)
+            return
         try:
-            if self._is_open:
-                self._is_open = False
+            if is_open:
                 await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands behind what the caller is told
             log.warning("a connection was lost: %r", error)

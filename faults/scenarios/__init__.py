@@ -4,6 +4,6 @@ To add one: write `def my_fault(this: Round) -> None` beside its like, and give 
 """
 
 from faults.rounds import Fault
-from faults.scenarios import database, processes
+from faults.scenarios import broker, database, network, processes, zombies
 
-FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS
+FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | network.FAULTS | zombies.FAULTS
