@@ -57,6 +57,8 @@ class Load:
                 "bootstrap.servers": bootstrap,
                 "acks": "all",
                 "linger.ms": 0,
+                # librdkafka would stay away for up to 10 s after the broker is back.
+                "reconnect.backoff.max.ms": 500,
                 "max.in.flight.requests.per.connection": 1,
                 "message.timeout.ms": 1000 * int(PATIENCE),
                 "log_level": 0,
