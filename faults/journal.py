@@ -72,7 +72,7 @@ class Entry:
 
 
 class Journal:
-    """All entries in the order in which they were begun. One thread writes, any may read.
+    """All entries in the order in which they were begun. Any thread may write or read.
 
     `settled` is how many of them have a definite answer.
     """
@@ -122,4 +122,5 @@ class Journal:
         self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
+        with self._lock:
+            self._file.write(json.dumps(line) + "\n")

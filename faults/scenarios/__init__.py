@@ -4,6 +4,8 @@ To add one: write `def my_fault(this: Round) -> None` beside its like, and give 
 """
 
 from faults.rounds import Fault
-from faults.scenarios import database, processes
+from faults.scenarios import database, held, letters, messages, processes, slow
 
-FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS
+FAULTS: dict[str, Fault] = (
+    processes.FAULTS | database.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
+)
