@@ -5,14 +5,15 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from faults.actors import SKUS, Actor
 from faults.client import Connection, NoAnswerError
+from faults.foreign import Record
 from faults.journal import SERVER_ERROR, Answer, Entry, Journal
 
 PATIENCE = 240.0
@@ -36,6 +37,16 @@ class Pace:
     http: int
     kafka: int
     per_second: float
+
+
+class Repeats(Protocol):
+    """How a fault sends messages more than once. Both are called in the thread of the load."""
+
+    def keys(self, entry: Entry) -> Sequence[str]:
+        """The record keys under which the message is sent at once besides its own."""
+
+    async def settled(self, entry: Entry) -> None:
+        """Return when its client may go on, which otherwise does so once the broker has the message."""
 
 
 class Load:
@@ -67,6 +78,7 @@ class Load:
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
         self._finished = threading.Event()
+        self.repeats: Repeats | None = None
         self.opened = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load")
         self.error: BaseException | None = None
@@ -176,8 +188,7 @@ class Load:
     async def _send(self, entry: Entry) -> None:
         """Send the record until the broker acknowledges it; the inbox makes one of it."""
         self.journal.begin(entry)
-        ce_type, data = as_message(entry)
-        headers = {"specversion": "1.0", "id": entry.id, "type": ce_type, "source": "/faults"}
+        record = as_record(entry)
         loop = asyncio.get_running_loop()
         started = time.monotonic()
         while entry.final is None and not self._gives_up(started):
@@ -189,16 +200,17 @@ class Load:
             ) -> None:
                 loop.call_soon_threadsafe(future.set_result, error)
 
+            # Repeats are not waited for; who wants them counts them in the topic when all is over.
+            for key in self.repeats.keys(entry) if self.repeats is not None else ():
+                self._producer.produce(self._topic, key=key, value=record.value, headers=record.named())
             self._producer.produce(
-                self._topic,
-                key=entry.data["sku"],
-                value=json.dumps(data).encode(),
-                headers=[(f"ce_{name}", value.encode()) for name, value in headers.items()],
-                on_delivery=deliver,
+                self._topic, key=record.key, value=record.value, headers=record.named(), on_delivery=deliver
             )
             error = await acknowledged
             status = None if error else 200
             self.journal.note(entry, Answer(sent, time.time(), status, error=str(error or "")))
+        if self.repeats is not None and entry.final is not None:
+            await self.repeats.settled(entry)
 
 
 def as_request(entry: Entry) -> tuple[str, str, Any]:
@@ -213,6 +225,14 @@ def as_request(entry: Entry) -> tuple[str, str, Any]:
             return "DELETE", f"/v1/allocations/{data['order_id']}/{data['sku']}", None
         case "change_batch":
             return "PATCH", f"/v1/batches/{data['ref']}", {name: data[name] for name in ("qty", "eta") if name in data}
+
+
+def as_record(entry: Entry, **more: Any) -> Record:
+    """The record that asks for the same, in binary mode; `more` are fields that the service does not know."""
+    ce_type, data = as_message(entry)
+    headers = {"specversion": "1.0", "id": entry.id, "type": ce_type, "source": "/faults"}
+    value = json.dumps({**data, **more}).encode()
+    return Record(entry.data["sku"].encode(), value, [(f"ce_{name}", text.encode()) for name, text in headers.items()])
 
 
 def as_message(entry: Entry) -> tuple[str, dict[str, Any]]:

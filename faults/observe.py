@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -10,7 +10,7 @@ import asyncpg
 from faults.client import Connection, NoAnswerError
 from faults.journal import Entry
 from faults.story import BatchSeen, LineSeen, ProductSeen, Story
-from faults.topics import message_id, read_topic, to_event
+from faults.topics import message_id, place_of, read_topic, to_event
 
 OUTBOX_SECONDS = 30.0
 INBOUND_SECONDS = 30.0
@@ -46,10 +46,14 @@ class Database:
         return {ce_id: received for ce_id, received in self.ask(query, since)}  # noqa: C416 - pairs by their meaning
 
 
-def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> list[str]:
-    """Wait until every inbound message is dealt with and every event published; what is still there is in the story."""
-    inbound = [message_id(message) for message in read_topic(bootstrap, inbound_topic)]
-    unique = len(set(inbound))
+def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> dict[str, str]:
+    """Wait until every inbound message is dealt with and every event published; what is still there is in the story.
+
+    Returns the inbound messages by the places of their records.
+    """
+    records = read_topic(bootstrap, inbound_topic)
+    inbound = {place_of(inbound_topic, each.partition(), each.offset()): message_id(each) for each in records}
+    unique = len(set(inbound.values()))
     query = "SELECT (SELECT count(*) FROM inbox) + (SELECT count(*) FROM dead_letters)"
     _poll(lambda: database.ask(query)[0][0] >= unique, INBOUND_SECONDS)
     _poll(lambda: database.ask("SELECT count(*) FROM outbox")[0][0] == 0, OUTBOX_SECONDS)
@@ -57,15 +61,21 @@ def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> li
 
 
 def tell_story(
-    entries: Sequence[Entry], database: Database, bootstrap: str, events_topic: str, inbound: list[str], port: int
+    entries: Sequence[Entry],
+    database: Database,
+    bootstrap: str,
+    events_topic: str,
+    inbound: Mapping[str, str],
+    port: int,
 ) -> Story:
     """Everything that the oracle wants to know. The service has to be quiet."""
     events = [to_event(message) for message in read_topic(bootstrap, events_topic)]
-    story = Story(list(entries), events, inbound=inbound)
+    story = Story(list(entries), events, inbound=list(inbound.values()))
     story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
     story.inbox = [row[0] for row in database.ask("SELECT message_id FROM inbox")]
-    letters = database.ask('SELECT message_id, topic, partition, "offset" FROM dead_letters')
-    story.dead = [ce_id or f"{topic}[{partition}]@{offset}" for ce_id, topic, partition, offset in letters]
+    # A letter is known by its place: what of its id could be read is not the same for the service and for this reader.
+    letters = database.ask('SELECT topic, partition, "offset" FROM dead_letters')
+    story.dead = [inbound.get(place, place) for place in (place_of(*letter) for letter in letters)]
     asyncio.run(_read_side(story, port))
     return story
 

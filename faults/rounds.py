@@ -105,6 +105,16 @@ class Round:
     violations: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
 
+    @property
+    def bootstrap(self) -> str:
+        """Where the broker is reached by whoever is not the service."""
+        return self.servers.bootstrap_servers()
+
+    @property
+    def inbound_topic(self) -> str:
+        """The topic of the commands over Kafka."""
+        return INBOUND.format(self.name)
+
     def say(self, what: str) -> None:
         """Tell whoever watches."""
         self.plan.say(f"{self.name}: {what}")

@@ -20,6 +20,7 @@ PLAIN_ENTRY = (sys.executable, "-m", "app")
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 SUPERVISOR_INTERVAL = 0.02
+COMMAND_SECONDS = 120.0
 STATUS_OF_SIGTERM = -signal.SIGTERM
 
 
@@ -154,6 +155,18 @@ class Stack:
                 return True
         except OSError:
             return False
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of `allocation` to its end, as an operator would beside the service."""
+        return subprocess.run(
+            [*PLAIN_ENTRY, *arguments],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
 
     def unexpected_deaths(self) -> list[Death]:
         """Processes that ended although we had not ended them."""

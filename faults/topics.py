@@ -72,12 +72,31 @@ def to_event(message: Message) -> Event:
 
 
 def message_id(message: Message) -> str:
-    """The `ce_id` of an inbound record, or its place where it has none."""
-    raw = message.headers() or []
-    for name, value in raw.items() if isinstance(raw, dict) else raw:
-        if name == "ce_id" and isinstance(value, bytes):
-            return value.decode(errors="replace")
-    return f"{message.topic()}[{message.partition()}]@{message.offset()}"
+    """The id of an inbound message, from its header or in structured mode from the value; else its place."""
+    place = place_of(message.topic() or "", message.partition(), message.offset())
+    try:
+        raw = message.headers() or []
+        # This client cannot read a header whose name is no UTF-8. It returns all the same and leaves an error behind,
+        # which comes to light with the next call; what it returned must not be looked at.
+        b"".decode(errors="strict")
+    except (UnicodeDecodeError, SystemError):
+        return place
+    headers = {
+        name: value.decode(errors="replace")
+        for name, value in (raw.items() if isinstance(raw, dict) else raw)
+        if isinstance(value, bytes)
+    }
+    if headers.get("content-type", "").startswith("application/cloudevents"):
+        try:
+            return str(json.loads(message.value() or b"")["id"])
+        except (ValueError, RecursionError, LookupError, TypeError):
+            return place
+    return headers.get("ce_id", place)
+
+
+def place_of(topic: str, partition: int | None, offset: int | None) -> str:
+    """Where a record lies, in a word; it stands for the id of what has none."""
+    return f"{topic}[{partition}]@{offset}"
 
 
 class Watcher:

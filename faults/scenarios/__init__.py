@@ -4,7 +4,22 @@ To add one: write `def my_fault(this: Round) -> None` beside its like, and give 
 """
 
 from faults.rounds import Fault
-from faults.scenarios import broker, database, disconnects, disk, migration, network, processes, upgrades, zombies
+from faults.scenarios import (
+    broker,
+    database,
+    disconnects,
+    disk,
+    held,
+    letters,
+    messages,
+    migration,
+    network,
+    processes,
+    slow,
+    upgrades,
+    zombies,
+)
 
 FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | network.FAULTS | zombies.FAULTS
+FAULTS |= messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
 FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS

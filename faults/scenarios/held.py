@@ -1,0 +1,135 @@
+"""A transaction that has written to the outbox and does not end, while many that come later commit."""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.adapters.database import DriverConnections
+from app.adapters.messages import SHARDS, shard_of
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Allocate, Command, CreateBatch
+from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.messagebus import MessageBus, Request, RetryPolicy
+from app.service_layer.ports import Cause
+from faults import delays
+from faults.delays import Span
+from faults.journal import Answer, Entry
+from faults.rounds import RECOVERY_LIMIT, Fault, Round
+
+DELIVERED_SECONDS = 5.0
+"""What the events of the transaction may take once it has committed; nobody tells the relays of it."""
+
+CREATED = 201
+
+
+class _HeldUnitOfWork(SqlUnitOfWork):
+    """Writes everything, outbox included, and commits only when it is told to."""
+
+    def __init__(self, connections: DriverConnections, written: threading.Event, released: threading.Event) -> None:
+        super().__init__(connections)
+        self._written = written
+        self._released = released
+
+    async def _commit(self) -> None:
+        self._written.set()
+        await asyncio.to_thread(self._released.wait)
+        await super()._commit()
+
+
+def held_transaction(this: Round) -> None:
+    """Rows in every shard of the outbox become visible only after many with larger ids have been published."""
+    seconds = this.plan.of(30, 6)
+    before = Span(time.time(), time.time() + seconds)
+    time.sleep(seconds)
+    entries = _entries()
+    skus = {entry.data["sku"] for entry in entries}
+    for entry in entries:
+        this.journal.begin(entry)
+    written, released = threading.Event(), threading.Event()
+    began = time.time()
+
+    def told() -> list[str]:
+        return [event.sku for _, event in this.watcher.arrivals(began) if event.sku in skus]
+
+    with ThreadPoolExecutor(1) as executor:
+        holder = executor.submit(lambda: asyncio.run(_hold(this, entries, written, released)))
+        try:
+            this.wait_for(written.is_set, RECOVERY_LIMIT, "the transaction has written its rows")
+            taken, meanwhile = _last_id(this), Span(time.time(), time.time() + seconds)
+            time.sleep(seconds)
+            later, early = _last_id(this) - taken, told()
+        finally:
+            released.set()
+        holder.result(RECOVERY_LIMIT)
+    committed = time.time()
+    this.check(not early, f"events of {early[:3]} were published before their transaction had committed")
+    this.wait_for(lambda: len(told()) >= len(entries), DELIVERED_SECONDS, "the rows of the transaction are published")
+    took = time.time() - committed
+    published = len([event for _, event in this.watcher.arrivals(meanwhile.start) if event.created in meanwhile])
+    this.say(f"held for {seconds} s, while {later} ids were taken and {published} events published; then {took:.1f} s")
+    this.check(later >= seconds, f"only {later} ids were taken meanwhile, so the transaction hid nothing")
+    this.recovered(time.time(), RECOVERY_LIMIT)
+    arrivals = this.watcher.arrivals(before.start)
+    was, became = (delays.events(arrivals, span, skus) for span in (before, meanwhile))
+    this.say(f"other events took {was} before, {became} meanwhile")
+    for complaint in delays.complaints("events", was, became):
+        this.check(False, complaint)  # noqa: FBT003 - see `check`
+
+
+def _entries() -> list[Entry]:
+    """A batch and an order for one SKU in each shard. The journal knows them as requests of one client."""
+    names = (f"SKU-HELD-{number}" for number in itertools.count())
+    by_shard: dict[int, str] = {}
+    while len(by_shard) < SHARDS:
+        sku = next(names)
+        by_shard.setdefault(shard_of(sku), sku)
+    entries = []
+    for sku in by_shard.values():
+        batch = {"ref": f"held-{sku}", "sku": sku, "qty": 10, "eta": None}
+        order = {"order_id": f"held-{sku}", "sku": sku, "qty": 3, "if_unavailable": "backorder"}
+        entries.append(Entry(f"held.batch.{sku}", "held", "http", "create_batch", batch))
+        entries.append(Entry(f"held.order.{sku}", "held", "http", "allocate", order))
+    return entries
+
+
+async def _hold(this: Round, entries: Sequence[Entry], written: threading.Event, released: threading.Event) -> None:
+    """Do what the service does for a group of commands, by its own code, but for the commit, which has to wait.
+
+    The connection is not the service's: that one's transactions end by themselves before they become so old.
+    """
+    engine = create_async_engine(this.stack.database_url)
+    try:
+        connections = DriverConnections(engine)
+        bus = MessageBus(
+            lambda: _HeldUnitOfWork(connections, written, released),
+            COMMAND_HANDLERS,
+            EVENT_HANDLERS,
+            retry=RetryPolicy(attempts=1),
+        )
+        sent = time.time()
+        outcomes = await bus.handle_group([Request(_command(entry), Cause(entry.id, entry.id)) for entry in entries])
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            outcome.unwrap()
+            body = {"batch_ref": f"held-{entry.data['sku']}", "qty": entry.data["qty"]}
+            this.journal.note(entry, Answer(sent, time.time(), CREATED, body))
+    finally:
+        await engine.dispose()
+
+
+def _command(entry: Entry) -> Command:
+    model: Callable[..., Command] = CreateBatch if entry.kind == "create_batch" else Allocate
+    return model(**entry.data)
+
+
+def _last_id(this: Round) -> int:
+    return int(this.database.ask("SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'outbox%'")[0][0])
+
+
+FAULTS: dict[str, Fault] = {
+    "held-transaction": Fault(held_transaction),
+}

@@ -1,0 +1,100 @@
+"""Messages that come again and again."""
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+from faults.actors import SKUS
+from faults.foreign import Sender
+from faults.journal import Entry
+from faults.load import as_record
+from faults.rounds import STOP_SECONDS, Fault, Round
+from faults.topics import message_id, read_topic
+
+TIMES = 3
+POLL_SECONDS = 0.05
+SETTLE_SECONDS = 30.0
+LATE_SHARE = 0.5
+
+
+class _Doubled:
+    """Sends every message twice at once, under two keys, and has its client wait until it has taken effect.
+
+    So two consumers may work on it in the same moment, and still everybody knows in which order the messages of one
+    client took effect.
+    """
+
+    def __init__(self, this: Round, since: float) -> None:
+        """Describe it."""
+        self._this = this
+        self._since = since
+        self._random = random.Random(f"{this.plan.seed} repeats")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="effects", daemon=True)
+        self.received: set[str] = set()
+
+    def keys(self, _: Entry) -> Sequence[str]:
+        """Any: what a record is about stands in its data."""
+        return [self._random.choice(SKUS)]
+
+    async def settled(self, entry: Entry) -> None:
+        """Return once the message has taken effect, or should have."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while entry.id not in self.received and time.monotonic() < deadline:  # noqa: ASYNC110 - another thread tells
+            await asyncio.sleep(POLL_SECONDS / 2)  # poll
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            self.received |= self._this.database.received_since(
+                max(self._since, time.time() - 2 * SETTLE_SECONDS)
+            ).keys()
+
+
+def triple(this: Round) -> None:
+    """Every inbound message three times: twice at once under two keys, and once more at any time under any key."""
+    with _Doubled(this, time.time()) as doubled, Sender(this.bootstrap, this.inbound_topic) as sender:
+        this.load.repeats = doubled
+        late: Counter[str] = Counter()
+        while this.journal.settled < this.plan.commands and this.load.running:
+            time.sleep(0.5)
+            # Some of those that have taken effect come again now, the others later; the oldest may come last.
+            known = [entry for entry in _messages(this) if entry.id in doubled.received and not late[entry.id]]
+            _again(this, sender, this.random.sample(known, int(LATE_SHARE * len(known))), late)
+        this.load.stop(seconds=STOP_SECONDS)
+        for _ in range(TIMES):
+            # Those from before the fault lack two.
+            sent = Counter(message_id(message) for message in read_topic(this.bootstrap, this.inbound_topic))
+            _again(this, sender, [entry for entry in _messages(this) if sent[entry.id] < TIMES], late)
+    sent = Counter(message_id(message) for message in read_topic(this.bootstrap, this.inbound_topic))
+    fewer = [ce_id for ce_id, times in sent.items() if times < TIMES]
+    this.check(not fewer, f"{len(fewer)} messages were not sent {TIMES} times; {fewer[:3]}")
+    counted = Counter(sent.values())
+    this.say(f"messages by how often they were sent: {dict(counted)}; {len(late)} of them later, under any key")
+
+
+def _messages(this: Round) -> list[Entry]:
+    return [entry for entry in list(this.journal.entries) if entry.via == "kafka" and entry.final is not None]
+
+
+def _again(this: Round, sender: Sender, entries: Sequence[Entry], late: Counter[str]) -> None:
+    shuffled = this.random.sample(entries, len(entries))
+    sender.send([replace(as_record(entry), key=this.random.choice(SKUS).encode()) for entry in shuffled])
+    late.update(entry.id for entry in shuffled)
+
+
+FAULTS: dict[str, Fault] = {
+    "triple": Fault(triple),
+}

@@ -1,0 +1,120 @@
+"""What the faults of messages stand on: the catalogue of poison, the ids of records, and the comparison of delays."""
+
+import json
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+
+from app.entrypoints.consumer import to_request
+from app.integration.cloudevents import UnreadableMessageError
+from faults import delays
+from faults.delays import Delays, Span
+from faults.journal import Answer, Entry
+from faults.load import as_record
+from faults.poison import POISON, Poison
+from faults.story import Event
+from faults.topics import message_id
+
+CHAIR = "CHAIR"
+
+
+@pytest.mark.parametrize("kind", [pytest.param(poison, id=name) for name, poison in POISON.items()])
+def test_nobody_can_read_poison_and_its_letter_says_why(kind: Poison) -> None:
+    record = kind.record("poison-1")
+    headers: list[tuple[str, bytes | None]] = [
+        (name if isinstance(name, str) else name.decode(errors="surrogateescape"), value)
+        for name, value in record.headers
+    ]
+    with pytest.raises(UnreadableMessageError, match=r".") as raised:
+        to_request(headers, record.value)
+    assert kind.reason in str(raised.value)
+    assert raised.value.message_id == ("poison-1" if kind.has_id else None)
+
+
+def test_a_message_can_be_read_whatever_else_stands_in_it() -> None:
+    entry = Entry("k1", "k", "kafka", "allocate", {"order_id": "o1", "sku": CHAIR, "qty": 2})
+    record = as_record(entry, padding="x" * 1000)
+    headers = [(str(name), value) for name, value in record.headers]
+    request = to_request(headers, record.value)
+    assert (request.message_id, request.command.model_dump()["order_id"]) == ("k1", "o1")
+
+
+class _Record(Message):  # type: ignore[misc, unused-ignore] # a class of C
+    """A record as the reader sees it."""
+
+    def __init__(self, value: bytes | None, **headers: bytes) -> None:
+        self._value = value
+        self._headers: list[tuple[str, str | bytes | None]] = [
+            (name.replace("_type", "-type") if "content" in name else name, raw) for name, raw in headers.items()
+        ]
+
+    def topic(self) -> str:
+        return "in"
+
+    def partition(self) -> int:
+        return 3
+
+    def offset(self) -> int:
+        return 7
+
+    def value(self, *_: Any) -> bytes | None:
+        return self._value
+
+    def headers(self) -> list[tuple[str, str | bytes | None]]:
+        return self._headers
+
+
+STRUCTURED = b"application/cloudevents+json; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (_Record(b"{}", ce_id=b"k1"), "k1"),
+        (_Record(b"{}"), "in[3]@7"),
+        (_Record(None, ce_id=b" \xff"), " \N{REPLACEMENT CHARACTER}"),
+        (_Record(json.dumps({"id": "k2"}).encode(), content_type=STRUCTURED), "k2"),
+        (_Record(b'{"id": "k2"', content_type=STRUCTURED), "in[3]@7"),
+        (_Record(b"[" * 100_000, content_type=STRUCTURED), "in[3]@7"),
+        (_Record(None, content_type=STRUCTURED), "in[3]@7"),
+    ],
+)
+def test_every_record_has_a_name(record: Message, name: str) -> None:
+    assert message_id(record) == name
+
+
+def _message(number: int, sent: float, sku: str = CHAIR) -> tuple[Entry, Answer]:
+    answer = Answer(sent, sent + 0.01, 200)
+    return Entry(f"k{number}", "k", "kafka", "allocate", {"sku": sku}, [answer]), answer
+
+
+def _event(number: int, created: float, sku: str = CHAIR) -> Event:
+    return Event(f"e{number}", "line_allocated.v1", sku, number, {}, f"k{number}", created)
+
+
+def test_delays_are_measured_from_the_first_sending_to_the_first_event() -> None:
+    answers = [_message(1, 10.0), _message(2, 11.0), _message(3, 11.0, "TABLE"), _message(4, 30.0), _message(5, 12.0)]
+    arrivals = [
+        (10.5, _event(1, 10.1)),
+        (19.0, _event(1, 10.1)),
+        (12.5, _event(2, 11.5)),
+        (12.0, _event(3, 11.1, "TABLE")),
+    ]
+    assert delays.messages(answers, arrivals, Span(10, 20), {"TABLE"}) == Delays(2, 1.0, 1.45)
+    assert delays.events(arrivals, Span(11, 20), {"TABLE"}).median == 1.0
+
+
+@pytest.mark.parametrize(
+    ("during", "what"),
+    [
+        (Delays(50, 0.3, 0.6), None),
+        (Delays(50, 0.9, 0.9), "the median"),
+        (Delays(50, 0.3, 9.0), "the 95th of a hundred"),
+        (Delays(3, 0.1, 0.1), "too few"),
+    ],
+)
+def test_only_what_has_grown_is_complained_of(during: Delays, what: str | None) -> None:
+    found = delays.complaints("messages", Delays(50, 0.2, 0.5), during)
+    assert len(found) == (what is not None)
+    assert all(what in complaint for complaint in found if what is not None)
