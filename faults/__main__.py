@@ -103,6 +103,8 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _word(verdict: Verdict) -> str:
+    if verdict.left_out:
+        return f"left out: {verdict.left_out}"
     return f"{len(verdict.violations)} VIOLATIONS" if verdict.violations else "nothing lost, nothing doubled"
 
 

@@ -19,6 +19,8 @@ class Connection:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.headers: dict[str, str] = {}
+        """Those of the last answer, their names in lower case."""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(self, method: str, path: str, body: object = None, request_id: str = "") -> tuple[int, Any]:
@@ -49,16 +51,22 @@ class Connection:
         if self._streams is None:
             self._streams = await asyncio.open_connection(LOOPBACK, self.port)
         reader, writer = self._streams
-        content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Length: {len(content)}\r\n"
-        if request_id:
-            head += f"X-Request-ID: {request_id}\r\n"
-        if body is not None:
-            head += "Content-Type: application/json\r\n"
-        writer.write(head.encode() + b"\r\n" + content)
+        writer.write(b"".join(as_bytes(method, path, body, request_id)))
         status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        self.headers = headers
         answer = await reader.readexactly(int(headers.get("content-length", 0)))
         if headers.get("connection", "").lower() == "close":
             self.close()
         return int(status_line.split()[1]), json.loads(answer) if answer else None
+
+
+def as_bytes(method: str, path: str, body: object = None, request_id: str = "") -> tuple[bytes, bytes]:
+    """The head of the request, up to its empty line, and its body."""
+    content = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Length: {len(content)}\r\n"
+    if request_id:
+        head += f"X-Request-ID: {request_id}\r\n"
+    if body is not None:
+        head += "Content-Type: application/json\r\n"
+    return head.encode() + b"\r\n", content

@@ -20,7 +20,8 @@ SERVER_ERROR = 500
 class Answer:
     """What came back for one attempt; `status` None where nothing did (hung up, timed out).
 
-    The acknowledgement of a record by the broker is an answer of status 200.
+    The acknowledgement of a record by the broker is an answer of status 200. `headers` are those of an error of
+    the server.
     """
 
     sent: float
@@ -28,6 +29,7 @@ class Answer:
     status: int | None
     body: Any = None
     error: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_definite(self) -> bool:
@@ -72,7 +74,7 @@ class Entry:
 
 
 class Journal:
-    """All entries in the order in which they were begun. One thread writes, any may read.
+    """All entries in the order in which they were begun. Any thread may write and read.
 
     `settled` is how many of them have a definite answer.
     """
@@ -88,7 +90,7 @@ class Journal:
         """Note that a command is about to be sent."""
         with self._lock:
             self.entries.append(entry)
-        self._write({"at": "begin", **asdict(entry)})
+            self._write({"at": "begin", **asdict(entry)})
 
     def note(self, entry: Entry, answer: Answer) -> None:
         """Note what came back for it."""
@@ -96,7 +98,7 @@ class Journal:
             entry.answers.append(answer)
             self._answers.append((entry, answer))
             self.settled += answer.is_definite
-        self._write({"at": "answer", "id": entry.id, **asdict(answer)})
+            self._write({"at": "answer", "id": entry.id, **asdict(answer)})
 
     def answers(self, since: float = 0.0) -> Iterator[tuple[Entry, Answer]]:
         """Every answer since then with its command, the latest first."""

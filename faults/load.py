@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from faults.actors import SKUS, Actor
 from faults.client import Connection, NoAnswerError
-from faults.journal import Answer, Entry, Journal
+from faults.journal import SERVER_ERROR, Answer, Entry, Journal
 
 PATIENCE = 240.0
 """Seconds for which a client asks again; longer than any fault lasts."""
@@ -57,6 +57,8 @@ class Load:
                 "bootstrap.servers": bootstrap,
                 "acks": "all",
                 "linger.ms": 0,
+                # librdkafka would stay away for up to 10 s after the broker is back.
+                "reconnect.backoff.max.ms": 500,
                 "max.in.flight.requests.per.connection": 1,
                 "message.timeout.ms": 1000 * int(PATIENCE),
                 "log_level": 0,
@@ -151,7 +153,7 @@ class Load:
     async def _ask(self, connections: dict[int, Connection], entry: Entry, turn: int) -> None:
         """Ask until there is a definite answer, each time at the server whose turn it is, as behind a load balancer."""
         self.journal.begin(entry)
-        method, path, body = _as_request(entry)
+        method, path, body = as_request(entry)
         started = time.monotonic()
         for attempt in itertools.count():
             sent = time.time()
@@ -160,7 +162,8 @@ class Load:
             try:
                 connection = connections.setdefault(port, Connection(port))
                 status, answer = await connection.request(method, path, body, entry.id)
-                self.journal.note(entry, Answer(sent, time.time(), status, answer))
+                headers = connection.headers if status >= SERVER_ERROR else {}
+                self.journal.note(entry, Answer(sent, time.time(), status, answer, headers=headers))
             except NoAnswerError as error:
                 self.journal.note(entry, Answer(sent, time.time(), None, error=str(error)))
             if entry.final is not None or self._gives_up(started):
@@ -198,7 +201,8 @@ class Load:
             self.journal.note(entry, Answer(sent, time.time(), status, error=str(error or "")))
 
 
-def _as_request(entry: Entry) -> tuple[str, str, Any]:
+def as_request(entry: Entry) -> tuple[str, str, Any]:
+    """The method, the path and the body of the request that asks for it."""
     data = entry.data
     match entry.kind:
         case "create_batch":

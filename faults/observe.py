@@ -24,11 +24,11 @@ class Database:
 
     def __init__(self, dsn: str) -> None:
         """`dsn` is the URL for asyncpg."""
-        self._dsn = dsn
+        self.dsn = dsn
 
     async def fetch(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        connection = await asyncpg.connect(self._dsn, timeout=5)
+        connection = await asyncpg.connect(self.dsn, timeout=5)
         try:
             return [tuple(row) for row in await connection.fetch(query, *arguments, timeout=30)]
         finally:

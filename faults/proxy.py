@@ -5,6 +5,8 @@
 - `pass` forwards everything.
 - `hole` accepts and keeps connections and forwards nothing, and resets none: a network that swallows packets. What came
   meanwhile is forwarded when the mode changes back, as TCP would send it again.
+- `forget` forwards what is connected from now on, and never again what was connected before: a firewall on the way has
+  lost its memory, and nobody resets anything. Use it after `hole`.
 - `cut` resets every connection there is, and each new one.
 """
 
@@ -19,7 +21,7 @@ from typing import Literal, Self
 
 from app.embedded.process import LOOPBACK, dies_with_parent
 
-Mode = Literal["pass", "hole", "cut"]
+Mode = Literal["pass", "hole", "forget", "cut"]
 CHUNK = 65_536
 STOP_SECONDS = 5.0
 # Closing with this option sends a reset instead of the usual farewell.
@@ -85,6 +87,8 @@ class _Relay:
 
     def set_mode(self, mode: str) -> None:
         self._cut = mode == "cut"
+        if mode == "forget":
+            self._flows = asyncio.Event()
         if mode == "hole":
             self._flows.clear()
         else:
@@ -95,9 +99,11 @@ class _Relay:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        # This connection's own: what is forgotten never flows again.
+        flows = self._flows
         try:
             # In the hole nobody answers: the connection is taken, and the server behind hears of it only later.
-            await self._flows.wait()
+            await flows.wait()
             if self._cut:
                 _reset(writer)
                 return
@@ -111,19 +117,19 @@ class _Relay:
         ends = {writer, onward_writer}
         self._writers |= ends
         try:
-            await asyncio.gather(self._pump(reader, onward_writer), self._pump(onward_reader, writer))
+            await asyncio.gather(self._pump(reader, onward_writer, flows), self._pump(onward_reader, writer, flows))
         finally:
             self._writers -= ends
             for end in ends:
                 end.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
-                await self._flows.wait()
+                await flows.wait()
                 writer.write(data)
                 await writer.drain()
-        await self._flows.wait()
+        await flows.wait()
         # Either end hangs up on both, which suits protocols that close a connection as a whole.
         writer.close()
 

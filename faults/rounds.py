@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -57,6 +57,7 @@ class Fault:
     `run` breaks and heals; it returns when the service works again. `proxied` has the service reach its servers through
     the proxies, `settings` are added to the service's, and `entry` replaces the command line of a process; it is given
     the home of the round. `needs_log` says that the broker has to keep its data, which the embedded one does not.
+    `around` makes the servers different for the round; it raises LeftOutError where this machine has not what it takes.
     """
 
     run: Callable[["Round"], None]
@@ -64,11 +65,19 @@ class Fault:
     settings: Mapping[str, str] = field(default_factory=dict)
     entry: Callable[[Path, Instance], Sequence[str]] = lambda _, __: PLAIN_ENTRY
     needs_log: bool = False
+    around: Callable[[Servers, Path], AbstractContextManager[None]] = lambda _, __: nullcontext()
+
+
+class LeftOutError(Exception):
+    """This machine has not what the fault takes. Says what that is."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a round has shown; `recoveries` are the seconds until the service worked again, one for each time."""
+    """What a round has shown; `recoveries` are the seconds until the service worked again, one for each time.
+
+    `left_out` is why there was no round.
+    """
 
     name: str
     commands: int
@@ -76,6 +85,7 @@ class Verdict:
     recoveries: list[float]
     violations: list[str]
     seconds: float
+    left_out: str = ""
 
 
 @dataclass
@@ -167,8 +177,16 @@ class Round:
 
 def play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> Verdict:
     """Run one fault from the first process to the oracle's verdict."""
-    started = time.monotonic()
     home.mkdir(parents=True)
+    try:
+        with fault.around(servers, home):
+            return _play(name, fault, plan, servers, home)
+    except LeftOutError as reason:
+        return Verdict(name, 0, 0, [], [], 0.0, left_out=str(reason))
+
+
+def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> Verdict:
+    started = time.monotonic()
     plan.say(f"{name}: a database, topics and processes of its own")
     inbound, events, database = INBOUND.format(name), EVENTS.format(name), DATABASE.format(name)
     bootstrap = servers.bootstrap_servers()

@@ -81,6 +81,10 @@ class Servers:
         url = make_url(self.postgresql.database_url).set(database=name)
         return url.set(port=self.database_proxy.port) if proxied else url
 
+    def administer(self, statement: str) -> None:
+        """Run a statement as the superuser."""
+        asyncio.run(self._execute(statement, self.postgresql.admin_url))
+
     def heal(self) -> None:
         """Start what does not run and let the proxies pass: a round that broke off must not spoil the next one."""
         self.start(lambda _: None)
@@ -109,8 +113,8 @@ class Servers:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    async def _execute(self, statement: str) -> None:
-        url = make_url(self.postgresql.database_url).set(drivername="postgresql")
+    async def _execute(self, statement: str, database_url: str = "") -> None:
+        url = make_url(database_url or self.postgresql.database_url).set(drivername="postgresql")
         connection = await asyncpg.connect(url.render_as_string(hide_password=False))
         try:
             await connection.execute(statement)

@@ -25,12 +25,16 @@ STATUS_OF_SIGTERM = -signal.SIGTERM
 
 @dataclass(eq=False)
 class Instance:
-    """One process of the service and its place: a successor in the same place has the same port and log."""
+    """One process of the service and its place: a successor in the same place has the same port and log.
+
+    `listed` says whether callers are sent there, as a load balancer would decide.
+    """
 
     role: Role
     number: int
     port: int
     wanted: bool = True
+    listed: bool = True
     started: bool = False
     process: subprocess.Popen[bytes] | None = None
 
@@ -88,11 +92,11 @@ class Stack:
         self._supervisor.start()
         self.wait_until_ready()
 
-    def add(self, role: Role) -> Instance:
+    def add(self, role: Role, *, listed: bool = True) -> Instance:
         """Want one more process of that role; the supervisor starts it."""
         with self._lock:
             number = 1 + max((each.number for each in self.instances if each.role == role), default=-1)
-            instance = Instance(role, number, free_port())
+            instance = Instance(role, number, free_port(), listed=listed)
             self.instances.append(instance)
             return instance
 
@@ -102,8 +106,10 @@ class Stack:
             return [each for each in self.instances if each.wanted and (not roles or each.role in roles)]
 
     def http_ports(self) -> list[int]:
-        """Where HTTP is served, or will be again in a moment."""
-        return [instance.port for instance in self.of("serve")]
+        """Where HTTP is served, or will be again in a moment. Where no place is listed, any is better than none."""
+        with self._lock:
+            listed = [each.port for each in self.instances if each.role == "serve" and each.listed]
+        return listed or [each.port for each in self.of("serve")]
 
     def kill(self, instance: Instance) -> int:
         """End the process with SIGKILL; returns its id. The supervisor replaces it."""
@@ -123,7 +129,7 @@ class Stack:
         """Stop a process for good with SIGTERM; returns how long it took. It is killed where it takes too long."""
         started = time.monotonic()
         with self._lock:
-            instance.wanted = False
+            instance.wanted = instance.listed = False
             if instance.pid is None:
                 return 0.0
             self.signal(instance, signal.SIGTERM, ends=True)

@@ -85,8 +85,8 @@ class Watcher:
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         """Describe it."""
+        self.topic = topic
         self._bootstrap = bootstrap
-        self._topic = topic
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._arrivals: list[tuple[float, Event]] = []
@@ -113,7 +113,7 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        with _Reader(self._bootstrap, self._topic) as reader:
+        with _Reader(self._bootstrap, self.topic) as reader:
             while not self._stopping.is_set():
                 for message in reader.read(0.1, patient=True):
                     # What cannot be read is the oracle's to complain of, which reads everything once more.
@@ -132,6 +132,8 @@ class _Reader:
                 "group.id": f"faults-{uuid.uuid4().hex}",
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 20,
+                # librdkafka would stay away for up to 10 s after the broker is back.
+                "reconnect.backoff.max.ms": 500,
                 "log_level": 0,
             }
         )

@@ -1,18 +1,25 @@
 """The connection to PostgreSQL, and which of its errors pass by themselves."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import asyncpg
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 # Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
 CONNECT_TIMEOUT = 3
 COMMAND_TIMEOUT = 15
 LOCK_TIMEOUT = 3
 POOL_TIMEOUT = 5
+FAREWELL_TIMEOUT = 0.5
+
+_CONNECTED = "connected"
 
 # Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
 _PASSING_CLASSES = (
@@ -38,15 +45,24 @@ _QUERY_CANCELED = "57014"
 _LOST_CONNECTION = asyncpg.InterfaceError | asyncpg.InternalClientError
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg bears no types
+    """Says farewell in less time than SQLAlchemy allows, for an HTTP caller waits for it after its deadline."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the driver's own signature
+        """Close; a server that does not answer is left at once."""
+        await super().close(timeout=FAREWELL_TIMEOUT if timeout is None else min(timeout, FAREWELL_TIMEOUT))
+
+
 def create_engine(url: str, *, pool_size: int, application_name: str = "allocation") -> AsyncEngine:
     """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet."""
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,
         pool_recycle=1800,
         connect_args={
+            "connection_class": _Connection,
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": COMMAND_TIMEOUT,
             "server_settings": {
@@ -62,6 +78,23 @@ def create_engine(url: str, *, pool_size: int, application_name: str = "allocati
             },
         },
     )
+    event.listen(engine.sync_engine, "connect", _note_when)
+    event.listen(engine.sync_engine, "handle_error", _take_silence_for_a_loss)
+    return engine
+
+
+def _note_when(_: object, entry: ConnectionPoolEntry) -> None:
+    entry.info[_CONNECTED] = time.monotonic()
+
+
+def _take_silence_for_a_loss(context: ExceptionContext) -> None:
+    """Have SQLAlchemy replace not only the connection on which no answer came, but all that are as old.
+
+    A server that works would have cancelled the statement before and said so. A network that swallows packets tells
+    nobody, so each connection of the pool would be found out by a caller of its own, who waits in vain.
+    """
+    if isinstance(context.original_exception, TimeoutError):
+        context.is_disconnect = context.invalidate_pool_on_disconnect = True
 
 
 class DriverConnections:
@@ -75,6 +108,7 @@ class DriverConnections:
         self.engine = engine
         self._keep = keep
         self._idle: list[LentConnection] = []
+        self._trusted_since = float("-inf")
 
     async def lend(self) -> "LentConnection":
         """A connection with no transaction open; one that has died meanwhile is replaced."""
@@ -86,9 +120,12 @@ class DriverConnections:
         while True:
             pooled = await self.engine.connect()
             try:
-                driver = (await pooled.get_raw_connection()).driver_connection
+                raw = await pooled.get_raw_connection()
+                driver = raw.driver_connection
                 if isinstance(driver, asyncpg.Connection) and not driver.is_closed():
-                    return LentConnection(pooled, driver)
+                    if raw.info[_CONNECTED] >= self._trusted_since:
+                        return LentConnection(pooled, driver)
+                    driver.terminate()
                 await pooled.invalidate()
             except BaseException:
                 await pooled.close()
@@ -103,9 +140,15 @@ class DriverConnections:
             await lent.pooled.close()
 
     async def throw_away(self, lent: "LentConnection") -> None:
-        """Take back a connection in an unknown state; those that idle are likely to have met the same fate."""
+        """Take back a connection in an unknown state."""
+        await self.distrust()
+        await lent.throw_away()
+
+    async def distrust(self) -> None:
+        """Lend none of the connections that there are: they are likely to have met the fate of the one that failed."""
+        self._trusted_since = time.monotonic()
         idle, self._idle = self._idle, []
-        for connection in (lent, *idle):
+        for connection in idle:
             await connection.throw_away()
 
     async def close(self) -> None:

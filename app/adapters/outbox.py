@@ -49,6 +49,7 @@ _READ = text("""
 _DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))")
 _COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_rows")
 COUNT_LIMIT = 100_000
+LISTENER_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +181,18 @@ class OutboxListener:
         self._connection: asyncpg.Connection | None = None
 
     async def ensure(self) -> None:
-        """Connect, unless connected. Raises what asyncpg raises."""
+        """Connect, unless connected. Raises what asyncpg raises.
+
+        One that only listens would never find out that its server is gone where nobody tells it, so it asks.
+        """
         if self._connection is not None and not self._connection.is_closed():
+            try:
+                await self._connection.execute("SELECT", timeout=LISTENER_TIMEOUT)
+            except BaseException:
+                self._connection.terminate()
+                raise
             return
-        connection = await asyncpg.connect(**self._arguments, timeout=3, command_timeout=5)
+        connection = await asyncpg.connect(**self._arguments, timeout=LISTENER_TIMEOUT, command_timeout=5)
         try:
             await connection.add_listener(CHANNEL, lambda *_: self._on_signal())
         except BaseException:

@@ -1,5 +1,6 @@
 """The schema of the database: bring it to the version that this code needs, and tell whether it is there."""
 
+import asyncio
 from functools import cache
 from pathlib import Path
 
@@ -8,17 +9,25 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 _CONFIG_FILE = Path(__file__).parents[2] / "alembic.ini"
 _UNDEFINED_TABLE = "42P01"
 
 
-def migrate(database_url: str) -> None:
-    """Upgrade to the newest revision. Runs an event loop of its own, so call it where none runs."""
+def migrate(database_url: str) -> str:
+    """Upgrade to the newest revision and return it. Runs an event loop of its own, so call it where none runs.
+
+    A schema that is newer than this code is left alone: an old release that is rolled back to finds it so.
+    """
+    revision = asyncio.run(_revision_at(database_url))
+    if _is_newer(revision):
+        return str(revision)
     config = Config(_CONFIG_FILE)
     config.attributes["database_url"] = database_url
     command.upgrade(config, "head")
+    return head()
 
 
 @cache
@@ -32,14 +41,43 @@ def head() -> str:
 
 
 async def check(engine: AsyncEngine) -> str | None:
-    """What is wrong with the schema, or None. Raises what the database raises where it is away."""
+    """What is wrong with the schema, or None. Raises what the database raises where it is away.
+
+    A newer schema is as good as the one that this code needs, for migrations only add: an upgrade migrates first, and
+    the old processes serve until the new ones have taken their places.
+    """
+    current = await _revision(engine)
+    if current == head() or _is_newer(current):
+        return None
+    return f"the schema is at revision {current or 'none'}, not at {head()}; run: allocation migrate"
+
+
+@cache
+def _known() -> frozenset[str]:
+    """The revisions that stand beside this code."""
+    return frozenset(each.revision for each in ScriptDirectory.from_config(Config(_CONFIG_FILE)).walk_revisions())
+
+
+def _is_newer(revision: str | None) -> bool:
+    """Code knows every revision up to its own, for none is ever removed; so one that it does not know came later."""
+    return revision is not None and revision not in _known()
+
+
+async def _revision(engine: AsyncEngine) -> str | None:
+    """The revision of the schema, None where there is none."""
     try:
         async with engine.connect() as connection:
-            current = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+            found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+            return None if found is None else str(found)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _UNDEFINED_TABLE:
             raise
-        current = None
-    if current == head():
         return None
-    return f"the schema is at revision {current or 'none'}, not at {head()}; run: allocation migrate"
+
+
+async def _revision_at(database_url: str) -> str | None:
+    engine = create_async_engine(database_url, poolclass=NullPool)
+    try:
+        return await _revision(engine)
+    finally:
+        await engine.dispose()

@@ -182,6 +182,11 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
             "traceparent text",
         ),
     ),
+    "note_commit": (
+        """INSERT INTO commits (backend, token) SELECT pg_backend_pid(), new.token FROM {rows}
+           ON CONFLICT (backend) DO UPDATE SET token = excluded.token""",
+        ("token uuid",),
+    ),
 }
 
 Row = tuple[Any, ...]

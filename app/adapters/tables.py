@@ -171,6 +171,17 @@ inbox = Table(
     Index(None, "received_at"),
 )
 
+# What each session of the database has committed last. A number of a transaction is given again where a crash forgot
+# the first one, so whoever asks what became of a commit looks for its token. There are never more rows than process
+# ids, and each is updated in its place (heap-only tuples), for the token has no index.
+commits = Table(
+    "commits",
+    metadata,
+    Column("backend", Integer, primary_key=True, autoincrement=False, comment="process id of the session"),
+    Column("token", Uuid, nullable=False, comment="drawn anew for each transaction"),
+    postgresql_with={"fillfactor": "10"},
+)
+
 dead_letters = Table(
     "dead_letters",
     metadata,

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
+import uuid
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
-from sqlalchemy import text
 
 from app.adapters import statements
 from app.adapters.database import DriverConnections, LentConnection, is_passing
@@ -20,8 +21,14 @@ from app.service_layer.ports import Cause, TemporarilyUnavailableError
 log = logging.getLogger(__name__)
 
 # Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
-_TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+_TRANSACTION_STATUS = "SELECT pg_xact_status($1::text::xid8)"
+_IN_THE_FUTURE = "22023"
+_IS_COMMITTED = "SELECT EXISTS (SELECT FROM commits WHERE token = $1)"
 COMMIT_QUESTIONS = 5
+BEGIN_TIMEOUT = 3.0
+"""Seconds. It waits for nothing but the network, so a connection that has died in the pool is soon found out."""
+
+QUESTION_TIMEOUT = 2.0
 ROLLBACK_TIMEOUT = 2.0
 
 
@@ -45,6 +52,7 @@ class SqlUnitOfWork:
         self._connection: asyncpg.Connection
         self._events: list[Event] = []
         self._is_open = False
+        self._is_silent = False
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
@@ -60,8 +68,9 @@ class SqlUnitOfWork:
         self.inbox = SqlInbox(self._connection)
         self.dead_letters = SqlDeadLetterBox()
         try:
-            await self._connection.execute("BEGIN")
+            await self._connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
         except BaseException as error:
+            self._is_silent = isinstance(error, TimeoutError)
             await _uninterrupted(self._close())
             if isinstance(error, Exception):
                 raise _as_port_error(error) from error
@@ -72,6 +81,7 @@ class SqlUnitOfWork:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
+        self._is_silent = self._is_silent or isinstance(exc, TimeoutError)
         await _uninterrupted(self._close())
         if isinstance(exc, Exception) and is_passing(exc):
             raise _as_port_error(exc) from exc
@@ -89,14 +99,17 @@ class SqlUnitOfWork:
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
         writes = self.products.changes() | self.products.unused() | self.dead_letters.changes() | self.outbox.changes()
-        transaction_id = None
+        transaction_id, token = None, uuid.uuid4()
         if any(writes.values()):
-            statement, arguments = statements.write(writes)
+            statement, arguments = statements.write(writes | {"note_commit": [(token,)]})
             transaction_id = await self._connection.fetchval(statement, *arguments)
         try:
             await _uninterrupted(self._commit())
         except Exception as error:
-            if transaction_id is None or not is_passing(error) or not await self._has_committed(transaction_id):
+            self._is_silent = isinstance(error, TimeoutError)
+            if transaction_id is None or not is_passing(error):
+                raise
+            if not await self._has_committed(transaction_id, token):
                 raise
         if writes["insert_outbox"]:
             self._on_commit()
@@ -108,29 +121,54 @@ class SqlUnitOfWork:
             message = "the transaction had failed, and its commit rolled it back"
             raise RuntimeError(message)
 
-    async def _has_committed(self, transaction_id: str) -> bool:
+    async def _has_committed(self, transaction_id: str, token: uuid.UUID) -> bool:
         """Ask what became of a commit that was not answered, so that the callers get the answers that are theirs.
 
+        Its number tells whether it is still under way, and no more than that: a database that crashed may have
+        forgotten it, and given its number to a transaction of somebody else's, which did commit. Only its token is its
+        own.
         False also where the database does not say in time: the group is then run again, which every command allows.
         """
+        await self._connections.distrust()
         for attempt in range(COMMIT_QUESTIONS):
             await asyncio.sleep(0.1 * 2**attempt)
             try:
-                async with self._connections.engine.connect() as connection:
-                    status = (await connection.execute(_TRANSACTION_STATUS, {"id": transaction_id})).scalar_one()
+                is_committed = await self._ask_for_commit(transaction_id, token)
             except Exception as error:
+                if getattr(error, "sqlstate", None) == _IN_THE_FUTURE:
+                    return False  # The number has been forgotten, and is still to be given again.
                 if not is_passing(error):
                     raise
                 continue
-            if status != "in progress":
-                return bool(status == "committed")
+            if is_committed is not None:
+                return is_committed
         return False
+
+    async def _ask_for_commit(self, transaction_id: str, token: uuid.UUID) -> bool | None:
+        """Whether the transaction has committed; None while it is under way."""
+        lent = await self._connections.lend()
+        ask = functools.partial(lent.driver.fetchval, timeout=QUESTION_TIMEOUT)
+        try:
+            is_committed: bool | None = None
+            if await ask(_TRANSACTION_STATUS, transaction_id) != "in progress":
+                # A statement of its own, so that it sees what the one before it has found to be over.
+                is_committed = await ask(_IS_COMMITTED, token)
+        except BaseException:
+            await _uninterrupted(self._connections.throw_away(lent))
+            raise
+        await self._connections.give_back(lent)
+        return is_committed
 
     async def _close(self) -> None:
         """Roll back unless committed, and give the connection back; one that does not even do that is thrown away."""
+        is_open, self._is_open = self._is_open, False
+        if is_open and self._is_silent:
+            # It would not answer to a roll-back either, and the next attempt need not wait for that.
+            log.warning("a connection was lost: the database did not answer")
+            await self._connections.throw_away(self._lent)
+            return
         try:
-            if self._is_open:
-                self._is_open = False
+            if is_open:
                 await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands behind what the caller is told
             log.warning("a connection was lost: %r", error)

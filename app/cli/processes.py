@@ -106,7 +106,8 @@ def serve_command(host: str, port: int, workers: int, inherited: str | None) -> 
         if workers == 1:
             run_with_service(settings, lambda service: serve(service, listener))
         else:
-            run_with_service(settings, lambda _: supervise(listener, workers, grace=settings.shutdown_grace + 5))
+            stop_within = settings.shutdown_delay + settings.shutdown_grace + 5
+            run_with_service(settings, lambda _: supervise(listener, workers, grace=stop_within))
 
 
 @click.command()

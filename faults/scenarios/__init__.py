@@ -4,6 +4,7 @@ To add one: write `def my_fault(this: Round) -> None` beside its like, and give 
 """
 
 from faults.rounds import Fault
-from faults.scenarios import database, processes
+from faults.scenarios import broker, database, disconnects, disk, migration, network, processes, upgrades, zombies
 
-FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS
+FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | network.FAULTS | zombies.FAULTS
+FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS

@@ -1,5 +1,6 @@
 """Each part of the service as a process of its own, as production runs them; one that is away holds up no other."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -143,4 +144,18 @@ def test_told_to_stop_it_is_first_not_ready_and_still_serves(database_url: str, 
             assert (problem["code"], "stopping" in problem["detail"]) == ("unavailable", True)
             body = {"ref": new("batch"), "sku": new("sku"), "qty": 1}
             assert client.post("/v1/batches", json=body).status_code == 201
+        assert serve.process.wait(15) == 0, serve.output
+
+
+def test_workers_are_given_the_delay_and_the_grace(database_url: str, tmp_path: Path) -> None:
+    """Whoever stops the workers must not lose patience while they still wait for the load balancer to notice."""
+    port = free_port()
+    env = environment(database_url=database_url, shutdown_delay="6", shutdown_grace="0.1")
+    with running("serve", "--port", str(port), "--workers", "2", env=env, log=tmp_path / "serve.log") as serve:
+        serve.wait_until_ready(f"http://127.0.0.1:{port}")
+        told = time.monotonic()
+        serve.process.terminate()
+        while time.monotonic() < told + 5.5:
+            assert httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).status_code == 200
+            time.sleep(0.1)
         assert serve.process.wait(15) == 0, serve.output

@@ -181,13 +181,22 @@ async def test_readiness_says_that_the_schema_is_behind(empty_database_url: str)
         assert "retry-after" in answer.headers
 
 
-async def test_readiness_says_that_the_schema_is_of_another_revision(settings: Settings) -> None:
+async def test_readiness_says_that_the_schema_is_of_an_older_revision(settings: Settings) -> None:
     async with bootstrap(settings) as service, in_process(service) as api:
         assert (await api.client.get("/readyz")).status_code == 200
         async with service.engine.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = 'older'"))
+            await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         problem = assert_problem(await api.client.get("/readyz"), 503, "unavailable")
         assert "schema" in problem["detail"]
+
+
+async def test_old_code_stays_ready_while_the_schema_is_of_a_newer_revision(settings: Settings) -> None:
+    """An upgrade migrates first and replaces the processes then: until then the old ones have to serve."""
+    async with bootstrap(settings) as service, in_process(service) as api:
+        async with service.engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = 'of-a-later-release'"))
+        assert (await api.client.get("/readyz")).status_code == 200
+        await api.record(new("sku"), 1)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/docs", "/openapi.json"])

@@ -118,6 +118,41 @@ def test_a_schema_that_is_behind_is_told_with_the_command_that_helps(config: Con
     assert asyncio.run(check()) is None
 
 
+@pytest.mark.parametrize(("revision", "is_ready"), [*((each, False) for each in REVISIONS[:-1]), ("later", True)])
+def test_a_known_older_revision_is_not_enough_and_an_unknown_one_is_newer(
+    config: Config, empty_database_url: str, revision: str, is_ready: bool
+) -> None:
+    async def stand_at_revision() -> str | None:
+        async with raw_connection(empty_database_url) as connection:
+            await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
+        engine = create_engine(empty_database_url, pool_size=1)
+        try:
+            return await schema.check(engine)
+        finally:
+            await engine.dispose()
+
+    command.upgrade(config, "head")
+    assert (asyncio.run(stand_at_revision()) is None) == is_ready
+
+
+def test_old_code_that_is_told_to_migrate_leaves_a_newer_schema_alone(empty_database_url: str) -> None:
+    """A release that is rolled back runs `allocation migrate` before its processes start, as every release does."""
+
+    async def make_newer() -> None:
+        async with raw_connection(empty_database_url) as connection:
+            await connection.execute("UPDATE alembic_version SET version_num = 'later'")
+
+    schema.migrate(empty_database_url)
+    asyncio.run(make_newer())
+    environment = {**os.environ, "ALLOCATION_DATABASE_URL": empty_database_url}
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "migrate"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "later" in done.stdout
+
+
 def test_two_that_migrate_at_once_do_not_disturb_each_other(empty_database_url: str) -> None:
     environment = {**os.environ, "ALLOCATION_DATABASE_URL": empty_database_url}
     processes = [

@@ -1,18 +1,22 @@
 """PostgreSQL refuses, hangs up or does not answer: what passes is tried again, what does not is said in time."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters import schema
 from app.adapters.database import DriverConnections, create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
-from app.embedded.process import free_port
+from app.embedded.process import free_port, poll_until
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from app.service_layer.messagebus import MessageBus, Outcome, RetryPolicy
@@ -160,6 +164,47 @@ async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(en
     async with engine.connect() as connection:
         told = await connection.execute(text("SELECT type FROM outbox WHERE sku = 'CHAIR' ORDER BY sequence"))
         assert list(told.scalars()) == ["batch_created.v1", "line_allocated.v1"]
+
+
+@pytest.mark.parametrize("number_is_given_again", [True, False])
+async def test_a_commit_that_died_with_the_database_is_not_taken_for_another_one(
+    tmp_path: Path, number_is_given_again: bool
+) -> None:
+    """A crash forgets transactions that had written nothing to disk, and their numbers are given to others."""
+    with EmbeddedPostgresql(tmp_path / "postgresql", durable=False) as server:
+        await asyncio.to_thread(schema.migrate, server.database_url)
+        async with raw_connection(server.admin_url) as admin:
+            # So that nothing of the transaction reaches the disk before the crash.
+            await admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+            await admin.execute("SELECT pg_reload_conf()")
+        engine = create_engine(server.database_url, pool_size=2)
+        numbers: list[int] = []
+
+        class DiesAtItsCommit(SqlUnitOfWork):
+            async def _commit(self) -> None:
+                if numbers:
+                    return await super()._commit()
+                numbers.append(int(await self._connection.fetchval("SELECT pg_current_xact_id()::text")))
+                assert server.pid is not None
+                os.kill(server.pid, signal.SIGQUIT)
+                await asyncio.to_thread(poll_until, lambda: server.pid is None, seconds=10)
+                server.start()
+                while number_is_given_again and numbers[0] not in numbers[1:]:
+                    async with raw_connection(server.database_url) as other:
+                        numbers.append(int(await other.fetchval("SELECT pg_current_xact_id()::text")))
+                    assert numbers[-1] <= numbers[0], "the crash did not forget the transaction"
+                raise ConnectionResetError("the answer to the commit is lost")
+
+        await play(bus_over(engine), CreateBatch(ref="batch-1", sku="CHAIR", qty=10))
+        bus = MessageBus(
+            lambda: DiesAtItsCommit(DriverConnections(engine)),
+            COMMAND_HANDLERS,
+            EVENT_HANDLERS,
+            retry=RetryPolicy(sleep=Pauses()),
+        )
+        assert_done_once(await play(bus, LINE))
+        assert await chairs_allocated(engine) == 1
+        await engine.dispose()
 
 
 async def test_a_database_that_is_not_there_is_said_after_a_bound() -> None:

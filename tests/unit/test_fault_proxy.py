@@ -57,6 +57,27 @@ async def test_a_hole_swallows_without_a_reset_and_gives_back_what_it_swallowed(
                 await each.wait_closed()
 
 
+async def test_what_was_connected_before_the_proxy_forgot_never_hears_anything_again() -> None:
+    async with echo_server() as target, asyncio.timeout(SECONDS):
+        with Proxy(free_port(), target) as proxy:
+            reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
+            writer.write(b"one\n")
+            assert await reader.readline() == b"one\n"
+
+            proxy.set_mode("hole")
+            proxy.set_mode("forget")
+
+            writer.write(b"two\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.readline(), A_MOMENT)
+            newcomer, late = await asyncio.open_connection(LOOPBACK, proxy.port)
+            late.write(b"three\n")
+            assert await newcomer.readline() == b"three\n"
+            for each in (writer, late):
+                each.close()
+                await each.wait_closed()
+
+
 async def test_a_cut_resets_what_there_is_and_what_comes() -> None:
     async with echo_server() as target, asyncio.timeout(SECONDS):
         with Proxy(free_port(), target) as proxy:

@@ -1,0 +1,58 @@
+"""The broker goes away for a moment, and for longer than the relay waits for an acknowledgement."""
+
+import time
+
+from app.entrypoints.relay import SEND_TIMEOUT
+from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+
+HTTP_ANSWERS = {200, 201, 202, 204, 400, 404, 409}
+"""What a write is answered with while the database is there: done, or refused by a rule of the business."""
+
+FLOWS_AGAIN_SECONDS = 10.0
+"""What events and messages may take once the broker is back: backoffs, a new producer, a rebalance of the group."""
+
+
+def broker(this: Round) -> None:
+    """The broker killed and started again: callers over HTTP notice nothing, and the rest comes back by itself."""
+    before = {instance: instance.pid for instance in this.stack.of()}
+    # The short round has only the second kind, which is the harder one. How long the start takes comes on top.
+    for long in (True,) if this.plan.short else (False, True):
+        away = time.time()
+        this.servers.kill_broker()
+        if long:
+            time.sleep(SEND_TIMEOUT + 0.5)
+        waiting = outbox_size(this)
+        this.servers.broker.start()
+        back = time.time()
+        this.check(not long or back - away > SEND_TIMEOUT, "the broker was not away for longer than a send may take")
+        this.check(waiting > 0 or not long, "no event had to wait, so nothing was broken")
+        seconds = this.recovered(back, RECOVERY_LIMIT, bound=FLOWS_AGAIN_SECONDS)
+        check_writes(this, away, back)
+        this.say(
+            f"the broker was away for {back - away:.1f} s with {waiting} events waiting; all flows after {seconds:.1f}"
+        )
+    this.check({each: each.pid for each in this.stack.of()} == before, "a process was restarted")
+
+
+def outbox_size(this: Round) -> int:
+    """How many events wait to be published."""
+    return int(this.database.ask("SELECT count(*) FROM outbox")[0][0])
+
+
+def check_writes(this: Round, since: float, until: float) -> None:
+    """Every request over HTTP that was begun in that time had an answer that says what became of it, in time."""
+    answers = [
+        (entry, answer) for entry, answer in this.journal.answers(since) if entry.via == "http" and answer.sent < until
+    ]
+    odd = [f"{entry.id}: {answer.status} {answer.error}" for entry, answer in answers]
+    odd = [what for what, (_, answer) in zip(odd, answers, strict=True) if answer.status not in HTTP_ANSWERS]
+    this.check(len(answers) > 0, "nobody asked for anything over HTTP while the broker was away")
+    this.check(not odd, f"{len(odd)} of {len(answers)} writes had no answer of the contract, such as {odd[:3]}")
+    longest = max((answer.seconds for _, answer in answers), default=0.0)
+    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.say(f"{len(answers)} writes answered meanwhile, the slowest after {longest:.2f} s")
+
+
+FAULTS: dict[str, Fault] = {
+    "broker": Fault(broker, needs_log=True),
+}

@@ -1,0 +1,240 @@
+"""Callers hang up at any moment of a request, and leave nothing behind."""
+
+import asyncio
+import itertools
+import random
+import re
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import asyncpg
+
+from app.embedded.process import LOOPBACK
+from faults.actors import HOT, SKUS, Actor
+from faults.census import TASKS
+from faults.client import TIMEOUT, Connection, NoAnswerError, as_bytes
+from faults.journal import Answer, Entry
+from faults.load import as_request
+from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.stack import Instance
+
+Moment = Literal["head", "body", "waiting", "reading"]
+MOMENTS: tuple[Moment, ...] = ("head", "body", "waiting", "reading")
+CLIENTS = 12
+POOL = 4
+LONGEST_WAIT = 0.03
+SETTLED_SECONDS = 60.0
+CALM_SECONDS = 10.0
+MORE_TASKS, MORE_FILES, MORE_MEGABYTES = 10, 10, 32
+"""What a server may have more of afterwards: the load goes on, and memory comes in pages."""
+
+# Older than a moment: the transactions of the load are over within some milliseconds.
+IDLE = """
+    SELECT pid, state, query FROM pg_stat_activity
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND state_change < now() - interval '1 s'
+"""
+READING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%p.backordered_qty%'
+"""
+RESET = struct.pack("ii", 1, 0)
+
+
+def disconnects(this: Round) -> None:
+    """Callers hang up thousands of times; no connection, task, file or memory is kept for one that has gone."""
+    servers = this.stack.of("serve")
+    # What a server needs once, such as the connections of its pools, it has before it is measured.
+    asyncio.run(_reads_at_once(this))
+    before = {instance: _Use.of(instance) for instance in servers}
+    quitters = _Quitters(this, this.plan.of(5000, 600))
+    began = time.time()
+    asyncio.run(quitters.run())
+    moments = ", ".join(f"{count} ({moment})" for moment, count in sorted(quitters.moments.items()))
+    this.say(f"hung up {quitters.moments.total()} times in {time.time() - began:.0f} s: {moments}")
+    _check_nothing_is_left(this, before)
+    this.recovered(time.time(), RECOVERY_LIMIT)
+
+
+@dataclass
+class _Quitters:
+    """Clients that hang up, and ask once more in the end: only then do they know what became of their command."""
+
+    this: Round
+    total: int
+    moments: Counter[str] = field(default_factory=Counter)
+
+    async def run(self) -> None:
+        """Return when they have hung up often enough and every command has its answer."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(CLIENTS):
+                group.create_task(self._play(Actor(f"q{number}", "http", self.this.plan.seed), number))
+
+    async def _play(self, actor: Actor, number: int) -> None:
+        chance = random.Random(f"{self.this.plan.seed} quitter {number}")
+        while self.moments.total() < self.total:
+            entry = actor.next()
+            self.this.journal.begin(entry)
+            port = chance.choice(self.this.stack.http_ports())
+            method, path, body = as_request(entry)
+            for _ in range(chance.choice([1, 1, 2])):
+                sent = time.time()
+                moment = await self._hang_up(chance, port, as_bytes(method, path, body, entry.id))
+                self.this.journal.note(entry, Answer(sent, time.time(), None, error=f"hung up: {moment}"))
+            if chance.random() < 0.3:
+                await self._hang_up(chance, port, as_bytes("GET", f"/v1/products/{chance.choice(SKUS)}"))
+            await self._settle(entry, port)
+            actor.learn(entry)
+
+    async def _hang_up(self, chance: random.Random, port: int, request: tuple[bytes, bytes]) -> Moment:
+        """Begin the request, and leave at a random moment: with a farewell (FIN) or without one (RST)."""
+        head, body = request
+        moment = chance.choice([each for each in MOMENTS if body or each != "body"])
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        match moment:
+            case "head":
+                writer.write(head[: chance.randrange(len(head))])
+            case "body":
+                writer.write(head + body[: chance.randrange(len(body))])
+            case _:
+                writer.write(head + body)
+        if moment == "reading":
+            async with asyncio.timeout(TIMEOUT):
+                await reader.read(chance.randint(1, 60))
+        else:
+            await asyncio.sleep(chance.choice([0, chance.uniform(0, LONGEST_WAIT)]))
+        if chance.random() < 0.5:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        writer.close()
+        self.moments[moment] += 1
+        return moment
+
+    async def _settle(self, entry: Entry, port: int) -> None:
+        """Ask until there is an answer, where the command was sent before: there it cannot be overtaken by this one."""
+        method, path, body = as_request(entry)
+        async with Connection(port) as connection:
+            started = time.monotonic()
+            while entry.final is None and time.monotonic() - started < SETTLED_SECONDS:
+                sent = time.time()
+                try:
+                    status, answer = await connection.request(method, path, body, entry.id)
+                    self.this.journal.note(entry, Answer(sent, time.time(), status, answer))
+                except NoAnswerError as error:
+                    self.this.journal.note(entry, Answer(sent, time.time(), None, error=str(error)))
+                    await asyncio.sleep(0.1)
+
+
+def _check_nothing_is_left(this: Round, before: "dict[Instance, _Use]") -> None:
+    deadline = time.monotonic() + CALM_SECONDS
+    excesses = _excesses(before)
+    # A moment of the load is no growth: what is left behind is still there in the next moment.
+    while excesses and time.monotonic() < deadline:
+        time.sleep(0.2)  # poll
+        excesses = _excesses(before)
+    for excess in excesses:
+        this.check(False, excess)  # noqa: FBT003 - see `check`
+    for instance, use in before.items():
+        this.say(f"{instance} before and after: {use}; {_Use.of(instance)}")
+    idle = this.database.ask(IDLE)
+    this.check(not idle, f"connections are idle in transaction: {idle}")
+    statuses, most = asyncio.run(_reads_at_once(this))
+    wanted = POOL * len(before)
+    this.check(statuses == Counter({200: wanted}), f"{wanted} callers at once were answered {dict(statuses)}")
+    this.check(most == wanted, f"{most} of {wanted} read at once: connections of the pools are not given back")
+    this.say(f"{most} of the {wanted} connections for reading worked at the same time")
+    ready = asyncio.run(_all(this, "/readyz"))
+    this.check(set(ready) == {200}, f"asked for readiness at once, servers answered {dict(ready)}")
+
+
+def _excesses(before: "dict[Instance, _Use]") -> list[str]:
+    return [f"{instance}: {excess}" for instance, use in before.items() for excess in _Use.of(instance).beyond(use)]
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What a process uses. Read from outside, but for its tasks."""
+
+    tasks: int
+    files: int
+    megabytes: float
+
+    @classmethod
+    def of(cls, instance: Instance) -> "_Use":
+        """What it uses now."""
+        process = Path(f"/proc/{instance.pid}")
+        (kilobytes,) = re.findall(r"VmRSS:\s+(\d+)", (process / "status").read_text())
+        tasks = asyncio.run(_tasks(instance.port))
+        return cls(tasks, len(list((process / "fd").iterdir())), int(kilobytes) / 1024)
+
+    def beyond(self, before: "_Use") -> list[str]:
+        """What has grown more than it may."""
+        bounds = {"tasks": MORE_TASKS, "files": MORE_FILES, "megabytes": MORE_MEGABYTES}
+        return [
+            f"{getattr(before, name):.0f} {name} before, {getattr(self, name):.0f} afterwards"
+            for name, bound in bounds.items()
+            if getattr(self, name) > getattr(before, name) + bound
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tasks} tasks, {self.files} files, {self.megabytes:.0f} MB"
+
+
+async def _tasks(port: int) -> int:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    async with asyncio.timeout(TIMEOUT):
+        text = (await reader.read()).decode()
+    writer.close()
+    return int(text.rpartition(f"{TASKS} ")[2])
+
+
+async def _reads_at_once(this: Round) -> tuple[Counter[int], int]:
+    """As many questions as the pools have connections, held up in the database by a lock: all of them at once.
+
+    Returns the statuses of their answers, and how many waited for the lock together.
+    """
+    locker = await asyncpg.connect(this.database.dsn)
+    watcher = await asyncpg.connect(this.database.dsn)
+    try:
+        transaction = locker.transaction()
+        await transaction.start()
+        await locker.execute("LOCK TABLE batches IN ACCESS EXCLUSIVE MODE")
+        asking = asyncio.create_task(_all(this, f"/v1/products/{HOT}"))
+        most = 0
+        # Shorter than the service waits for a lock.
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            most = max(most, await watcher.fetchval(READING))
+            if most == POOL * len(this.stack.of("serve")):
+                break
+        await transaction.rollback()
+        return await asking, most
+    finally:
+        await locker.close()
+        await watcher.close()
+
+
+async def _all(this: Round, path: str) -> Counter[int]:
+    """The statuses of as many answers, asked for at the same time, as the pools of all servers have connections."""
+
+    async def ask(port: int) -> int:
+        async with Connection(port) as connection:
+            return (await connection.request("GET", path))[0]
+
+    ports = itertools.chain.from_iterable([port] * POOL for port in this.stack.http_ports())
+    return Counter(await asyncio.gather(*map(ask, ports)))
+
+
+def _counting_entry(_: Path, __: Instance) -> Sequence[str]:
+    return (sys.executable, "-m", "faults.census")
+
+
+FAULTS: dict[str, Fault] = {
+    "disconnects": Fault(disconnects, settings={"database_pool_size": str(POOL)}, entry=_counting_entry),
+}

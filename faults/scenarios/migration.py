@@ -1,0 +1,215 @@
+"""The schema changes under the load, to revisions that the running code does not know."""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
+
+from app.adapters import schema
+from app.embedded.process import poll_until
+from faults.actors import SKUS
+from faults.client import Connection, NoAnswerError
+from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+from faults.scenarios.upgrades import check_attempts
+from faults.stack import START_SECONDS, STOP_SECONDS
+
+MIGRATIONS = Path(__file__).parents[2] / "alembic"
+ATTEMPTS = 5
+LOCK_TIMEOUT, LOCK_MARGIN = 5.0, 2.0
+"""What a migration waits for a lock, as docs/operations.md says, and what starting and ending it may take."""
+
+HELD_ON = 2.0
+PROMPT = 1.5
+READ_INTERVAL = 0.05
+NEXT, LAST = "faults_columns", "faults_index"
+
+# What later releases would add. The tables come in the order in which the service locks them; and the index has a
+# revision of its own, for a concurrent build commits what came before it and may fail half-way.
+COLUMNS = f"""
+from alembic import op
+import sqlalchemy as sa
+revision, down_revision = "{NEXT}", "{schema.head()}"
+def upgrade():
+    op.add_column("products", sa.Column("weight", sa.Integer, nullable=False, server_default="1"))
+    op.execute("ALTER TABLE batches ADD CONSTRAINT recent CHECK (eta > '2000-01-01') NOT VALID")
+    op.add_column("order_lines", sa.Column("note", sa.Text, nullable=False, server_default=""))
+def downgrade():
+    op.drop_column("products", "weight")
+    op.drop_constraint("recent", "batches")
+    op.drop_column("order_lines", "note")
+"""
+INDEX = f"""
+from alembic import op
+revision, down_revision = "{LAST}", "{NEXT}"
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS notes")
+        op.execute("CREATE INDEX CONCURRENTLY notes ON order_lines (note)")
+def downgrade():
+    with op.get_context().autocommit_block():
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS notes")
+"""
+
+
+def migration(this: Round) -> None:
+    """Upgrades and downgrades by the project's own Alembic environment, undisturbed and against a long transaction."""
+    since = time.time()
+    config = _config(this)
+    with _Readers(this) as readers:
+        for number in range(this.plan.of(8, 1)):
+            _migrate(this, config, LAST)
+            # In CI it is the starting of processes that takes the time; there, those that run are enough.
+            if number == 0 and not this.plan.short:
+                _check_new_processes(this)
+            this.recovered(time.time(), RECOVERY_LIMIT)
+            _migrate(this, config, schema.head())
+            this.recovered(time.time(), RECOVERY_LIMIT)
+        for _ in range(this.plan.of(3, 1)):
+            asyncio.run(_against_a_long_transaction(this, config))
+            _migrate(this, config, LAST)
+            _migrate(this, config, schema.head())
+    this.recovered(time.time(), RECOVERY_LIMIT)
+    check_attempts(this, since)
+    longest = this.journal.longest_wait()
+    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.say(f"the longest wait was {longest:.1f} s; {readers}")
+    this.check(readers.tries.total() > 0, "nobody read")
+    this.check(max(readers.tries, default=0) <= 1, f"readers needed more than one retry: {readers}")
+    this.check(not readers.unready, f"servers were not ready: {readers.unready[:3]}")
+
+
+def _config(this: Round) -> Config:
+    """The project's own, with two revisions more in a directory of this round's."""
+    versions = this.home / "versions"
+    versions.mkdir()
+    (versions / f"{NEXT}.py").write_text(COLUMNS)
+    (versions / f"{LAST}.py").write_text(INDEX)
+    config = Config(MIGRATIONS.with_name("alembic.ini"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", f"{MIGRATIONS / 'versions'}\n{versions}")
+    config.attributes["database_url"] = this.stack.database_url
+    return config
+
+
+def _migrate(this: Round, config: Config, revision: str) -> None:
+    """To the revision, as an operator would: what gave up is run again."""
+    started = time.time()
+    move = command.downgrade if revision == schema.head() else command.upgrade
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            move(config, revision)
+        except DBAPIError as error:
+            this.say(f"attempt {attempt} of the migration to {revision}: {error.orig!r}")
+        else:
+            this.say(f"the schema went to {revision} in {time.time() - started:.1f} s, {attempt} attempts")
+            return
+    this.check(False, f"the migration to {revision} did not succeed in {ATTEMPTS} attempts")  # noqa: FBT003 - see `check`
+
+
+def _check_new_processes(this: Round) -> None:
+    """A process of the old code that starts now, after a crash or to roll back, is ready all the same."""
+    instance = this.stack.add("serve", listed=False)
+    ready = poll_until(lambda: this.stack.is_ready(instance), seconds=START_SECONDS)
+    this.check(ready, "a process that started on the newer schema was not ready")
+    this.stack.remove(instance)
+
+
+async def _against_a_long_transaction(this: Round, config: Config) -> None:
+    """The migration gives up when its time is over, and the traffic that had to wait behind it goes on."""
+    connection = await asyncpg.connect(this.database.dsn)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.fetch("SELECT count(*) FROM order_lines")
+        began = time.time()
+        try:
+            await asyncio.to_thread(command.upgrade, config, LAST)
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            this.check(state == "55P03", f"the migration failed for {error.orig!r}")
+        else:
+            this.check(False, "the migration did not wait for the long transaction")  # noqa: FBT003 - see `check`
+        gave_up = time.time()
+        took = gave_up - began
+        this.check(took <= LOCK_TIMEOUT + LOCK_MARGIN, f"the migration stood before the traffic for {took:.1f} s")
+        # The long transaction goes on, and nobody else is held up by it.
+        await asyncio.sleep(HELD_ON)
+        await transaction.rollback()
+    finally:
+        await connection.close()
+    waits = [
+        each.seconds for entry, each in this.journal.answers(gave_up) if entry.via == "http" and each.sent > gave_up
+    ]
+    this.check(len(waits) > 0, "nobody was answered while the long transaction went on")
+    this.check(max(waits, default=0) <= PROMPT, f"after it had given up a caller waited {max(waits, default=0):.1f} s")
+    this.say(
+        f"the migration gave up after {took:.1f} s; then {len(waits)} callers waited {max(waits, default=0):.1f} s"
+    )
+
+
+class _Readers:
+    """Ask each server for products and whether it is ready, all the while, and ask again where that fails."""
+
+    def __init__(self, this: Round) -> None:
+        self._this = this
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._read_all()), name="readers")
+        self.tries: Counter[int] = Counter()
+        self.unready: list[Any] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def __str__(self) -> str:
+        return f"retries that readers needed: {dict(sorted(self.tries.items()))}"
+
+    async def _read_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for port in self._this.stack.http_ports():
+                group.create_task(self._read(port))
+                group.create_task(self._watch(port))
+
+    async def _read(self, port: int) -> None:
+        async with Connection(port) as connection:
+            for sku in itertools.cycle(SKUS):
+                retries = 0
+                while await _status(connection, f"/v1/products/{sku}") != 200 and retries < ATTEMPTS:
+                    retries += 1
+                    await asyncio.sleep(READ_INTERVAL)
+                self.tries[retries] += 1
+                if self._stopping.is_set():
+                    return
+                await asyncio.sleep(READ_INTERVAL)
+
+    async def _watch(self, port: int) -> None:
+        async with Connection(port) as connection:
+            while not self._stopping.is_set():
+                answer = await connection.request("GET", "/readyz")
+                if answer[0] != 200:
+                    self.unready.append(answer)
+                await asyncio.sleep(READ_INTERVAL)
+
+
+async def _status(connection: Connection, path: str) -> int | None:
+    try:
+        return (await connection.request("GET", path))[0]
+    except NoAnswerError:
+        return None
+
+
+FAULTS: dict[str, Fault] = {
+    "migration": Fault(migration),
+}

@@ -1,0 +1,133 @@
+"""What an upgrade does while the load runs: processes come and go."""
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Self
+
+from app.embedded.process import poll_until, port_is_free
+from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.stack import START_SECONDS, Instance, Role, Stack
+
+ROLES: tuple[Role, ...] = ("serve", "consume", "relay", "notify")
+MOST = 4
+MOST_IN_SHORT = 2
+"""Of each role but `serve`: in CI it is the starting of processes that takes the time."""
+DELAY = 1.0
+GRACE = 10.0
+EXIT_MARGIN = 2.0
+ATTENTIVE, SLOW = 0.1, 2.0 * DELAY
+"""Seconds between two looks of a load balancer: one that sees each server's last second, and one that does not."""
+
+# 16 processes of two pools each, and PostgreSQL takes 100 connections in all.
+SETTINGS = {"database_pool_size": "2", "shutdown_delay": str(DELAY), "shutdown_grace": str(GRACE)}
+
+
+class Balancer:
+    """Sends callers where `/readyz` says that they may come. It looks every `interval` seconds."""
+
+    def __init__(self, stack: Stack) -> None:
+        """Describe it."""
+        self.interval = ATTENTIVE
+        self._stack = stack
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="balancer")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(self.interval):
+            for instance in [each for each in self._stack.instances if each.role == "serve"]:
+                instance.listed = self._stack.is_ready(instance)
+
+
+def rolling(this: Round) -> None:
+    """Instances 1 -> 4 -> 1 of every role, each stopped by SIGTERM: a caller needs one retry at most."""
+    since = time.time()
+    with Balancer(this.stack) as balancer:
+        for _ in range(this.plan.of(2, 1)):
+            balancer.interval = ATTENTIVE
+            _shrink(this)
+            if this.plan.short:
+                _grow(this, [role for role in ROLES for _ in range((MOST if role == "serve" else MOST_IN_SHORT) - 1)])
+            else:
+                for _ in range(MOST - 1):
+                    _grow(this, ROLES)
+            if not this.plan.short:
+                _replace(this)
+            # Callers that are sent to a server which has gone find that out, and ask another one.
+            balancer.interval = SLOW
+            _shrink(this)
+    this.recovered(time.time(), RECOVERY_LIMIT)
+    check_attempts(this, since)
+
+
+def check_attempts(this: Round, since: float) -> None:
+    """No command over HTTP needed more than one retry."""
+    attempts = Counter(
+        sum(not answer.is_definite for answer in entry.answers)
+        for entry in {entry.id: entry for entry, _ in this.journal.answers(since) if entry.via == "http"}.values()
+    )
+    this.say(f"retries that commands needed since then: {dict(sorted(attempts.items()))}")
+    for retries, commands in attempts.items():
+        this.check(retries <= 1, f"{commands} commands needed {retries} retries")
+
+
+def _grow(this: Round, roles: Sequence[Role]) -> None:
+    """One more of each of these, and callers are sent there once it is ready."""
+    started = time.time()
+    for instance in [this.stack.add(role, listed=False) for role in roles]:
+        if not poll_until(lambda each=instance: _works(this.stack, each), seconds=START_SECONDS):  # type: ignore[misc]
+            raise RuntimeError(f"{instance} is not ready; see {this.stack.log_of(instance)}")
+    counts = ", ".join(f"{len(this.stack.of(role))} {role}" for role in ROLES)
+    this.say(f"{counts} after {time.time() - started:.1f} s")
+
+
+def _works(stack: Stack, instance: Instance) -> bool:
+    """Whether it is ready or, where it has no HTTP for that, shows its metrics: it heeds signals from then on."""
+    return stack.is_ready(instance) and not port_is_free(instance.port)
+
+
+def _shrink(this: Round) -> None:
+    """Down to one of each role, the oldest first, one after another."""
+    while any(len(this.stack.of(role)) > 1 for role in ROLES):
+        _stop(this, [this.stack.of(role)[0] for role in ROLES if len(this.stack.of(role)) > 1])
+
+
+def _replace(this: Round) -> None:
+    """Each by a new one, as a new version would be rolled out."""
+    for _ in range(len(this.stack.of("serve"))):
+        _grow(this, ROLES)
+        _stop(this, [this.stack.of(role)[0] for role in ROLES])
+
+
+def _stop(this: Round, leaving: list[Instance]) -> None:
+    """Stop them with SIGTERM, all at once; each exits with 0 within its grace. Callers still come meanwhile."""
+    told = time.time()
+    pids = {}
+    for instance in leaving:
+        # It stays in the balancer's list, for that is the balancer's to find out.
+        instance.wanted = False
+        pids[this.stack.signal(instance, signal.SIGTERM, ends=True)] = instance
+    limit = DELAY + GRACE + EXIT_MARGIN
+    this.wait_for(lambda: all(each.pid is None for each in leaving), limit, f"{', '.join(map(str, leaving))} stop")
+    poll_until(lambda: pids.keys() <= {death.pid for death in this.stack.deaths}, seconds=EXIT_MARGIN)
+    for death in this.stack.deaths:
+        if death.pid in pids:
+            this.check(death.status == 0, f"{death.instance} exited with {death.status} after SIGTERM")
+    this.wait_for(lambda: not any(each.listed for each in leaving if each.role == "serve"), limit, "it is noticed")
+    lasted = {str(death.instance): death.at - told for death in this.stack.deaths if death.pid in pids}
+    this.say("stopped after " + ", ".join(f"{seconds:.1f} s ({name})" for name, seconds in lasted.items()))
+
+
+FAULTS: dict[str, Fault] = {
+    "rolling": Fault(rolling, settings=SETTINGS),
+}

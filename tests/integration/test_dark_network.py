@@ -1,0 +1,148 @@
+"""The network swallows what is sent on connections that there are, for ever, and tells nobody; new ones work."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters import database, outbox
+from app.adapters.database import DriverConnections, create_engine
+from app.adapters.outbox import CHANNEL, OutboxListener
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.domain.commands import Allocate, CreateBatch
+from app.embedded.process import free_port
+from app.read_model.queries import Queries
+from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.messagebus import MessageBus, Outcome, RetryPolicy
+from faults.proxy import Proxy
+from tests.support.database import play, raw_connection
+from tests.support.messages import Pauses
+
+LINE = Allocate(order_id="order-1", sku="CHAIR", qty=1)
+HTTP_DEADLINE = 8.0
+
+
+@pytest.fixture(autouse=True)
+async def stock(bus: MessageBus) -> None:
+    await play(bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=10))
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[Proxy]:
+    """The way to the database."""
+    port = make_url(database_url).port
+    assert port is not None
+    with Proxy(free_port(), port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_url(database_url: str, proxy: Proxy) -> str:
+    """The database by that way."""
+    return make_url(database_url).set(port=proxy.port).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+async def far(proxied_url: str) -> AsyncIterator[AsyncEngine]:
+    """A pool by that way, of five connections that are there."""
+    engine = create_engine(proxied_url, pool_size=5)
+    connections = [await engine.connect() for _ in range(5)]
+    for connection in connections:
+        await connection.close()
+    yield engine
+    await engine.dispose()
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+def bus_of(unit_of_work: Callable[[], SqlUnitOfWork]) -> MessageBus:
+    return MessageBus(unit_of_work, COMMAND_HANDLERS, EVENT_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+
+
+def forget(proxy: Proxy) -> None:
+    proxy.set_mode("hole")
+    proxy.set_mode("forget")
+
+
+def assert_done_once(outcomes: list[Outcome]) -> None:
+    assert [outcome.unwrap().created for outcome in outcomes] == [True]
+
+
+async def test_a_command_is_done_in_time_although_all_connections_are_dead(far: AsyncEngine, proxy: Proxy) -> None:
+    connections = DriverConnections(far)
+    bus = bus_of(lambda: SqlUnitOfWork(connections))
+    forget(proxy)
+
+    with at_most(HTTP_DEADLINE):
+        assert_done_once(await play(bus, LINE))
+
+
+async def test_what_became_of_a_commit_is_asked_on_a_connection_that_lives(far: AsyncEngine, proxy: Proxy) -> None:
+    attempts = 0
+
+    class LosesAnAnswer(SqlUnitOfWork):
+        async def _commit(self) -> None:
+            nonlocal attempts
+            attempts += 1
+            await super()._commit()
+            forget(proxy)
+            self._is_open = True  # For all that it knows.
+            raise TimeoutError
+
+    connections = DriverConnections(far)
+    bus = bus_of(lambda: LosesAnAnswer(connections))
+    with at_most(HTTP_DEADLINE):
+        assert_done_once(await play(bus, LINE))
+
+    assert attempts == 1
+
+
+async def test_once_one_reader_has_waited_in_vain_no_other_has_to(
+    proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "COMMAND_TIMEOUT", 2)
+    engine = create_engine(proxied_url, pool_size=5)
+    queries = Queries(engine)
+    await asyncio.gather(*(queries.product("CHAIR") for _ in range(5)))
+    forget(proxy)
+    with pytest.raises(TimeoutError):
+        await queries.product("CHAIR")
+
+    with at_most(1.5):
+        assert (await queries.product("CHAIR")).available_qty == 10
+    await engine.dispose()
+
+
+async def test_a_reader_that_has_run_out_of_time_need_not_wait_for_a_farewell(far: AsyncEngine, proxy: Proxy) -> None:
+    queries = Queries(far)
+    await queries.product("CHAIR")
+    forget(proxy)
+
+    with at_most(0.2 + 1.3), pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await queries.product("CHAIR")
+
+
+async def test_a_listener_finds_out_that_its_connection_is_dead(
+    database_url: str, proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "LISTENER_TIMEOUT", 0.5, raising=False)
+    heard = asyncio.Event()
+    async with OutboxListener(proxied_url, heard.set) as listener:
+        await listener.ensure()
+        forget(proxy)
+        with pytest.raises(TimeoutError):
+            await listener.ensure()
+        await listener.ensure()
+        async with raw_connection(database_url) as other, asyncio.timeout(5):
+            await other.execute(f"NOTIFY {CHANNEL}")
+            await heard.wait()
