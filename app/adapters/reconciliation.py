@@ -12,6 +12,19 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+# What the lines of the batch b say, those that it holds and those that have left.
+_HELD = """
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(l.qty), 0) AS qty, count(*) AS lines FROM order_lines AS l
+        WHERE l.sku = b.sku AND l.batch_number = b.number AND l.shipped IS NULL
+    ) AS held
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(l.qty), 0) AS qty FROM order_lines AS l
+        WHERE l.sku = b.sku AND l.batch_number = b.number AND l.shipped IS NOT NULL
+    ) AS gone
+"""
+_WRONG = "(b.allocated_qty, b.allocated_lines, b.shipped_qty) <> (held.qty, held.lines, gone.qty)"
+
 _PRODUCTS = """
     WITH page AS MATERIALIZED (
         SELECT sku, sequence, backordered_qty FROM products WHERE {named} ORDER BY sku LIMIT :limit
@@ -20,13 +33,9 @@ _PRODUCTS = """
            stock.room, stock.has_wrong_batches, told.beyond, told.last_beyond, told.pending, told.first_pending
     FROM page
     CROSS JOIN LATERAL (
-        SELECT coalesce(bool_or(b.allocated_qty <> held.qty), false) AS has_wrong_batches,
-               coalesce(max(b.qty - held.qty), 0) AS room
-        FROM batches AS b
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(l.qty), 0) AS qty FROM order_lines AS l
-            WHERE l.sku = b.sku AND l.batch_number = b.number
-        ) AS held
+        SELECT coalesce(bool_or({wrong}), false) AS has_wrong_batches,
+               coalesce(max(b.qty - held.qty - gone.qty), 0) AS room
+        FROM batches AS b {held}
         WHERE b.sku = page.sku
     ) AS stock
     CROSS JOIN LATERAL (
@@ -42,20 +51,17 @@ _PRODUCTS = """
     ) AS told
     ORDER BY page.sku
 """
-_PAGE_OF_PRODUCTS = text(_PRODUCTS.format(named="sku > :after"))
-_ONE_PRODUCT = text(_PRODUCTS.format(named="sku = :sku"))
+_PAGE_OF_PRODUCTS = text(_PRODUCTS.format(named="sku > :after", held=_HELD, wrong=_WRONG))
+_ONE_PRODUCT = text(_PRODUCTS.format(named="sku = :sku", held=_HELD, wrong=_WRONG))
 
 _BATCHES = """
-    SELECT b.number, b.ref, b.qty, b.allocated_qty, held.qty AS held_qty
-    FROM batches AS b
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(l.qty), 0) AS qty FROM order_lines AS l
-        WHERE l.sku = b.sku AND l.batch_number = b.number
-    ) AS held
-    WHERE b.sku = :sku AND {named} AND b.allocated_qty <> held.qty ORDER BY b.number
+    SELECT b.number, b.ref, b.qty, b.allocated_qty, b.allocated_lines, b.shipped_qty,
+           held.qty AS held_qty, held.lines AS held_lines, gone.qty AS gone_qty
+    FROM batches AS b {held}
+    WHERE b.sku = :sku AND {named} AND {wrong} ORDER BY b.number
 """
-_PAGE_OF_BATCHES = text(_BATCHES.format(named="b.number > :after") + " LIMIT :limit")
-_NAMED_BATCHES = text(_BATCHES.format(named="b.number = ANY(CAST(:numbers AS bigint[]))"))
+_PAGE_OF_BATCHES = text(_BATCHES.format(named="b.number > :after", held=_HELD, wrong=_WRONG) + " LIMIT :limit")
+_NAMED_BATCHES = text(_BATCHES.format(named="b.number = ANY(CAST(:numbers AS bigint[]))", held=_HELD, wrong=_WRONG))
 
 # In a statement of its own: one that had to wait for the lock would see the lines as they were before.
 _LOCK = text("SELECT backordered_qty FROM products WHERE sku = :sku FOR NO KEY UPDATE")
@@ -63,8 +69,12 @@ _QUEUED = text("SELECT coalesce(sum(qty), 0) FROM order_lines WHERE sku = :sku A
 _MEND_PRODUCT = text("UPDATE products SET backordered_qty = :qty WHERE sku = :sku")
 # A batch whose lines hold more than it has is marked as full, so that at least nothing more is sold from it.
 _MEND_BATCHES = text("""
-    UPDATE batches AS b SET allocated_qty = least(new.qty, b.qty)
-    FROM unnest(CAST(:numbers AS bigint[]), CAST(:quantities AS bigint[])) AS new(number, qty)
+    UPDATE batches AS b
+    SET shipped_qty = least(new.gone, b.qty), allocated_qty = least(new.held, b.qty - least(new.gone, b.qty)),
+        allocated_lines = new.lines
+    FROM unnest(
+        CAST(:numbers AS bigint[]), CAST(:held AS bigint[]), CAST(:lines AS bigint[]), CAST(:gone AS bigint[])
+    ) AS new(number, held, lines, gone)
     WHERE b.sku = :sku AND b.number = new.number
 """)
 
@@ -121,13 +131,22 @@ class CountedProduct:
 
 @dataclass(frozen=True, slots=True)
 class WrongBatch:
-    """A batch whose `allocated_qty` is not the `held_qty` of its lines."""
+    """A batch whose sums are not those of its lines: `held_qty` in `held_lines`, and `gone_qty` shipped."""
 
     number: int
     ref: str
     qty: int
     allocated_qty: int
+    allocated_lines: int
+    shipped_qty: int
     held_qty: int
+    held_lines: int
+    gone_qty: int
+
+    @property
+    def is_oversold(self) -> bool:
+        """Whether its lines want more than there is."""
+        return self.held_qty + self.gone_qty > self.qty
 
 
 class ReconciliationStore:
@@ -163,7 +182,12 @@ class ReconciliationStore:
             named = await connection.execute(_NAMED_BATCHES, {"sku": sku, "numbers": list(numbers)})
             wrong = [WrongBatch(**row) for row in named.mappings()]
             if wrong:
-                new = {"numbers": [batch.number for batch in wrong], "quantities": [batch.held_qty for batch in wrong]}
+                new = {
+                    "numbers": [batch.number for batch in wrong],
+                    "held": [batch.held_qty for batch in wrong],
+                    "lines": [batch.held_lines for batch in wrong],
+                    "gone": [batch.gone_qty for batch in wrong],
+                }
                 await connection.execute(_MEND_BATCHES, {"sku": sku, **new})
             return wrong
 

@@ -14,7 +14,11 @@ from app.adapters import statements
 from app.adapters.statements import Row
 from app.domain.commands import Names
 from app.domain.events import Event
-from app.domain.model import Allocation, Batch, OrderLine, Product
+from app.domain.model import Product
+from app.domain.stock import Allocation, Batch, OrderLine
+
+BATCH_COLUMNS = 10
+"""Of a row of `BATCHES_AND_LINES`, so many are about the batch."""
 
 
 class SqlProductRepository:
@@ -54,7 +58,9 @@ class SqlProductRepository:
             [order_id for order_id, _ in lines],
             [sku for _, sku in lines],
         )
-        for sku, number, ref, qty, eta, allocated_qty, first_qty, first_eta, order_id, *line in rows:
+        for row in rows:
+            sku, number, ref, first_qty, first_eta, *now = row[:BATCH_COLUMNS]
+            order_id, line_qty, requested, *placed = row[BATCH_COLUMNS:]
             product = self._products.get(sku)
             if product is None:
                 # Another transaction has just given a named ref to another SKU. Should this one record it as well, it
@@ -62,10 +68,9 @@ class SqlProductRepository:
                 continue
             batch = None
             if number is not None:
-                batch = self._attach_batch(product, number, ref, (qty, eta, allocated_qty), (first_qty, first_eta))
+                batch = self._attach_batch(product, number, ref, tuple(now), (first_qty, first_eta))
             if order_id is not None:
-                line_qty, requested, allocated = line
-                self._attach_line(product, OrderLine(order_id, sku, line_qty), requested, batch, allocated)
+                self._attach_line(product, OrderLine(order_id, sku, line_qty), requested, batch, *placed)
 
     def get(self, sku: str) -> Product | None:
         """The product, unless no batch of it was ever recorded."""
@@ -89,12 +94,29 @@ class SqlProductRepository:
         for order_id, line_qty, requested, allocated in rows:
             self._attach_line(product, OrderLine(order_id, product.sku, line_qty), requested, batch, allocated)
 
+    async def fetch_allocated(
+        self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
+    ) -> Sequence[str]:
+        """Put the next lines of the batch that are small enough into the product; returns their orders."""
+        await self._write_changes()
+        where = (product.sku, batch.number, after, max_qty, limit)
+        rows = await self._connection.fetch(statements.ALLOCATED, *where)
+        for order_id, qty, requested, allocated in rows:
+            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested, batch, allocated)
+        return [row["order_id"] for row in rows]
+
+    async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
+        """The orders of the lines that were allocated to the batch first."""
+        await self._write_changes()
+        rows = await self._connection.fetch(statements.FIRST_ORDERS, product.sku, batch.number, limit)
+        return [row["order_id"] for row in rows]
+
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         """Put the next queued lines that are small enough into the product; returns their orders."""
         await self._write_changes()
         rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
         for order_id, qty, requested in rows:
-            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested, None, None)
+            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested)
         return [row["order_id"] for row in rows]
 
     # --- for the unit of work --------------------------------------------------------------------------------------
@@ -142,21 +164,27 @@ class SqlProductRepository:
         product: Product,
         number: int,
         ref: str,
-        now: tuple[int, date | None, int],
+        now: Row,
         first: tuple[int, date | None],
     ) -> Batch:
         batch = product.batches.get(ref)
         if batch is None:
-            qty, eta, allocated_qty = now
-            batch = product.attach_batch(Batch(number, ref, qty, eta, *first, allocated_qty))
+            qty, eta, *sums = now
+            batch = product.attach_batch(Batch(number, ref, qty, eta, *first, *sums))
             self._stored_batches[product.sku, number] = now
         return batch
 
     def _attach_line(
-        self, product: Product, line: OrderLine, requested: int, batch: Batch | None, allocated: int | None
+        self,
+        product: Product,
+        line: OrderLine,
+        requested: int,
+        batch: Batch | None = None,
+        allocated: int | None = None,
+        shipped: int | None = None,
     ) -> None:
         if line.order_id not in product.allocations:
-            allocation = product.attach_allocation(Allocation(line, requested, batch, allocated))
+            allocation = product.attach_allocation(Allocation(line, requested, batch, allocated, shipped))
             self._stored_lines[line.order_id, line.sku] = _line_values(allocation)
 
     def _changed_products(self, products: Iterable[Product]) -> dict[str, list[Row]]:
@@ -173,12 +201,12 @@ class SqlProductRepository:
         changed: list[Row] = []
         for product in products:
             for batch in product.batches.values():
-                key, values = (product.sku, batch.number), (batch.qty, batch.eta, batch.allocated_qty)
+                key, values = (product.sku, batch.number), _batch_values(batch)
                 stored = self._stored_batches.get(key)
                 if stored == values:
                     continue
                 if stored is None:
-                    new.append((*key, batch.ref, *values, batch.first_qty, batch.first_eta))
+                    new.append((*key, batch.ref, batch.first_qty, batch.first_eta, *values))
                 else:
                     changed.append((*key, *values))
                 self._stored_batches[key] = values
@@ -201,7 +229,13 @@ class SqlProductRepository:
         return {"delete_lines": gone, "update_lines": changed, "insert_lines": new}
 
 
+def _batch_values(batch: Batch) -> Row:
+    """What can change about a batch."""
+    return (batch.qty, batch.eta, batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
+
+
 def _line_values(allocation: Allocation) -> Row:
     """What can change about a line: all of it, for a cancelled one may be placed anew."""
     batch = allocation.batch
-    return (allocation.line.qty, allocation.requested, batch.number if batch else None, allocation.allocated)
+    number = batch.number if batch else None
+    return (allocation.line.qty, allocation.requested, number, allocation.allocated, allocation.shipped)

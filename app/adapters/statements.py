@@ -22,18 +22,21 @@ LOCK_PRODUCTS = """
 # The open batches of the SKUs $1, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with their
 # batches. Rows of the first two kinds have no order.
 BATCHES_AND_LINES = """
-    SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
-           NULL::text, NULL::int, NULL::bigint, NULL::bigint
+    SELECT b.sku, b.number, b.ref, b.first_qty, b.first_eta,
+           b.qty, b.eta, b.allocated_qty, b.allocated_lines, b.shipped_qty,
+           NULL::text, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint
     FROM unnest($1::text[]) AS named(sku)
     CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.sku = named.sku AND has_stock OFFSET 0) AS b
     UNION ALL
-    SELECT b.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
-           NULL, NULL, NULL, NULL
+    SELECT b.sku, b.number, b.ref, b.first_qty, b.first_eta,
+           b.qty, b.eta, b.allocated_qty, b.allocated_lines, b.shipped_qty,
+           NULL, NULL, NULL, NULL, NULL
     FROM unnest($2::text[]) AS named(ref)
     CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.ref = named.ref LIMIT 1) AS b
     UNION ALL
-    SELECT l.sku, b.number, b.ref, b.qty, b.eta, b.allocated_qty, b.first_qty, b.first_eta,
-           l.order_id, l.qty, l.requested, l.allocated
+    SELECT l.sku, b.number, b.ref, b.first_qty, b.first_eta,
+           b.qty, b.eta, b.allocated_qty, b.allocated_lines, b.shipped_qty,
+           l.order_id, l.qty, l.requested, l.allocated, l.shipped
     FROM unnest($3::text[], $4::text[]) AS named(order_id, sku)
     CROSS JOIN LATERAL (
         SELECT * FROM order_lines o WHERE o.order_id = named.order_id AND o.sku = named.sku LIMIT 1
@@ -43,16 +46,16 @@ BATCHES_AND_LINES = """
     ) AS b ON true
 """
 
-# The lines of the batch $1, $2, the one allocated last first, until they make up $3 pieces.
+# The lines that the batch $1, $2 holds, the one allocated last first, until they make up $3 pieces.
 LAST_ALLOCATED = """
     WITH RECURSIVE released AS (
         (SELECT order_id, qty, requested, allocated, qty::bigint AS total FROM order_lines
-         WHERE sku = $1 AND batch_number = $2 ORDER BY allocated DESC LIMIT 1)
+         WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL ORDER BY allocated DESC LIMIT 1)
         UNION ALL
         SELECT next.order_id, next.qty, next.requested, next.allocated, released.total + next.qty
         FROM released CROSS JOIN LATERAL (
             SELECT order_id, qty, requested, allocated FROM order_lines
-            WHERE sku = $1 AND batch_number = $2 AND allocated < released.allocated
+            WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND allocated < released.allocated
             ORDER BY allocated DESC LIMIT 1
         ) AS next
         WHERE released.total < $3
@@ -60,11 +63,35 @@ LAST_ALLOCATED = """
     SELECT order_id, qty, requested, allocated FROM released
 """
 
+# The lines that the batch $1, $2 holds, requested after $3 and of at most $4 pieces, the oldest $5 of them. There is no
+# index in this order: it would be written at each allocation, and is asked for only where a batch is late.
+ALLOCATED = """
+    SELECT order_id, qty, requested, allocated FROM order_lines
+    WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND requested > $3 AND qty <= $4
+    ORDER BY requested LIMIT $5
+"""
+
+# The orders of the first $3 lines that were allocated to the batch $1, $2 and have not been shipped.
+FIRST_ORDERS = """
+    SELECT order_id FROM order_lines
+    WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL ORDER BY allocated LIMIT $3
+"""
+
 # The queued lines of the SKU $1 that were requested after $2 and have at most $3 pieces, the oldest $4 of them.
 BACKORDERS = """
     SELECT order_id, qty, requested FROM order_lines
     WHERE sku = $1 AND batch_number IS NULL AND requested > $2 AND qty <= $3 ORDER BY requested LIMIT $4
 """
+
+_LINE = (
+    "order_id text",
+    "sku text",
+    "qty int",
+    "requested bigint",
+    "batch_number bigint",
+    "allocated bigint",
+    "shipped bigint",
+)
 
 # The writes, by name: what to do with rows that come as one array for each column.
 _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -78,23 +105,35 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("sku text", "sequence bigint", "backordered_qty bigint"),
     ),
     "insert_batches": (
-        """INSERT INTO batches (sku, number, ref, qty, eta, allocated_qty, first_qty, first_eta)
+        """INSERT INTO batches
+           (sku, number, ref, first_qty, first_eta, qty, eta, allocated_qty, allocated_lines, shipped_qty)
            SELECT * FROM {rows}""",
         (
             "sku text",
             "number bigint",
             "ref text",
+            "first_qty int",
+            "first_eta date",
             "qty int",
             "eta date",
             "allocated_qty int",
-            "first_qty int",
-            "first_eta date",
+            "allocated_lines int",
+            "shipped_qty int",
         ),
     ),
     "update_batches": (
-        """UPDATE batches SET qty = new.qty, eta = new.eta, allocated_qty = new.allocated_qty
+        """UPDATE batches SET qty = new.qty, eta = new.eta, allocated_qty = new.allocated_qty,
+                  allocated_lines = new.allocated_lines, shipped_qty = new.shipped_qty
            FROM {rows} WHERE batches.sku = new.sku AND batches.number = new.number""",
-        ("sku text", "number bigint", "qty int", "eta date", "allocated_qty int"),
+        (
+            "sku text",
+            "number bigint",
+            "qty int",
+            "eta date",
+            "allocated_qty int",
+            "allocated_lines int",
+            "shipped_qty int",
+        ),
     ),
     "delete_lines": (
         "DELETE FROM order_lines o USING {rows} WHERE o.order_id = new.order_id AND o.sku = new.sku",
@@ -102,13 +141,14 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "update_lines": (
         """UPDATE order_lines o SET qty = new.qty, requested = new.requested,
-                  batch_number = new.batch_number, allocated = new.allocated
+                  batch_number = new.batch_number, allocated = new.allocated, shipped = new.shipped
            FROM {rows} WHERE o.order_id = new.order_id AND o.sku = new.sku""",
-        ("order_id text", "sku text", "qty int", "requested bigint", "batch_number bigint", "allocated bigint"),
+        _LINE,
     ),
     "insert_lines": (
-        "INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated) SELECT * FROM {rows}",
-        ("order_id text", "sku text", "qty int", "requested bigint", "batch_number bigint", "allocated bigint"),
+        """INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated, shipped)
+           SELECT * FROM {rows}""",
+        _LINE,
     ),
     "insert_dead_letters": (
         """INSERT INTO dead_letters

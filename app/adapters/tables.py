@@ -64,15 +64,18 @@ batches = Table(
     Column("ref", Identifier, nullable=False),
     Column("qty", Integer, nullable=False),
     Column("eta", Date, comment="null: in the warehouse"),
-    Column("allocated_qty", Integer, nullable=False, server_default=text("0")),
+    Column("allocated_qty", Integer, nullable=False, server_default=text("0"), comment="held and not shipped"),
+    Column("allocated_lines", Integer, nullable=False, server_default=text("0"), comment="held and not shipped"),
+    Column("shipped_qty", Integer, nullable=False, server_default=text("0")),
     Column("first_qty", Integer, nullable=False, comment="as first recorded"),
     Column("first_eta", Date, comment="as first recorded"),
     # A column of its own, because an index whose predicate names allocated_qty would have to be written at every
     # allocation. This one changes only when a batch runs out or is filled again.
-    Column("has_stock", Boolean, Computed("allocated_qty < qty", persisted=True), nullable=False),
+    Column("has_stock", Boolean, Computed("(allocated_qty + shipped_qty) < qty", persisted=True), nullable=False),
     UniqueConstraint("ref"),
     CheckConstraint("qty >= 0", name="qty"),
-    CheckConstraint("allocated_qty BETWEEN 0 AND qty", name="never_oversold"),
+    CheckConstraint("allocated_qty >= 0 AND shipped_qty >= 0", name="never_negative"),
+    CheckConstraint("allocated_qty + shipped_qty <= qty", name="never_oversold"),
     # The open batches are few however many were sold out before.
     Index("ix_batches_open", "sku", postgresql_where=text("has_stock")),
     postgresql_with={"fillfactor": "50"},
@@ -87,6 +90,7 @@ order_lines = Table(
     Column("requested", BigInteger, nullable=False, comment="sequence of its first event: its place in the queue"),
     Column("batch_number", BigInteger, comment="null: it waits in the queue"),
     Column("allocated", BigInteger, comment="sequence of the event that gave it to its batch"),
+    Column("shipped", BigInteger, comment="sequence of the event that it has left; null: it has not"),
     # A line on a batch has the SKU of the batch; only one in the queue has to be looked up among the products. Each
     # look-up costs a tenth of what PostgreSQL spends on a line.
     Column(
@@ -99,12 +103,19 @@ order_lines = Table(
     ForeignKeyConstraint(["sku", "batch_number"], ["batches.sku", "batches.number"]),
     CheckConstraint("qty > 0", name="qty"),
     CheckConstraint("(batch_number IS NULL) = (allocated IS NULL)", name="allocated_or_waiting"),
+    CheckConstraint("shipped IS NULL OR allocated IS NOT NULL", name="shipped_from_a_batch"),
     Index(
         "ix_order_lines_by_batch",
         "sku",
         "batch_number",
         "allocated",
-        postgresql_where=text("batch_number IS NOT NULL"),
+        postgresql_where=text("batch_number IS NOT NULL AND shipped IS NULL"),
+    ),
+    Index(
+        "ix_order_lines_shipped",
+        "sku",
+        "batch_number",
+        postgresql_where=text("shipped IS NOT NULL"),
     ),
     Index(
         "ix_order_lines_waiting",

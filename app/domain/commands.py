@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.domain.events import StockReason
+
 MAX_QUANTITY = 2_147_483_647
 
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -138,6 +140,10 @@ class CancelAllocation(_NamedLineCommand):
     """Forget an order line, and free the stock that it held."""
 
 
+class ShipLine(_NamedLineCommand):
+    """Note that an order line has left the house: from now on it is neither cancelled nor moved."""
+
+
 class ServeBackorders(Command):
     """Give free stock to the lines that wait for it. It has something to do only where a fault has left it undone."""
 
@@ -164,36 +170,93 @@ class _NamedBatchCommand(Command):
         return self.ref
 
 
-class ChangeBatchQuantity(_NamedBatchCommand):
+def _drop_default(schema: dict[str, Any]) -> None:
+    """A field that is left out is not the same as null, whatever the default is called."""
+    schema.pop("default", None)
+
+
+LEFT_OUT: Any = None
+"""The default of a field that may be left out and is not null. A default is not validated."""
+
+
+class WhyStockChanged(BaseModel):
+    """What a person would write beside a corrected quantity. What is left out is None; null itself is refused."""
+
+    reason: Annotated[
+        StockReason, Field(description="Why there is more or less than was thought.", examples=["damaged"])
+    ] = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+    reference: Annotated[
+        str,
+        Field(
+            strict=True,
+            min_length=1,
+            max_length=255,
+            description="Where more is written about it: a report, a ticket.",
+            examples=["report-17"],
+        ),
+    ] = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+
+
+class ChangeBatchQuantity(WhyStockChanged, _NamedBatchCommand):
     """Correct the purchased quantity of a batch: stock was found, lost or damaged."""
 
     qty: NewBatchQuantity
+
+
+Reallocate = Annotated[
+    bool,
+    Field(
+        strict=True,
+        description="Where the batch is late: move its lines to batches that serve them sooner, oldest line first.",
+    ),
+]
 
 
 class ChangeBatchEta(_NamedBatchCommand):
     """Change the day a batch arrives; null says that it has arrived in the warehouse."""
 
     eta: BatchEta
+    reallocate: Reallocate = False
 
 
-def _drop_default(schema: dict[str, Any]) -> None:
-    """A field that is left out is not the same as null, whatever the default is called."""
-    schema.pop("default", None)
+class BatchChanges(WhyStockChanged):
+    """What to change about a batch. A field left out stays as it is; `qty` or `eta` has to be there.
 
+    `reason`, `reference` and `expected_qty` go with `qty`, `reallocate` with `eta`.
+    """
 
-class BatchChanges(BaseModel):
-    """What to change about a batch. A field left out stays as it is; at least one has to be there."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [{"required": ["qty"]}, {"required": ["eta"]}],
+            "dependentRequired": {
+                "reason": ["qty"],
+                "reference": ["qty"],
+                "expected_qty": ["qty"],
+                "reallocate": ["eta"],
+            },
+        },
+    )
 
     # The defaults are never read: `model_fields_set` says what was given.
     qty: NewBatchQuantity = Field(default=0, json_schema_extra=_drop_default)
     eta: BatchEta = Field(default=None, json_schema_extra=_drop_default)
+    expected_qty: Annotated[
+        NewQuantity,
+        Field(description="Change the quantity only where it is this now, else answer with 409.", examples=[100]),
+    ] = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+    reallocate: Reallocate = False
 
     @model_validator(mode="after")
     def _refuse_nothing(self) -> Self:
-        if not self.model_fields_set & {"qty", "eta"}:
+        given = self.model_fields_set
+        if not given & {"qty", "eta"}:
             raise PydanticCustomError("nothing_to_change", "Input should have qty, eta or both")
+        if "qty" not in given and given & {"reason", "reference", "expected_qty"}:
+            raise PydanticCustomError("without_quantity", "reason, reference and expected_qty go with qty")
+        if "eta" not in given and "reallocate" in given:
+            raise PydanticCustomError("without_eta", "reallocate goes with eta")
         return self
 
 

@@ -3,6 +3,8 @@
 `code` is the stable name by which callers tell refusals apart; the entrypoints map it to their own protocol.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -10,6 +12,8 @@ class DomainError(Exception):
     """A command was understood and refused. The message is meant for the caller."""
 
     code: ClassVar[str]
+    details: Mapping[str, int] = MappingProxyType({})
+    """Figures for programs, by the name that callers know them by."""
 
 
 class InvalidSkuError(DomainError):
@@ -48,6 +52,43 @@ class AllocationNotFoundError(DomainError):
 
     def __init__(self, order_id: str, sku: str) -> None:
         super().__init__(f"Order {order_id} has no line of sku {sku}")
+
+
+class AlreadyShippedError(DomainError):
+    """The line has left the house, so it cannot be called back."""
+
+    code = "already-shipped"
+
+    def __init__(self, order_id: str, sku: str) -> None:
+        super().__init__(f"The line of sku {sku} of order {order_id} has been shipped")
+
+
+class NotAllocatedError(DomainError):
+    """The line waits for stock, so there is nothing to ship."""
+
+    code = "not-allocated"
+
+    def __init__(self, order_id: str, sku: str) -> None:
+        super().__init__(f"The line of sku {sku} of order {order_id} waits for stock and cannot be shipped")
+
+
+class BelowShippedError(DomainError):
+    """More has left a batch than it is said to have had."""
+
+    code = "below-shipped"
+
+    def __init__(self, ref: str, shipped_qty: int) -> None:
+        super().__init__(f"{shipped_qty} pieces of batch {ref} have been shipped; its quantity cannot be less")
+
+
+class QuantityChangedError(DomainError):
+    """The batch does not have the quantity that the caller took for granted."""
+
+    code = "quantity-changed"
+
+    def __init__(self, ref: str, expected_qty: int, present_qty: int) -> None:
+        super().__init__(f"Batch {ref} has the quantity {present_qty}, not {expected_qty}; look again")
+        self.details = {"present_qty": present_qty}
 
 
 class OrderNotFoundError(DomainError):

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+ReleaseReason = Literal["cancelled", "batch_quantity_changed", "batch_eta_changed"]
+"""Why a line left its batch."""
+
+StockReason = Literal["damaged", "lost", "found", "recount", "customs", "correction", "returned"]
+"""Why there is more or less of a batch than was thought."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -28,20 +34,27 @@ class BatchCreated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchQuantityChanged(Event):
-    """The purchased quantity of a batch is now `qty`."""
+    """The purchased quantity of a batch is now `qty`; `reason` and `reference` are what the caller gave for it."""
 
     ref: str
     qty: int
     eta: date | None
+    reason: StockReason | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEtaChanged(Event):
-    """A batch is now expected at `eta`, or has arrived in the warehouse where that is None."""
+    """A batch is now expected at `eta`, or has arrived in the warehouse where that is None.
+
+    `order_count` lines were held by it, and not shipped; `order_ids` are the orders of the first of them.
+    """
 
     ref: str
     qty: int
     eta: date | None
+    order_ids: tuple[str, ...] = ()
+    order_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +73,16 @@ class LineDeallocated(Event):
     order_id: str
     qty: int
     batch_ref: str | None
-    reason: Literal["cancelled", "batch_quantity_changed"]
+    reason: ReleaseReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineShipped(Event):
+    """The order line has left the house."""
+
+    order_id: str
+    qty: int
+    batch_ref: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,18 +9,23 @@ Order is told by the product's own clock, the sequence of its events: the batch 
 and the line allocated last are those with the smallest and the largest sequence of the event that made them so.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import takewhile
 from operator import attrgetter
 from typing import Literal
 
 from app.domain.errors import (
     AllocationConflictError,
     AllocationNotFoundError,
+    AlreadyShippedError,
     BatchConflictError,
     BatchNotFoundError,
+    BelowShippedError,
+    NotAllocatedError,
     OutOfStockError,
+    QuantityChangedError,
 )
 from app.domain.events import (
     AllocationFailed,
@@ -31,66 +36,12 @@ from app.domain.events import (
     LineAllocated,
     LineBackordered,
     LineDeallocated,
+    LineShipped,
     OutOfStock,
+    ReleaseReason,
+    StockReason,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class OrderLine:
-    """So many pieces of one SKU for one order. Its identity is (`order_id`, `sku`)."""
-
-    order_id: str
-    sku: str
-    qty: int
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Stock that was bought together.
-
-    `number` is the sequence of the event that recorded it and identifies it within its product. `first_qty` and
-    `first_eta` are what it was recorded with, whatever changed since.
-    """
-
-    number: int
-    ref: str
-    qty: int
-    eta: date | None
-    first_qty: int
-    first_eta: date | None
-    allocated_qty: int = 0
-
-    @property
-    def available_qty(self) -> int:
-        """Pieces that no line holds. Never below 0."""
-        return self.qty - self.allocated_qty
-
-    @property
-    def preference(self) -> tuple[bool, date, int]:
-        """Sorts batches: the warehouse first, then the earliest ETA, then the batch recorded first."""
-        return (self.eta is not None, self.eta or date.min, self.number)
-
-
-@dataclass(slots=True, eq=False)
-class Allocation:
-    """An order line that was accepted: held by `batch`, or waiting in the queue where that is None.
-
-    `requested` is its place in the queue, `allocated` tells how late it came to its batch; both are sequences.
-    """
-
-    line: OrderLine
-    requested: int
-    batch: Batch | None = None
-    allocated: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A line that had to leave a batch, and where it went: to another one, or to the queue where that is None."""
-
-    line: OrderLine
-    from_batch: Batch
-    to_batch: Batch | None
+from app.domain.stock import Allocation, Batch, Move, OrderLine
 
 
 @dataclass(slots=True, eq=False)
@@ -179,39 +130,119 @@ class Product:
         return allocation, True
 
     def cancel(self, order_id: str) -> None:
-        """Forget a line. Raises AllocationNotFoundError."""
-        allocation = self.allocations.pop(order_id, None)
-        if allocation is None:
-            raise AllocationNotFoundError(order_id, self.sku)
+        """Forget a line. Raises AllocationNotFoundError, AlreadyShippedError."""
+        allocation = self._accepted(order_id)
+        if allocation.shipped is not None:
+            raise AlreadyShippedError(order_id, self.sku)
+        del self.allocations[order_id]
         if allocation.batch is None:
             self.backordered_qty -= allocation.line.qty
         else:
-            allocation.batch.allocated_qty -= allocation.line.qty
+            allocation.batch.release(allocation.line)
         self._deallocated(allocation.line, allocation.batch, "cancelled")
 
-    def change_batch(self, ref: str, qty: int, eta: date | None) -> list[Move]:
-        """Set what a batch holds and when it arrives; a line that no longer fits moves, the one allocated last first.
+    def ship(self, order_id: str) -> Allocation:
+        """Note that a line has left the house; twice is once. Raises AllocationNotFoundError, NotAllocatedError."""
+        allocation = self._accepted(order_id)
+        if allocation.batch is None:
+            raise NotAllocatedError(order_id, self.sku)
+        if allocation.shipped is None:
+            allocation.batch.ship(allocation.line)
+            allocation.shipped = self._tick()
+            self._events.append(
+                LineShipped(
+                    sku=self.sku,
+                    sequence=allocation.shipped,
+                    order_id=order_id,
+                    qty=allocation.line.qty,
+                    batch_ref=allocation.batch.ref,
+                )
+            )
+        return allocation
 
-        The lines of the batch that were allocated last have to be in memory, as many as the cut needs. Returns what
-        moved, the oldest request first; a line that finds its way back to its own batch has not moved. Raises
-        BatchNotFoundError.
+    def change_eta(self, ref: str, eta: date | None, orders: Sequence[str] = ()) -> None:
+        """Set when a batch arrives. `orders` are some that have a line on it, to be told. Raises BatchNotFoundError."""
+        batch = self.batch(ref)
+        if batch.eta == eta:
+            return
+        batch.eta = eta
+        self._preferred = None
+        self._events.append(
+            BatchEtaChanged(
+                sku=self.sku,
+                sequence=self._tick(),
+                ref=ref,
+                qty=batch.qty,
+                eta=eta,
+                order_ids=tuple(orders),
+                order_count=batch.allocated_lines,
+            ),
+        )
+
+    def check_quantity(self, ref: str, qty: int, expected_qty: int | None = None) -> None:
+        """Whether `change_quantity` may be asked for; where the batch has this quantity already it may.
+
+        Raises BatchNotFoundError, QuantityChangedError where the batch is not as expected, and BelowShippedError.
         """
         batch = self.batch(ref)
-        released = list(self._to_release(batch, batch.allocated_qty - qty))
-        self._amend(batch, qty, eta)
+        if expected_qty is not None and batch.qty not in {expected_qty, qty}:
+            raise QuantityChangedError(ref, expected_qty, batch.qty)
+        if qty < batch.shipped_qty:
+            raise BelowShippedError(ref, batch.shipped_qty)
 
+    def change_quantity(self, ref: str, qty: int, reason: StockReason | None, reference: str | None) -> list[Move]:
+        """Set what a batch holds; a line that no longer fits moves, the one allocated last first.
+
+        The lines of the batch that were allocated last have to be in memory, as many as the cut needs. Returns what
+        moved, the oldest request first; a line that finds its way back to its own batch has not moved. Raises what
+        `check_quantity` raises.
+        """
+        self.check_quantity(ref, qty)
+        batch = self.batch(ref)
+        if batch.qty == qty:
+            return []
+        released = list(self._to_release(batch, batch.allocated_qty + batch.shipped_qty - qty))
+        batch.qty = qty
+        self._events.append(
+            BatchQuantityChanged(
+                sku=self.sku,
+                sequence=self._tick(),
+                ref=ref,
+                qty=qty,
+                eta=batch.eta,
+                reason=reason,
+                reference=reference,
+            ),
+        )
         for allocation in released:
-            batch.allocated_qty -= allocation.line.qty
+            batch.release(allocation.line)
         by_request = sorted(released, key=attrgetter("requested"))
         targets = {allocation: self._reserve(allocation.line) for allocation in by_request}
-        moved = {allocation: target for allocation, target in targets.items() if target is not batch}
+        return self._move(released, targets, "batch_quantity_changed")
 
-        for allocation in released:
-            if allocation in moved:
-                self._deallocated(allocation.line, batch, "batch_quantity_changed")
-        for allocation, target in moved.items():
-            self._place(allocation, target)
-        return [Move(allocation.line, batch, target) for allocation, target in moved.items()]
+    def room_before(self, batch: Batch) -> int:
+        """The largest line that a batch could hold that is preferred to this one."""
+        return max((other.available_qty for other in self._before(batch)), default=0)
+
+    def reserve_sooner(self, batch: Batch, orders: Iterable[str]) -> dict[Allocation, Batch | None]:
+        """Find each line of these orders a batch that is preferred to the one it is on; to be handed to `move_sooner`.
+
+        The orders come oldest request first. Their lines have to be in memory.
+        """
+        targets: dict[Allocation, Batch | None] = {}
+        for order_id in orders:
+            allocation = self.allocations[order_id]
+            for other in self._before(batch):
+                if other.available_qty >= allocation.line.qty:
+                    batch.release(allocation.line)
+                    other.hold(allocation.line)
+                    targets[allocation] = other
+                    break
+        return targets
+
+    def move_sooner(self, targets: Mapping[Allocation, Batch | None]) -> list[Move]:
+        """Move lines to the batches that were found for them. Returns what moved, the oldest request first."""
+        return self._move(list(targets), targets, "batch_eta_changed")
 
     def serve_backorders(self, waiting: Iterable[str]) -> None:
         """Allocate each of the queued lines of these orders that fits, in the order given."""
@@ -224,6 +255,32 @@ class Product:
 
     # --- the rules -------------------------------------------------------------------------------------------------
 
+    def _accepted(self, order_id: str) -> Allocation:
+        try:
+            return self.allocations[order_id]
+        except KeyError:
+            raise AllocationNotFoundError(order_id, self.sku) from None
+
+    def _before(self, batch: Batch) -> Iterator[Batch]:
+        """The batches that are preferred to this one, the best first."""
+        return takewhile(lambda other: other is not batch, self.batches_by_preference())
+
+    def _move(
+        self, released: Iterable[Allocation], targets: Mapping[Allocation, Batch | None], reason: ReleaseReason
+    ) -> list[Move]:
+        """Tell of the lines that leave their batch, in the order of `released`, and place them in that of `targets`."""
+        moves = {
+            allocation: Move(allocation.line, allocation.batch, target)
+            for allocation, target in targets.items()
+            if allocation.batch is not None and target is not allocation.batch
+        }
+        for allocation in released:
+            if allocation in moves:
+                self._deallocated(allocation.line, allocation.batch, reason)
+        for allocation, move in moves.items():
+            self._place(allocation, move.to_batch)
+        return list(moves.values())
+
     def _tick(self) -> int:
         self.sequence += 1
         return self.sequence
@@ -232,7 +289,7 @@ class Product:
         """Take the stock for a whole line from the first batch in the order of preference that has it."""
         for batch in self.batches_by_preference():
             if batch.available_qty >= line.qty:
-                batch.allocated_qty += line.qty
+                batch.hold(line)
                 return batch
         return None
 
@@ -267,9 +324,7 @@ class Product:
             AllocationFailed(sku=self.sku, sequence=self._tick(), order_id=line.order_id, qty=line.qty, reason=reason),
         )
 
-    def _deallocated(
-        self, line: OrderLine, batch: Batch | None, reason: Literal["cancelled", "batch_quantity_changed"]
-    ) -> None:
+    def _deallocated(self, line: OrderLine, batch: Batch | None, reason: ReleaseReason) -> None:
         self._events.append(
             LineDeallocated(
                 sku=self.sku,
@@ -281,24 +336,15 @@ class Product:
             ),
         )
 
-    def _amend(self, batch: Batch, qty: int, eta: date | None) -> None:
-        eta_changed, qty_changed = batch.eta != eta, batch.qty != qty
-        batch.eta, batch.qty = eta, qty
-        self._preferred = None
-        if eta_changed:
-            self._events.append(
-                BatchEtaChanged(sku=self.sku, sequence=self._tick(), ref=batch.ref, qty=qty, eta=eta),
-            )
-        if qty_changed:
-            self._events.append(
-                BatchQuantityChanged(sku=self.sku, sequence=self._tick(), ref=batch.ref, qty=qty, eta=eta),
-            )
-
     def _to_release(self, batch: Batch, overrun: int) -> Iterator[Allocation]:
         """The lines that have to leave the batch, the one allocated last first, until `overrun` pieces are free."""
         if overrun <= 0:
             return
-        held = [allocation for allocation in self.allocations.values() if allocation.batch is batch]
+        held = [
+            allocation
+            for allocation in self.allocations.values()
+            if allocation.batch is batch and allocation.shipped is None
+        ]
         for allocation in sorted(held, key=attrgetter("allocated"), reverse=True):
             yield allocation
             overrun -= allocation.line.qty

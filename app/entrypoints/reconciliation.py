@@ -132,10 +132,10 @@ class Reconciliation:
                 numbers = [batch.number for batch in page]
                 wrong = await _persistently(partial(self._store.mend_batches, product.sku, numbers))
             for batch in wrong:
-                text = f"batch {batch.ref} says {batch.allocated_qty}, its lines hold {batch.held_qty}"
-                if batch.held_qty > batch.qty:
+                text = _what_differs(batch)
+                if batch.is_oversold:
                     text += _what_to_do(batch, product)
-                mended = self._repair and batch.held_qty <= batch.qty
+                mended = self._repair and not batch.is_oversold
                 yield Difference(Kind.ALLOCATED_QTY, product.sku, text, mended)
 
     async def _sum_of_queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
@@ -185,13 +185,24 @@ def _counted(difference: Difference) -> Difference:
     return difference
 
 
+def _what_differs(batch: WrongBatch) -> str:
+    said = (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
+    counted = (batch.held_qty, batch.held_lines, batch.gone_qty)
+    names = ("{} allocated", "in {} lines", "{} shipped")
+    wrong = [number for number in range(3) if said[number] != counted[number]]
+    return (
+        f"batch {batch.ref} says {', '.join(names[number].format(said[number]) for number in wrong)}"
+        f"; its lines say {', '.join(names[number].format(counted[number]) for number in wrong)}"
+    )
+
+
 def _what_to_do(batch: WrongBatch, product: CountedProduct) -> str:
     """How people get a batch right that is oversold: only they know how many pieces there are.
 
     A larger quantity serves the queue, and by a sum that is too small. So it has to hold all of the queue as well,
     for the sum to be set right; then the cut to the true quantity takes back what was given last.
     """
-    enough = batch.held_qty + product.queued_qty
+    enough = batch.held_qty + batch.gone_qty + product.queued_qty
     return (
         f" of {batch.qty} pieces, which cannot be mended by itself: PATCH it to a qty of {enough} or more,"
         " run reconcile --repair, then PATCH it to the qty that is there"

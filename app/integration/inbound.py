@@ -9,6 +9,7 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    ShipLine,
 )
 from app.integration.cloudevents import CloudEvent, UnreadableMessageError
 
@@ -18,6 +19,7 @@ INBOUND_MESSAGES: dict[str, type[Command]] = {
     "batch_eta_changed.v1": ChangeBatchEta,
     "allocation_required.v1": Allocate,
     "allocation_cancelled.v1": CancelAllocation,
+    "line_shipped.v1": ShipLine,
 }
 
 

@@ -16,7 +16,8 @@ from app.integration.fields import BatchRef, Eta, LineQuantity, OrderId, Purchas
 class Message(BaseModel):
     """The data of a published event."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    # A field that came later has a default, for readers of events from before it; it is always written.
+    model_config = ConfigDict(frozen=True, from_attributes=True, json_schema_serialization_defaults_required=True)
     ce_type: ClassVar[str]
 
     sku: Sku
@@ -40,9 +41,16 @@ class LineDeallocatedV1(Message):
     batch_ref: Annotated[
         str | None, Field(description="The batch that it left; null: it left the queue.", examples=["batch-1"])
     ]
-    reason: Annotated[
-        Literal["cancelled", "batch_quantity_changed"], Field(description="Why it left.", examples=["cancelled"])
-    ]
+    reason: Annotated[events.ReleaseReason, Field(description="Why it left.", examples=["cancelled"])]
+
+
+class LineShippedV1(Message):
+    """The order line has left the house."""
+
+    ce_type = "line_shipped.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: BatchRef
 
 
 class LineBackorderedV1(Message):
@@ -86,18 +94,34 @@ class BatchQuantityChangedV1(BatchCreatedV1):
     """The purchased quantity of a batch changed."""
 
     ce_type = "batch_quantity_changed.v1"
+    reason: Annotated[
+        events.StockReason | None, Field(description="Why; null where it was not told.", examples=["damaged"])
+    ] = None
+    reference: Annotated[
+        str | None,
+        Field(description="Where more is written about it; null where it was not told.", examples=["report-17"]),
+    ] = None
 
 
 class BatchEtaChangedV1(BatchCreatedV1):
     """The day of arrival of a batch changed."""
 
     ce_type = "batch_eta_changed.v1"
+    order_ids: Annotated[
+        list[str],
+        Field(
+            description="Orders that had a line on the batch: those allocated first, at most 100.",
+            examples=[["order-1"]],
+        ),
+    ] = []
+    order_count: Annotated[int, Field(ge=0, description="How many orders had a line on it.", examples=[1])] = 0
 
 
 OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
     events.LineAllocated: LineAllocatedV1,
     events.LineDeallocated: LineDeallocatedV1,
     events.LineBackordered: LineBackorderedV1,
+    events.LineShipped: LineShippedV1,
     events.AllocationFailed: AllocationFailedV1,
     events.OutOfStock: OutOfStockV1,
     events.BatchCreated: BatchCreatedV1,

@@ -9,21 +9,21 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
-from app.integration.fields import AllocatedQuantity, AvailableQuantity, Sku
+from app.integration.fields import AllocatedQuantity, AvailableQuantity, ShippedQuantity, Sku
 from app.read_model.lookup import GroupedLookup
-from app.service_layer.results import AllocationState, BatchState
+from app.service_layer.results import AllocationState, BatchState, status_of
 
-_BATCH = text("SELECT ref, sku, qty, eta, allocated_qty FROM batches WHERE ref = :ref")
+_BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
 
 _ALLOCATIONS = text("""
-    SELECT l.order_id, l.sku, l.qty, b.ref, b.eta
+    SELECT l.order_id, l.sku, l.qty, l.shipped, b.ref, b.eta
     FROM unnest(CAST(:order_ids AS text[])) AS named(order_id)
     CROSS JOIN LATERAL (SELECT * FROM order_lines o WHERE o.order_id = named.order_id ORDER BY o.sku) AS l
     LEFT JOIN batches b ON b.sku = l.sku AND b.number = l.batch_number
 """)
 
 _PRODUCT = text("""
-    SELECT p.sku, p.backordered_qty, b.ref, b.qty, b.eta, b.allocated_qty
+    SELECT p.sku, p.backordered_qty, b.ref, b.qty, b.eta, b.allocated_qty, b.shipped_qty
     FROM products p JOIN batches b ON b.sku = p.sku
     WHERE p.sku = :sku ORDER BY b.eta NULLS FIRST, b.number
 """)
@@ -36,6 +36,7 @@ class ProductState:
     sku: Sku
     available_qty: AvailableQuantity
     allocated_qty: AllocatedQuantity
+    shipped_qty: ShippedQuantity
     backordered_qty: Annotated[int, Field(ge=0, description="Pieces that order lines wait for.", examples=[0])]
     batches: Annotated[list[BatchState], Field(description="In the order in which they are allocated from.")]
 
@@ -72,6 +73,7 @@ class Queries:
             sku=sku,
             available_qty=sum(batch.available_qty for batch in batches),
             allocated_qty=sum(batch.allocated_qty for batch in batches),
+            shipped_qty=sum(batch.shipped_qty for batch in batches),
             backordered_qty=rows[0].backordered_qty,
             batches=batches,
         )
@@ -94,7 +96,8 @@ def _batch_state(sku: str, row: Row[Any]) -> BatchState:
         qty=row.qty,
         eta=row.eta,
         allocated_qty=row.allocated_qty,
-        available_qty=row.qty - row.allocated_qty,
+        shipped_qty=row.shipped_qty,
+        available_qty=row.qty - row.allocated_qty - row.shipped_qty,
     )
 
 
@@ -103,7 +106,7 @@ def _allocation_state(row: Row[Any]) -> AllocationState:
         order_id=row.order_id,
         sku=row.sku,
         qty=row.qty,
-        status="backordered" if row.ref is None else "allocated",
+        status=status_of(is_allocated=row.ref is not None, is_shipped=row.shipped is not None),
         batch_ref=row.ref,
         eta=row.eta,
     )

@@ -15,15 +15,22 @@ from app.domain.commands import (
     Command,
     CreateBatch,
     ServeBackorders,
+    ShipLine,
+    WhyStockChanged,
 )
 from app.domain.errors import AllocationNotFoundError, BatchConflictError, BatchNotFoundError, InvalidSkuError
-from app.domain.model import Batch, OrderLine, Product
+from app.domain.model import Product
+from app.domain.stock import Allocation, Batch, Move, OrderLine
 from app.integration.dead_letters import KeepDeadLetter
 from app.integration.outbound import to_message
 from app.service_layer.ports import CommandHandler, EventHandler, UnitOfWork
 from app.service_layer.results import AllocationState, BatchChanged, BatchRecorded, BatchState, LineAccepted, LineMove
 
-BACKORDER_PAGE = 500
+PAGE = 500
+"""How many lines are fetched at a time."""
+
+TOLD_ORDERS = 100
+"""How many orders an event about a batch names."""
 
 
 async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
@@ -53,7 +60,7 @@ async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
 
 
 async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
-    """Forget a line and let what it held serve the queue. Raises AllocationNotFoundError."""
+    """Forget a line and let what it held serve the queue. Raises AllocationNotFoundError, AlreadyShippedError."""
     product = uow.products.get(command.sku)
     if product is None:
         raise AllocationNotFoundError(command.order_id, command.sku)
@@ -61,24 +68,44 @@ async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
     await _serve_backorders(product, uow)
 
 
+async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
+    """Note that a line has left. Raises AllocationNotFoundError, NotAllocatedError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise AllocationNotFoundError(command.order_id, command.sku)
+    return AllocationState.of(product.ship(command.order_id))
+
+
 async def change_batch_quantity(command: ChangeBatchQuantity, uow: UnitOfWork) -> BatchChanged:
-    """Set what a batch holds; lines that no longer fit move. Raises BatchNotFoundError."""
+    """Set what a batch holds; lines that no longer fit move. Raises BatchNotFoundError, BelowShippedError."""
     product, batch = _find_batch(command.ref, uow)
-    return await _change_batch(product, batch, command.qty, batch.eta, uow)
+    product.check_quantity(batch.ref, command.qty)
+    moves = await _change_quantity(product, batch, command.qty, command, uow)
+    return await _after_change(product, batch, moves, uow)
 
 
 async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchChanged:
     """Set when a batch arrives. Raises BatchNotFoundError."""
     product, batch = _find_batch(command.ref, uow)
-    return await _change_batch(product, batch, batch.qty, command.eta, uow)
+    moves = await _change_eta(product, batch, command.eta, uow, reallocate=command.reallocate)
+    return await _after_change(product, batch, moves, uow)
 
 
 async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
-    """Set whichever of the two is given. Raises BatchNotFoundError."""
+    """Set whichever of the two is given; the new ETA counts for the lines that a cut releases.
+
+    Raises BatchNotFoundError, QuantityChangedError, BelowShippedError.
+    """
     product, batch = _find_batch(command.ref, uow)
-    qty = command.qty if "qty" in command.model_fields_set else batch.qty
-    eta = command.eta if "eta" in command.model_fields_set else batch.eta
-    return await _change_batch(product, batch, qty, eta, uow)
+    given = command.model_fields_set
+    if "qty" in given:
+        product.check_quantity(batch.ref, command.qty, command.expected_qty)
+    moves: list[Move] = []
+    if "eta" in given:
+        moves += await _change_eta(product, batch, command.eta, uow, reallocate=command.reallocate)
+    if "qty" in given:
+        moves += await _change_quantity(product, batch, command.qty, command, uow)
+    return await _after_change(product, batch, moves, uow)
 
 
 async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
@@ -106,10 +133,38 @@ def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
     return product, product.batch(ref)
 
 
-async def _change_batch(product: Product, batch: Batch, qty: int, eta: date | None, uow: UnitOfWork) -> BatchChanged:
-    if qty < batch.allocated_qty:
-        await uow.products.fetch_last_allocated(product, batch, batch.allocated_qty - qty)
-    moves = product.change_batch(batch.ref, qty, eta)
+async def _change_quantity(
+    product: Product, batch: Batch, qty: int, why: WhyStockChanged, uow: UnitOfWork
+) -> list[Move]:
+    overrun = batch.allocated_qty + batch.shipped_qty - qty
+    if overrun > 0:
+        await uow.products.fetch_last_allocated(product, batch, overrun)
+    return product.change_quantity(batch.ref, qty, why.reason, why.reference)
+
+
+async def _change_eta(
+    product: Product, batch: Batch, eta: date | None, uow: UnitOfWork, *, reallocate: bool
+) -> list[Move]:
+    before = batch.preference
+    if batch.eta == eta:
+        return []
+    orders = await uow.products.first_orders(product, batch, limit=TOLD_ORDERS) if batch.allocated_lines else ()
+    product.change_eta(batch.ref, eta, orders)
+    if not reallocate or batch.preference < before:
+        return []
+    targets: dict[Allocation, Batch | None] = {}
+    after = 0
+    while batch.allocated_lines and (room := product.room_before(batch)):
+        held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=PAGE)
+        targets |= product.reserve_sooner(batch, held)
+        if len(held) < PAGE:
+            break
+        after = product.allocations[held[-1]].requested
+    return product.move_sooner(targets)
+
+
+async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: UnitOfWork) -> BatchChanged:
+    moves.sort(key=lambda move: product.allocations[move.line.order_id].requested)
     await _serve_backorders(product, uow)
     return BatchChanged(BatchState.of(product.sku, batch), [LineMove.of(move) for move in moves])
 
@@ -118,9 +173,9 @@ async def _serve_backorders(product: Product, uow: UnitOfWork) -> None:
     """Give free stock to the lines that wait for it, the oldest request first, each that fits."""
     after = 0
     while product.backordered_qty and (room := product.largest_available_qty):
-        waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=BACKORDER_PAGE)
+        waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=PAGE)
         product.serve_backorders(waiting)
-        if len(waiting) < BACKORDER_PAGE:
+        if len(waiting) < PAGE:
             return
         after = product.allocations[waiting[-1]].requested
 
@@ -132,6 +187,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (ChangeBatch, change_batch),
     (Allocate, allocate),
     (CancelAllocation, cancel_allocation),
+    (ShipLine, ship_line),
     (ServeBackorders, serve_backorders),
     (KeepDeadLetter, keep_dead_letter),
 ]
@@ -143,6 +199,7 @@ EVENT_HANDLERS: dict[type[events.Event], list[EventHandler]] = {
     events.LineAllocated: [publish],
     events.LineDeallocated: [publish],
     events.LineBackordered: [publish],
+    events.LineShipped: [publish],
     events.AllocationFailed: [publish],
     events.OutOfStock: [publish],
 }

@@ -7,7 +7,8 @@ from typing import Any, Protocol, Self
 
 from app.domain.commands import Names
 from app.domain.events import Event
-from app.domain.model import Batch, Product
+from app.domain.model import Product
+from app.domain.stock import Batch
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
 
@@ -53,6 +54,17 @@ class ProductRepository(Protocol):
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put into the product the lines that came to the batch last, until they make up `qty` pieces."""
+
+    async def fetch_allocated(
+        self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
+    ) -> Sequence[str]:
+        """Put the next lines that the batch holds into the product: of at most `max_qty`, requested later than `after`.
+
+        Returns their order ids, the oldest request first, at most `limit`.
+        """
+
+    async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
+        """The orders of the lines that the batch holds, those allocated first, at most `limit`."""
 
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         """Put the next queued lines of at most `max_qty` pieces, requested later than `after`, into the product.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from app.domain.model import Allocation, Batch, Move
+from app.domain.stock import Allocation, Batch, Move
 from app.integration.fields import (
     AllocatedQuantity,
     AvailableQuantity,
@@ -15,8 +15,11 @@ from app.integration.fields import (
     LineQuantity,
     OrderId,
     PurchasedQuantity,
+    ShippedQuantity,
     Sku,
 )
+
+LineStatus = Literal["allocated", "backordered", "shipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class BatchState:
     qty: PurchasedQuantity
     eta: Eta
     allocated_qty: AllocatedQuantity
+    shipped_qty: ShippedQuantity
     available_qty: AvailableQuantity
 
     @classmethod
@@ -39,6 +43,7 @@ class BatchState:
             qty=batch.qty,
             eta=batch.eta,
             allocated_qty=batch.allocated_qty,
+            shipped_qty=batch.shipped_qty,
             available_qty=batch.available_qty,
         )
 
@@ -51,8 +56,8 @@ class AllocationState:
     sku: Sku
     qty: LineQuantity
     status: Annotated[
-        Literal["allocated", "backordered"],
-        Field(description="Whether a batch serves the line, or it waits in the queue of its SKU."),
+        LineStatus,
+        Field(description="Whether a batch serves the line, it waits in the queue of its SKU, or it has left."),
     ]
     batch_ref: Annotated[
         str | None, Field(description="The batch that serves the line; null: none yet.", examples=["batch-1"])
@@ -70,10 +75,17 @@ class AllocationState:
             order_id=line.order_id,
             sku=line.sku,
             qty=line.qty,
-            status="allocated" if batch else "backordered",
+            status=status_of(is_allocated=batch is not None, is_shipped=allocation.shipped is not None),
             batch_ref=batch.ref if batch else None,
             eta=batch.eta if batch else None,
         )
+
+
+def status_of(*, is_allocated: bool, is_shipped: bool) -> LineStatus:
+    """What has become of an accepted line, in a word."""
+    if is_shipped:
+        return "shipped"
+    return "allocated" if is_allocated else "backordered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: 
         "UPDATE batches SET qty = 6, allocated_qty = 3; UPDATE products SET backordered_qty = 1",
     )
     lines = [
-        "allocated_qty CHAIR: batch batch-1 says 3, its lines hold 4",
+        "allocated_qty CHAIR: batch batch-1 says 3 allocated; its lines say 4 allocated",
         "backordered_qty CHAIR: the product says 1, its queued lines want 2",
         "queue CHAIR: a line of 2 waits, and a batch has 2 available",
     ]

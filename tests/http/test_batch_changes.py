@@ -12,7 +12,15 @@ async def test_a_change_is_answered_with_the_batch_and_what_moved(api: Api) -> N
     answer = await api.client.patch(f"/v1/batches/{ref}", json={"qty": 3, "eta": "2011-02-03"})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    batch = {"ref": ref, "sku": sku, "qty": 3, "eta": "2011-02-03", "allocated_qty": 0, "available_qty": 3}
+    batch = {
+        "ref": ref,
+        "sku": sku,
+        "qty": 3,
+        "eta": "2011-02-03",
+        "allocated_qty": 0,
+        "shipped_qty": 0,
+        "available_qty": 3,
+    }
     moved = [{"order_id": order, "sku": sku, "qty": 4, "from_batch_ref": ref, "to_batch_ref": None}]
     assert answer.json() == batch | {"moved": moved}
     assert await api.batch(ref) == batch

@@ -20,6 +20,7 @@ async def test_a_new_batch_is_answered_with_201_its_content_and_where_it_is(api:
         "qty": 100,
         "eta": "2011-01-02",
         "allocated_qty": 0,
+        "shipped_qty": 0,
         "available_qty": 100,
     }
     followed = await api.client.get(answer.headers["location"])
@@ -47,6 +48,7 @@ async def test_reading_a_batch_shows_what_is_allocated_of_it(api: Api) -> None:
         "qty": 20,
         "eta": "2011-01-02",
         "allocated_qty": 3,
+        "shipped_qty": 0,
         "available_qty": 17,
     }
 
@@ -79,7 +81,15 @@ async def test_the_content_first_recorded_is_the_same_whatever_has_changed_since
     await api.change(body["ref"], qty=50, eta=None)
     again = await api.client.post("/v1/batches", json=body)
     assert again.status_code == 200
-    now = {"ref": body["ref"], "sku": body["sku"], "qty": 50, "eta": None, "allocated_qty": 5, "available_qty": 45}
+    now = {
+        "ref": body["ref"],
+        "sku": body["sku"],
+        "qty": 50,
+        "eta": None,
+        "allocated_qty": 5,
+        "shipped_qty": 0,
+        "available_qty": 45,
+    }
     assert again.json() == now
     assert await api.batch(body["ref"]) == now
 

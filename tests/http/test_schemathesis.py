@@ -35,8 +35,8 @@ def document(shared_database_url: str) -> Iterator[BaseSchema]:
 
 def with_whole_quantities(case: Case[Any]) -> Case[Any]:
     """To JSON Schema 3.0 is an integer too; the contract refuses it."""
-    if isinstance(case.body, dict) and isinstance(qty := case.body.get("qty"), float):
-        case.body["qty"] = int(qty)
+    if isinstance(case.body, dict):
+        case.body.update({name: int(value) for name, value in case.body.items() if isinstance(value, float)})
     return case
 
 

@@ -60,7 +60,7 @@ def stocked_url(postgresql: EmbeddedPostgresql, template_database: str) -> Itera
         ),
         pytest.param(
             "UPDATE batches SET allocated_qty = -1 WHERE ref = 'chairs'",
-            "ck_batches_never_oversold",
+            "ck_batches_never_negative",
             id="less-than-nothing-allocated",
         ),
         pytest.param(f"{BATCH} VALUES ('TABLE', 9, 'b', -1, 0, 1)", "ck_batches_", id="less-than-nothing-bought"),

@@ -61,12 +61,12 @@ async def test_nothing_is_found_where_nothing_was_damaged(stocked: Service) -> N
     [
         pytest.param(
             "UPDATE batches SET allocated_qty = 9 WHERE ref = 'old'",
-            "allocated_qty CHAIR: batch old says 9, its lines hold 10",
+            "allocated_qty CHAIR: batch old says 9 allocated; its lines say 10 allocated",
             id="a-batch-with-too-small-a-sum",
         ),
         pytest.param(
             "UPDATE batches SET allocated_qty = 3 WHERE ref = 'new'",
-            "allocated_qty CHAIR: batch new says 3, its lines hold 2",
+            "allocated_qty CHAIR: batch new says 3 allocated; its lines say 2 allocated",
             id="a-batch-with-too-large-a-sum",
         ),
         pytest.param(
@@ -108,10 +108,10 @@ async def test_differences_that_hide_each_other_are_mended_in_one_walk(stocked: 
     lines = await found(stocked, repair=True)
 
     assert lines == [
-        "allocated_qty CHAIR: batch new says 9, its lines hold 2 (mended)",
+        "allocated_qty CHAIR: batch new says 9 allocated; its lines say 2 allocated (mended)",
         "backordered_qty CHAIR: the product says 0, its queued lines want 11 (mended)",
         "queue CHAIR: a line of 5 waits, and a batch has 7 available (mended)",
-        "allocated_qty TABLE: batch table says 0, its lines hold 1 (mended)",
+        "allocated_qty TABLE: batch table says 0 allocated; its lines say 1 allocated (mended)",
     ]
     assert await found(stocked) == []
 
@@ -141,10 +141,16 @@ async def test_an_oversold_batch_is_closed_and_the_advice_gets_it_right(stocked:
         " run reconcile --repair, then PATCH it to the qty that is there"
     )
 
-    assert await found(stocked) == [f"allocated_qty CHAIR: batch old says 6, its lines hold 14{advice}"]
-    assert await found(stocked, repair=True) == [f"allocated_qty CHAIR: batch old says 6, its lines hold 14{advice}"]
+    assert await found(stocked) == [
+        f"allocated_qty CHAIR: batch old says 6 allocated; its lines say 14 allocated{advice}"
+    ]
+    assert await found(stocked, repair=True) == [
+        f"allocated_qty CHAIR: batch old says 6 allocated; its lines say 14 allocated{advice}"
+    ]
     assert (await stocked.queries.batch("old")).available_qty == 0
-    assert await found(stocked) == [f"allocated_qty CHAIR: batch old says 10, its lines hold 14{advice}"]
+    assert await found(stocked) == [
+        f"allocated_qty CHAIR: batch old says 10 allocated; its lines say 14 allocated{advice}"
+    ]
 
     await results(stocked.bus, ChangeBatchQuantity(ref="old", qty=28))
     assert [line.endswith("(mended)") for line in await found(stocked, repair=True)] == [True]

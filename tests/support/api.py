@@ -15,6 +15,7 @@ from app.entrypoints.server import http_application
 Json = dict[str, Any]
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code"}
+MORE_MEMBERS = {"invalid-request": {"errors"}, "quantity-changed": {"present_qty"}}
 
 
 def new(kind: str) -> str:
@@ -118,7 +119,7 @@ def assert_problem(response: httpx.Response, status: int, code: str, detail: str
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: Json = response.json()
-    assert set(problem) == PROBLEM_MEMBERS | ({"errors"} if code == "invalid-request" else set()), problem
+    assert set(problem) == PROBLEM_MEMBERS | MORE_MEMBERS.get(code, set()), problem
     assert (problem["status"], problem["code"]) == (status, code)
     assert unquote(problem["instance"]) == response.request.url.path
     assert all(isinstance(problem[name], str) and problem[name] for name in ("type", "title", "detail"))

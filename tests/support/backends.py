@@ -10,7 +10,8 @@ from app.adapters.database import DriverConnections, create_engine
 from app.adapters.dead_letters import DeadLetterStore
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Names
-from app.domain.model import OrderLine, Product
+from app.domain.model import Product
+from app.domain.stock import OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.service_layer.ports import Cause, UnitOfWork, UnitOfWorkFactory
 from tests.support.fakes import InMemoryStore

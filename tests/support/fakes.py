@@ -15,7 +15,8 @@ from typing import Self
 
 from app.domain.commands import Names
 from app.domain.events import Event
-from app.domain.model import Allocation, Batch, OrderLine, Product
+from app.domain.model import Product
+from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
 from app.service_layer.ports import Cause
@@ -33,9 +34,11 @@ class BatchRow:
     number: int
     qty: int
     eta: date | None
-    allocated_qty: int
     first_qty: int
     first_eta: date | None
+    allocated_qty: int
+    allocated_lines: int
+    shipped_qty: int
 
 
 @dataclass
@@ -44,6 +47,7 @@ class LineRow:
     requested: int
     batch_ref: str | None
     allocated: int | None
+    shipped: int | None
 
 
 @dataclass
@@ -96,7 +100,9 @@ class FakeProductRepository:
                 row = self._tables.products[sku]
                 self._products[sku] = Product(sku, row.sequence, row.backordered_qty)
         for ref, batch in batches.items():
-            if batch.sku in self._products and (batch.allocated_qty < batch.qty or ref in names.batch_refs):
+            if batch.sku in self._products and (
+                batch.allocated_qty + batch.shipped_qty < batch.qty or ref in names.batch_refs
+            ):
                 self._attach_batch(ref)
         for order_id, sku in names.lines:
             if (order_id, sku) in self._tables.lines and sku in self._products:
@@ -117,13 +123,34 @@ class FakeProductRepository:
         held = [
             (row.allocated or 0, order_id, row.qty)
             for (order_id, sku), row in self._tables.lines.items()
-            if sku == product.sku and row.batch_ref == batch.ref
+            if sku == product.sku and row.batch_ref == batch.ref and row.shipped is None
         ]
         for _, order_id, line_qty in sorted(held, reverse=True):
             if qty <= 0:
                 break
             self._attach_line(order_id, product.sku)
             qty -= line_qty
+
+    async def fetch_allocated(
+        self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
+    ) -> Sequence[str]:
+        held = [(row.requested, order_id) for order_id, row in self._held(product, batch) if row.qty <= max_qty]
+        orders = [order_id for requested, order_id in sorted(held) if requested > after][:limit]
+        for order_id in orders:
+            self._attach_line(order_id, product.sku)
+        return orders
+
+    async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
+        held = sorted((row.allocated or 0, order_id) for order_id, row in self._held(product, batch))
+        return [order_id for _, order_id in held[:limit]]
+
+    def _held(self, product: Product, batch: Batch) -> list[tuple[str, LineRow]]:
+        self.flush()
+        return [
+            (order_id, row)
+            for (order_id, sku), row in self._tables.lines.items()
+            if sku == product.sku and row.batch_ref == batch.ref and row.shipped is None
+        ]
 
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         self.flush()
@@ -146,11 +173,21 @@ class FakeProductRepository:
             self._tables.products[sku] = ProductRow(product.sequence, product.backordered_qty)
             for batch in product.batches.values():
                 self._tables.batches[batch.ref] = BatchRow(
-                    sku, batch.number, batch.qty, batch.eta, batch.allocated_qty, batch.first_qty, batch.first_eta
+                    sku,
+                    batch.number,
+                    batch.qty,
+                    batch.eta,
+                    batch.first_qty,
+                    batch.first_eta,
+                    batch.allocated_qty,
+                    batch.allocated_lines,
+                    batch.shipped_qty,
                 )
             for order_id, held in product.allocations.items():
                 ref = held.batch.ref if held.batch else None
-                self._tables.lines[order_id, sku] = LineRow(held.line.qty, held.requested, ref, held.allocated)
+                self._tables.lines[order_id, sku] = LineRow(
+                    held.line.qty, held.requested, ref, held.allocated, held.shipped
+                )
                 self._seen.add((order_id, sku))
         for order_id, sku in [key for key in self._seen if key[0] not in self._products[key[1]].allocations]:
             self._tables.lines.pop((order_id, sku), None)
@@ -161,14 +198,15 @@ class FakeProductRepository:
 
     def _attach_batch(self, ref: str) -> Batch:
         row = self._tables.batches[ref]
-        batch = Batch(row.number, ref, row.qty, row.eta, row.first_qty, row.first_eta, row.allocated_qty)
+        sums = (row.allocated_qty, row.allocated_lines, row.shipped_qty)
+        batch = Batch(row.number, ref, row.qty, row.eta, row.first_qty, row.first_eta, *sums)
         return self._products[row.sku].attach_batch(batch)
 
     def _attach_line(self, order_id: str, sku: str) -> None:
         row = self._tables.lines[order_id, sku]
         batch = self._attach_batch(row.batch_ref) if row.batch_ref else None
         line = OrderLine(order_id, sku, row.qty)
-        self._products[sku].attach_allocation(Allocation(line, row.requested, batch, row.allocated))
+        self._products[sku].attach_allocation(Allocation(line, row.requested, batch, row.allocated, row.shipped))
         self._seen.add((order_id, sku))
 
 

@@ -16,6 +16,7 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    ShipLine,
 )
 from app.read_model.queries import ProductState
 from app.service_layer.results import (
@@ -47,6 +48,7 @@ class NaiveLine:
     qty: int
     batch: NaiveBatch | None = None
     came: int = 0
+    shipped: bool = False
 
 
 class Refusal(Exception):
@@ -80,6 +82,7 @@ class NaiveService:
             sku=sku,
             available_qty=sum(batch.available_qty for batch in batches),
             allocated_qty=sum(batch.allocated_qty for batch in batches),
+            shipped_qty=sum(batch.shipped_qty for batch in batches),
             backordered_qty=sum(line.qty for line in self.lines if line.sku == sku and line.batch is None),
             batches=batches,
         )
@@ -102,11 +105,9 @@ class NaiveService:
             case CancelAllocation():
                 self._cancel(command)
                 return None
-            case ChangeBatchQuantity():
-                return self._change(command.ref, qty=command.qty)
-            case ChangeBatchEta():
-                return self._change(command.ref, eta=command.eta)
-            case ChangeBatch():
+            case ShipLine():
+                return self._ship(command)
+            case ChangeBatchQuantity() | ChangeBatchEta() | ChangeBatch():
                 return self._change(**command.model_dump(exclude_unset=True))
             case _:
                 raise TypeError(type(command).__name__)
@@ -146,25 +147,74 @@ class NaiveService:
         line = self._line(command.order_id, command.sku)
         if line is None:
             raise Refusal("allocation-not-found")
+        if line.shipped:
+            raise Refusal("already-shipped")
         self.lines.remove(line)
         ref = line.batch.ref if line.batch else None
         self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason="cancelled")
         self._serve_queue(line.sku)
 
+    def _ship(self, command: ShipLine) -> AllocationState:
+        line = self._line(command.order_id, command.sku)
+        if line is None:
+            raise Refusal("allocation-not-found")
+        if line.batch is None:
+            raise Refusal("not-allocated")
+        if not line.shipped:
+            line.shipped = True
+            self._tell_of_line("line_shipped.v1", line, batch_ref=line.batch.ref)
+        return _allocation(line)
+
     def _change(self, ref: str, **changes: Any) -> BatchChanged:
         batch = self._batch(ref)
         if batch is None:
             raise Refusal("batch-not-found")
-        before = (batch.qty, batch.eta)
-        batch.qty, batch.eta = changes.get("qty", batch.qty), changes.get("eta", batch.eta)
-        if batch.eta != before[1]:
-            self._tell_of_batch("batch_eta_changed.v1", batch)
-        if batch.qty != before[0]:
-            self._tell_of_batch("batch_quantity_changed.v1", batch)
+        if "qty" in changes:
+            if changes.get("expected_qty") not in {None, batch.qty} and changes["qty"] != batch.qty:
+                raise Refusal("quantity-changed")
+            if changes["qty"] < sum(line.qty for line in self.lines if line.batch is batch and line.shipped):
+                raise Refusal("below-shipped")
+        moved: list[NaiveLine] = []
+        if changes.get("eta", batch.eta) != batch.eta:
+            moved += self._change_eta(batch, changes["eta"], reallocate=changes.get("reallocate", False))
+        if changes.get("qty", batch.qty) != batch.qty:
+            moved += self._change_quantity(batch, changes)
+        moves = [
+            LineMove(line.order_id, line.sku, line.qty, ref, line.batch.ref if line.batch else None)
+            for line in self.lines
+            if line in moved
+        ]
+        self._serve_queue(batch.sku)
+        return BatchChanged(self._shown(batch), moves)
 
+    def _change_eta(self, batch: NaiveBatch, eta: date | None, *, reallocate: bool) -> list[NaiveLine]:
+        before = _arrival(batch)
+        first = sorted((line for line in self.lines if self._can_leave(line, batch)), key=lambda line: line.came)
+        batch.eta = eta
+        orders = [line.order_id for line in first]
+        self._tell_of_batch("batch_eta_changed.v1", batch, order_ids=orders, order_count=len(orders))
+        is_late = _arrival(batch) > before
+        sooner: dict[NaiveLine, NaiveBatch] = {}
+        for line in self.lines:
+            best = self._best(line)
+            if not (reallocate and is_late and self._can_leave(line, batch)) or best is None:
+                continue
+            preferred = self._preferred(batch.sku)
+            if preferred.index(best) < preferred.index(batch):
+                line.batch = sooner[line] = best
+        for line in sooner:
+            self._tell_of_line("line_deallocated.v1", line, batch_ref=batch.ref, reason="batch_eta_changed")
+        for line, best in sooner.items():
+            self._place(line, best)
+        return list(sooner)
+
+    def _change_quantity(self, batch: NaiveBatch, changes: dict[str, Any]) -> list[NaiveLine]:
+        batch.qty = changes["qty"]
+        why = {name: changes.get(name) for name in ("reason", "reference")}
+        self._tell_of_batch("batch_quantity_changed.v1", batch, **why)
         released: list[NaiveLine] = []
         while self._available(batch) < 0:
-            last = max((line for line in self.lines if line.batch is batch), key=lambda line: line.came)
+            last = max((line for line in self.lines if self._can_leave(line, batch)), key=lambda line: line.came)
             last.batch = None
             released.append(last)
         by_request = [line for line in self.lines if line in released]
@@ -173,15 +223,11 @@ class NaiveService:
         for line in released:
             if line.batch is not batch:
                 reason = "batch_quantity_changed"
-                self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason=reason)
+                self._tell_of_line("line_deallocated.v1", line, batch_ref=batch.ref, reason=reason)
         moved = [line for line in by_request if line.batch is not batch]
         for line in moved:
             self._place(line, line.batch)
-        moves = [
-            LineMove(line.order_id, line.sku, line.qty, ref, line.batch.ref if line.batch else None) for line in moved
-        ]
-        self._serve_queue(batch.sku)
-        return BatchChanged(self._shown(batch), moves)
+        return moved
 
     # --- the rules -------------------------------------------------------------------------------------------------
 
@@ -222,12 +268,17 @@ class NaiveService:
         return batch.qty - sum(line.qty for line in self.lines if line.batch is batch)
 
     def _shown(self, batch: NaiveBatch) -> BatchState:
+        held = sum(line.qty for line in self.lines if self._can_leave(line, batch))
         available = self._available(batch)
-        return BatchState(batch.ref, batch.sku, batch.qty, batch.eta, batch.qty - available, available)
+        shipped = batch.qty - available - held
+        return BatchState(batch.ref, batch.sku, batch.qty, batch.eta, held, shipped, available)
 
-    def _tell_of_batch(self, kind: str, batch: NaiveBatch) -> None:
+    def _can_leave(self, line: NaiveLine, batch: NaiveBatch) -> bool:
+        return line.batch is batch and not line.shipped
+
+    def _tell_of_batch(self, kind: str, batch: NaiveBatch, **data: object) -> None:
         eta = str(batch.eta) if batch.eta else None
-        self._tell(kind, batch.sku, True, {"ref": batch.ref, "qty": batch.qty, "eta": eta})
+        self._tell(kind, batch.sku, True, {"ref": batch.ref, "qty": batch.qty, "eta": eta, **data})
 
     def _tell_of_line(self, kind: str, line: NaiveLine, *, counted: bool = True, **data: object) -> None:
         self._tell(kind, line.sku, counted, {"order_id": line.order_id, "qty": line.qty, **data})
@@ -238,8 +289,14 @@ class NaiveService:
         told.append((number if counted else None, kind, {"sku": sku, **data}))
 
 
+def _arrival(batch: NaiveBatch) -> tuple[bool, str]:
+    return (batch.eta is not None, str(batch.eta))
+
+
 def _allocation(line: NaiveLine) -> AllocationState:
     batch = line.batch
     if batch is None:
         return AllocationState(line.order_id, line.sku, line.qty, "backordered", None, None)
-    return AllocationState(line.order_id, line.sku, line.qty, "allocated", batch.ref, batch.eta)
+    return AllocationState(
+        line.order_id, line.sku, line.qty, "shipped" if line.shipped else "allocated", batch.ref, batch.eta
+    )

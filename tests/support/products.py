@@ -5,7 +5,9 @@ from datetime import date
 from typing import Literal
 
 from app.domain import events
-from app.domain.model import Allocation, Batch, Move, OrderLine, Product
+from app.domain.events import StockReason
+from app.domain.model import Product
+from app.domain.stock import Allocation, Batch, Move, OrderLine
 
 SKU = "RED-CHAIR"
 
@@ -36,10 +38,26 @@ class Shop:
         """Set the purchased quantity, larger or smaller."""
         return self.change(ref, qty, self.product.batch(ref).eta)
 
-    def change(self, ref: str, qty: int, eta: date | None) -> list[Move]:
-        moves = self.product.change_batch(ref, qty, eta)
+    def change(
+        self, ref: str, qty: int, eta: date | None, *, reallocate: bool = False, reason: StockReason | None = None
+    ) -> list[Move]:
+        product, batch = self.product, self.product.batch(ref)
+        product.check_quantity(ref, qty)
+        before = batch.preference
+        held = [each for each in product.allocations.values() if each.batch is batch and each.shipped is None]
+        first = sorted(held, key=lambda each: each.allocated or 0)
+        product.change_eta(ref, eta, [each.line.order_id for each in first])
+        moves: list[Move] = []
+        if reallocate and batch.preference > before:
+            oldest = sorted(held, key=lambda each: each.requested)
+            moves += product.move_sooner(product.reserve_sooner(batch, [each.line.order_id for each in oldest]))
+        moves += product.change_quantity(ref, qty, reason, None)
+        moves.sort(key=lambda move: product.allocations[move.line.order_id].requested)
         self._serve()
         return moves
+
+    def ship(self, order_id: str) -> Allocation:
+        return self.product.ship(order_id)
 
     def where(self, order_id: str) -> str | None:
         """The ref of the batch that serves the order; None while it waits."""
@@ -61,12 +79,15 @@ class Shop:
         product = self.product
         return (
             product.backordered_qty,
-            [
-                (batch.number, batch.ref, batch.qty, batch.eta, batch.allocated_qty, batch.first_qty, batch.first_eta)
-                for batch in product.batches_by_preference()
-            ],
+            [tuple(getattr(batch, name) for name in Batch.__slots__) for batch in product.batches_by_preference()],
             {
-                order_id: (held.line, held.requested, held.allocated, held.batch.ref if held.batch else None)
+                order_id: (
+                    held.line,
+                    held.requested,
+                    held.allocated,
+                    held.shipped,
+                    held.batch.ref if held.batch else None,
+                )
                 for order_id, held in product.allocations.items()
             },
         )
@@ -93,6 +114,8 @@ def _sentence(event: events.Event) -> str:
             return f"{type(event).__name__} {event.ref}: {event.qty}, {event.eta or 'warehouse'}"
         case events.LineAllocated():
             return f"LineAllocated {event.order_id}: {event.qty} from {event.batch_ref}"
+        case events.LineShipped():
+            return f"LineShipped {event.order_id}: {event.qty} from {event.batch_ref}"
         case events.LineDeallocated():
             return f"LineDeallocated {event.order_id}: {event.qty} from {event.batch_ref or 'queue'}, {event.reason}"
         case events.AllocationFailed():

@@ -13,6 +13,7 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    ShipLine,
 )
 
 SKUS = ("CHAIR", "TABLE")
@@ -45,11 +46,15 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
         st.builds(ChangeBatchQuantity, ref=refs, qty=new_quantities),
         st.builds(ChangeBatchEta, ref=refs, eta=etas),
         st.builds(ChangeBatch, ref=refs, qty=new_quantities, eta=etas),
+        st.builds(ChangeBatchEta, ref=refs, eta=etas, reallocate=st.just(True)),
+        st.builds(ChangeBatch, ref=refs, qty=new_quantities, eta=etas, reallocate=st.booleans()),
+        st.builds(ChangeBatch, ref=refs, qty=new_quantities, expected_qty=new_quantities, reason=st.just("recount")),
         st.builds(ChangeBatch, ref=refs, qty=new_quantities),
         st.builds(ChangeBatch, ref=refs, eta=etas),
     )
     cancel = st.builds(CancelAllocation, order_id=orders, sku=some_skus)
+    ship = st.builds(ShipLine, order_id=orders, sku=some_skus)
     # Lines come more often than anything else, so that batches fill up and queues form. (`one_of` would flatten the
     # alternatives and take each of them equally often.)
-    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, cancel]
+    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, cancel, ship]
     return st.sampled_from(kinds).flatmap(lambda kind: kind)

@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from app.domain.errors import AllocationConflictError, AllocationNotFoundError, OutOfStockError
-from app.domain.model import OrderLine, Product
+from app.domain.model import Product
+from app.domain.stock import OrderLine
 from tests.support.products import SKU, Shop
 
 TODAY = date(2030, 1, 1)

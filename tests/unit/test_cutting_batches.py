@@ -4,7 +4,8 @@ from datetime import date
 
 import pytest
 
-from app.domain.model import Batch, Product
+from app.domain.model import Product
+from app.domain.stock import Batch
 from tests.support.products import SKU, Shop, moved
 
 TODAY = date(2030, 1, 1)
@@ -218,7 +219,7 @@ def test_the_new_eta_counts_where_a_cut_places_lines_again() -> None:
         ("small", "batch-1", "shipment"),
     ]
     assert shop.story()[:2] == [
-        "5 BatchEtaChanged batch-1: 1, 2030-01-02",
+        "5 BatchEtaChanged batch-1: 10, 2030-01-02",
         "6 BatchQuantityChanged batch-1: 1, 2030-01-02",
     ]
 
@@ -253,7 +254,7 @@ def test_refuses_to_guess_where_the_lines_to_release_are_not_in_memory() -> None
     product.attach_batch(Batch(1, "batch-1", 10, None, 10, None, allocated_qty=4))
 
     with pytest.raises(LookupError, match="not in memory"):
-        product.change_batch("batch-1", 3, None)
+        product.change_quantity("batch-1", 3, None, None)
 
     assert (product.batch("batch-1").qty, product.sequence) == (10, 2)
     assert product.take_events() == []

@@ -33,6 +33,7 @@ EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
         "line_deallocated.v1",
         {**TOLD_LINE, "batch_ref": None, "reason": "cancelled"},
     ),
+    (events.LineShipped(**LINE, batch_ref="b"), "line_shipped.v1", {**TOLD_LINE, "batch_ref": "b"}),
     (events.LineBackordered(**LINE), "line_backordered.v1", TOLD_LINE),
     (
         events.AllocationFailed(**{**LINE, "sequence": None}, reason="invalid_sku"),
@@ -41,8 +42,16 @@ EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
     ),
     (events.OutOfStock(**LINE), "out_of_stock.v1", TOLD_LINE),
     (events.BatchCreated(**BATCH), "batch_created.v1", TOLD_BATCH),
-    (events.BatchQuantityChanged(**BATCH), "batch_quantity_changed.v1", TOLD_BATCH),
-    (events.BatchEtaChanged(**{**BATCH, "eta": None}), "batch_eta_changed.v1", {**TOLD_BATCH, "eta": None}),
+    (
+        events.BatchQuantityChanged(**BATCH, reason="damaged", reference="report-17"),
+        "batch_quantity_changed.v1",
+        {**TOLD_BATCH, "reason": "damaged", "reference": "report-17"},
+    ),
+    (
+        events.BatchEtaChanged(**{**BATCH, "eta": None}, order_ids=("order-1",), order_count=1),
+        "batch_eta_changed.v1",
+        {**TOLD_BATCH, "eta": None, "order_ids": ["order-1"], "order_count": 1},
+    ),
 ]
 
 

@@ -77,7 +77,7 @@ def test_an_unknown_batch_cannot_be_changed() -> None:
     shop.forget_story()
 
     with pytest.raises(BatchNotFoundError, match="batch-2"):
-        shop.product.change_batch("batch-2", 5, None)
+        shop.change("batch-2", 5, None)
 
     assert shop.snapshot() == before
     assert shop.story() == []

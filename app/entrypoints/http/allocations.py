@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import Allocate, CancelAllocation, OrderId, Sku
+from app.domain.commands import Allocate, CancelAllocation, OrderId, ShipLine, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, Answer
 from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.problems import documented
@@ -70,9 +70,23 @@ async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response
     status_code=204,
     response_class=Response,
     response_description="The line is forgotten; what it held serves the lines that wait.",
-    responses=documented("allocation-not-found", "invalid-request", "overloaded"),
+    responses=documented("allocation-not-found", "already-shipped", "invalid-request", "overloaded"),
 )
 async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
     """Frees the stock that the line held. A cancelled line is forgotten and may be placed anew."""
     await request.app.state.bus.handle(CancelAllocation(order_id=order_id, sku=sku), cause_of(request))
     return Response(status_code=204)
+
+
+@router.post(
+    "/{order_id}/{sku}/ship",
+    operation_id="shipLine",
+    summary="Note that an order line has left the house",
+    response_model=AllocationState,
+    response_description="The line as it is now; twice is once.",
+    responses=documented("allocation-not-found", "not-allocated", "invalid-request", "overloaded"),
+)
+async def ship_line(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
+    """From now on the line is neither cancelled nor moved, and its batch cannot be cut below what has left."""
+    shipped = await request.app.state.bus.handle(ShipLine(order_id=order_id, sku=sku), cause_of(request))
+    return Answer(ALLOCATION.dump_json(shipped))

@@ -26,6 +26,7 @@ class ChangedBatch(BatchState):
             qty=batch.qty,
             eta=batch.eta,
             allocated_qty=batch.allocated_qty,
+            shipped_qty=batch.shipped_qty,
             available_qty=batch.available_qty,
             moved=changed.moved,
         )

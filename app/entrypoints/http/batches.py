@@ -69,6 +69,8 @@ async def get_batch(ref: Ref, request: Request) -> Response:
     responses=documented(
         "malformed-body",
         "batch-not-found",
+        "quantity-changed",
+        "below-shipped",
         "payload-too-large",
         "unsupported-media-type",
         "invalid-request",
@@ -79,7 +81,9 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
     """Sets the quantity that is really there, the day the batch arrives, or both; `eta: null` records its arrival.
 
     Lines that no longer fit move to other batches or into the queue, the one allocated last first. With both, the new
-    ETA counts for placing them. The same values again change nothing.
+    ETA counts for placing them. With `reallocate`, lines on a batch that is late move to batches that serve them
+    sooner, the oldest request first. `expected_qty` changes the quantity only where nobody else has. The same values
+    again change nothing.
     """
     command = ChangeBatch(ref=ref, **changes.model_dump(exclude_unset=True))
     changed = await request.app.state.bus.handle(command, cause_of(request))

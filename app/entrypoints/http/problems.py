@@ -37,6 +37,10 @@ KINDS: dict[str, Kind] = {
         Kind(errors.AllocationNotFoundError.code, 404, "The order has no line of this SKU"),
         Kind(errors.ProductNotFoundError.code, 404, "No product has this SKU"),
         Kind("method-not-allowed", 405, "The path does not take this method"),
+        Kind(errors.AlreadyShippedError.code, 409, "The line has left the house"),
+        Kind(errors.NotAllocatedError.code, 409, "The line waits for stock"),
+        Kind(errors.BelowShippedError.code, 409, "More has been shipped from the batch than that"),
+        Kind(errors.QuantityChangedError.code, 409, "The batch has another quantity than expected"),
         Kind(errors.BatchConflictError.code, 409, "The ref was recorded with other content"),
         Kind(errors.OutOfStockError.code, 409, "No batch holds the whole line"),
         Kind(errors.AllocationConflictError.code, 409, "The order has another quantity of this SKU"),
@@ -71,6 +75,10 @@ class Problem(BaseModel):
         list[Fault] | None,
         Field(description="With invalid-request: each thing that is wrong.", exclude_if=lambda v: v is None),
     ] = None
+    present_qty: Annotated[
+        int | None,
+        Field(description="With quantity-changed: what the batch has now.", exclude_if=lambda v: v is None),
+    ] = None
 
 
 class ProblemError(Exception):
@@ -83,6 +91,7 @@ class ProblemError(Exception):
         *,
         headers: Mapping[str, str] | None = None,
         faults: list[dict[str, Any]] | None = None,
+        details: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = KINDS[code]
@@ -91,6 +100,7 @@ class ProblemError(Exception):
         if self.kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         self.faults = faults
+        self.details = details or {}
 
 
 def respond(instance: str, problem: ProblemError) -> Response:
@@ -103,6 +113,7 @@ def respond(instance: str, problem: ProblemError) -> Response:
         "detail": problem.detail,
         "instance": instance,
         "code": kind.code,
+        **problem.details,
     }
     if problem.faults is not None:
         body["errors"] = problem.faults

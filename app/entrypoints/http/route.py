@@ -80,7 +80,7 @@ def _as_problem(error: Exception) -> ProblemError | None:
         case ProblemError():
             return error
         case DomainError():
-            return ProblemError(error.code, str(error))
+            return ProblemError(error.code, str(error), details=error.details)
         case OverloadedError():
             return ProblemError("overloaded", str(error))
         case TimeoutError():
