@@ -124,5 +124,5 @@ class Journal:
         self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self._lock:
-            self._file.write(json.dumps(line) + "\n")
+        """Write a line; the caller holds the lock."""
+        self._file.write(json.dumps(line) + "\n")

@@ -137,7 +137,7 @@ def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
         else:
             held[line.batch_ref] += line.qty
     for batch in story.batches.values():
-        if batch.available_qty != batch.qty - batch.allocated_qty or batch.available_qty < 0:
+        if batch.available_qty != batch.qty - batch.allocated_qty - batch.shipped_qty or batch.available_qty < 0:
             yield f"read side: {batch} does not add up"
         if batch.allocated_qty != held[batch.ref]:
             yield f"read side: {batch.ref} has {batch.allocated_qty} allocated, its lines {held[batch.ref]}"

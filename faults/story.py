@@ -32,6 +32,7 @@ class BatchSeen:
     eta: str | None
     allocated_qty: int
     available_qty: int
+    shipped_qty: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class ProductSeen:
     available_qty: int
     allocated_qty: int
     backordered_qty: int
+    shipped_qty: int = 0
 
 
 @dataclass

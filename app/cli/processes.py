@@ -46,7 +46,9 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
     stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
     stack.claim()
     # Before and after the service handles its signals, a signal still has to stop what was started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A shell that starts it in the background has it ignore Ctrl-C, unless told otherwise.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     settings = load_settings()
 
     from app.adapters import kafka, schema

@@ -15,6 +15,12 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 SECONDS = 15.0
 
+UNTOLD: Json = {"reason": None, "reference": None}
+"""What a change of quantity tells where nobody has said why."""
+
+NOBODY: Json = {"order_ids": [], "order_count": 0}
+"""Whom a change of the ETA concerns where the batch holds no line."""
+
 
 @dataclass(frozen=True)
 class Published:
