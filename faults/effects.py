@@ -174,11 +174,12 @@ def _change_batch(expected: Expected, entry: Entry, events: Sequence[Event]) -> 
     qty, eta = expected.batches[ref]
     after = (entry.data.get("qty", qty), entry.data.get("eta", eta))
     expected.batches[ref] = after
-    for kind, changed in (("quantity", after[0] != qty), ("eta", after[1] != eta)):
+    # The ETA changes first, so its event bears the quantity from before.
+    for kind, before, now in (("eta", (qty, eta), (qty, after[1])), ("quantity", (qty, after[1]), after)):
         told = [event for event in events if event.type == f"batch_{kind}_changed.v1"]
-        expected.demand(entry, f"the {kind} was changed", len(told), int(changed))
-        if any((event.data["qty"], event.data["eta"]) != after for event in told):
-            expected.fault(entry, f"it should be {after} now, and the event says {told[0].data}")
+        expected.demand(entry, f"the {kind} was changed", len(told), int(now != before))
+        if any((event.data["qty"], event.data["eta"]) != now for event in told):
+            expected.fault(entry, f"it should be {now} then, and the event says {told[0].data}")
     expected.demand_answer(entry, [OK])
     if entry.via == "http" and entry.final is not None and entry.final.status == OK:
         _compare_moves(expected, entry, entry.final.body, events)
