@@ -105,7 +105,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
 def _word(verdict: Verdict) -> str:
     if verdict.left_out:
         return f"left out: {verdict.left_out}"
-    return f"{len(verdict.violations)} VIOLATIONS" if verdict.violations else "nothing lost, nothing doubled"
+    if verdict.violations:
+        return f"{len(verdict.violations)} VIOLATIONS"
+    return "nothing lost, nothing doubled" + (f"; {verdict.late} times late" if verdict.late else "")
 
 
 if __name__ == "__main__":

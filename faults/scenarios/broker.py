@@ -49,7 +49,7 @@ def check_writes(this: Round, since: float, until: float) -> None:
     this.check(len(answers) > 0, "nobody asked for anything over HTTP while the broker was away")
     this.check(not odd, f"{len(odd)} of {len(answers)} writes had no answer of the contract, such as {odd[:3]}")
     longest = max((answer.seconds for _, answer in answers), default=0.0)
-    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
     this.say(f"{len(answers)} writes answered meanwhile, the slowest after {longest:.2f} s")
 
 

@@ -23,13 +23,13 @@ def postgres(this: Round) -> None:
         seconds = this.recovered(back, RECOVERY_LIMIT)
         last = max(this.journal.last_server_error() or back, back)
         bound = f"5xx went on for {last - back:.1f} s after PostgreSQL was back"
-        this.check(last - back <= ERRORS_END_SECONDS, bound)
+        this.check_time(last - back <= ERRORS_END_SECONDS, bound)
         this.say(
             f"PostgreSQL was away for {back - away:.1f} s; 5xx ended after {last - back:.1f}, all flows {seconds:.1f}"
         )
     this.check({each: each.pid for each in this.stack.of()} == before, "a process was restarted")
     longest = this.journal.longest_wait()
-    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
 
 
 def _noticed(this: Round, since: float, errors: int) -> bool:

@@ -100,7 +100,7 @@ def _heal(this: Round, ballast: Path, since: float, what: str) -> None:
     seconds = this.recovered(freed, RECOVERY_LIMIT)
     last = max(this.journal.last_server_error() or freed, freed)
     bound = f"5xx went on for {last - freed:.1f} s after the disk had room again"
-    this.check(last - freed <= ERRORS_END_SECONDS, bound)
+    this.check_time(last - freed <= ERRORS_END_SECONDS, bound)
     this.say(f"{what} for {freed - since:.1f} s; 5xx ended after {last - freed:.1f} s, all flows {seconds:.1f}")
 
 
@@ -136,7 +136,7 @@ def _check_answers(this: Round) -> None:
     lost = [answer for entry, answer in this.journal.answers() if entry.via == "http" and answer.status is None]
     this.check(not lost, f"{len(lost)} requests had no answer at all, such as {lost[:1]}")
     longest = this.journal.longest_wait()
-    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
     this.say(f"{len(refusals)} refusals; the longest wait was {longest:.1f} s")
 
 

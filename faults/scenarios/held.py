@@ -78,7 +78,7 @@ def held_transaction(this: Round) -> None:
     was, became = (delays.events(arrivals, span, skus) for span in (before, meanwhile))
     this.say(f"other events took {was} before, {became} meanwhile")
     for complaint in delays.complaints("events", was, became):
-        this.check(False, complaint)  # noqa: FBT003 - see `check`
+        this.check_time(False, complaint)  # noqa: FBT003 - see `check`
 
 
 def _entries() -> list[Entry]:

@@ -177,7 +177,7 @@ def _check_delays(this: Round, before: Span, meanwhile: Span) -> None:
     for what, (was, became) in measured.items():
         this.say(f"{what} took {was} before, {became} among poison")
         for complaint in delays.complaints(what, was, became):
-            this.check(False, complaint)  # noqa: FBT003 - see `check`
+            this.check_time(False, complaint)  # noqa: FBT003 - see `check`
 
 
 FAULTS: dict[str, Fault] = {

@@ -79,7 +79,7 @@ def migration(this: Round) -> None:
     this.recovered(time.time(), RECOVERY_LIMIT)
     check_attempts(this, since)
     longest = this.journal.longest_wait()
-    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
     this.say(f"the longest wait was {longest:.1f} s; {readers}")
     this.check(readers.tries.total() > 0, "nobody read")
     this.check(max(readers.tries, default=0) <= 1, f"readers needed more than one retry: {readers}")
@@ -139,7 +139,7 @@ async def _against_a_long_transaction(this: Round, config: Config) -> None:
             this.check(False, "the migration did not wait for the long transaction")  # noqa: FBT003 - see `check`
         gave_up = time.time()
         took = gave_up - began
-        this.check(took <= LOCK_TIMEOUT + LOCK_MARGIN, f"the migration stood before the traffic for {took:.1f} s")
+        this.check_time(took <= LOCK_TIMEOUT + LOCK_MARGIN, f"the migration stood before the traffic for {took:.1f} s")
         # The long transaction goes on, and nobody else is held up by it.
         await asyncio.sleep(HELD_ON)
         await transaction.rollback()
@@ -149,7 +149,9 @@ async def _against_a_long_transaction(this: Round, config: Config) -> None:
         each.seconds for entry, each in this.journal.answers(gave_up) if entry.via == "http" and each.sent > gave_up
     ]
     this.check(len(waits) > 0, "nobody was answered while the long transaction went on")
-    this.check(max(waits, default=0) <= PROMPT, f"after it had given up a caller waited {max(waits, default=0):.1f} s")
+    this.check_time(
+        max(waits, default=0) <= PROMPT, f"after it had given up a caller waited {max(waits, default=0):.1f} s"
+    )
     this.say(
         f"the migration gave up after {took:.1f} s; then {len(waits)} callers waited {max(waits, default=0):.1f} s"
     )

@@ -36,13 +36,13 @@ def black_hole_database(this: Round) -> None:
             check_dark(this, dark, expected=back - away > ANSWERED_SECONDS)
             this.say(f"dark for {back - away:.1f} s; reads answered after {reads:.1f}, all flows after {seconds:.1f}")
         slowest = max(probes.answers(0), key=lambda probed: probed.seconds)
-        this.check(slowest.seconds <= LONGEST_HTTP_WAIT, f"a caller waited: {slowest}")
+        this.check_time(slowest.seconds <= LONGEST_HTTP_WAIT, f"a caller waited: {slowest}")
     errors = [(entry, answer) for entry, answer in this.journal.answers() if (answer.status or 0) >= UNAVAILABLE - 3]
     odd = [entry.id for entry, answer in errors if answer.status != UNAVAILABLE or answer.body["code"] not in CODES]
     this.check(not odd, f"writes were answered with another error than 503: {odd[:3]}")
     this.check(bool(errors), "no write was answered with 503, so nothing was broken")
     longest = this.journal.longest_wait()
-    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
     this.say(f"{len(errors)} writes answered 503; the slowest answer of all {max(longest, slowest.seconds):.1f} s")
 
 

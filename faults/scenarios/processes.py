@@ -30,7 +30,7 @@ def kill(this: Round) -> None:
         this.recovered(since, RECOVERY_LIMIT)
         seconds = _mail_wait(this, since) if role == "notify" else this.waits(since)[WAYS[role]]
         bound = leases[role] + TAKE_OVER_SECONDS
-        this.check(seconds <= bound, f"nobody took over from {victim} for {seconds:.1f} s, more than {bound:g} s")
+        this.check_time(seconds <= bound, f"nobody took over from {victim} for {seconds:.1f} s, more than {bound:g} s")
         this.say(f"kill -9 of {victim} ({pid}): another had taken over after {seconds:.1f} s")
 
 

@@ -56,7 +56,7 @@ def slow_sku(this: Round) -> None:
     rebalances = _rebalances(this) - generations
     this.check(rebalances <= REBALANCES, f"the consumers shared out the partitions {rebalances} times")
     longest = this.journal.longest_wait()
-    this.check(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
+    this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
     _check_others(this, before, Span(start, healed))
 
 
