@@ -123,7 +123,8 @@ class DriverConnections:
                 raw = await pooled.get_raw_connection()
                 driver = raw.driver_connection
                 if isinstance(driver, asyncpg.Connection) and not driver.is_closed():
-                    if raw.info[_CONNECTED] >= self._trusted_since:
+                    # Of an engine that somebody else has made, a connection counts from its first loan.
+                    if raw.info.setdefault(_CONNECTED, time.monotonic()) >= self._trusted_since:
                         return LentConnection(pooled, driver)
                     driver.terminate()
                 await pooled.invalidate()
