@@ -59,8 +59,9 @@ def _drifted(stack: Stack, sku_prefix: str) -> int:
     """How many batches of the SKUs do not have the sum of their lines as allocated."""
     return int(
         stack.value_of(
-            """SELECT count(*) FROM batches b WHERE sku LIKE $1 || '%' AND allocated_qty <>
-               (SELECT coalesce(sum(l.qty), 0) FROM order_lines l WHERE l.sku = b.sku AND l.batch_number = b.number)""",
+            """SELECT count(*) FROM batches b WHERE sku LIKE $1 || '%' AND (allocated_qty, allocated_lines) <>
+               (SELECT coalesce(sum(l.qty), 0), count(*) FROM order_lines l
+                WHERE l.sku = b.sku AND l.batch_number = b.number)""",
             sku_prefix,
         )
     )
@@ -319,15 +320,17 @@ async def _put_lines_behind(stack: Stack, sku: str, count: int) -> None:
         sku,
         count,
     )
-    await stack.execute("UPDATE batches SET allocated_qty = $2::int WHERE sku = $1", sku, count)
+    await stack.execute(
+        "UPDATE batches SET allocated_qty = $2::int, allocated_lines = $2::int WHERE sku = $1", sku, count
+    )
     await stack.execute("UPDATE products SET sequence = $2::int + 1 WHERE sku = $1", sku, count)
 
 
 async def _put_batches_behind(stack: Stack, sku: str, count: int) -> None:
     """Sold out: each with one line that holds all of it."""
     await stack.execute(
-        """INSERT INTO batches (sku, number, ref, qty, allocated_qty, first_qty)
-           SELECT $1, 1 + i, 'behind-' || i, 1, 1, 1 FROM generate_series(1, $2::int) AS i""",
+        """INSERT INTO batches (sku, number, ref, qty, allocated_qty, allocated_lines, first_qty)
+           SELECT $1, 1 + i, 'behind-' || i, 1, 1, 1, 1 FROM generate_series(1, $2::int) AS i""",
         sku,
         count,
     )

@@ -12,6 +12,7 @@ from typing import Self
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # its stubs forget it
 
+from faults.background import Background
 from faults.story import Event
 
 SECONDS = 30.0
@@ -99,18 +100,17 @@ def place_of(topic: str, partition: int | None, offset: int | None) -> str:
     return f"{topic}[{partition}]@{offset}"
 
 
-class Watcher:
+class Watcher(Background):
     """Reads the events as they come, and notes when the first occurrence of each arrived."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         """Describe it."""
+        super().__init__("watcher")
         self.topic = topic
         self._bootstrap = bootstrap
-        self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._arrivals: list[tuple[float, Event]] = []
         self._seen: set[str] = set()
-        self._thread = threading.Thread(target=self._watch, name="watcher")
 
     def arrivals(self, since: float) -> list[tuple[float, Event]]:
         """The events whose first occurrence arrived after `since`, and when; the latest first."""
@@ -123,15 +123,7 @@ class Watcher:
         """How many events were seen so far."""
         return len(self._arrivals)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
+    def _run(self) -> None:
         with _Reader(self._bootstrap, self.topic) as reader:
             while not self._stopping.is_set():
                 for message in reader.read(0.1, patient=True):

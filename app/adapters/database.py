@@ -105,7 +105,7 @@ class DriverConnections:
     """
 
     def __init__(self, engine: AsyncEngine, *, keep: int = 0) -> None:
-        self.engine = engine
+        self._engine = engine
         self._keep = keep
         self._idle: list[LentConnection] = []
         self._trusted_since = float("-inf")
@@ -118,7 +118,7 @@ class DriverConnections:
                 return lent
             await lent.throw_away()
         while True:
-            pooled = await self.engine.connect()
+            pooled = await self._engine.connect()
             try:
                 raw = await pooled.get_raw_connection()
                 driver = raw.driver_connection

@@ -91,8 +91,7 @@ class SqlProductRepository:
         """Put the lines that came to the batch last into the product."""
         await self._write_changes()
         rows = await self._connection.fetch(statements.LAST_ALLOCATED, product.sku, batch.number, qty)
-        for order_id, line_qty, requested, allocated in rows:
-            self._attach_line(product, OrderLine(order_id, product.sku, line_qty), requested, batch, allocated)
+        self._attach_held(product, batch, rows)
 
     async def fetch_allocated(
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
@@ -101,8 +100,7 @@ class SqlProductRepository:
         await self._write_changes()
         where = (product.sku, batch.number, after, max_qty, limit)
         rows = await self._connection.fetch(statements.ALLOCATED, *where)
-        for order_id, qty, requested, allocated in rows:
-            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested, batch, allocated)
+        self._attach_held(product, batch, rows)
         return [row["order_id"] for row in rows]
 
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
@@ -173,6 +171,10 @@ class SqlProductRepository:
             batch = product.attach_batch(Batch(number, ref, qty, eta, *first, *sums))
             self._stored_batches[product.sku, number] = now
         return batch
+
+    def _attach_held(self, product: Product, batch: Batch, rows: Iterable[asyncpg.Record]) -> None:
+        for order_id, qty, requested, allocated in rows:
+            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested, batch, allocated)
 
     def _attach_line(
         self,

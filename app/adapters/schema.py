@@ -9,8 +9,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import create_engine
 
 _CONFIG_FILE = Path(__file__).parents[2] / "alembic.ini"
 _UNDEFINED_TABLE = "42P01"
@@ -76,7 +77,7 @@ async def _revision(engine: AsyncEngine) -> str | None:
 
 
 async def _revision_at(database_url: str) -> str | None:
-    engine = create_async_engine(database_url, poolclass=NullPool)
+    engine = create_engine(database_url, pool_size=1)
     try:
         return await _revision(engine)
     finally:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import asyncpg
 
 from app.adapters import statements
-from app.adapters.database import DriverConnections, LentConnection, is_passing
+from app.adapters.database import DriverConnections, LentConnection, is_passing, took_too_long
 from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.repository import SqlProductRepository
 from app.domain.events import Event
@@ -194,6 +194,6 @@ def _as_port_error(error: Exception) -> Exception:
     if is_passing(error):
         return TemporarilyUnavailableError(
             f"the database is not available: {type(error).__name__}",
-            took_too_long=isinstance(error, asyncpg.QueryCanceledError),
+            took_too_long=took_too_long(error),
         )
     return error

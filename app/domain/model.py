@@ -9,7 +9,7 @@ Order is told by the product's own clock, the sequence of its events: the batch 
 and the line allocated last are those with the smallest and the largest sequence of the event that made them so.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import takewhile
@@ -101,11 +101,9 @@ class Product:
             if (known.first_qty, known.first_eta) != (qty, eta):
                 raise BatchConflictError(ref)
             return known, False
-        number = self._tick()
+        number = self._tell(BatchCreated, ref=ref, qty=qty, eta=eta)
         batch = Batch(number=number, ref=ref, qty=qty, eta=eta, first_qty=qty, first_eta=eta)
-        self.attach_batch(batch)
-        self._events.append(BatchCreated(sku=self.sku, sequence=number, ref=ref, qty=qty, eta=eta))
-        return batch, True
+        return self.attach_batch(batch), True
 
     def allocate(self, line: OrderLine, if_unavailable: Literal["backorder", "reject"]) -> tuple[Allocation, bool]:
         """Accept a line, at most once; the flag says whether it is new.
@@ -148,15 +146,8 @@ class Product:
             raise NotAllocatedError(order_id, self.sku)
         if allocation.shipped is None:
             allocation.batch.ship(allocation.line)
-            allocation.shipped = self._tick()
-            self._events.append(
-                LineShipped(
-                    sku=self.sku,
-                    sequence=allocation.shipped,
-                    order_id=order_id,
-                    qty=allocation.line.qty,
-                    batch_ref=allocation.batch.ref,
-                )
+            allocation.shipped = self._tell(
+                LineShipped, order_id=order_id, qty=allocation.line.qty, batch_ref=allocation.batch.ref
             )
         return allocation
 
@@ -167,17 +158,8 @@ class Product:
             return
         batch.eta = eta
         self._preferred = None
-        self._events.append(
-            BatchEtaChanged(
-                sku=self.sku,
-                sequence=self._tick(),
-                ref=ref,
-                qty=batch.qty,
-                eta=eta,
-                order_ids=tuple(orders),
-                order_count=batch.allocated_lines,
-            ),
-        )
+        told = {"order_ids": tuple(orders), "order_count": batch.allocated_lines}
+        self._tell(BatchEtaChanged, ref=ref, qty=batch.qty, eta=eta, **told)
 
     def check_quantity(self, ref: str, qty: int, expected_qty: int | None = None) -> None:
         """Whether `change_quantity` may be asked for; where the batch has this quantity already it may.
@@ -203,17 +185,7 @@ class Product:
             return []
         released = list(self._to_release(batch, batch.allocated_qty + batch.shipped_qty - qty))
         batch.qty = qty
-        self._events.append(
-            BatchQuantityChanged(
-                sku=self.sku,
-                sequence=self._tick(),
-                ref=ref,
-                qty=qty,
-                eta=batch.eta,
-                reason=reason,
-                reference=reference,
-            ),
-        )
+        self._tell(BatchQuantityChanged, ref=ref, qty=qty, eta=batch.eta, reason=reason, reference=reference)
         for allocation in released:
             batch.release(allocation.line)
         by_request = sorted(released, key=attrgetter("requested"))
@@ -224,12 +196,12 @@ class Product:
         """The largest line that a batch could hold that is preferred to this one."""
         return max((other.available_qty for other in self._before(batch)), default=0)
 
-    def reserve_sooner(self, batch: Batch, orders: Iterable[str]) -> dict[Allocation, Batch | None]:
+    def reserve_sooner(self, batch: Batch, orders: Iterable[str]) -> dict[Allocation, Batch]:
         """Find each line of these orders a batch that is preferred to the one it is on; to be handed to `move_sooner`.
 
         The orders come oldest request first. Their lines have to be in memory.
         """
-        targets: dict[Allocation, Batch | None] = {}
+        targets: dict[Allocation, Batch] = {}
         for order_id in orders:
             allocation = self.allocations[order_id]
             for other in self._before(batch):
@@ -240,7 +212,7 @@ class Product:
                     break
         return targets
 
-    def move_sooner(self, targets: Mapping[Allocation, Batch | None]) -> list[Move]:
+    def move_sooner(self, targets: Mapping[Allocation, Batch]) -> list[Move]:
         """Move lines to the batches that were found for them. Returns what moved, the oldest request first."""
         return self._move(list(targets), targets, "batch_eta_changed")
 
@@ -281,8 +253,10 @@ class Product:
             self._place(allocation, move.to_batch)
         return list(moves.values())
 
-    def _tick(self) -> int:
+    def _tell(self, event: Callable[..., Event], **facts: object) -> int:
+        """Raise an event, with the next sequence; returns that."""
         self.sequence += 1
+        self._events.append(event(sku=self.sku, sequence=self.sequence, **facts))
         return self.sequence
 
     def _reserve(self, line: OrderLine) -> Batch | None:
@@ -301,40 +275,19 @@ class Product:
             allocation.allocated = None
             self.backordered_qty += line.qty
             self._out_of_stock(line)
-            self._events.append(
-                LineBackordered(sku=self.sku, sequence=self._tick(), order_id=line.order_id, qty=line.qty),
-            )
+            self._tell(LineBackordered, order_id=line.order_id, qty=line.qty)
         else:
-            allocation.allocated = self._tick()
-            self._events.append(
-                LineAllocated(
-                    sku=self.sku,
-                    sequence=allocation.allocated,
-                    order_id=line.order_id,
-                    qty=line.qty,
-                    batch_ref=batch.ref,
-                ),
-            )
+            allocation.allocated = self._tell(LineAllocated, order_id=line.order_id, qty=line.qty, batch_ref=batch.ref)
 
     def _out_of_stock(self, line: OrderLine) -> None:
-        self._events.append(OutOfStock(sku=self.sku, sequence=self._tick(), order_id=line.order_id, qty=line.qty))
+        self._tell(OutOfStock, order_id=line.order_id, qty=line.qty)
 
     def _fail(self, line: OrderLine, reason: Literal["out_of_stock", "conflict"]) -> None:
-        self._events.append(
-            AllocationFailed(sku=self.sku, sequence=self._tick(), order_id=line.order_id, qty=line.qty, reason=reason),
-        )
+        self._tell(AllocationFailed, order_id=line.order_id, qty=line.qty, reason=reason)
 
     def _deallocated(self, line: OrderLine, batch: Batch | None, reason: ReleaseReason) -> None:
-        self._events.append(
-            LineDeallocated(
-                sku=self.sku,
-                sequence=self._tick(),
-                order_id=line.order_id,
-                qty=line.qty,
-                batch_ref=batch.ref if batch else None,
-                reason=reason,
-            ),
-        )
+        ref = batch.ref if batch else None
+        self._tell(LineDeallocated, order_id=line.order_id, qty=line.qty, batch_ref=ref, reason=reason)
 
     def _to_release(self, batch: Batch, overrun: int) -> Iterator[Allocation]:
         """The lines that have to leave the batch, the one allocated last first, until `overrun` pieces are free."""

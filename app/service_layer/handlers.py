@@ -152,7 +152,7 @@ async def _change_eta(
     product.change_eta(batch.ref, eta, orders)
     if not reallocate or batch.preference < before:
         return []
-    targets: dict[Allocation, Batch | None] = {}
+    targets: dict[Allocation, Batch] = {}
     after = 0
     while batch.allocated_lines and (room := product.room_before(batch)):
         held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=PAGE)

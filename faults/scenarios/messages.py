@@ -2,14 +2,13 @@
 
 import asyncio
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
 
 from faults.actors import SKUS
+from faults.background import Background
 from faults.foreign import Sender
 from faults.journal import Entry
 from faults.load import as_record
@@ -22,7 +21,7 @@ SETTLE_SECONDS = 30.0
 LATE_SHARE = 0.5
 
 
-class _Doubled:
+class _Doubled(Background):
     """Sends every message twice at once, under two keys, and has its client wait until it has taken effect.
 
     So two consumers may work on it in the same moment, and still everybody knows in which order the messages of one
@@ -31,11 +30,10 @@ class _Doubled:
 
     def __init__(self, this: Round, since: float) -> None:
         """Describe it."""
+        super().__init__("effects")
         self._this = this
         self._since = since
         self._random = random.Random(f"{this.plan.seed} repeats")
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="effects", daemon=True)
         self.received: set[str] = set()
 
     def keys(self, _: Entry) -> Sequence[str]:
@@ -48,15 +46,7 @@ class _Doubled:
         while entry.id not in self.received and time.monotonic() < deadline:  # noqa: ASYNC110 - another thread tells
             await asyncio.sleep(POLL_SECONDS / 2)  # poll
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _look(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
             self.received |= self._this.database.received_since(
                 max(self._since, time.time() - 2 * SETTLE_SECONDS)

@@ -1,13 +1,12 @@
 """What an upgrade does while the load runs: processes come and go."""
 
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Self
 
 from app.embedded.process import poll_until, port_is_free
+from faults.background import Background
 from faults.rounds import RECOVERY_LIMIT, Fault, Round
 from faults.stack import START_SECONDS, Instance, Role, Stack
 
@@ -25,25 +24,16 @@ ATTENTIVE, SLOW = 0.1, 2.0 * DELAY
 SETTINGS = {"database_pool_size": "2", "shutdown_delay": str(DELAY), "shutdown_grace": str(GRACE)}
 
 
-class Balancer:
+class Balancer(Background):
     """Sends callers where `/readyz` says that they may come. It looks every `interval` seconds."""
 
     def __init__(self, stack: Stack) -> None:
         """Describe it."""
+        super().__init__("balancer")
         self.interval = ATTENTIVE
         self._stack = stack
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="balancer")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.wait(self.interval):
             for instance in [each for each in self._stack.instances if each.role == "serve"]:
                 instance.listed = self._stack.is_ready(instance)

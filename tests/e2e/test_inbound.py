@@ -62,6 +62,41 @@ async def test_the_quantity_and_the_eta_of_a_batch_are_changed(world: World, sen
     assert [event.headers["ce_causationid"] for event in events] == [quantity, eta, arrival]
 
 
+async def test_a_line_is_shipped_once_and_then_no_more_cancelled(world: World, send: Send) -> None:
+    sku, order = new("sku"), new("order")
+    ref = await world.api.record(sku, 10)
+    await world.api.order(sku, 4, order_id=order)
+    shipped = send("line_shipped.v1", {"order_id": order, "sku": sku})
+    send("line_shipped.v1", {"order_id": order, "sku": sku})
+    send("allocation_cancelled.v1", {"order_id": order, "sku": sku})
+    send("batch_eta_changed.v1", {"ref": ref, "eta": "2012-03-04"}, key=sku)
+    events = (await world.wire.events(sku, 4))[2:]
+    assert [event.story for event in events] == [
+        {"type": "line_shipped.v1", "order_id": order, "qty": 4, "batch_ref": ref},
+        {"type": "batch_eta_changed.v1", "ref": ref, "qty": 10, "eta": "2012-03-04", **NOBODY},
+    ]
+    assert events[0].headers["ce_causationid"] == shipped
+    assert [line["status"] for line in await world.api.lines(order)] == ["shipped"]
+
+
+async def test_why_stock_changed_is_handed_on_and_a_delay_names_and_moves_lines(world: World, send: Send) -> None:
+    sku, order = new("sku"), new("order")
+    late = await world.api.record(sku, 10, eta="2011-01-02")
+    sooner = await world.api.record(sku, 10, eta="2011-01-03")
+    await world.api.order(sku, 4, order_id=order)
+    why = {"reason": "customs", "reference": "letter 4"}
+    send("batch_quantity_changed.v1", {"ref": late, "qty": 9, **why}, key=sku)
+    send("batch_eta_changed.v1", {"ref": late, "eta": "2011-02-01", "reallocate": True}, key=sku)
+    concerned = {"order_ids": [order], "order_count": 1}
+    left = {"batch_ref": late, "reason": "batch_eta_changed"}
+    assert [event.story for event in (await world.wire.events(sku, 7))[3:]] == [
+        {"type": "batch_quantity_changed.v1", "ref": late, "qty": 9, "eta": "2011-01-02", **why},
+        {"type": "batch_eta_changed.v1", "ref": late, "qty": 9, "eta": "2011-02-01", **concerned},
+        {"type": "line_deallocated.v1", "order_id": order, "qty": 4, **left},
+        {"type": "line_allocated.v1", "order_id": order, "qty": 4, "batch_ref": sooner},
+    ]
+
+
 async def test_lines_are_placed_queued_and_cancelled(world: World, send: Send) -> None:
     sku, held, queued = new("sku"), new("order"), new("order")
     ref = await world.api.record(sku, 10)

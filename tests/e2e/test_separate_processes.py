@@ -157,5 +157,5 @@ def test_workers_are_given_the_delay_and_the_grace(database_url: str, tmp_path: 
         serve.process.terminate()
         while time.monotonic() < told + 5.5:
             assert httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).status_code == 200
-            time.sleep(0.1)
+            time.sleep(0.1)  # That they go on serving can only be seen by asking again and again.
         assert serve.process.wait(15) == 0, serve.output

@@ -119,12 +119,7 @@ class FakeProductRepository:
         return self._owners.get(ref)
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
-        self.flush()
-        held = [
-            (row.allocated or 0, order_id, row.qty)
-            for (order_id, sku), row in self._tables.lines.items()
-            if sku == product.sku and row.batch_ref == batch.ref and row.shipped is None
-        ]
+        held = [(row.allocated or 0, order_id, row.qty) for order_id, row in self._held(product, batch)]
         for _, order_id, line_qty in sorted(held, reverse=True):
             if qty <= 0:
                 break

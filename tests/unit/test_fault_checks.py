@@ -25,6 +25,8 @@ class Checked:
         if not holds:
             self.violations.append(what)
 
+    check_time = check
+
     def say(self, what: str) -> None:
         pass
 

@@ -33,66 +33,62 @@ async def echo_server() -> AsyncIterator[int]:
         await asyncio.wait([handler for handler in handlers if handler is not None])
 
 
-async def test_a_hole_swallows_without_a_reset_and_gives_back_what_it_swallowed() -> None:
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Proxy, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A proxy before an echo, and a connection through it that works."""
     async with echo_server() as target, asyncio.timeout(SECONDS):
         with Proxy(free_port(), target) as proxy:
             reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
             writer.write(b"one\n")
             assert await reader.readline() == b"one\n"
+            yield proxy, reader, writer
 
-            proxy.set_mode("hole")
-            newcomer, late = await asyncio.open_connection(LOOPBACK, proxy.port)
-            writer.write(b"two\n")
-            late.write(b"three\n")
-            # That nothing comes can only be seen by waiting for it.
-            for silent in (reader, newcomer):
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(silent.readline(), A_MOMENT)
 
-            proxy.set_mode("pass")
-            assert await reader.readline() == b"two\n"
-            assert await newcomer.readline() == b"three\n"
-            for each in (writer, late):
-                each.close()
-                await each.wait_closed()
+async def test_a_hole_swallows_without_a_reset_and_gives_back_what_it_swallowed() -> None:
+    async with connected() as (proxy, reader, writer):
+        proxy.set_mode("hole")
+        newcomer, late = await asyncio.open_connection(LOOPBACK, proxy.port)
+        writer.write(b"two\n")
+        late.write(b"three\n")
+        # That nothing comes can only be seen by waiting for it.
+        for silent in (reader, newcomer):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(silent.readline(), A_MOMENT)
+
+        proxy.set_mode("pass")
+        assert await reader.readline() == b"two\n"
+        assert await newcomer.readline() == b"three\n"
+        for each in (writer, late):
+            each.close()
+            await each.wait_closed()
 
 
 async def test_what_was_connected_before_the_proxy_forgot_never_hears_anything_again() -> None:
-    async with echo_server() as target, asyncio.timeout(SECONDS):
-        with Proxy(free_port(), target) as proxy:
-            reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
-            writer.write(b"one\n")
-            assert await reader.readline() == b"one\n"
+    async with connected() as (proxy, reader, writer):
+        proxy.set_mode("hole")
+        proxy.set_mode("forget")
 
-            proxy.set_mode("hole")
-            proxy.set_mode("forget")
-
-            writer.write(b"two\n")
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(reader.readline(), A_MOMENT)
-            newcomer, late = await asyncio.open_connection(LOOPBACK, proxy.port)
-            late.write(b"three\n")
-            assert await newcomer.readline() == b"three\n"
-            for each in (writer, late):
-                each.close()
-                await each.wait_closed()
+        writer.write(b"two\n")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readline(), A_MOMENT)
+        newcomer, late = await asyncio.open_connection(LOOPBACK, proxy.port)
+        late.write(b"three\n")
+        assert await newcomer.readline() == b"three\n"
+        for each in (writer, late):
+            each.close()
+            await each.wait_closed()
 
 
 async def test_a_cut_resets_what_there_is_and_what_comes() -> None:
-    async with echo_server() as target, asyncio.timeout(SECONDS):
-        with Proxy(free_port(), target) as proxy:
-            reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
-            writer.write(b"one\n")
-            assert await reader.readline() == b"one\n"
+    async with connected() as (proxy, reader, writer):
+        proxy.set_mode("cut")
 
-            proxy.set_mode("cut")
-
-            with pytest.raises(ConnectionResetError):
-                await reader.readline()
-            writer.close()
-            # It may be so fast that even connecting fails.
-            with pytest.raises(ConnectionResetError):
-                await ask(proxy.port)
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+        # It may be so fast that even connecting fails.
+        with pytest.raises(ConnectionResetError):
+            await ask(proxy.port)
 
 
 async def ask(port: int) -> bytes:

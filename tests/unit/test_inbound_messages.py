@@ -16,6 +16,7 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    ShipLine,
 )
 from app.entrypoints.consumer import to_request
 from app.integration.cloudevents import UnreadableMessageError, parse
@@ -53,7 +54,18 @@ def structured(**attributes: Any) -> bytes:
             {**LINE, "if_unavailable": "reject"},
             ALLOCATE.model_copy(update={"if_unavailable": "reject"}),
         ),
+        (
+            "batch_quantity_changed.v1",
+            {"ref": "b", "qty": 0, "reason": "lost", "reference": "report-17"},
+            ChangeBatchQuantity(ref="b", qty=0, reason="lost", reference="report-17"),
+        ),
+        (
+            "batch_eta_changed.v1",
+            {"ref": "b", "eta": None, "reallocate": True},
+            ChangeBatchEta(ref="b", eta=None, reallocate=True),
+        ),
         ("allocation_cancelled.v1", {"order_id": "o", "sku": "S"}, CancelAllocation(order_id="o", sku="S")),
+        ("line_shipped.v1", {"order_id": "o", "sku": "S"}, ShipLine(order_id="o", sku="S")),
     ],
 )
 def test_every_type_becomes_its_command_in_either_mode(ce_type: str, data: dict[str, Any], command: Command) -> None:
