@@ -28,13 +28,14 @@ class TemporarilyUnavailableError(Exception):
 class Cause:
     """Where a command came from; handed on with every event that follows from it.
 
-    `causation_id` is the id of the message or request itself, `correlation_id` that of the whole conversation and
-    `traceparent` the W3C trace context where there is one.
+    `causation_id` is the id of the message or request itself, `correlation_id` that of the whole conversation,
+    `traceparent` the W3C trace context where there is one, and `principal` who asked for it, where that is known.
     """
 
     causation_id: str
     correlation_id: str
     traceparent: str | None = None
+    principal: str | None = None
 
 
 class ProductRepository(Protocol):
