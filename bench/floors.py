@@ -25,7 +25,7 @@ INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)
  VALUES ('floor-' || :o::bigint, '{prefix}' || :n::int, 1, :s::bigint + 1, :b::bigint, :s::bigint + 1);
 UPDATE batches SET allocated_qty = allocated_qty + 1 WHERE sku = '{prefix}' || :n::int AND number = :b::bigint;
 UPDATE products SET sequence = :s::bigint + 1 WHERE sku = '{prefix}' || :n::int;
-INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)
+INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)
  VALUES (0, '{prefix}' || :n::int, :s::bigint + 1, gen_random_uuid(), 'line_allocated.v1', format(
   '{{"sku":"%s","order_id":"floor-%s","qty":1,"batch_ref":"%s"}}',
   '{prefix}' || :n::int, :o::bigint, :r::text), 'c', 'c');

@@ -255,12 +255,14 @@ def relay_drain(stack: Stack, plan: Plan) -> list[Row]:
         empty_outbox(stack)
         asyncio.run(
             stack.execute(
-                """INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)
-                   SELECT i % 16, $1::text || (i % 1000), i / 1000 + 1, gen_random_uuid(), 'line_allocated.v1',
+                """WITH told AS (
+                   INSERT INTO events (shard, subject, sequence, type, data, correlation_id, causation_id)
+                   SELECT i % 16, $1::text || (i % 1000), i / 1000 + 1, 'line_allocated.v1',
                           format('{"sku":"%s","order_id":"o-%s","qty":1,"batch_ref":"batch-1"}',
                                  $1::text || (i % 1000), i),
                           gen_random_uuid()::text, gen_random_uuid()::text
-                   FROM generate_series(0, $2::int - 1) AS i""",
+                   FROM generate_series(0, $2::int - 1) AS i RETURNING id, shard
+                   ) INSERT INTO outbox (id, shard) SELECT id, shard FROM told""",
                 prefix,
                 plan.relay_rows,
             )
@@ -359,4 +361,4 @@ def memory(stack: Stack, plan: Plan) -> list[Row]:
 
 def empty_outbox(stack: Stack) -> None:
     """Forget what was not published: the next scenario starts where this one started."""
-    asyncio.run(stack.execute("TRUNCATE outbox"))
+    asyncio.run(stack.execute("TRUNCATE outbox, events"))

@@ -31,9 +31,9 @@ _PRUNE = text("""
 PRUNE_PAGE = 5000
 
 
-def shard_of(sku: str) -> int:
-    """The shard of a SKU: the same in every process and for ever."""
-    return zlib.crc32(sku.encode()) % SHARDS
+def shard_of(subject: str) -> int:
+    """The shard of a SKU or an order: the same in every process and for ever."""
+    return zlib.crc32(subject.encode()) % SHARDS
 
 
 class SqlOutbox:
@@ -46,20 +46,21 @@ class SqlOutbox:
         """Publish the message with the commit. The row gives it its id, which it keeps however often it is sent."""
         self._rows.append(
             (
-                shard_of(message.sku),
-                message.sku,
+                shard_of(message.subject),
+                message.subject,
                 message.sequence,
                 message.type,
                 message.data,
                 cause.correlation_id,
                 cause.causation_id,
                 cause.traceparent,
+                cause.principal,
             )
         )
 
     def changes(self) -> dict[str, list[Row]]:
-        """What was added."""
-        return {"insert_outbox": self._rows}
+        """What was added, and that all of it is to be published."""
+        return {"insert_events": self._rows, "insert_outbox": [()] if self._rows else []}
 
 
 class SqlInbox:

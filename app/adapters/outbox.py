@@ -43,8 +43,13 @@ _LEAVE = text("DELETE FROM relay_members WHERE owner = :owner")
 
 # Each round begins with the first row: a transaction that took its ids earlier may commit later.
 _READ = text("""
-    SELECT id, sku, sequence, message_id, type, data, correlation_id, causation_id, traceparent, created_at
-    FROM outbox WHERE shard = ANY(CAST(:shards AS smallint[])) AND id > :after ORDER BY id LIMIT :limit
+    SELECT e.id, e.subject, e.sequence, e.message_id, e.type, e.data, e.correlation_id, e.causation_id, e.traceparent,
+           e.created_at
+    FROM (
+        SELECT id FROM outbox WHERE shard = ANY(CAST(:shards AS smallint[])) AND id > :after ORDER BY id LIMIT :limit
+    ) AS waiting
+    CROSS JOIN LATERAL (SELECT * FROM events WHERE events.id = waiting.id LIMIT 1) AS e
+    ORDER BY e.id
 """)
 _DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))")
 _COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_rows")
@@ -57,7 +62,7 @@ class OutboxRow:
     """A committed event that has not been published, as far as is known."""
 
     id: int
-    sku: str
+    subject: str
     sequence: int | None
     message_id: uuid.UUID
     type: str

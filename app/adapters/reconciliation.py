@@ -1,4 +1,4 @@
-"""What is stored twice or must agree: the sums and the lines they sum up, the queue and the stock, clock and outbox.
+"""What is stored twice or must agree: the sums and the lines they sum up, the queue and the stock, clock and events.
 
 Every page is one statement, and so one snapshot: what a transaction changes together is seen together, and traffic
 cannot look like a difference. The database adds up; what comes back is a row for each product, batch or SKU of a page.
@@ -30,7 +30,7 @@ _PRODUCTS = """
         SELECT sku, sequence, backordered_qty FROM products WHERE {named} ORDER BY sku LIMIT :limit
     )
     SELECT page.sku, page.sequence, page.backordered_qty, queue.qty AS queued_qty, queue.smallest AS smallest_queued,
-           stock.room, stock.has_wrong_batches, told.beyond, told.last_beyond, told.pending, told.first_pending
+           stock.room, stock.has_wrong_batches, told.beyond, told.last_beyond, told.events, told.first_event
     FROM page
     CROSS JOIN LATERAL (
         SELECT coalesce(bool_or({wrong}), false) AS has_wrong_batches,
@@ -43,11 +43,11 @@ _PRODUCTS = """
         WHERE l.sku = page.sku AND l.batch_number IS NULL
     ) AS queue
     CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE o.sequence > page.sequence) AS beyond,
-               max(o.sequence) AS last_beyond,
-               count(*) FILTER (WHERE o.sequence <= page.sequence) AS pending,
-               min(o.sequence) FILTER (WHERE o.sequence <= page.sequence) AS first_pending
-        FROM outbox AS o WHERE o.sku = page.sku AND o.sequence IS NOT NULL
+        SELECT count(*) FILTER (WHERE e.sequence > page.sequence) AS beyond,
+               max(e.sequence) AS last_beyond,
+               count(*) FILTER (WHERE e.sequence <= page.sequence) AS events,
+               min(e.sequence) FILTER (WHERE e.sequence <= page.sequence) AS first_event
+        FROM events AS e WHERE e.subject = page.sku AND e.sequence IS NOT NULL
     ) AS told
     ORDER BY page.sku
 """
@@ -78,21 +78,22 @@ _MEND_BATCHES = text("""
     WHERE b.sku = :sku AND b.number = new.number
 """)
 
-# From SKU to SKU along the index, however many rows each has. Nulls sort last: a SKU whose first sequence is null has
-# only refusals of a product that was never there.
-_SKUS_OF_OUTBOX = text("""
+# From SKU to SKU along the index, however many events each has.
+_SKUS_OF_EVENTS = text("""
     WITH RECURSIVE told AS (
-        (SELECT sku, sequence, 1 AS step FROM outbox WHERE sku > :after ORDER BY sku, sequence LIMIT 1)
+        (SELECT subject, 1 AS step FROM events
+         WHERE subject > :after AND sequence IS NOT NULL ORDER BY subject, sequence LIMIT 1)
         UNION ALL
-        SELECT next.sku, next.sequence, told.step + 1
+        SELECT next.subject, told.step + 1
         FROM told CROSS JOIN LATERAL (
-            SELECT sku, sequence FROM outbox WHERE sku > told.sku ORDER BY sku, sequence LIMIT 1
+            SELECT subject FROM events
+            WHERE subject > told.subject AND sequence IS NOT NULL ORDER BY subject, sequence LIMIT 1
         ) AS next
         WHERE told.step < :limit
     )
-    SELECT told.sku,
-           told.sequence IS NOT NULL AND NOT EXISTS (SELECT FROM products WHERE products.sku = told.sku) AS is_orphan
-    FROM told ORDER BY told.sku
+    SELECT told.subject AS sku,
+           NOT EXISTS (SELECT FROM products WHERE products.sku = told.subject) AS is_orphan
+    FROM told ORDER BY told.subject
 """)
 
 
@@ -100,8 +101,8 @@ _SKUS_OF_OUTBOX = text("""
 class CountedProduct:
     """A product beside what its rows add up to.
 
-    `room` is what the lines leave free in the batch with most of it. `beyond` counts pending events that the product
-    has not raised, up to `last_beyond`; `pending` counts those that it has, from `first_pending` on.
+    `room` is what the lines leave free in the batch with most of it. `beyond` counts events that the product has not
+    raised, up to `last_beyond`; `events` counts those that it has, from `first_event` on.
     """
 
     sku: str
@@ -113,8 +114,8 @@ class CountedProduct:
     has_wrong_batches: bool
     beyond: int
     last_beyond: int | None
-    pending: int
-    first_pending: int | None
+    events: int
+    first_event: int | None
 
     @property
     def queue_fits(self) -> bool:
@@ -123,10 +124,10 @@ class CountedProduct:
 
     @property
     def missing_events(self) -> int:
-        """How many events are not pending although one before them is: a relay only ever removes the first ones."""
-        if self.first_pending is None:
+        """How many events are not there although one before them is: a database may be older than its first events."""
+        if self.first_event is None:
             return 0
-        return self.sequence - self.first_pending + 1 - self.pending
+        return self.sequence - self.first_event + 1 - self.events
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,9 @@ class ReconciliationStore:
         rows = await self._read(_PAGE_OF_BATCHES, sku=sku, after=after, limit=limit)
         return [WrongBatch(**row) for row in rows]
 
-    async def skus_of_outbox(self, after: str, limit: int) -> list[tuple[str, bool]]:
-        """The next SKUs that have pending events; the flag says that these are numbered, but by no product."""
-        rows = await self._read(_SKUS_OF_OUTBOX, after=after, limit=limit)
+    async def skus_of_events(self, after: str, limit: int) -> list[tuple[str, bool]]:
+        """The next SKUs that have numbered events; the flag says that there is no product that numbered them."""
+        rows = await self._read(_SKUS_OF_EVENTS, after=after, limit=limit)
         return [(row["sku"], row["is_orphan"]) for row in rows]
 
     async def mend_batches(self, sku: str, numbers: Sequence[int]) -> list[WrongBatch]:

@@ -167,21 +167,23 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
             "reason text",
         ),
     ),
-    "insert_outbox": (
-        """INSERT INTO outbox
-           (shard, sku, sequence, type, data, correlation_id, causation_id, traceparent)
-           SELECT * FROM {rows}""",
+    "insert_events": (
+        """INSERT INTO events
+           (shard, subject, sequence, type, data, correlation_id, causation_id, traceparent, principal)
+           SELECT * FROM {rows} RETURNING id, shard""",
         (
             "shard smallint",
-            "sku text",
+            "subject text",
             "sequence bigint",
             "type text",
             "data text",
             "correlation_id text",
             "causation_id text",
             "traceparent text",
+            "principal text",
         ),
     ),
+    "insert_outbox": ("INSERT INTO outbox (id, shard) SELECT id, shard FROM insert_events", ()),
     "note_commit": (
         """INSERT INTO commits (backend, token) SELECT pg_backend_pid(), new.token FROM {rows}
            ON CONFLICT (backend) DO UPDATE SET token = excluded.token""",

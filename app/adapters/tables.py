@@ -43,16 +43,22 @@ metadata = MetaData(
 # Identifiers compare by their bytes, whatever the language of the database: lists sort the same everywhere.
 Identifier = Text(collation="C")
 
-# The row is updated by every group that touches its SKU. It has no index besides its key and keeps room on its page, so
-# the updates stay there (heap-only tuples).
+# The row is updated by every group that touches its SKU. No index names what such an update changes, and there is room
+# on its page, so the updates stay there (heap-only tuples).
 products = Table(
     "products",
     metadata,
     Column("sku", Identifier, primary_key=True),
     Column("sequence", BigInteger, nullable=False, server_default=text("0"), comment="events raised so far"),
     Column("backordered_qty", BigInteger, nullable=False, server_default=text("0"), comment="pieces in the queue"),
+    Column("reorder_point", Integer, comment="null: nobody asked to be told"),
+    # A column of its own, as has_stock below: an index that named backordered_qty would be written at each change.
+    Column("has_backorders", Boolean, Computed("backordered_qty > 0", persisted=True), nullable=False),
     CheckConstraint("sequence >= 0", name="sequence"),
     CheckConstraint("backordered_qty >= 0", name="backordered_qty"),
+    CheckConstraint("reorder_point > 0", name="reorder_point"),
+    Index("ix_products_watched", "sku", postgresql_where=text("reorder_point IS NOT NULL")),
+    Index("ix_products_backordered", "sku", postgresql_where=text("has_backorders")),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -78,6 +84,7 @@ batches = Table(
     CheckConstraint("allocated_qty + shipped_qty <= qty", name="never_oversold"),
     # The open batches are few however many were sold out before.
     Index("ix_batches_open", "sku", postgresql_where=text("has_stock")),
+    Index("ix_batches_incoming", "sku", "number", "eta", postgresql_where=text("eta IS NOT NULL")),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -126,15 +133,15 @@ order_lines = Table(
     ),
 )
 
-# Written with the state, read and deleted by the relay. For one SKU, id order is commit order: the ids are given while
-# its product is locked.
-outbox = Table(
-    "outbox",
+# Written with the state, and kept: the history of every product. For one subject, id order is commit order: the ids are
+# given while its product or its order is locked.
+events = Table(
+    "events",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("shard", SmallInteger, nullable=False, comment="stable hash of the SKU; a shard has one relay at a time"),
-    Column("sku", Identifier, nullable=False),
-    Column("sequence", BigInteger, comment="null: there is no product to count for"),
+    Column("subject", Identifier, nullable=False, comment="the SKU; of an event of an order, its id"),
+    Column("sequence", BigInteger, comment="null: of an order, or of a product that is not there"),
     Column("message_id", Uuid, nullable=False, server_default=func.gen_random_uuid()),
     Column("type", Text, nullable=False),
     Column("data", Text, nullable=False, comment="JSON"),
@@ -143,9 +150,42 @@ outbox = Table(
     Column("traceparent", Text),
     # Not now(), which is when the transaction began: this is taken under the lock, so it never runs backwards.
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
-    UniqueConstraint("sku", "sequence"),
+    Column("principal", Text, comment="who asked; null: not known"),
+    Index("uq_events_of_product", "subject", "sequence", unique=True, postgresql_where=text("sequence IS NOT NULL")),
+)
+
+# The events that wait to be published. A row is a pointer, so that what the relay deletes again is small.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="of the event"),
+    Column("shard", SmallInteger, nullable=False),
     # Rows live for milliseconds, so the dead ones are swept by number, not by their share of the table.
     postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "10000"},
+)
+
+# What was placed as one order, so that the same again can be told from something else. Its lines are among the others;
+# an order none of whose lines is left has been forgotten, whatever stands here.
+orders = Table(
+    "orders",
+    metadata,
+    Column("order_id", Identifier, primary_key=True),
+    Column("content", LargeBinary, nullable=False, comment="digest of its lines as they were placed"),
+    Column("placed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# The answers to requests that bore a key, so that the same request again gets the same answer.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("principal", Text, primary_key=True, comment="whose key it is; empty: nobody has to say who"),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False, comment="digest of method, path and body"),
+    Column("status", SmallInteger, nullable=False),
+    Column("headers", JSON, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index(None, "created_at"),
 )
 
 relay_shards = Table(

@@ -111,7 +111,7 @@ class SqlUnitOfWork:
                 raise
             if not await self._has_committed(transaction_id, token):
                 raise
-        if writes["insert_outbox"]:
+        if writes["insert_events"]:
             self._on_commit()
 
     async def _commit(self) -> None:

@@ -5,15 +5,15 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DomainError(Exception):
     """A command was understood and refused. The message is meant for the caller."""
 
     code: ClassVar[str]
-    details: Mapping[str, int] = MappingProxyType({})
-    """Figures for programs, by the name that callers know them by."""
+    details: Mapping[str, Any] = MappingProxyType({})
+    """What programs may want to know, by the name that callers know it by."""
 
 
 class InvalidSkuError(DomainError):

@@ -1,9 +1,10 @@
 """What happened, in the past tense. The aggregate raises events; nobody changes them afterwards.
 
-`sequence` is the position of the event among all events of its SKU: 1, 2, 3 … without a gap. It is None only where
-there is no product to count for.
+`sequence` is the position of the event among all events of its SKU: 1, 2, 3 … without a gap. It is None where there is
+no product to count for: in the events of an order as a whole, and of a SKU that does not exist.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -16,15 +17,43 @@ StockReason = Literal["damaged", "lost", "found", "recount", "customs", "correct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happened to the product `sku`."""
+class Event(ABC):
+    """Something that happened."""
 
-    sku: str
-    sequence: int | None
+    sequence: int | None = None
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """What it happened to; events of one subject are told in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchCreated(Event):
+class ProductEvent(Event):
+    """Something that happened to the product `sku`."""
+
+    sku: str
+
+    @property
+    def subject(self) -> str:
+        """The SKU."""
+        return self.sku
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderEvent(Event):
+    """Something that happened to an order as a whole; what happens to its lines, their products tell."""
+
+    order_id: str
+
+    @property
+    def subject(self) -> str:
+        """The order's id."""
+        return self.order_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCreated(ProductEvent):
     """A batch of `qty` pieces was recorded; no `eta` means that it stands in the warehouse."""
 
     ref: str
@@ -33,7 +62,7 @@ class BatchCreated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchQuantityChanged(Event):
+class BatchQuantityChanged(ProductEvent):
     """The purchased quantity of a batch is now `qty`; `reason` and `reference` are what the caller gave for it."""
 
     ref: str
@@ -44,7 +73,7 @@ class BatchQuantityChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchEtaChanged(Event):
+class BatchEtaChanged(ProductEvent):
     """A batch is now expected at `eta`, or has arrived in the warehouse where that is None.
 
     `order_count` lines were held by it, and not shipped; `order_ids` are the orders of the first of them.
@@ -58,7 +87,7 @@ class BatchEtaChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineAllocated(Event):
+class LineAllocated(ProductEvent):
     """A batch will serve the order line."""
 
     order_id: str
@@ -67,7 +96,7 @@ class LineAllocated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineDeallocated(Event):
+class LineDeallocated(ProductEvent):
     """The order line left its batch, or with `batch_ref` None the queue."""
 
     order_id: str
@@ -77,7 +106,7 @@ class LineDeallocated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineShipped(Event):
+class LineShipped(ProductEvent):
     """The order line has left the house."""
 
     order_id: str
@@ -86,7 +115,7 @@ class LineShipped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineBackordered(Event):
+class LineBackordered(ProductEvent):
     """The order line was accepted and waits for stock."""
 
     order_id: str
@@ -94,7 +123,7 @@ class LineBackordered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AllocationFailed(Event):
+class AllocationFailed(ProductEvent):
     """The order line was refused and is not kept."""
 
     order_id: str
@@ -103,7 +132,7 @@ class AllocationFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutOfStock(Event):
+class OutOfStock(ProductEvent):
     """No batch could hold the order line."""
 
     order_id: str

@@ -16,7 +16,7 @@ from app.adapters.notifications import NotifierMemory
 from app.domain.commands import IDENTIFIER_PATTERN, MAX_QUANTITY
 from app.integration import cloudevents
 from app.integration.cloudevents import UnreadableMessageError
-from app.integration.outbound import BatchCreatedV1, Message
+from app.integration.outbound import BatchCreatedV1, ProductMessage
 from app.observability import metrics
 from app.service_layer.notifications import INTERESTING, Addresses, Mail, Mailer, MailRefusedError, react
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -30,7 +30,7 @@ IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
 @dataclass(frozen=True, slots=True)
 class _Event:
     sequence: int
-    message: Message
+    message: ProductMessage
 
 
 class Notifier:
@@ -111,7 +111,7 @@ def _sequence(record: ConsumerRecord) -> int:
     return int(raw)
 
 
-def _check(message: Message) -> None:
+def _check(message: ProductMessage) -> None:
     """Refuse what this service would never have published: others may write to the topic as well."""
     for name, value in message:
         if name in IDENTIFIERS and value is not None and not re.fullmatch(IDENTIFIER_PATTERN, value):

@@ -1,7 +1,7 @@
 """Compares what is stored twice, page by page, while the service works; and mends it where that is asked for.
 
 Sums are set under the lock of their product. A queue is served by a command on the bus, as after any other change, so
-that it is told as events. The outbox is only looked at: an event that is gone cannot be written anew.
+that it is told as events. Events are only looked at: one that is gone cannot be written anew.
 """
 
 import itertools
@@ -35,8 +35,8 @@ class Kind(StrEnum):
     ALLOCATED_QTY = "allocated_qty"
     BACKORDERED_QTY = "backordered_qty"
     QUEUE = "queue"
-    OUTBOX_BEYOND = "outbox_beyond"
-    OUTBOX_GAP = "outbox_gap"
+    EVENTS_BEYOND = "events_beyond"
+    EVENTS_GAP = "events_gap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ class Reconciliation:
         """
         async for product in self._products():
             # Sums first: the queue is served by what they say.
-            for examine in (self._batches, self._sum_of_queue, self._queue, self._outbox):
+            for examine in (self._batches, self._sum_of_queue, self._queue, self._events):
                 async for difference in examine(product):
                     yield _counted(difference)
-        async for difference in self._outbox_without_product():
+        async for difference in self._events_without_product():
             yield _counted(difference)
 
     # --- walking ---------------------------------------------------------------------------------------------------
@@ -155,20 +155,20 @@ class Reconciliation:
             text = f"a line of {product.smallest_queued} waits, and a batch has {product.room} available"
             yield Difference(Kind.QUEUE, product.sku, text, mended)
 
-    async def _outbox(self, product: CountedProduct) -> AsyncIterator[Difference]:
+    async def _events(self, product: CountedProduct) -> AsyncIterator[Difference]:
         if product.beyond:
-            text = f"{product.beyond} events up to {product.last_beyond} are pending, the product has raised "
-            yield Difference(Kind.OUTBOX_BEYOND, product.sku, f"{text}{product.sequence}")
+            text = f"there are {product.beyond} events up to {product.last_beyond}, the product has raised "
+            yield Difference(Kind.EVENTS_BEYOND, product.sku, f"{text}{product.sequence}")
         if product.missing_events:
-            text = f"the events {product.first_pending} to {product.sequence} should all be pending, missing: "
-            yield Difference(Kind.OUTBOX_GAP, product.sku, f"{text}{product.missing_events}")
+            text = f"of the events {product.first_event} to {product.sequence} are missing: {product.missing_events}"
+            yield Difference(Kind.EVENTS_GAP, product.sku, text)
 
-    async def _outbox_without_product(self) -> AsyncIterator[Difference]:
+    async def _events_without_product(self) -> AsyncIterator[Difference]:
         after = ""
-        while page := await _persistently(partial(self._store.skus_of_outbox, after, self._page_size)):
+        while page := await _persistently(partial(self._store.skus_of_events, after, self._page_size)):
             for sku, is_orphan in page:
                 if is_orphan:
-                    yield Difference(Kind.OUTBOX_BEYOND, sku, "numbered events are pending, and there is no product")
+                    yield Difference(Kind.EVENTS_BEYOND, sku, "there are numbered events, and there is no product")
             after = page[-1][0]
 
     async def _serve(self, sku: str) -> bool:

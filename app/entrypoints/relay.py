@@ -70,7 +70,7 @@ class EventPublisher:
         partitions = sorted(await self._producer.partitions_for(self._topic))
         queues: dict[int, list[OutboxRow]] = defaultdict(list)
         for row in rows:
-            queues[self._choose(row.sku.encode(), partitions, partitions)].append(row)
+            queues[self._choose(row.subject.encode(), partitions, partitions)].append(row)
         return queues
 
     async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> Published:
@@ -102,7 +102,7 @@ class EventPublisher:
     def _append(self, batch: object, row: OutboxRow) -> bool:
         return (
             batch.append(  # type: ignore[attr-defined]
-                key=row.sku.encode(),
+                key=row.subject.encode(),
                 value=row.data.encode(),
                 timestamp=int(row.created_at.timestamp() * 1000),
                 headers=self._headers(row),
@@ -117,7 +117,7 @@ class EventPublisher:
             ("ce_type", row.type.encode()),
             ("ce_source", self._source),
             ("ce_time", row.created_at.isoformat().replace("+00:00", "Z").encode()),
-            ("ce_subject", row.sku.encode()),
+            ("ce_subject", row.subject.encode()),
             ("ce_correlationid", row.correlation_id.encode()),
             ("ce_causationid", row.causation_id.encode()),
             ("content-type", b"application/json"),

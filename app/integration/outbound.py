@@ -20,10 +20,14 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True, json_schema_serialization_defaults_required=True)
     ce_type: ClassVar[str]
 
+
+class ProductMessage(Message):
+    """The data of an event of one product; its key is the SKU."""
+
     sku: Sku
 
 
-class LineAllocatedV1(Message):
+class LineAllocatedV1(ProductMessage):
     """A batch will serve the order line."""
 
     ce_type = "line_allocated.v1"
@@ -32,7 +36,7 @@ class LineAllocatedV1(Message):
     batch_ref: BatchRef
 
 
-class LineDeallocatedV1(Message):
+class LineDeallocatedV1(ProductMessage):
     """The order line left its batch; where it left the queue, `batch_ref` is null."""
 
     ce_type = "line_deallocated.v1"
@@ -44,7 +48,7 @@ class LineDeallocatedV1(Message):
     reason: Annotated[events.ReleaseReason, Field(description="Why it left.", examples=["cancelled"])]
 
 
-class LineShippedV1(Message):
+class LineShippedV1(ProductMessage):
     """The order line has left the house."""
 
     ce_type = "line_shipped.v1"
@@ -53,7 +57,7 @@ class LineShippedV1(Message):
     batch_ref: BatchRef
 
 
-class LineBackorderedV1(Message):
+class LineBackorderedV1(ProductMessage):
     """The order line was accepted and waits for stock."""
 
     ce_type = "line_backordered.v1"
@@ -61,7 +65,7 @@ class LineBackorderedV1(Message):
     qty: LineQuantity
 
 
-class AllocationFailedV1(Message):
+class AllocationFailedV1(ProductMessage):
     """The order line was refused and is not kept."""
 
     ce_type = "allocation_failed.v1"
@@ -73,7 +77,7 @@ class AllocationFailedV1(Message):
     ]
 
 
-class OutOfStockV1(Message):
+class OutOfStockV1(ProductMessage):
     """No batch could hold the order line."""
 
     ce_type = "out_of_stock.v1"
@@ -81,7 +85,7 @@ class OutOfStockV1(Message):
     qty: LineQuantity
 
 
-class BatchCreatedV1(Message):
+class BatchCreatedV1(ProductMessage):
     """A batch of stock was recorded."""
 
     ce_type = "batch_created.v1"
@@ -135,7 +139,7 @@ class OutboundMessage:
     """An event ready to be published: its type, its key, its place among the events of the key, and its JSON data."""
 
     type: str
-    sku: str
+    subject: str
     sequence: int | None
     data: str
 
@@ -145,7 +149,7 @@ def to_message(event: events.Event) -> OutboundMessage:
     model = OUTBOUND_MESSAGES[type(event)]
     return OutboundMessage(
         type=model.ce_type,
-        sku=event.sku,
+        subject=event.subject,
         sequence=event.sequence,
         data=model.model_validate(event).model_dump_json(),
     )

@@ -7,8 +7,8 @@ from app.integration.outbound import (
     BatchCreatedV1,
     BatchQuantityChangedV1,
     LineAllocatedV1,
-    Message,
     OutOfStockV1,
+    ProductMessage,
 )
 
 
@@ -52,13 +52,13 @@ class Addresses:
     warehouse: str | None
 
 
-INTERESTING: dict[str, type[Message]] = {
+INTERESTING: dict[str, type[ProductMessage]] = {
     model.ce_type: model for model in (OutOfStockV1, BatchCreatedV1, BatchQuantityChangedV1, LineAllocatedV1)
 }
 
 
 def react(
-    message: Message, product: NotifiedProduct, known_batches: dict[str, int], addresses: Addresses
+    message: ProductMessage, product: NotifiedProduct, known_batches: dict[str, int], addresses: Addresses
 ) -> Mail | None:
     """The mail that an event calls for. Updates what is known of the product and of its batches.
 

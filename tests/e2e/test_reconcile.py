@@ -69,10 +69,10 @@ async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: 
 
 
 async def test_what_cannot_be_mended_remains_and_gives_status_1(settings: Settings, reconcile: Reconcile) -> None:
-    await damage(settings, "DELETE FROM outbox WHERE sequence = 2; UPDATE products SET backordered_qty = 1")
+    await damage(settings, "DELETE FROM events WHERE sequence = 2; UPDATE products SET backordered_qty = 1")
 
     done = reconcile("--repair")
 
     assert done.returncode == 1
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["backordered_qty", "outbox_gap"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["backordered_qty", "events_gap"]
     assert done.stderr == "allocation: differences: 2 found, 1 mended, 1 remaining\n"

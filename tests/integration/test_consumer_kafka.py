@@ -182,5 +182,5 @@ async def test_two_consumers_of_one_group_share_the_work(
             wire.send("allocation_required.v1", {"order_id": f"order-{number}", "sku": f"SKU-{number}", "qty": 1})
         await asyncio.gather(*(has_line(service, f"order-{number}") for number in range(12)))
 
-    assert await count(service, "SELECT count(*) FROM outbox WHERE type = 'line_allocated.v1'") == 12
+    assert await count(service, "SELECT count(*) FROM events WHERE type = 'line_allocated.v1'") == 12
     assert await count(service, "SELECT count(*) FROM dead_letters") == 0

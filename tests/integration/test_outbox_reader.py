@@ -102,7 +102,7 @@ async def test_rows_are_read_oldest_first_and_only_those_of_the_shards(bus: Mess
     assert [row.id for row in everything] == sorted(row.id for row in everything)
     assert [row.type for row in everything] == ["batch_created.v1"] * 20 + ["line_allocated.v1"] * 20
     some = await reader.read([3, 4], 1000)
-    assert some == [row for row in everything if shard_of(row.sku) in {3, 4}]
+    assert some == [row for row in everything if shard_of(row.subject) in {3, 4}]
     assert await reader.read(ALL, 7) == everything[:7]
 
     await reader.delete([row.id for row in everything[:7]])
@@ -117,8 +117,10 @@ async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: 
         # The slow transaction takes its id first; the quick one commits, is published and forgotten before it.
         await slow.execute(
             text(
-                "INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)"
-                " VALUES (:shard, 'SLOW', 1, :id, 'out_of_stock.v1', '{}', '1', '1')"
+                "WITH event AS (INSERT INTO events"
+                " (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)"
+                " VALUES (:shard, 'SLOW', 1, :id, 'out_of_stock.v1', '{}', '1', '1') RETURNING id, shard)"
+                " INSERT INTO outbox (id, shard) SELECT id, shard FROM event"
             ),
             {"shard": shard_of("SLOW"), "id": uuid.uuid4()},
         )
@@ -126,11 +128,11 @@ async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: 
             quick.outbox.add(row("QUICK", 1), cause)
             await quick.commit()
         published = await reader.read(ALL, 100)
-        assert [row.sku for row in published] == ["QUICK"]
+        assert [row.subject for row in published] == ["QUICK"]
         await reader.delete([row.id for row in published])
         await slow.commit()
 
-    assert [row.sku for row in await reader.read(ALL, 100)] == ["SLOW"]
+    assert [row.subject for row in await reader.read(ALL, 100)] == ["SLOW"]
 
 
 async def test_a_commit_wakes_relays_in_other_processes(engine: AsyncEngine, database_url: str) -> None:

@@ -15,7 +15,7 @@ from tests.support.database import bus_over, raw_connection, results
 
 LINE = "INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)"
 BATCH = "INSERT INTO batches (sku, number, ref, qty, allocated_qty, first_qty)"
-OUTBOX = "INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)"
+EVENTS = "INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)"
 
 
 async def make_stock(database_url: str) -> None:
@@ -84,8 +84,8 @@ def stocked_url(postgresql: EmbeddedPostgresql, template_database: str) -> Itera
         ),
         pytest.param("DELETE FROM batches WHERE ref = 'more-chairs'", "fk_order_lines_batches", id="batch-deleted"),
         pytest.param(
-            f"{OUTBOX} VALUES (0, 'CHAIR', 1, gen_random_uuid(), 't', 'd', 'c', 'c')",
-            "uq_outbox_sku_sequence",
+            f"{EVENTS} VALUES (0, 'CHAIR', 1, gen_random_uuid(), 't', 'd', 'c', 'c')",
+            "uq_events_of_product",
             id="doubled-sequence",
         ),
         pytest.param("UPDATE products SET backordered_qty = -1", "ck_products_backordered_qty", id="negative-queue"),
@@ -101,7 +101,7 @@ async def test_cannot_be_represented(stocked_url: str, statement: str, constrain
 async def test_events_without_a_sequence_may_be_many(stocked_url: str) -> None:
     async with raw_connection(stocked_url) as connection:
         for _ in range(2):
-            await connection.execute(f"{OUTBOX} VALUES (0, 'LAMP', NULL, gen_random_uuid(), 't', 'd', 'c', 'c')")
+            await connection.execute(f"{EVENTS} VALUES (0, 'LAMP', NULL, gen_random_uuid(), 't', 'd', 'c', 'c')")
 
 
 async def test_identifiers_sort_by_their_bytes_in_any_language(stocked_url: str) -> None:

@@ -162,7 +162,7 @@ async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(en
     assert lost == [fate]
     assert await chairs_allocated(engine) == 1
     async with engine.connect() as connection:
-        told = await connection.execute(text("SELECT type FROM outbox WHERE sku = 'CHAIR' ORDER BY sequence"))
+        told = await connection.execute(text("SELECT type FROM events WHERE subject = 'CHAIR' ORDER BY sequence"))
         assert list(told.scalars()) == ["batch_created.v1", "line_allocated.v1"]
 
 

@@ -142,7 +142,7 @@ async def test_allocations_that_race_a_cut_lose_no_line_and_oversell_nothing(
     assert product.available_qty == 0 or not product.backordered_qty
     async with raw_connection(database_url) as connection:
         held = await connection.fetchval("SELECT sum(qty) FROM order_lines WHERE batch_number IS NOT NULL")
-        sequences = [row[0] for row in await connection.fetch("SELECT sequence FROM outbox ORDER BY id")]
+        sequences = [row[0] for row in await connection.fetch("SELECT sequence FROM events ORDER BY id")]
     assert held == product.allocated_qty
     assert sequences == list(range(1, len(sequences) + 1))
 

@@ -22,7 +22,7 @@ STOCK: list[Command] = [
 ]
 """Of the old chairs none are left and of the new ones two; eleven are wanted by the queue. The clock stands at 9."""
 
-OUTBOX = "INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)"
+EVENTS = "INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)"
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ async def found(service: Service, *, repair: bool = False) -> list[str]:
 
 
 async def sequences(service: Service, sku: str = "CHAIR") -> list[int]:
-    """The numbers of the events that are pending, in the order in which they will be published."""
+    """The numbers of the events, in the order in which they are published."""
     async with raw_connection(service.settings.database_url) as connection:
-        rows = await connection.fetch("SELECT sequence FROM outbox WHERE sku = $1 ORDER BY id", sku)
+        rows = await connection.fetch("SELECT sequence FROM events WHERE subject = $1 ORDER BY id", sku)
         return [row["sequence"] for row in rows]
 
 
@@ -166,23 +166,23 @@ async def test_an_oversold_batch_is_closed_and_the_advice_gets_it_right(stocked:
     ("damage", "line"),
     [
         pytest.param(
-            "DELETE FROM outbox WHERE sku = 'CHAIR' AND sequence IN (3, 5)",
-            "outbox_gap CHAIR: the events 1 to 9 should all be pending, missing: 2",
+            "DELETE FROM events WHERE subject = 'CHAIR' AND sequence IN (3, 5)",
+            "events_gap CHAIR: of the events 1 to 9 are missing: 2",
             id="lost-from-the-middle",
         ),
         pytest.param(
-            "DELETE FROM outbox WHERE sku = 'CHAIR' AND (sequence < 4 OR sequence = 9)",
-            "outbox_gap CHAIR: the events 4 to 9 should all be pending, missing: 1",
+            "DELETE FROM events WHERE subject = 'CHAIR' AND (sequence < 4 OR sequence = 9)",
+            "events_gap CHAIR: of the events 4 to 9 are missing: 1",
             id="the-last-lost",
         ),
         pytest.param(
             "UPDATE products SET sequence = 7 WHERE sku = 'CHAIR'",
-            "outbox_beyond CHAIR: 2 events up to 9 are pending, the product has raised 7",
+            "events_beyond CHAIR: there are 2 events up to 9, the product has raised 7",
             id="a-clock-set-back",
         ),
         pytest.param(
-            f"{OUTBOX} VALUES (0, 'SHELF', 1, gen_random_uuid(), 't', '{{}}', 'c', 'c')",
-            "outbox_beyond SHELF: numbered events are pending, and there is no product",
+            f"{EVENTS} VALUES (0, 'SHELF', 1, gen_random_uuid(), 't', '{{}}', 'c', 'c')",
+            "events_beyond SHELF: there are numbered events, and there is no product",
             id="no-product",
         ),
     ],
@@ -196,10 +196,10 @@ async def test_events_that_do_not_follow_each_other_are_reported_and_left_alone(
     assert await found(stocked, repair=True) == [line]
 
 
-async def test_events_that_were_published_are_not_missed(stocked: Service) -> None:
-    await sql(stocked, "DELETE FROM outbox WHERE sku = 'CHAIR' AND sequence < 6")
+async def test_events_from_before_they_were_kept_are_not_missed(stocked: Service) -> None:
+    await sql(stocked, "DELETE FROM events WHERE subject = 'CHAIR' AND sequence < 6")
     assert await found(stocked) == []
-    await sql(stocked, "DELETE FROM outbox")
+    await sql(stocked, "DELETE FROM events")
     assert await found(stocked) == []
 
 

@@ -122,8 +122,8 @@ async def test_no_more_rows_than_a_page_come_back_at_a_time(service: Service, mo
     await sql(
         service,
         "UPDATE batches SET allocated_qty = 1; UPDATE products SET backordered_qty = 1;"
-        "DELETE FROM outbox WHERE id = 5;"
-        "INSERT INTO outbox (shard, sku, sequence, message_id, type, data, correlation_id, causation_id)"
+        "DELETE FROM events WHERE id = 5;"
+        "INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)"
         "SELECT 0, 'LOST-' || n, 1, gen_random_uuid(), 't', '{}', 'c', 'c' FROM generate_series(1, 5) n",
     )
     sizes: list[int] = []
@@ -144,7 +144,7 @@ async def test_no_more_rows_than_a_page_come_back_at_a_time(service: Service, mo
     assert seen[1] == seen[2] == seen[3] == seen[100]
     assert len(seen[1]) == 7 * 5 + 7 + 1 + 5
     assert [difference.text for difference in mended] == [difference.text for difference in seen[1]]
-    assert {difference.kind for difference in await found(service)} == {Kind.OUTBOX_GAP, Kind.OUTBOX_BEYOND}
+    assert {difference.kind for difference in await found(service)} == {Kind.EVENTS_GAP, Kind.EVENTS_BEYOND}
 
 
 async def test_a_page_that_is_too_much_for_one_statement_is_taken_in_smaller_ones(
@@ -211,7 +211,7 @@ async def test_a_lock_that_is_held_for_long_is_asked_for_again(
 
 async def test_the_check_counts_warns_and_mends_nothing(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     await results(service.bus, *(CreateBatch(ref=sku, sku=sku, qty=5) for sku in SKUS))
-    await sql(service, "UPDATE batches SET allocated_qty = 2; DELETE FROM outbox WHERE sku = 'SKU-0'")
+    await sql(service, "UPDATE batches SET allocated_qty = 2; DELETE FROM outbox")
     before = {kind: counted(kind) for kind in Kind}
 
     with caplog.at_level(logging.WARNING):

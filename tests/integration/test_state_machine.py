@@ -25,7 +25,7 @@ from tests.support.naive import NaiveService, Told
 from tests.support.strategies import ORDERS, REFS, SKUS, commands
 
 CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
-OUTBOX = text("SELECT sku, sequence, type, data FROM outbox WHERE sku = ANY(:skus) ORDER BY id")
+EVENTS = text("SELECT subject, sequence, type, data FROM events WHERE subject = ANY(:skus) ORDER BY id")
 
 # Every SKU, batch and order of a run begins with letters of its own, put in for this placeholder.
 PREFIX = "run."
@@ -134,9 +134,9 @@ class Service(RuleBasedStateMachine):
     async def _outbox(self) -> defaultdict[str, list[Told]]:
         told: defaultdict[str, list[Told]] = defaultdict(list)
         async with self._engine.connect() as connection:
-            rows: Any = await connection.execute(OUTBOX, {"skus": self._named(SKUS)})
+            rows: Any = await connection.execute(EVENTS, {"skus": self._named(SKUS)})
             for row in rows:
-                told[row.sku].append((row.sequence, row.type, json.loads(row.data)))
+                told[row.subject].append((row.sequence, row.type, json.loads(row.data)))
         return told
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from app.domain.events import Event
+from app.domain.events import ProductEvent
 from app.domain.model import Product
 from app.integration.outbound import OutboundMessage
 from app.service_layer.ports import UnitOfWork
@@ -14,10 +14,10 @@ async def test_events_are_handed_out_once_those_of_products_and_others(backend: 
 
     async with backend.begin() as uow:
         product = await load(uow)
-        uow.raise_event(Event(sku="OTHER", sequence=None))
+        uow.raise_event(ProductEvent(sku="OTHER", sequence=None))
         product.allocate(line("order-1", 4), "backorder")
 
-        assert {event.sku for event in uow.take_events()} == {SKU, "OTHER"}
+        assert {event.subject for event in uow.take_events()} == {SKU, "OTHER"}
         assert uow.take_events() == []
 
         (await load_again(uow)).allocate(line("order-2", 4), "backorder")

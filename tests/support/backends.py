@@ -33,7 +33,7 @@ def in_memory() -> Backend:
     store = InMemoryStore()
 
     async def published() -> list[tuple[str, str, int | None, str]]:
-        return [(message.type, message.sku, message.sequence, message.data) for message in store.published]
+        return [(message.type, message.subject, message.sequence, message.data) for message in store.published]
 
     async def letters() -> list[DeadLetter]:
         return store.tables.dead_letters
@@ -47,8 +47,8 @@ async def over_postgresql(url: str) -> AsyncIterator[Backend]:
 
     async def published() -> list[tuple[str, str, int | None, str]]:
         async with engine.connect() as connection:
-            rows = await connection.execute(text("SELECT type, sku, sequence, data FROM outbox ORDER BY id"))
-            return [(row.type, row.sku, row.sequence, row.data) for row in rows]
+            rows = await connection.execute(text("SELECT type, subject, sequence, data FROM events ORDER BY id"))
+            return [(row.type, row.subject, row.sequence, row.data) for row in rows]
 
     async def letters() -> list[DeadLetter]:
         return [kept.letter for kept in await DeadLetterStore(engine).page(0)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.domain.commands import Command, CreateBatch
 from app.domain.errors import DomainError
-from app.domain.events import Event
+from app.domain.events import Event, ProductEvent
 from app.service_layer.messagebus import MessageBus, RetryPolicy
 from app.service_layer.ports import Cause, EventHandler, UnitOfWork
 from tests.support.fakes import InMemoryStore
@@ -58,7 +58,7 @@ class Desk:
         if command.refused:
             raise RefusedError(command.name)
         await uow.inbox.accept({command.name})
-        uow.raise_event(Event(sku=command.name, sequence=None))
+        uow.raise_event(ProductEvent(sku=command.name, sequence=None))
         if command.goes_wrong:
             message = f"{command.name} went wrong"
             raise RuntimeError(message)

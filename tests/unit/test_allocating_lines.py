@@ -253,7 +253,7 @@ def test_events_are_counted_without_a_gap_whatever_was_refused_between() -> None
     events = shop.product.take_events()
 
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-    assert {event.sku for event in events} == {SKU}
+    assert {event.subject for event in events} == {SKU}
 
 
 def test_events_are_handed_out_once() -> None:

@@ -69,7 +69,7 @@ async def test_an_unknown_sku_is_refused_and_published_without_a_sequence(servic
         await service.send(Allocate(order_id="order-1", sku="NONEXISTENT", qty=1))
 
     (message,) = service.store.published
-    assert (message.type, message.sku, message.sequence) == ("allocation_failed.v1", "NONEXISTENT", None)
+    assert (message.type, message.subject, message.sequence) == ("allocation_failed.v1", "NONEXISTENT", None)
     assert service.heard()[0][1]["reason"] == "invalid_sku"
     assert service.store.tables.products == {}
 

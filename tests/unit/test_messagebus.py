@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.domain.commands import CreateBatch
-from app.domain.events import Event
+from app.domain.events import ProductEvent
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, create_batch
 from app.service_layer.messagebus import MessageBus, NoHandlerError, OverloadedError, Request
 from app.service_layer.ports import Cause, TemporarilyUnavailableError, UnitOfWork
@@ -41,15 +41,15 @@ async def test_a_command_without_a_handler_fails() -> None:
 async def test_every_handler_hears_of_an_event_first_in_first_out() -> None:
     heard: list[str] = []
 
-    async def first(event: Event, uow: UnitOfWork) -> None:
+    async def first(event: ProductEvent, uow: UnitOfWork) -> None:
         heard.append(f"first {event.sku}")
         if event.sku == "post":
-            uow.raise_event(Event(sku="echo", sequence=None))
+            uow.raise_event(ProductEvent(sku="echo", sequence=None))
 
-    async def second(event: Event, uow: UnitOfWork) -> None:
+    async def second(event: ProductEvent, uow: UnitOfWork) -> None:
         heard.append(f"second {event.sku}")
 
-    desk = Desk({Event: [first, second]})
+    desk = Desk({ProductEvent: [first, second]})
     await desk.bus.handle_group(requests(Errand(name="post"), Errand(name="bank")))
 
     assert heard == ["first post", "second post", "first echo", "second echo", "first bank", "second bank"]
@@ -58,11 +58,11 @@ async def test_every_handler_hears_of_an_event_first_in_first_out() -> None:
 async def test_the_handlers_of_an_event_know_where_its_own_command_came_from() -> None:
     causes: dict[str, Cause] = {}
 
-    async def note(event: Event, uow: UnitOfWork) -> None:
+    async def note(event: ProductEvent, uow: UnitOfWork) -> None:
         causes[event.sku] = uow.cause
 
     from_post, from_bank = Cause("1", "a"), Cause("2", "b")
-    desk = Desk({Event: [note]})
+    desk = Desk({ProductEvent: [note]})
     await desk.bus.handle_group([Request(Errand(name="post"), from_post), Request(Errand(name="bank"), from_bank)])
 
     assert causes == {"post": from_post, "bank": from_bank}
@@ -143,12 +143,12 @@ async def test_a_command_that_goes_wrong_fails_alone() -> None:
 
 
 async def test_a_command_whose_event_is_handled_wrongly_fails_alone() -> None:
-    async def dislike_banks(event: Event, uow: UnitOfWork) -> None:
+    async def dislike_banks(event: ProductEvent, uow: UnitOfWork) -> None:
         if event.sku == "bank":
             message = "no banks"
             raise RuntimeError(message)
 
-    desk = Desk({Event: [dislike_banks]})
+    desk = Desk({ProductEvent: [dislike_banks]})
     outcomes = await desk.bus.handle_group(requests(Errand(name="post"), Errand(name="bank"), Errand(name="baker")))
 
     assert [outcome.label for outcome in outcomes] == ["ok", "error", "ok"]

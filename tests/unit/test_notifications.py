@@ -11,8 +11,8 @@ from app.integration.outbound import (
     BatchQuantityChangedV1,
     LineAllocatedV1,
     LineBackorderedV1,
-    Message,
     OutOfStockV1,
+    ProductMessage,
 )
 from app.service_layer.notifications import Addresses, Mail, MailRefusedError, NotifiedProduct, react
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -34,7 +34,7 @@ def changed(qty: int, ref: str = "batch-1") -> BatchQuantityChangedV1:
     return BatchQuantityChangedV1(sku=SKU, ref=ref, qty=qty, eta=None)
 
 
-def mails(*messages: Message, addresses: Addresses = BUYERS) -> list[str]:
+def mails(*messages: ProductMessage, addresses: Addresses = BUYERS) -> list[str]:
     """The bodies of the mails that the events call for, one after another."""
     product, batches = NotifiedProduct(SKU, 0, out_of_stock=False), dict[str, int]()
     sent = (react(each, product, batches, addresses) for each in messages)
@@ -61,7 +61,7 @@ def test_tells_the_buyers_that_a_sku_has_run_out() -> None:
         ([ALLOCATED, LineBackorderedV1(sku=SKU, order_id="order-2", qty=1)], 1),
     ],
 )
-def test_tells_it_once_until_the_sku_has_been_restocked(between: list[Message], expected: int) -> None:
+def test_tells_it_once_until_the_sku_has_been_restocked(between: list[ProductMessage], expected: int) -> None:
     assert mails(batch(10), RUN_OUT, RUN_OUT, *between, RUN_OUT) == ["Out of stock for CHAIR"] * expected
 
 
@@ -111,7 +111,7 @@ class Post:
         self.pauses = Pauses()
         self._notifier = Notifier(self.memory, self.mailer, EVERYBODY, sleep=self.pauses)
 
-    async def read(self, *events: tuple[int, Message]) -> None:
+    async def read(self, *events: tuple[int, ProductMessage]) -> None:
         await self._notifier.handle(
             [
                 message(

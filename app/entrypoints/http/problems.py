@@ -91,7 +91,7 @@ class ProblemError(Exception):
         *,
         headers: Mapping[str, str] | None = None,
         faults: list[dict[str, Any]] | None = None,
-        details: Mapping[str, int] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = KINDS[code]

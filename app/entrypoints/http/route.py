@@ -2,18 +2,18 @@
 
 FastAPI's own handling of a request (dependencies, a model for the body, a model for the answer) costs more than all the
 rest of it together. This class keeps FastAPI's declaration, and so the OpenAPI document, and does the work itself: the
-body is validated by the command's own TypeAdapter straight from the bytes, path parameters by those of their
-annotations, and the endpoint returns its answer ready to be sent.
+body is validated by the command's own TypeAdapter straight from the bytes, parameters of path and query by those of
+their annotations, and the endpoint returns its answer ready to be sent.
 
-An endpoint declares its path parameters, at most one body, and the request where it needs it:
-`async def change(ref: Ref, changes: Changes, request: Request) -> Response`. What it raises becomes a problem here or,
-where it is none that is known, in `RequestContext`.
+An endpoint declares its path parameters, those of the query (marked with `Query()`), at most one body, and the request
+where it needs it: `async def change(ref: Ref, changes: Changes, request: Request, dry: Dry = False) -> Response`. What
+it raises becomes a problem here or, where it is none that is known, in `RequestContext`.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.adapters.database import is_passing
 from app.domain.errors import DomainError
+from app.entrypoints.http.parameters import Parameters, faults_of, invalid
 from app.entrypoints.http.problems import ProblemError
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -38,15 +39,13 @@ class ServiceRoute(APIRoute):
 
 def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
     """The ASGI application that answers requests to the endpoint."""
-    path_adapters, bodies, takes_request = _adapters(endpoint, path)
+    parameters = Parameters(endpoint, path)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            arguments: dict[str, Any] = {"request": request} if takes_request else {}
-            if path_adapters:
-                _add_path_parameters(arguments, path_adapters, request.path_params)
-            for name, adapter in bodies.items():
+            arguments = parameters.parse(request)
+            for name, adapter in parameters.body.items():
                 arguments[name] = _parse(adapter, await _read_body(request))
             async with asyncio.timeout(scope["app"].state.deadline):
                 response: Response = await endpoint(**arguments)
@@ -58,20 +57,6 @@ def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
         await response(scope, receive, send)
 
     return answer
-
-
-def _adapters(
-    endpoint: Callable[..., Any], path: str
-) -> tuple[dict[str, TypeAdapter[Any]], dict[str, TypeAdapter[Any]], bool]:
-    """What validates the path parameters of the endpoint and its body, by name; and whether it takes the request."""
-    in_path: dict[str, TypeAdapter[Any]] = {}
-    in_body: dict[str, TypeAdapter[Any]] = {}
-    hints = get_type_hints(endpoint, include_extras=True)
-    for name, hint in hints.items():
-        if name == "return" or hint is Request:
-            continue
-        (in_path if f"{{{name}}}" in path else in_body)[name] = TypeAdapter(_without_marker(hint))
-    return in_path, in_body, Request in hints.values()
 
 
 def _as_problem(error: Exception) -> ProblemError | None:
@@ -127,10 +112,10 @@ def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
     try:
         command: BaseModel = adapter.validate_json(body)
     except ValidationError as error:
-        faults = _faults(error, "body")
+        faults = faults_of(error, "body")
         if not _is_strict_json(body):
             raise ProblemError("malformed-body", f"the body is not JSON: {faults[0]['msg']}") from None
-        raise _invalid(faults) from None
+        raise invalid(faults) from None
     return command
 
 
@@ -145,38 +130,3 @@ def _is_strict_json(body: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _add_path_parameters(
-    arguments: dict[str, Any], adapters: Mapping[str, TypeAdapter[Any]], values: Mapping[str, Any]
-) -> None:
-    faults: list[dict[str, Any]] = []
-    for name, adapter in adapters.items():
-        try:
-            arguments[name] = adapter.validate_python(values[name])
-        except ValidationError as error:
-            faults += _faults(error, "path", name)
-    if faults:
-        raise _invalid(faults)
-
-
-def _faults(error: ValidationError, *where: str) -> list[dict[str, Any]]:
-    """What is wrong, without the values that were sent."""
-    return [
-        {"loc": [*where, *fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-
-
-def _invalid(faults: list[dict[str, Any]]) -> ProblemError:
-    detail = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-    return ProblemError("invalid-request", detail, faults=faults)
-
-
-def _without_marker(hint: Any) -> Any:  # noqa: ANN401 - a type annotation can be anything
-    """The annotation without FastAPI's Path(), which says where the value stands and nothing about its form."""
-    if get_origin(hint) is not Annotated:
-        return hint
-    inner, *metadata = get_args(hint)
-    kept = [item for item in metadata if type(item).__module__ != "fastapi.params"]
-    return Annotated[(inner, *kept)] if kept else inner
