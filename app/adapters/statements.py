@@ -19,6 +19,18 @@ LOCK_PRODUCTS = """
     WHERE sku = ANY($1::text[]) ORDER BY sku FOR NO KEY UPDATE
 """
 
+LOCK_ORDERS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+
+# What was placed under the ids $1, and the SKUs of the lines that the orders have.
+ORDERS = """
+    SELECT named.order_id, o.content, l.sku
+    FROM unnest($1::text[]) AS named(order_id)
+    LEFT JOIN LATERAL (SELECT content FROM orders WHERE orders.order_id = named.order_id LIMIT 1) AS o ON true
+    LEFT JOIN LATERAL (
+        SELECT sku FROM order_lines WHERE order_lines.order_id = named.order_id OFFSET 0
+    ) AS l ON true
+"""
+
 # The open batches of the SKUs $1, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with their
 # batches. Rows of the first two kinds have no order.
 BATCHES_AND_LINES = """
@@ -149,6 +161,15 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
         """INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated, shipped)
            SELECT * FROM {rows}""",
         _LINE,
+    ),
+    "delete_orders": (
+        "DELETE FROM orders USING {rows} WHERE orders.order_id = new.order_id",
+        ("order_id text",),
+    ),
+    "upsert_orders": (
+        """INSERT INTO orders (order_id, content) SELECT * FROM {rows}
+           ON CONFLICT (order_id) DO UPDATE SET content = excluded.content, placed_at = now()""",
+        ("order_id text", "content bytea"),
     ),
     "insert_dead_letters": (
         """INSERT INTO dead_letters

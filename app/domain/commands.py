@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.events import StockReason
@@ -65,13 +65,15 @@ class Names:
     """What commands name: the rows that have to be there before the handlers run.
 
     `skus` are products to lock, `new_skus` those among them that may be created, `batch_refs` batches to resolve to
-    their product, `lines` pairs of order id and SKU.
+    their product, `lines` pairs of order id and SKU. `orders` are orders as a whole: they are locked as well, and every
+    line that they have is one that is named.
     """
 
     skus: set[str] = field(default_factory=set)
     new_skus: dict[str, str] = field(default_factory=dict)
     batch_refs: set[str] = field(default_factory=set)
     lines: set[tuple[str, str]] = field(default_factory=set)
+    orders: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, commands: Iterable["Command"]) -> Self:
@@ -144,6 +146,90 @@ class ShipLine(_NamedLineCommand):
     """Note that an order line has left the house: from now on it is neither cancelled nor moved."""
 
 
+def _drop_default(schema: dict[str, Any]) -> None:
+    """A field that is left out is not the same as null, whatever the default is called."""
+    schema.pop("default", None)
+
+
+LEFT_OUT: Any = None
+"""The default of a field that may be left out and is not null. A default is not validated."""
+
+
+class OrderedLine(BaseModel):
+    """So many pieces of one SKU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sku: Sku
+    qty: LineQuantity
+
+
+def _refuse_repeated_skus(lines: list[OrderedLine]) -> list[OrderedLine]:
+    seen: set[str] = set()
+    for line in lines:
+        if line.sku in seen:
+            raise PydanticCustomError("repeated_sku", "Sku {sku} should be in one line only", {"sku": line.sku})
+        seen.add(line.sku)
+    return lines
+
+
+OrderedLines = Annotated[
+    list[OrderedLine],
+    Field(
+        min_length=1,
+        max_length=100,
+        description="What is ordered, each SKU at most once.",
+        examples=[[{"sku": "RED-CHAIR", "qty": 10}, {"sku": "OAK-TABLE", "qty": 1}]],
+    ),
+    AfterValidator(_refuse_repeated_skus),
+]
+
+
+class NewOrder(BaseModel):
+    """An order of several lines; its id may be left to the service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order_id: OrderId = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+    lines: OrderedLines
+    if_unavailable: IfUnavailable = "backorder"
+
+
+class PlaceOrder(Command):
+    """Allocate the lines of an order: each by itself, or with "reject" all of them or none."""
+
+    order_id: OrderId
+    lines: OrderedLines
+    if_unavailable: IfUnavailable = "backorder"
+
+    def add_names(self, names: Names) -> None:
+        """The order and its lines."""
+        names.orders.add(self.order_id)
+        for line in self.lines:
+            names.skus.add(line.sku)
+            names.lines.add((self.order_id, line.sku))
+
+    @property
+    def routing_key(self) -> str:
+        """The order: it is placed before it is cancelled."""
+        return self.order_id
+
+
+class CancelOrder(Command):
+    """Forget every line of an order that has not been shipped, and free the stock that they held."""
+
+    order_id: OrderId
+
+    def add_names(self, names: Names) -> None:
+        """The order, whatever it has."""
+        names.orders.add(self.order_id)
+
+    @property
+    def routing_key(self) -> str:
+        """The order."""
+        return self.order_id
+
+
 class ServeBackorders(Command):
     """Give free stock to the lines that wait for it. It has something to do only where a fault has left it undone."""
 
@@ -168,15 +254,6 @@ class _NamedBatchCommand(Command):
     @property
     def routing_key(self) -> str:
         return self.ref
-
-
-def _drop_default(schema: dict[str, Any]) -> None:
-    """A field that is left out is not the same as null, whatever the default is called."""
-    schema.pop("default", None)
-
-
-LEFT_OUT: Any = None
-"""The default of a field that may be left out and is not null. A default is not validated."""
 
 
 class WhyStockChanged(BaseModel):

@@ -17,21 +17,32 @@ class DomainError(Exception):
 
 
 class InvalidSkuError(DomainError):
-    """No batch of this SKU was ever recorded, so nothing can be allocated from it."""
+    """No batch of this SKU, or of these SKUs, was ever recorded, so nothing can be allocated from it."""
 
     code = "invalid-sku"
 
-    def __init__(self, sku: str) -> None:
-        super().__init__(f"Invalid sku {sku}")
+    def __init__(self, *skus: str) -> None:
+        super().__init__(f"Invalid sku {', '.join(skus)}")
+        self.details = {"skus": list(skus)}
 
 
 class OutOfStockError(DomainError):
-    """No batch holds the whole line, and the caller asked not to wait."""
+    """No batch holds the whole line, or each of these lines of an order, and the caller asked not to wait."""
 
     code = "out-of-stock"
 
-    def __init__(self, sku: str) -> None:
-        super().__init__(f"Out of stock for sku {sku}")
+    def __init__(self, *skus: str) -> None:
+        super().__init__(f"Out of stock for sku {', '.join(skus)}")
+        self.details = {"skus": list(skus)}
+
+
+class OrderConflictError(DomainError):
+    """The order was placed before with other lines."""
+
+    code = "order-conflict"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"Order {order_id} was placed before with other lines; use a new order id, or cancel it first")
 
 
 class AllocationConflictError(DomainError):

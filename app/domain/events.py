@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from app.domain.stock import OrderLine
+
 ReleaseReason = Literal["cancelled", "batch_quantity_changed", "batch_eta_changed"]
 """Why a line left its batch."""
+
+RefusalReason = Literal["out_of_stock", "invalid_sku", "conflict"]
+"""Why a line or an order was not accepted."""
 
 StockReason = Literal["damaged", "lost", "found", "recount", "customs", "correction", "returned"]
 """Why there is more or less of a batch than was thought."""
@@ -128,7 +133,7 @@ class AllocationFailed(ProductEvent):
 
     order_id: str
     qty: int
-    reason: Literal["out_of_stock", "invalid_sku", "conflict"]
+    reason: RefusalReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,3 +142,25 @@ class OutOfStock(ProductEvent):
 
     order_id: str
     qty: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPlaced(OrderEvent):
+    """An order of these lines was accepted; each is allocated, or waits in the queue of its SKU."""
+
+    lines: tuple[OrderLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderCancelled(OrderEvent):
+    """These lines of the order were cancelled, all that had not been shipped."""
+
+    lines: tuple[OrderLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRefused(OrderEvent):
+    """The order was refused and nothing of it is kept; `lines` are those that were the reason."""
+
+    lines: tuple[OrderLine, ...]
+    reason: RefusalReason

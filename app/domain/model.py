@@ -119,13 +119,17 @@ class Product:
             return known, False
         batch = self._reserve(line)
         if batch is None and if_unavailable == "reject":
-            self._out_of_stock(line)
-            self._fail(line, "out_of_stock")
+            self.refuse(line)
             raise OutOfStockError(self.sku)
         allocation = Allocation(line, requested=self.sequence + 1)
         self.allocations[line.order_id] = allocation
         self._place(allocation, batch)
         return allocation, True
+
+    def refuse(self, line: OrderLine) -> None:
+        """Tell that a line is refused for want of stock."""
+        self._out_of_stock(line)
+        self._fail(line, "out_of_stock")
 
     def cancel(self, order_id: str) -> None:
         """Forget a line. Raises AllocationNotFoundError, AlreadyShippedError."""

@@ -4,10 +4,12 @@ from typing import Any
 
 from app.domain.commands import Command
 from app.integration.inbound import INBOUND_MESSAGES
-from app.integration.outbound import OUTBOUND_MESSAGES, Message
+from app.integration.outbound import OUTBOUND_MESSAGES, Message, OrderMessage
 
 INBOUND_TOPIC = "allocation.inbound.v1"
 EVENTS_TOPIC = "allocation.events.v1"
+
+_REFERENCE = "#/components/schemas/{model}"
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
 
@@ -44,12 +46,13 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
         "ce_type": {"type": "string"},
         "ce_source": {"type": "string", "format": "uri-reference"},
         "ce_time": {"type": "string", "format": "date-time", "description": "When the event was committed."},
-        "ce_subject": {"type": "string", "description": "The SKU."},
+        "ce_subject": {"type": "string", "description": "The SKU; of an event of an order as a whole, the order id."},
         "ce_sequence": {
             "type": "string",
             "pattern": "^[1-9][0-9]*$",
             "description": (
-                "Counts the events of one SKU: 1, 2, 3 … without a gap, in the order of commits. Absent only from an "
+                "Counts the events of one SKU: 1, 2, 3 … without a gap, in the order of commits. Absent only from the "
+                "events of an order as a whole, which come in the order of commits as well, and from an "
                 "allocation_failed.v1 for a SKU that does not exist."
             ),
         },
@@ -66,6 +69,11 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
 
 def asyncapi_document() -> dict[str, Any]:
     """Both channels, as this service reads and writes them."""
+    messages = {
+        **{f"in.{name}": _inbound_message(name, model) for name, model in INBOUND_MESSAGES.items()},
+        **{f"out.{model.ce_type}": _outbound_message(model) for model in OUTBOUND_MESSAGES.values()},
+    }
+    shared = {name: schema for message in messages.values() for name, schema in _parts_of(message["payload"]).items()}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -73,8 +81,8 @@ def asyncapi_document() -> dict[str, Any]:
             "version": "1.0.0",
             "description": (
                 "CloudEvents 1.0 over Kafka. Events leave in binary mode; messages are read in binary or in structured "
-                "mode. The key of a record is the SKU. A reader may see an event twice, and then with the same ce_id "
-                "and ce_sequence; first occurrences are always in order."
+                "mode. The key of a record is the SKU, or of an event of an order as a whole its id. A reader may see "
+                "an event twice, and then with the same ce_id and ce_sequence; first occurrences are always in order."
             ),
         },
         "defaultContentType": "application/json",
@@ -104,13 +112,14 @@ def asyncapi_document() -> dict[str, Any]:
                 "summary": "Each decision becomes one event, published after it has been committed.",
             },
         },
-        "components": {
-            "messages": {
-                **{f"in.{name}": _inbound_message(name, model) for name, model in INBOUND_MESSAGES.items()},
-                **{f"out.{model.ce_type}": _outbound_message(model) for model in OUTBOUND_MESSAGES.values()},
-            }
-        },
+        "components": {"messages": messages, "schemas": shared},
     }
+
+
+def _parts_of(payload: dict[str, Any]) -> dict[str, Any]:
+    """Take the parts that the payload refers to out of it, for they stand beside the messages."""
+    parts: dict[str, Any] = payload.pop("$defs", {})
+    return parts
 
 
 def _channel(topic: str, description: str, names: list[str], direction: str) -> dict[str, Any]:
@@ -123,17 +132,22 @@ def _channel(topic: str, description: str, names: list[str], direction: str) -> 
 
 
 def _inbound_message(name: str, model: type[Command]) -> dict[str, Any]:
-    schema = model.model_json_schema(mode="validation")
+    schema = model.model_json_schema(mode="validation", ref_template=_REFERENCE)
     # A tolerant reader: fields that this service does not know are ignored.
-    schema.pop("additionalProperties", None)
-    return _message(name, model.__doc__, schema, _INBOUND_HEADERS)
+    for each in (schema, *schema.get("$defs", {}).values()):
+        each.pop("additionalProperties", None)
+    return _message(name, model.__doc__, schema, _INBOUND_HEADERS, "The SKU; the data decide, whatever the key is.")
 
 
 def _outbound_message(model: type[Message]) -> dict[str, Any]:
-    return _message(model.ce_type, model.__doc__, model.model_json_schema(mode="serialization"), _OUTBOUND_HEADERS)
+    schema = model.model_json_schema(mode="serialization", ref_template=_REFERENCE)
+    key = "The order's id." if issubclass(model, OrderMessage) else "The SKU."
+    return _message(model.ce_type, model.__doc__, schema, _OUTBOUND_HEADERS, key)
 
 
-def _message(name: str, summary: str | None, schema: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+def _message(
+    name: str, summary: str | None, schema: dict[str, Any], headers: dict[str, Any], key: str
+) -> dict[str, Any]:
     properties = schema.get("properties", {})
     example = {field: facts["examples"][0] for field, facts in properties.items() if "examples" in facts}
     sample_headers = {"ce_specversion": "1.0", "ce_id": "8b0a2f0e-6f6c-4d3c-9f7f-2f4b8c1d9e10", "ce_type": name}
@@ -145,7 +159,7 @@ def _message(name: str, summary: str | None, schema: dict[str, Any], headers: di
         "headers": headers,
         "payload": schema,
         "bindings": {
-            "kafka": {"key": {"type": "string", "description": "The SKU."}, "bindingVersion": "0.5.0"},
+            "kafka": {"key": {"type": "string", "description": key}, "bindingVersion": "0.5.0"},
         },
         "examples": [{"headers": sample_headers, "payload": example}],
     }

@@ -5,10 +5,12 @@ from pydantic import ValidationError
 from app.domain.commands import (
     Allocate,
     CancelAllocation,
+    CancelOrder,
     ChangeBatchEta,
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    PlaceOrder,
     ShipLine,
 )
 from app.integration.cloudevents import CloudEvent, UnreadableMessageError
@@ -20,6 +22,8 @@ INBOUND_MESSAGES: dict[str, type[Command]] = {
     "allocation_required.v1": Allocate,
     "allocation_cancelled.v1": CancelAllocation,
     "line_shipped.v1": ShipLine,
+    "order_placed.v1": PlaceOrder,
+    "order_cancelled.v1": CancelOrder,
 }
 
 

@@ -5,7 +5,7 @@ changed without anybody outside noticing.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -72,7 +72,7 @@ class AllocationFailedV1(ProductMessage):
     order_id: OrderId
     qty: LineQuantity
     reason: Annotated[
-        Literal["out_of_stock", "invalid_sku", "conflict"],
+        events.RefusalReason,
         Field(description="Why it was refused.", examples=["out_of_stock"]),
     ]
 
@@ -121,6 +121,44 @@ class BatchEtaChangedV1(BatchCreatedV1):
     order_count: Annotated[int, Field(ge=0, description="How many orders had a line on it.", examples=[1])] = 0
 
 
+class LineOfOrder(BaseModel):
+    """So many pieces of one SKU."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    sku: Sku
+    qty: LineQuantity
+
+
+LinesOfOrder = Annotated[list[LineOfOrder], Field(description="By SKU.", examples=[[{"sku": "RED-CHAIR", "qty": 10}]])]
+
+
+class OrderMessage(Message):
+    """The data of an event of an order as a whole; its key is the order's id, and it bears no `ce_sequence`."""
+
+    order_id: OrderId
+    lines: LinesOfOrder
+
+
+class OrderPlacedV1(OrderMessage):
+    """An order was accepted; what becomes of each of its lines is told by the events of its product."""
+
+    ce_type = "order_placed.v1"
+
+
+class OrderCancelledV1(OrderMessage):
+    """The lines named were cancelled: all of the order that had not been shipped."""
+
+    ce_type = "order_cancelled.v1"
+
+
+class OrderRefusedV1(OrderMessage):
+    """An order was refused and nothing of it is kept; the lines named were the reason."""
+
+    ce_type = "order_refused.v1"
+    reason: Annotated[events.RefusalReason, Field(description="Why it was refused.", examples=["out_of_stock"])]
+
+
 OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
     events.LineAllocated: LineAllocatedV1,
     events.LineDeallocated: LineDeallocatedV1,
@@ -131,6 +169,9 @@ OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
     events.BatchCreated: BatchCreatedV1,
     events.BatchQuantityChanged: BatchQuantityChangedV1,
     events.BatchEtaChanged: BatchEtaChangedV1,
+    events.OrderPlaced: OrderPlacedV1,
+    events.OrderCancelled: OrderCancelledV1,
+    events.OrderRefused: OrderRefusedV1,
 }
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
 from app.integration.fields import AllocatedQuantity, AvailableQuantity, ShippedQuantity, Sku
 from app.read_model.lookup import GroupedLookup
-from app.service_layer.results import AllocationState, BatchState, status_of
+from app.service_layer.results import AllocationState, BatchState, OrderState, status_of
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
 
@@ -62,6 +62,10 @@ class Queries:
         if lines is None:
             raise OrderNotFoundError(order_id)
         return lines
+
+    async def order(self, order_id: str) -> OrderState:
+        """An order as a whole. Raises OrderNotFoundError where it has no line."""
+        return OrderState.of(order_id, await self.allocations(order_id))
 
     async def product(self, sku: str) -> ProductState:
         """A product and all its batches. Raises ProductNotFoundError."""

@@ -9,11 +9,13 @@ from app.domain import events
 from app.domain.commands import (
     Allocate,
     CancelAllocation,
+    CancelOrder,
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    PlaceOrder,
     ServeBackorders,
     ShipLine,
     WhyStockChanged,
@@ -23,11 +25,10 @@ from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, Move, OrderLine
 from app.integration.dead_letters import KeepDeadLetter
 from app.integration.outbound import to_message
+from app.service_layer.backorders import PAGE, serve_queue
+from app.service_layer.order_handlers import cancel_order, place_order
 from app.service_layer.ports import CommandHandler, EventHandler, UnitOfWork
 from app.service_layer.results import AllocationState, BatchChanged, BatchRecorded, BatchState, LineAccepted, LineMove
-
-PAGE = 500
-"""How many lines are fetched at a time."""
 
 TOLD_ORDERS = 100
 """How many orders an event about a batch names."""
@@ -40,7 +41,7 @@ async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
     product = uow.products.get_or_create(command.sku)
     batch, created = product.create_batch(command.ref, command.qty, command.eta)
     if created:
-        await _serve_backorders(product, uow)
+        await serve_queue(product, uow)
     return BatchRecorded(BatchState.of(product.sku, batch), created)
 
 
@@ -65,7 +66,7 @@ async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
     if product is None:
         raise AllocationNotFoundError(command.order_id, command.sku)
     product.cancel(command.order_id)
-    await _serve_backorders(product, uow)
+    await serve_queue(product, uow)
 
 
 async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
@@ -112,7 +113,7 @@ async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
     """Let the stock of a product serve its queue; nothing where there is no such product."""
     product = uow.products.get(command.sku)
     if product is not None:
-        await _serve_backorders(product, uow)
+        await serve_queue(product, uow)
 
 
 async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> None:
@@ -165,19 +166,8 @@ async def _change_eta(
 
 async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: UnitOfWork) -> BatchChanged:
     moves.sort(key=lambda move: product.allocations[move.line.order_id].requested)
-    await _serve_backorders(product, uow)
+    await serve_queue(product, uow)
     return BatchChanged(BatchState.of(product.sku, batch), [LineMove.of(move) for move in moves])
-
-
-async def _serve_backorders(product: Product, uow: UnitOfWork) -> None:
-    """Give free stock to the lines that wait for it, the oldest request first, each that fits."""
-    after = 0
-    while product.backordered_qty and (room := product.largest_available_qty):
-        waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=PAGE)
-        product.serve_backorders(waiting)
-        if len(waiting) < PAGE:
-            return
-        after = product.allocations[waiting[-1]].requested
 
 
 COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
@@ -188,6 +178,8 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (Allocate, allocate),
     (CancelAllocation, cancel_allocation),
     (ShipLine, ship_line),
+    (PlaceOrder, place_order),
+    (CancelOrder, cancel_order),
     (ServeBackorders, serve_backorders),
     (KeepDeadLetter, keep_dead_letter),
 ]
@@ -202,4 +194,7 @@ EVENT_HANDLERS: dict[type[events.Event], list[EventHandler]] = {
     events.LineShipped: [publish],
     events.AllocationFailed: [publish],
     events.OutOfStock: [publish],
+    events.OrderPlaced: [publish],
+    events.OrderCancelled: [publish],
+    events.OrderRefused: [publish],
 }

@@ -231,7 +231,10 @@ class MessageBus:
         async with self._unit_of_work() as uow:
             fresh = await _accept(group, uow)
             taken = (request for request, is_fresh in zip(group, fresh, strict=True) if is_fresh)
-            await uow.products.load(Names.of(request.command for request in taken))
+            names = Names.of(request.command for request in taken)
+            if names.orders:
+                await uow.orders.load(names)
+            await uow.products.load(names)
             outcomes = [
                 await self._run_handler(request, uow) if is_fresh else Outcome(duplicate=True)
                 for request, is_fresh in zip(group, fresh, strict=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
+from app.domain.orders import Order
 from app.domain.stock import Batch
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
@@ -74,6 +75,25 @@ class ProductRepository(Protocol):
         """
 
 
+class OrderRepository(Protocol):
+    """The orders that the group of commands names, each locked until the unit of work ends. Load them first."""
+
+    async def load(self, names: Names) -> None:
+        """Lock and fetch the orders, and add to the names every line that they have."""
+
+    def content(self, order_id: str) -> bytes | None:
+        """The digest of what was placed under the id; None where nothing was, or where it is not known any more."""
+
+    def skus(self, order_id: str) -> Sequence[str]:
+        """The SKUs, in their order, of which the order had a line or gets one in this group."""
+
+    def place(self, order: Order) -> None:
+        """Remember what the order is made of."""
+
+    def forget(self, order_id: str) -> None:
+        """Forget what the order was made of."""
+
+
 class Outbox(Protocol):
     """Messages that become visible to the relay with the commit."""
 
@@ -101,6 +121,10 @@ class UnitOfWork(Protocol):
     @property
     def products(self) -> ProductRepository:
         """The products of this transaction."""
+
+    @property
+    def orders(self) -> OrderRepository:
+        """The orders of this transaction."""
 
     @property
     def outbox(self) -> Outbox:

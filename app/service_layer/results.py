@@ -130,6 +130,42 @@ class LineAccepted:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderState:
+    """An order as it is now: the lines that it has, and when all of them are there."""
+
+    order_id: OrderId
+    lines: Annotated[list[AllocationState], Field(description="The lines of the order, by SKU.")]
+    complete: Annotated[
+        bool, Field(description="Whether each line has a batch or has been shipped: none of them waits.")
+    ]
+    earliest_eta: Annotated[
+        date | None,
+        Field(
+            description=(
+                "The day on which the last of its batches arrives, so that the order can leave as a whole; null: all "
+                "of them are in the warehouse, or a line still waits."
+            ),
+            examples=["2030-01-01"],
+        ),
+    ]
+
+    @classmethod
+    def of(cls, order_id: str, lines: list[AllocationState]) -> Self:
+        """The state of the order that has these lines."""
+        complete = all(line.status != "backordered" for line in lines)
+        etas = [line.eta for line in lines if line.eta is not None and line.status != "shipped"]
+        return cls(order_id, lines, complete, max(etas, default=None) if complete else None)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAccepted:
+    """The outcome of PlaceOrder; `created` is False where the same order had been placed before."""
+
+    order: OrderState
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BatchChanged:
     """The outcome of a change of a batch: the batch as it is now, and the lines that had to leave it."""
 

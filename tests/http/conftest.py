@@ -33,3 +33,10 @@ async def api(shared_settings: Settings) -> AsyncIterator[Api]:
     """The application as a caller sees it."""
     async with bootstrap(shared_settings) as service, in_process(service) as caller:
         yield caller
+
+
+@pytest.fixture
+async def other_api(shared_settings: Settings) -> AsyncIterator[Api]:
+    """A second instance over the same database, which knows nothing of the first."""
+    async with bootstrap(shared_settings) as service, in_process(service) as caller:
+        yield caller

@@ -22,14 +22,14 @@ from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from app.service_layer.messagebus import MessageBus, Outcome, Request
 from app.service_layer.ports import Cause
 from tests.support.naive import NaiveService, Told
-from tests.support.strategies import ORDERS, REFS, SKUS, commands
+from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders
 
 CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
-EVENTS = text("SELECT subject, sequence, type, data FROM events WHERE subject = ANY(:skus) ORDER BY id")
+EVENTS = text("SELECT subject, sequence, type, data FROM events WHERE subject = ANY(:subjects) ORDER BY id")
 
 # Every SKU, batch and order of a run begins with letters of its own, put in for this placeholder.
 PREFIX = "run."
-groups = st.lists(commands(PREFIX), min_size=2, max_size=8)
+groups = st.lists(commands_and_orders(PREFIX), min_size=2, max_size=8)
 
 Answer = TypeVar("Answer")
 
@@ -60,7 +60,7 @@ class Service(RuleBasedStateMachine):
         self._run(self._engine.dispose())
         self._runner.close()
 
-    @rule(command=commands(PREFIX))
+    @rule(command=commands_and_orders(PREFIX))
     def play_one(self, command: Command) -> None:
         mine = self._mine(command)
         try:
@@ -97,6 +97,8 @@ class Service(RuleBasedStateMachine):
         assert products == [self._naive.product(sku) for sku in self._named(SKUS)]
         assert batches == [self._naive.batch(ref) for ref in self._named(REFS)]
         assert [found or [] for found in lines] == [self._naive.allocations(name) for name in self._named(ORDERS)]
+        for order_id in self._named(ORDERS):
+            assert told[order_id] == self._naive.told[order_id]
         for sku in self._named(SKUS):
             assert told[sku] == self._naive.told[sku]
             sequences = [sequence for sequence, _, _ in told[sku] if sequence is not None]
@@ -123,18 +125,23 @@ class Service(RuleBasedStateMachine):
 
     def _mine(self, command: Command) -> Command:
         """The command with the names of this run."""
-        given = command.model_dump(exclude_unset=True)
-        names = {
-            field: value.replace(PREFIX, self._prefix, 1)
-            for field, value in given.items()
-            if isinstance(value, str) and value.startswith(PREFIX)
-        }
-        return type(command)(**{**given, **names})
+        return type(command)(**self._renamed(command.model_dump(exclude_unset=True)))
+
+    def _renamed(self, value: Any) -> Any:  # noqa: ANN401 - whatever a command is made of
+        match value:
+            case str():
+                return value.replace(PREFIX, self._prefix, 1) if value.startswith(PREFIX) else value
+            case dict():
+                return {name: self._renamed(each) for name, each in value.items()}
+            case list():
+                return [self._renamed(each) for each in value]
+            case _:
+                return value
 
     async def _outbox(self) -> defaultdict[str, list[Told]]:
         told: defaultdict[str, list[Told]] = defaultdict(list)
         async with self._engine.connect() as connection:
-            rows: Any = await connection.execute(EVENTS, {"skus": self._named(SKUS)})
+            rows: Any = await connection.execute(EVENTS, {"subjects": self._named([*SKUS, *ORDERS])})
             for row in rows:
                 told[row.subject].append((row.sequence, row.type, json.loads(row.data)))
         return told

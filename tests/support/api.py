@@ -15,7 +15,12 @@ from app.entrypoints.server import http_application
 Json = dict[str, Any]
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code"}
-MORE_MEMBERS = {"invalid-request": {"errors"}, "quantity-changed": {"present_qty"}}
+MORE_MEMBERS = {
+    "invalid-request": {"errors"},
+    "quantity-changed": {"present_qty"},
+    "invalid-sku": {"skus"},
+    "out-of-stock": {"skus"},
+}
 
 
 def new(kind: str) -> str:

@@ -16,6 +16,7 @@ from typing import Self
 from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
+from app.domain.orders import Order
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
@@ -55,6 +56,7 @@ class Tables:
     products: dict[str, ProductRow] = field(default_factory=dict)
     batches: dict[str, BatchRow] = field(default_factory=dict)
     lines: dict[tuple[str, str], LineRow] = field(default_factory=dict)
+    orders: dict[str, bytes] = field(default_factory=dict)
     outbox: list[tuple[OutboundMessage, Cause]] = field(default_factory=list)
     inbox: set[str] = field(default_factory=set)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -205,6 +207,33 @@ class FakeProductRepository:
         self._seen.add((order_id, sku))
 
 
+class FakeOrderRepository:
+    """Implements `OrderRepository` over the tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._names = Names()
+
+    async def load(self, names: Names) -> None:
+        for order_id, sku in self._tables.lines:
+            if order_id in names.orders:
+                names.skus.add(sku)
+                names.lines.add((order_id, sku))
+        self._names = names
+
+    def content(self, order_id: str) -> bytes | None:
+        return self._tables.orders.get(order_id)
+
+    def skus(self, order_id: str) -> Sequence[str]:
+        return sorted(sku for named, sku in self._names.lines if named == order_id)
+
+    def place(self, order: Order) -> None:
+        self._tables.orders[order.order_id] = order.content
+
+    def forget(self, order_id: str) -> None:
+        self._tables.orders.pop(order_id, None)
+
+
 class FakeOutbox:
     """Implements `Outbox`."""
 
@@ -250,6 +279,7 @@ class FakeUnitOfWork:
     """Implements `UnitOfWork` on a copy of the tables, one unit at a time: the copy takes their place at the commit."""
 
     products: FakeProductRepository
+    orders: FakeOrderRepository
     outbox: FakeOutbox
     inbox: FakeInbox
     dead_letters: FakeDeadLetterBox
@@ -265,6 +295,7 @@ class FakeUnitOfWork:
         self._store.begun += 1
         self._tables = copy.deepcopy(self._store.tables)
         self.products = FakeProductRepository(self._tables)
+        self.orders = FakeOrderRepository(self._tables)
         self.outbox = FakeOutbox(self._tables)
         self.inbox = FakeInbox(self._tables)
         self.dead_letters = FakeDeadLetterBox(self._tables)

@@ -4,6 +4,7 @@ Nothing is remembered that can be counted, and nothing is fast. What the service
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from app.domain.commands import (
     Allocate,
     CancelAllocation,
+    CancelOrder,
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    PlaceOrder,
     ShipLine,
 )
 from app.read_model.queries import ProductState
@@ -26,6 +29,8 @@ from app.service_layer.results import (
     BatchState,
     LineAccepted,
     LineMove,
+    OrderAccepted,
+    OrderState,
 )
 
 Told = tuple[int | None, str, dict[str, Any]]
@@ -61,6 +66,7 @@ class NaiveService:
     def __init__(self) -> None:
         self.batches: list[NaiveBatch] = []
         self.lines: list[NaiveLine] = []
+        self.placed: dict[str, list[tuple[str, int]]] = {}
         self.told: defaultdict[str, list[Told]] = defaultdict(list)
         self._placements = 0
 
@@ -97,20 +103,17 @@ class NaiveService:
             return refusal.args[0]
 
     def _play(self, command: Command) -> object:
-        match command:
-            case CreateBatch():
-                return self._create(command)
-            case Allocate():
-                return self._allocate(command)
-            case CancelAllocation():
-                self._cancel(command)
-                return None
-            case ShipLine():
-                return self._ship(command)
-            case ChangeBatchQuantity() | ChangeBatchEta() | ChangeBatch():
-                return self._change(**command.model_dump(exclude_unset=True))
-            case _:
-                raise TypeError(type(command).__name__)
+        if isinstance(command, ChangeBatchQuantity | ChangeBatchEta | ChangeBatch):
+            return self._change(**command.model_dump(exclude_unset=True))
+        plays: dict[type[Command], Callable[[Any], object]] = {
+            CreateBatch: self._create,
+            Allocate: self._allocate,
+            CancelAllocation: self._cancel,
+            ShipLine: self._ship,
+            PlaceOrder: self._place_order,
+            CancelOrder: self._cancel_order,
+        }
+        return plays[type(command)](command)
 
     def _create(self, command: CreateBatch) -> BatchRecorded:
         known = self._batch(command.ref)
@@ -164,6 +167,49 @@ class NaiveService:
             line.shipped = True
             self._tell_of_line("line_shipped.v1", line, batch_ref=line.batch.ref)
         return _allocation(line)
+
+    def _place_order(self, command: PlaceOrder) -> OrderAccepted:
+        order_id = command.order_id
+        wanted = sorted((line.sku, line.qty) for line in command.lines)
+        present = [(line.sku, line.qty) for line in self.allocations(order_id)]
+        if present and self.placed.get(order_id, present) != wanted:
+            self._refuse_order(order_id, wanted, "conflict")
+            raise Refusal("order-conflict")
+        if present:
+            return OrderAccepted(OrderState.of(order_id, self.allocations(order_id)), created=False)
+        lines = [NaiveLine(order_id, sku, qty) for sku, qty in wanted]
+        unknown = [line for line in lines if not self._preferred(line.sku)]
+        for line in unknown:
+            self._tell_of_line("allocation_failed.v1", line, counted=False, reason="invalid_sku")
+        if unknown:
+            self._refuse_order(order_id, [(line.sku, line.qty) for line in unknown], "invalid_sku")
+            raise Refusal("invalid-sku")
+        short = [line for line in lines if self._best(line) is None]
+        if short and command.if_unavailable == "reject":
+            for line in short:
+                self._tell_of_line("out_of_stock.v1", line)
+                self._tell_of_line("allocation_failed.v1", line, reason="out_of_stock")
+            self._refuse_order(order_id, [(line.sku, line.qty) for line in short], "out_of_stock")
+            raise Refusal("out-of-stock")
+        self._tell_of_order("order_placed.v1", order_id, wanted)
+        for line in lines:
+            self.lines.append(line)
+            self._place(line, self._best(line))
+        self.placed[order_id] = wanted
+        return OrderAccepted(OrderState.of(order_id, self.allocations(order_id)), created=True)
+
+    def _cancel_order(self, command: CancelOrder) -> None:
+        order_id = command.order_id
+        present = self.allocations(order_id)
+        if not present:
+            raise Refusal("order-not-found")
+        unshipped = [line for line in present if line.status != "shipped"]
+        for line in unshipped:
+            self._cancel(CancelAllocation(order_id=order_id, sku=line.sku))
+        if unshipped:
+            self._tell_of_order("order_cancelled.v1", order_id, [(line.sku, line.qty) for line in unshipped])
+        if len(unshipped) == len(present):
+            self.placed.pop(order_id, None)
 
     def _change(self, ref: str, **changes: Any) -> BatchChanged:
         batch = self._batch(ref)
@@ -282,6 +328,13 @@ class NaiveService:
 
     def _tell_of_line(self, kind: str, line: NaiveLine, *, counted: bool = True, **data: object) -> None:
         self._tell(kind, line.sku, counted, {"order_id": line.order_id, "qty": line.qty, **data})
+
+    def _refuse_order(self, order_id: str, lines: list[tuple[str, int]], reason: str) -> None:
+        self._tell_of_order("order_refused.v1", order_id, lines, reason=reason)
+
+    def _tell_of_order(self, kind: str, order_id: str, lines: list[tuple[str, int]], **data: object) -> None:
+        told = [{"sku": sku, "qty": qty} for sku, qty in lines]
+        self.told[order_id].append((None, kind, {"order_id": order_id, "lines": told, **data}))
 
     def _tell(self, kind: str, sku: str, counted: bool, data: dict[str, Any]) -> None:
         told = self.told[sku]

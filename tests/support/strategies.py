@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from app.domain.commands import (
     Allocate,
     CancelAllocation,
+    CancelOrder,
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    OrderedLine,
+    PlaceOrder,
     ShipLine,
 )
 
@@ -27,7 +30,7 @@ line_quantities = st.sampled_from([1, 2, 2, 4])
 
 
 def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[Command]:
-    """Any command; the prefix stands before every SKU, batch and order, to keep those of one run apart."""
+    """Any command on products; the prefix stands before every SKU, batch and order, to keep those of one run apart."""
 
     def one_of(names: Sequence[str]) -> st.SearchStrategy[str]:
         return st.sampled_from([f"{prefix}{name}" for name in names])
@@ -58,3 +61,22 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
     # alternatives and take each of them equally often.)
     kinds = [create, create, allocate, allocate, allocate, allocate, change, change, cancel, ship]
     return st.sampled_from(kinds).flatmap(lambda kind: kind)
+
+
+def commands_and_orders(prefix: str = "") -> st.SearchStrategy[Command]:
+    """Any command, those on orders of several lines included."""
+    skus = st.sampled_from([f"{prefix}{sku}" for sku in SKUS])
+    orders = st.sampled_from([f"{prefix}{order_id}" for order_id in ORDERS])
+    place = st.builds(
+        PlaceOrder,
+        order_id=orders,
+        lines=st.lists(
+            st.builds(OrderedLine, sku=skus, qty=line_quantities),
+            min_size=1,
+            max_size=2,
+            unique_by=lambda line: line.sku,
+        ),
+        if_unavailable=st.sampled_from(["backorder", "reject"]),
+    )
+    cancel_order = st.builds(CancelOrder, order_id=orders)
+    return st.integers(0, 9).flatmap(lambda dice: [place, place, cancel_order, *[commands(prefix)] * 7][dice])

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from app.domain.commands import (
     Allocate,
     CancelAllocation,
+    CancelOrder,
     ChangeBatchEta,
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    OrderedLine,
+    PlaceOrder,
     ShipLine,
 )
 from app.entrypoints.consumer import to_request
@@ -66,6 +69,12 @@ def structured(**attributes: Any) -> bytes:
         ),
         ("allocation_cancelled.v1", {"order_id": "o", "sku": "S"}, CancelAllocation(order_id="o", sku="S")),
         ("line_shipped.v1", {"order_id": "o", "sku": "S"}, ShipLine(order_id="o", sku="S")),
+        (
+            "order_placed.v1",
+            {"order_id": "o", "lines": [{"sku": "S", "qty": 1, "colour": "red"}], "if_unavailable": "reject"},
+            PlaceOrder(order_id="o", lines=[OrderedLine(sku="S", qty=1)], if_unavailable="reject"),
+        ),
+        ("order_cancelled.v1", {"order_id": "o"}, CancelOrder(order_id="o")),
     ],
 )
 def test_every_type_becomes_its_command_in_either_mode(ce_type: str, data: dict[str, Any], command: Command) -> None:

@@ -11,6 +11,7 @@ import pytest
 from app.domain import events
 from app.domain.commands import Command
 from app.domain.events import Event
+from app.domain.stock import OrderLine
 from app.integration.asyncapi import EVENTS_TOPIC, INBOUND_TOPIC, asyncapi_document
 from app.integration.inbound import INBOUND_MESSAGES
 from app.integration.outbound import OUTBOUND_MESSAGES, to_message
@@ -20,6 +21,8 @@ LINE: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "order_id": "order-1", "q
 TOLD_LINE = {"sku": "CHAIR", "order_id": "order-1", "qty": 3}
 BATCH: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "ref": "batch-1", "qty": 0, "eta": date(2030, 1, 1)}
 TOLD_BATCH = {"sku": "CHAIR", "ref": "batch-1", "qty": 0, "eta": "2030-01-01"}
+THREE_LAMPS = OrderLine("CHAIR", "LAMP", 3)
+TOLD_ORDER = {"order_id": "CHAIR", "lines": [{"sku": "LAMP", "qty": 3}]}
 
 EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
     (events.LineAllocated(**LINE, batch_ref="b"), "line_allocated.v1", {**TOLD_LINE, "batch_ref": "b"}),
@@ -51,6 +54,13 @@ EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
         events.BatchEtaChanged(**{**BATCH, "eta": None}, order_ids=("order-1",), order_count=1),
         "batch_eta_changed.v1",
         {**TOLD_BATCH, "eta": None, "order_ids": ["order-1"], "order_count": 1},
+    ),
+    (events.OrderPlaced(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_placed.v1", TOLD_ORDER),
+    (events.OrderCancelled(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_cancelled.v1", TOLD_ORDER),
+    (
+        events.OrderRefused(order_id="CHAIR", lines=(THREE_LAMPS,), reason="conflict"),
+        "order_refused.v1",
+        {**TOLD_ORDER, "reason": "conflict"},
     ),
 ]
 
@@ -100,17 +110,19 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
 def test_the_schemas_of_the_document_describe_what_is_published(
     event: Event, ce_type: str, data: dict[str, Any]
 ) -> None:
-    message = asyncapi_document()["components"]["messages"][f"out.{ce_type}"]
-    schema = message["payload"]
+    components = asyncapi_document()["components"]
+    schema = components["messages"][f"out.{ce_type}"]["payload"]
 
-    jsonschema.validate(data, schema, cls=jsonschema.Draft202012Validator)
+    jsonschema.validate(data, {**schema, "components": components}, cls=jsonschema.Draft202012Validator)
     assert set(schema["properties"]) == set(data) == set(schema["required"])
 
 
 def test_the_examples_of_the_document_are_valid() -> None:
-    for name, message in asyncapi_document()["components"]["messages"].items():
+    components = asyncapi_document()["components"]
+    for name, message in components["messages"].items():
+        schema = {**message["payload"], "components": components}
         for example in message["examples"]:
-            jsonschema.validate(example["payload"], message["payload"], cls=jsonschema.Draft202012Validator)
+            jsonschema.validate(example["payload"], schema, cls=jsonschema.Draft202012Validator)
             assert example["headers"]["ce_type"] == message["name"] == name.partition(".")[2]
             jsonschema.validate(
                 {"ce_id": "1", "ce_type": message["name"]},

@@ -7,7 +7,7 @@ from fastapi import Response
 from pydantic import Field, TypeAdapter
 
 from app.read_model.queries import ProductState
-from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove
+from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, OrderState
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ BATCH = TypeAdapter(BatchState)
 CHANGED_BATCH = TypeAdapter(ChangedBatch)
 ALLOCATION = TypeAdapter(AllocationState)
 ALLOCATIONS = TypeAdapter(list[AllocationState])
+ORDER = TypeAdapter(OrderState)
 PRODUCT = TypeAdapter(ProductState)
 
 

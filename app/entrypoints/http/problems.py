@@ -44,6 +44,7 @@ KINDS: dict[str, Kind] = {
         Kind(errors.BatchConflictError.code, 409, "The ref was recorded with other content"),
         Kind(errors.OutOfStockError.code, 409, "No batch holds the whole line"),
         Kind(errors.AllocationConflictError.code, 409, "The order has another quantity of this SKU"),
+        Kind(errors.OrderConflictError.code, 409, "The order was placed before with other lines"),
         Kind("payload-too-large", 413, "The body is too large"),
         Kind("unsupported-media-type", 415, "The body has to be application/json"),
         Kind("invalid-request", 422, "A part of the request has the wrong form"),
@@ -78,6 +79,13 @@ class Problem(BaseModel):
     present_qty: Annotated[
         int | None,
         Field(description="With quantity-changed: what the batch has now.", exclude_if=lambda v: v is None),
+    ] = None
+    skus: Annotated[
+        list[str] | None,
+        Field(
+            description="With invalid-sku and out-of-stock: the SKUs of the lines that are the reason.",
+            exclude_if=lambda v: v is None,
+        ),
     ] = None
 
 

@@ -1,0 +1,81 @@
+"""Orders of several lines."""
+
+from typing import Annotated
+
+import uuid_utils
+from fastapi import APIRouter, Path, Request, Response
+
+from app.domain.commands import CancelOrder, NewOrder, OrderId, PlaceOrder
+from app.entrypoints.http.answers import ORDER, Answer
+from app.entrypoints.http.context import cause_of
+from app.entrypoints.http.problems import documented
+from app.entrypoints.http.route import ServiceRoute
+from app.service_layer.results import OrderState
+
+router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRoute)
+
+OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
+
+
+@router.post(
+    "",
+    operation_id="placeOrder",
+    summary="Place an order of several lines",
+    status_code=201,
+    response_model=OrderState,
+    response_description="The order was accepted: each line has a batch, or waits in the queue of its SKU.",
+    responses={
+        201: {"headers": {"Location": {"description": "Where the order is.", "schema": {"type": "string"}}}},
+        200: {"model": OrderState, "description": "The same order was placed before; here it is as it is now."},
+        **documented(
+            "malformed-body",
+            "invalid-sku",
+            "out-of-stock",
+            "order-conflict",
+            "payload-too-large",
+            "unsupported-media-type",
+            "invalid-request",
+            "overloaded",
+        ),
+    },
+)
+async def place_order(order: NewOrder, request: Request) -> Response:
+    """Allocates 1 to 100 lines, each SKU at most once, in one transaction.
+
+    With `backorder` each line is allocated or waits; with `reject` all lines are allocated or nothing is kept. Without
+    an `order_id` the service makes one (a UUIDv7, so that ids are in the order of time); whoever may have to send the
+    request again gives one, or sends an Idempotency-Key.
+    """
+    order_id = order.order_id if "order_id" in order.model_fields_set else str(uuid_utils.uuid7())
+    command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
+    accepted = await request.app.state.bus.handle(command, cause_of(request))
+    body = ORDER.dump_json(accepted.order)
+    return Answer(body, 201, {"Location": f"/v1/orders/{order_id}"}) if accepted.created else Answer(body)
+
+
+@router.get(
+    "/{order_id}",
+    operation_id="getOrder",
+    summary="Show an order as a whole",
+    response_model=OrderState,
+    response_description="The lines that the order has, and whether and when all of them are there.",
+    responses=documented("order-not-found", "invalid-request"),
+)
+async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
+    """Shows every line that the order has, however it was placed; a cancelled line is forgotten."""
+    return Answer(ORDER.dump_json(await request.app.state.queries.order(order_id)))
+
+
+@router.delete(
+    "/{order_id}",
+    operation_id="cancelOrder",
+    summary="Cancel what has not been shipped of an order",
+    status_code=204,
+    response_class=Response,
+    response_description="Every line that had not been shipped is forgotten; what it held serves those that wait.",
+    responses=documented("order-not-found", "invalid-request", "overloaded"),
+)
+async def cancel_order(order_id: OrderIdInPath, request: Request) -> Response:
+    """Frees the stock of every line that is still in the house. Lines that have been shipped stay as they are."""
+    await request.app.state.bus.handle(CancelOrder(order_id=order_id), cause_of(request))
+    return Response(status_code=204)
