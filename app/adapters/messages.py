@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.statements import Row
@@ -24,7 +24,7 @@ _ACCEPT = """
 
 _PRUNE = text("""
     DELETE FROM inbox WHERE message_id IN (
-        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(days => :days)
+        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(hours => :hours)
         ORDER BY received_at LIMIT :limit
     )
 """)
@@ -114,9 +114,14 @@ def decode_headers(pairs: Iterable[tuple[str, str | None]]) -> tuple[Header, ...
 
 
 async def prune_inbox(engine: AsyncEngine, days: int) -> None:
-    """Forget the messages that came longer ago, some thousand at a time, so that no lock is held for long."""
+    """Forget the messages that came longer ago."""
+    await prune(engine, _PRUNE, 24 * days)
+
+
+async def prune(engine: AsyncEngine, statement: TextClause, hours: int) -> None:
+    """Delete what is older, some thousand rows at a time, so that no lock is held for long."""
     while True:
         async with engine.begin() as connection:
-            result = await connection.execute(_PRUNE, {"days": days, "limit": PRUNE_PAGE})
+            result = await connection.execute(statement, {"hours": hours, "limit": PRUNE_PAGE})
         if result.rowcount < PRUNE_PAGE:
             return

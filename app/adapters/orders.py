@@ -1,6 +1,5 @@
 """The repository of orders over PostgreSQL: what was placed under which id."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -30,7 +29,9 @@ class SqlOrderRepository:
 
         Orders come before products, for whoever holds a product waits for nothing else.
         """
-        await self._connection.execute(statements.LOCK_ORDERS, sorted({_lock_key(order) for order in names.orders}))
+        await self._connection.execute(
+            statements.LOCK_ORDERS, sorted({statements.lock_number("order", order) for order in names.orders})
+        )
         for order_id, content, sku in await self._connection.fetch(statements.ORDERS, list(names.orders)):
             if content is not None:
                 self._stored[order_id] = content
@@ -65,8 +66,3 @@ class SqlOrderRepository:
             "delete_orders": [(order_id,) for order_id in stored if order_id not in self._contents],
             "upsert_orders": [row for row in self._contents.items() if stored.get(row[0]) != row[1]],
         }
-
-
-def _lock_key(order_id: str) -> int:
-    """A number for the name, the same in every process. Two orders that share one only wait for each other."""
-    return int.from_bytes(hashlib.blake2b(order_id.encode(), digest_size=8).digest(), signed=True)

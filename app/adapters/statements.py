@@ -5,6 +5,7 @@ look-ups are nested loops over an index by construction (LIMIT and OFFSET 0 keep
 no statistic can talk the planner out of them.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import count
@@ -17,6 +18,17 @@ CREATE_PRODUCTS = "INSERT INTO products (sku) SELECT unnest($1::text[]) ON CONFL
 LOCK_PRODUCTS = """
     SELECT sku, sequence, backordered_qty FROM products
     WHERE sku = ANY($1::text[]) ORDER BY sku FOR NO KEY UPDATE
+"""
+
+LOCK_KEYS = "SELECT key, pg_try_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+
+# The answers that are stored under the principals $1 and keys $2.
+STORED_ANSWERS = """
+    SELECT a.principal, a.key, a.fingerprint, a.status, a.headers::text, a.body
+    FROM unnest($1::text[], $2::text[]) AS named(principal, key)
+    CROSS JOIN LATERAL (
+        SELECT * FROM idempotency_keys k WHERE k.principal = named.principal AND k.key = named.key LIMIT 1
+    ) AS a
 """
 
 LOCK_ORDERS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
@@ -171,6 +183,11 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
            ON CONFLICT (order_id) DO UPDATE SET content = excluded.content, placed_at = now()""",
         ("order_id text", "content bytea"),
     ),
+    "insert_keys": (
+        """INSERT INTO idempotency_keys (principal, key, fingerprint, status, headers, body)
+           SELECT * FROM {rows}""",
+        ("principal text", "key text", "fingerprint bytea", "status smallint", "headers json", "body bytea"),
+    ),
     "insert_dead_letters": (
         """INSERT INTO dead_letters
            (consumer, topic, partition, "offset", "timestamp", message_id, key, value, headers, reason)
@@ -214,6 +231,12 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 Row = tuple[Any, ...]
 Writes = Mapping[str, Sequence[Row]]
+
+
+def lock_number(kind: str, *name: str) -> int:
+    """The number of the advisory lock on a name, the same in every process; kinds of names keep apart."""
+    text = "\0".join((kind, *name)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
 
 
 def write(writes: Writes) -> tuple[str, list[Sequence[Any]]]:

@@ -13,6 +13,7 @@ import asyncpg
 
 from app.adapters import statements
 from app.adapters.database import DriverConnections, LentConnection, is_passing, took_too_long
+from app.adapters.idempotency import SqlAnswers
 from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.orders import SqlOrderRepository
 from app.adapters.repository import SqlProductRepository
@@ -43,6 +44,7 @@ class SqlUnitOfWork:
 
     products: SqlProductRepository
     orders: SqlOrderRepository
+    answers: SqlAnswers
     outbox: SqlOutbox
     inbox: SqlInbox
     dead_letters: SqlDeadLetterBox
@@ -67,6 +69,7 @@ class SqlUnitOfWork:
         self._is_open = True
         self.products = SqlProductRepository(self._connection)
         self.orders = SqlOrderRepository(self._connection)
+        self.answers = SqlAnswers(self._connection)
         self.outbox = SqlOutbox()
         self.inbox = SqlInbox(self._connection)
         self.dead_letters = SqlDeadLetterBox()
@@ -102,7 +105,7 @@ class SqlUnitOfWork:
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
         writes = self.products.changes() | self.products.unused() | self.orders.changes()
-        writes |= self.dead_letters.changes() | self.outbox.changes()
+        writes |= self.answers.changes() | self.dead_letters.changes() | self.outbox.changes()
         transaction_id, token = None, uuid.uuid4()
         if any(writes.values()):
             statement, arguments = statements.write(writes | {"note_commit": [(token,)]})

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from app.adapters import kafka
+from app.adapters.idempotency import prune_answers
 from app.adapters.messages import prune_inbox
 from app.adapters.notifications import NotifierMemory
 from app.adapters.outbox import OutboxListener, OutboxReader
@@ -70,15 +71,16 @@ def notifier(service: Service) -> Component:
 
 
 def housekeeping(service: Service) -> Component:
-    """Forgets the ids of messages so old that no broker will deliver them again, and looks for differences."""
+    """Forgets the ids of old messages and the answers to old requests, and looks for differences."""
     interval = service.settings.reconcile_interval
 
     async def prune() -> None:
         while True:
             try:
                 await prune_inbox(service.engine, service.settings.inbox_retention_days)
+                await prune_answers(service.engine, service.settings.idempotency_retention_hours)
             except Exception as error:  # noqa: BLE001 - it can as well be done an hour later
-                log.warning("the inbox could not be pruned: %r", error)
+                log.warning("inbox and stored answers could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def reconcile() -> None:

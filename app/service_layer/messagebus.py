@@ -12,7 +12,7 @@ import random
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from app.domain.commands import Command, Names
 from app.domain.errors import DomainError
 from app.domain.events import Event
 from app.observability import metrics
+from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 from app.service_layer.ports import (
     Cause,
     CommandHandler,
@@ -44,23 +45,29 @@ class NoHandlerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command, where it came from, and the id under which it must take effect only once (None: HTTP)."""
+    """A command, where it came from, and the id under which it must take effect only once (None: HTTP).
+
+    With a `key`, a request over HTTP is answered as the first one with the key was.
+    """
 
     command: Command
     cause: Cause
     message_id: str | None = None
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a request: its result, or the error that is its answer.
 
-    `duplicate` says that the message had taken effect before and was left alone.
+    `duplicate` says that the message had taken effect before and was left alone. `answer` is what is stored, or was
+    stored before, for a request with a key.
     """
 
     result: Any = None
     error: Exception | None = None
     duplicate: bool = False
+    answer: StoredAnswer | None = None
 
     @property
     def label(self) -> str:
@@ -169,8 +176,8 @@ class MessageBus:
             while not queue.empty():
                 _give_up([queue.get_nowait()])
 
-    async def handle(self, command: Command, cause: Cause) -> Any:  # noqa: ANN401 - see Outcome.unwrap
-        """Run the command in the next group and return its result, after the commit.
+    async def handle(self, command: Command, cause: Cause, key: IdempotencyKey | None = None) -> Any:  # noqa: ANN401
+        """Run the command in the next group and return its result, or with a key the stored answer, after the commit.
 
         Raises the DomainError that is its answer, OverloadedError where the queue is full,
         TemporarilyUnavailableError where the database did not answer in time, and whatever else the handler raised.
@@ -179,7 +186,9 @@ class MessageBus:
         if not self._accepting:
             message = "the service is stopping"
             raise TemporarilyUnavailableError(message)
-        waiting = _Waiting(Request(command, cause), asyncio.get_running_loop().create_future(), time.perf_counter())
+        waiting = _Waiting(
+            Request(command, cause, key=key), asyncio.get_running_loop().create_future(), time.perf_counter()
+        )
         try:
             self._queue_of(command).put_nowait(waiting)
         except asyncio.QueueFull:
@@ -229,21 +238,36 @@ class MessageBus:
     async def _run(self, group: Sequence[Request]) -> list[Outcome]:
         """One unit of work: lock what the group names, run its handlers, write the differences, commit."""
         async with self._unit_of_work() as uow:
-            fresh = await _accept(group, uow)
-            taken = (request for request, is_fresh in zip(group, fresh, strict=True) if is_fresh)
-            names = Names.of(request.command for request in taken)
+            settled = await _settle(group, uow)
+            names = Names.of(
+                request.command for request, outcome in zip(group, settled, strict=True) if outcome is None
+            )
             if names.orders:
                 await uow.orders.load(names)
             await uow.products.load(names)
             outcomes = [
-                await self._run_handler(request, uow) if is_fresh else Outcome(duplicate=True)
-                for request, is_fresh in zip(group, fresh, strict=True)
+                outcome or await self._run_request(request, uow)
+                for request, outcome in zip(group, settled, strict=True)
             ]
             await uow.commit()
         metrics.group_size.observe(len(group))
         for request, outcome in zip(group, outcomes, strict=True):
             metrics.count_command(type(request.command).__name__, outcome.label)
         return outcomes
+
+    async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
+        """Run the handler; store the answer where the request bears a key, unless one before it in the group has."""
+        key = request.key
+        if key is None:
+            return await self._run_handler(request, uow)
+        answered = _find_answer(key, uow)
+        if answered is not None:
+            return answered
+        outcome = await self._run_handler(request, uow)
+        refused = outcome.error if isinstance(outcome.error, DomainError) else None
+        answer = key.render(outcome.result, refused)
+        uow.answers.keep(key, answer)
+        return replace(outcome, answer=answer)
 
     async def _run_handler(self, request: Request, uow: UnitOfWork) -> Outcome:
         handler = self._command_handlers.get(type(request.command))
@@ -289,7 +313,9 @@ class MessageBus:
         for waiting, outcome in zip(group, outcomes, strict=True):
             if waiting.answer.done():
                 continue  # The caller has gone. What it asked for is done all the same, once.
-            if outcome.error is not None:
+            if outcome.answer is not None:
+                waiting.answer.set_result(outcome.answer)
+            elif outcome.error is not None:
                 waiting.answer.set_exception(outcome.error)
             else:
                 waiting.answer.set_result(outcome.result)
@@ -306,6 +332,28 @@ def _give_up(group: Sequence[_Waiting]) -> None:
     for waiting in group:
         if not waiting.answer.done():
             waiting.answer.set_exception(TemporarilyUnavailableError("the service is stopping"))
+
+
+async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:
+    """The outcomes that are known before anything is locked: of messages and keys that were seen before."""
+    fresh = await _accept(group, uow)
+    keys = [request.key for request in group if request.key is not None]
+    if keys:
+        await uow.answers.load(keys)
+    return [
+        _find_answer(request.key, uow) if is_fresh else Outcome(duplicate=True)
+        for request, is_fresh in zip(group, fresh, strict=True)
+    ]
+
+
+def _find_answer(key: IdempotencyKey | None, uow: UnitOfWork) -> Outcome | None:
+    if key is None:
+        return None
+    try:
+        answer = uow.answers.find(key)
+    except DomainError as refusal:
+        return Outcome(error=refusal)
+    return None if answer is None else Outcome(duplicate=True, answer=answer)
 
 
 async def _accept(group: Sequence[Request], uow: UnitOfWork) -> list[bool]:

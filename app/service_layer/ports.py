@@ -12,6 +12,7 @@ from app.domain.orders import Order
 from app.domain.stock import Batch
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
+from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 
 
 class TemporarilyUnavailableError(Exception):
@@ -94,6 +95,23 @@ class OrderRepository(Protocol):
         """Forget what the order was made of."""
 
 
+class Answers(Protocol):
+    """The answers to requests that bear a key. Load them first."""
+
+    async def load(self, keys: Iterable[IdempotencyKey]) -> None:
+        """Take hold of the keys until the unit of work ends, and fetch what is stored under them."""
+
+    def find(self, key: IdempotencyKey) -> StoredAnswer | None:
+        """The stored answer; None where this is the first request with the key.
+
+        Raises IdempotencyKeyReusedError where it was stored for another request, and IdempotencyKeyInUseError where
+        another unit of work is about to store it.
+        """
+
+    def keep(self, key: IdempotencyKey, answer: StoredAnswer) -> None:
+        """Store the answer to the first request with the key."""
+
+
 class Outbox(Protocol):
     """Messages that become visible to the relay with the commit."""
 
@@ -125,6 +143,10 @@ class UnitOfWork(Protocol):
     @property
     def orders(self) -> OrderRepository:
         """The orders of this transaction."""
+
+    @property
+    def answers(self) -> Answers:
+        """The answers that are stored with this transaction."""
 
     @property
     def outbox(self) -> Outbox:

@@ -136,7 +136,8 @@ class OrderState:
     order_id: OrderId
     lines: Annotated[list[AllocationState], Field(description="The lines of the order, by SKU.")]
     complete: Annotated[
-        bool, Field(description="Whether each line has a batch or has been shipped: none of them waits.")
+        bool,
+        Field(description="Whether each line has a batch or has been shipped: none of them waits.", examples=[True]),
     ]
     earliest_eta: Annotated[
         date | None,

@@ -20,6 +20,7 @@ from app.domain.orders import Order
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
+from app.service_layer.idempotency import IdempotencyKey, IdempotencyKeyReusedError, StoredAnswer
 from app.service_layer.ports import Cause
 
 
@@ -57,6 +58,7 @@ class Tables:
     batches: dict[str, BatchRow] = field(default_factory=dict)
     lines: dict[tuple[str, str], LineRow] = field(default_factory=dict)
     orders: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[tuple[str, str], tuple[bytes, StoredAnswer]] = field(default_factory=dict)
     outbox: list[tuple[OutboundMessage, Cause]] = field(default_factory=list)
     inbox: set[str] = field(default_factory=set)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -234,6 +236,25 @@ class FakeOrderRepository:
         self._tables.orders.pop(order_id, None)
 
 
+class FakeAnswers:
+    """Implements `Answers` over the tables; units run one at a time, so no key is ever in use."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def load(self, keys: Iterable[IdempotencyKey]) -> None:
+        pass
+
+    def find(self, key: IdempotencyKey) -> StoredAnswer | None:
+        fingerprint, answer = self._tables.answers.get(key.name, (key.fingerprint, None))
+        if fingerprint != key.fingerprint:
+            raise IdempotencyKeyReusedError
+        return answer
+
+    def keep(self, key: IdempotencyKey, answer: StoredAnswer) -> None:
+        self._tables.answers[key.name] = (key.fingerprint, answer)
+
+
 class FakeOutbox:
     """Implements `Outbox`."""
 
@@ -280,6 +301,7 @@ class FakeUnitOfWork:
 
     products: FakeProductRepository
     orders: FakeOrderRepository
+    answers: FakeAnswers
     outbox: FakeOutbox
     inbox: FakeInbox
     dead_letters: FakeDeadLetterBox
@@ -296,6 +318,7 @@ class FakeUnitOfWork:
         self._tables = copy.deepcopy(self._store.tables)
         self.products = FakeProductRepository(self._tables)
         self.orders = FakeOrderRepository(self._tables)
+        self.answers = FakeAnswers(self._tables)
         self.outbox = FakeOutbox(self._tables)
         self.inbox = FakeInbox(self._tables)
         self.dead_letters = FakeDeadLetterBox(self._tables)

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import Allocate, CancelAllocation, OrderId, ShipLine, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, Answer
-from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
-from app.service_layer.results import AllocationState
+from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.service_layer.results import AllocationState, LineAccepted
 
 router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=ServiceRoute)
 
@@ -27,24 +27,26 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
     responses={
         200: {"model": AllocationState, "description": "The same line was accepted before; here it is as it is now."},
         202: {"model": AllocationState, "description": "No batch can hold the line; it waits in the queue of its SKU."},
-        **documented(
+        **documented_write(
             "malformed-body",
             "invalid-sku",
             "out-of-stock",
             "allocation-conflict",
             "payload-too-large",
             "unsupported-media-type",
-            "invalid-request",
-            "overloaded",
         ),
     },
+    openapi_extra=KEYED,
 )
 async def allocate(command: Allocate, request: Request) -> Response:
     """Gives the line to the one batch that serves it best: from the warehouse first, then by the earliest ETA.
 
     A line is allocated at most once, so the request can be sent again safely.
     """
-    accepted = await request.app.state.bus.handle(command, cause_of(request))
+    return await write(request, command, _accepted)
+
+
+def _accepted(accepted: LineAccepted) -> Response:
     allocation = accepted.allocation
     fresh_status = 201 if allocation.status == "allocated" else 202
     return Answer(ALLOCATION.dump_json(allocation), fresh_status if accepted.created else 200)
@@ -70,12 +72,12 @@ async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response
     status_code=204,
     response_class=Response,
     response_description="The line is forgotten; what it held serves the lines that wait.",
-    responses=documented("allocation-not-found", "already-shipped", "invalid-request", "overloaded"),
+    responses=documented_write("allocation-not-found", "already-shipped"),
+    openapi_extra=KEYED,
 )
 async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
     """Frees the stock that the line held. A cancelled line is forgotten and may be placed anew."""
-    await request.app.state.bus.handle(CancelAllocation(order_id=order_id, sku=sku), cause_of(request))
-    return Response(status_code=204)
+    return await write(request, CancelAllocation(order_id=order_id, sku=sku), lambda _: Response(status_code=204))
 
 
 @router.post(
@@ -84,9 +86,10 @@ async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Re
     summary="Note that an order line has left the house",
     response_model=AllocationState,
     response_description="The line as it is now; twice is once.",
-    responses=documented("allocation-not-found", "not-allocated", "invalid-request", "overloaded"),
+    responses=documented_write("allocation-not-found", "not-allocated"),
+    openapi_extra=KEYED,
 )
 async def ship_line(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
     """From now on the line is neither cancelled nor moved, and its batch cannot be cut below what has left."""
-    shipped = await request.app.state.bus.handle(ShipLine(order_id=order_id, sku=sku), cause_of(request))
-    return Answer(ALLOCATION.dump_json(shipped))
+    command = ShipLine(order_id=order_id, sku=sku)
+    return await write(request, command, lambda shipped: Answer(ALLOCATION.dump_json(shipped)))

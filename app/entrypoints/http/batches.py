@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import BatchChanges, BatchRef, ChangeBatch, CreateBatch
 from app.entrypoints.http.answers import BATCH, CHANGED_BATCH, Answer, ChangedBatch
-from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
-from app.service_layer.results import BatchState
+from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.service_layer.results import BatchRecorded, BatchState
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
 
@@ -26,25 +26,22 @@ Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
     responses={
         201: {"headers": {"Location": {"description": "Where the batch is.", "schema": {"type": "string"}}}},
         200: {"model": BatchState, "description": "The same batch was recorded before; here it is as it is now."},
-        **documented(
-            "malformed-body",
-            "batch-conflict",
-            "payload-too-large",
-            "unsupported-media-type",
-            "invalid-request",
-            "overloaded",
-        ),
+        **documented_write("malformed-body", "batch-conflict", "payload-too-large", "unsupported-media-type"),
     },
+    openapi_extra=KEYED,
 )
 async def create_batch(command: CreateBatch, request: Request) -> Response:
     """Records stock that was bought together.
 
     Recording the same batch again changes nothing, so the request can be sent again safely.
     """
-    recorded = await request.app.state.bus.handle(command, cause_of(request))
-    if not recorded.created:
-        return Answer(BATCH.dump_json(recorded.batch))
-    return Answer(BATCH.dump_json(recorded.batch), 201, {"Location": f"/v1/batches/{command.ref}"})
+    return await write(request, command, _recorded)
+
+
+def _recorded(recorded: BatchRecorded) -> Response:
+    batch = recorded.batch
+    location = {"Location": f"/v1/batches/{batch.ref}"}
+    return Answer(BATCH.dump_json(batch), 201, location) if recorded.created else Answer(BATCH.dump_json(batch))
 
 
 @router.get(
@@ -66,16 +63,15 @@ async def get_batch(ref: Ref, request: Request) -> Response:
     summary="Change the quantity or the ETA of a batch",
     response_model=ChangedBatch,
     response_description="The batch as it is now, and the lines that had to leave it.",
-    responses=documented(
+    responses=documented_write(
         "malformed-body",
         "batch-not-found",
         "quantity-changed",
         "below-shipped",
         "payload-too-large",
         "unsupported-media-type",
-        "invalid-request",
-        "overloaded",
     ),
+    openapi_extra=KEYED,
 )
 async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
     """Sets the quantity that is really there, the day the batch arrives, or both; `eta: null` records its arrival.
@@ -86,5 +82,4 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
     again change nothing.
     """
     command = ChangeBatch(ref=ref, **changes.model_dump(exclude_unset=True))
-    changed = await request.app.state.bus.handle(command, cause_of(request))
-    return Answer(CHANGED_BATCH.dump_json(ChangedBatch.after(changed)))
+    return await write(request, command, lambda done: Answer(CHANGED_BATCH.dump_json(ChangedBatch.after(done))))

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import CancelOrder, NewOrder, OrderId, PlaceOrder
 from app.entrypoints.http.answers import ORDER, Answer
-from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
-from app.service_layer.results import OrderState
+from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.service_layer.results import OrderAccepted, OrderState
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRoute)
 
@@ -27,17 +27,16 @@ OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
     responses={
         201: {"headers": {"Location": {"description": "Where the order is.", "schema": {"type": "string"}}}},
         200: {"model": OrderState, "description": "The same order was placed before; here it is as it is now."},
-        **documented(
+        **documented_write(
             "malformed-body",
             "invalid-sku",
             "out-of-stock",
             "order-conflict",
             "payload-too-large",
             "unsupported-media-type",
-            "invalid-request",
-            "overloaded",
         ),
     },
+    openapi_extra=KEYED,
 )
 async def place_order(order: NewOrder, request: Request) -> Response:
     """Allocates 1 to 100 lines, each SKU at most once, in one transaction.
@@ -48,9 +47,13 @@ async def place_order(order: NewOrder, request: Request) -> Response:
     """
     order_id = order.order_id if "order_id" in order.model_fields_set else str(uuid_utils.uuid7())
     command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
-    accepted = await request.app.state.bus.handle(command, cause_of(request))
-    body = ORDER.dump_json(accepted.order)
-    return Answer(body, 201, {"Location": f"/v1/orders/{order_id}"}) if accepted.created else Answer(body)
+    return await write(request, command, _accepted)
+
+
+def _accepted(accepted: OrderAccepted) -> Response:
+    order = accepted.order
+    location = {"Location": f"/v1/orders/{order.order_id}"}
+    return Answer(ORDER.dump_json(order), 201, location) if accepted.created else Answer(ORDER.dump_json(order))
 
 
 @router.get(
@@ -73,9 +76,9 @@ async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
     status_code=204,
     response_class=Response,
     response_description="Every line that had not been shipped is forgotten; what it held serves those that wait.",
-    responses=documented("order-not-found", "invalid-request", "overloaded"),
+    responses=documented_write("order-not-found"),
+    openapi_extra=KEYED,
 )
 async def cancel_order(order_id: OrderIdInPath, request: Request) -> Response:
     """Frees the stock of every line that is still in the house. Lines that have been shipped stay as they are."""
-    await request.app.state.bus.handle(CancelOrder(order_id=order_id), cause_of(request))
-    return Response(status_code=204)
+    return await write(request, CancelOrder(order_id=order_id), lambda _: Response(status_code=204))

@@ -11,6 +11,7 @@ from fastapi import Response
 from pydantic import BaseModel, Field
 
 from app.domain import errors
+from app.service_layer.idempotency import IdempotencyKeyInUseError, IdempotencyKeyReusedError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -45,9 +46,11 @@ KINDS: dict[str, Kind] = {
         Kind(errors.OutOfStockError.code, 409, "No batch holds the whole line"),
         Kind(errors.AllocationConflictError.code, 409, "The order has another quantity of this SKU"),
         Kind(errors.OrderConflictError.code, 409, "The order was placed before with other lines"),
+        Kind(IdempotencyKeyInUseError.code, 409, "The first request with this key is still running"),
         Kind("payload-too-large", 413, "The body is too large"),
         Kind("unsupported-media-type", 415, "The body has to be application/json"),
         Kind("invalid-request", 422, "A part of the request has the wrong form"),
+        Kind(IdempotencyKeyReusedError.code, 422, "The key came with another request before"),
         Kind("internal-error", 500, "The service failed; the fault is ours and has been logged"),
         Kind("unavailable", 503, "The service cannot answer now; try again"),
         Kind("overloaded", 503, "Too many requests are waiting; try again"),
@@ -105,10 +108,15 @@ class ProblemError(Exception):
         self.kind = KINDS[code]
         self.detail = detail
         self.headers = dict(headers or {})
-        if self.kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if self.kind.status == HTTPStatus.SERVICE_UNAVAILABLE or code == IdempotencyKeyInUseError.code:
             self.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         self.faults = faults
         self.details = details or {}
+
+
+def problem_of(refusal: errors.DomainError) -> ProblemError:
+    """The problem that tells of a refusal of the business."""
+    return ProblemError(refusal.code, str(refusal), details=refusal.details)
 
 
 def respond(instance: str, problem: ProblemError) -> Response:

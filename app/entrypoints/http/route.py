@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.adapters.database import is_passing
 from app.domain.errors import DomainError
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
-from app.entrypoints.http.problems import ProblemError
+from app.entrypoints.http.problems import ProblemError, problem_of
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
 
@@ -46,7 +46,8 @@ def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
         try:
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
-                arguments[name] = _parse(adapter, await _read_body(request))
+                body = scope["state"]["body"] = await _read_body(request)
+                arguments[name] = _parse(adapter, body)
             async with asyncio.timeout(scope["app"].state.deadline):
                 response: Response = await endpoint(**arguments)
         except Exception as error:
@@ -65,7 +66,7 @@ def _as_problem(error: Exception) -> ProblemError | None:
         case ProblemError():
             return error
         case DomainError():
-            return ProblemError(error.code, str(error), details=error.details)
+            return problem_of(error)
         case OverloadedError():
             return ProblemError("overloaded", str(error))
         case TimeoutError():

@@ -1,0 +1,80 @@
+"""What every writing call does: hand its command to the bus, and keep the promise of an Idempotency-Key.
+
+Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request, Response
+
+from app.domain.commands import Command
+from app.domain.errors import DomainError
+from app.entrypoints.http.context import cause_of
+from app.entrypoints.http.parameters import invalid
+from app.entrypoints.http.problems import documented, path_of, problem_of, respond
+from app.service_layer.idempotency import (
+    IdempotencyKey,
+    IdempotencyKeyInUseError,
+    IdempotencyKeyReusedError,
+    StoredAnswer,
+)
+
+MAX_KEY_LENGTH = 255
+
+KEYED: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": (
+                "Made up by the caller for each new request. The same request again with the same key gets the same "
+                "answer, without any effect. Kept for 24 hours, unless the service is set otherwise."
+            ),
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+            "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+        }
+    ]
+}
+"""What the OpenAPI document says of every writing route."""
+
+
+def documented_write(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a writing route that can answer with these problems, and with those of keys."""
+    keys = (IdempotencyKeyInUseError.code, IdempotencyKeyReusedError.code, "invalid-request")
+    return documented(*codes, *keys, "overloaded")
+
+
+async def write(request: Request, command: Command, render: Callable[[Any], Response]) -> Response:
+    """Run the command and render its result. A request with a key that was answered before is answered the same."""
+    bus = request.app.state.bus
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return render(await bus.handle(command, cause_of(request)))
+    answer: StoredAnswer = await bus.handle(command, cause_of(request), _key(given, request, render))
+    return Response(answer.body, answer.status, dict(answer.headers))
+
+
+def _key(given: str, request: Request, render: Callable[[Any], Response]) -> IdempotencyKey:
+    key = given.strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]  # The draft writes it as a string of a structured field, and most callers do not.
+    if not 0 < len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        message = f"Key should be 1 to {MAX_KEY_LENGTH} printable ASCII characters"
+        raise invalid([{"loc": ["header", "Idempotency-Key"], "msg": message, "type": "key_form"}])
+
+    def stored(result: Any, refusal: DomainError | None) -> StoredAnswer:  # noqa: ANN401 - as the bus has it
+        answer = render(result) if refusal is None else respond(path_of(request.scope), problem_of(refusal))
+        headers = ((name, value) for name, value in answer.headers.items() if name != "content-length")
+        return StoredAnswer(answer.status_code, tuple(headers), bytes(answer.body))
+
+    return IdempotencyKey(cause_of(request).principal or "", key, _fingerprint(request), stored)
+
+
+def _fingerprint(request: Request) -> bytes:
+    """A digest of what is asked for: method, path and body as they came."""
+    scope = request.scope
+    target = f"{request.method} {path_of(scope)}?".encode() + scope["query_string"] + b"\n"
+    return hashlib.sha256(target + scope["state"].get("body", b"")).digest()
