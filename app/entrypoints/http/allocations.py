@@ -9,7 +9,7 @@ from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, Answer
 from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
-from app.service_layer.results import AllocationState
+from app.service_layer.results import AllocationState, LineAccepted
 
 router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=ServiceRoute)
 
@@ -45,9 +45,14 @@ async def allocate(command: Allocate, request: Request) -> Response:
     A line is allocated at most once, so the request can be sent again safely.
     """
     accepted = await request.app.state.bus.handle(command, cause_of(request))
-    allocation = accepted.allocation
-    fresh_status = 201 if allocation.status == "allocated" else 202
-    return Answer(ALLOCATION.dump_json(allocation), fresh_status if accepted.created else 200)
+    return Answer(ALLOCATION.dump_json(accepted.allocation), status_of_accepted(accepted))
+
+
+def status_of_accepted(accepted: LineAccepted) -> int:
+    """What a caller is told of a line that was not refused: made, waiting, or known before."""
+    if not accepted.created:
+        return 200
+    return 201 if accepted.allocation.status == "allocated" else 202
 
 
 @router.get(

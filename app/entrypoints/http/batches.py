@@ -9,7 +9,7 @@ from app.entrypoints.http.answers import BATCH, CHANGED_BATCH, Answer, ChangedBa
 from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
-from app.service_layer.results import BatchState
+from app.service_layer.results import BatchRecorded, BatchState
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
 
@@ -42,9 +42,13 @@ async def create_batch(command: CreateBatch, request: Request) -> Response:
     Recording the same batch again changes nothing, so the request can be sent again safely.
     """
     recorded = await request.app.state.bus.handle(command, cause_of(request))
-    if not recorded.created:
-        return Answer(BATCH.dump_json(recorded.batch))
-    return Answer(BATCH.dump_json(recorded.batch), 201, {"Location": f"/v1/batches/{command.ref}"})
+    location = {"Location": f"/v1/batches/{command.ref}"} if recorded.created else None
+    return Answer(BATCH.dump_json(recorded.batch), status_of_recorded(recorded), location)
+
+
+def status_of_recorded(recorded: BatchRecorded) -> int:
+    """What a caller is told of a batch that was not refused: made, or known before."""
+    return 201 if recorded.created else 200
 
 
 @router.get(
