@@ -127,7 +127,7 @@ async def test_a_command_counts_with_its_size_in_the_limit_of_the_queue() -> Non
             await desk.handle("small")
         desk.door.set()
 
-        assert await asyncio.gather(first, large) == ["FIRST", "LARGE"]
+        assert (await first, await large) == ("FIRST", "LARGE")
         assert await desk.handle("small") == "SMALL"
 
 
