@@ -117,8 +117,8 @@ _PROBLEMS = documented("malformed-body", "payload-too-large", "unsupported-media
 async def allocate_many(body: AllocationItems, request: Request) -> Response:
     """Allocates up to 1,000 lines, each as the single call would: one that is refused does not touch the others.
 
-    All that take effect do so in one transaction. Lines are allocated at most once, so the request can be sent again
-    safely.
+    An item of a wrong form is refused in its own result, with 422. All that take effect do so in one transaction. Lines
+    are allocated at most once, so the request can be sent again safely.
     """
 
     def result(accepted: LineAccepted) -> AllocationResult:
@@ -142,8 +142,8 @@ async def allocate_many(body: AllocationItems, request: Request) -> Response:
 async def create_batches(body: BatchItems, request: Request) -> Response:
     """Records up to 1,000 batches, each as the single call would: one that is refused does not touch the others.
 
-    All that take effect do so in one transaction. Recording a batch again changes nothing, so the request can be sent
-    again safely.
+    An item of a wrong form is refused in its own result, with 422. All that take effect do so in one transaction.
+    Recording a batch again changes nothing, so the request can be sent again safely.
     """
 
     def result(recorded: BatchRecorded) -> BatchResult:
