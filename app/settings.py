@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     shutdown_delay: Annotated[float, Field(ge=0, le=60)] = 0.0
     shutdown_grace: Annotated[float, Field(gt=0, le=120)] = 10.0
     http_max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    http_max_bulk_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     http_max_concurrent: Annotated[int, Field(ge=1)] = 2048
     bus_workers: Annotated[int, Field(ge=1, le=8)] = 2
     bus_queue_limit: Annotated[int, Field(ge=1)] = 2048

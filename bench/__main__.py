@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from bench import report, scenarios
+from bench import importing, report, scenarios
 from bench.report import Row
 from bench.scenarios import Plan
 from bench.stack import Stack, running_stack
@@ -25,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
     "relay": scenarios.relay_drain,
     "flatness": scenarios.flatness,
     "memory": scenarios.memory,
+    "import": importing.import_of_order_lines,
 }
 
 
@@ -43,9 +44,9 @@ def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
         click.echo(f"[{time.monotonic() - started:5.0f} s] {what}", err=True)
 
     plan = (
-        Plan(1, 2, 10_000, 20_000, 100_000, 2_000, 60, 3, 40_000, say)
+        Plan(1, 2, 10_000, 20_000, 100_000, 2_000, 60, 3, 40_000, 20_000, say)
         if quick
-        else Plan(3, 5, 50_000, 100_000, 1_000_000, 10_000, 200, 9, 1_000_000, say)
+        else Plan(3, 5, 50_000, 100_000, 1_000_000, 10_000, 200, 9, 1_000_000, 1_000_000, say)
     )
     rows: list[Row] = []
     try:

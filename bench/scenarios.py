@@ -34,6 +34,7 @@ class Plan:
     compare_rounds: int
     cut_rounds: int
     memory_commands: int
+    import_rows: int
     say: Callable[[str], None]
     faults: list[str] = field(default_factory=list)
 

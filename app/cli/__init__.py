@@ -12,6 +12,7 @@ import click
 
 from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
+from app.cli.importing import import_command
 from app.cli.operators import dead_letters_group, health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
 
@@ -30,7 +31,7 @@ def cli() -> None:
 
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
-    *(migrate, health, dead_letters_group, reconcile),
+    *(migrate, health, dead_letters_group, reconcile, import_command),
     *(openapi, asyncapi),
 ):
     cli.add_command(_command)

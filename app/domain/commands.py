@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +16,9 @@ from pydantic_core import PydanticCustomError
 from app.domain.events import StockReason
 
 MAX_QUANTITY = 2_147_483_647
+
+MOST_ITEMS = 1000
+"""How many commands fit into one."""
 
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -96,6 +99,11 @@ class Command(BaseModel):
     def routing_key(self) -> str:
         """The product or batch concerned: commands with the same key keep the order in which they came."""
         return ""
+
+    @property
+    def size(self) -> int:
+        """How many lines or batches it works on. Queues and units of work are bounded by the sum of sizes."""
+        return 1
 
 
 class CreateBatch(Command):
@@ -213,6 +221,11 @@ class PlaceOrder(Command):
     def routing_key(self) -> str:
         """The order: it is placed before it is cancelled."""
         return self.order_id
+
+    @property
+    def size(self) -> int:
+        """The number of its lines."""
+        return len(self.lines)
 
 
 class CancelOrder(Command):
@@ -339,3 +352,35 @@ class BatchChanges(WhyStockChanged):
 
 class ChangeBatch(BatchChanges, _NamedBatchCommand):
     """Change the quantity and the ETA of a batch in one transaction; the new ETA counts for placing lines again."""
+
+
+Item = TypeVar("Item", bound=Command)
+
+
+class _ManyCommand(Command, Generic[Item]):
+    """Commands of one kind that run one after another in one unit of work, each with an answer of its own."""
+
+    items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=MOST_ITEMS)]
+
+    def add_names(self, names: Names) -> None:
+        """Everything that any of them names."""
+        for item in self.items:
+            item.add_names(names)
+
+    @property
+    def routing_key(self) -> str:
+        """That of the first; where the others belong elsewhere, the locks alone keep them apart."""
+        return self.items[0].routing_key
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+        return len(self.items)
+
+
+class AllocateMany(_ManyCommand[Allocate]):
+    """Allocate order lines, each as `Allocate` would by itself."""
+
+
+class CreateBatches(_ManyCommand[CreateBatch]):
+    """Record batches, each as `CreateBatch` would by itself."""

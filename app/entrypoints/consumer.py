@@ -12,16 +12,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from aiokafka import ConsumerRecord
 
 from app.domain.errors import DomainError
+from app.entrypoints.patience import handle_patiently
 from app.integration import cloudevents, inbound
 from app.integration.cloudevents import UnreadableMessageError
 from app.integration.dead_letters import DeadLetter, Header, KeepDeadLetter
 from app.observability import metrics
 from app.service_layer.messagebus import MessageBus, Outcome, Request
-from app.service_layer.ports import Cause, TemporarilyUnavailableError
+from app.service_layer.ports import Cause
 
 log = logging.getLogger(__name__)
-
-LONGEST_BACKOFF = 2.0
 
 
 class InboundConsumer:
@@ -54,22 +53,7 @@ class InboundConsumer:
                 outcome.unwrap()
 
     async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Run the requests as one group, again and again while what is wrong may pass by itself.
-
-        A group that takes too long is halved: what is too much for one transaction is not repeated for ever.
-        """
-        backoff = 0.0
-        while True:
-            outcomes = await self._bus.handle_group(requests)
-            faults = [outcome.error for outcome in outcomes if isinstance(outcome.error, TemporarilyUnavailableError)]
-            if not faults:
-                return outcomes
-            if len(requests) > 1 and any(fault.took_too_long for fault in faults):
-                half = len(requests) // 2
-                return [*await self._run(requests[:half]), *await self._run(requests[half:])]
-            backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.05)
-            log.warning("the database is not available; the messages wait %.2f s", backoff)
-            await self._sleep(backoff)
+        return await handle_patiently(self._bus, requests, self._sleep)
 
     def _to_request(self, record: ConsumerRecord) -> Request:
         try:

@@ -76,6 +76,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         check_schema=lambda: schema.check(service.engine),
         deadline=service.settings.http_deadline,
         max_body_bytes=service.settings.http_max_body_bytes,
+        max_bulk_body_bytes=service.settings.http_max_bulk_body_bytes,
     )
 
 

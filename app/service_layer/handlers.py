@@ -3,11 +3,15 @@
 The two tables at the foot are the table of contents: what the service can do, and what follows from what.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import date
+from typing import TypeVar
 
 from app.domain import events
 from app.domain.commands import (
     Allocate,
+    AllocateMany,
     CancelAllocation,
     CancelOrder,
     ChangeBatch,
@@ -15,12 +19,19 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    CreateBatches,
     PlaceOrder,
     ServeBackorders,
     ShipLine,
     WhyStockChanged,
 )
-from app.domain.errors import AllocationNotFoundError, BatchConflictError, BatchNotFoundError, InvalidSkuError
+from app.domain.errors import (
+    AllocationNotFoundError,
+    BatchConflictError,
+    BatchNotFoundError,
+    DomainError,
+    InvalidSkuError,
+)
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, Move, OrderLine
 from app.integration.dead_letters import KeepDeadLetter
@@ -32,6 +43,12 @@ from app.service_layer.results import AllocationState, BatchChanged, BatchRecord
 
 TOLD_ORDERS = 100
 """How many orders an event about a batch names."""
+
+ITEMS_AT_A_TIME = 100
+"""How many items of one command run before others may have their turn."""
+
+Item = TypeVar("Item", bound=Command)
+Result = TypeVar("Result")
 
 
 async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
@@ -58,6 +75,16 @@ async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
     line = OrderLine(command.order_id, command.sku, command.qty)
     allocation, created = product.allocate(line, command.if_unavailable)
     return LineAccepted(AllocationState.of(allocation), created)
+
+
+async def create_batches(command: CreateBatches, uow: UnitOfWork) -> list[BatchRecorded | DomainError]:
+    """Record batches one after another; a refusal is the answer to its own item and touches no other."""
+    return await _each(command.items, create_batch, uow)
+
+
+async def allocate_many(command: AllocateMany, uow: UnitOfWork) -> list[LineAccepted | DomainError]:
+    """Allocate lines one after another; a refusal is the answer to its own item and touches no other."""
+    return await _each(command.items, allocate, uow)
 
 
 async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
@@ -126,6 +153,21 @@ async def publish(event: events.Event, uow: UnitOfWork) -> None:
     uow.outbox.add(to_message(event), uow.cause)
 
 
+async def _each(
+    items: Iterable[Item], handler: Callable[[Item, UnitOfWork], Awaitable[Result]], uow: UnitOfWork
+) -> list[Result | DomainError]:
+    answers: list[Result | DomainError] = []
+    for number, item in enumerate(items, start=1):
+        try:
+            answers.append(await handler(item, uow))
+        except DomainError as refusal:
+            answers.append(refusal)
+        if number % ITEMS_AT_A_TIME == 0:
+            # None of the handlers has to wait for anything, so nothing else would run until the last of them is done.
+            await asyncio.sleep(0)
+    return answers
+
+
 def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
     sku = uow.products.sku_of_batch(ref)
     product = uow.products.get(sku) if sku is not None else None
@@ -172,10 +214,12 @@ async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: 
 
 COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (CreateBatch, create_batch),
+    (CreateBatches, create_batches),
     (ChangeBatchQuantity, change_batch_quantity),
     (ChangeBatchEta, change_batch_eta),
     (ChangeBatch, change_batch),
     (Allocate, allocate),
+    (AllocateMany, allocate_many),
     (CancelAllocation, cancel_allocation),
     (ShipLine, ship_line),
     (PlaceOrder, place_order),

@@ -111,12 +111,34 @@ class _Waiting:
     since: float
 
 
+class _Queue(asyncio.Queue[_Waiting]):
+    """Is full by the sizes of the commands that wait in it, not by their number."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._size = 0
+
+    def _put(self, item: _Waiting) -> None:
+        super()._put(item)
+        self._size += item.request.command.size
+
+    def _get(self) -> _Waiting:
+        item = super()._get()
+        self._size -= item.request.command.size
+        return item
+
+    def full(self) -> bool:
+        """Whether no more may come. While it is not full a command of any size may."""
+        return self._size >= self.maxsize
+
+
 class MessageBus:
     """Runs commands, and the handlers of the events that they raise, in units of work.
 
     `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work, and
-    `drain_timeout` (seconds) how long the bus finishes what waits when it stops. Use it as an async context manager
-    where `handle` is called; `handle_group` needs no worker.
+    `drain_timeout` (seconds) how long the bus finishes what waits when it stops. Commands count with their size; the
+    one that reaches a limit may exceed it. Use the bus as an async context manager where `handle` is called;
+    `handle_group` needs no worker.
     """
 
     def __init__(
@@ -139,7 +161,7 @@ class MessageBus:
         self._group_limit = group_limit
         self._retry = retry or RetryPolicy()
         self._drain_timeout = drain_timeout
-        self._queues: list[asyncio.Queue[_Waiting]] = [asyncio.Queue(queue_limit) for _ in range(workers)]
+        self._queues = [_Queue(queue_limit) for _ in range(workers)]
         self._workers: list[asyncio.Task[None]] = []
         self._accepting = False
 
@@ -287,12 +309,14 @@ class MessageBus:
                     await react(event, uow)
         return outcome
 
-    async def _work(self, queue: asyncio.Queue[_Waiting]) -> None:
+    async def _work(self, queue: _Queue) -> None:
         """Take whatever waits, run it as one group, answer; for ever."""
         while True:
             taken = [await queue.get()]
-            while len(taken) < self._group_limit and not queue.empty():
+            size = taken[0].request.command.size
+            while size < self._group_limit and not queue.empty():
                 taken.append(queue.get_nowait())
+                size += taken[-1].request.command.size
             group = [waiting for waiting in taken if not waiting.answer.done()]
             try:
                 if group:
@@ -320,7 +344,7 @@ class MessageBus:
             else:
                 waiting.answer.set_result(outcome.result)
 
-    def _queue_of(self, command: Command) -> asyncio.Queue[_Waiting]:
+    def _queue_of(self, command: Command) -> _Queue:
         """Commands on one SKU go to one worker: two would only wait for each other's lock."""
         if len(self._queues) == 1:
             return self._queues[0]

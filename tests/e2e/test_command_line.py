@@ -29,6 +29,7 @@ COMMANDS = [
     ["dead-letters", "list"],
     ["dead-letters", "retry"],
     ["reconcile"],
+    ["import"],
     ["openapi"],
     ["asyncapi"],
 ]
@@ -37,6 +38,7 @@ OPTIONS = {
     "run": {"--host", "--port"},
     "serve": {"--host", "--port"},
     "reconcile": {"--repair"},
+    "import": {"--format", "--kind", "--results"},
 }
 
 

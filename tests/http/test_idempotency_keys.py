@@ -36,6 +36,12 @@ async def calls(api: Api) -> dict[str, Call]:
         "POST /v1/allocations": ("POST", "/v1/allocations", {"order_id": new("order"), "sku": sku, "qty": 1}),
         "DELETE /v1/allocations/{order_id}/{sku}": ("DELETE", f"/v1/allocations/{line}/{sku}", None),
         "POST /v1/allocations/{order_id}/{sku}/ship": ("POST", f"/v1/allocations/{other}/{sku}/ship", None),
+        "POST /v1/allocations/bulk": (
+            "POST",
+            "/v1/allocations/bulk",
+            {"items": [{"order_id": new("order"), "sku": sku, "qty": 1}, {"sku": sku}]},
+        ),
+        "POST /v1/batches/bulk": ("POST", "/v1/batches/bulk", {"items": [{"ref": new("ref"), "sku": sku, "qty": 1}]}),
         "POST /v1/orders": ("POST", "/v1/orders", {"lines": [{"sku": sku, "qty": 1}]}),
         "DELETE /v1/orders/{order_id}": ("DELETE", f"/v1/orders/{order}", None),
     }

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import DriverConnections, create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Command
+from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, CreateBatches
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -75,6 +75,16 @@ class Service(RuleBasedStateMachine):
         outcomes = self._run(self._bus.handle_group([Request(command, CAUSE) for command in mine]))
         assert _answers(outcomes) == [self._naive.play(command) for command in mine]
 
+    @rule(group=groups)
+    def play_many_in_one(self, group: list[Command]) -> None:
+        mine = [self._mine(command) for command in group]
+        batches = tuple(command for command in mine if isinstance(command, CreateBatch))
+        lines = tuple(command for command in mine if isinstance(command, Allocate))
+        if batches:
+            self._play_many(CreateBatches(items=batches), batches)
+        if lines:
+            self._play_many(AllocateMany(items=lines), lines)
+
     @rule(group=groups, data=st.data())
     def play_messages_of_which_some_were_seen_before(self, group: list[Command], data: st.DataObject) -> None:
         fresh = [(uuid.uuid4().hex, self._mine(command)) for command in group]
@@ -111,6 +121,11 @@ class Service(RuleBasedStateMachine):
             return await work
 
         return self._runner.run(wait())
+
+    def _play_many(self, many: Command, items: Sequence[Command]) -> None:
+        answers = self._run(self._bus.handle(many, CAUSE))
+        codes = [answer.code if isinstance(answer, DomainError) else answer for answer in answers]
+        assert codes == [self._naive.play(command) for command in items]
 
     async def _everything(self) -> tuple[list[Any], list[Any], list[Any], defaultdict[str, list[Told]]]:
         """All that the read side shows, None where it finds nothing, and all that was told."""

@@ -22,10 +22,15 @@ class Errand(Command):
     key: str = ""
     refused: bool = False
     goes_wrong: bool = False
+    pieces: int = 1
 
     @property
     def routing_key(self) -> str:
         return self.key
+
+    @property
+    def size(self) -> int:
+        return self.pieces
 
 
 class RefusedError(DomainError):
@@ -64,8 +69,8 @@ class Desk:
             raise RuntimeError(message)
         return command.name.upper()
 
-    async def handle(self, name: str, *, key: str = "", refused: bool = False, goes_wrong: bool = False) -> str:
-        errand = Errand(name=name, key=key, refused=refused, goes_wrong=goes_wrong)
+    async def handle(self, name: str, **more: Any) -> str:
+        errand = Errand(name=name, **more)
         answer: str = await self.bus.handle(errand, CAUSE)
         return answer
 

@@ -7,12 +7,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.domain.commands import (
     Allocate,
+    AllocateMany,
     CancelAllocation,
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    CreateBatches,
     Names,
     ServeBackorders,
 )
@@ -126,6 +128,25 @@ def test_a_group_names_everything_its_commands_name() -> None:
     assert names.new_skus == {"b1": "A"}
     assert names.batch_refs == {"b1", "b2"}
     assert names.lines == {("o1", "C"), ("o2", "C")}
+
+
+def test_many_commands_in_one_name_and_weigh_what_they_do_together() -> None:
+    lines = AllocateMany(
+        items=(Allocate(order_id="o1", sku="CHAIR", qty=1), Allocate(order_id="o2", sku="TABLE", qty=1))
+    )
+    batches = CreateBatches(items=(CreateBatch(ref="b1", sku="CHAIR", qty=1),))
+
+    assert Names.of([lines]) == Names.of(lines.items)
+    assert Names.of([batches]) == Names.of(batches.items)
+    assert (lines.size, batches.size, lines.items[0].size) == (2, 1, 1)
+    assert (lines.routing_key, batches.routing_key) == ("CHAIR", "CHAIR")
+
+
+@pytest.mark.parametrize("number", [0, 1001])
+def test_many_commands_are_1_to_1000(number: int) -> None:
+    item = {"order_id": "o", "sku": "s", "qty": 1}
+    with pytest.raises(ValidationError):
+        AllocateMany.model_validate({"items": [item] * number})
 
 
 def test_commands_on_one_product_have_one_routing_key() -> None:

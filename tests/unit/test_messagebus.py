@@ -103,6 +103,34 @@ async def test_a_group_has_a_limit() -> None:
     assert desk.store.begun == 1 + 3
 
 
+async def test_a_command_counts_with_its_size_in_the_limit_of_a_group() -> None:
+    desk = Desk(group_limit=20)
+    async with desk.bus:
+        first = await desk.close_door()
+        sizes = [8, 8, 8, 1000, 1, 1, 19]
+        others = [asyncio.create_task(desk.handle(f"errand-{n}", pieces=size)) for n, size in enumerate(sizes)]
+        await enqueue()
+        desk.door.set()
+        await asyncio.gather(first, *others)
+
+    # The first three, the large one by itself, and the rest.
+    assert desk.store.begun == 1 + 3
+
+
+async def test_a_command_counts_with_its_size_in_the_limit_of_the_queue() -> None:
+    desk = Desk(queue_limit=10)
+    async with desk.bus:
+        first = await desk.close_door()
+        large = asyncio.create_task(desk.handle("large", pieces=1000))
+        await enqueue()
+        with pytest.raises(OverloadedError):
+            await desk.handle("small")
+        desk.door.set()
+
+        assert (await first, await large) == ("FIRST", "LARGE")
+        assert await desk.handle("small") == "SMALL"
+
+
 async def test_the_answer_comes_after_the_commit() -> None:
     desk = Desk()
     async with desk.bus:

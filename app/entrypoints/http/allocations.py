@@ -47,9 +47,14 @@ async def allocate(command: Allocate, request: Request) -> Response:
 
 
 def _accepted(accepted: LineAccepted) -> Response:
-    allocation = accepted.allocation
-    fresh_status = 201 if allocation.status == "allocated" else 202
-    return Answer(ALLOCATION.dump_json(allocation), fresh_status if accepted.created else 200)
+    return Answer(ALLOCATION.dump_json(accepted.allocation), status_of_accepted(accepted))
+
+
+def status_of_accepted(accepted: LineAccepted) -> int:
+    """What a caller is told of a line that was not refused: made, waiting, or known before."""
+    if not accepted.created:
+        return 200
+    return 201 if accepted.allocation.status == "allocated" else 202
 
 
 @router.get(

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
-from app.entrypoints.http import allocations, batches, documents, operations, orders, products
+from app.entrypoints.http import allocations, batches, bulk, documents, operations, orders, products
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.problems import Problem
 from app.read_model.queries import Queries
@@ -23,7 +23,15 @@ Every answer comes after the commit. Every request may be sent again safely. Err
 AsyncAPI document.
 """
 
-ROUTERS = (allocations.router, orders.router, batches.router, products.router, operations.router, documents.router)
+ROUTERS = (
+    allocations.router,
+    orders.router,
+    batches.router,
+    products.router,
+    bulk.router,
+    operations.router,
+    documents.router,
+)
 
 
 class Application(FastAPI):
@@ -42,6 +50,7 @@ def create_app(
     check_schema: Callable[[], Awaitable[str | None]],
     deadline: float = 8.0,
     max_body_bytes: int = 65_536,
+    max_bulk_body_bytes: int = 1_048_576,
 ) -> FastAPI:
     """The ASGI application. `lifespan` runs what has to run while it serves; `deadline` is in seconds.
 
@@ -67,6 +76,7 @@ def create_app(
     app.state.check_schema = check_schema
     app.state.deadline = deadline
     app.state.max_body_bytes = max_body_bytes
+    app.state.max_bulk_body_bytes = max_bulk_body_bytes
     app.state.stopping = False
 
     for router in ROUTERS:

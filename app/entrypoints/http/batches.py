@@ -39,9 +39,13 @@ async def create_batch(command: CreateBatch, request: Request) -> Response:
 
 
 def _recorded(recorded: BatchRecorded) -> Response:
-    batch = recorded.batch
-    location = {"Location": f"/v1/batches/{batch.ref}"}
-    return Answer(BATCH.dump_json(batch), 201, location) if recorded.created else Answer(BATCH.dump_json(batch))
+    location = {"Location": f"/v1/batches/{recorded.batch.ref}"} if recorded.created else None
+    return Answer(BATCH.dump_json(recorded.batch), status_of_recorded(recorded), location)
+
+
+def status_of_recorded(recorded: BatchRecorded) -> int:
+    """What a caller is told of a batch that was not refused: made, or known before."""
+    return 201 if recorded.created else 200
 
 
 @router.get(

@@ -61,7 +61,7 @@ KINDS: dict[str, Kind] = {
 class Fault(BaseModel):
     """One thing that is wrong with a request."""
 
-    loc: Annotated[list[str | int], Field(description="Where: body, path or query, and the field in it.")]
+    loc: Annotated[list[str | int], Field(description="Where: body, path, query or item, and the field in it.")]
     msg: Annotated[str, Field(description="What is wrong, for people.")]
     type: Annotated[str, Field(description="What is wrong, for programs.")]
 
@@ -121,8 +121,14 @@ def problem_of(refusal: errors.DomainError) -> ProblemError:
 
 def respond(instance: str, problem: ProblemError) -> Response:
     """The answer that tells of the problem."""
+    body = json.dumps(members_of(instance, problem), separators=(",", ":"))
+    return Response(body, problem.kind.status, problem.headers, MEDIA_TYPE)
+
+
+def members_of(instance: str, problem: ProblemError) -> dict[str, Any]:
+    """The members of the JSON that tells of the problem."""
     kind = problem.kind
-    body: dict[str, Any] = {
+    members: dict[str, Any] = {
         "type": f"/problems/{kind.code}",
         "title": kind.title,
         "status": kind.status,
@@ -132,8 +138,8 @@ def respond(instance: str, problem: ProblemError) -> Response:
         **problem.details,
     }
     if problem.faults is not None:
-        body["errors"] = problem.faults
-    return Response(json.dumps(body, separators=(",", ":")), kind.status, problem.headers, MEDIA_TYPE)
+        members["errors"] = problem.faults
+    return members
 
 
 def path_of(scope: Mapping[str, Any]) -> str:

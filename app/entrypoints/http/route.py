@@ -13,7 +13,7 @@ it raises becomes a problem here or, where it is none that is known, in `Request
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -32,12 +32,21 @@ from app.service_layer.ports import TemporarilyUnavailableError
 class ServiceRoute(APIRoute):
     """An APIRoute whose endpoints take validated arguments and return a Response."""
 
+    body_limit: ClassVar[str] = "max_body_bytes"
+    """The name that the application's state has for the most bytes of a body."""
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self.app = _application(endpoint, self.path_format)
+        self.app = _application(endpoint, self.path_format, self.body_limit)
 
 
-def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
+class BulkRoute(ServiceRoute):
+    """A route whose body holds many commands."""
+
+    body_limit: ClassVar[str] = "max_bulk_body_bytes"
+
+
+def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> ASGIApp:
     """The ASGI application that answers requests to the endpoint."""
     parameters = Parameters(endpoint, path)
 
@@ -46,12 +55,13 @@ def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
         try:
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
-                body = scope["state"]["body"] = await _read_body(request)
+                limit = getattr(scope["app"].state, body_limit)
+                body = scope["state"]["body"] = await _read_body(request, limit)
                 arguments[name] = _parse(adapter, body)
             async with asyncio.timeout(scope["app"].state.deadline):
                 response: Response = await endpoint(**arguments)
         except Exception as error:
-            problem = _as_problem(error)
+            problem = as_problem(error)
             if problem is None:
                 raise
             raise problem from error
@@ -60,7 +70,7 @@ def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
     return answer
 
 
-def _as_problem(error: Exception) -> ProblemError | None:
+def as_problem(error: Exception) -> ProblemError | None:
     """What the caller is told about an error that an endpoint may raise; None where it is a fault of ours."""
     match error:
         case ProblemError():
@@ -78,12 +88,11 @@ def _as_problem(error: Exception) -> ProblemError | None:
             return None
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, limit: int) -> bytes:
     content_type = request.headers.get("content-type")
     if content_type is not None and not _is_json(content_type):
         detail = f"{content_type} is not supported; send application/json"
         raise ProblemError("unsupported-media-type", detail, headers={"Accept": "application/json"})
-    limit: int = request.app.state.max_body_bytes
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)

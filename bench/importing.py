@@ -1,0 +1,63 @@
+"""`allocation import` beside the bus alone: what reading, validating and telling of each row cost."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.report import Row
+from bench.scenarios import IN_FLIGHT, MANY, Plan, empty_outbox
+from bench.stack import Stack, run_json
+
+LIMIT_MB = 300
+
+
+def import_of_order_lines(stack: Stack, plan: Plan) -> list[Row]:
+    """A CSV of order lines over many SKUs, over the bus alone; and the most memory that it took."""
+    speed = Row(f"import of {plan.import_rows:,} order lines, 1,000 SKUs", "over the bus alone", [], at_least=0.5)
+    memory = Row("memory of that import", "MB, at its highest", [], at_most=LIMIT_MB)
+    # Once: it is long enough for the noise to even out.
+    plan.say("import, and the bus alone")
+    prefix = "import-"
+    run_json(stack, "bench.bus", json.dumps({"do": "create", "sku_prefix": prefix, "skus": MANY}))
+    commands = {"order_prefix": f"bus-{prefix}", "sku_prefix": prefix, "skus": MANY}
+    spec = {"do": "rate", "commands": commands, "in_flight": IN_FLIGHT, "seconds": plan.seconds}
+    bus = run_json(stack, "bench.bus", json.dumps(spec))["rate"]
+    with tempfile.TemporaryDirectory(prefix="allocation-import-") as directory:
+        file = Path(directory) / "orders.csv"
+        _write_orders(file, prefix, plan.import_rows)
+        rate, megabytes = _import(stack, file)
+    query = "SELECT count(*) FROM order_lines WHERE order_id LIKE 'file-%'"
+    plan.check(speed.scenario, plan.import_rows, stack.value_of(query))
+    speed.ratios.append(rate / bus)
+    speed.figures = {"rows/s": rate, "bus/s": bus}
+    memory.ratios.append(megabytes)
+    empty_outbox(stack)
+    return [speed, memory]
+
+
+def _write_orders(file: Path, prefix: str, rows: int) -> None:
+    with file.open("w") as orders:
+        orders.write("order_id,sku,qty\n")
+        orders.writelines(f"file-{number},{prefix}{number % MANY},1\n" for number in range(rows))
+
+
+def _import(stack: Stack, file: Path) -> tuple[float, float]:
+    """Rows per second, by the command's own account, and the most megabytes that its process had in memory."""
+    log = file.with_suffix(".log")
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "import", str(file)], env=stack.environment(), stderr=output
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    told = log.read_text()
+    found = re.search(r"rows in [0-9.]+ s \(([0-9,]+)/s\)", told)
+    if process.returncode != 0 or found is None:
+        raise RuntimeError(told)
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(found[1].replace(",", "")), usage.ru_maxrss * unit / 1_000_000

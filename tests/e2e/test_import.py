@@ -1,0 +1,262 @@
+"""`allocation import`, as those who bring in files type it."""
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command, running
+from tests.support.database import raw_connection
+
+Import = Callable[..., subprocess.CompletedProcess[str]]
+
+SKUS = 10
+
+
+@pytest.fixture
+def bring_in(settings: Settings, tmp_path: Path) -> Import:
+    """Run the command in the directory of the test, against its database."""
+    return lambda *arguments: run_command(["import", *arguments], environment(settings), tmp_path)
+
+
+def write_csv(file: Path, header: str, rows: Sequence[str]) -> None:
+    file.write_text("\n".join((header, *rows)) + "\n")
+
+
+def write_batches(directory: Path, qty: int) -> None:
+    rows = [f"batch-{number},SKU-{number},{qty}," for number in range(SKUS)]
+    write_csv(directory / "batches.csv", "ref,sku,qty,eta", rows)
+
+
+def order_lines(number: int) -> list[str]:
+    return [f"order-{row},SKU-{row % SKUS},1" for row in range(number)]
+
+
+def results_in(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as content:
+        return list(csv.DictReader(content))
+
+
+async def counted(settings: Settings) -> tuple[int, int, int]:
+    """How many lines there are, how many events of their allocation, and how many pieces batches say are allocated."""
+    async with raw_connection(settings.database_url) as connection:
+        return (
+            await connection.fetchval("SELECT count(*) FROM order_lines"),
+            await connection.fetchval("SELECT count(*) FROM events WHERE type = 'line_allocated.v1'"),
+            await connection.fetchval("SELECT coalesce(sum(allocated_qty), 0)::int FROM batches"),
+        )
+
+
+async def test_a_file_comes_in_once_however_often_it_is_brought(
+    settings: Settings, tmp_path: Path, bring_in: Import
+) -> None:
+    write_batches(tmp_path, 1000)
+    write_csv(tmp_path / "orders.csv", "order_id,sku,qty", order_lines(3000))
+
+    assert bring_in("batches.csv").returncode == 0
+    first = bring_in("orders.csv")
+    assert (first.returncode, first.stdout) == (0, "")
+    assert "3,000 rows in " in first.stderr
+    assert first.stderr.endswith(": 3,000 allocated; see orders.results.csv\n")
+    found = results_in(tmp_path / "orders.results.csv")
+    assert found[0] == {"row": "2", "key": "order-0/SKU-0", "outcome": "allocated", "detail": "batch-0"}
+    assert [int(result["row"]) for result in found] == list(range(2, 3002))
+
+    again = bring_in("orders.csv")
+    assert again.returncode == 0
+    assert ": 3,000 known; " in again.stderr
+    assert await counted(settings) == (3000, 3000, 3000)
+
+
+async def test_a_row_that_fails_is_told_with_its_reason_and_the_status_is_1(
+    settings: Settings, tmp_path: Path, bring_in: Import
+) -> None:
+    write_batches(tmp_path, 2)
+    bring_in("batches.csv")
+    rows = [
+        "o1,SKU-1,2,",
+        "o2,SKU-1",
+        "o3,SKU-1,two,",
+        "o4,NONE,1,",
+        "o5,SKU-1,1,reject",
+        "o6,SKU-1,1,",
+        '"o7,SKU-2,1,',
+    ]
+    write_csv(tmp_path / "orders.csv", "order_id,sku,qty,if_unavailable", [*rows, "o8,SKU-2,1,"])
+
+    done = bring_in("orders.csv", "--results", "what became.ndjson")
+
+    assert_one_clear_line(done, 1, "8 rows", "3 invalid-row", "1 invalid-sku", "1 out-of-stock", "what became.ndjson")
+    found = [json.loads(line) for line in (tmp_path / "what became.ndjson").read_text().splitlines()]
+    assert [(result["row"], result["outcome"]) for result in found] == [
+        (2, "allocated"),
+        (3, "invalid-row"),
+        (4, "invalid-row"),
+        (5, "invalid-sku"),
+        (6, "out-of-stock"),
+        (7, "backordered"),
+        (8, "invalid-row"),
+        (9, "allocated"),
+    ]
+    assert found[1]["detail"] == "the row has 2 columns, the header 4"
+    assert found[3]["detail"] == "Invalid sku NONE"
+
+
+async def test_after_kill_9_in_the_middle_it_is_run_again_and_nothing_is_doubled(
+    settings: Settings, tmp_path: Path, bring_in: Import
+) -> None:
+    write_batches(tmp_path, 10_000)
+    bring_in("batches.csv")
+    write_csv(tmp_path / "orders.csv", "order_id,sku,qty", order_lines(30_000))
+    results = tmp_path / "orders.results.csv"
+
+    with running("import", "orders.csv", env=environment(settings), log=tmp_path / "log") as command:
+        command.wait_for(lambda: results.exists() and results.stat().st_size > 100_000)
+        command.kill()
+    before, _, _ = await counted(settings)
+    assert 0 < before < 30_000
+    kept = results_in(results)
+
+    again = bring_in("orders.csv")
+
+    assert again.returncode == 0, again.stderr
+    outcomes = Counter(result["outcome"] for result in results_in(results))
+    assert outcomes == {"known": before, "allocated": 30_000 - before}
+    assert await counted(settings) == (30_000, 30_000, 30_000)
+    # What it had told before is true.
+    assert {result["outcome"] for result in results_in(results)[: len(kept) - 1]} == {"known"}
+
+
+async def test_ctrl_c_stops_it_between_two_rows_and_what_is_done_is_told(
+    settings: Settings, tmp_path: Path, bring_in: Import
+) -> None:
+    write_batches(tmp_path, 10_000)
+    bring_in("batches.csv")
+    write_csv(tmp_path / "orders.csv", "order_id,sku,qty", order_lines(30_000))
+    results = tmp_path / "orders.results.csv"
+
+    with running("import", "orders.csv", env=environment(settings), log=tmp_path / "log") as command:
+        command.wait_for(lambda: results.exists() and results.stat().st_size > 100_000)
+        assert command.stop(signal.SIGINT) == 130
+
+    told = results_in(results)
+    done, _, _ = await counted(settings)
+    assert 0 < done < 30_000
+    assert [result["outcome"] for result in told] == ["allocated"] * done
+    assert f"stopped after row {told[-1]['row']}, run it again for the rest" in command.output
+    assert "Traceback" not in command.output
+
+
+def test_a_pipe_is_brought_in_and_the_results_go_to_standard_output(settings: Settings, tmp_path: Path) -> None:
+    rows = [
+        {"ref": "batch-1", "sku": "CHAIR", "qty": 3, "eta": None},
+        {"order_id": "order-1", "sku": "CHAIR", "qty": 3},
+        {"order_id": "order-2", "sku": "CHAIR", "qty": 1},
+    ]
+    done = subprocess.run(
+        [ALLOCATION, "import", "-", "--format", "ndjson"],
+        env=environment(settings),
+        cwd=tmp_path,
+        input="".join(f"{json.dumps(row)}\n" for row in rows),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["outcome"] for line in done.stdout.splitlines()] == [
+        "recorded",
+        "allocated",
+        "backordered",
+    ]
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_stops_it_while_it_waits_for_a_pipe(settings: Settings, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [ALLOCATION, "import", "-", "--format", "csv"],
+        env=environment(settings),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"ref,sku,qty\nbatch-1,CHAIR,5\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"row,key,outcome,detail\n"
+        assert process.stdout.readline() == b"2,batch-1,recorded,\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+
+def test_a_terminal_sees_a_bar_with_rate_and_time_left(settings: Settings, tmp_path: Path) -> None:
+    write_batches(tmp_path, 1)
+    terminal, other_end = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [ALLOCATION, "import", "batches.csv"], env=environment(settings), cwd=tmp_path, stderr=other_end
+        )
+        assert process.wait(30) == 0
+        seen = os.read(terminal, 65_536).decode()
+    finally:
+        os.close(terminal)
+        os.close(other_end)
+
+    assert "import  [#" in seen
+    assert "100%" in seen
+    assert "10 rows, " in seen
+
+
+async def test_an_empty_file_brings_in_nothing(tmp_path: Path, bring_in: Import) -> None:
+    (tmp_path / "nothing.ndjson").write_text("")
+    write_csv(tmp_path / "orders.csv", "order_id,sku,qty", [])
+
+    for name in ("nothing.ndjson", "orders.csv"):
+        done = bring_in(name)
+        assert (done.returncode, done.stderr[:10]) == (0, "0 rows in ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["missing.csv"], "missing.csv"),
+        (["orders.txt"], "--format csv"),
+        (["-"], "--format csv"),
+        (["orders.csv", "--kind", "batches"], "ref,sku,qty,eta"),
+        (["orders.csv", "--kind", "boats"], "boats"),
+        (["orders.csv", "--results", "orders.csv"], "--results"),
+        (["orders.csv", "--results", "no such/folder"], "no such/folder"),
+        (["strange.csv"], "the header has to be"),
+    ],
+)
+def test_a_mistake_gives_one_clear_line_and_status_2(
+    tmp_path: Path, bring_in: Import, arguments: list[str], word: str
+) -> None:
+    write_csv(tmp_path / "orders.csv", "order_id,sku,qty", order_lines(1))
+    write_csv(tmp_path / "orders.txt", "order_id,sku,qty", order_lines(1))
+    write_csv(tmp_path / "strange.csv", "id;name", ["1;2"])
+
+    assert_one_clear_line(bring_in(*arguments), 2, word)
+
+
+def test_a_database_without_a_schema_is_told(empty_database_url: str, tmp_path: Path) -> None:
+    write_batches(tmp_path, 1)
+    settings = Settings(_env_file=None, database_url=empty_database_url)
+
+    done = run_command(["import", "batches.csv"], environment(settings), tmp_path)
+
+    assert_one_clear_line(done, 1, "schema")
+    assert not (tmp_path / "batches.results.csv").exists()

@@ -1,0 +1,175 @@
+"""Rows of files: what each becomes, and that a bad one spoils only itself."""
+
+from datetime import date
+
+import pytest
+
+from app.domain.commands import Allocate, Command, CreateBatch
+from app.integration.rows import (
+    LONGEST_ROW,
+    RowReader,
+    UnreadableFileError,
+    UnreadableRowError,
+    csv_reader,
+    ndjson_reader,
+)
+
+LINE = Allocate(order_id="o1", sku="CHAIR", qty=3)
+
+
+@pytest.fixture
+def lines() -> RowReader:
+    return csv_reader(b"order_id,sku,qty,if_unavailable")
+
+
+@pytest.fixture
+def batches() -> RowReader:
+    return csv_reader(b"ref,sku,qty,eta")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (b"o1,CHAIR,3,", LINE),
+        (b"o1,CHAIR,3,\r", LINE),
+        (b'"o1","CHAIR","3",""', LINE),
+        (b'"o1",CHAIR,"3",reject\r', Allocate(order_id="o1", sku="CHAIR", qty=3, if_unavailable="reject")),
+        (b"o1,CHAIR,2147483647,backorder", Allocate(order_id="o1", sku="CHAIR", qty=2_147_483_647)),
+    ],
+)
+def test_a_row_of_csv_is_an_order_line(lines: RowReader, row: bytes, expected: Command) -> None:
+    assert lines(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "eta"),
+    [
+        (b"b1,CHAIR,5,", None),
+        (b"b1,CHAIR,5,2030-01-01", date(2030, 1, 1)),
+        (b'b1,CHAIR,5,"2030-01-01"', date(2030, 1, 1)),
+    ],
+)
+def test_a_row_of_csv_is_a_batch_and_without_an_eta_it_is_in_the_warehouse(
+    batches: RowReader, row: bytes, eta: date | None
+) -> None:
+    assert batches(row) == CreateBatch(ref="b1", sku="CHAIR", qty=5, eta=eta)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"o1,CHAIR,3", "the row has 3 columns, the header 4"),
+        (b"o1,CHAIR,3,,", "the row has 5 columns, the header 4"),
+        (b"o1,CHAIR,three,", "qty: Input should be a valid integer"),
+        (b"o1,CHAIR,3.0,", "qty: Input should be a valid integer"),
+        (b"o1,CHAIR, 3,", "qty: Input should be a valid integer"),
+        (b"o1,CHAIR,+3,", "qty: Input should be a valid integer"),
+        (b"o1,CHAIR,1_0,", "qty: Input should be a valid integer"),
+        (b"o1,CHAIR,1e3,", "qty: Input should be a valid integer"),
+        ("o1,CHAIR,\uff13,".encode(), "qty: Input should be a valid integer"),
+        (b"o1,CHAIR," + b"9" * 5000 + b",", "qty: Input should be a valid integer"),
+        (b"o1,CHAIR,0,", "qty: Input should be greater than or equal to 1"),
+        (b"o1,CHAIR,-1,", "qty: Input should be greater than or equal to 1"),
+        (b"o1,CHAIR,2147483648,", "qty: Input should be less than or equal to 2147483647"),
+        (b"o1,CHAIR,,", "qty: Field required"),
+        (b",CHAIR,1,", "order_id: Field required"),
+        (b"o1,CHAIR,3,wait", "if_unavailable: Input should be 'backorder' or 'reject'"),
+        (b'"o1,CHAIR,3,', "the row is not CSV: unexpected end of data"),
+        (b'"o1"x,CHAIR,3,', """the row is not CSV: ',' expected after '"'"""),
+        (b"o\xff,CHAIR,3,", "the row is not UTF-8"),
+        (b"o1,CHAIR,3," + b"x" * LONGEST_ROW, "the row is longer than 65536 bytes"),
+    ],
+)
+def test_a_bad_row_of_csv_says_why(lines: RowReader, row: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableRowError) as refusal:
+        lines(row)
+
+    assert str(refusal.value) == reason
+
+
+def test_everything_that_is_wrong_with_a_row_is_said(lines: RowReader) -> None:
+    with pytest.raises(UnreadableRowError, match=r"order_id: .*; sku: Field required; qty: .*"):
+        lines(b"-,,x,")
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        (b"order_id,sku,qty", Allocate),
+        (b"order_id,sku,qty\r", Allocate),
+        (b"\xef\xbb\xbforder_id,sku,qty", Allocate),
+        (b'"order_id","sku","qty"', Allocate),
+        (b"ref,sku,qty", CreateBatch),
+        (b"ref,sku,qty,eta", CreateBatch),
+    ],
+)
+def test_the_header_says_what_the_rows_are(header: bytes, kind: type[Command]) -> None:
+    assert isinstance(csv_reader(header)(b"a,b,1" + b"," * (header.count(b",") - 2)), kind)
+
+
+def test_the_columns_stand_in_any_order() -> None:
+    assert csv_reader(b"qty,order_id,if_unavailable,sku")(b"3,o1,backorder,CHAIR") == LINE
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"o1,CHAIR,3",
+        b"order_id,sku",
+        b"order_id,sku,qty,eta",
+        b"order_id,sku,qty,colour",
+        b"order_id,sku,qty,qty",
+        b"Order_ID,SKU,QTY",
+        b"order_id;sku;qty",
+        "order_id,sku,qty".encode("utf-16"),
+        b'"order_id,sku,qty',
+    ],
+)
+def test_another_header_is_refused(header: bytes) -> None:
+    with pytest.raises(UnreadableFileError, match="header"):
+        csv_reader(header)
+
+
+def test_a_kind_that_was_asked_for_has_to_be_there() -> None:
+    with pytest.raises(UnreadableFileError, match=r"has to be ref,sku,qty,eta, not order_id,sku,qty"):
+        csv_reader(b"order_id,sku,qty", "batches")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (b'{"order_id":"o1","sku":"CHAIR","qty":3}', LINE),
+        (b'\xef\xbb\xbf {"qty":3, "sku":"CHAIR", "order_id":"o1"} \r', LINE),
+        (b'{"ref":"b1","sku":"CHAIR","qty":3,"eta":"2030-01-01"}',
+         CreateBatch(ref="b1", sku="CHAIR", qty=3, eta=date(2030, 1, 1))),
+        (b'{"ref":"b1","sku":"CHAIR","qty":3,"eta":null}', CreateBatch(ref="b1", sku="CHAIR", qty=3)),
+    ],
+)  # fmt: skip
+def test_a_line_of_ndjson_is_a_line_or_a_batch(row: bytes, expected: Command) -> None:
+    assert ndjson_reader()(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"{", "the row is not JSON: "),
+        (b'{"qty": NaN}', "the row is not JSON: "),
+        (b'{"ref": "\xff"}', "the row is not JSON: "),
+        (b"[" * 5000, "the row is not JSON: "),
+        (b"[]", "the row is no JSON object"),
+        (b'{"order_id":"o1","sku":"CHAIR","qty":"3"}', "qty: Input should be a valid integer"),
+        (b'{"order_id":"o1","sku":"CHAIR","qty":3,"eta":null}', "eta: Extra inputs are not permitted"),
+        (b'"' + b"x" * LONGEST_ROW + b'"', "the row is longer than 65536 bytes"),
+    ],
+)
+def test_a_bad_line_of_ndjson_says_why(row: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableRowError) as refusal:
+        ndjson_reader()(row)
+
+    assert str(refusal.value).startswith(reason)
+
+
+def test_lines_of_ndjson_may_all_have_to_be_of_one_kind() -> None:
+    with pytest.raises(UnreadableRowError, match="order_id: Field required"):
+        ndjson_reader("lines")(b'{"ref":"b1","sku":"CHAIR","qty":3}')
