@@ -15,16 +15,31 @@ from app.domain.commands import (
     Command,
     CreateBatch,
     ServeBackorders,
+    SetReorderPoint,
     ShipLine,
     WhyStockChanged,
 )
-from app.domain.errors import AllocationNotFoundError, BatchConflictError, BatchNotFoundError, InvalidSkuError
+from app.domain.errors import (
+    AllocationNotFoundError,
+    BatchConflictError,
+    BatchNotFoundError,
+    InvalidSkuError,
+    ProductNotFoundError,
+)
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, Move, OrderLine
 from app.integration.dead_letters import KeepDeadLetter
 from app.integration.outbound import to_message
 from app.service_layer.ports import CommandHandler, EventHandler, UnitOfWork
-from app.service_layer.results import AllocationState, BatchChanged, BatchRecorded, BatchState, LineAccepted, LineMove
+from app.service_layer.results import (
+    AllocationState,
+    BatchChanged,
+    BatchRecorded,
+    BatchState,
+    LineAccepted,
+    LineMove,
+    StockState,
+)
 
 PAGE = 500
 """How many lines are fetched at a time."""
@@ -108,6 +123,15 @@ async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
     return await _after_change(product, batch, moves, uow)
 
 
+async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockState:
+    """Set from how little on the buyers are told. Raises ProductNotFoundError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise ProductNotFoundError(command.sku)
+    product.set_reorder_point(command.qty)
+    return StockState.of(product)
+
+
 async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
     """Let the stock of a product serve its queue; nothing where there is no such product."""
     product = uow.products.get(command.sku)
@@ -188,6 +212,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (Allocate, allocate),
     (CancelAllocation, cancel_allocation),
     (ShipLine, ship_line),
+    (SetReorderPoint, set_reorder_point),
     (ServeBackorders, serve_backorders),
     (KeepDeadLetter, keep_dead_letter),
 ]
@@ -202,4 +227,6 @@ EVENT_HANDLERS: dict[type[events.Event], list[EventHandler]] = {
     events.LineShipped: [publish],
     events.AllocationFailed: [publish],
     events.OutOfStock: [publish],
+    events.LowStock: [publish],
+    events.BackInStock: [publish],
 }

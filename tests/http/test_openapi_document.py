@@ -23,6 +23,7 @@ STATUSES = {
     ("delete", "/v1/allocations/{order_id}/{sku}"): {"204", "404", "409", "422", "500", "503"},
     ("post", "/v1/allocations/{order_id}/{sku}/ship"): {"200", "404", "409", "422", "500", "503"},
     ("get", "/v1/products/{sku}"): {"200", "404", "422", "500", "503"},
+    ("put", "/v1/products/{sku}/reorder-point"): {"200", "400", "404", "413", "415", "422", "500", "503"},
     ("get", "/livez"): {"200"},
     ("get", "/readyz"): {"200", "503"},
     ("get", "/metrics"): {"200"},
@@ -46,6 +47,7 @@ CODES = {
     ("delete", "/v1/allocations/{order_id}/{sku}", "404"): {"allocation-not-found"},
     ("get", "/v1/products/{sku}", "404"): {"product-not-found"},
     ("get", "/v1/products/{sku}", "503"): {"unavailable"},
+    ("put", "/v1/products/{sku}/reorder-point", "404"): {"product-not-found"},
 }
 
 

@@ -4,7 +4,7 @@ Nothing is remembered that can be counted, and nothing is fast. What the service
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    SetReorderPoint,
     ShipLine,
 )
 from app.read_model.queries import ProductState
@@ -26,6 +27,7 @@ from app.service_layer.results import (
     BatchState,
     LineAccepted,
     LineMove,
+    StockState,
 )
 
 Told = tuple[int | None, str, dict[str, Any]]
@@ -61,6 +63,7 @@ class NaiveService:
     def __init__(self) -> None:
         self.batches: list[NaiveBatch] = []
         self.lines: list[NaiveLine] = []
+        self.reorder_points: dict[str, int] = {}
         self.told: defaultdict[str, list[Told]] = defaultdict(list)
         self._placements = 0
 
@@ -84,6 +87,7 @@ class NaiveService:
             allocated_qty=sum(batch.allocated_qty for batch in batches),
             shipped_qty=sum(batch.shipped_qty for batch in batches),
             backordered_qty=sum(line.qty for line in self.lines if line.sku == sku and line.batch is None),
+            reorder_point=self.reorder_points.get(sku),
             batches=batches,
         )
 
@@ -91,10 +95,14 @@ class NaiveService:
 
     def play(self, command: Command) -> object:
         """The result of the command, or the code of its refusal."""
+        before = {batch.sku: self._stock(batch.sku) for batch in self.batches}
         try:
             return self._play(command)
         except Refusal as refusal:
             return refusal.args[0]
+        finally:
+            for sku, stock in before.items():
+                self._tell_crossings(stock, self._stock(sku))
 
     def _play(self, command: Command) -> object:
         match command:
@@ -107,6 +115,8 @@ class NaiveService:
                 return None
             case ShipLine():
                 return self._ship(command)
+            case SetReorderPoint():
+                return self._set_reorder_point(command)
             case ChangeBatchQuantity() | ChangeBatchEta() | ChangeBatch():
                 return self._change(**command.model_dump(exclude_unset=True))
             case _:
@@ -164,6 +174,14 @@ class NaiveService:
             line.shipped = True
             self._tell_of_line("line_shipped.v1", line, batch_ref=line.batch.ref)
         return _allocation(line)
+
+    def _set_reorder_point(self, command: SetReorderPoint) -> StockState:
+        if not any(batch.sku == command.sku for batch in self.batches):
+            raise Refusal("product-not-found")
+        self.reorder_points.pop(command.sku, None)
+        if command.qty > 0:
+            self.reorder_points[command.sku] = command.qty
+        return self._stock(command.sku)
 
     def _change(self, ref: str, **changes: Any) -> BatchChanged:
         batch = self._batch(ref)
@@ -267,6 +285,13 @@ class NaiveService:
     def _available(self, batch: NaiveBatch) -> int:
         return batch.qty - sum(line.qty for line in self.lines if line.batch is batch)
 
+    def _stock(self, sku: str) -> StockState:
+        shown = [self._shown(batch) for batch in self._preferred(sku)]
+        available = sum(batch.available_qty for batch in shown)
+        incoming = sum(batch.available_qty for batch in shown if batch.eta is not None)
+        waiting = sum(line.qty for line in self.lines if line.sku == sku and line.batch is None)
+        return StockState(sku, self.reorder_points.get(sku), available, waiting, incoming)
+
     def _shown(self, batch: NaiveBatch) -> BatchState:
         held = sum(line.qty for line in self.lines if self._can_leave(line, batch))
         available = self._available(batch)
@@ -275,6 +300,12 @@ class NaiveService:
 
     def _can_leave(self, line: NaiveLine, batch: NaiveBatch) -> bool:
         return line.batch is batch and not line.shipped
+
+    def _tell_crossings(self, before: StockState, now: StockState) -> None:
+        if before.available_qty == 0 and now.available_qty > 0:
+            self._tell("back_in_stock.v1", now.sku, True, {"available_qty": now.available_qty})
+        if _is_low(now) and not _is_low(before):
+            self._tell("low_stock.v1", now.sku, True, asdict(now))
 
     def _tell_of_batch(self, kind: str, batch: NaiveBatch, **data: object) -> None:
         eta = str(batch.eta) if batch.eta else None
@@ -287,6 +318,10 @@ class NaiveService:
         told = self.told[sku]
         number = sum(sequence is not None for sequence, _, _ in told) + 1
         told.append((number if counted else None, kind, {"sku": sku, **data}))
+
+
+def _is_low(stock: StockState) -> bool:
+    return stock.reorder_point is not None and stock.available_qty < stock.reorder_point
 
 
 def _arrival(batch: NaiveBatch) -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from fastapi import Response
 from pydantic import Field, TypeAdapter
 
 from app.read_model.queries import ProductState
-from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove
+from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, StockState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ CHANGED_BATCH = TypeAdapter(ChangedBatch)
 ALLOCATION = TypeAdapter(AllocationState)
 ALLOCATIONS = TypeAdapter(list[AllocationState])
 PRODUCT = TypeAdapter(ProductState)
+STOCK = TypeAdapter(StockState)
 
 
 class Answer(Response):
