@@ -95,6 +95,8 @@ class Replay:
                 self._deallocate(event)
             case "out_of_stock.v1" | "allocation_failed.v1":
                 pass  # It changes nothing.
+            case "low_stock.v1" | "back_in_stock.v1":
+                self._check_stock(event)
             case other:
                 self._fault(event, f"is of the unknown type {other}")
 
@@ -102,6 +104,13 @@ class Replay:
         batch = self._batch(event, event.data["ref"])
         if batch is not None:
             batch.qty, batch.eta = event.data["qty"], event.data["eta"]
+
+    def _check_stock(self, event: Event) -> None:
+        available = sum(batch.available_qty for batch in self._batches_of[event.sku])
+        if event.data["available_qty"] != available:
+            self._fault(event, f"but the batches have {available} available")
+        if event.data.get("reorder_point", available + 1) <= available:
+            self._fault(event, "tells of low stock, but there is enough")
 
     def _allocate(self, event: Event) -> None:
         line = self._arrived(event)

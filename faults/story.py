@@ -56,6 +56,7 @@ class ProductSeen:
     allocated_qty: int
     backordered_qty: int
     shipped_qty: int = 0
+    reorder_point: int | None = None
 
 
 @dataclass

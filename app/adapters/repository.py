@@ -47,9 +47,9 @@ class SqlProductRepository:
         skus = names.skus.union(self._owners.values())
         if not skus:
             return
-        for sku, sequence, backordered_qty in await self._connection.fetch(statements.LOCK_PRODUCTS, list(skus)):
-            self._products[sku] = Product(sku, sequence, backordered_qty)
-            self._stored_products[sku] = (sequence, backordered_qty)
+        for sku, *values in await self._connection.fetch(statements.LOCK_PRODUCTS, list(skus)):
+            self._products[sku] = Product(sku, *values)
+            self._stored_products[sku] = tuple(values)
         lines = [line for line in names.lines if line[1] in self._products]
         rows = await self._connection.fetch(
             statements.BATCHES_AND_LINES,
@@ -192,7 +192,7 @@ class SqlProductRepository:
     def _changed_products(self, products: Iterable[Product]) -> dict[str, list[Row]]:
         changed = []
         for product in products:
-            values = (product.sequence, product.backordered_qty)
+            values = (product.sequence, product.backordered_qty, product.reorder_point)
             if self._stored_products[product.sku] != values:
                 self._stored_products[product.sku] = values
                 changed.append((product.sku, *values))

@@ -16,7 +16,7 @@ OWNERS = "SELECT ref, sku FROM batches WHERE ref = ANY($1::text[])"
 CREATE_PRODUCTS = "INSERT INTO products (sku) SELECT unnest($1::text[]) ON CONFLICT (sku) DO NOTHING"
 
 LOCK_PRODUCTS = """
-    SELECT sku, sequence, backordered_qty FROM products
+    SELECT sku, sequence, backordered_qty, reorder_point FROM products
     WHERE sku = ANY($1::text[]) ORDER BY sku FOR NO KEY UPDATE
 """
 
@@ -124,9 +124,10 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("sku text",),
     ),
     "update_products": (
-        """UPDATE products SET sequence = new.sequence, backordered_qty = new.backordered_qty
+        """UPDATE products SET sequence = new.sequence, backordered_qty = new.backordered_qty,
+                  reorder_point = new.reorder_point
            FROM {rows} WHERE products.sku = new.sku""",
-        ("sku text", "sequence bigint", "backordered_qty bigint"),
+        ("sku text", "sequence bigint", "backordered_qty bigint", "reorder_point int"),
     ),
     "insert_batches": (
         """INSERT INTO batches

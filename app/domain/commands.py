@@ -243,19 +243,34 @@ class CancelOrder(Command):
         return self.order_id
 
 
-class ServeBackorders(Command):
-    """Give free stock to the lines that wait for it. It has something to do only where a fault has left it undone."""
-
+class _NamedProductCommand(Command):
     sku: Sku
 
     def add_names(self, names: Names) -> None:
-        """The product."""
         names.skus.add(self.sku)
 
     @property
     def routing_key(self) -> str:
-        """The SKU."""
         return self.sku
+
+
+class ServeBackorders(_NamedProductCommand):
+    """Give free stock to the lines that wait for it. It has something to do only where a fault has left it undone."""
+
+
+class ReorderPoint(BaseModel):
+    """From how many pieces on there is enough of a product."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qty: Annotated[
+        NewQuantity,
+        Field(description="The buyers are told when less than this is available; 0: they are not.", examples=[20]),
+    ]
+
+
+class SetReorderPoint(ReorderPoint, _NamedProductCommand):
+    """Have the buyers told when less than so many pieces of a product are available; 0: have them told no more."""
 
 
 class _NamedBatchCommand(Command):

@@ -164,3 +164,23 @@ class OrderRefused(OrderEvent):
 
     lines: tuple[OrderLine, ...]
     reason: RefusalReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowStock(ProductEvent):
+    """Less is available than the reorder point, and it was not so before.
+
+    `backordered_qty` pieces are waited for; `incoming_qty` of the available ones have not arrived yet.
+    """
+
+    available_qty: int
+    reorder_point: int
+    backordered_qty: int
+    incoming_qty: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackInStock(ProductEvent):
+    """Something is available again of what had run out."""
+
+    available_qty: int

@@ -29,6 +29,7 @@ from app.domain.errors import (
 )
 from app.domain.events import (
     AllocationFailed,
+    BackInStock,
     BatchCreated,
     BatchEtaChanged,
     BatchQuantityChanged,
@@ -37,24 +38,34 @@ from app.domain.events import (
     LineBackordered,
     LineDeallocated,
     LineShipped,
+    LowStock,
     OutOfStock,
     ReleaseReason,
     StockReason,
 )
-from app.domain.stock import Allocation, Batch, Move, OrderLine
+from app.domain.stock import Allocation, Batch, Move, OrderLine, StockLevel
 
 
 @dataclass(slots=True, eq=False)
 class Product:
-    """The aggregate root: one SKU, its batches, and the lines allocated to them or waiting for stock."""
+    """The aggregate root: one SKU, its batches, and the lines allocated to them or waiting for stock.
+
+    Where there is a `reorder_point`, it is told when less than that is available.
+    """
 
     sku: str
     sequence: int = 0
     backordered_qty: int = 0
+    reorder_point: int | None = None
     batches: dict[str, Batch] = field(default_factory=dict)
     allocations: dict[str, Allocation] = field(default_factory=dict)
     _events: list[Event] = field(default_factory=list)
     _preferred: list[Batch] | None = None
+    # As it was when events were taken last; a product that has just been read is added up as it is read.
+    _level_before: StockLevel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._level_before = StockLevel(self.reorder_point)
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -76,8 +87,16 @@ class Product:
         """The largest line that could be allocated now."""
         return max((batch.available_qty for batch in self.batches.values()), default=0)
 
+    def stock_level(self) -> StockLevel:
+        """What is available now. Batches that are not in memory have nothing available."""
+        level = StockLevel(self.reorder_point)
+        for batch in self.batches.values():
+            level.add(batch)
+        return level
+
     def take_events(self) -> list[Event]:
-        """The events raised since the last call, oldest first."""
+        """The events raised since the last call, oldest first; what has become of the stock as a whole comes last."""
+        self._tell_crossings()
         events, self._events = self._events, []
         return events
 
@@ -85,8 +104,10 @@ class Product:
 
     def attach_batch(self, batch: Batch) -> Batch:
         """Hold a batch that was recorded earlier. The one in memory wins, for it may have changed since."""
-        self._preferred = None
-        return self.batches.setdefault(batch.ref, batch)
+        if batch.ref not in self.batches:
+            self._level_before.add(batch)
+            self._hold(batch)
+        return self.batches[batch.ref]
 
     def attach_allocation(self, allocation: Allocation) -> Allocation:
         """Hold a line that was accepted earlier. The one in memory wins, for it may have changed since."""
@@ -103,7 +124,7 @@ class Product:
             return known, False
         number = self._tell(BatchCreated, ref=ref, qty=qty, eta=eta)
         batch = Batch(number=number, ref=ref, qty=qty, eta=eta, first_qty=qty, first_eta=eta)
-        return self.attach_batch(batch), True
+        return self._hold(batch), True
 
     def allocate(self, line: OrderLine, if_unavailable: Literal["backorder", "reject"]) -> tuple[Allocation, bool]:
         """Accept a line, at most once; the flag says whether it is new.
@@ -164,6 +185,10 @@ class Product:
         self._preferred = None
         told = {"order_ids": tuple(orders), "order_count": batch.allocated_lines}
         self._tell(BatchEtaChanged, ref=ref, qty=batch.qty, eta=eta, **told)
+
+    def set_reorder_point(self, qty: int) -> None:
+        """Have it told from now on when less than `qty` pieces are available; 0: have nothing told."""
+        self.reorder_point = qty or None
 
     def check_quantity(self, ref: str, qty: int, expected_qty: int | None = None) -> None:
         """Whether `change_quantity` may be asked for; where the batch has this quantity already it may.
@@ -231,6 +256,11 @@ class Product:
 
     # --- the rules -------------------------------------------------------------------------------------------------
 
+    def _hold(self, batch: Batch) -> Batch:
+        self._preferred = None
+        self.batches[batch.ref] = batch
+        return batch
+
     def _accepted(self, order_id: str) -> Allocation:
         try:
             return self.allocations[order_id]
@@ -262,6 +292,28 @@ class Product:
         self.sequence += 1
         self._events.append(event(sku=self.sku, sequence=self.sequence, **facts))
         return self.sequence
+
+    def _tell_crossings(self) -> None:
+        """Tell that stock has become low, or is back after it had run out: once, when it has come to be so.
+
+        This is asked after every command; of a product that has stock and that nobody watches nothing is added up.
+        """
+        before = self._level_before
+        is_watched = self.reorder_point is not None or before.reorder_point is not None
+        if not is_watched and before.available_qty and any(batch.available_qty for batch in self.batches.values()):
+            return
+        now = self._level_before = self.stock_level()
+        # Where all its events are still to be taken, the product was not there before.
+        if now.available_qty and not before.available_qty and self.sequence > len(self._events):
+            self._tell(BackInStock, available_qty=now.available_qty)
+        if now.is_low and not before.is_low:
+            self._tell(
+                LowStock,
+                available_qty=now.available_qty,
+                reorder_point=now.reorder_point,
+                backordered_qty=self.backordered_qty,
+                incoming_qty=now.incoming_qty,
+            )
 
     def _reserve(self, line: OrderLine) -> Batch | None:
         """Take the stock for a whole line from the first batch in the order of preference that has it."""

@@ -58,6 +58,29 @@ class Batch:
         self.shipped_qty += line.qty
 
 
+@dataclass(slots=True)
+class StockLevel:
+    """How much there is of a product at some moment, and the reorder point then; None: nobody asked to be told.
+
+    `incoming_qty` of the available pieces have not arrived yet.
+    """
+
+    reorder_point: int | None
+    available_qty: int = 0
+    incoming_qty: int = 0
+
+    @property
+    def is_low(self) -> bool:
+        """Whether less is available than somebody wants there to be."""
+        return self.reorder_point is not None and self.available_qty < self.reorder_point
+
+    def add(self, batch: Batch) -> None:
+        """Count what the batch has available."""
+        self.available_qty += batch.available_qty
+        if batch.eta is not None:
+            self.incoming_qty += batch.available_qty
+
+
 @dataclass(slots=True, eq=False)
 class Allocation:
     """An order line that was accepted: held by `batch`, or waiting in the queue where that is None.

@@ -13,6 +13,16 @@ PurchasedQuantity = Annotated[int, Field(ge=0, description="Pieces purchased, as
 AllocatedQuantity = Annotated[int, Field(ge=0, description="Pieces held by lines that are not shipped.", examples=[10])]
 ShippedQuantity = Annotated[int, Field(ge=0, description="Pieces that have left the house.", examples=[0])]
 AvailableQuantity = Annotated[int, Field(ge=0, description="Pieces neither held nor shipped.", examples=[90])]
+BackorderedQuantity = Annotated[int, Field(ge=0, description="Pieces that order lines wait for.", examples=[0])]
+IncomingQuantity = Annotated[
+    int, Field(ge=0, description="Of the available pieces, those that have not arrived yet.", examples=[40])
+]
+ReorderPoint = Annotated[
+    int | None,
+    Field(
+        description="The buyers are told when less than this is available; null: nobody asked for that.", examples=[100]
+    ),
+]
 Eta = Annotated[
     date | None,
     Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"]),

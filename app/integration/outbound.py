@@ -10,7 +10,17 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain import events
-from app.integration.fields import BatchRef, Eta, LineQuantity, OrderId, PurchasedQuantity, Sku
+from app.integration.fields import (
+    AvailableQuantity,
+    BackorderedQuantity,
+    BatchRef,
+    Eta,
+    IncomingQuantity,
+    LineQuantity,
+    OrderId,
+    PurchasedQuantity,
+    Sku,
+)
 
 
 class Message(BaseModel):
@@ -83,6 +93,23 @@ class OutOfStockV1(ProductMessage):
     ce_type = "out_of_stock.v1"
     order_id: OrderId
     qty: LineQuantity
+
+
+class LowStockV1(ProductMessage):
+    """Less has become available than the reorder point. It is told again only after there was enough in between."""
+
+    ce_type = "low_stock.v1"
+    available_qty: AvailableQuantity
+    reorder_point: Annotated[int, Field(ge=1, description="From so many pieces on there is enough.", examples=[100])]
+    backordered_qty: BackorderedQuantity
+    incoming_qty: IncomingQuantity
+
+
+class BackInStockV1(ProductMessage):
+    """Something is available again of a product that had run out."""
+
+    ce_type = "back_in_stock.v1"
+    available_qty: AvailableQuantity
 
 
 class BatchCreatedV1(ProductMessage):
@@ -166,6 +193,8 @@ OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
     events.LineShipped: LineShippedV1,
     events.AllocationFailed: AllocationFailedV1,
     events.OutOfStock: OutOfStockV1,
+    events.LowStock: LowStockV1,
+    events.BackInStock: BackInStockV1,
     events.BatchCreated: BatchCreatedV1,
     events.BatchQuantityChanged: BatchQuantityChangedV1,
     events.BatchEtaChanged: BatchEtaChangedV1,

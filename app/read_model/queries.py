@@ -9,7 +9,14 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
-from app.integration.fields import AllocatedQuantity, AvailableQuantity, ShippedQuantity, Sku
+from app.integration.fields import (
+    AllocatedQuantity,
+    AvailableQuantity,
+    BackorderedQuantity,
+    ReorderPoint,
+    ShippedQuantity,
+    Sku,
+)
 from app.read_model.lookup import GroupedLookup
 from app.service_layer.results import AllocationState, BatchState, OrderState, status_of
 
@@ -23,7 +30,7 @@ _ALLOCATIONS = text("""
 """)
 
 _PRODUCT = text("""
-    SELECT p.sku, p.backordered_qty, b.ref, b.qty, b.eta, b.allocated_qty, b.shipped_qty
+    SELECT p.sku, p.backordered_qty, p.reorder_point, b.ref, b.qty, b.eta, b.allocated_qty, b.shipped_qty
     FROM products p JOIN batches b ON b.sku = p.sku
     WHERE p.sku = :sku ORDER BY b.eta NULLS FIRST, b.number
 """)
@@ -37,7 +44,8 @@ class ProductState:
     available_qty: AvailableQuantity
     allocated_qty: AllocatedQuantity
     shipped_qty: ShippedQuantity
-    backordered_qty: Annotated[int, Field(ge=0, description="Pieces that order lines wait for.", examples=[0])]
+    backordered_qty: BackorderedQuantity
+    reorder_point: ReorderPoint
     batches: Annotated[list[BatchState], Field(description="In the order in which they are allocated from.")]
 
 
@@ -79,6 +87,7 @@ class Queries:
             allocated_qty=sum(batch.allocated_qty for batch in batches),
             shipped_qty=sum(batch.shipped_qty for batch in batches),
             backordered_qty=rows[0].backordered_qty,
+            reorder_point=rows[0].reorder_point,
             batches=batches,
         )
 

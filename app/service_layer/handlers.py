@@ -22,6 +22,7 @@ from app.domain.commands import (
     CreateBatches,
     PlaceOrder,
     ServeBackorders,
+    SetReorderPoint,
     ShipLine,
     WhyStockChanged,
 )
@@ -31,6 +32,7 @@ from app.domain.errors import (
     BatchNotFoundError,
     DomainError,
     InvalidSkuError,
+    ProductNotFoundError,
 )
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, Move, OrderLine
@@ -39,7 +41,15 @@ from app.integration.outbound import to_message
 from app.service_layer.backorders import PAGE, serve_queue
 from app.service_layer.order_handlers import cancel_order, place_order
 from app.service_layer.ports import CommandHandler, EventHandler, UnitOfWork
-from app.service_layer.results import AllocationState, BatchChanged, BatchRecorded, BatchState, LineAccepted, LineMove
+from app.service_layer.results import (
+    AllocationState,
+    BatchChanged,
+    BatchRecorded,
+    BatchState,
+    LineAccepted,
+    LineMove,
+    StockState,
+)
 
 TOLD_ORDERS = 100
 """How many orders an event about a batch names."""
@@ -136,6 +146,15 @@ async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
     return await _after_change(product, batch, moves, uow)
 
 
+async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockState:
+    """Set from how little on the buyers are told. Raises ProductNotFoundError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise ProductNotFoundError(command.sku)
+    product.set_reorder_point(command.qty)
+    return StockState.of(product)
+
+
 async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
     """Let the stock of a product serve its queue; nothing where there is no such product."""
     product = uow.products.get(command.sku)
@@ -224,6 +243,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (ShipLine, ship_line),
     (PlaceOrder, place_order),
     (CancelOrder, cancel_order),
+    (SetReorderPoint, set_reorder_point),
     (ServeBackorders, serve_backorders),
     (KeepDeadLetter, keep_dead_letter),
 ]
@@ -241,4 +261,6 @@ EVENT_HANDLERS: dict[type[events.Event], list[EventHandler]] = {
     events.OrderPlaced: [publish],
     events.OrderCancelled: [publish],
     events.OrderRefused: [publish],
+    events.LowStock: [publish],
+    events.BackInStock: [publish],
 }

@@ -7,6 +7,7 @@ from app.integration.outbound import (
     BatchCreatedV1,
     BatchQuantityChangedV1,
     LineAllocatedV1,
+    LowStockV1,
     OutOfStockV1,
     ProductMessage,
 )
@@ -53,7 +54,8 @@ class Addresses:
 
 
 INTERESTING: dict[str, type[ProductMessage]] = {
-    model.ce_type: model for model in (OutOfStockV1, BatchCreatedV1, BatchQuantityChangedV1, LineAllocatedV1)
+    model.ce_type: model
+    for model in (OutOfStockV1, LowStockV1, BatchCreatedV1, BatchQuantityChangedV1, LineAllocatedV1)
 }
 
 
@@ -63,12 +65,16 @@ def react(
     """The mail that an event calls for. Updates what is known of the product and of its batches.
 
     The buyers are told once that a SKU has run out; a new batch, or a batch that grew, makes the next time news again.
-    A batch that was never read of before counts as grown: one mail too many is better than silence.
+    A batch that was never read of before counts as grown: one mail too many is better than silence. Of low stock there
+    is an event only when it has become so, and a mail for each.
     """
     match message:
         case OutOfStockV1() if not product.out_of_stock:
             product.out_of_stock = True
             return Mail(addresses.stock, f"Out of stock: {message.sku}", f"Out of stock for {message.sku}")
+        case LowStockV1():
+            text = f"Low stock for {message.sku}: {message.available_qty} left"
+            return Mail(addresses.stock, text, text)
         case BatchQuantityChangedV1():
             if message.qty > known_batches.get(message.ref, -1):
                 product.out_of_stock = False

@@ -6,15 +6,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, Move
 from app.integration.fields import (
     AllocatedQuantity,
     AvailableQuantity,
+    BackorderedQuantity,
     BatchRef,
     Eta,
+    IncomingQuantity,
     LineQuantity,
     OrderId,
     PurchasedQuantity,
+    ReorderPoint,
     ShippedQuantity,
     Sku,
 )
@@ -172,3 +176,26 @@ class BatchChanged:
 
     batch: BatchState
     moved: list[LineMove]
+
+
+@dataclass(frozen=True, slots=True)
+class StockState:
+    """How much there is of a product, beside the reorder point below which the buyers are told."""
+
+    sku: Sku
+    reorder_point: ReorderPoint
+    available_qty: AvailableQuantity
+    backordered_qty: BackorderedQuantity
+    incoming_qty: IncomingQuantity
+
+    @classmethod
+    def of(cls, product: Product) -> Self:
+        """The product as it is now."""
+        level = product.stock_level()
+        return cls(
+            sku=product.sku,
+            reorder_point=level.reorder_point,
+            available_qty=level.available_qty,
+            backordered_qty=product.backordered_qty,
+            incoming_qty=level.incoming_qty,
+        )

@@ -93,7 +93,7 @@ async def test_events_of_lines(world: World) -> None:
     queued = await world.api.order(sku, 3)
     await world.api.cancel(queued, sku)
     await world.api.cancel(held, sku)
-    stories = await world.wire.stories(sku, 6)
+    stories = await world.wire.stories(sku, 7)
     assert stories[:2] == [
         {"type": "batch_created.v1", "ref": ref, "qty": 10, "eta": None},
         {"type": "line_allocated.v1", "order_id": held, "qty": 10, "batch_ref": ref},
@@ -107,6 +107,7 @@ async def test_events_of_lines(world: World) -> None:
     assert stories[4:] == [
         cancelled | {"order_id": queued, "qty": 3, "batch_ref": None},
         cancelled | {"order_id": held, "qty": 10, "batch_ref": ref},
+        {"type": "back_in_stock.v1", "available_qty": 10},
     ]
 
 
@@ -155,15 +156,37 @@ async def test_a_cancellation_and_what_the_queue_takes_of_it(world: World) -> No
     ref = await world.api.record(sku, 5)
     held, queued = await world.api.order(sku, 5), await world.api.order(sku, 4)
     await world.api.cancel(held, sku)
-    assert (await world.wire.stories(sku, 6))[4:] == [
+    assert (await world.wire.stories(sku, 7))[4:] == [
         {"type": "line_deallocated.v1", "order_id": held, "qty": 5, "batch_ref": ref, "reason": "cancelled"},
         {"type": "line_allocated.v1", "order_id": queued, "qty": 4, "batch_ref": ref},
+        {"type": "back_in_stock.v1", "available_qty": 1},
     ]
+
+
+async def test_low_stock_and_what_is_back_are_told_after_what_made_them_so(world: World) -> None:
+    sku = new("sku")
+    await world.api.record(sku, 4)
+    coming = await world.api.record(sku, 6, eta="2011-01-01")
+    await world.api.watch(sku, 8)
+    await world.api.watch(sku, 8)
+    for qty in (3, 1, 6):
+        await world.api.order(sku, qty)
+    await world.api.order(sku, 2)
+    await world.api.change(coming, qty=9)
+    stories = await world.wire.stories(sku, 11)
+    low = {"type": "low_stock.v1", "available_qty": 7, "reorder_point": 8, "backordered_qty": 0, "incoming_qty": 6}
+    assert stories[3] == low
+    assert [story["type"] for story in stories[8:]] == [
+        "batch_quantity_changed.v1",
+        "line_allocated.v1",
+        "back_in_stock.v1",
+    ]
+    assert stories[10] == {"type": "back_in_stock.v1", "available_qty": 1}
 
 
 async def test_a_cut_tells_the_batch_then_the_releases_then_the_placements(world: World) -> None:
     sku = new("sku")
-    cut = await world.api.record(sku, 9)
+    cut = await world.api.record(sku, 10)
     first, second, third = [await world.api.order(sku, 3) for _ in range(3)]
     other = await world.api.record(sku, 3, eta="2011-01-01")
     await world.api.change(cut, qty=4)
@@ -203,7 +226,7 @@ async def test_what_a_cut_freed_is_told_after_the_placements(world: World) -> No
 
 async def test_with_both_changes_the_batchs_events_come_first(world: World) -> None:
     sku = new("sku")
-    ref = await world.api.record(sku, 5)
+    ref = await world.api.record(sku, 6)
     order = await world.api.order(sku, 5)
     other = await world.api.record(sku, 5, eta="2011-01-01")
     await world.api.change(ref, qty=4, eta="2012-01-01")

@@ -103,12 +103,13 @@ async def test_lines_are_placed_queued_and_cancelled(world: World, send: Send) -
     send("allocation_required.v1", {"order_id": held, "sku": sku, "qty": 10})
     send("allocation_required.v1", {"order_id": queued, "sku": sku, "qty": 4, "if_unavailable": "backorder"})
     send("allocation_cancelled.v1", {"order_id": held, "sku": sku})
-    stories = await world.wire.stories(sku, 6)
+    stories = await world.wire.stories(sku, 7)
     assert stories[1] == {"type": "line_allocated.v1", "order_id": held, "qty": 10, "batch_ref": ref}
     assert {"type": "line_backordered.v1", "order_id": queued, "qty": 4} in stories[2:4]
     assert stories[4:] == [
         {"type": "line_deallocated.v1", "order_id": held, "qty": 10, "batch_ref": ref, "reason": "cancelled"},
         {"type": "line_allocated.v1", "order_id": queued, "qty": 4, "batch_ref": ref},
+        {"type": "back_in_stock.v1", "available_qty": 6},
     ]
     assert await world.api.lines(held) == []
     assert await world.api.batch_of(queued) == ref

@@ -101,6 +101,23 @@ async def test_the_buyers_are_told_once_until_the_sku_has_been_restocked(world: 
     assert news_of(world, sku) == 3
 
 
+async def test_low_stock_is_news_to_the_buyers_once_each_time_that_it_has_become_so(world: World) -> None:
+    sku = new("sku")
+    await world.api.record(sku, 10)
+    await world.api.watch(sku, 5)
+    for qty in (5, 1, 1):
+        await world.api.order(sku, qty)
+    await warehouse_hears(world, sku)
+    (mail,) = [mail for mail in world.mail_box.mails if mail["To"] == STOCK and sku in mail.get_content()]
+    assert mail.get_content().strip() == mail["Subject"] == f"Low stock for {sku}: 4 left"
+
+    await world.api.record(sku, 3)
+    await world.api.order(sku, 2)
+    await warehouse_hears(world, sku)
+    told = [body for body in world.mail_box.bodies_to(STOCK) if sku in body]
+    assert told == [f"Low stock for {sku}: 4 left", f"Low stock for {sku}: 3 left"]
+
+
 async def test_one_sku_says_nothing_of_another(world: World) -> None:
     skus = [new("sku"), new("sku")]
     for sku in skus:

@@ -28,6 +28,7 @@ STATUSES = {
     ("get", "/v1/products/{sku}"): {"200", "404", "422", "500", "503"},
     ("post", "/v1/allocations/bulk"): {"200", "400", "413", "415", "422", "500", "503"},
     ("post", "/v1/batches/bulk"): {"200", "400", "413", "415", "422", "500", "503"},
+    ("put", "/v1/products/{sku}/reorder-point"): {"200", "400", "404", "413", "415", "422", "500", "503"},
     ("get", "/livez"): {"200"},
     ("get", "/readyz"): {"200", "503"},
     ("get", "/metrics"): {"200"},
@@ -57,6 +58,7 @@ CODES = {
     ("delete", "/v1/allocations/{order_id}/{sku}", "404"): {"allocation-not-found"},
     ("get", "/v1/products/{sku}", "404"): {"product-not-found"},
     ("get", "/v1/products/{sku}", "503"): {"unavailable"},
+    ("put", "/v1/products/{sku}/reorder-point", "404"): {"product-not-found"},
 }
 
 

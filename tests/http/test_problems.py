@@ -12,6 +12,7 @@ from tests.support.api import Api, assert_problem, in_process, new
 
 JSON = {"content-type": "application/json"}
 WRITES = [("POST", "/v1/batches"), ("POST", "/v1/allocations"), ("PATCH", "/v1/batches/batch-1")]
+WRITES += [("PUT", "/v1/products/sku-1/reorder-point")]
 NOT_JSON = [
     "",
     " ",
@@ -84,6 +85,7 @@ async def test_a_path_that_is_not_there_is_not_found_with_any_method(api: Api, m
         ("/v1/allocations/order-1", {"GET"}),
         ("/v1/allocations/order-1/sku-1", {"DELETE"}),
         ("/v1/products/sku-1", {"GET"}),
+        ("/v1/products/sku-1/reorder-point", {"PUT"}),
         ("/livez", {"GET"}),
         ("/readyz", {"GET"}),
         ("/metrics", {"GET"}),

@@ -20,6 +20,7 @@ async def test_a_product_shows_its_sums_and_its_batches_by_preference(api: Api) 
         "allocated_qty": 12,
         "shipped_qty": 0,
         "backordered_qty": 20,
+        "reorder_point": None,
         "batches": [
             common | {"ref": here, "qty": 5, "eta": None, "allocated_qty": 3, "shipped_qty": 0, "available_qty": 2},
             common

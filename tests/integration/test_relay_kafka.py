@@ -47,12 +47,12 @@ async def service(relay_settings: Settings) -> AsyncIterator[Service]:
 
 
 def story(sku: str, number: int) -> Sequence[Command]:
-    """Commands that raise an event each."""
+    """Commands that raise an event each: the product never runs out."""
     return (
         CreateBatch(ref=f"{sku}-{number}", sku=sku, qty=5),
-        Allocate(order_id=f"order-{number}", sku=sku, qty=5),
+        Allocate(order_id=f"order-{number}", sku=sku, qty=1),
         CancelAllocation(order_id=f"order-{number}", sku=sku),
-        ChangeBatchQuantity(ref=f"{sku}-{number}", qty=0),
+        ChangeBatchQuantity(ref=f"{sku}-{number}", qty=4),
     )
 
 

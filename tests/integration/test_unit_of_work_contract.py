@@ -9,6 +9,7 @@ import asyncio
 
 import pytest
 
+from app.domain import events
 from app.domain.commands import Names
 from app.integration.outbound import OutboundMessage
 from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, record
@@ -195,6 +196,42 @@ async def test_the_queue_is_as_this_unit_of_work_has_left_it(backend: Backend) -
         assert set(product.allocations) == {"order-2", "order-3"}
         assert product.allocations["order-2"].batch is product.batch("batch-2")
         assert product.backordered_qty == 5
+
+
+async def test_the_reorder_point_is_kept_and_may_be_taken_away(backend: Backend) -> None:
+    await record(backend, "batch-1", 10)
+
+    for qty, kept in ((5, 5), (0, None)):
+        async with backend.begin() as uow:
+            (await load(uow)).set_reorder_point(qty)
+            await uow.commit()
+        async with backend.begin() as uow:
+            assert (await load(uow)).reorder_point == kept
+
+
+async def test_what_was_available_before_is_known_whatever_has_been_read(backend: Backend) -> None:
+    await record(backend, "sold-out", 4, ("order-1", 4))
+    await record(backend, "open", 6)
+    async with backend.begin() as uow:
+        (await load(uow)).set_reorder_point(5)
+        assert uow.take_events() == []
+        await uow.commit()
+
+    async with backend.begin() as uow:
+        product = await load(uow, refs=("sold-out",))
+        await uow.products.fetch_last_allocated(product, product.batch("sold-out"), 4)
+        product.allocate(line("order-2", 6), "reject")
+        (*_, low) = uow.take_events()
+        assert uow.products.get(SKU) is product
+        product.change_quantity("sold-out", 5, None, None)
+        (*_, back) = uow.take_events()
+        await uow.commit()
+
+    facts = {"reorder_point": 5, "backordered_qty": 0, "incoming_qty": 0}
+    assert low == events.LowStock(sku=SKU, sequence=5, available_qty=0, **facts)
+    assert back == events.BackInStock(sku=SKU, sequence=7, available_qty=1)
+    async with backend.begin() as uow:
+        assert (await load(uow)).sequence == 7
 
 
 async def test_units_of_work_on_one_product_wait_for_each_other(backend: Backend) -> None:

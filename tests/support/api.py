@@ -69,6 +69,13 @@ class Api:
         answer = await self.client.delete(f"/v1/allocations/{order_id}/{sku}")
         assert answer.status_code == 204, answer.text
 
+    async def watch(self, sku: str, qty: int) -> Json:
+        """Set the reorder point. Returns the answer."""
+        answer = await self.client.put(f"/v1/products/{sku}/reorder-point", json={"qty": qty})
+        assert answer.status_code == 200, answer.text
+        stock: Json = answer.json()
+        return stock
+
     async def lines(self, order_id: str) -> list[Json]:
         """The lines of an order; none where the order is not known."""
         answer = await self.client.get(f"/v1/allocations/{order_id}")

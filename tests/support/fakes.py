@@ -28,6 +28,7 @@ from app.service_layer.ports import Cause
 class ProductRow:
     sequence: int = 0
     backordered_qty: int = 0
+    reorder_point: int | None = None
 
 
 @dataclass
@@ -102,7 +103,7 @@ class FakeProductRepository:
         for sku in names.skus | set(self._owners.values()):
             if sku in self._tables.products:
                 row = self._tables.products[sku]
-                self._products[sku] = Product(sku, row.sequence, row.backordered_qty)
+                self._products[sku] = Product(sku, row.sequence, row.backordered_qty, row.reorder_point)
         for ref, batch in batches.items():
             if batch.sku in self._products and (
                 batch.allocated_qty + batch.shipped_qty < batch.qty or ref in names.batch_refs
@@ -169,7 +170,8 @@ class FakeProductRepository:
     def flush(self) -> None:
         """Write what the products hold into the tables."""
         for sku, product in self._touched.items():
-            self._tables.products[sku] = ProductRow(product.sequence, product.backordered_qty)
+            values = (product.sequence, product.backordered_qty, product.reorder_point)
+            self._tables.products[sku] = ProductRow(*values)
             for batch in product.batches.values():
                 self._tables.batches[batch.ref] = BatchRow(
                     sku,

@@ -5,7 +5,7 @@ Nothing is remembered that can be counted, and nothing is fast. What the service
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -19,6 +19,7 @@ from app.domain.commands import (
     Command,
     CreateBatch,
     PlaceOrder,
+    SetReorderPoint,
     ShipLine,
 )
 from app.read_model.queries import ProductState
@@ -31,6 +32,7 @@ from app.service_layer.results import (
     LineMove,
     OrderAccepted,
     OrderState,
+    StockState,
 )
 
 Told = tuple[int | None, str, dict[str, Any]]
@@ -67,6 +69,7 @@ class NaiveService:
         self.batches: list[NaiveBatch] = []
         self.lines: list[NaiveLine] = []
         self.placed: dict[str, list[tuple[str, int]]] = {}
+        self.reorder_points: dict[str, int] = {}
         self.told: defaultdict[str, list[Told]] = defaultdict(list)
         self._placements = 0
 
@@ -90,6 +93,7 @@ class NaiveService:
             allocated_qty=sum(batch.allocated_qty for batch in batches),
             shipped_qty=sum(batch.shipped_qty for batch in batches),
             backordered_qty=sum(line.qty for line in self.lines if line.sku == sku and line.batch is None),
+            reorder_point=self.reorder_points.get(sku),
             batches=batches,
         )
 
@@ -97,10 +101,14 @@ class NaiveService:
 
     def play(self, command: Command) -> object:
         """The result of the command, or the code of its refusal."""
+        before = {batch.sku: self._stock(batch.sku) for batch in self.batches}
         try:
             return self._play(command)
         except Refusal as refusal:
             return refusal.args[0]
+        finally:
+            for sku, stock in before.items():
+                self._tell_crossings(stock, self._stock(sku))
 
     def _play(self, command: Command) -> object:
         if isinstance(command, ChangeBatchQuantity | ChangeBatchEta | ChangeBatch):
@@ -112,6 +120,7 @@ class NaiveService:
             ShipLine: self._ship,
             PlaceOrder: self._place_order,
             CancelOrder: self._cancel_order,
+            SetReorderPoint: self._set_reorder_point,
         }
         return plays[type(command)](command)
 
@@ -210,6 +219,14 @@ class NaiveService:
             self._tell_of_order("order_cancelled.v1", order_id, [(line.sku, line.qty) for line in unshipped])
         if len(unshipped) == len(present):
             self.placed.pop(order_id, None)
+
+    def _set_reorder_point(self, command: SetReorderPoint) -> StockState:
+        if not any(batch.sku == command.sku for batch in self.batches):
+            raise Refusal("product-not-found")
+        self.reorder_points.pop(command.sku, None)
+        if command.qty > 0:
+            self.reorder_points[command.sku] = command.qty
+        return self._stock(command.sku)
 
     def _change(self, ref: str, **changes: Any) -> BatchChanged:
         batch = self._batch(ref)
@@ -313,6 +330,13 @@ class NaiveService:
     def _available(self, batch: NaiveBatch) -> int:
         return batch.qty - sum(line.qty for line in self.lines if line.batch is batch)
 
+    def _stock(self, sku: str) -> StockState:
+        shown = [self._shown(batch) for batch in self._preferred(sku)]
+        available = sum(batch.available_qty for batch in shown)
+        incoming = sum(batch.available_qty for batch in shown if batch.eta is not None)
+        waiting = sum(line.qty for line in self.lines if line.sku == sku and line.batch is None)
+        return StockState(sku, self.reorder_points.get(sku), available, waiting, incoming)
+
     def _shown(self, batch: NaiveBatch) -> BatchState:
         held = sum(line.qty for line in self.lines if self._can_leave(line, batch))
         available = self._available(batch)
@@ -321,6 +345,12 @@ class NaiveService:
 
     def _can_leave(self, line: NaiveLine, batch: NaiveBatch) -> bool:
         return line.batch is batch and not line.shipped
+
+    def _tell_crossings(self, before: StockState, now: StockState) -> None:
+        if before.available_qty == 0 and now.available_qty > 0:
+            self._tell("back_in_stock.v1", now.sku, True, {"available_qty": now.available_qty})
+        if _is_low(now) and not _is_low(before):
+            self._tell("low_stock.v1", now.sku, True, asdict(now))
 
     def _tell_of_batch(self, kind: str, batch: NaiveBatch, **data: object) -> None:
         eta = str(batch.eta) if batch.eta else None
@@ -340,6 +370,10 @@ class NaiveService:
         told = self.told[sku]
         number = sum(sequence is not None for sequence, _, _ in told) + 1
         told.append((number if counted else None, kind, {"sku": sku, **data}))
+
+
+def _is_low(stock: StockState) -> bool:
+    return stock.reorder_point is not None and stock.available_qty < stock.reorder_point
 
 
 def _arrival(batch: NaiveBatch) -> tuple[bool, str]:

@@ -56,6 +56,10 @@ class Shop:
         self._serve()
         return moves
 
+    def watch(self, qty: int) -> None:
+        """Set the reorder point."""
+        self.product.set_reorder_point(qty)
+
     def ship(self, order_id: str) -> Allocation:
         return self.product.ship(order_id)
 
@@ -79,6 +83,7 @@ class Shop:
         product = self.product
         return (
             product.backordered_qty,
+            product.reorder_point,
             [tuple(getattr(batch, name) for name in Batch.__slots__) for batch in product.batches_by_preference()],
             {
                 order_id: (
@@ -112,15 +117,15 @@ def _sentence(event: events.Event) -> str:
     match event:
         case events.BatchCreated() | events.BatchQuantityChanged() | events.BatchEtaChanged():
             return f"{type(event).__name__} {event.ref}: {event.qty}, {event.eta or 'warehouse'}"
-        case events.LineAllocated():
-            return f"LineAllocated {event.order_id}: {event.qty} from {event.batch_ref}"
-        case events.LineShipped():
-            return f"LineShipped {event.order_id}: {event.qty} from {event.batch_ref}"
+        case events.LineAllocated() | events.LineShipped():
+            return f"{type(event).__name__} {event.order_id}: {event.qty} from {event.batch_ref}"
         case events.LineDeallocated():
             return f"LineDeallocated {event.order_id}: {event.qty} from {event.batch_ref or 'queue'}, {event.reason}"
         case events.AllocationFailed():
             return f"AllocationFailed {event.order_id}: {event.qty}, {event.reason}"
         case events.LineBackordered() | events.OutOfStock():
             return f"{type(event).__name__} {event.order_id}: {event.qty}"
+        case events.LowStock() | events.BackInStock():
+            return f"{type(event).__name__}: {event.available_qty}"
         case _:
             raise TypeError(type(event).__name__)

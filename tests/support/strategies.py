@@ -16,6 +16,7 @@ from app.domain.commands import (
     CreateBatch,
     OrderedLine,
     PlaceOrder,
+    SetReorderPoint,
     ShipLine,
 )
 
@@ -26,6 +27,7 @@ ORDERS = ("o1", "o2", "o3", "o4", "o5", "o6", "o7", "o8")
 etas = st.sampled_from([None, date(2030, 1, 1), date(2030, 1, 2)])
 batch_quantities = st.sampled_from([3, 3, 6])
 new_quantities = st.integers(0, 6)
+reorder_points = st.integers(0, 8)
 line_quantities = st.sampled_from([1, 2, 2, 4])
 
 
@@ -57,9 +59,10 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
     )
     cancel = st.builds(CancelAllocation, order_id=orders, sku=some_skus)
     ship = st.builds(ShipLine, order_id=orders, sku=some_skus)
+    watch = st.builds(SetReorderPoint, sku=some_skus, qty=reorder_points)
     # Lines come more often than anything else, so that batches fill up and queues form. (`one_of` would flatten the
     # alternatives and take each of them equally often.)
-    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, cancel, ship]
+    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, cancel, ship, watch]
     return st.sampled_from(kinds).flatmap(lambda kind: kind)
 
 

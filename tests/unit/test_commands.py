@@ -17,6 +17,7 @@ from app.domain.commands import (
     CreateBatches,
     Names,
     ServeBackorders,
+    SetReorderPoint,
 )
 
 LARGEST = 2_147_483_647
@@ -52,7 +53,8 @@ def test_takes_quantities_up_to_the_largest() -> None:
 
 
 @pytest.mark.parametrize("qty", [0, LARGEST])
-def test_only_a_new_quantity_may_be_nothing(qty: int) -> None:
+def test_only_a_new_quantity_and_a_reorder_point_may_be_nothing(qty: int) -> None:
+    assert SetReorderPoint.model_validate_json(f'{{"sku": "s", "qty": {qty}}}').qty == qty
     assert ChangeBatchQuantity.model_validate_json(f'{{"ref": "b", "qty": {qty}}}').qty == qty
     assert ChangeBatch.model_validate_json(f'{{"ref": "b", "qty": {qty}}}').qty == qty
 
@@ -98,6 +100,7 @@ def test_a_change_has_to_change_something(body: str) -> None:
         Allocate(order_id="o", sku="s", qty=1),
         CancelAllocation(order_id="o", sku="s"),
         ServeBackorders(sku="s"),
+        SetReorderPoint(sku="s", qty=1),
         ChangeBatchQuantity(ref="b", qty=1),
         ChangeBatch(ref="b", qty=1),
     ],
@@ -121,10 +124,11 @@ def test_a_group_names_everything_its_commands_name() -> None:
             CancelAllocation(order_id="o2", sku="C"),
             ChangeBatchQuantity(ref="b2", qty=1),
             ServeBackorders(sku="D"),
+            SetReorderPoint(sku="E", qty=1),
         ]
     )
 
-    assert names.skus == {"A", "B", "C", "D"}
+    assert names.skus == {"A", "B", "C", "D", "E"}
     assert names.new_skus == {"b1": "A"}
     assert names.batch_refs == {"b1", "b2"}
     assert names.lines == {("o1", "C"), ("o2", "C")}
@@ -157,6 +161,7 @@ def test_commands_on_one_product_have_one_routing_key() -> None:
             Allocate(order_id="o", sku="CHAIR", qty=1),
             CancelAllocation(order_id="o", sku="CHAIR"),
             ServeBackorders(sku="CHAIR"),
+            SetReorderPoint(sku="CHAIR", qty=1),
         )
     }
 

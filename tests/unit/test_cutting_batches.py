@@ -105,6 +105,7 @@ def test_a_line_that_returns_to_its_own_batch_has_not_moved_and_nobody_hears_of_
         "5 LineDeallocated large: 8 from batch-1, batch_quantity_changed",
         "6 OutOfStock large: 8",
         "7 LineBackordered large: 8",
+        "8 BackInStock: 3",
     ]
 
 

@@ -39,7 +39,7 @@ def placed(order: str, qty: int, batch: str | None) -> dict[str, Any]:
 def story() -> Story:
     """Batch b1 of 10; o1 takes 6; o2 wants 5 and waits; b1 is cut to 5, so o1 waits, too, and o2 is served.
 
-    o3 is refused; o4 comes over Kafka, waits, and is cancelled; b2 comes at last, too small for o1.
+    o3 is refused; o4 comes over Kafka, waits, and is cancelled; b2 comes at last, too small for o1: the SKU is back.
     """
     o1, o2 = {"order_id": "o1", "sku": CHAIR, "qty": 6}, {"order_id": "o2", "sku": CHAIR, "qty": 5}
     o3 = {"order_id": "o3", "sku": CHAIR, "qty": 9, "if_unavailable": "reject"}
@@ -75,7 +75,8 @@ def story() -> Story:
         event(13, "line_backordered.v1", "k1", order_id="o4", qty=8),
         event(14, "line_deallocated.v1", "k2", order_id="o4", qty=8, batch_ref=None, reason="cancelled"),
         event(15, "batch_created.v1", "c8", ref="b2", qty=1, eta=None),
-        event(16, "allocation_failed.v1", "c9", order_id="o2", qty=7, reason="conflict"),
+        event(16, "back_in_stock.v1", "c8", available_qty=1),
+        event(17, "allocation_failed.v1", "c9", order_id="o2", qty=7, reason="conflict"),
     ]
     # A relay that died after sending sends a part again.
     events[6:6] = events[2:6]
@@ -176,7 +177,7 @@ def answer(command: str, *answers: tuple[int | None, Any]) -> Callable[[Story], 
 MUTATIONS: dict[str, tuple[Callable[[Story], None], str]] = {
     "a lost event": (lose_record, "order: CHAIR has 12 after 10"),
     "a lost event under a sequence without gap": (drop(11), "end of the queue|o2"),
-    "an event that went astray at the end": (drop(16), "refused for conflict"),
+    "an event that went astray at the end": (drop(17), "refused for conflict"),
     "a lost batch": (drop(15), "the batch was recorded 0 times"),
     "a swapped order": (swap, "order: CHAIR has 2 after 0"),
     "a repeat that differs": (change_repeat, "repeats: e3"),
@@ -203,6 +204,14 @@ MUTATIONS: dict[str, tuple[Callable[[Story], None], str]] = {
     "a lost line": (lose_line, "its client believes 6"),
     "a line that was cancelled": (lambda told: put_line(told, line("o4", 8, None)), "believes it gone"),
     "a line with another batch": (lambda told: put_line(told, line("o2", 5, "b2")), "b2 has 0 allocated, its lines 5"),
+    "stock that is said to be back and is not": (
+        insert(15, event(0, "back_in_stock.v1", "c5", available_qty=4)),
+        "but the batches have 0 available",
+    ),
+    "stock that is said to be low and is not": (
+        insert(20, event(0, "low_stock.v1", "c8", available_qty=1, reorder_point=1)),
+        "there is enough",
+    ),
     "a wrong sum of a batch": (batch("b1", allocated_qty=4, available_qty=1), "b1 has 4 allocated, its lines 5"),
     "an available quantity that does not add up": (batch("b1", available_qty=3), "does not add up"),
     "an oversold batch": (batch("b1", qty=4, available_qty=-1), "does not add up"),
@@ -253,9 +262,9 @@ def test_a_line_refused_at_an_attempt_without_answer_may_be_accepted_by_the_next
     o5 = {"order_id": "o5", "sku": CHAIR, "qty": 1, "if_unavailable": "reject"}
     told.entries.append(entry("c10", "allocate", o5, (None, None), (201, placed("o5", 1, "b2"))))
     told.events += [
-        event(17, "out_of_stock.v1", "c10", order_id="o5", qty=1),
-        event(18, "allocation_failed.v1", "c10", order_id="o5", qty=1, reason="out_of_stock"),
-        event(19, "line_allocated.v1", "c10", order_id="o5", qty=1, batch_ref="b2"),
+        event(18, "out_of_stock.v1", "c10", order_id="o5", qty=1),
+        event(19, "allocation_failed.v1", "c10", order_id="o5", qty=1, reason="out_of_stock"),
+        event(20, "line_allocated.v1", "c10", order_id="o5", qty=1, batch_ref="b2"),
     ]
     batch("b2", allocated_qty=1, available_qty=0)(told)
     told.products[CHAIR] = ProductSeen(CHAIR, 0, 6, 6)
@@ -268,7 +277,7 @@ def test_a_cancellation_repeated_after_no_answer_may_find_the_line_gone() -> Non
     told = story()
     told.entries.append(entry("c10", "cancel", {"order_id": "o2", "sku": CHAIR}, (None, None), (404, None)))
     told.events.append(
-        event(17, "line_deallocated.v1", "c10", order_id="o2", qty=5, batch_ref="b1", reason="cancelled")
+        event(18, "line_deallocated.v1", "c10", order_id="o2", qty=5, batch_ref="b1", reason="cancelled")
     )
     batch("b1", allocated_qty=0, available_qty=5)(told)
     told.products[CHAIR] = ProductSeen(CHAIR, 6, 0, 6)
@@ -281,7 +290,7 @@ def test_a_cancellation_that_finds_the_line_gone_at_its_first_attempt_is_noted()
     told = story()
     told.entries.append(entry("c10", "cancel", {"order_id": "o1", "sku": CHAIR}, (404, None)))
     told.events.append(
-        event(17, "line_deallocated.v1", "c10", order_id="o1", qty=6, batch_ref=None, reason="cancelled")
+        event(18, "line_deallocated.v1", "c10", order_id="o1", qty=6, batch_ref=None, reason="cancelled")
     )
     told.products[CHAIR] = ProductSeen(CHAIR, 1, 5, 0)
     del told.lines["o1", CHAIR]

@@ -121,6 +121,7 @@ async def test_a_cancellation_serves_lines_that_no_command_names(service: Servic
             {"sku": SKU, "order_id": "leaving", "qty": 5, "batch_ref": "batch-1", "reason": "cancelled"},
         ),
         ("line_allocated.v1", {"sku": SKU, "order_id": "waiting", "qty": 4, "batch_ref": "batch-1"}),
+        ("back_in_stock.v1", {"sku": SKU, "available_qty": 1}),
     ]
 
 
@@ -168,7 +169,7 @@ async def test_commands_of_one_group_see_what_those_before_them_did(service: Ser
     )[1:]
 
     assert (accepted.created, refused, cancelled, taken.created) == (True, "out-of-stock", None, True)
-    assert [message.sequence for message in service.store.published] == [1, 2, 3, 4, 5, 6]
+    assert [message.sequence for message in service.store.published] == [1, 2, 3, 4, 5, 6, 7]
 
 
 async def test_an_answer_is_of_its_own_moment_whatever_the_group_does_later(service: Service) -> None:

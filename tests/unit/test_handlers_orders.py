@@ -172,6 +172,7 @@ async def test_a_cancelled_order_is_forgotten_and_may_be_placed_anew(service: Se
             {"sku": "CHAIR", "order_id": "order-1", "qty": 10, "batch_ref": "chairs", "reason": "cancelled"},
         ),
         ("line_allocated.v1", {"sku": "CHAIR", "order_id": "order-2", "qty": 1, "batch_ref": "chairs"}),
+        ("back_in_stock.v1", {"sku": "CHAIR", "available_qty": 9}),
         (
             "line_deallocated.v1",
             {"sku": "TABLE", "order_id": "order-1", "qty": 3, "batch_ref": None, "reason": "cancelled"},

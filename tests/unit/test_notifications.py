@@ -11,6 +11,7 @@ from app.integration.outbound import (
     BatchQuantityChangedV1,
     LineAllocatedV1,
     LineBackorderedV1,
+    LowStockV1,
     OutOfStockV1,
     ProductMessage,
 )
@@ -23,6 +24,7 @@ SKU = "CHAIR"
 BUYERS = Addresses(stock="stock@made.com", warehouse=None)
 EVERYBODY = Addresses(stock="stock@made.com", warehouse="warehouse@made.com")
 RUN_OUT = OutOfStockV1(sku=SKU, order_id="order-1", qty=3)
+LOW = LowStockV1(sku=SKU, available_qty=4, reorder_point=5, backordered_qty=0, incoming_qty=2)
 ALLOCATED = LineAllocatedV1(sku=SKU, order_id="order-1", qty=3, batch_ref="batch-1")
 
 
@@ -63,6 +65,13 @@ def test_tells_the_buyers_that_a_sku_has_run_out() -> None:
 )
 def test_tells_it_once_until_the_sku_has_been_restocked(between: list[ProductMessage], expected: int) -> None:
     assert mails(batch(10), RUN_OUT, RUN_OUT, *between, RUN_OUT) == ["Out of stock for CHAIR"] * expected
+
+
+def test_tells_the_buyers_of_low_stock_each_time_that_it_has_become_so() -> None:
+    mail = react(LOW, NotifiedProduct(SKU, 0, out_of_stock=False), {}, BUYERS)
+
+    assert mail == Mail("stock@made.com", "Low stock for CHAIR: 4 left", "Low stock for CHAIR: 4 left")
+    assert mails(RUN_OUT, LOW, LOW) == ["Out of stock for CHAIR", *["Low stock for CHAIR: 4 left"] * 2]
 
 
 def test_tells_the_warehouse_where_it_has_an_address() -> None:
@@ -138,10 +147,12 @@ async def test_sends_what_the_events_call_for_in_order() -> None:
 async def test_an_event_that_comes_again_mails_nothing() -> None:
     post = Post()
     await post.read((1, batch(10)), (2, ALLOCATED))
-    await post.read((1, batch(10)), (2, ALLOCATED), (3, RUN_OUT))
-    await Post(memory=post.memory).read((3, RUN_OUT))
+    await post.read((1, batch(10)), (2, ALLOCATED), (3, RUN_OUT), (4, LOW))
+    after = Post(memory=post.memory)
+    await after.read((3, RUN_OUT), (4, LOW))
 
-    assert post.mailer.sent == ["Order order-1 allocated to batch-1", "Out of stock for CHAIR"]
+    told = ["Order order-1 allocated to batch-1", "Out of stock for CHAIR", "Low stock for CHAIR: 4 left"]
+    assert (post.mailer.sent, after.mailer.sent) == (told, [])
 
 
 async def test_remembers_over_a_restart_that_the_buyers_know() -> None:

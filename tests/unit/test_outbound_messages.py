@@ -44,6 +44,16 @@ EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
         {**TOLD_LINE, "reason": "invalid_sku"},
     ),
     (events.OutOfStock(**LINE), "out_of_stock.v1", TOLD_LINE),
+    (
+        events.LowStock(sku="CHAIR", sequence=7, available_qty=3, reorder_point=5, backordered_qty=4, incoming_qty=2),
+        "low_stock.v1",
+        {"sku": "CHAIR", "available_qty": 3, "reorder_point": 5, "backordered_qty": 4, "incoming_qty": 2},
+    ),
+    (
+        events.BackInStock(sku="CHAIR", sequence=7, available_qty=3),
+        "back_in_stock.v1",
+        {"sku": "CHAIR", "available_qty": 3},
+    ),
     (events.BatchCreated(**BATCH), "batch_created.v1", TOLD_BATCH),
     (
         events.BatchQuantityChanged(**BATCH, reason="damaged", reference="report-17"),

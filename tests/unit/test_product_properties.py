@@ -13,6 +13,7 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
+    SetReorderPoint,
     ShipLine,
 )
 from app.domain.errors import DomainError
@@ -41,6 +42,8 @@ def play(shop: Shop, command: Command) -> str | None:
                 shop.cancel(command.order_id)
             case ShipLine():
                 shop.ship(command.order_id)
+            case SetReorderPoint():
+                shop.watch(command.qty)
             case ChangeBatchQuantity() | ChangeBatchEta() | ChangeBatch():
                 change(shop, command)
             case _:
@@ -86,7 +89,7 @@ def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> N
     shop, naive = Shop(SKU), NaiveService()
     heard: list[Told] = []
     for command in story:
-        if isinstance(command, Allocate) and not naive.batches:
+        if isinstance(command, (Allocate, SetReorderPoint)) and not naive.batches:
             continue  # Without a batch there is no product to ask; the handler refuses.
         before = shop.snapshot()
         code = play(shop, command)

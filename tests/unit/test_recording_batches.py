@@ -147,6 +147,7 @@ def test_a_cancellation_serves_the_queue() -> None:
     assert shop.story() == [
         "7 LineDeallocated leaving: 5 from batch-1, cancelled",
         "8 LineAllocated waiting: 3 from batch-1",
+        "9 BackInStock: 2",
     ]
 
 

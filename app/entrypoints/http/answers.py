@@ -7,7 +7,7 @@ from fastapi import Response
 from pydantic import Field, TypeAdapter
 
 from app.read_model.queries import ProductState
-from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, OrderState
+from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, OrderState, StockState
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ ALLOCATION = TypeAdapter(AllocationState)
 ALLOCATIONS = TypeAdapter(list[AllocationState])
 ORDER = TypeAdapter(OrderState)
 PRODUCT = TypeAdapter(ProductState)
+STOCK = TypeAdapter(StockState)
 
 
 class Answer(Response):
