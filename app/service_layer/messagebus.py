@@ -19,7 +19,8 @@ from typing import Any, Self
 from app.domain.commands import Command, Names
 from app.domain.errors import DomainError
 from app.domain.events import Event
-from app.observability import metrics
+from app.observability import logging as observed
+from app.observability import metrics, tracing
 from app.service_layer.ports import (
     Cause,
     CommandHandler,
@@ -68,7 +69,7 @@ class Outcome:
         if isinstance(self.error, DomainError):
             return self.error.code
         if self.error is not None:
-            return "error"
+            return "unavailable" if isinstance(self.error, TemporarilyUnavailableError) else "error"
         return "duplicate" if self.duplicate else "ok"
 
     def unwrap(self) -> Any:  # noqa: ANN401 - each command has a result type of its own
@@ -192,14 +193,16 @@ class MessageBus:
 
         Where one fails unexpectedly the group is rolled back and its requests run one by one, so that it fails alone.
         """
+        # What is logged about several belongs to none of them.
+        observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
         try:
             return await self._run_with_retries(group)
         except TemporarilyUnavailableError as error:
-            return [Outcome(error=error)] * len(group)
+            return _counted(group, [Outcome(error=error)] * len(group))
         except Exception as error:
             if len(group) == 1:
                 log.exception("%s failed", type(group[0].command).__name__)
-                return [Outcome(error=error)]
+                return _counted(group, [Outcome(error=error)])
             log.warning("a group of %d failed (%r); running its commands one by one", len(group), error)
         return await self._run_one_by_one(group)
 
@@ -217,7 +220,8 @@ class MessageBus:
         attempt = 1
         while True:
             try:
-                return await self._run(group)
+                with tracing.unit_of_work(request.cause.traceparent for request in group):
+                    return await self._run(group)
             except TemporarilyUnavailableError as error:
                 if attempt >= self._retry.attempts:
                     raise
@@ -238,9 +242,7 @@ class MessageBus:
             ]
             await uow.commit()
         metrics.group_size.observe(len(group))
-        for request, outcome in zip(group, outcomes, strict=True):
-            metrics.count_command(type(request.command).__name__, outcome.label)
-        return outcomes
+        return _counted(group, outcomes)
 
     async def _run_handler(self, request: Request, uow: UnitOfWork) -> Outcome:
         handler = self._command_handlers.get(type(request.command))
@@ -248,7 +250,8 @@ class MessageBus:
             raise NoHandlerError(type(request.command).__name__)
         uow.cause = request.cause
         try:
-            outcome = Outcome(await handler(request.command, uow))
+            with observed.bound(request.cause, request.message_id):
+                outcome = Outcome(await handler(request.command, uow))
         except DomainError as refusal:
             outcome = Outcome(error=refusal)
         while raised := uow.take_events():
@@ -303,6 +306,12 @@ def _give_up(group: Sequence[_Waiting]) -> None:
     for waiting in group:
         if not waiting.answer.done():
             waiting.answer.set_exception(TemporarilyUnavailableError("the service is stopping"))
+
+
+def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:
+    for request, outcome in zip(group, outcomes, strict=True):
+        metrics.count_command(type(request.command).__name__, outcome.label)
+    return outcomes
 
 
 async def _accept(group: Sequence[Request], uow: UnitOfWork) -> list[bool]:
