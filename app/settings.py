@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     log_access: bool = False
 
     otlp_endpoint: str | None = None
-    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
 
     @field_validator("database_url")
     @classmethod

@@ -122,6 +122,8 @@ def _cause_of_letter(message_id: str | None) -> Cause:
 
 
 def _start_span(record: ConsumerRecord, request: Request) -> Span | None:
+    if not tracing.records(request.cause.traceparent):
+        return None
     attributes = {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",

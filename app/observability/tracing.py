@@ -6,6 +6,7 @@ the W3C `traceparent`: it fits into a cause, a column and a header alike.
 """
 
 import os
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -38,6 +39,7 @@ _SAMPLED = frozenset("13579bdf")
 _NOTHING = nullcontext()
 
 _tracer: "Tracer | None" = None
+_ratio = 0.0
 
 
 @contextmanager
@@ -45,16 +47,16 @@ def exporting(endpoint: str | None, ratio: float) -> Iterator[None]:
     """Trace while the block runs, and export by OTLP over HTTP; do nothing where no endpoint is set.
 
     `endpoint` is where the collector listens, as in `http://localhost:4318`; where it is None, OpenTelemetry's own
-    variables count. Of the traces that begin here the share `ratio` (0 to 1) is recorded; one that began elsewhere is
-    recorded where its beginning was.
+    variables count. For `ratio` see `records`.
     """
-    global _tracer  # noqa: PLW0603 - one for the process, as the metrics are
+    global _tracer, _ratio  # noqa: PLW0603 - one for the process, as the metrics are
     if endpoint is None and not any(map(os.environ.get, STANDARD_ENDPOINTS)):
         yield
         return
     from app.observability.otlp import Tracer  # noqa: PLC0415 - not even imported where nobody traces
 
-    tracer = _tracer = Tracer(endpoint, ratio)
+    tracer = _tracer = Tracer(endpoint)
+    _ratio = ratio
     try:
         yield
     finally:
@@ -67,8 +69,19 @@ def is_on() -> bool:
     return _tracer is not None
 
 
+def records(parent: str | None) -> bool:
+    """Whether what begins here is recorded: as its parent is; where there is none, so large a share as was asked for.
+
+    Decided here and not by OpenTelemetry, which would make a span first: what is not recorded costs nothing, and hands
+    nothing on.
+    """
+    if _tracer is None:
+        return False
+    return random.random() < _ratio if parent is None else is_recorded(parent)  # noqa: S311 - no secret
+
+
 def start(kind: Kind, name: str, parent: str | None, attributes: Attributes | None = None) -> Span | None:
-    """Begin a span below the parent, or a trace where there is none; None where nothing is traced."""
+    """Begin a span below the parent, or a trace where there is none; None where nothing is traced. See `records`."""
     return None if _tracer is None else _tracer.start(kind, name, parent, attributes)
 
 

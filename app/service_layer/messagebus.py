@@ -143,6 +143,7 @@ class MessageBus:
             message = f"{command_type.__name__} has a handler already: a command is handled once"
             raise ValueError(message)
         self._command_handlers[command_type] = handler
+        metrics.expect_command(command_type.__name__)
 
     async def __aenter__(self) -> Self:
         """Start to take commands."""

@@ -69,35 +69,40 @@ async def test_a_unit_of_work_that_fails_says_so_and_its_commands_are_run_in_the
     assert [span.has_failed for span in spans].count(True) == 2
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0])
-def test_a_trace_that_begins_here_is_recorded_by_the_ratio_and_says_so(ratio: float) -> None:
-    with collecting() as collector, tracing.exporting(collector.url, ratio):
+def test_of_the_traces_that_begin_here_a_share_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.random", iter([0.0, 0.24, 0.25, 0.99]).__next__)
+    with collecting() as collector, tracing.exporting(collector.url, 0.25):
+        assert [tracing.records(None) for _ in range(4)] == [True, True, False, False]
         span = tracing.start("server", "GET", None)
         assert span is not None
+        assert tracing.is_recorded(span.traceparent)
         span.end()
-        assert tracing.is_recorded(span.traceparent) == bool(ratio)
-        assert (tracing.follow("producer", "send", span.traceparent) is not None) == bool(ratio)
-    assert len(collector.spans) == ratio
+    assert [(span.name, span.parent_id) for span in collector.spans] == [("GET", "")]
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 def test_a_trace_that_began_elsewhere_is_recorded_where_its_beginning_was(ratio: float) -> None:
     with collecting() as collector, tracing.exporting(collector.url, ratio):
-        for parent in (RECORDED, UNRECORDED):
-            span = tracing.start("server", "GET", parent)
-            assert span is not None
-            assert span.traceparent.split("-")[1] == TRACE
-            assert tracing.is_recorded(span.traceparent) == (parent == RECORDED)
-            span.end()
+        assert tracing.records(RECORDED)
+        assert not tracing.records(UNRECORDED)
+        assert tracing.follow("producer", "send", UNRECORDED) is None
+        span = tracing.start("server", "GET", RECORDED)
+        assert span is not None
+        assert span.traceparent.split("-")[1] == TRACE
+        span.end()
     assert [span.parent_id for span in collector.spans] == ["b7ad6b7169203331"]
 
 
-@pytest.mark.parametrize("parent", ["", "nonsense", "00-1-2-01", f"00-{0:032x}-{0:016x}-01", "ü" * 55])
-def test_what_is_no_traceparent_begins_a_trace(parent: str) -> None:
+@pytest.mark.parametrize("parent", ["", "nonsense", "00-1-2-01", "1" * 56])
+def test_what_is_no_traceparent_is_not_recorded(parent: str) -> None:
     with collecting() as collector, tracing.exporting(collector.url, 1.0):
-        span = tracing.start("server", "GET", parent)
-        assert span is not None
-        span.end()
+        assert not tracing.records(parent)
+
+
+@pytest.mark.parametrize("parent", [f"00-{0:032x}-{0:016x}-01", "ü" * 54 + "1"])
+def test_what_only_looks_like_a_traceparent_begins_a_trace(parent: str) -> None:
+    with collecting() as collector, tracing.exporting(collector.url, 1.0), tracing.following("consumer", "x", parent):
+        pass
     assert [span.parent_id for span in collector.spans] == [""]
 
 

@@ -43,7 +43,7 @@ class RequestContext:
         started = time.perf_counter()
         cause = cause_of_scope(scope)
         request_id = cause.causation_id
-        span = _start_span(scope, cause) if tracing.is_on() else None
+        span = _start_span(scope, cause) if tracing.records(cause.traceparent) else None
         if span is not None:
             cause = replace(cause, traceparent=span.traceparent)
         observed.bind(cause)
