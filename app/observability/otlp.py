@@ -100,7 +100,7 @@ class Tracer:
         last.join(SHUTDOWN_TIMEOUT)
         if last.is_alive():
             # It would go on to try for half a minute.
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _parsed(traceparent: str) -> trace.SpanContext:
