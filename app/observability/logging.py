@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Protocol
 
 import structlog
@@ -34,21 +34,27 @@ TRACEPARENT_PARTS = 4
 
 # One variable, set in a tenth of a microsecond: a command must not pay for lines that are seldom written.
 _handled: ContextVar[tuple[Ids | None, str | None]] = ContextVar("handled", default=(None, None))
+Binding = Token[tuple[Ids | None, str | None]]
 
 
-def bind(ids: Ids | None, message_id: str | None = None) -> None:
+def bind(ids: Ids | None, message_id: str | None = None) -> Binding:
     """From now on this task handles the request or message with these ids; None: none, or several at once."""
-    _handled.set((ids, message_id))
+    return _handled.set((ids, message_id))
+
+
+def unbind(binding: Binding) -> None:
+    """Go back to what was handled before."""
+    _handled.reset(binding)
 
 
 @contextmanager
 def bound(ids: Ids | None, message_id: str | None = None) -> Iterator[None]:
-    """`bind` for a block."""
-    token = _handled.set((ids, message_id))
+    """`bind` for a block, where it may cost more."""
+    binding = bind(ids, message_id)
     try:
         yield
     finally:
-        _handled.reset(token)
+        unbind(binding)
 
 
 def configure(log_format: str, level: str) -> None:

@@ -194,7 +194,7 @@ class MessageBus:
 
         Where one fails unexpectedly the group is rolled back and its requests run one by one, so that it fails alone.
         """
-        # What is logged about several belongs to none of them.
+        # What is logged about several requests belongs to none of them.
         observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
         try:
             return await self._run_with_retries(group)
@@ -250,11 +250,13 @@ class MessageBus:
         if handler is None:
             raise NoHandlerError(type(request.command).__name__)
         uow.cause = request.cause
+        binding = observed.bind(request.cause, request.message_id)
         try:
-            with observed.bound(request.cause, request.message_id):
-                outcome = Outcome(await handler(request.command, uow))
+            outcome = Outcome(await handler(request.command, uow))
         except DomainError as refusal:
             outcome = Outcome(error=refusal)
+        finally:
+            observed.unbind(binding)
         while raised := uow.take_events():
             for number, event in enumerate(raised, start=1):
                 if number % EVENTS_AT_A_TIME == 0:

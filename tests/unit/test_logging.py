@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app.integration.outbound import LineAllocatedV1
 from app.observability import logging as observed
 from app.service_layer.messagebus import Request
-from app.service_layer.ports import Cause
+from app.service_layer.ports import Cause, UnitOfWork
 from tests.support.errands import Desk, Errand
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -94,13 +94,20 @@ async def test_tasks_side_by_side_do_not_mix_up_their_ids(lines: Callable[[], li
 async def test_a_handler_logs_with_the_ids_of_its_command_and_a_group_with_none(
     lines: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    desk = Desk()
+    class Talkative(Desk):
+        async def run(self, command: Errand, uow: UnitOfWork) -> str:
+            log.info(command.name)
+            return await super().run(command, uow)
+
+    desk = Talkative()
     group = [
         Request(Errand(name="one"), CAUSE, "message-1"),
         Request(Errand(name="two", goes_wrong=True), OTHER, "message-2"),
     ]
     await desk.bus.handle_group(group)
-    of_group, of_command = lines()
+    one, two, of_group, _, _, of_command = lines()
+    assert (one["event"], one["causation_id"], one["message_id"]) == ("one", "request-1", "message-1")
+    assert (two["event"], two["causation_id"], two["message_id"]) == ("two", "request-2", "message-2")
     assert "running its commands one by one" in of_group["event"]
     assert ids_of(of_group) == {}
     assert of_command["event"] == "Errand failed"
