@@ -31,10 +31,10 @@ IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    sequence: int
-    message: Message
     cause: Cause
     """Of what follows from it."""
+    sequence: int
+    message: Message
 
 
 class Notifier:
@@ -115,7 +115,7 @@ def _read(record: ConsumerRecord) -> _Event | None:
         message = model.model_validate_json(event.data)
         _check(message)
         cause = Cause(event.id, event.correlation_id or event.id, event.traceparent)
-        return _Event(_sequence(record), message, cause)
+        return _Event(cause, _sequence(record), message)
     except (UnreadableMessageError, ValidationError, ValueError) as error:
         log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
         return None
