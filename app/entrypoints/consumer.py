@@ -52,13 +52,14 @@ class InboundConsumer:
         failed = []
         for record, request, outcome, span in zip(records, requests, outcomes, spans, strict=True):
             metrics.inbound_messages.labels(_describe(request, outcome)).inc()
-            with observed.bound(request.cause, request.message_id):
-                if isinstance(outcome.error, DomainError):
-                    log.info("message %s was refused: %s", request.message_id, outcome.error)
-                elif outcome.error is not None:
-                    failed.append(self._set_aside(record, repr(outcome.error), request.message_id))
+            if outcome.error is not None:
+                with observed.bound(request.cause, request.message_id):
+                    if isinstance(outcome.error, DomainError):
+                        log.info("message %s was refused: %s", request.message_id, outcome.error)
+                    else:
+                        failed.append(self._set_aside(record, repr(outcome.error), request.message_id))
             if span is not None:
-                span.end(None if outcome.error is None else outcome.label)
+                _end_span(span, record, outcome)
         if failed:
             for outcome in await self._run(failed):
                 outcome.unwrap()
@@ -134,6 +135,12 @@ def _start_span(record: ConsumerRecord, request: Request) -> Span | None:
         "messaging.message.conversation_id": request.cause.correlation_id,
     }
     return tracing.start("consumer", f"process {record.topic}", request.cause.traceparent, attributes)
+
+
+def _end_span(span: Span, record: ConsumerRecord, outcome: Outcome) -> None:
+    """A refusal is an answer like any other, and no fault."""
+    span.note(f"process {record.topic}", {"allocation.outcome": outcome.label})
+    span.end(None if outcome.error is None or isinstance(outcome.error, DomainError) else type(outcome.error).__name__)
 
 
 def _below(span: Span | None, request: Request) -> Request:

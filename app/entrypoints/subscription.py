@@ -77,9 +77,9 @@ class Subscription:
             while True:
                 fetched = await self._poll(consumer)
                 if fetched:
-                    records = [record for records in fetched.values() for record in records]
-                    self._in_hand = len(records)
-                    await self._handle(records)
+                    in_hand = [record for records in fetched.values() for record in records]
+                    self._in_hand = len(in_hand)
+                    await self._handle(in_hand)
                     await self._commit(consumer, {tp: records[-1].offset + 1 for tp, records in fetched.items()})
                     self._in_hand = 0
                     last_progress = time.monotonic()

@@ -138,6 +138,8 @@ async def test_one_trace_leads_from_an_inbound_message_to_its_event(traced: Trac
     await eventually(logged, seconds=20)
     (refused,) = traced.lines(message_id=unknown)
     assert (refused["correlation_id"], refused["causation_id"]) == (conversation, unknown)
-    assert len(refused["trace_id"]) == 32
+    spans = await traced.spans(refused["trace_id"], process)
+    assert spans[process].attributes["allocation.outcome"] == "invalid-sku"
+    assert not spans[process].has_failed, "a refusal is an answer"
     (set_aside,) = traced.lines(message_id=broken)
     assert "dead letters" in set_aside["event"]
