@@ -73,7 +73,7 @@ def notifier(service: Service) -> Component:
 
 
 def housekeeping(service: Service) -> Component:
-    """Forgets the ids of messages that no broker will deliver again, counts what waits, and looks for differences."""
+    """Forgets the ids of messages so old that no broker will deliver them again, and looks for differences."""
     interval = service.settings.reconcile_interval
 
     async def prune() -> None:
@@ -105,6 +105,7 @@ def housekeeping(service: Service) -> Component:
 
 
 async def _count(service: Service) -> None:
+    """What waits for people, for the metrics."""
     while True:
         try:
             waiting = await count_waiting(service.engine)

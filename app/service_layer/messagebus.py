@@ -304,17 +304,17 @@ class MessageBus:
         return self._queues[zlib.crc32(command.routing_key.encode()) % len(self._queues)]
 
 
+def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:
+    for request, outcome in zip(group, outcomes, strict=True):
+        metrics.count_command(type(request.command).__name__, outcome.label)
+    return outcomes
+
+
 def _give_up(group: Sequence[_Waiting]) -> None:
     """Tell callers that nobody will answer any more; what was begun may or may not take effect."""
     for waiting in group:
         if not waiting.answer.done():
             waiting.answer.set_exception(TemporarilyUnavailableError("the service is stopping"))
-
-
-def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:
-    for request, outcome in zip(group, outcomes, strict=True):
-        metrics.count_command(type(request.command).__name__, outcome.label)
-    return outcomes
 
 
 async def _accept(group: Sequence[Request], uow: UnitOfWork) -> list[bool]:
