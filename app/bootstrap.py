@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import DriverConnections, create_engine
+from app.adapters.database import DriverConnections, connections_of, create_engine
 from app.adapters.kafka import KafkaConfig
 from app.adapters.notifications import LogMailer, SmtpMailer
 from app.adapters.outbox import OutboxSignal
 from app.adapters.unit_of_work import SqlUnitOfWork
+from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from app.service_layer.messagebus import MessageBus, RetryPolicy
@@ -82,13 +83,18 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         or (SmtpMailer(settings.smtp_url, settings.from_email) if settings.smtp_url is not None else LogMailer()),
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
     )
-    try:
-        yield service
-    finally:
-        await signal.close()
-        await connections.close()
-        await engine.dispose()
-        await read_engine.dispose()
+    in_use = {"write": connections.in_use, "read": connections_of(read_engine)}
+    for pool in in_use:
+        metrics.pool_limit.labels(pool).set(settings.database_pool_size)
+    with tracing.exporting(settings.otlp_endpoint, settings.trace_ratio):
+        try:
+            async with vitals.watched(in_use):
+                yield service
+        finally:
+            await signal.close()
+            await connections.close()
+            await engine.dispose()
+            await read_engine.dispose()
 
 
 def _default_session_timeout(settings: Settings) -> float:

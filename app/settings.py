@@ -73,6 +73,10 @@ class Settings(BaseSettings):
 
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_access: bool = False
+
+    otlp_endpoint: str | None = None
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
 
     @field_validator("database_url")
     @classmethod
@@ -84,6 +88,11 @@ class Settings(BaseSettings):
     @classmethod
     def _check_smtp_url(cls, value: str | None) -> str | None:
         return None if value is None else _check_url(value, {"smtp", "smtps"}, "smtp://host:25")
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_otlp_endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else _check_url(value, {"http", "https"}, "http://localhost:4318")
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod

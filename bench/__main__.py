@@ -7,11 +7,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from bench import importing, report, scenarios
+from bench.collector import running_collector
 from bench.report import Row
 from bench.scenarios import Plan
 from bench.stack import Stack, running_stack
@@ -32,10 +34,11 @@ SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
 @click.command()
 @click.option("--quick", is_flag=True, help="Small numbers: under 90 seconds, and coarse.")
 @click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Run only these; may be repeated.")
+@click.option("--telemetry", is_flag=True, help="With traces on, at ALLOCATION_TRACE_RATIO or its default.")
 @click.option(
     "--out", default=Path("bench/results"), type=click.Path(path_type=Path), help="Where bench.json and bench.svg go."
 )
-def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
+def main(*, quick: bool, only: tuple[str, ...], telemetry: bool, out: Path) -> None:
     """Measure the service against the physical limit of this machine."""
     logging.basicConfig(level=logging.WARNING)
     started = time.monotonic()
@@ -50,7 +53,7 @@ def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
     )
     rows: list[Row] = []
     try:
-        with running_stack() as stack:
+        with running_collector() if telemetry else nullcontext("") as endpoint, running_stack(endpoint) as stack:
             for name in only or SCENARIOS:
                 rows += SCENARIOS[name](stack, plan)
     finally:

@@ -33,6 +33,8 @@ class Stack:
 
     embedded: EmbeddedStack
     settings: Settings
+    otlp_endpoint: str = ""
+    """Where the service sends its traces; empty: nowhere."""
 
     def environment(self) -> dict[str, str]:
         """The settings as a process of the service reads them."""
@@ -41,6 +43,7 @@ class Stack:
             "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "ALLOCATION_KAFKA_IDEMPOTENT_PRODUCER": "false",
             "ALLOCATION_LOG_LEVEL": "WARNING",
+            "ALLOCATION_OTLP_ENDPOINT": self.otlp_endpoint,
         }
 
     @property
@@ -86,7 +89,7 @@ class Stack:
 
 
 @contextmanager
-def running_stack() -> Iterator[Stack]:
+def running_stack(otlp_endpoint: str = "") -> Iterator[Stack]:
     """A stack in a directory of its own, gone at the end."""
     with tempfile.TemporaryDirectory(prefix="allocation-bench-") as home, EmbeddedStack(Path(home)) as embedded:
         settings = Settings(
@@ -96,7 +99,7 @@ def running_stack() -> Iterator[Stack]:
             kafka_idempotent_producer=False,
         )
         schema.migrate(settings.database_url)
-        yield Stack(embedded, settings)
+        yield Stack(embedded, settings, otlp_endpoint)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import asyncpg
@@ -61,6 +62,8 @@ def create_engine(url: str, *, pool_size: int, application_name: str = "allocati
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,
         pool_recycle=1800,
+        # What was sent has no place in the text of an error, which is logged.
+        hide_parameters=True,
         connect_args={
             "connection_class": _Connection,
             "timeout": CONNECT_TIMEOUT,
@@ -152,6 +155,10 @@ class DriverConnections:
         for connection in idle:
             await connection.throw_away()
 
+    def in_use(self) -> int:
+        """How many connections of the pool are in use; those that are only kept are not."""
+        return connections_of(self._engine)() - len(self._idle)
+
     async def close(self) -> None:
         """Give everything back to the pool."""
         while self._idle:
@@ -172,6 +179,11 @@ class LentConnection:
             await self.pooled.invalidate()
         finally:
             await self.pooled.close()
+
+
+def connections_of(engine: AsyncEngine) -> Callable[[], int]:
+    """What tells how many connections of the engine's pool are in use; 0 where the pool does not count."""
+    return getattr(engine.sync_engine.pool, "checkedout", lambda: 0)
 
 
 def is_passing(error: BaseException) -> bool:

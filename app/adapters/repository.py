@@ -5,6 +5,7 @@ open batches and the named lines are read; what differs afterwards is written in
 statement of its own, because a statement that had to wait for a lock would read the other tables as they were before.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import date
 
@@ -16,6 +17,7 @@ from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, OrderLine
+from app.observability import metrics
 
 BATCH_COLUMNS = 10
 """Of a row of `BATCHES_AND_LINES`, so many are about the batch."""
@@ -47,7 +49,10 @@ class SqlProductRepository:
         skus = names.skus.union(self._owners.values())
         if not skus:
             return
-        for sku, *values in await self._connection.fetch(statements.LOCK_PRODUCTS, list(skus)):
+        asked = time.perf_counter()
+        locked = await self._connection.fetch(statements.LOCK_PRODUCTS, list(skus))
+        metrics.lock_wait_seconds.observe(time.perf_counter() - asked)
+        for sku, *values in locked:
             self._products[sku] = Product(sku, *values)
             self._stored_products[sku] = tuple(values)
         lines = [line for line in names.lines if line[1] in self._products]

@@ -13,17 +13,20 @@ from app.adapters.idempotency import prune_answers
 from app.adapters.messages import prune_inbox
 from app.adapters.notifications import NotifierMemory
 from app.adapters.outbox import OutboxListener, OutboxReader
+from app.adapters.waiting import Waiting, count_waiting
 from app.bootstrap import Service
 from app.entrypoints import reconciliation
 from app.entrypoints.consumer import InboundConsumer
 from app.entrypoints.notifier import Notifier
 from app.entrypoints.relay import Relay
 from app.entrypoints.subscription import Subscription
+from app.observability import metrics
 
 log = logging.getLogger(__name__)
 
 RESTART_DELAY = 1.0
 PRUNE_INTERVAL = 3600.0
+COUNT_INTERVAL = 30.0
 
 Component = Callable[[], Awaitable[None]]
 
@@ -96,10 +99,24 @@ def housekeeping(service: Service) -> Component:
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(prune(), name="prune-inbox")
+            tasks.create_task(_count(service), name="count-waiting")
             if interval:
                 tasks.create_task(reconcile(), name="reconcile")
 
     return run
+
+
+async def _count(service: Service) -> None:
+    """What waits for people, for the metrics."""
+    while True:
+        try:
+            waiting = await count_waiting(service.engine)
+        except Exception as error:  # noqa: BLE001 - a figure for people
+            log.info("what waits could not be counted: %r", error)
+            waiting = Waiting(metrics.UNKNOWN, metrics.UNKNOWN)
+        metrics.backordered_lines.set(waiting.backordered_lines)
+        metrics.dead_letters_kept.set(waiting.dead_letters)
+        await asyncio.sleep(COUNT_INTERVAL)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ behind it are handled.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 
 from aiokafka import ConsumerRecord
 
@@ -16,7 +17,9 @@ from app.entrypoints.patience import handle_patiently
 from app.integration import cloudevents, inbound
 from app.integration.cloudevents import UnreadableMessageError
 from app.integration.dead_letters import DeadLetter, Header, KeepDeadLetter
-from app.observability import metrics
+from app.observability import logging as observed
+from app.observability import metrics, tracing
+from app.observability.tracing import Span
 from app.service_layer.messagebus import MessageBus, Outcome, Request
 from app.service_layer.ports import Cause
 
@@ -40,14 +43,22 @@ class InboundConsumer:
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
         """Return when every record has taken effect, been answered with a refusal, or been set aside."""
         requests = [self._to_request(record) for record in records]
+        spans: list[Span | None] = [None] * len(records)
+        if tracing.is_on():
+            spans = [_start_span(record, request) for record, request in zip(records, requests, strict=True)]
+            requests = [_below(span, request) for span, request in zip(spans, requests, strict=True)]
         outcomes = await self._run(requests)
         failed = []
-        for record, request, outcome in zip(records, requests, outcomes, strict=True):
+        for record, request, outcome, span in zip(records, requests, outcomes, spans, strict=True):
             metrics.inbound_messages.labels(_describe(request, outcome)).inc()
-            if isinstance(outcome.error, DomainError):
-                log.info("message %s was refused: %s", request.message_id, outcome.error)
-            elif outcome.error is not None:
-                failed.append(self._set_aside(record, repr(outcome.error), request.message_id))
+            if outcome.error is not None:
+                with observed.bound(request.cause, request.message_id):
+                    if isinstance(outcome.error, DomainError):
+                        log.info("message %s was refused: %s", request.message_id, outcome.error)
+                    else:
+                        failed.append(self._set_aside(record, repr(outcome.error), request.message_id))
+            if span is not None:
+                _end_span(span, record, outcome)
         if failed:
             for outcome in await self._run(failed):
                 outcome.unwrap()
@@ -59,7 +70,8 @@ class InboundConsumer:
         try:
             return to_request(record.headers, record.value)
         except UnreadableMessageError as error:
-            return self._set_aside(record, str(error), error.message_id)
+            with observed.bound(_cause_of_letter(error.message_id), error.message_id):
+                return self._set_aside(record, str(error), error.message_id)
 
     def _set_aside(self, record: ConsumerRecord, reason: str, message_id: str | None) -> Request:
         log.warning("%s[%d]@%d goes to the dead letters: %s", record.topic, record.partition, record.offset, reason)
@@ -76,7 +88,7 @@ class InboundConsumer:
             reason=reason,
             message_id=message_id,
         )
-        return Request(KeepDeadLetter(letter=letter), Cause(message_id or "", message_id or ""))
+        return Request(KeepDeadLetter(letter=letter), _cause_of_letter(message_id))
 
 
 def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
@@ -88,6 +100,36 @@ def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
         error.message_id = event.id
         raise
     return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), event.id)
+
+
+def _cause_of_letter(message_id: str | None) -> Cause:
+    return Cause(message_id or "", message_id or "")
+
+
+def _start_span(record: ConsumerRecord, request: Request) -> Span | None:
+    if not tracing.records(request.cause.traceparent):
+        return None
+    attributes = {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+        "messaging.message.id": request.message_id or "",
+        "messaging.message.conversation_id": request.cause.correlation_id,
+    }
+    return tracing.start("consumer", f"process {record.topic}", request.cause.traceparent, attributes)
+
+
+def _end_span(span: Span, record: ConsumerRecord, outcome: Outcome) -> None:
+    """A refusal is an answer like any other, and no fault."""
+    span.note(f"process {record.topic}", {"allocation.outcome": outcome.label})
+    span.end(None if outcome.error is None or isinstance(outcome.error, DomainError) else type(outcome.error).__name__)
+
+
+def _below(span: Span | None, request: Request) -> Request:
+    """The request as something that follows from the span."""
+    return request if span is None else replace(request, cause=replace(request.cause, traceparent=span.traceparent))
 
 
 def _describe(request: Request, outcome: Outcome) -> str:

@@ -6,7 +6,8 @@ Mail is sent at least once: what was sent is remembered right after, so only a c
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord
@@ -17,9 +18,10 @@ from app.domain.commands import IDENTIFIER_PATTERN, MAX_QUANTITY
 from app.integration import cloudevents
 from app.integration.cloudevents import UnreadableMessageError
 from app.integration.outbound import BatchCreatedV1, ProductMessage
-from app.observability import metrics
+from app.observability import logging as observed
+from app.observability import metrics, tracing
 from app.service_layer.notifications import INTERESTING, Addresses, Mail, Mailer, MailRefusedError, react
-from app.service_layer.ports import TemporarilyUnavailableError
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
 
 @dataclass(frozen=True, slots=True)
 class _Event:
+    cause: Cause
+    """Of what follows from it."""
     sequence: int
     message: ProductMessage
 
@@ -64,8 +68,9 @@ class Notifier:
             product.sequence = event.sequence
             mail = react(event.message, product, batches, self._addresses)
             if mail is not None:
-                await self._send(mail, event.message.ce_type)
-                await self._memory.save([product], batches)
+                with _observed(event):
+                    await self._send(mail, event.message.ce_type)
+                    await self._memory.save([product], batches)
         await self._memory.save(list(products.values()), batches)
 
     async def _send(self, mail: Mail, kind: str) -> None:
@@ -88,6 +93,18 @@ class Notifier:
                 return
 
 
+@contextmanager
+def _observed(event: _Event) -> Iterator[None]:
+    """The event's ids in the log, and a span in its trace."""
+    event_id = event.cause.causation_id
+    attributes = {"messaging.message.id": event_id, "allocation.event": event.message.ce_type}
+    with (
+        observed.bound(event.cause, event_id),
+        tracing.following("consumer", "notify", event.cause.traceparent, attributes),
+    ):
+        yield
+
+
 def _read(record: ConsumerRecord) -> _Event | None:
     """The event, where the notifier has a use for it."""
     try:
@@ -97,7 +114,8 @@ def _read(record: ConsumerRecord) -> _Event | None:
             return None
         message = model.model_validate_json(event.data)
         _check(message)
-        return _Event(_sequence(record), message)
+        cause = Cause(event.id, event.correlation_id or event.id, event.traceparent)
+        return _Event(cause, _sequence(record), message)
     except (UnreadableMessageError, ValidationError, ValueError) as error:
         log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
         return None

@@ -19,7 +19,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from app.adapters import kafka
 from app.adapters.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
 from app.integration.cloudevents import SPECVERSION
-from app.observability import metrics
+from app.observability import metrics, tracing
+from app.observability.tracing import Span
 
 log = logging.getLogger(__name__)
 
@@ -83,34 +84,45 @@ class EventPublisher:
 
     async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: Published) -> None:
         sent = 0
+        spans = self._start_spans(rows) if tracing.is_on() else {}
         try:
             while sent < len(rows):
                 batch = self._producer.create_batch()
                 end = sent
-                while end < len(rows) and self._append(batch, rows[end]):
+                while end < len(rows) and self._append(batch, rows[end], spans.get(rows[end].id)):
                     end += 1
                 if end == sent:
                     published.refused[partition] = ValueError(f"event {rows[sent].id} does not fit into an empty batch")
                     return
                 async with asyncio.timeout(SEND_TIMEOUT):
                     await (await self._producer.send_batch(batch, self._topic, partition=partition))
+                metrics.relay_lag_seconds.observe(_age(rows[sent]))
                 published.ids += [row.id for row in rows[sent:end]]
                 sent = end
         except Exception as error:  # noqa: BLE001 - told to the relay, which goes on with the other partitions
             published.refused[partition] = error
+        finally:
+            for number, row in enumerate(rows if spans else ()):
+                if row.id in spans:
+                    spans[row.id].end(None if number < sent else "not-acknowledged")
 
-    def _append(self, batch: object, row: OutboxRow) -> bool:
+    def _start_spans(self, rows: Sequence[OutboxRow]) -> dict[int, Span]:
+        """A span for each event that follows from something recorded. Sent again, it has another one."""
+        started = {row.id: tracing.follow("producer", f"send {self._topic}", row.traceparent) for row in rows}
+        return {row_id: span for row_id, span in started.items() if span is not None}
+
+    def _append(self, batch: object, row: OutboxRow, span: Span | None) -> bool:
         return (
             batch.append(  # type: ignore[attr-defined]
                 key=row.subject.encode(),
                 value=row.data.encode(),
                 timestamp=int(row.created_at.timestamp() * 1000),
-                headers=self._headers(row),
+                headers=self._headers(row, row.traceparent if span is None else span.traceparent),
             )
             is not None
         )
 
-    def _headers(self, row: OutboxRow) -> list[tuple[str, bytes]]:
+    def _headers(self, row: OutboxRow, traceparent: str | None) -> list[tuple[str, bytes]]:
         headers = [
             ("ce_specversion", SPECVERSION.encode()),
             ("ce_id", str(row.message_id).encode()),
@@ -124,9 +136,14 @@ class EventPublisher:
         ]
         if row.sequence is not None:
             headers.append(("ce_sequence", str(row.sequence).encode()))
-        if row.traceparent is not None:
-            headers.append(("traceparent", row.traceparent.encode()))
+        if traceparent is not None:
+            headers.append(("traceparent", traceparent.encode()))
         return headers
+
+
+def _age(row: OutboxRow) -> float:
+    """Seconds since the row was written, as far as our clock and the database's agree."""
+    return max(0.0, time.time() - row.created_at.timestamp())
 
 
 class Relay:
@@ -207,6 +224,8 @@ class Relay:
         passed_over = [partition for partition, refusal in self._refusals.items() if refusal.until > now]
         while self._shards:
             rows = await self._outbox.read(self._shards, READ_LIMIT, after=after)
+            if not after:
+                metrics.outbox_oldest_age.set(_age(rows[0]) if rows else 0.0)
             if not rows:
                 break
             publisher = await self._ensure_publisher()
@@ -221,6 +240,8 @@ class Relay:
     async def _claim(self) -> None:
         self._claimed_at = time.monotonic()
         self._shards = await self._outbox.claim()
+        if not self._shards:
+            metrics.outbox_oldest_age.set(0.0)
         try:
             metrics.outbox_pending.set(await self._outbox.pending())
         except Exception as error:  # noqa: BLE001 - a figure for people must not stand in the way of publishing

@@ -95,7 +95,7 @@ async def serve(
             app,
             http=ProblemHttpProtocol,
             log_config=None,
-            access_log=False,
+            access_log=service.settings.log_access,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=math.ceil(service.settings.shutdown_grace),

@@ -14,6 +14,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from app.adapters import kafka
 from app.adapters.tolerant_records import tolerate_any_header_name
+from app.observability import metrics
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ POLL_LIMIT = 60.0
 """Seconds that a poll may take in all; aiokafka itself would wait for a rebalance without end."""
 ANSWER_LIMIT = 30.0
 """Seconds that the broker may take for a commit or a question."""
+LAG_INTERVAL = 10.0
+"""Seconds between two looks at how many records wait."""
 STALL_TIMEOUT = 30.0
 """Seconds without a record after which the consumer is asked whether it lags; one that does is built anew."""
 
@@ -50,6 +53,7 @@ class Subscription:
         self._handle = handle
         self._name = name
         self._max_records = max_records
+        self._in_hand = 0
 
     async def run(self) -> None:
         """Read, for ever."""
@@ -67,19 +71,26 @@ class Subscription:
 
     async def _consume(self) -> None:
         consumer = await self._start_consumer()
+        measuring = asyncio.create_task(self._measure_lag(consumer), name=f"{self._name}-lag")
         try:
             last_progress = time.monotonic()
             while True:
                 fetched = await self._poll(consumer)
                 if fetched:
-                    await self._handle([record for records in fetched.values() for record in records])
+                    in_hand = [record for records in fetched.values() for record in records]
+                    self._in_hand = len(in_hand)
+                    await self._handle(in_hand)
                     await self._commit(consumer, {tp: records[-1].offset + 1 for tp, records in fetched.items()})
+                    self._in_hand = 0
                     last_progress = time.monotonic()
                 elif time.monotonic() - last_progress > STALL_TIMEOUT:
                     async with asyncio.timeout(ANSWER_LIMIT):
                         await self._check_lag(consumer)
                     last_progress = time.monotonic()
         finally:
+            self._in_hand = 0
+            measuring.cancel()
+            await asyncio.gather(measuring, return_exceptions=True)
             await asyncio.shield(kafka.stop(consumer))
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
@@ -103,9 +114,29 @@ class Subscription:
             log.info("%s: the offsets went to another member: %r", self._name, error)
 
     async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        for tp, end in ends.items():
-            position = await consumer.position(tp)
-            if position < max(end, consumer.highwater(tp) or 0):
+        for tp, (position, end) in (await _progress(consumer)).items():
+            if position < end:
                 message = f"{tp.topic}[{tp.partition}] is at {position} of {end}"
                 raise StalledError(message)
+
+    async def _measure_lag(self, consumer: AIOKafkaConsumer) -> None:
+        """Tell how far behind the consumer is, all the more while it waits for what it hands records to."""
+        gauge = metrics.consumer_lag.labels(self._name)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(ANSWER_LIMIT):
+                        progress = await _progress(consumer)
+                    gauge.set(self._in_hand + sum(end - position for position, end in progress.values()))
+                except Exception as error:  # noqa: BLE001 - a figure for people; the poll finds out what is wrong
+                    log.debug("%s: the lag is not known: %r", self._name, error)
+                    gauge.set(metrics.UNKNOWN)
+                await asyncio.sleep(LAG_INTERVAL)
+        finally:
+            gauge.set(metrics.UNKNOWN)
+
+
+async def _progress(consumer: AIOKafkaConsumer) -> dict[TopicPartition, tuple[int, int]]:
+    """For each partition of the consumer, the offset that it fetches next and the one that would be new."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    return {tp: (await consumer.position(tp), max(end, consumer.highwater(tp) or 0)) for tp, end in ends.items()}

@@ -27,7 +27,13 @@ class Message(BaseModel):
     """The data of a published event."""
 
     # A field that came later has a default, for readers of events from before it; it is always written.
-    model_config = ConfigDict(frozen=True, from_attributes=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        frozen=True,
+        from_attributes=True,
+        json_schema_serialization_defaults_required=True,
+        # An error is logged, and what was sent is not.
+        hide_input_in_errors=True,
+    )
     ce_type: ClassVar[str]
 
 

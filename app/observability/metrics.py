@@ -29,6 +29,11 @@ queue_seconds = Histogram(
     "Time that a command waited for its unit of work.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+lock_wait_seconds = Histogram(
+    "allocation_lock_wait_seconds",
+    "Time until the products of a group were locked, the round trip included.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
 http_requests = Counter("allocation_http_requests", "Requests answered.", ["method", "route", "status"])
 http_seconds = Histogram(
     "allocation_http_request_seconds",
@@ -39,12 +44,38 @@ http_seconds = Histogram(
 outbox_published = Counter("allocation_outbox_published", "Events sent to Kafka and acknowledged.")
 outbox_failures = Counter("allocation_outbox_send_failures", "Rounds of the relay that ended in an error.")
 outbox_pending = Gauge("allocation_outbox_pending_events", "Events committed and not yet published; NaN without relay.")
-outbox_pending.set(float("nan"))
+outbox_oldest_age = Gauge(
+    "allocation_outbox_oldest_age_seconds",
+    "Age of the oldest event that waits in the shards of this relay; NaN without relay.",
+)
+relay_lag_seconds = Histogram(
+    "allocation_relay_lag_seconds",
+    "Age of the oldest event of a batch when Kafka acknowledged the batch.",
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+consumer_lag = Gauge(
+    "allocation_consumer_lag_messages",
+    "Records that wait in this consumer's partitions; NaN while that is not known.",
+    ["subscription"],
+)
 inbound_messages = Counter(
     "allocation_inbound_messages", "Records read from Kafka, by what became of them.", ["outcome"]
 )
 dead_letters = Counter(
     "allocation_dead_letters", "Messages set aside, by the consumer that gave them up.", ["consumer"]
+)
+dead_letters_kept = Gauge(
+    "allocation_dead_letters_kept_messages", "Messages that lie in the box; NaN where this process does not count them."
+)
+backordered_lines = Gauge(
+    "allocation_backordered_lines", "Lines that wait for stock; NaN where this process does not count them."
+)
+pool_connections = Gauge("allocation_database_pool_connections", "Connections to the database in use.", ["pool"])
+pool_limit = Gauge("allocation_database_pool_limit_connections", "Connections that a pool may hold.", ["pool"])
+event_loop_lag_seconds = Histogram(
+    "allocation_event_loop_lag_seconds",
+    "How much later than asked for the event loop came round.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 reconcile_differences = Counter(
     "allocation_reconcile_differences",
@@ -53,6 +84,11 @@ reconcile_differences = Counter(
 )
 mails = Counter("allocation_mails", "Mails handed to the mail server.", ["kind"])
 mail_failures = Counter("allocation_mail_failures", "Attempts to hand over a mail that failed.")
+
+UNKNOWN = float("nan")
+for _counted_by_one_process in (outbox_pending, outbox_oldest_age, dead_letters_kept, backordered_lines):
+    # A nought would claim what this process may never have looked at.
+    _counted_by_one_process.set(UNKNOWN)
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -63,8 +99,13 @@ def _command_counter(command: str, outcome: str) -> Counter:
     return commands.labels(command, outcome)
 
 
+def expect_command(command: str) -> None:
+    """Show that the command has never failed: an alert sees the first failure only as a rise from nought."""
+    _command_counter(command, "error")
+
+
 def count_command(command: str, outcome: str) -> None:
-    """Count one command; the outcome is "ok", "duplicate", "error" or the code of the refusal."""
+    """Count one command; the outcome is "ok", "duplicate", "unavailable", "error" or a refusal's code."""
     _command_counter(command, outcome).inc()
 
 

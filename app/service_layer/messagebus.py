@@ -19,7 +19,8 @@ from typing import Any, Self
 from app.domain.commands import Command, Names
 from app.domain.errors import DomainError
 from app.domain.events import Event
-from app.observability import metrics
+from app.observability import logging as observed
+from app.observability import metrics, tracing
 from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 from app.service_layer.ports import (
     Cause,
@@ -75,7 +76,7 @@ class Outcome:
         if isinstance(self.error, DomainError):
             return self.error.code
         if self.error is not None:
-            return "error"
+            return "unavailable" if isinstance(self.error, TemporarilyUnavailableError) else "error"
         return "duplicate" if self.duplicate else "ok"
 
     def unwrap(self) -> Any:  # noqa: ANN401 - each command has a result type of its own
@@ -171,6 +172,7 @@ class MessageBus:
             message = f"{command_type.__name__} has a handler already: a command is handled once"
             raise ValueError(message)
         self._command_handlers[command_type] = handler
+        metrics.expect_command(command_type.__name__)
 
     async def __aenter__(self) -> Self:
         """Start to take commands."""
@@ -223,14 +225,16 @@ class MessageBus:
 
         Where one fails unexpectedly the group is rolled back and its requests run one by one, so that it fails alone.
         """
+        # What is logged about several requests belongs to none of them.
+        observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
         try:
             return await self._run_with_retries(group)
         except TemporarilyUnavailableError as error:
-            return [Outcome(error=error)] * len(group)
+            return _counted(group, [Outcome(error=error)] * len(group))
         except Exception as error:
             if len(group) == 1:
                 log.exception("%s failed", type(group[0].command).__name__)
-                return [Outcome(error=error)]
+                return _counted(group, [Outcome(error=error)])
             log.warning("a group of %d failed (%r); running its commands one by one", len(group), error)
         return await self._run_one_by_one(group)
 
@@ -248,7 +252,8 @@ class MessageBus:
         attempt = 1
         while True:
             try:
-                return await self._run(group)
+                with tracing.unit_of_work(request.cause.traceparent for request in group):
+                    return await self._run(group)
             except TemporarilyUnavailableError as error:
                 if attempt >= self._retry.attempts:
                     raise
@@ -273,9 +278,7 @@ class MessageBus:
             ]
             await uow.commit()
         metrics.group_size.observe(len(group))
-        for request, outcome in zip(group, outcomes, strict=True):
-            metrics.count_command(type(request.command).__name__, outcome.label)
-        return outcomes
+        return _counted(group, outcomes)
 
     async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         """Run the handler; store the answer where the request bears a key, unless one before it in the group has."""
@@ -296,10 +299,13 @@ class MessageBus:
         if handler is None:
             raise NoHandlerError(type(request.command).__name__)
         uow.cause = request.cause
+        binding = observed.bind(request.cause, request.message_id)
         try:
             outcome = Outcome(await handler(request.command, uow))
         except DomainError as refusal:
             outcome = Outcome(error=refusal)
+        finally:
+            observed.unbind(binding)
         while raised := uow.take_events():
             for number, event in enumerate(raised, start=1):
                 if number % EVENTS_AT_A_TIME == 0:
@@ -349,6 +355,12 @@ class MessageBus:
         if len(self._queues) == 1:
             return self._queues[0]
         return self._queues[zlib.crc32(command.routing_key.encode()) % len(self._queues)]
+
+
+def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:
+    for request, outcome in zip(group, outcomes, strict=True):
+        metrics.count_command(type(request.command).__name__, outcome.label)
+    return outcomes
 
 
 def _give_up(group: Sequence[_Waiting]) -> None:

@@ -69,6 +69,8 @@ def create_app(
         lifespan=run,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own spans and logs, which would quote what was sent: `RequestContext` has ours.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
     )
     app.state.bus = bus

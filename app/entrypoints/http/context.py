@@ -4,6 +4,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.entrypoints.http.problems import ProblemError, path_of, respond
 from app.integration.cloudevents import well_formed
-from app.observability import metrics
+from app.observability import logging as observed
+from app.observability import metrics, tracing
+from app.observability.tracing import Span
 from app.service_layer.ports import Cause
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,10 @@ class RequestContext:
         started = time.perf_counter()
         cause = cause_of_scope(scope)
         request_id = cause.causation_id
+        span = _start_span(scope, cause) if tracing.records(cause.traceparent) else None
+        if span is not None:
+            cause = replace(cause, traceparent=span.traceparent)
+        observed.bind(cause)
         scope.setdefault("state", {})["cause"] = cause
         status = 0
 
@@ -65,7 +72,29 @@ class RequestContext:
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.perf_counter() - started
-            metrics.measure_request(scope["method"], route, status or HTTPStatus.INTERNAL_SERVER_ERROR, seconds)
+            status = status or HTTPStatus.INTERNAL_SERVER_ERROR
+            metrics.measure_request(scope["method"], route, status, seconds)
+            if span is not None:
+                _end_span(span, scope["method"], route, status)
+
+
+def _start_span(scope: Scope, cause: Cause) -> Span | None:
+    """The span of a request. Who asks how the service is asks every few seconds, and is not traced."""
+    if not scope["path"].startswith("/v1/"):
+        return None
+    attributes = {
+        "http.request.method": scope["method"],
+        "url.scheme": scope["scheme"],
+        "url.path": scope["path"],
+        "allocation.request_id": cause.causation_id,
+        "allocation.correlation_id": cause.correlation_id,
+    }
+    return tracing.start("server", scope["method"], cause.traceparent, attributes)
+
+
+def _end_span(span: Span, method: str, route: str, status: int) -> None:
+    span.note(f"{method} {route}", {"http.route": route, "http.response.status_code": int(status)})
+    span.end(str(int(status)) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None)
 
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError | None:

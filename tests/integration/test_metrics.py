@@ -1,0 +1,182 @@
+"""The metrics that say how much waits, and for what. Each test looks at how a figure changes, or at one of its own."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import REGISTRY
+
+from app.adapters.database import DriverConnections, create_engine
+from app.bootstrap import Service, bootstrap
+from app.domain.commands import Allocate, CreateBatch
+from app.entrypoints import components, relay, subscription
+from app.observability import metrics, vitals
+from app.service_layer.messagebus import Request
+from app.settings import Settings
+from tests.support.database import CAUSE, play, raw_connection, waiting_for_a_lock
+from tests.support.errands import Desk, Errand
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+
+def value(name: str, **labels: str) -> float:
+    found = REGISTRY.get_sample_value(name, labels)
+    return 0.0 if found is None else found
+
+
+async def test_commands_are_counted_by_what_became_of_them() -> None:
+    def count(outcome: str) -> float:
+        return value("allocation_commands_total", command="Errand", outcome=outcome)
+
+    before = {outcome: count(outcome) for outcome in ("ok", "refused", "error")}
+    await Desk().bus.handle_group(
+        [
+            Request(Errand(name="one"), CAUSE),
+            Request(Errand(name="two", refused=True), CAUSE),
+            Request(Errand(name="three", goes_wrong=True), CAUSE),
+        ]
+    )
+    assert {outcome: count(outcome) - before[outcome] for outcome in before} == {"ok": 1, "refused": 1, "error": 1}
+
+
+async def test_commands_that_the_database_kept_from_running_are_no_faults_of_ours(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"})
+    labels = {"command": "Allocate", "outcome": "unavailable"}
+    before = value("allocation_commands_total", **labels)
+    async with bootstrap(nowhere) as service:
+        request = Request(Allocate(order_id="order-1", sku="CHAIR", qty=1), CAUSE)
+        (outcome,) = await service.bus.handle_group([request])
+    assert outcome.error is not None
+    assert value("allocation_commands_total", **labels) == before + 1
+
+
+async def test_a_group_tells_how_long_it_waited_for_its_locks(service: Service, settings: Settings) -> None:
+    await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
+    count, total = (value(f"allocation_lock_wait_seconds_{part}") for part in ("count", "sum"))
+    async with raw_connection(settings.database_url) as other:
+        await other.execute("BEGIN; SELECT FROM products FOR NO KEY UPDATE")
+        waiting = asyncio.create_task(play(service.bus, Allocate(order_id="order-1", sku="CHAIR", qty=1)))
+        await waiting_for_a_lock(settings.database_url)
+        held_for = 0.2
+        await asyncio.sleep(held_for)  # the time that is measured
+    await waiting
+    assert value("allocation_lock_wait_seconds_count") == count + 1
+    assert value("allocation_lock_wait_seconds_sum") > total + held_for
+
+
+async def test_what_waits_for_people_is_counted_by_the_housekeeping(service: Service) -> None:
+    await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
+    for number in range(3):
+        await play(service.bus, Allocate(order_id=f"order-{number}", sku="CHAIR", qty=5))
+    async with service.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            """INSERT INTO dead_letters (consumer, topic, partition, "offset", "timestamp", headers, reason)
+               VALUES ('test', 'topic', 0, 0, 0, '[]', 'a reason')"""
+        )
+    metrics.backordered_lines.set(metrics.UNKNOWN)
+
+    async def counted() -> bool:
+        return not math.isnan(value("allocation_backordered_lines"))
+
+    async with components.running([components.housekeeping(service)]):
+        await eventually(counted)
+    assert value("allocation_backordered_lines") == 3
+    assert value("allocation_dead_letters_kept_messages") == 1
+
+
+async def test_the_pools_tell_how_much_of_them_is_in_use(settings: Settings) -> None:
+    engine = create_engine(settings.database_url, pool_size=4)
+    connections = DriverConnections(engine, keep=1)
+    assert connections.in_use() == 0
+    lent = [await connections.lend() for _ in range(3)]
+    assert connections.in_use() == 3
+    async with vitals.watched({"test": connections.in_use}):
+        await eventually(lambda: holds(value("allocation_database_pool_connections", pool="test") == 3))
+    for each in lent:
+        await connections.give_back(each)
+    assert connections.in_use() == 0, "one that is only kept is not in use"
+    await connections.close()
+    await engine.dispose()
+
+
+async def holds(condition: bool) -> bool:
+    return condition
+
+
+async def test_an_event_loop_that_is_held_up_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vitals, "INTERVAL", 0.01)
+    before = value("allocation_event_loop_lag_seconds_sum")
+    async with vitals.watched({}):
+        await asyncio.sleep(0)
+        # Whoever computes for so long keeps everybody else waiting.
+        until = asyncio.get_running_loop().time() + 0.2
+        while asyncio.get_running_loop().time() < until:
+            pass
+        await eventually(lambda: holds(value("allocation_event_loop_lag_seconds_sum") > before + 0.1))
+
+
+@pytest.fixture
+async def published(kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Service, Wire]]:
+    """A service with a broker, and its topics."""
+    monkeypatch.setattr(subscription, "LAG_INTERVAL", 0.05)
+    wire = Wire(
+        kafka_settings.kafka_bootstrap_servers,
+        kafka_settings.kafka_inbound_topics[0],
+        kafka_settings.kafka_events_topic,
+    )
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(bootstrap(kafka_settings))
+        await stack.enter_async_context(service.bus)
+        yield service, wire
+    wire.close()
+
+
+@pytest.mark.kafka
+async def test_the_relay_tells_how_old_the_oldest_event_is_and_how_late_it_was(
+    published: tuple[Service, Wire],
+) -> None:
+    service, wire = published
+    await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
+    late = value("allocation_relay_lag_seconds_sum")
+    ages: list[float] = []
+    gauge = metrics.outbox_oldest_age
+    set_gauge = gauge.set
+
+    def note(age: float) -> None:
+        ages.append(age)
+        set_gauge(age)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gauge, "set", note)
+        later = SimpleNamespace(time=lambda: time.time() + 90, monotonic=time.monotonic)
+        patch.setattr(relay, "time", later)
+        async with components.running([components.relay(service)]):
+            await wire.events("CHAIR", 1)
+            await eventually(lambda: holds(bool(ages) and ages[-1] == 0))
+    assert max(ages) == pytest.approx(90, abs=30)
+    assert value("allocation_relay_lag_seconds_sum") - late == pytest.approx(90, abs=30)
+
+
+@pytest.mark.kafka
+async def test_a_consumer_tells_how_far_it_is_behind_while_it_cannot_go_on(published: tuple[Service, Wire]) -> None:
+    service, wire = published
+
+    def lag() -> float:
+        return value("allocation_consumer_lag_messages", subscription="consumer")
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(components.running([components.consumer(service)]))
+        await eventually(lambda: holds(lag() == 0), seconds=20)
+        other = await stack.enter_async_context(service.engine.begin())
+        await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=100))
+        await other.exec_driver_sql("SELECT FROM products FOR NO KEY UPDATE")
+        for number in range(5):
+            wire.send("allocation_required.v1", {"order_id": f"order-{number}", "sku": "CHAIR", "qty": 1})
+        await eventually(lambda: holds(lag() == 5), seconds=20)
+        await other.rollback()
+        await eventually(lambda: holds(lag() == 0), seconds=20)
+    assert math.isnan(lag()), "nobody knows any more"
