@@ -1,9 +1,11 @@
 """`allocation import`, as those who bring in files type it."""
 
+import asyncio
 import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from app.cli import importing
+from app.entrypoints.lines import LineSource
 from app.settings import Settings
 from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command, running
 from tests.support.database import raw_connection
@@ -260,3 +264,19 @@ def test_a_database_without_a_schema_is_told(empty_database_url: str, tmp_path: 
 
     assert_one_clear_line(done, 1, "schema")
     assert not (tmp_path / "batches.results.csv").exists()
+
+
+def test_where_there_is_no_terminal_a_line_tells_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importing, "SECONDS_BETWEEN_LINES", 0)
+    file = tmp_path / "rows"
+    file.write_text("x" * 1000)
+    with file.open() as content:
+        source = LineSource(content.fileno(), asyncio.Event())
+    progress = importing._Progress(source)
+
+    source.position = 500
+    progress.show(1234)
+
+    assert re.fullmatch(r"import: 1,234 rows, [0-9,]+/s, [0-9]+ s left\n", capsys.readouterr().err)
