@@ -17,3 +17,4 @@ Eta = Annotated[
     date | None,
     Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"]),
 ]
+BackorderedQuantity = Annotated[int, Field(ge=0, description="Pieces that order lines wait for.", examples=[0])]

@@ -5,7 +5,9 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.database import create_engine
 from app.bootstrap import bootstrap
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
@@ -33,3 +35,11 @@ async def api(shared_settings: Settings) -> AsyncIterator[Api]:
     """The application as a caller sees it."""
     async with bootstrap(shared_settings) as service, in_process(service) as caller:
         yield caller
+
+
+@pytest.fixture
+async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """The shared database past the application."""
+    engine = create_engine(shared_database_url, pool_size=2)
+    yield engine
+    await engine.dispose()

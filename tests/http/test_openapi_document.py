@@ -23,6 +23,11 @@ STATUSES = {
     ("delete", "/v1/allocations/{order_id}/{sku}"): {"204", "404", "409", "422", "500", "503"},
     ("post", "/v1/allocations/{order_id}/{sku}/ship"): {"200", "404", "409", "422", "500", "503"},
     ("get", "/v1/products/{sku}"): {"200", "404", "422", "500", "503"},
+    ("get", "/v1/products/{sku}/history"): {"200", "404", "422", "500", "503"},
+    ("get", "/v1/products/{sku}/availability"): {"200", "404", "422", "500", "503"},
+    ("get", "/v1/products"): {"200", "422", "500", "503"},
+    ("get", "/v1/batches"): {"200", "422", "500", "503"},
+    ("get", "/v1/backorders"): {"200", "422", "500", "503"},
     ("get", "/livez"): {"200"},
     ("get", "/readyz"): {"200", "503"},
     ("get", "/metrics"): {"200"},
@@ -46,6 +51,9 @@ CODES = {
     ("delete", "/v1/allocations/{order_id}/{sku}", "404"): {"allocation-not-found"},
     ("get", "/v1/products/{sku}", "404"): {"product-not-found"},
     ("get", "/v1/products/{sku}", "503"): {"unavailable"},
+    ("get", "/v1/products/{sku}/history", "404"): {"product-not-found"},
+    ("get", "/v1/products/{sku}/availability", "404"): {"product-not-found"},
+    ("get", "/v1/products", "422"): {"invalid-request"},
 }
 
 

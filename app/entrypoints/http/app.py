@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
-from app.entrypoints.http import allocations, batches, documents, operations, products
+from app.entrypoints.http import allocations, backorders, batches, documents, operations, products
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.problems import Problem
 from app.read_model.queries import Queries
@@ -23,7 +23,7 @@ Every answer comes after the commit. Every request may be sent again safely. Err
 AsyncAPI document.
 """
 
-ROUTERS = (allocations.router, batches.router, products.router, operations.router, documents.router)
+ROUTERS = (allocations.router, batches.router, products.router, backorders.router, operations.router, documents.router)
 
 
 class Application(FastAPI):
