@@ -75,8 +75,10 @@ def create_engine(url: str, *, pool_size: int, application_name: str = "allocati
                 "idle_in_transaction_session_timeout": "15s",
                 "timezone": "UTC",
                 # Statements are planned once and kept. Planned while a table is empty, they would keep its sequential
-                # scan for ever; compiling them would cost more than running them.
+                # scan for ever; compiling them would cost more than running them. A bitmap, too, is cheap only while
+                # there is little: it reads all that an index has before a LIMIT counts.
                 "enable_seqscan": "off",
+                "enable_bitmapscan": "off",
                 "jit": "off",
             },
         },

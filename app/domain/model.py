@@ -82,6 +82,13 @@ class Product:
             self._preferred = sorted(self.batches.values(), key=attrgetter("preference"))
         return self._preferred
 
+    def best_batch(self, qty: int) -> Batch | None:
+        """The batch that a line of so many pieces is allocated from; None where no batch can hold it whole.
+
+        No other batch can have it sooner, so this is also when so many can be had at the earliest.
+        """
+        return next((batch for batch in self.batches_by_preference() if batch.available_qty >= qty), None)
+
     @property
     def largest_available_qty(self) -> int:
         """The largest line that could be allocated now."""
@@ -316,12 +323,11 @@ class Product:
             )
 
     def _reserve(self, line: OrderLine) -> Batch | None:
-        """Take the stock for a whole line from the first batch in the order of preference that has it."""
-        for batch in self.batches_by_preference():
-            if batch.available_qty >= line.qty:
-                batch.hold(line)
-                return batch
-        return None
+        """Take the stock for a whole line from the batch that serves it best."""
+        batch = self.best_batch(line.qty)
+        if batch is not None:
+            batch.hold(line)
+        return batch
 
     def _place(self, allocation: Allocation, batch: Batch | None) -> None:
         """Give the line to the batch that has reserved the stock for it, or else to the queue."""

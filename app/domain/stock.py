@@ -42,6 +42,10 @@ class Batch:
         """Sorts batches: the warehouse first, then the earliest ETA, then the batch recorded first."""
         return (self.eta is not None, self.eta or date.min, self.number)
 
+    def is_here_by(self, day: date) -> bool:
+        """Whether it is in the warehouse, or arrives on that day at the latest."""
+        return self.eta is None or self.eta <= day
+
     def hold(self, line: OrderLine) -> None:
         """Keep the pieces of the line for it."""
         self.allocated_qty += line.qty

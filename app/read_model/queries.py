@@ -1,11 +1,11 @@
-"""The read side: one statement for each question, so that an answer is of one moment."""
+"""The questions that the service answers: single things by their key here, and the others by what they are about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
@@ -17,8 +17,12 @@ from app.integration.fields import (
     ShippedQuantity,
     Sku,
 )
+from app.read_model.history import History
+from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
-from app.service_layer.results import AllocationState, BatchState, OrderState, status_of
+from app.read_model.promises import Promises
+from app.read_model.reader import Reader, allocation_state, batch_state
+from app.service_layer.results import AllocationState, BatchState, OrderState
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
 
@@ -53,16 +57,18 @@ class Queries:
     """Answers questions from the database. Any of them raises what the database raises where it is away."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        # Each question is one statement, so a transaction around it would only add two round trips.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
+        self.history = History(self._reader)
+        self.lists = Lists(self._reader)
+        self.promises = Promises(self._reader)
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""
-        rows = await self._fetch(_BATCH, {"ref": ref})
+        rows = await self._reader.fetch(_BATCH, {"ref": ref})
         if not rows:
             raise BatchNotFoundError(ref)
-        return _batch_state(rows[0].sku, rows[0])
+        return batch_state(rows[0])
 
     async def allocations(self, order_id: str) -> list[AllocationState]:
         """The lines of an order, by SKU. Raises OrderNotFoundError where it has none."""
@@ -77,10 +83,10 @@ class Queries:
 
     async def product(self, sku: str) -> ProductState:
         """A product and all its batches. Raises ProductNotFoundError."""
-        rows = await self._fetch(_PRODUCT, {"sku": sku})
+        rows = await self._reader.fetch(_PRODUCT, {"sku": sku})
         if not rows:
             raise ProductNotFoundError(sku)
-        batches = [_batch_state(sku, row) for row in rows]
+        batches = [batch_state(row) for row in rows]
         return ProductState(
             sku=sku,
             available_qty=sum(batch.available_qty for batch in batches),
@@ -93,33 +99,6 @@ class Queries:
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
         lines: dict[str, list[AllocationState]] = {}
-        for row in await self._fetch(_ALLOCATIONS, {"order_ids": list(set(order_ids))}):
-            lines.setdefault(row.order_id, []).append(_allocation_state(row))
+        for row in await self._reader.fetch(_ALLOCATIONS, {"order_ids": list(set(order_ids))}):
+            lines.setdefault(row.order_id, []).append(allocation_state(row))
         return lines
-
-    async def _fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(statement, parameters)).all()
-
-
-def _batch_state(sku: str, row: Row[Any]) -> BatchState:
-    return BatchState(
-        ref=row.ref,
-        sku=sku,
-        qty=row.qty,
-        eta=row.eta,
-        allocated_qty=row.allocated_qty,
-        shipped_qty=row.shipped_qty,
-        available_qty=row.qty - row.allocated_qty - row.shipped_qty,
-    )
-
-
-def _allocation_state(row: Row[Any]) -> AllocationState:
-    return AllocationState(
-        order_id=row.order_id,
-        sku=row.sku,
-        qty=row.qty,
-        status=status_of(is_allocated=row.ref is not None, is_shipped=row.shipped is not None),
-        batch_ref=row.ref,
-        eta=row.eta,
-    )

@@ -5,7 +5,9 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.database import create_engine
 from app.bootstrap import bootstrap
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
@@ -40,3 +42,11 @@ async def other_api(shared_settings: Settings) -> AsyncIterator[Api]:
     """A second instance over the same database, which knows nothing of the first."""
     async with bootstrap(shared_settings) as service, in_process(service) as caller:
         yield caller
+
+
+@pytest.fixture
+async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """The shared database past the application."""
+    engine = create_engine(shared_database_url, pool_size=2)
+    yield engine
+    await engine.dispose()

@@ -29,6 +29,11 @@ STATUSES = {
     ("post", "/v1/allocations/bulk"): {"200", "400", "413", "415", "422", "500", "503"},
     ("post", "/v1/batches/bulk"): {"200", "400", "413", "415", "422", "500", "503"},
     ("put", "/v1/products/{sku}/reorder-point"): {"200", "400", "404", "413", "415", "422", "500", "503"},
+    ("get", "/v1/products/{sku}/history"): {"200", "404", "422", "500", "503"},
+    ("get", "/v1/products/{sku}/availability"): {"200", "404", "422", "500", "503"},
+    ("get", "/v1/products"): {"200", "422", "500", "503"},
+    ("get", "/v1/batches"): {"200", "422", "500", "503"},
+    ("get", "/v1/backorders"): {"200", "422", "500", "503"},
     ("get", "/livez"): {"200"},
     ("get", "/readyz"): {"200", "503"},
     ("get", "/metrics"): {"200"},
@@ -59,6 +64,9 @@ CODES = {
     ("get", "/v1/products/{sku}", "404"): {"product-not-found"},
     ("get", "/v1/products/{sku}", "503"): {"unavailable"},
     ("put", "/v1/products/{sku}/reorder-point", "404"): {"product-not-found"},
+    ("get", "/v1/products/{sku}/history", "404"): {"product-not-found"},
+    ("get", "/v1/products/{sku}/availability", "404"): {"product-not-found"},
+    ("get", "/v1/products", "422"): {"invalid-request"},
 }
 
 

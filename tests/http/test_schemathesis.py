@@ -34,11 +34,13 @@ def document(shared_database_url: str) -> Iterator[BaseSchema]:
         yield document
 
 
-def with_whole_quantities(case: Case[Any]) -> Case[Any]:
-    """To JSON Schema 3.0 is an integer too; the contract refuses it."""
+def as_meant(case: Case[Any]) -> Case[Any]:
+    """To JSON Schema 3.0 is an integer too, which the contract refuses, and any text might be a cursor."""
     if isinstance(case.body, dict):
         for body in (case.body, *cast("list[dict[str, Any]]", case.body.get("items", []))):
             body.update({name: int(value) for name, value in body.items() if isinstance(value, float)})
+    if case.query is not None:
+        case.query.pop("cursor", None)
     return case
 
 
@@ -48,14 +50,14 @@ def test_every_answer_is_one_that_the_document_declares(
     document: BaseSchema, method: str, path: str, mode: GenerationMode
 ) -> None:
     operation = document[path][method.upper()]
-    if mode is GenerationMode.NEGATIVE and not (operation.path_parameters or operation.body):
+    if mode is GenerationMode.NEGATIVE and not (operation.path_parameters or operation.query or operation.body):
         pytest.skip("takes nothing that could be wrong")
 
     # An item of a wrong form is refused in its own result.
     excluded: list[Any] = [negative_data_rejection] if path.endswith("/bulk") else []
     cases = operation.as_strategy(generation_mode=mode)
     if mode is GenerationMode.POSITIVE:
-        cases = cases.map(with_whole_quantities)
+        cases = cases.map(as_meant)
 
     @given(case=cases)
     @SETTINGS

@@ -24,6 +24,10 @@ CALLS = [
     ("GET", "/v1/allocations/order-1", None),
     ("DELETE", "/v1/allocations/order-1/sku-1", None),
     ("GET", "/v1/products/sku-1", None),
+    ("GET", "/v1/products/sku-1/history", None),
+    ("GET", "/v1/products/sku-1/availability?qty=1", None),
+    ("GET", "/v1/backorders", None),
+    ("POST", "/v1/allocations?dry_run=true", {"order_id": "order-1", "sku": "sku-1", "qty": 1}),
     ("GET", "/readyz", None),
 ]
 

@@ -5,16 +5,34 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import Allocate, CancelAllocation, OrderId, ShipLine, Sku
-from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, Answer
+from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, PREVIEW, Answer
 from app.entrypoints.http.problems import documented
+from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.read_model.promises import EXPLANATIONS, AllocationPreview
 from app.service_layer.results import AllocationState, LineAccepted
 
 router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=ServiceRoute)
 
 OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
 SkuInPath = Annotated[Sku, Path(description="The product.")]
+
+_LINE = {
+    "order_id": "order-1",
+    "sku": "RED-CHAIR",
+    "qty": 10,
+    "status": "allocated",
+    "batch_ref": "batch-1",
+    "eta": "2030-01-01",
+}
+SAME_OR_PREVIEW = {
+    "same": {"summary": "The same again", "value": _LINE},
+    "dry-run": {
+        "summary": "With dry_run=true",
+        "value": _LINE | {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]},
+    },
+}
 
 
 @router.post(
@@ -25,7 +43,11 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
     response_model=AllocationState,
     response_description="A batch serves the line.",
     responses={
-        200: {"model": AllocationState, "description": "The same line was accepted before; here it is as it is now."},
+        200: {
+            "model": AllocationState | AllocationPreview,
+            "description": "The same line was accepted before; here it is as it is now. Of a dry run: what would be.",
+            "content": {"application/json": {"examples": SAME_OR_PREVIEW}},
+        },
         202: {"model": AllocationState, "description": "No batch can hold the line; it waits in the queue of its SKU."},
         **documented_write(
             "malformed-body",
@@ -38,11 +60,14 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
     },
     openapi_extra=KEYED,
 )
-async def allocate(command: Allocate, request: Request) -> Response:
+async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = False) -> Response:
     """Gives the line to the one batch that serves it best: from the warehouse first, then by the earliest ETA.
 
-    A line is allocated at most once, so the request can be sent again safely.
+    A line is allocated at most once, so the request can be sent again safely. With `dry_run=true` nothing is kept and
+    nothing published: the answer says what would become of the line now, and why; a refusal is the same as without.
     """
+    if dry_run:
+        return Answer(PREVIEW.dump_json(await request.app.state.queries.promises.preview(command)))
     return await write(request, command, _accepted)
 
 

@@ -6,6 +6,9 @@ from typing import Annotated, Self
 from fastapi import Response
 from pydantic import Field, TypeAdapter
 
+from app.read_model.history import HistoryPage
+from app.read_model.lists import BackorderPage, BatchPage, ProductPage
+from app.read_model.promises import AllocationPreview, Availability
 from app.read_model.queries import ProductState
 from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, OrderState, StockState
 
@@ -39,6 +42,12 @@ ALLOCATIONS = TypeAdapter(list[AllocationState])
 ORDER = TypeAdapter(OrderState)
 PRODUCT = TypeAdapter(ProductState)
 STOCK = TypeAdapter(StockState)
+PREVIEW = TypeAdapter(AllocationPreview)
+AVAILABILITY = TypeAdapter(Availability)
+HISTORY_PAGE = TypeAdapter(HistoryPage)
+PRODUCT_PAGE = TypeAdapter(ProductPage)
+BATCH_PAGE = TypeAdapter(BatchPage)
+BACKORDER_PAGE = TypeAdapter(BackorderPage)
 
 
 class Answer(Response):

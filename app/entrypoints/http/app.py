@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
-from app.entrypoints.http import allocations, batches, bulk, documents, operations, orders, products
+from app.entrypoints.http import allocations, backorders, batches, bulk, documents, operations, orders, products
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.problems import Problem
 from app.read_model.queries import Queries
@@ -28,6 +28,7 @@ ROUTERS = (
     orders.router,
     batches.router,
     products.router,
+    backorders.router,
     bulk.router,
     operations.router,
     documents.router,

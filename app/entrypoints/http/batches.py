@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import BatchChanges, BatchRef, ChangeBatch, CreateBatch
-from app.entrypoints.http.answers import BATCH, CHANGED_BATCH, Answer, ChangedBatch
+from app.domain.commands import LEFT_OUT, BatchChanges, BatchRef, ChangeBatch, CreateBatch
+from app.entrypoints.http.answers import BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
 from app.entrypoints.http.problems import documented
+from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Limit, SkuFilter
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.read_model.lists import BatchPage
 from app.service_layer.results import BatchRecorded, BatchState
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
@@ -87,3 +89,23 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
     """
     command = ChangeBatch(ref=ref, **changes.model_dump(exclude_unset=True))
     return await write(request, command, lambda done: Answer(CHANGED_BATCH.dump_json(ChangedBatch.after(done))))
+
+
+@router.get(
+    "",
+    operation_id="listBatches",
+    summary="List batches",
+    response_model=BatchPage,
+    response_description="Some batches, by SKU and then as they were recorded.",
+    responses=documented("invalid-request"),
+)
+async def list_batches(
+    request: Request,
+    sku: SkuFilter = LEFT_OUT,
+    arriving_by: ArrivingBy = LEFT_OUT,
+    limit: Limit = DEFAULT_ITEMS,
+    cursor: Cursor = LEFT_OUT,
+) -> Response:
+    """Lists all batches, those of one product, or those that are on their way and arrive by a day."""
+    page = await request.app.state.queries.lists.batches(sku=sku, arriving_by=arriving_by, limit=limit, cursor=cursor)
+    return Answer(BATCH_PAGE.dump_json(page))

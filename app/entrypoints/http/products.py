@@ -1,20 +1,24 @@
-"""Products as a whole."""
+"""Products as a whole: what there is of them, what happened to them, what can be promised."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import ReorderPoint, SetReorderPoint, Sku
-from app.entrypoints.http.answers import PRODUCT, STOCK, Answer
+from app.domain.commands import LEFT_OUT, ReorderPoint, SetReorderPoint, Sku
+from app.entrypoints.http.answers import AVAILABILITY, HISTORY_PAGE, PRODUCT, PRODUCT_PAGE, STOCK, Answer
 from app.entrypoints.http.problems import documented
+from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, Limit, LowStock, Pieces
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.read_model.history import HistoryPage
+from app.read_model.lists import ProductPage
+from app.read_model.promises import Availability
 from app.read_model.queries import ProductState
 from app.service_layer.results import StockState
 
 router = APIRouter(prefix="/v1/products", tags=["products"], route_class=ServiceRoute)
 
-ProductSku = Annotated[Sku, Path(description="The product.")]
+SkuInPath = Annotated[Sku, Path(description="The product.")]
 
 
 @router.get(
@@ -25,7 +29,7 @@ ProductSku = Annotated[Sku, Path(description="The product.")]
     response_description="The sums, and the batches in the order in which they are allocated from.",
     responses=documented("product-not-found", "invalid-request"),
 )
-async def get_product(sku: ProductSku, request: Request) -> Response:
+async def get_product(sku: SkuInPath, request: Request) -> Response:
     """Shows what is available of a product, what is allocated, and what is waited for."""
     return Answer(PRODUCT.dump_json(await request.app.state.queries.product(sku)))
 
@@ -39,7 +43,7 @@ async def get_product(sku: ProductSku, request: Request) -> Response:
     responses=documented_write("malformed-body", "product-not-found", "payload-too-large", "unsupported-media-type"),
     openapi_extra=KEYED,
 )
-async def set_reorder_point(sku: ProductSku, wanted: ReorderPoint, request: Request) -> Response:
+async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Request) -> Response:
     """Sets below how many available pieces the buyers get a mail and others the event `low_stock.v1`.
 
     They are told once each time that it has come to be so: at once where less is available already, and again only
@@ -47,3 +51,60 @@ async def set_reorder_point(sku: ProductSku, wanted: ReorderPoint, request: Requ
     """
     command = SetReorderPoint(sku=sku, qty=wanted.qty)
     return await write(request, command, lambda level: Answer(STOCK.dump_json(level)))
+
+
+@router.get(
+    "",
+    operation_id="listProducts",
+    summary="List products",
+    response_model=ProductPage,
+    response_description="Some products, by SKU.",
+    responses=documented("invalid-request"),
+)
+async def list_products(
+    request: Request,
+    *,
+    low_stock: LowStock = False,
+    backordered: Backordered = False,
+    limit: Limit = DEFAULT_ITEMS,
+    cursor: Cursor = LEFT_OUT,
+) -> Response:
+    """Lists all products, or those that somebody should look after.
+
+    A product is low on stock where less of it is available than its reorder point, over all its batches.
+    """
+    page = await request.app.state.queries.lists.products(
+        low_stock=low_stock, backordered=backordered, limit=limit, cursor=cursor
+    )
+    return Answer(PRODUCT_PAGE.dump_json(page))
+
+
+@router.get(
+    "/{sku}/history",
+    operation_id="getProductHistory",
+    summary="Show what happened to a product",
+    response_model=HistoryPage,
+    response_description="Some of what happened, newest first.",
+    responses=documented("product-not-found", "invalid-request"),
+)
+async def get_history(
+    sku: SkuInPath, request: Request, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
+) -> Response:
+    """Shows everything that ever changed the product: when, what, why and at whose request."""
+    return Answer(HISTORY_PAGE.dump_json(await request.app.state.queries.history.page(sku, limit=limit, cursor=cursor)))
+
+
+@router.get(
+    "/{sku}/availability",
+    operation_id="getAvailability",
+    summary="Ask when a quantity can be had",
+    response_model=Availability,
+    response_description="Whether so many can be had by the day, from which batch, and when at the earliest.",
+    responses=documented("product-not-found", "invalid-request"),
+)
+async def get_availability(sku: SkuInPath, request: Request, qty: Pieces, by: ByDay = LEFT_OUT) -> Response:
+    """Answers by the rule that allocates: one batch has to hold the whole quantity, for a line is never split.
+
+    It is a look and no reservation: whoever places an order first gets the stock.
+    """
+    return Answer(AVAILABILITY.dump_json(await request.app.state.queries.promises.availability(sku, qty, by)))

@@ -25,6 +25,7 @@ from app.adapters.database import is_passing
 from app.domain.errors import DomainError
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
 from app.entrypoints.http.problems import ProblemError, problem_of
+from app.read_model.pagination import InvalidCursorError
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
 
@@ -70,13 +71,15 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> AS
     return answer
 
 
-def as_problem(error: Exception) -> ProblemError | None:
+def as_problem(error: Exception) -> ProblemError | None:  # noqa: PLR0911 - one for each kind of error
     """What the caller is told about an error that an endpoint may raise; None where it is a fault of ours."""
     match error:
         case ProblemError():
             return error
         case DomainError():
             return problem_of(error)
+        case InvalidCursorError():
+            return invalid([{"loc": ["query", "cursor"], "msg": str(error), "type": "cursor"}])
         case OverloadedError():
             return ProblemError("overloaded", str(error))
         case TimeoutError():

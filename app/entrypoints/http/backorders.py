@@ -1,0 +1,28 @@
+"""Order lines that wait for stock."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.domain.commands import LEFT_OUT
+from app.entrypoints.http.answers import BACKORDER_PAGE, Answer
+from app.entrypoints.http.problems import documented
+from app.entrypoints.http.query import DEFAULT_ITEMS, Cursor, Limit, SkuFilter
+from app.entrypoints.http.route import ServiceRoute
+from app.read_model.lists import BackorderPage
+
+router = APIRouter(prefix="/v1/backorders", tags=["allocations"], route_class=ServiceRoute)
+
+
+@router.get(
+    "",
+    operation_id="listBackorders",
+    summary="List the order lines that wait for stock",
+    response_model=BackorderPage,
+    response_description="Some of the lines, by SKU and then the oldest request first.",
+    responses=documented("invalid-request"),
+)
+async def list_backorders(
+    request: Request, sku: SkuFilter = LEFT_OUT, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
+) -> Response:
+    """Lists the queues of all products, or that of one, each in the order in which it is served."""
+    page = await request.app.state.queries.lists.backorders(sku=sku, limit=limit, cursor=cursor)
+    return Answer(BACKORDER_PAGE.dump_json(page))

@@ -1,0 +1,108 @@
+"""Everything that ever happened to a product. It is read from the events that are written anyway."""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import Field
+from sqlalchemy import Row, text
+
+from app.domain.errors import ProductNotFoundError
+from app.integration.fields import Eta
+from app.read_model.pagination import MOST_ITEMS, Page, PositionKey, Walk
+from app.read_model.reader import Reader
+
+# Two limits: the inner one is known when the statement is planned, the outer one ends the walk along the index.
+_HISTORY = text(f"""
+    SELECT p.sequence AS newest, oldest.sequence AS oldest, e.*
+    FROM products p
+    CROSS JOIN LATERAL (
+        SELECT min(sequence) AS sequence FROM events WHERE subject = p.sku AND sequence IS NOT NULL
+    ) AS oldest
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT sequence AS number, created_at, type, data, principal, correlation_id, causation_id, message_id
+            FROM events WHERE subject = p.sku AND sequence IS NOT NULL AND sequence < :before
+            ORDER BY sequence DESC LIMIT {MOST_ITEMS + 1}
+        ) AS shown ORDER BY number DESC LIMIT :limit
+    ) AS e ON true
+    WHERE p.sku = :sku ORDER BY e.number DESC
+""")  # noqa: S608 - the number is ours
+_NEVER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """Something that happened to a product. What an event does not tell is null."""
+
+    time: Annotated[datetime, Field(description="When it happened.", examples=["2030-01-01T12:00:00Z"])]
+    event: Annotated[str, Field(description="What happened: the event's ce_type.", examples=["line_allocated.v1"])]
+    sequence: Annotated[int, Field(ge=1, description="Its place among all events of the SKU.", examples=[2])]
+    order_id: Annotated[str | None, Field(description="The customer's order.", examples=["order-1"])]
+    batch_ref: Annotated[str | None, Field(description="The batch.", examples=["batch-1"])]
+    qty: Annotated[int | None, Field(description="Pieces of the line, or of the batch as purchased.", examples=[10])]
+    eta: Eta
+    reason: Annotated[str | None, Field(description="Why, in a word.", examples=["cancelled"])]
+    reference: Annotated[str | None, Field(description="Where more is written about it.", examples=["report-17"])]
+    who: Annotated[str | None, Field(description="Who asked for it; null: not known.", examples=["ana"])]
+    correlation_id: Annotated[
+        str, Field(description="The conversation that it belongs to.", examples=["conversation-1"])
+    ]
+    causation_id: Annotated[
+        str, Field(description="The request or message that it follows from.", examples=["request-1"])
+    ]
+    event_id: Annotated[
+        UUID, Field(description="The event's ce_id.", examples=["0197a7c2-6c1e-7d0c-9d3e-2f1b8f0a4c11"])
+    ]
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """The entry of an event."""
+        data = json.loads(row.data)
+        return cls(
+            time=row.created_at,
+            event=row.type,
+            sequence=row.number,
+            order_id=data.get("order_id"),
+            batch_ref=data.get("batch_ref", data.get("ref")),
+            qty=data.get("qty"),
+            eta=date.fromisoformat(data["eta"]) if data.get("eta") else None,
+            reason=data.get("reason"),
+            reference=data.get("reference"),
+            who=row.principal,
+            correlation_id=row.correlation_id,
+            causation_id=row.causation_id,
+            event_id=row.message_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage(Page):
+    """Some of what happened to a product, newest first."""
+
+    items: list[HistoryEntry]
+
+
+class History:
+    """Answers what happened. A page costs the same however much has."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def page(self, sku: str, *, limit: int, cursor: str | None) -> HistoryPage:
+        """What happened to a product, newest first. Raises ProductNotFoundError, InvalidCursorError."""
+        walk = Walk("history", {"sku": sku}, PositionKey, (_NEVER,))
+        (before,) = walk.after(cursor)
+        rows = await self._reader.fetch(_HISTORY, {"sku": sku, "before": before, "limit": limit + 1})
+        if not rows:
+            raise ProductNotFoundError(sku)
+        entries = [row for row in rows if row.number is not None]
+        return HistoryPage(
+            items=[HistoryEntry.of(row) for row in entries[:limit]],
+            next_cursor=walk.next_cursor([(row.number,) for row in entries], limit),
+            # The sequences of a product have no gap, so nobody has to count.
+            count=rows[0].newest - rows[0].oldest + 1 if rows[0].oldest else 0,
+            count_is_exact=True,
+        )

@@ -1,0 +1,101 @@
+"""Lists in pages. The next one begins behind the key of the last item, so nothing is skipped or shown twice.
+
+That holds while others write, because a list is in the order of keys that never change. A cursor is that key, and the
+list and the filter that it belongs to; it holds no position, no snapshot and no secret.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.domain.commands import Sku
+
+MOST_ITEMS = 200
+"""Of a page."""
+
+COUNT_LIMIT = 10_000
+"""How many entries of an index are looked at to count a list."""
+
+MAX_CURSOR_LENGTH = 2_000
+
+Position = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
+SkuKey = TypeAdapter(tuple[Sku])
+PositionKey = TypeAdapter(tuple[Position])
+SkuAndPositionKey = TypeAdapter(tuple[Sku, Position])
+
+Key = TypeVar("Key", bound=tuple[Any, ...])
+
+
+class InvalidCursorError(Exception):
+    """The cursor is none that this list, filtered like this, has given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items of a list, and where the next ones begin."""
+
+    items: list[Any]
+    next_cursor: Annotated[
+        str | None,
+        Field(
+            description="Ask for the next page with it, and with the same filter; null: this is the last one.",
+            examples=["eyJ2IjoxfQ"],
+        ),
+    ]
+    count: Annotated[
+        int,
+        Field(
+            ge=0, description="How many items there are on all pages; of a long list, at least so many.", examples=[1]
+        ),
+    ]
+    count_is_exact: Annotated[
+        bool, Field(description="False: there may be more items than were counted.", examples=[True])
+    ]
+
+
+class _Cursor(BaseModel):
+    """What stands in a cursor. `v` tells this form from those to come."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    v: Literal[1] = 1
+    of: str
+    filter: dict[str, str | None]
+    after: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Walk(Generic[Key]):
+    """One list, filtered in one way: `key` tells the form of its keys, `start` stands before all of them."""
+
+    name: str
+    filter: Mapping[str, str | None]
+    key: TypeAdapter[Key]
+    start: Key
+
+    def after(self, cursor: str | None) -> Key:
+        """The key behind which the page begins. Raises InvalidCursorError."""
+        if cursor is None:
+            return self.start
+        try:
+            padded = cursor + "=" * (-len(cursor) % 4)
+            found = _Cursor.model_validate_json(base64.b64decode(padded, altchars=b"-_", validate=True))
+            key = self.key.validate_python(tuple(found.after))
+        except (binascii.Error, ValueError, ValidationError):
+            raise InvalidCursorError("Input should be the next_cursor of a page") from None
+        if (found.of, found.filter) != (self.name, self.filter):
+            raise InvalidCursorError("Input should be the next_cursor of a page of this list, filtered like this")
+        return key
+
+    def cursor(self, after: Key) -> str:
+        """The cursor of the page behind the key."""
+        cursor = _Cursor(of=self.name, filter=dict(self.filter), after=list(after))
+        return base64.urlsafe_b64encode(cursor.model_dump_json().encode()).rstrip(b"=").decode()
+
+    def next_cursor(self, keys: Sequence[Key], limit: int) -> str | None:
+        """The cursor of the next page, where one row more than `limit` was asked for and `keys` were found."""
+        return self.cursor(keys[limit - 1]) if len(keys) > limit else None

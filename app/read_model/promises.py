@@ -1,0 +1,186 @@
+"""What could be promised: which batch would serve a line, and when so many pieces can be had.
+
+It is decided by the aggregate itself, on a copy of it as it stands in one snapshot. The copy is thrown away, so nothing
+is locked, kept or told. The answer is a look and no reservation: whoever comes first gets the stock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from sqlalchemy import Row, text
+
+from app.domain.commands import Allocate
+from app.domain.errors import InvalidSkuError, ProductNotFoundError
+from app.domain.model import Product
+from app.domain.stock import Allocation, Batch, OrderLine
+from app.integration.fields import Eta, LineQuantity, Sku
+from app.read_model.reader import Reader
+from app.service_layer.results import AllocationState
+
+# The products with their open batches, and the named lines with theirs: what the unit of work locks and reads.
+_PRODUCTS_AND_LINES = text("""
+    SELECT p.sku, p.sequence, p.backordered_qty, b.number, b.ref, b.first_qty, b.first_eta,
+           b.qty, b.eta, b.allocated_qty, b.allocated_lines, b.shipped_qty,
+           NULL::text AS order_id, NULL::int AS line_qty,
+           NULL::bigint AS requested, NULL::bigint AS allocated, NULL::bigint AS shipped
+    FROM unnest(CAST(:skus AS text[])) AS named(sku)
+    CROSS JOIN LATERAL (SELECT * FROM products WHERE products.sku = named.sku LIMIT 1) AS p
+    LEFT JOIN LATERAL (SELECT * FROM batches WHERE batches.sku = p.sku AND has_stock OFFSET 0) AS b ON true
+    UNION ALL
+    SELECT l.sku, NULL, NULL, b.number, b.ref, b.first_qty, b.first_eta,
+           b.qty, b.eta, b.allocated_qty, b.allocated_lines, b.shipped_qty,
+           l.order_id, l.qty, l.requested, l.allocated, l.shipped
+    FROM unnest(CAST(:order_ids AS text[]), CAST(:line_skus AS text[])) AS named(order_id, sku)
+    CROSS JOIN LATERAL (
+        SELECT * FROM order_lines o WHERE o.order_id = named.order_id AND o.sku = named.sku LIMIT 1
+    ) AS l
+    LEFT JOIN LATERAL (
+        SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
+    ) AS b ON true
+""")
+
+ReasonCode = Literal["in_warehouse", "earliest_arrival", "out_of_stock", "already_accepted"]
+
+EXPLANATIONS: dict[ReasonCode, str] = {
+    "in_warehouse": "The batch stands in the warehouse and holds the whole line.",
+    "earliest_arrival": "No batch in the warehouse holds the whole line; of those on their way, this one is the first.",
+    "out_of_stock": "No batch holds the whole line, so it would wait in the queue of its SKU.",
+    "already_accepted": "The same line was accepted before; this is how it stands now.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A batch, and when it is in the warehouse."""
+
+    batch_ref: Annotated[str, Field(description="The batch.", examples=["batch-1"])]
+    eta: Eta
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a quantity can be had in one batch, for a line is never split."""
+
+    sku: Sku
+    qty: LineQuantity
+    by: Annotated[date | None, Field(description="The day asked for; null: any.", examples=["2030-01-01"])]
+    available: Annotated[bool, Field(description="Whether so many can be had by then.", examples=[True])]
+    batch_ref: Annotated[
+        str | None, Field(description="The batch that they would come from; null: none.", examples=["batch-1"])
+    ]
+    eta: Annotated[
+        date | None, Field(description="The day it arrives; null: in the warehouse, or none.", examples=["2030-01-01"])
+    ]
+    earliest: Annotated[
+        Arrival | None,
+        Field(
+            description="When so many can be had at the earliest, whatever the day; null: not yet.",
+            examples=[{"batch_ref": "batch-1", "eta": "2030-01-01"}],
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationPreview(AllocationState):
+    """An order line as it would be, and why."""
+
+    reason: Annotated[ReasonCode, Field(description="Why it would be so, for programs.", examples=["in_warehouse"])]
+    explanation: Annotated[
+        str, Field(description="Why it would be so, for people.", examples=[EXPLANATIONS["in_warehouse"]])
+    ]
+
+
+class Promises:
+    """Answers what would become of lines, without anything becoming of them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def availability(self, sku: str, qty: int, by: date | None) -> Availability:
+        """Whether so many pieces can be had by a day, or at all. Raises ProductNotFoundError."""
+        product = (await self.products([sku])).get(sku)
+        if product is None:
+            raise ProductNotFoundError(sku)
+        best = product.best_batch(qty)
+        in_time = best if best is not None and (by is None or best.is_here_by(by)) else None
+        return Availability(
+            sku=sku,
+            qty=qty,
+            by=by,
+            available=in_time is not None,
+            batch_ref=in_time.ref if in_time else None,
+            eta=in_time.eta if in_time else None,
+            earliest=Arrival(best.ref, best.eta) if best else None,
+        )
+
+    async def preview(self, command: Allocate) -> AllocationPreview:
+        """What the command would answer now. Raises what it would raise."""
+        products = await self.products([command.sku], [(command.order_id, command.sku)])
+        return preview(products, command)
+
+    async def products(self, skus: Sequence[str], lines: Sequence[tuple[str, str]] = ()) -> dict[str, Product]:
+        """Copies of the products as they stand in one snapshot, with these lines (order id, SKU) where they are known.
+
+        Like the unit of work, it leaves out a SKU of which no batch was ever recorded.
+        """
+        parameters = {
+            "skus": sorted(set(skus)),
+            "order_ids": [order_id for order_id, _ in lines],
+            "line_skus": [sku for _, sku in lines],
+        }
+        products: dict[str, Product] = {}
+        rows = await self._reader.fetch(_PRODUCTS_AND_LINES, parameters)
+        for row in sorted(rows, key=lambda row: row.order_id is not None):
+            if row.order_id is None:
+                product = products.setdefault(row.sku, Product(row.sku, row.sequence, row.backordered_qty))
+            else:
+                product = products[row.sku]
+            batch = None if row.number is None else product.attach_batch(_batch(row))
+            if row.order_id is not None:
+                line = OrderLine(row.order_id, row.sku, row.line_qty)
+                product.attach_allocation(Allocation(line, row.requested, batch, row.allocated, row.shipped))
+        return products
+
+
+def preview(products: dict[str, Product], command: Allocate) -> AllocationPreview:
+    """Allocate on the copies, and say why it came out so. Raises what the command would raise."""
+    product = products.get(command.sku)
+    if product is None:
+        raise InvalidSkuError(command.sku)
+    line = OrderLine(command.order_id, command.sku, command.qty)
+    allocation, created = product.allocate(line, command.if_unavailable)
+    state = AllocationState.of(allocation)
+    reason = _reason(allocation.batch) if created else "already_accepted"
+    return AllocationPreview(
+        order_id=state.order_id,
+        sku=state.sku,
+        qty=state.qty,
+        status=state.status,
+        batch_ref=state.batch_ref,
+        eta=state.eta,
+        reason=reason,
+        explanation=EXPLANATIONS[reason],
+    )
+
+
+def _reason(batch: Batch | None) -> ReasonCode:
+    if batch is None:
+        return "out_of_stock"
+    return "in_warehouse" if batch.eta is None else "earliest_arrival"
+
+
+def _batch(row: Row[Any]) -> Batch:
+    return Batch(
+        number=row.number,
+        ref=row.ref,
+        qty=row.qty,
+        eta=row.eta,
+        first_qty=row.first_qty,
+        first_eta=row.first_eta,
+        allocated_qty=row.allocated_qty,
+        allocated_lines=row.allocated_lines,
+        shipped_qty=row.shipped_qty,
+    )

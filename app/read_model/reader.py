@@ -1,0 +1,47 @@
+"""How the read side reads: one statement for each question, so that an answer is of one moment."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row, TextClause
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.service_layer.results import AllocationState, BatchState, status_of
+
+
+class Reader:
+    """Reads from the pool of the engine. Any read raises what the database raises where it is away."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        # Each question is one statement, so a transaction around it would only add two round trips.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """All rows of the statement."""
+        async with self._engine.connect() as connection:
+            return (await connection.execute(statement, parameters)).all()
+
+
+def batch_state(row: Row[Any]) -> BatchState:
+    """The batch in a row with the columns of the table."""
+    return BatchState(
+        ref=row.ref,
+        sku=row.sku,
+        qty=row.qty,
+        eta=row.eta,
+        allocated_qty=row.allocated_qty,
+        shipped_qty=row.shipped_qty,
+        available_qty=row.qty - row.allocated_qty - row.shipped_qty,
+    )
+
+
+def allocation_state(row: Row[Any]) -> AllocationState:
+    """The line in a row with its columns, and with `ref` and `eta` of its batch where it has one."""
+    return AllocationState(
+        order_id=row.order_id,
+        sku=row.sku,
+        qty=row.qty,
+        status=status_of(is_allocated=row.ref is not None, is_shipped=row.shipped is not None),
+        batch_ref=row.ref,
+        eta=row.eta,
+    )

@@ -1,0 +1,268 @@
+"""Lists in pages: complete, stable under writes, and counted."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import create_engine
+from app.bootstrap import bootstrap
+from app.settings import Settings
+from tests.support.api import Api, Json, assert_invalid, in_process, new
+
+
+@pytest.fixture
+async def own(settings: Settings) -> AsyncIterator[Api]:
+    """The application over a database of this test's own: its lists are those of the test."""
+    async with bootstrap(settings) as service, in_process(service) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def own_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """The same database past the application."""
+    engine = create_engine(database_url, pool_size=1)
+    yield engine
+    await engine.dispose()
+
+
+async def page(api: Api, path: str, **query: str | int) -> Json:
+    answer = await api.client.get(f"/v1/{path}", params=query)
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    assert set(found) == {"items", "next_cursor", "count", "count_is_exact"}
+    return found
+
+
+async def walk(api: Api, path: str, **query: str | int) -> list[Json]:
+    """All items, page by page."""
+    found = await page(api, path, **query)
+    items: list[Json] = found["items"]
+    while found["next_cursor"] is not None:
+        found = await page(api, path, **query, cursor=found["next_cursor"])
+        assert found["items"], "an empty page follows"
+        items += found["items"]
+    return items
+
+
+async def watch(engine: AsyncEngine, sku: str, reorder_point: int) -> None:
+    """Have somebody be told where less than so many pieces of the SKU are available."""
+    async with engine.begin() as connection:
+        statement = text("UPDATE products SET reorder_point = :qty WHERE sku = :sku")
+        await connection.execute(statement, {"qty": reorder_point, "sku": sku})
+
+
+@pytest.mark.parametrize("path", ["products", "batches", "backorders"])
+async def test_where_there_is_nothing_the_list_is_empty(own: Api, path: str) -> None:
+    assert await page(own, path) == {"items": [], "next_cursor": None, "count": 0, "count_is_exact": True}
+
+
+async def test_products_are_listed_by_sku_with_what_is_available_and_waited_for(own: Api) -> None:
+    await own.record("TABLE", 5)
+    await own.record("CHAIR", 10)
+    await own.record("CHAIR", 7, eta="2011-01-01")
+    await own.record("lamp", 1)
+    await own.order("CHAIR", 4)
+    await own.order("TABLE", 5)
+    await own.order("TABLE", 9)
+
+    summary = {"reorder_point": None, "backordered_qty": 0}
+    assert await page(own, "products") == {
+        "items": [
+            summary | {"sku": "CHAIR", "available_qty": 13},
+            summary | {"sku": "TABLE", "available_qty": 0, "backordered_qty": 9},
+            summary | {"sku": "lamp", "available_qty": 1},
+        ],
+        "next_cursor": None,
+        "count": 3,
+        "count_is_exact": True,
+    }
+
+
+async def test_products_low_on_stock_are_those_below_their_reorder_point(own: Api, own_engine: AsyncEngine) -> None:
+    for sku, qty, point in (("A", 5, 6), ("B", 5, 5), ("C", 5, None), ("D", 3, 9), ("E", 1, 1)):
+        await own.record(sku, qty)
+        if point is not None:
+            await watch(own_engine, sku, point)
+    await own.order("E", 1)
+    await own.order("D", 20)
+
+    low = await page(own, "products", low_stock="true")
+
+    assert [(item["sku"], item["available_qty"], item["reorder_point"]) for item in low["items"]] == [
+        ("A", 5, 6),
+        ("D", 3, 9),
+        ("E", 0, 1),
+    ]
+    assert (low["count"], low["count_is_exact"]) == (3, True)
+    assert [item["sku"] for item in await walk(own, "products", low_stock="true", limit=1)] == ["A", "D", "E"]
+    assert [item["sku"] for item in await walk(own, "products", low_stock="true", backordered="true")] == ["D"]
+    assert len(await walk(own, "products", low_stock="false", backordered="false")) == 5
+
+
+async def test_backordered_products_are_those_that_lines_wait_for(own: Api) -> None:
+    for sku in "ABC":
+        await own.record(sku, 1)
+    await own.order("A", 2)
+    order = await own.order("C", 2)
+
+    assert [item["sku"] for item in await walk(own, "products", backordered="true", limit=1)] == ["A", "C"]
+    await own.cancel(order, "C")
+    assert (await page(own, "products", backordered="true"))["count"] == 1
+
+
+async def test_batches_are_listed_as_they_were_recorded(api: Api) -> None:
+    sku = new("sku")
+    refs = [await api.record(sku, 1, ref=f"{letter}-{new('batch')}") for letter in "cab"]
+
+    found = await page(api, "batches", sku=sku)
+
+    assert [item["ref"] for item in found["items"]] == refs
+    assert found["items"][0] == await api.batch(refs[0])
+    assert (found["count"], found["count_is_exact"], found["next_cursor"]) == (3, True, None)
+    assert [item["ref"] for item in await walk(api, "batches", sku=sku, limit=1)] == refs
+    assert (await page(api, "batches", sku=new("sku")))["items"] == []
+
+
+async def test_batches_of_all_products_follow_each_other(own: Api) -> None:
+    recorded = [(sku, await own.record(sku, 1)) for sku in ("B", "A", "B", "A", "C")]
+
+    found = [(item["sku"], item["ref"]) for item in await walk(own, "batches", limit=2)]
+
+    assert found == sorted(recorded, key=lambda pair: pair[0])
+
+
+async def test_batches_arriving_by_a_day_are_those_on_their_way_until_then(own: Api) -> None:
+    etas = [None, "2011-01-01", "2011-01-02", "2011-01-03"]
+    _, first, second, _ = [await own.record("A", 1, eta=eta) for eta in etas]
+    other = await own.record("B", 1, eta="2011-01-02")
+
+    found = await page(own, "batches", arriving_by="2011-01-02")
+    of_one = await walk(own, "batches", arriving_by="2011-01-02", sku="A", limit=1)
+
+    assert ([item["ref"] for item in found["items"]], found["count"]) == ([first, second, other], 3)
+    assert [item["ref"] for item in of_one] == [first, second]
+
+
+async def test_backorders_are_listed_as_they_are_served(own: Api) -> None:
+    for sku in "BA":
+        await own.record(sku, 1)
+    waiting = [(sku, await own.order(sku, 2)) for sku in ("B", "A", "B", "A")]
+    await own.order("A", 1)
+
+    everything = [(item["sku"], item["order_id"]) for item in await walk(own, "backorders", limit=1)]
+    found = await page(own, "backorders", sku="B")
+
+    assert everything == sorted(waiting, key=lambda pair: pair[0])
+    assert found["items"][0] == (await own.lines(waiting[0][1]))[0]
+    assert ([item["order_id"] for item in found["items"]], found["count"]) == ([waiting[0][1], waiting[2][1]], 2)
+
+
+async def test_a_line_that_loses_its_batch_waits_at_its_old_place(own: Api) -> None:
+    ref = await own.record("A", 5)
+    first = await own.order("A", 5)
+    second = await own.order("A", 5)
+    assert [item["order_id"] for item in await walk(own, "backorders", sku="A")] == [second]
+
+    await own.change(ref, qty=1)
+
+    assert [item["order_id"] for item in await walk(own, "backorders", sku="A")] == [first, second]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_while_others_write_what_stays_is_shown_once(own: Api, limit: int) -> None:
+    staying = [f"S-{number}" for number in range(10)]
+    for sku in staying:
+        await own.record(sku, 1)
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    for turn in range(100):
+        found = await page(own, "products", limit=limit, **cursor)
+        seen += [item["sku"] for item in found["items"]]
+        if found["next_cursor"] is None:
+            break
+        cursor = {"cursor": found["next_cursor"]}
+        await own.record(f"A-{turn}", 1)  # before what has been shown
+        await own.order(staying[turn % 10], 1)
+
+    assert seen == staying
+
+
+async def test_waiting_lines_that_go_take_no_others_with_them(own: Api) -> None:
+    await own.record("A", 1)
+    orders = [await own.order("A", 2) for _ in range(6)]
+    first = await page(own, "backorders", sku="A", limit=2)
+    for gone in (orders[0], orders[1], orders[2]):
+        await own.cancel(gone, "A")
+
+    second = await page(own, "backorders", sku="A", limit=2, cursor=first["next_cursor"])
+
+    assert [item["order_id"] for item in second["items"]] == orders[3:5]
+
+
+async def test_a_long_list_is_counted_up_to_a_bound(own: Api, own_engine: AsyncEngine) -> None:
+    async with own_engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO products (sku, sequence, reorder_point) "
+                "SELECT 'S-' || n, 1, 5 FROM generate_series(1, 10000) n"
+            )
+        )
+    for more, expected in ((0, (10_000, True)), (1, (10_000, False))):
+        for number in range(more):
+            await own.record(f"MORE-{number}", 1)
+        found = await page(own, "products", limit=1)
+        assert (found["count"], found["count_is_exact"]) == expected
+    low = await page(own, "products", limit=200, low_stock="true")
+    assert (low["count"], low["count_is_exact"], len(low["items"])) == (10_000, True, 200)
+
+
+def cursor_of(**content: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
+
+
+ALL_PRODUCTS = {"low_stock": "False", "backordered": "False"}
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "ä",
+        "e30=",
+        "e30",
+        "bm8ganNvbg",
+        "a" * 1_999,
+        cursor_of(v=1, of="products", filter=ALL_PRODUCTS, after=[]),
+        cursor_of(v=1, of="products", filter=ALL_PRODUCTS, after=[1]),
+        cursor_of(v=1, of="products", filter=ALL_PRODUCTS, after=["\x00"]),
+        cursor_of(v=1, of="products", filter=ALL_PRODUCTS, after=["A", 1]),
+        cursor_of(v=2, of="products", filter=ALL_PRODUCTS, after=["A"]),
+        cursor_of(v=1, of="products", filter={}, after=["A"]),
+        cursor_of(v=1, of="batches", filter=ALL_PRODUCTS, after=["A"]),
+        cursor_of(v=1, of="products", filter=ALL_PRODUCTS, after=["A"], more=1),
+    ],
+)
+async def test_a_cursor_that_no_page_has_given_is_refused(api: Api, cursor: str) -> None:
+    assert_invalid(await api.client.get("/v1/products", params={"cursor": cursor}), ["query", "cursor"])
+
+
+@pytest.mark.parametrize("position", [-1, 2**63, 1.5, "1", True, None])
+async def test_a_cursor_to_nowhere_is_refused(api: Api, position: object) -> None:
+    cursor = cursor_of(v=1, of="backorders", filter={"sku": None}, after=["A", position])
+    assert_invalid(await api.client.get("/v1/backorders", params={"cursor": cursor}), ["query", "cursor"])
+
+
+async def test_a_cursor_serves_only_the_list_and_the_filter_that_it_is_of(own: Api) -> None:
+    for sku in "AB":
+        await own.record(sku, 1, eta="2011-01-01")
+        await own.record(sku, 1, eta="2011-01-01")
+    given = (await page(own, "batches", sku="A", limit=1))["next_cursor"]
+    for path in ("batches", "batches?sku=B", "batches?sku=A&arriving_by=2011-01-01", "backorders?sku=A", "products"):
+        more = f"{'&' if '?' in path else '?'}cursor={given}"
+        assert_invalid(await own.client.get(f"/v1/{path}{more}"), ["query", "cursor"])
+    # Another size of page is the same list.
+    assert len((await page(own, "batches", sku="A", limit=200, cursor=given))["items"]) == 1

@@ -1,0 +1,144 @@
+"""What a page costs: as many rows and index entries as it shows, however much has gathered and wherever it begins."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import create_engine
+from app.read_model.pagination import COUNT_LIMIT, Page
+from app.read_model.queries import Queries
+from tests.support.database import raw_connection
+
+MANY = 30_000
+LIMIT = 20
+DAY = date(2011, 1, 1)
+# Products of which every tenth is watched and low, and every tenth backordered; most batches have been sold out.
+GATHER = f"""
+    INSERT INTO products (sku, sequence, backordered_qty, reorder_point)
+        SELECT 'S-' || n, 1, CASE WHEN n % 10 = 0 THEN 1 ELSE 0 END, CASE WHEN n % 10 = 1 THEN 9 END
+        FROM generate_series(1, {MANY}) n;
+    INSERT INTO batches (sku, number, ref, qty, first_qty, shipped_qty, eta)
+        SELECT 'CHAIR', n, 'chairs-' || n, 5, 5, 5, CASE WHEN n % 10 = 0 THEN DATE '2011-01-01' END
+        FROM generate_series(2, {MANY}) n;
+    INSERT INTO batches (sku, number, ref, qty, first_qty) SELECT 'S-' || n, 1, 's-' || n, 5, 5
+        FROM generate_series(1, {MANY}) n;
+    INSERT INTO order_lines (order_id, sku, qty, requested)
+        SELECT 'order-' || n, 'CHAIR', 1, n + {MANY} FROM generate_series(1, {MANY}) n;
+    INSERT INTO events (shard, subject, sequence, type, data, correlation_id, causation_id)
+        SELECT 0, 'CHAIR', n, 'line_allocated.v1', '{{}}', 'x', 'x' FROM generate_series(2, {MANY}) n;
+    UPDATE products SET sequence = {MANY} WHERE sku = 'CHAIR';
+"""
+FIRST = """
+    INSERT INTO products (sku, sequence) VALUES ('CHAIR', 1);
+    INSERT INTO batches (sku, number, ref, qty, first_qty) VALUES ('CHAIR', 1, 'chairs-1', 5, 5);
+    INSERT INTO events (shard, subject, sequence, type, data, correlation_id, causation_id)
+        VALUES (0, 'CHAIR', 1, 'batch_created.v1', '{}', 'x', 'x');
+"""
+READ = """
+    SELECT sum(seq_scan)::int, sum(seq_tup_read)::int, (SELECT sum(idx_tup_read)::int FROM pg_stat_user_indexes)
+    FROM pg_stat_user_tables
+"""
+
+Ask = Callable[[Queries, str | None], Awaitable[Page]]
+
+PAGES: dict[str, Ask] = {
+    "products": lambda queries, cursor: queries.lists.products(
+        low_stock=False, backordered=False, limit=LIMIT, cursor=cursor
+    ),
+    "low on stock": lambda queries, cursor: queries.lists.products(
+        low_stock=True, backordered=False, limit=LIMIT, cursor=cursor
+    ),
+    "backordered": lambda queries, cursor: queries.lists.products(
+        low_stock=False, backordered=True, limit=LIMIT, cursor=cursor
+    ),
+    "batches": lambda queries, cursor: queries.lists.batches(sku=None, arriving_by=None, limit=LIMIT, cursor=cursor),
+    "batches of one": lambda queries, cursor: queries.lists.batches(
+        sku="CHAIR", arriving_by=None, limit=LIMIT, cursor=cursor
+    ),
+    "batches arriving": lambda queries, cursor: queries.lists.batches(
+        sku=None, arriving_by=DAY, limit=LIMIT, cursor=cursor
+    ),
+    "batches of one arriving": lambda queries, cursor: queries.lists.batches(
+        sku="CHAIR", arriving_by=DAY, limit=LIMIT, cursor=cursor
+    ),
+    "backorders": lambda queries, cursor: queries.lists.backorders(sku=None, limit=LIMIT, cursor=cursor),
+    "backorders of one": lambda queries, cursor: queries.lists.backorders(sku="CHAIR", limit=LIMIT, cursor=cursor),
+    "history": lambda queries, cursor: queries.history.page("CHAIR", limit=LIMIT, cursor=cursor),
+}
+
+
+class Measured:
+    """The read side over one connection, so that every statement runs with the plan that it was first given."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.queries = Queries(engine)
+
+    async def read(self) -> tuple[int, int, int]:
+        """Scans of tables, rows that they read, and index entries that were read, so far."""
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT pg_stat_force_next_flush()"))
+            await connection.commit()
+            scans, rows, entries = (await connection.execute(text(READ))).one()
+            return scans, rows, entries
+
+    async def cost(self, ask: Ask, cursor: str | None) -> tuple[Page, int]:
+        """A page, and how many index entries it took; no table is read from end to end."""
+        scans, rows, entries = await self.read()
+        page = await ask(self.queries, cursor)
+        scans_after, rows_after, entries_after = await self.read()
+        assert (scans_after, rows_after) == (scans, rows), "a table was scanned"
+        return page, entries_after - entries
+
+
+@pytest.fixture(params=[False, True], ids=["planned-while-empty", "analysed"])
+async def measured(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Measured]:
+    """Tables that have grown, and plans from before or from after that."""
+    engine = create_engine(database_url, pool_size=1)
+    measured = Measured(engine)
+    async with raw_connection(database_url) as admin:
+        for table in ("products", "batches", "order_lines", "events"):
+            await admin.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        await admin.execute(FIRST)
+        if not request.param:
+            # PostgreSQL settles on a plan after five runs.
+            for ask in PAGES.values():
+                for _ in range(8):
+                    await ask(measured.queries, None)
+        await admin.execute(GATHER)
+        if request.param:
+            await admin.execute("ANALYZE")
+    yield measured
+    await engine.dispose()
+
+
+async def test_a_page_costs_what_it_shows(measured: Measured) -> None:
+    for name, ask in PAGES.items():
+        page, first = await measured.cost(ask, None)
+        assert len(page.items) == LIMIT, name
+        counted = 0 if name == "history" else min(page.count, COUNT_LIMIT) + 1
+        # For each item of a list of products there is one batch to be looked up, and for each that is counted as low.
+        counted *= 2 if name == "low on stock" else 1
+        assert first <= counted + 4 * LIMIT, name
+        costs = [first]
+        for _ in range(8):
+            assert page.next_cursor is not None, name
+            page, cost = await measured.cost(ask, page.next_cursor)
+            costs.append(cost)
+        assert max(costs) <= first + 2 * LIMIT, (name, costs)
+
+
+async def test_a_promise_costs_the_open_batches(measured: Measured) -> None:
+    _, _, before = await measured.read()
+    for qty in (5, 6):
+        await measured.queries.promises.availability("CHAIR", qty, None)
+    _, _, after = await measured.read()
+    assert after - before <= 8
+
+
+async def test_a_history_counts_without_counting(measured: Measured) -> None:
+    page = await measured.queries.history.page("CHAIR", limit=1, cursor=None)
+    assert (page.count, page.count_is_exact) == (MANY, True)
