@@ -23,7 +23,7 @@ def openapi_breaks(old: Json, new: Json) -> list[str]:
                 found.append(f"{call}: is gone")
             else:
                 found += _Call(call, (old, new), item[method], now).breaks()
-    return found
+    return list(dict.fromkeys(found))
 
 
 def asyncapi_breaks(old: Json, new: Json) -> list[str]:
