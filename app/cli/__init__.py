@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.completion import completion
+from app.cli.dead_letters import dead_letters_group
 from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
-from app.cli.operators import dead_letters_group, health, migrate, reconcile
+from app.cli.operators import health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def cli() -> None:
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
     *(migrate, health, dead_letters_group, reconcile),
-    *(openapi, asyncapi),
+    *(openapi, asyncapi, completion),
 ):
     cli.add_command(_command)
 
