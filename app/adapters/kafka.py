@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -129,6 +130,45 @@ async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
         if code not in {0, _TOPIC_EXISTS}:
             raise for_code(code)(f"topic {name}: {text}")
     log.info("created the topics %s", ", ".join(missing))
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as the broker has it; `leaderless` and `thin` count partitions without a leader or without all copies."""
+
+    name: str
+    partitions: int
+    replication: int
+    leaderless: int
+    thin: int
+
+
+async def describe_topics(config: KafkaConfig, topics: Collection[str]) -> tuple[int, dict[str, TopicState]]:
+    """How many brokers there are, and those of the topics that exist. Raises KafkaError, TimeoutError.
+
+    It asks only for what is there: a broker may create a topic that it is asked for.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=5_000)
+    try:
+        async with asyncio.timeout(10):
+            await admin.start()
+            cluster = await admin.describe_cluster()
+            existing = sorted(set(topics) & set(await admin.list_topics()))
+            described = await admin.describe_topics(existing) if existing else []
+    finally:
+        await stop(admin)
+    states = (_state(topic["topic"], topic["partitions"]) for topic in described)
+    return len(cluster["brokers"]), {state.name: state for state in states}
+
+
+def _state(name: str, partitions: Sequence[Mapping[str, Any]]) -> TopicState:
+    return TopicState(
+        name,
+        partitions=len(partitions),
+        replication=min((len(each["replicas"]) for each in partitions), default=0),
+        leaderless=sum(each["leader"] < 0 for each in partitions),
+        thin=sum(len(each["isr"]) < len(each["replicas"]) for each in partitions),
+    )
 
 
 async def check_broker(config: KafkaConfig) -> None:

@@ -12,6 +12,7 @@ import click
 
 from app.cli.completion import completion
 from app.cli.dead_letters import dead_letters_group
+from app.cli.doctor import doctor
 from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
 from app.cli.operators import health, migrate, reconcile
@@ -32,7 +33,7 @@ def cli() -> None:
 
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
-    *(migrate, health, dead_letters_group, reconcile),
+    *(migrate, doctor, health, dead_letters_group, reconcile),
     *(openapi, asyncapi, completion),
 ):
     cli.add_command(_command)

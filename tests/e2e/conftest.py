@@ -125,7 +125,7 @@ RunHere = Callable[..., subprocess.CompletedProcess[str]]
 def run_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunHere]:
     """Runs a command in this process, away from any file `.env`, with settings by their names; a new one takes long."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, levels = root.handlers[:], {name: logger.level for name, logger in _loggers()}
 
     def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(tmp_path)
@@ -142,4 +142,11 @@ def run_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
     yield run
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for name, logger in _loggers():
+        logger.setLevel(levels.get(name, logging.NOTSET))
+
+
+def _loggers() -> list[tuple[str, logging.Logger]]:
+    """The root and all others that there are."""
+    names = ["", *logging.root.manager.loggerDict]
+    return [(name, logging.getLogger(name)) for name in names]

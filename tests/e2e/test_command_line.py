@@ -25,6 +25,7 @@ COMMANDS = [
     ["relay"],
     ["notify"],
     ["migrate"],
+    ["doctor"],
     ["dead-letters"],
     ["dead-letters", "list"],
     ["dead-letters", "show"],
@@ -40,6 +41,7 @@ OPTIONS = {
     "run": {"--host", "--port"},
     "serve": {"--host", "--port"},
     "reconcile": {"--repair", "--json"},
+    "doctor": {"--json"},
     "dead-letters list": {"--json"},
     "dead-letters show": {"--json"},
 }
