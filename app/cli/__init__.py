@@ -17,6 +17,7 @@ from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
 from app.cli.operators import health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
+from app.cli.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ def cli() -> None:
 
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
-    *(migrate, doctor, health, dead_letters_group, reconcile),
+    *(migrate, doctor, watch, health, dead_letters_group, reconcile),
     *(openapi, asyncapi, completion),
 ):
     cli.add_command(_command)

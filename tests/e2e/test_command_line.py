@@ -26,6 +26,7 @@ COMMANDS = [
     ["notify"],
     ["migrate"],
     ["doctor"],
+    ["watch"],
     ["dead-letters"],
     ["dead-letters", "list"],
     ["dead-letters", "show"],
@@ -42,6 +43,7 @@ OPTIONS = {
     "serve": {"--host", "--port"},
     "reconcile": {"--repair", "--json"},
     "doctor": {"--json"},
+    "watch": {"--json", "--interval"},
     "dead-letters list": {"--json"},
     "dead-letters show": {"--json"},
 }
@@ -98,6 +100,7 @@ TYPED = {
     "a letter that is no number": (["dead-letters", "retry", "first"], "first"),
     "no letter": (["dead-letters", "show"], "ID"),
     "no letter to throw away": (["dead-letters", "discard"], "ID"),
+    "an interval that is none": (["watch", "--interval", "0"], "0"),
     "a shell that nobody knows": (["completion", "tcsh"], "tcsh"),
     "a letter beyond all numbers": (["dead-letters", "retry", "9" * 20], "9" * 20),
 }
