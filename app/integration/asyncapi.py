@@ -9,6 +9,8 @@ from app.integration.outbound import OUTBOUND_MESSAGES, Message
 INBOUND_TOPIC = "allocation.inbound.v1"
 EVENTS_TOPIC = "allocation.events.v1"
 
+_REFERENCE = "#/components/schemas/{model}"
+
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
 _TYPE = {"type": "string", "description": "What the data is; the name of the message."}
 _SUBJECT = "RED-CHAIR"
@@ -98,6 +100,11 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
 
 def asyncapi_document() -> dict[str, Any]:
     """Both channels, as this service reads and writes them."""
+    messages = {
+        **{f"in.{name}": _inbound_message(name, model) for name, model in INBOUND_MESSAGES.items()},
+        **{f"out.{model.ce_type}": _outbound_message(model) for model in OUTBOUND_MESSAGES.values()},
+    }
+    shared = {name: schema for message in messages.values() for name, schema in _parts_of(message["payload"]).items()}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -136,13 +143,14 @@ def asyncapi_document() -> dict[str, Any]:
                 "summary": "Each decision becomes one event, published after it has been committed.",
             },
         },
-        "components": {
-            "messages": {
-                **{f"in.{name}": _inbound_message(name, model) for name, model in INBOUND_MESSAGES.items()},
-                **{f"out.{model.ce_type}": _outbound_message(model) for model in OUTBOUND_MESSAGES.values()},
-            }
-        },
+        "components": {"messages": messages, "schemas": shared},
     }
+
+
+def _parts_of(payload: dict[str, Any]) -> dict[str, Any]:
+    """Take the parts that the payload refers to out of it, for they stand beside the messages."""
+    parts: dict[str, Any] = payload.pop("$defs", {})
+    return parts
 
 
 def _channel(topic: str, description: str, names: list[str], direction: str) -> dict[str, Any]:
@@ -155,19 +163,20 @@ def _channel(topic: str, description: str, names: list[str], direction: str) -> 
 
 
 def _inbound_message(name: str, model: type[Command]) -> dict[str, Any]:
-    schema = model.model_json_schema(mode="validation")
+    schema = model.model_json_schema(mode="validation", ref_template=_REFERENCE)
     # A tolerant reader: fields that this service does not know are ignored.
-    schema.pop("additionalProperties", None)
+    for each in (schema, *schema.get("$defs", {}).values()):
+        each.pop("additionalProperties", None)
     return _message(name, model.__doc__, schema, _INBOUND_HEADERS)
 
 
 def _outbound_message(model: type[Message]) -> dict[str, Any]:
-    return _message(model.ce_type, model.__doc__, model.model_json_schema(mode="serialization"), _OUTBOUND_HEADERS)
+    schema = model.model_json_schema(mode="serialization", ref_template=_REFERENCE)
+    return _message(model.ce_type, model.__doc__, schema, _OUTBOUND_HEADERS)
 
 
 def _message(name: str, summary: str | None, schema: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
     headers = {**headers, "properties": {**headers["properties"], "ce_type": {**_TYPE, "const": name}}}
-    payload = _inlined(schema, schema.pop("$defs", {}))
     return {
         "name": name,
         "title": name,
@@ -175,39 +184,28 @@ def _message(name: str, summary: str | None, schema: dict[str, Any], headers: di
         "contentType": "application/json",
         "correlationId": {"location": "$message.header#/ce_correlationid"},
         "headers": headers,
-        "payload": payload,
+        "payload": schema,
         "bindings": {
             "kafka": {
                 "key": {"type": "string", "description": "The SKU.", "examples": [_SUBJECT]},
                 "bindingVersion": "0.5.0",
             },
         },
-        "examples": [{"headers": _example(headers), "payload": _example(payload)}],
+        "examples": [{"headers": _example(headers, {}), "payload": _example(schema, schema.get("$defs", {}))}],
     }
 
 
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - a schema is any JSON
-    """The schema with what it refers to in its place: a reference would be looked up from the top of the document."""
-    match schema:
-        case {"$ref": str(reference), **beside}:
-            return _inlined({**definitions[reference.removeprefix("#/$defs/")], **beside}, definitions)
-        case dict():
-            return {name: _inlined(part, definitions) for name, part in schema.items()}
-        case list():
-            return [_inlined(part, definitions) for part in schema]
-        case _:
-            return schema
-
-
-def _example(schema: dict[str, Any]) -> Any:  # noqa: ANN401 - an example is any JSON
+def _example(schema: dict[str, Any], parts: dict[str, Any]) -> Any:  # noqa: ANN401 - an example is any JSON
     """An example put together from those of the parts; what has none is left out."""
     match schema:
         case {"examples": [example, *_]} | {"const": example} | {"enum": [example, *_]} | {"default": example}:
             return example
+        case {"$ref": str(reference)}:
+            return _example(parts[reference.rpartition("/")[2]], parts)
         case {"type": "array", "items": items}:
-            return [_example(items)]
+            return [_example(items, parts)]
         case {"properties": properties}:
-            examples = {name: _example(facts) for name, facts in properties.items()}
+            examples = {name: _example(facts, parts) for name, facts in properties.items()}
             return {name: example for name, example in examples.items() if example is not None}
         case _:
             return None

@@ -103,9 +103,12 @@ def test_properties_within_others_have_rows_of_their_own() -> None:
     document = asyncapi_document()
     message = document["components"]["messages"]["out.line_allocated.v1"]
     line = {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string", "maxLength": 9}}}
-    message["payload"]["properties"] = {"lines": {"type": "array", "items": line}, "first": line}
+    document["components"]["schemas"]["Line"] = line
+    line_by_name = {"$ref": "#/components/schemas/Line", "description": "A line."}
+    message["payload"]["properties"] = {"lines": {"type": "array", "items": line_by_name}, "first": line_by_name}
     text = Page(asyncapi_page(document)).text
     assert "lines[].sku" in text
     assert "first.sku" in text
+    assert "A line." in text
     assert "list of object" in text
     assert "string, maxLength 9" in text

@@ -62,7 +62,7 @@ def _channel(document: Json, name: str, channel: Json) -> _Html:
         _element("p", channel.get("description", "")),
         *(_element("p", f"{_ACTIONS[each['action']]}. {each.get('summary', '')}") for each in own),
         _element("ul", *(_element("li", _link(name, message)) for message in messages)),
-        *(_message(name, message) for message in messages),
+        *(_message(document, name, message) for message in messages),
     )
 
 
@@ -71,7 +71,7 @@ def _link(channel: str, message: Json) -> _Html:
     return _together(anchor, f" {message.get('summary') or ''}")
 
 
-def _message(channel: str, message: Json) -> _Html:
+def _message(document: Json, channel: str, message: Json) -> _Html:
     key = message.get("bindings", {}).get("kafka", {}).get("key", {})
     return _element(
         "section",
@@ -79,8 +79,8 @@ def _message(channel: str, message: Json) -> _Html:
         _element("p", message.get("summary") or ""),
         _element("p", f"Content type {message.get('contentType', '')}. Key: {key.get('description', 'none')}"),
         _element("h4", "Data"),
-        _table(message["payload"]),
-        _element("details", _element("summary", "Headers"), _table(message["headers"])),
+        _table(document, message["payload"]),
+        _element("details", _element("summary", "Headers"), _table(document, message["headers"])),
         *(_example(example) for example in message.get("examples", [])),
         id=f"{channel}-{message['name']}",
     )
@@ -92,49 +92,52 @@ def _example(example: Json) -> _Html:
     return _element("details", _element("summary", "Example"), _element("pre", f"{headers}\n\n{data}"), open="open")
 
 
-def _table(schema: Json) -> _Html:
+def _table(document: Json, schema: Json) -> _Html:
     """A row for each property, those within others included."""
     heads = (_element("th", title) for title in ("name", "is", "meaning"))
-    return _element("table", _element("tr", *heads), *(_element("tr", *row) for row in _rows(schema, "")))
+    rows = (_element("tr", *row) for row in _rows(document, schema, ""))
+    return _element("table", _element("tr", *heads), *rows)
 
 
-def _rows(schema: Json, prefix: str) -> Iterator[Iterable[_Html]]:
+def _rows(document: Json, schema: Json, prefix: str) -> Iterator[Iterable[_Html]]:
     required = schema.get("required", [])
-    for name, facts in schema.get("properties", {}).items():
+    for name, part in schema.get("properties", {}).items():
+        facts = _resolved(document, part)
         presence = "" if name in required else " (optional)"
         yield (
             _element("td", _code(f"{prefix}{name}"), presence),
-            _element("td", _kind(facts)),
+            _element("td", _kind(document, facts)),
             _element("td", facts.get("description", "")),
         )
-        inner = facts.get("items", facts)
-        yield from _rows(inner, f"{prefix}{name}{'[]' if 'items' in facts else ''}.")
+        inner = _resolved(document, facts.get("items", facts))
+        yield from _rows(document, inner, f"{prefix}{name}{'[]' if 'items' in facts else ''}.")
 
 
-def _kind(schema: Json) -> str:
+def _kind(document: Json, schema: Json) -> str:
     """What a value may be, in words: `string (date) or null`, `integer, minimum 1`."""
+    schema = _resolved(document, schema)
     if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(_kind(each) for each in alternatives)
+        return " or ".join(_kind(document, each) for each in alternatives)
     if "const" in schema:
         return json.dumps(schema["const"])
     if "enum" in schema:
         return " or ".join(map(json.dumps, schema["enum"]))
     kind = str(schema.get("type", "anything"))
     if "items" in schema:
-        kind = f"list of {_kind(schema['items'])}"
+        kind = f"list of {_kind(document, schema['items'])}"
     if "format" in schema:
         kind += f" ({schema['format']})"
     return ", ".join([kind, *(f"{bound} {schema[bound]}" for bound in _BOUNDS if bound in schema)])
 
 
 def _resolved(document: Json, part: Json) -> Json:
-    """What a reference stands for."""
+    """What a reference stands for, with what stands beside it."""
     if "$ref" not in part:
         return part
     found: Any = document
     for step in part["$ref"].removeprefix("#/").split("/"):
         found = found[step]
-    return _resolved(document, found)
+    return {**_resolved(document, found), **{name: facts for name, facts in part.items() if name != "$ref"}}
 
 
 def _code(text: str) -> _Html:
