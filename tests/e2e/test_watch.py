@@ -58,7 +58,7 @@ async def test_programs_see_each_event_and_how_it_stands_and_the_service_sees_no
         def at_rest() -> bool:
             last = told("status")[-1]
             lags = {world.settings.kafka_consumer_group: 0, world.settings.kafka_notifier_group: 0}
-            return bool(last["lags"] == lags and last["backlog"]["pending"] == 0 and last["faults"] == {})
+            return bool(last["lags"] == lags and (last["backlog"] or {}).get("pending") == 0 and last["faults"] == {})
 
         command.wait_for(at_rest)
         assert told("status")[-1]["seen"]["line_allocated.v1"] >= 1
