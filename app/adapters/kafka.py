@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
+from aiokafka.structs import OffsetAndMetadata
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,57 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
     return consumer
 
 
+async def start_reader(config: KafkaConfig, topic: str) -> AIOKafkaConsumer:
+    """A consumer that reads the topic from its end on, in no group: nobody notices it. Raises KafkaError."""
+    reader = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=config.bootstrap_servers,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        request_timeout_ms=10_000,
+        fetch_max_wait_ms=100,
+    )
+    try:
+        async with asyncio.timeout(15):
+            await reader.start()
+            await reader.seek_to_end()
+    except BaseException:
+        await stop(reader)
+        raise
+    return reader
+
+
+async def lags_of(
+    config: KafkaConfig, reader: AIOKafkaConsumer, groups: Mapping[str, Collection[str]]
+) -> dict[str, int]:
+    """How many records of its topics each consumer group has not dealt with. Raises KafkaError, TimeoutError.
+
+    `reader` is asked where the topics end; it may be reading anything.
+    """
+    _, topics = await describe_topics(config, {name for names in groups.values() for name in names})
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=5_000)
+    lags = {}
+    try:
+        async with asyncio.timeout(10):
+            await admin.start()
+            for group, names in groups.items():
+                states = [topics[name] for name in names if name in topics]
+                every = [TopicPartition(state.name, number) for state in states for number in range(state.partitions)]
+                # Named one by one: the embedded broker does not understand the question for all.
+                committed = await admin.list_consumer_group_offsets(group, partitions=every) if every else {}
+                # A partition of which nothing has been dealt with is read from its beginning.
+                begin, end = await reader.beginning_offsets(every), await reader.end_offsets(every)
+                lags[group] = sum(end[each] - _position(committed.get(each), begin[each]) for each in every)
+    finally:
+        await stop(admin)
+    return lags
+
+
+def _position(committed: OffsetAndMetadata | None, begin: int) -> int:
+    return begin if committed is None or committed.offset < begin else int(committed.offset)
+
+
 async def stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
     """Stop a client within bounds, whatever state it is in."""
     close = asyncio.ensure_future(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
@@ -129,6 +182,45 @@ async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
         if code not in {0, _TOPIC_EXISTS}:
             raise for_code(code)(f"topic {name}: {text}")
     log.info("created the topics %s", ", ".join(missing))
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as the broker has it; `leaderless` and `thin` count partitions without a leader or without all copies."""
+
+    name: str
+    partitions: int
+    replication: int
+    leaderless: int
+    thin: int
+
+
+async def describe_topics(config: KafkaConfig, topics: Collection[str]) -> tuple[int, dict[str, TopicState]]:
+    """How many brokers there are, and those of the topics that exist. Raises KafkaError, TimeoutError.
+
+    It asks only for what is there: a broker may create a topic that it is asked for.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=5_000)
+    try:
+        async with asyncio.timeout(10):
+            await admin.start()
+            cluster = await admin.describe_cluster()
+            existing = sorted(set(topics) & set(await admin.list_topics()))
+            described = await admin.describe_topics(existing) if existing else []
+    finally:
+        await stop(admin)
+    states = (_state(topic["topic"], topic["partitions"]) for topic in described)
+    return len(cluster["brokers"]), {state.name: state for state in states}
+
+
+def _state(name: str, partitions: Sequence[Mapping[str, Any]]) -> TopicState:
+    return TopicState(
+        name,
+        partitions=len(partitions),
+        replication=min((len(each["replicas"]) for each in partitions), default=0),
+        leaderless=sum(each["leader"] < 0 for each in partitions),
+        thin=sum(len(each["isr"]) < len(each["replicas"]) for each in partitions),
+    )
 
 
 async def check_broker(config: KafkaConfig) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Mapping
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -53,12 +54,7 @@ class SmtpMailer:
         try:
             await aiosmtplib.send(
                 self._compose(mail),
-                hostname=self._host,
-                port=self._port,
-                username=self._user,
-                password=self._password,
-                use_tls=self._tls,
-                timeout=SMTP_TIMEOUT,
+                **self._connection(),
             )
         except aiosmtplib.SMTPRecipientsRefused as error:
             if all(refusal.code in _PERMANENT for refusal in error.recipients):
@@ -72,6 +68,29 @@ class SmtpMailer:
             raise MailRefusedError(str(error)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             raise TemporarilyUnavailableError(str(error)) from error
+
+    async def check(self) -> None:
+        """Connect and log in as for a mail, and send none. Raises TemporarilyUnavailableError, which says why not."""
+        try:
+            async with aiosmtplib.SMTP(**self._connection()) as server:
+                await server.noop()
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise TemporarilyUnavailableError(str(error)) from error
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return f"{self._host}:{self._port}"
+
+    def _connection(self) -> dict[str, Any]:
+        return {
+            "hostname": self._host,
+            "port": self._port,
+            "username": self._user,
+            "password": self._password,
+            "use_tls": self._tls,
+            "timeout": SMTP_TIMEOUT,
+        }
 
     def _compose(self, mail: Mail) -> EmailMessage:
         message = EmailMessage()

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.completion import completion
+from app.cli.dead_letters import dead_letters_group
+from app.cli.doctor import doctor
 from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
 from app.cli.importing import import_command
-from app.cli.operators import dead_letters_group, health, migrate, reconcile
+from app.cli.operators import health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
+from app.cli.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +35,8 @@ def cli() -> None:
 
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
-    *(migrate, health, dead_letters_group, reconcile, import_command),
-    *(openapi, asyncapi),
+    *(migrate, doctor, watch, health, dead_letters_group, reconcile, import_command),
+    *(openapi, asyncapi, completion),
 ):
     cli.add_command(_command)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.output import json_option, show_json
 from app.cli.running import load_settings, run_with_service
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from app.bootstrap import Service
 
 
@@ -39,48 +39,10 @@ def health() -> None:
     click.echo("healthy")
 
 
-@click.group(name="dead-letters")
-def dead_letters_group() -> None:
-    """Messages that could not be handled."""
-
-
-@dead_letters_group.command(name="list")
-def list_dead_letters() -> None:
-    """Show the letters, one line for each, oldest first."""
-    from app.entrypoints import dead_letters
-
-    async def show(service: Service) -> None:
-        async for line in dead_letters.lines(service):
-            click.echo(line)
-
-    run_with_service(load_settings(), show)
-
-
-@dead_letters_group.command(name="retry")
-@click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
-def retry_dead_letters(letter_ids: Sequence[int]) -> None:
-    """Handle letters again: those with the IDs, or all."""
-    from app.entrypoints import dead_letters
-
-    async def retry(service: Service) -> None:
-        failures = 0
-        seen = set()
-        async for report in dead_letters.retry(service, letter_ids):
-            click.echo(report.line)
-            failures += not report.restored
-            seen.add(report.letter_id)
-        missing = sorted(set(letter_ids) - seen)
-        if missing:
-            raise click.UsageError(f"no letter has the number {', '.join(map(str, missing))}")
-        if failures:
-            raise click.ClickException(f"{failures} of the letters could not be restored")
-
-    run_with_service(load_settings(), retry)
-
-
 @click.command()
 @click.option("--repair", is_flag=True, help="Mend what can be mended.")
-def reconcile(*, repair: bool) -> None:
+@json_option
+def reconcile(*, repair: bool, as_json: bool) -> None:
     """Find what does not agree: sums, lines, queues, outbox.
 
     Sums that are stored are compared with the lines they sum up, queues with the stock, and pending events with the
@@ -92,12 +54,16 @@ def reconcile(*, repair: bool) -> None:
     async def check(service: Service) -> None:
         found = remaining = 0
         async for difference in reconciliation.Reconciliation(service, repair=repair).differences():
-            click.echo(difference.line)
+            if as_json:
+                show_json(dataclasses.asdict(difference))
+            else:
+                click.echo(difference.line)
             found += 1
             remaining += not difference.mended
         summary = f"differences: {found} found, {found - remaining} mended, {remaining} remaining"
         if remaining:
             raise click.ClickException(summary)
-        click.echo(summary)
+        if not as_json:
+            click.echo(summary)
 
     run_with_service(load_settings(), check)

@@ -334,7 +334,9 @@ class BatchChanges(WhyStockChanged):
         frozen=True,
         extra="forbid",
         json_schema_extra={
-            "anyOf": [{"required": ["qty"]}, {"required": ["eta"]}],
+            # Since all others go with one of the two, this says that `qty` or `eta` has to be there. Said with `anyOf`,
+            # generators of clients would make no type of it.
+            "minProperties": 1,
             "dependentRequired": {
                 "reason": ["qty"],
                 "reference": ["qty"],

@@ -1,7 +1,10 @@
 """Looks after the dead letters: shows them, and hands those that were mended to the bus again."""
 
-from collections.abc import AsyncIterator, Sequence
+import base64
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from app.adapters.dead_letters import DeadLetterStore, KeptLetter
 from app.bootstrap import Service
@@ -20,20 +23,57 @@ class Report:
     restored: bool
 
 
-async def lines(service: Service) -> AsyncIterator[str]:
-    """A line for each letter, oldest first."""
-    async for kept in _letters(service, ()):
-        letter = kept.letter
-        yield " ".join(
-            (
-                str(kept.id),
-                kept.created_at.isoformat(timespec="seconds"),
-                f"{letter.topic}[{letter.partition}]@{letter.offset}",
-                f"id={letter.message_id or '-'}",
-                f"attempts={kept.attempts}",
-                " ".join(letter.reason.split()),
-            )
-        )
+async def letters(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[KeptLetter]:
+    """The letters with the ids, or all, oldest first."""
+    store = DeadLetterStore(service.engine)
+    after = 0
+    while page := await store.page(after, ids):
+        for kept in page:
+            yield kept
+        after = page[-1].id
+
+
+def fields(kept: KeptLetter) -> Iterator[tuple[str, str]]:
+    """All of a letter for people: names, and texts of one line or of several."""
+    letter = kept.letter
+    yield "number", str(kept.id)
+    yield "since", kept.created_at.isoformat(timespec="seconds")
+    yield "reason", letter.reason
+    yield "attempts", f"{kept.attempts} by {letter.consumer}"
+    yield "record", f"{letter.topic}[{letter.partition}]@{letter.offset}"
+    yield "written", _moment(letter.timestamp)
+    yield "id", letter.message_id or "-"
+    yield "key", _readable(letter.key)
+    yield "headers", "\n".join(["", *(f"{name}: {_readable(value)}" for name, value in letter.headers)])
+    yield "value", f"{_size(letter.value)}\n{_readable(letter.value)}"
+
+
+def as_json(kept: KeptLetter) -> dict[str, Any]:
+    """All of a letter for programs. Bytes are `text` where they are UTF-8, else `base64`; null where there are none."""
+    letter = kept.letter
+    return {
+        "number": kept.id,
+        "since": kept.created_at.isoformat(),
+        "reason": letter.reason,
+        "attempts": kept.attempts,
+        "consumer": letter.consumer,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "timestamp": letter.timestamp,
+        "id": letter.message_id,
+        "key": _encoded(letter.key),
+        "headers": [{"name": name, "value": _encoded(value)} for name, value in letter.headers],
+        "value": _encoded(letter.value),
+    }
+
+
+async def discard(service: Service, ids: Sequence[int]) -> AsyncIterator[int]:
+    """Throw away the letters with the ids, one after the other. Yields the numbers of those that there were."""
+    store = DeadLetterStore(service.engine)
+    async for kept in letters(service, ids):
+        await store.discard(kept.id)
+        yield kept.id
 
 
 async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
@@ -42,7 +82,7 @@ async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
     A letter leaves the box after its effect has committed. A crash in between is harmless: the inbox knows its message.
     """
     store = DeadLetterStore(service.engine)
-    async for kept in _letters(service, ids):
+    async for kept in letters(service, ids):
         try:
             request = to_request(kept.letter.headers, kept.letter.value)
         except UnreadableMessageError as error:
@@ -60,10 +100,32 @@ async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
         yield Report(kept.id, f"{kept.id} restored: {outcome.error or outcome.label}", restored=True)
 
 
-async def _letters(service: Service, ids: Sequence[int]) -> AsyncIterator[KeptLetter]:
-    store = DeadLetterStore(service.engine)
-    after = 0
-    while page := await store.page(after, ids):
-        for kept in page:
-            yield kept
-        after = page[-1].id
+def _readable(raw: bytes | None) -> str:
+    """Bytes as people read them: text where they are UTF-8, else in hexadecimal, 16 for each line."""
+    if raw is None:
+        return "none"
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "\n".join(raw[start : start + 16].hex(" ") for start in range(0, len(raw), 16))
+
+
+def _moment(milliseconds: int) -> str:
+    """The time of a record, which its writer may have set to anything."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"
+
+
+def _size(raw: bytes | None) -> str:
+    return "nothing" if raw is None else f"{len(raw)} bytes"
+
+
+def _encoded(raw: bytes | None) -> dict[str, str] | None:
+    if raw is None:
+        return None
+    try:
+        return {"text": raw.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw).decode()}

@@ -12,18 +12,34 @@ EVENTS_TOPIC = "allocation.events.v1"
 _REFERENCE = "#/components/schemas/{model}"
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
+_TYPE = {"type": "string", "description": "What the data is; the name of the message."}
+_SUBJECT = "RED-CHAIR"
+_MESSAGE_ID = "8b0a2f0e-6f6c-4d3c-9f7f-2f4b8c1d9e10"
+_TRACE = {
+    "type": "string",
+    "description": "W3C trace context, where there is one.",
+    "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+}
 
 _INBOUND_HEADERS: dict[str, Any] = {
     "type": "object",
     "required": ["ce_id", "ce_type"],
     "properties": {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": {**_TEXT, "description": "A message takes effect once for each id, however often it is delivered."},
-        "ce_type": {"type": "string"},
-        "ce_source": {"type": "string"},
-        "ce_correlationid": {**_TEXT, "description": "Handed on with every event that follows."},
+        "ce_id": {
+            **_TEXT,
+            "description": "A message takes effect once for each id, however often it is delivered.",
+            "examples": [_MESSAGE_ID],
+        },
+        "ce_type": _TYPE,
+        "ce_source": {"type": "string", "examples": ["/purchasing"]},
+        "ce_correlationid": {
+            **_TEXT,
+            "description": "Handed on with every event that follows.",
+            "examples": ["conversation-1"],
+        },
         "content-type": {"type": "string", "examples": ["application/json"]},
-        "traceparent": {"type": "string", "description": "W3C trace context."},
+        "traceparent": _TRACE,
     },
 }
 
@@ -42,11 +58,25 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
     ],
     "properties": {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": {"type": "string", "format": "uuid", "description": "The same each time the event is delivered."},
-        "ce_type": {"type": "string"},
-        "ce_source": {"type": "string", "format": "uri-reference"},
-        "ce_time": {"type": "string", "format": "date-time", "description": "When the event was committed."},
-        "ce_subject": {"type": "string", "description": "The SKU; of an event of an order as a whole, the order id."},
+        "ce_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "The same each time the event is delivered.",
+            "examples": [_MESSAGE_ID],
+        },
+        "ce_type": _TYPE,
+        "ce_source": {"type": "string", "format": "uri-reference", "examples": ["/allocation"]},
+        "ce_time": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When the event was committed.",
+            "examples": ["2030-01-01T12:00:00.000000+00:00"],
+        },
+        "ce_subject": {
+            "type": "string",
+            "description": "The SKU; of an event of an order as a whole, the order id.",
+            "examples": [_SUBJECT],
+        },
         "ce_sequence": {
             "type": "string",
             "pattern": "^[1-9][0-9]*$",
@@ -55,14 +85,20 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
                 "events of an order as a whole, which come in the order of commits as well, and from an "
                 "allocation_failed.v1 for a SKU that does not exist."
             ),
+            "examples": ["7"],
         },
-        "ce_correlationid": {**_TEXT, "description": "Of the conversation that the event belongs to."},
+        "ce_correlationid": {
+            **_TEXT,
+            "description": "Of the conversation that the event belongs to.",
+            "examples": ["conversation-1"],
+        },
         "ce_causationid": {
             **_TEXT,
             "description": "The ce_id of the message, or the id of the HTTP request, behind it.",
+            "examples": ["request-1"],
         },
         "content-type": {"const": "application/json"},
-        "traceparent": {"type": "string", "description": "W3C trace context, where there is one."},
+        "traceparent": _TRACE,
     },
 }
 
@@ -148,18 +184,33 @@ def _outbound_message(model: type[Message]) -> dict[str, Any]:
 def _message(
     name: str, summary: str | None, schema: dict[str, Any], headers: dict[str, Any], key: str
 ) -> dict[str, Any]:
-    properties = schema.get("properties", {})
-    example = {field: facts["examples"][0] for field, facts in properties.items() if "examples" in facts}
-    sample_headers = {"ce_specversion": "1.0", "ce_id": "8b0a2f0e-6f6c-4d3c-9f7f-2f4b8c1d9e10", "ce_type": name}
+    headers = {**headers, "properties": {**headers["properties"], "ce_type": {**_TYPE, "const": name}}}
     return {
         "name": name,
         "title": name,
         "summary": summary,
         "contentType": "application/json",
+        "correlationId": {"location": "$message.header#/ce_correlationid"},
         "headers": headers,
         "payload": schema,
         "bindings": {
             "kafka": {"key": {"type": "string", "description": key}, "bindingVersion": "0.5.0"},
         },
-        "examples": [{"headers": sample_headers, "payload": example}],
+        "examples": [{"headers": _example(headers, {}), "payload": _example(schema, schema.get("$defs", {}))}],
     }
+
+
+def _example(schema: dict[str, Any], parts: dict[str, Any]) -> Any:  # noqa: ANN401 - an example is any JSON
+    """An example put together from those of the parts; what has none is left out."""
+    match schema:
+        case {"examples": [example, *_]} | {"const": example} | {"enum": [example, *_]} | {"default": example}:
+            return example
+        case {"$ref": str(reference)}:
+            return _example(parts[reference.rpartition("/")[2]], parts)
+        case {"type": "array", "items": items}:
+            return [_example(items, parts)]
+        case {"properties": properties}:
+            examples = {name: _example(facts, parts) for name, facts in properties.items()}
+            return {name: example for name, example in examples.items() if example is not None}
+        case _:
+            return None

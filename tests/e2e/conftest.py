@@ -1,14 +1,17 @@
 """The whole service as a process, over a broker that is the embedded one or Apache Kafka; shared by these tests."""
 
 import asyncio
+import logging
+import subprocess
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
 
+from app.cli import main
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
@@ -113,3 +116,37 @@ async def sees_batch(api: Api, ref: str) -> None:
         return (await api.client.get(f"/v1/batches/{ref}")).status_code == 200
 
     await eventually(there, seconds=20)
+
+
+RunHere = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunHere]:
+    """Runs a command in this process, away from any file `.env`, with settings by their names; a new one takes long."""
+    root = logging.getLogger()
+    handlers, levels = root.handlers[:], {name: logger.level for name, logger in _loggers()}
+
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        status = 0
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(f"ALLOCATION_{name.upper()}", value)
+            try:
+                main(arguments)
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, status, shown.out, shown.err)
+
+    yield run
+    root.handlers[:] = handlers
+    for name, logger in _loggers():
+        logger.setLevel(levels.get(name, logging.NOTSET))
+
+
+def _loggers() -> list[tuple[str, logging.Logger]]:
+    """The root and all others that there are."""
+    names = ["", *logging.root.manager.loggerDict]
+    return [(name, logging.getLogger(name)) for name in names]

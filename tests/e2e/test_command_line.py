@@ -25,19 +25,28 @@ COMMANDS = [
     ["relay"],
     ["notify"],
     ["migrate"],
+    ["doctor"],
+    ["watch"],
     ["dead-letters"],
     ["dead-letters", "list"],
+    ["dead-letters", "show"],
     ["dead-letters", "retry"],
+    ["dead-letters", "discard"],
     ["reconcile"],
     ["import"],
     ["openapi"],
     ["asyncapi"],
+    ["completion"],
 ]
 OPTIONS = {
     "dev": {"--host", "--port", "--home"},
     "run": {"--host", "--port"},
     "serve": {"--host", "--port"},
-    "reconcile": {"--repair"},
+    "reconcile": {"--repair", "--json"},
+    "doctor": {"--json"},
+    "watch": {"--json", "--interval"},
+    "dead-letters list": {"--json"},
+    "dead-letters show": {"--json"},
     "import": {"--format", "--kind", "--results"},
 }
 
@@ -91,6 +100,10 @@ TYPED = {
     "a host that is not here": (["serve", "--host", "192.0.2.1", "--port", "0"], "192.0.2.1"),
     "a host that is no host": (["serve", "--host", "no host", "--port", "0"], "no host"),
     "a letter that is no number": (["dead-letters", "retry", "first"], "first"),
+    "no letter": (["dead-letters", "show"], "ID"),
+    "no letter to throw away": (["dead-letters", "discard"], "ID"),
+    "an interval that is none": (["watch", "--interval", "0"], "0"),
+    "a shell that nobody knows": (["completion", "tcsh"], "tcsh"),
     "a letter beyond all numbers": (["dead-letters", "retry", "9" * 20], "9" * 20),
 }
 SET = [
@@ -240,3 +253,28 @@ def test_output_that_nobody_reads_is_no_crash(tmp_path: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_shell_completes_commands_and_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert status_of(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    registered = subprocess.run(
+        ["bash", "-c", f"{script}\ncomplete -p allocation"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "allocation" in registered.stdout
+    assert "_ALLOCATION_COMPLETE=bash_complete" in script
+    # What the shell then asks at each press of the key.
+    monkeypatch.setenv("_ALLOCATION_COMPLETE", "bash_complete")
+    for typed, offered in {"dead-letters ": "discard", "dead-letters list --": "--json", "rec": "reconcile"}.items():
+        monkeypatch.setenv("COMP_WORDS", f"allocation {typed}")
+        monkeypatch.setenv("COMP_CWORD", str(typed.count(" ") + 1))
+        assert status_of([]) == 0
+        assert f"plain,{offered}" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_there_is_a_script_for_other_shells(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["completion", shell]) == 0
+    assert f"_ALLOCATION_COMPLETE={shell}_complete" in capsys.readouterr().out

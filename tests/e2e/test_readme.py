@@ -1,7 +1,6 @@
 """The README's session, as a newcomer would type it."""
 
 import json
-import re
 import subprocess
 from pathlib import Path
 
@@ -9,27 +8,14 @@ import pytest
 
 from app.embedded.process import free_port
 from tests.support.allocation_process import running_dev
-
-README = Path(__file__).parents[2] / "README.md"
-
-
-def _session() -> list[tuple[str, str]]:
-    """The commands of the console blocks, each with the output that stands below it."""
-    steps: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                steps.append((line[2:], []))
-            else:
-                steps[-1][1].append(line)
-    return [(command, "\n".join(output)) for command, output in steps]
+from tests.support.readme import README, URL, session
 
 
 def test_the_session_in_the_readme_gives_what_the_readme_shows(tmp_path: Path) -> None:
     port = free_port()
     script, expected = "", ""
-    for command, output in _session():
-        script += f"{command.replace('127.0.0.1:8000', f'127.0.0.1:{port}')}\necho\n"
+    for command, output in session():
+        script += f"{command.replace(URL, f'http://127.0.0.1:{port}')}\necho\n"
         expected += f"{output}\n"
     assert "moved" in expected
     with running_dev(tmp_path, port=port):

@@ -1,5 +1,6 @@
 """`allocation reconcile`, as those who look after the service type it."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -55,11 +56,14 @@ async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: 
     ]
 
     reported = reconcile()
+    told = [json.loads(line) for line in reconcile("--json").stdout.splitlines()]
     repaired = reconcile("--repair")
     after = reconcile()
 
     assert (reported.returncode, reported.stdout.splitlines()) == (1, lines)
     assert reported.stderr == "allocation: differences: 3 found, 0 mended, 3 remaining\n"
+    assert [f"{each['kind']} {each['sku']}: {each['text']}" for each in told] == lines
+    assert {each["mended"] for each in told} == {False}
     assert (repaired.returncode, repaired.stderr) == (0, "")
     assert repaired.stdout.splitlines() == [
         *(f"{line} (mended)" for line in lines),

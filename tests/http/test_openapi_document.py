@@ -13,6 +13,8 @@ from app.entrypoints.server import http_application
 from app.settings import Settings
 from tests.support.api import Api, Json
 
+VALIDATOR = jsonschema.Draft202012Validator
+
 # What the contract's table and its paragraph on problems name for each call.
 STATUSES = {
     ("post", "/v1/batches"): {"201", "200", "400", "409", "413", "415", "422", "500", "503"},
@@ -135,12 +137,24 @@ def test_each_body_has_examples_that_are_valid(document: Json) -> None:
                 continue
             for example in examples_of(document, content):
                 schema = content["schema"] | {"components": document["components"]}
-                jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
+                VALIDATOR(schema, format_checker=VALIDATOR.FORMAT_CHECKER).validate(example)
                 found += 1
                 break
             else:
                 pytest.fail(f"no example: {method} {path} {content}")
     assert found > 20
+
+
+def test_each_parameter_has_examples_that_are_valid(document: Json) -> None:
+    found = 0
+    for method, path, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            example = parameter.get("example", example_of(document, parameter["schema"]))
+            assert example is not None, f"no example: {method} {path} {parameter['name']}"
+            schema = parameter["schema"] | {"components": document["components"]}
+            VALIDATOR(schema, format_checker=VALIDATOR.FORMAT_CHECKER).validate(example)
+            found += 1
+    assert found >= 5
 
 
 def examples_of(document: Json, content: Json) -> list[Any]:

@@ -19,8 +19,8 @@ DESCRIPTION = """\
 Allocates order lines to batches of stock: what stands in the warehouse first, then what arrives earliest.
 
 Every answer comes after the commit. Every request may be sent again safely. Errors are `application/problem+json`
-(RFC 9457) with a stable `code`; a 503 bears `Retry-After`. What the service decides leaves as events on Kafka; see the
-AsyncAPI document.
+(RFC 9457) with a stable `code`; a 503 bears `Retry-After`. What the service decides leaves as events on Kafka; see
+[the AsyncAPI document](/asyncapi).
 """
 
 ROUTERS = (

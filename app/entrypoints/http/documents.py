@@ -1,14 +1,19 @@
 """The documents of the service, readable in a browser without the internet."""
 
+import json
+from functools import cache
 from pathlib import Path
 
 import fastapi_offline
 from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
+from app.entrypoints.http.answers import Answer
+from app.entrypoints.http.asyncapi_page import CONTENT_SECURITY_POLICY, asyncapi_page
 from app.entrypoints.http.route import ServiceRoute
+from app.integration.asyncapi import asyncapi_document
 
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 
@@ -33,3 +38,25 @@ async def get_docs_file(name: str) -> Response:
     if name not in SWAGGER_FILES:
         raise HTTPException(404)
     return FileResponse(SWAGGER_FILES[name])
+
+
+@router.get("/asyncapi")
+async def get_asyncapi_page() -> Response:
+    """The AsyncAPI document, for people."""
+    return HTMLResponse(_asyncapi_page(), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+
+@router.get("/asyncapi.json")
+async def get_asyncapi() -> Response:
+    """The AsyncAPI document, for programs."""
+    return Answer(_asyncapi_json())
+
+
+@cache
+def _asyncapi_page() -> str:
+    return asyncapi_page(asyncapi_document())
+
+
+@cache
+def _asyncapi_json() -> bytes:
+    return json.dumps(asyncapi_document()).encode()

@@ -1,0 +1,90 @@
+"""The command that looks at everything the service needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.output import console, is_terminal, json_option, printable, show_json, table
+from app.cli.running import load_settings, run_with_service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.bootstrap import Service
+    from app.entrypoints.doctor import Finding
+
+_PREFIX = "ALLOCATION_"
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> None:
+    """Look at everything the service needs, and say what to do about each fault.
+
+    That is: settings, database, schema, clock, broker, topics and mail server. Nothing is changed. Exits with 1 where
+    there is a fault; a warning is none.
+    """
+    from app.entrypoints.doctor import Verdict, examine
+
+    findings = list(_settings())
+    if not any(finding.verdict == Verdict.FAULT for finding in findings):
+        settings = load_settings()
+        # What these clients complain of is told as a finding, in one line.
+        for talkative in ("aiokafka", "asyncio", "app.adapters.kafka"):
+            logging.getLogger(talkative).setLevel(logging.CRITICAL)
+
+        async def look(service: Service) -> None:
+            findings.extend([finding async for finding in examine(service)])
+
+        run_with_service(settings, look)
+    _show(findings, as_json=as_json)
+    faults = sum(finding.verdict == Verdict.FAULT for finding in findings)
+    if faults:
+        raise click.ClickException(f"{faults} fault{'s' if faults > 1 else ''} found")
+
+
+def _show(findings: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        for finding in findings:
+            show_json(dataclasses.asdict(finding))
+    elif is_terminal():
+        rows = [(str(each.verdict), each.name, each.text, each.advice) for each in findings]
+        console().print(table(("verdict", "of", "is", "what to do"), rows))
+    else:
+        for finding in findings:
+            click.echo(printable(finding.line))
+
+
+def _settings() -> Iterator[Finding]:
+    """What is wrong with the settings: each one that does not fit, and each name that nobody reads."""
+    from pydantic import ValidationError
+
+    from app.entrypoints.doctor import Finding, Verdict
+    from app.settings import Settings
+
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    try:
+        Settings()
+    except ValidationError as error:
+        for fault in error.errors(include_url=False, include_input=False):
+            name = f"{_PREFIX}{'_'.join(map(str, fault['loc'][:1])).upper()}"
+            yield Finding("settings", Verdict.FAULT, f"{name}: {fault['msg']}", ".env.example explains each")
+    else:
+        yield Finding("settings", Verdict.OK, f"{len(known & _given())} set, {len(known - _given())} at their defaults")
+    for name in sorted(_given() - known):
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]}?" if near else "remove it; .env.example names all that there are"
+        yield Finding("settings", Verdict.WARNING, f"{name} is no setting and is not read", advice)
+
+
+def _given() -> set[str]:
+    """The names of our prefix in the environment and in `.env`."""
+    from dotenv import dotenv_values
+
+    return {name.upper() for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(_PREFIX)}

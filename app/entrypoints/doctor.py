@@ -1,0 +1,208 @@
+"""Looks at everything that the service needs, and says what to do about what is not as it should be.
+
+Every wait has an end, and every fault is a finding: whatever the neighbours do, the doctor has an answer.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters import kafka, schema
+from app.adapters.inspection import server_of
+from app.adapters.notifications import SmtpMailer
+from app.bootstrap import Service
+
+TIMEOUT = 20.0
+"""Seconds that one neighbour may take for all questions."""
+SKEW_WARNING = 1.0
+SKEW_FAULT = 30.0
+PROCESSES = 4
+"""serve, consume, relay and notify: so many hold connections at the least."""
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do where it is not well."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    advice: str = ""
+
+    @property
+    def line(self) -> str:
+        """The finding in one line."""
+        return f"{self.verdict:<8} {self.name:<9} {self.text}{f'; {self.advice}' if self.advice else ''}"
+
+
+Check = Callable[[Service], Awaitable[list[Finding]]]
+
+
+async def examine(service: Service) -> AsyncIterator[Finding]:
+    """All findings, in a fixed order. The neighbours are asked at once, so that one which is silent costs no more."""
+    asked = [asyncio.create_task(_within_bounds(name, check, service)) for name, check in _CHECKS]
+    try:
+        for answer in asked:
+            for finding in await answer:
+                yield finding
+    finally:
+        for answer in asked:
+            answer.cancel()
+
+
+async def _within_bounds(name: str, check: Check, service: Service) -> list[Finding]:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await check(service)
+    except TimeoutError:
+        advice = "something between here and there swallows packets: look at firewalls and security groups"
+        return [Finding(name, Verdict.FAULT, "no answer in time", advice)]
+    except Exception as error:  # noqa: BLE001 - what cannot be asked is a finding as well
+        return [Finding(name, Verdict.FAULT, _one_line(error), "look at its log")]
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+async def _database(service: Service) -> list[Finding]:
+    engine = service.engine
+    try:
+        server = await server_of(engine)
+    except Exception as error:  # noqa: BLE001 - each has its own advice
+        return [Finding("database", Verdict.FAULT, f"{_place(engine)}: {_one_line(error)}", _advice(error))]
+    findings = [Finding("database", Verdict.OK, f"PostgreSQL {server.version} at {_place(engine)}")]
+    if server.is_replica:
+        text = f"{_place(engine)} is a replica, which takes no changes"
+        findings[0] = Finding("database", Verdict.FAULT, text, "set ALLOCATION_DATABASE_URL to the primary")
+    if not server.fsync:
+        text = "fsync is off: a crash of the machine can lose what was answered, or all of it"
+        findings.append(Finding("database", Verdict.WARNING, text, "set fsync = on, but for tests"))
+    wanted = 2 * PROCESSES * service.settings.database_pool_size
+    if server.connections < wanted:
+        text = f"{server.connections} connections for all; the {PROCESSES} processes may want {wanted}"
+        advice = "raise max_connections, or lower ALLOCATION_DATABASE_POOL_SIZE"
+        findings.append(Finding("database", Verdict.WARNING, text, advice))
+    return [*findings, await _schema(engine), _clock(server.ahead)]
+
+
+async def _schema(engine: AsyncEngine) -> Finding:
+    fault = await schema.check(engine)
+    if fault is None:
+        return Finding("schema", Verdict.OK, f"at revision {schema.head()} or newer")
+    text, _, advice = fault.partition("; ")
+    return Finding("schema", Verdict.FAULT, text, advice)
+
+
+def _clock(ahead: float) -> Finding:
+    off = abs(ahead)
+    text = f"the database's is {off:.1f} s {'ahead of' if ahead > 0 else 'behind'} ours"
+    if off < SKEW_WARNING:
+        return Finding("clock", Verdict.OK, text)
+    verdict = Verdict.FAULT if off >= SKEW_FAULT else Verdict.WARNING
+    return Finding("clock", verdict, text, "have NTP (chrony) set the clock on both machines")
+
+
+def _place(engine: AsyncEngine) -> str:
+    url = engine.url
+    return f"{url.host}:{url.port or 5432}/{url.database}"
+
+
+def _advice(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None) or ""
+    match cause:
+        case socket.gaierror():
+            advice = "nobody knows that host: correct it in ALLOCATION_DATABASE_URL, or the name service"
+        case ConnectionRefusedError():
+            advice = "nothing listens there: start PostgreSQL, or correct host and port in ALLOCATION_DATABASE_URL"
+        case TimeoutError():
+            advice = "something swallows packets: look at firewalls, and at the host in ALLOCATION_DATABASE_URL"
+        case _ if state.startswith("28"):
+            advice = "correct user and password in ALLOCATION_DATABASE_URL, or pg_hba.conf"
+        case _ if state == "3D000":
+            advice = "create the database, or correct its name in ALLOCATION_DATABASE_URL"
+        case _ if state.startswith("53"):
+            advice = "free what it lacks: connections, memory or disk"
+        case _:
+            advice = "see ALLOCATION_DATABASE_URL and the server's log"
+    return advice
+
+
+# --- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+async def _broker(service: Service) -> list[Finding]:
+    settings = service.settings
+    names = [*settings.kafka_inbound_topics, settings.kafka_events_topic]
+    try:
+        brokers, topics = await kafka.describe_topics(service.kafka, names)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is about the broker
+        advice = (
+            "start the broker, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS; it has to advertise where it is reached"
+        )
+        return [
+            Finding("broker", Verdict.FAULT, f"{service.kafka.bootstrap_servers}: {_one_line(error)}", advice),
+        ]
+    found = Finding("broker", Verdict.OK, f"{brokers} brokers by way of {service.kafka.bootstrap_servers}")
+    return [found, *(_topic(name, topics.get(name), service.kafka) for name in names)]
+
+
+def _topic(name: str, topic: kafka.TopicState | None, wanted: kafka.KafkaConfig) -> Finding:
+    if topic is None:
+        text = f"{name} does not exist"
+        advice = (
+            f"it will be created at the start, with {wanted.topic_partitions} partitions and replication "
+            f"{wanted.topic_replication}; in production create it yourself, with replication 3"
+        )
+        return Finding("topic", Verdict.WARNING, text, advice)
+    text = f"{name}: {topic.partitions} partitions, replication {topic.replication}"
+    if topic.leaderless:
+        text += f"; {topic.leaderless} without a leader"
+        return Finding("topic", Verdict.FAULT, text, "bring back the brokers that hold them")
+    if topic.thin:
+        text += f"; {topic.thin} lack a copy"
+        return Finding("topic", Verdict.WARNING, text, "look for the broker that is away")
+    if topic.partitions < wanted.topic_partitions:
+        advice = (
+            f"no more than {topic.partitions} processes share its work, and ALLOCATION_KAFKA_TOPIC_PARTITIONS says "
+            f"{wanted.topic_partitions}; add none while the service runs, but see docs/operations.md"
+        )
+        return Finding("topic", Verdict.WARNING, text, advice)
+    return Finding("topic", Verdict.OK, text)
+
+
+# --- mail ------------------------------------------------------------------------------------------------------------
+
+
+async def _mail(service: Service) -> list[Finding]:
+    mailer = service.mailer
+    if not isinstance(mailer, SmtpMailer):
+        return [
+            Finding("mail", Verdict.WARNING, "is only logged", "set ALLOCATION_SMTP_URL where somebody should read it")
+        ]
+    try:
+        await mailer.check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is about the mail server
+        advice = "start the mail server, or correct ALLOCATION_SMTP_URL: host, port, user and password"
+        return [Finding("mail", Verdict.FAULT, f"{mailer.address}: {_one_line(error)}", advice)]
+    return [Finding("mail", Verdict.OK, f"{mailer.address} takes mail")]
+
+
+def _one_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).partition("\n")[0] or type(cause).__name__
+
+
+_CHECKS: tuple[tuple[str, Check], ...] = (("database", _database), ("broker", _broker), ("mail", _mail))

@@ -1,0 +1,137 @@
+"""`allocation dead-letters`: lines for pipes, a table for people, JSON for programs, and nothing a terminal obeys."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.e2e.conftest import RunHere
+from tests.support.command import assert_one_clear_line
+from tests.support.terminal import at_terminal
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07"
+"""What empties a terminal and renames its window."""
+
+
+def letters_of(database_url: str, *letters: dict[str, Any]) -> list[int]:
+    """Put letters into the box. Returns their numbers."""
+    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    async def insert() -> list[int]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [
+                await connection.fetchval(
+                    """
+                    INSERT INTO dead_letters
+                        (consumer, topic, partition, "offset", "timestamp", key, value, headers, reason, message_id)
+                    VALUES ('allocation', 'inbound', 3, $1, $2, $3, $4, $5, $6, $7) RETURNING id
+                    """,
+                    offset,
+                    letter.get("timestamp", 1_893_456_000_000),
+                    letter.get("key", b"CHAIR"),
+                    letter.get("value", b'{"qty": 0}'),
+                    json.dumps([[name, base64.b64encode(value).decode()] for name, value in letter.get("headers", [])]),
+                    letter.get("reason", "qty: too small"),
+                    letter.get("message_id"),
+                )
+                for offset, letter in enumerate(letters)
+            ]
+        finally:
+            await connection.close()
+
+    return asyncio.run(insert())
+
+
+def test_show_tells_all_of_a_letter(run_here: RunHere, database_url: str) -> None:
+    headers = [("ce_type", b"batch_created.v1"), ("odd", b"\xff\x00")]
+    first, second = letters_of(
+        database_url,
+        {"headers": headers, "message_id": "id-1", "value": b'{\n  "qty": 0\n}'},
+        {"key": None, "value": bytes(range(250, 256)) * 3, "timestamp": 2**62},
+    )
+    done = run_here("dead-letters", "show", str(first), database_url=database_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    for field in (["number", str(first)], ["id", "id-1"], ["record", "inbound[3]@0"], ["reason", "qty: too small"]):
+        assert field in shown
+    for line in ("  ce_type: batch_created.v1", "  odd: ff 00", '    "qty": 0', "value     14 bytes"):
+        assert line in done.stdout.splitlines()
+    assert "written   2030-01-01T00:00:00+00:00" in done.stdout.splitlines()
+    done = run_here("dead-letters", "show", str(second), database_url=database_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in ("key       none", "  fa fb fc fd fe ff fa fb fc fd fe ff fa fb fc fd", "  fe ff"):
+        assert line in done.stdout.splitlines()
+
+
+def test_json_tells_the_same_to_programs(run_here: RunHere, database_url: str) -> None:
+    headers = [("ce_type", b"batch_created.v1"), ("odd", b"\xff\x00")]
+    empty = {"value": None, "key": b"\xff"}
+    first, second = letters_of(database_url, {"headers": headers, "message_id": "id-1"}, empty)
+    lines = run_here("dead-letters", "list", "--json", database_url=database_url).stdout.splitlines()
+    listed = [json.loads(line) for line in lines]
+    assert [letter["number"] for letter in listed] == [first, second]
+    shown = json.loads(run_here("dead-letters", "show", "--json", str(first), database_url=database_url).stdout)
+    assert shown == listed[0]
+    assert shown["value"] == {"text": '{"qty": 0}'}
+    assert shown["headers"][1] == {"name": "odd", "value": {"base64": "/wA="}}
+    assert (listed[1]["value"], listed[1]["key"]) == (None, {"base64": "/w=="})
+
+
+def test_discard_throws_away_what_is_named_and_nothing_else(run_here: RunHere, database_url: str) -> None:
+    first, second, third = letters_of(database_url, {}, {}, {})
+    done = run_here("dead-letters", "discard", str(first), str(third), "999999", database_url=database_url)
+    assert_one_clear_line(done, 2, "999999")
+    assert done.stdout.splitlines() == [f"{first} discarded", f"{third} discarded"]
+    listed = run_here("dead-letters", "list", database_url=database_url).stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [str(second)]
+    assert_one_clear_line(run_here("dead-letters", "discard", database_url=database_url), 2, "ID")
+    assert len(run_here("dead-letters", "list", database_url=database_url).stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["show", "discard"])
+def test_a_letter_that_is_not_there_is_said_in_one_line(command: str, run_here: RunHere, database_url: str) -> None:
+    done = run_here("dead-letters", command, "999999", database_url=database_url)
+    assert_one_clear_line(done, 2, "999999")
+    assert done.stdout == ""
+
+
+def test_a_person_sees_a_table_and_a_pipe_one_line_for_each(
+    run_here: RunHere, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = letters_of(database_url, {"reason": "qty: too\nsmall"}, {"message_id": "id-2"})
+    with at_terminal(monkeypatch) as screen:
+        assert run_here("dead-letters", "list", database_url=database_url).returncode == 0
+    for shown in ("reason", "\x1b[1m", "qty: too small", "id-2"):
+        assert shown in screen.text
+    lines = run_here("dead-letters", "list", database_url=database_url).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(map(str, numbers))
+    assert "id=id-2 attempts=1" in lines[1]
+
+
+def test_a_letter_cannot_speak_to_the_terminal(
+    run_here: RunHere, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = HOSTILE.encode()
+    (number,) = letters_of(
+        database_url,
+        {
+            "reason": f"odd {HOSTILE}",
+            "value": hostile,
+            "key": hostile,
+            "headers": [(f"odd{HOSTILE}", hostile)],
+            "message_id": f"id{HOSTILE}",
+        },
+    )
+    for command in (["list"], ["show", str(number)]):
+        with at_terminal(monkeypatch) as screen:
+            run_here("dead-letters", *command, database_url=database_url)
+        piped = run_here("dead-letters", *command, database_url=database_url).stdout
+        for output in (screen.text, piped):
+            assert "\\x1b[2J" in output
+            assert "\x1b[2J" not in output
+            assert "\x07" not in output

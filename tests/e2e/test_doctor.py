@@ -1,0 +1,175 @@
+"""`allocation doctor`: everything that the service needs is looked at, and each fault comes with what to do."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from app.adapters import kafka
+from app.adapters.kafka import KafkaConfig, TopicState
+from app.embedded.process import free_port
+from app.entrypoints import doctor
+from app.entrypoints.doctor import Verdict, _advice, _clock, _topic
+from app.settings import Settings
+from tests.e2e.conftest import RunHere
+from tests.support.mail import MailBox
+from tests.support.terminal import at_terminal
+
+pytestmark = pytest.mark.kafka
+
+
+def given(settings: Settings, **more: str) -> dict[str, str]:
+    """The settings that point at servers, as a person sets them."""
+    return {
+        "database_url": settings.database_url,
+        "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
+        "kafka_inbound_topics": ",".join(settings.kafka_inbound_topics),
+        "kafka_events_topic": settings.kafka_events_topic,
+        **more,
+    }
+
+
+def create_topics(settings: Settings) -> None:
+    config = KafkaConfig(settings.kafka_bootstrap_servers)
+    asyncio.run(kafka.create_topics(config, [*settings.kafka_inbound_topics, settings.kafka_events_topic]))
+
+
+def test_where_all_is_well_it_says_so(run_here: RunHere, kafka_settings: Settings, mail_box: MailBox) -> None:
+    create_topics(kafka_settings)
+    done = run_here("doctor", **given(kafka_settings, smtp_url=mail_box.url))
+    assert done.returncode == 0, done.stdout
+    verdicts = {tuple(line.split()[:2]) for line in done.stdout.splitlines()}
+    names = ("settings", "database", "schema", "clock", "broker", "topic", "mail")
+    assert {("ok", name) for name in names} <= verdicts
+    assert "fault" not in {verdict for verdict, _ in verdicts}
+    assert mail_box.mails == []
+
+
+def test_topics_that_are_missing_are_a_warning_and_stay_missing(run_here: RunHere, kafka_settings: Settings) -> None:
+    for _ in range(2):
+        done = run_here("doctor", "--json", **given(kafka_settings))
+        assert done.returncode == 0
+        findings = [json.loads(line) for line in done.stdout.splitlines()]
+        topics = [each for each in findings if each["name"] == "topic"]
+        assert {(each["verdict"], each["text"].split()[1]) for each in topics} == {("warning", "does")}
+        assert all("will be created" in each["advice"] for each in topics)
+
+
+def test_each_neighbour_that_is_away_is_a_fault_with_its_advice(run_here: RunHere) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    done = run_here(
+        "doctor",
+        database_url=f"postgresql+asyncpg://somebody:secret@{away}/allocation",
+        kafka_bootstrap_servers=away,
+        smtp_url=f"smtp://somebody:secret@{away}",
+    )
+    assert done.returncode == 1
+    assert done.stderr == "allocation: 3 faults found\n"
+    faults = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("fault")}
+    assert "start PostgreSQL" in faults["database"]
+    assert "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS" in faults["broker"]
+    assert "ALLOCATION_SMTP_URL" in faults["mail"]
+    assert all(away in line for line in faults.values())
+    assert "secret" not in done.stdout
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_neighbours_that_never_answer_are_faults_and_not_waited_for(
+    run_here: RunHere, mute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "TIMEOUT", 0.3)
+    done = run_here(
+        "doctor",
+        database_url=f"postgresql+asyncpg://somebody@{mute}/allocation",
+        kafka_bootstrap_servers=mute,
+        smtp_url=f"smtp://{mute}",
+    )
+    assert done.returncode == 1
+    faults = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("fault")]
+    assert faults == ["database", "broker", "mail"]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"), [({"database": "nowhere"}, "create the database"), ({"username": "nobody"}, "correct user")]
+)
+def test_a_database_that_refuses_comes_with_its_advice(
+    change: dict[str, str], advice: str, run_here: RunHere, kafka_settings: Settings
+) -> None:
+    wrong = make_url(kafka_settings.database_url).set(**change).render_as_string(hide_password=False)  # type: ignore[arg-type]
+    done = run_here("doctor", **given(kafka_settings, database_url=wrong))
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fault")]
+    assert line.split()[1] == "database"
+    assert advice in line
+
+
+def test_a_schema_that_is_missing_comes_with_its_advice(
+    run_here: RunHere, kafka_settings: Settings, empty_database_url: str
+) -> None:
+    done = run_here("doctor", **given(kafka_settings, database_url=empty_database_url))
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fault")]
+    assert line.split()[1] == "schema"
+    assert line.endswith("run: allocation migrate")
+
+
+def test_every_setting_that_is_wrong_is_told_at_once(run_here: RunHere) -> None:
+    done = run_here("doctor", log_format="xml", http_deadline="10", databse_url="x", zzz="1")
+    assert done.returncode == 1
+    assert done.stderr == "allocation: 2 faults found\n"
+    faults = [line for line in done.stdout.splitlines() if line.startswith("fault")]
+    assert all("settings" in line for line in faults)
+    assert {name for line in faults for name in line.split() if name.startswith("ALLOCATION_")} == {
+        "ALLOCATION_LOG_FORMAT:",
+        "ALLOCATION_HTTP_DEADLINE:",
+    }
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning")]
+    assert "ALLOCATION_DATABSE_URL" in warnings[0]
+    assert "did you mean ALLOCATION_DATABASE_URL?" in warnings[0]
+    assert "ALLOCATION_ZZZ" in warnings[1]
+
+
+def test_a_person_sees_a_table(run_here: RunHere, monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_terminal(monkeypatch) as screen:
+        assert run_here("doctor", log_format="xml").returncode == 1
+    assert "what to do" in screen.text
+    assert "\x1b[1;31mfault" in screen.text
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict"),
+    [(0.0, "ok"), (-0.9, "ok"), (1.1, "warning"), (-29, "warning"), (31, "fault"), (-3600, "fault")],
+)
+def test_the_clock(ahead: float, verdict: str) -> None:
+    finding = _clock(ahead)
+    assert finding.verdict == verdict
+    assert bool(finding.advice) == (verdict != "ok")
+
+
+@pytest.mark.parametrize(
+    ("topic", "verdict", "word"),
+    [
+        (TopicState("t", partitions=6, replication=3, leaderless=0, thin=0), Verdict.OK, "6 partitions"),
+        (TopicState("t", partitions=6, replication=3, leaderless=1, thin=1), Verdict.FAULT, "leader"),
+        (TopicState("t", partitions=6, replication=3, leaderless=0, thin=2), Verdict.WARNING, "copy"),
+        (TopicState("t", partitions=1, replication=3, leaderless=0, thin=0), Verdict.WARNING, "1 partitions"),
+    ],
+)
+def test_the_state_of_a_topic(topic: TopicState, verdict: Verdict, word: str) -> None:
+    finding = _topic("t", topic, KafkaConfig("localhost:9092"))
+    assert finding.verdict == verdict
+    assert word in finding.text
+    assert bool(finding.advice) == (verdict != Verdict.OK)
+
+
+def test_a_host_that_nobody_knows_comes_with_its_advice() -> None:
+    assert "nobody knows that host" in _advice(socket.gaierror(-2, "Name or service not known"))

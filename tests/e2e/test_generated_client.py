@@ -1,0 +1,102 @@
+"""A client that somebody generates from the document of a running service does what the README does with curl."""
+
+import asyncio
+import importlib
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import pytest
+
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.settings import Settings
+from tests.conftest import _execute, url_of_database
+from tests.support import readme
+from tests.support.generated_client import GeneratedClient, requests_of
+from tests.support.live import live_application
+
+PACKAGE = "allocation_client"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A running service, and the folder that the client was generated into."""
+
+    url: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def generated(
+    postgresql: EmbeddedPostgresql, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Generated]:
+    """Generated as the README says, from the service that is asked afterwards."""
+    folder, name = tmp_path_factory.mktemp("client"), f"client_{uuid.uuid4().hex}"
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
+    with live_application(Settings(_env_file=None, database_url=url_of_database(postgresql, name))) as url:
+        command = readme.block("sh", "openapi-python-client")
+        command = command.replace(readme.URL, url).replace(".venv/bin", str(Path(sys.executable).parent))
+        run(["bash", "-ec", command], folder)
+        yield Generated(url, folder)
+    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def client(generated: Generated, monkeypatch: pytest.MonkeyPatch) -> Iterator[GeneratedClient]:
+    """The client, imported as long as the test runs."""
+    monkeypatch.syspath_prepend(str(generated.folder))
+    importlib.invalidate_caches()
+    document = httpx.get(f"{generated.url}/openapi.json", trust_env=False).json()
+    yield GeneratedClient(PACKAGE, document)
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
+
+
+def test_the_readmes_session_by_way_of_a_generated_client(generated: Generated, client: GeneratedClient) -> None:
+    steps = readme.session()
+    requests = requests_of([command.replace(readme.URL, generated.url) for command, _ in steps])
+    asked = 0
+    for request, (command, output) in zip(requests, steps, strict=True):
+        if request is None:
+            continue
+        status, answer = client.call(request)
+        assert answer == (json.loads(output) if output else None), command
+        if isinstance(answer, dict) and "code" in answer:
+            assert status == answer["status"]
+        asked += 1
+    assert asked >= 10
+
+
+def test_every_call_has_a_function_with_types_of_its_own(client: GeneratedClient) -> None:
+    for operation, hints in client.functions():
+        assert ("body" in hints) == ("requestBody" in operation), operation["operationId"]
+        answers = [each.get("content", {}) for each in operation["responses"].values()]
+        typed = {"body": "requestBody" in operation, "return": any("application/json" in each for each in answers)}
+        for name, has_schema in typed.items():
+            if has_schema:
+                kinds = get_args(hints[name]) or (hints[name],)
+                assert Any not in kinds, (operation["operationId"], name)
+
+
+def test_what_the_readme_writes_with_the_client_runs_and_has_types(generated: Generated) -> None:
+    program = generated.folder / "program.py"
+    program.write_text(readme.block("python", PACKAGE).replace(readme.URL, generated.url))
+    assert run([sys.executable, program.name], generated.folder) == "3\n"
+    check = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir=cache", program.name]
+    run(check, generated.folder)
+    program.write_text(program.read_text().replace("qty=3", 'qty="3"'))
+    wrong = subprocess.run(check, cwd=generated.folder, capture_output=True, text=True, timeout=60, check=False)
+    assert 'Argument "qty"' in wrong.stdout

@@ -1,0 +1,152 @@
+"""`allocation watch`: what the service decides, while it does; and the service does not notice."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+
+from app.adapters import kafka
+from app.adapters.kafka import KafkaConfig
+from app.bootstrap import bootstrap
+from app.cli.watch import _page, _show_line
+from app.embedded.process import free_port
+from app.entrypoints.watching import SeenEvent, Status, Watch
+from app.settings import Settings
+from tests.e2e.conftest import World
+from tests.support.api import new
+from tests.support.command import ALLOCATION, environment, running
+from tests.support.terminal import Screen
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.kafka
+
+HOSTILE = "\x1b[2J"
+
+
+def groups_of(settings: Settings) -> set[str]:
+    listed = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers}).list_consumer_groups().result()
+    return {group.group_id for group in listed.valid}
+
+
+async def test_programs_see_each_event_and_how_it_stands_and_the_service_sees_nothing(world: World, log: Path) -> None:
+    sku, groups = new("sku"), groups_of(world.settings)
+    with running("watch", "--json", "--interval", "0.5", env=environment(world.settings), log=log) as command:
+
+        def told(kind: str) -> list[dict[str, Any]]:
+            # The last line may be under way.
+            lines = [json.loads(line) for line in command.output.splitlines(keepends=True) if line.endswith("\n")]
+            return [line for line in lines if line["kind"] == kind]
+
+        command.wait_for(lambda: any(status["reading"] for status in told("status")))
+        await world.api.record(sku, 10)
+        await world.api.order(sku, 4)
+        await world.wire.events(sku, 2)
+        command.wait_for(lambda: len([event for event in told("event") if event["sku"] == sku]) == 2)
+        batch, line = (event for event in told("event") if event["sku"] == sku)
+        assert (batch["type"], batch["sequence"], batch["data"]["qty"]) == ("batch_created.v1", "1", 10)
+        assert (line["type"], line["sequence"], line["data"]["qty"]) == ("line_allocated.v1", "2", 4)
+
+        def at_rest() -> bool:
+            last = told("status")[-1]
+            lags = {world.settings.kafka_consumer_group: 0, world.settings.kafka_notifier_group: 0}
+            return bool(last["lags"] == lags and (last["backlog"] or {}).get("pending") == 0 and last["faults"] == {})
+
+        command.wait_for(at_rest)
+        assert told("status")[-1]["seen"]["line_allocated.v1"] >= 1
+        assert groups_of(world.settings) == groups
+        assert command.stop(signal.SIGINT) == 0
+
+
+async def test_a_person_sees_a_page_that_changes(world: World, tmp_path: Path) -> None:
+    sku, screen = new("sku"), Screen()
+    env = {**environment(world.settings), "TERM": "xterm-256color"}
+    process = subprocess.Popen(  # noqa: ASYNC220 - the program under test, not a task of ours
+        [ALLOCATION, "watch", "--interval", "0.5"],
+        env=env,
+        cwd=tmp_path,
+        stdin=screen.inside,
+        stdout=screen.inside,
+        stderr=screen.inside,
+        start_new_session=True,
+    )
+    try:
+
+        async def shown(*words: str) -> None:
+            async def there() -> bool:
+                assert process.poll() is None, screen.text
+                return all(word in screen.text for word in words)
+
+            await eventually(there, seconds=60)
+
+        await shown("0 events, 0.0 per second", f"lag of {world.settings.kafka_notifier_group} 0")
+        await world.api.record(sku, 10)
+        await shown(sku, "batch_created.v1", "qty=10")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        screen.end()
+
+
+@asynccontextmanager
+async def statuses(settings: Settings) -> AsyncIterator[AsyncIterator[Status]]:
+    async with bootstrap(settings) as service:
+
+        async def only(items: AsyncIterator[SeenEvent | Status]) -> AsyncGenerator[Status, None]:
+            async for item in items:
+                if isinstance(item, Status):
+                    yield item
+
+        async with aclosing(Watch(service, interval=0.05).items()) as items, aclosing(only(items)) as found:
+            yield found
+
+
+async def test_whoever_is_away_is_named_and_waited_for() -> None:
+    away = f"127.0.0.1:{free_port()}"
+    settings = Settings(
+        _env_file=None,
+        database_url=f"postgresql+asyncpg://nobody:secret@{away}/nowhere",
+        kafka_bootstrap_servers=away,
+    )
+    async with asyncio.timeout(60), statuses(settings) as found:
+        async for status in found:
+            if status.faults.keys() == {"events", "database"}:
+                break
+        assert (status.reading, status.backlog, status.lags) == (False, None, {})
+        assert "secret" not in str(status)
+
+
+async def test_a_topic_that_is_not_there_is_waited_for_and_not_created(kafka_settings: Settings) -> None:
+    topic, config = kafka_settings.kafka_events_topic, KafkaConfig(kafka_settings.kafka_bootstrap_servers)
+    async with asyncio.timeout(60), statuses(kafka_settings) as found:
+        async for status in found:
+            if "does not exist" in status.faults.get("events", ""):
+                break
+        assert (await kafka.describe_topics(config, [topic]))[1] == {}
+        await kafka.create_topics(config, [topic])
+        async for status in found:
+            if status.reading:
+                break
+        assert "events" not in status.faults
+
+
+def test_an_event_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    event = SeenEvent(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, {f"name{HOSTILE}": HOSTILE})
+    status = Status(True, {HOSTILE: 1}, {HOSTILE: 0.1}, None, {HOSTILE: 1}, {HOSTILE: HOSTILE})
+    for item in (event, status):
+        _show_line(item)
+    Console(width=200).print(_page(status, [event]))
+    shown = capsys.readouterr().out
+    assert "\\x1b[2J" in shown
+    assert HOSTILE not in shown
