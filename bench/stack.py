@@ -36,12 +36,17 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """The settings as a process of the service reads them."""
-        return os.environ | {
-            "ALLOCATION_DATABASE_URL": self.settings.database_url,
-            "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
-            "ALLOCATION_KAFKA_IDEMPOTENT_PRODUCER": "false",
-            "ALLOCATION_LOG_LEVEL": "WARNING",
-        }
+        # Who may call can be chosen from outside, to see what it costs.
+        return (
+            {"ALLOCATION_AUTH": "none"}
+            | os.environ
+            | {
+                "ALLOCATION_DATABASE_URL": self.settings.database_url,
+                "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+                "ALLOCATION_KAFKA_IDEMPOTENT_PRODUCER": "false",
+                "ALLOCATION_LOG_LEVEL": "WARNING",
+            }
+        )
 
     @property
     def dsn(self) -> str:

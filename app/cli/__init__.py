@@ -12,6 +12,7 @@ import click
 
 from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
+from app.cli.identity import api_keys
 from app.cli.operators import dead_letters_group, health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
 
@@ -31,7 +32,7 @@ def cli() -> None:
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
     *(migrate, health, dead_letters_group, reconcile),
-    *(openapi, asyncapi),
+    *(api_keys, openapi, asyncapi),
 ):
     cli.add_command(_command)
 
@@ -56,5 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    click.echo(f"allocation: {message}", err=True)
+    # Click lists the choices of an option below each other.
+    click.echo(f"allocation: {' '.join(message.split())}", err=True)
     sys.exit(status)

@@ -29,6 +29,8 @@ COMMANDS = [
     ["dead-letters", "list"],
     ["dead-letters", "retry"],
     ["reconcile"],
+    ["api-keys"],
+    ["api-keys", "new"],
     ["openapi"],
     ["asyncapi"],
 ]
@@ -37,6 +39,7 @@ OPTIONS = {
     "run": {"--host", "--port"},
     "serve": {"--host", "--port"},
     "reconcile": {"--repair"},
+    "api-keys new": {"--scope", "--file", "--once"},
 }
 
 
@@ -114,6 +117,8 @@ def test_a_mistake_in_the_command_gives_one_clear_line_and_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALLOCATION_DATABASE_URL", NOWHERE)
+    monkeypatch.setenv("ALLOCATION_AUTH", "none")
+    monkeypatch.setenv("ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS", "true")
     arguments, word = TYPED[mistake]
     status = status_of(arguments)
     shown = capsys.readouterr()
@@ -150,6 +155,7 @@ def test_a_port_in_use_is_said_in_one_line(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALLOCATION_AUTH", "none")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         status = status_of([command, "--port", port])

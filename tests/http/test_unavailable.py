@@ -30,7 +30,9 @@ CALLS = [
 
 def away() -> Settings:
     """Settings that name a database where nobody listens."""
-    return Settings(_env_file=None, database_url=f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere")
+    return Settings(
+        _env_file=None, auth="none", database_url=f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere"
+    )
 
 
 def moved_to(settings: Settings, port: int) -> Settings:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from app.domain.commands import Allocate, CancelAllocation, OrderId, ShipLine, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, Answer
 from app.entrypoints.http.context import cause_of
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
 from app.service_layer.results import AllocationState
@@ -39,6 +40,7 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
         ),
     },
 )
+@needs("orders:write")
 async def allocate(command: Allocate, request: Request) -> Response:
     """Gives the line to the one batch that serves it best: from the warehouse first, then by the earliest ETA.
 
@@ -58,6 +60,7 @@ async def allocate(command: Allocate, request: Request) -> Response:
     response_description="The lines of the order, by SKU.",
     responses=documented("order-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response:
     """Shows each line of the order: the batch that serves it and when that arrives, or that it waits."""
     return Answer(ALLOCATIONS.dump_json(await request.app.state.queries.allocations(order_id)))
@@ -72,6 +75,7 @@ async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response
     response_description="The line is forgotten; what it held serves the lines that wait.",
     responses=documented("allocation-not-found", "already-shipped", "invalid-request", "overloaded"),
 )
+@needs("orders:write")
 async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
     """Frees the stock that the line held. A cancelled line is forgotten and may be placed anew."""
     await request.app.state.bus.handle(CancelAllocation(order_id=order_id, sku=sku), cause_of(request))
@@ -86,6 +90,7 @@ async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Re
     response_description="The line as it is now; twice is once.",
     responses=documented("allocation-not-found", "not-allocated", "invalid-request", "overloaded"),
 )
+@needs("orders:write")
 async def ship_line(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
     """From now on the line is neither cancelled nor moved, and its batch cannot be cut below what has left."""
     shipped = await request.app.state.bus.handle(ShipLine(order_id=order_id, sku=sku), cause_of(request))

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from app.domain.commands import BatchChanges, BatchRef, ChangeBatch, CreateBatch
 from app.entrypoints.http.answers import BATCH, CHANGED_BATCH, Answer, ChangedBatch
 from app.entrypoints.http.context import cause_of
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
 from app.service_layer.results import BatchState
@@ -36,6 +37,7 @@ Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
         ),
     },
 )
+@needs("stock:write")
 async def create_batch(command: CreateBatch, request: Request) -> Response:
     """Records stock that was bought together.
 
@@ -55,6 +57,7 @@ async def create_batch(command: CreateBatch, request: Request) -> Response:
     response_description="The batch as it is now.",
     responses=documented("batch-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_batch(ref: Ref, request: Request) -> Response:
     """Shows what was purchased, what is allocated, and what is available."""
     return Answer(BATCH.dump_json(await request.app.state.queries.batch(ref)))
@@ -77,6 +80,7 @@ async def get_batch(ref: Ref, request: Request) -> Response:
         "overloaded",
     ),
 )
+@needs("stock:write")
 async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
     """Sets the quantity that is really there, the day the batch arrives, or both; `eta: null` records its arrival.
 

@@ -8,6 +8,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
+from app.entrypoints.http.identity import open_to_all
 from app.entrypoints.http.route import ServiceRoute
 
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
@@ -16,6 +17,7 @@ SWAGGER_FILES = {file.name: file for file in (Path(fastapi_offline.__file__).par
 
 
 @router.get("/docs")
+@open_to_all
 async def get_docs() -> Response:
     """Swagger UI over the OpenAPI document."""
     return get_swagger_ui_html(
@@ -28,6 +30,7 @@ async def get_docs() -> Response:
 
 
 @router.get("/docs/static/{name}")
+@open_to_all
 async def get_docs_file(name: str) -> Response:
     """A file that Swagger UI is made of."""
     if name not in SWAGGER_FILES:

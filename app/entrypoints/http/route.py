@@ -23,15 +23,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.adapters.database import is_passing
 from app.domain.errors import DomainError
-from app.entrypoints.http.problems import ProblemError
+from app.entrypoints.http.identity import scope_of, security_of
+from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
+from app.entrypoints.http.problems import ProblemError, documented
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
 
 
 class ServiceRoute(APIRoute):
-    """An APIRoute whose endpoints take validated arguments and return a Response."""
+    """An APIRoute whose endpoints say who may call them, take validated arguments and return a Response."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        scope = scope_of(endpoint)
+        if scope is not None:
+            refusals = documented("unauthenticated", "forbidden", "too-many-requests")
+            options["responses"] = refusals | (options.get("responses") or {})
+        options["openapi_extra"] = {"security": security_of(scope)} | (options.get("openapi_extra") or {})
         super().__init__(path, endpoint, **options)
         self.app = _application(endpoint, self.path_format)
 
@@ -39,10 +46,14 @@ class ServiceRoute(APIRoute):
 def _application(endpoint: Callable[..., Any], path: str) -> ASGIApp:
     """The ASGI application that answers requests to the endpoint."""
     path_adapters, bodies, takes_request = _adapters(endpoint, path)
+    needed = scope_of(endpoint)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
+            gate = scope["app"].state.gate
+            if gate is not None and needed is not None:
+                await gate.admit(scope, needed)
             arguments: dict[str, Any] = {"request": request} if takes_request else {}
             if path_adapters:
                 _add_path_parameters(arguments, path_adapters, request.path_params)
@@ -128,6 +139,8 @@ def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
         command: BaseModel = adapter.validate_json(body)
     except ValidationError as error:
         faults = _faults(error, "body")
+        if is_nested_deeper_than(MAX_NESTING, body):
+            raise ProblemError("too-deeply-nested", f"a body is nested at most {MAX_NESTING} deep") from None
         if not _is_strict_json(body):
             raise ProblemError("malformed-body", f"the body is not JSON: {faults[0]['msg']}") from None
         raise _invalid(faults) from None
