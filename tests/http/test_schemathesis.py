@@ -1,6 +1,7 @@
 """Schemathesis plays data of its own making, right and wrong, against the document and the running application."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
 
+from app.service_layer.identity import SCOPES
 from app.settings import Settings
 from tests.http.test_openapi_document import STATUSES
+from tests.support.keys import add_key
 from tests.support.live import live_application
 
 SETTINGS = settings(
@@ -24,9 +27,17 @@ SETTINGS = settings(
 
 
 @pytest.fixture(scope="session")
-def document(shared_database_url: str) -> Iterator[BaseSchema]:
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A file of keys, and the headers of a caller who may do everything."""
+    file = tmp_path_factory.mktemp("keys") / "keys.toml"
+    return file, {"X-API-Key": add_key(file, "schemathesis", SCOPES)}
+
+
+@pytest.fixture(scope="session")
+def document(shared_database_url: str, credentials: tuple[Path, dict[str, str]]) -> Iterator[BaseSchema]:
     """The document as an application on a socket serves it, bound to that application."""
-    with live_application(Settings(_env_file=None, database_url=shared_database_url)) as url:
+    settings = Settings(_env_file=None, database_url=shared_database_url, auth="api-keys", api_keys_file=credentials[0])
+    with live_application(settings) as url:
         document = schemathesis.openapi.from_url(f"{url}/openapi.json")
         # A body may be right and its SKU have no batch.
         document.config.checks.positive_data_acceptance.expected_statuses.append("400")
@@ -43,7 +54,7 @@ def with_whole_quantities(case: Case[Any]) -> Case[Any]:
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
 @pytest.mark.parametrize(("method", "path"), STATUSES)
 def test_every_answer_is_one_that_the_document_declares(
-    document: BaseSchema, method: str, path: str, mode: GenerationMode
+    document: BaseSchema, credentials: tuple[Path, dict[str, str]], method: str, path: str, mode: GenerationMode
 ) -> None:
     operation = document[path][method.upper()]
     if mode is GenerationMode.NEGATIVE and not (operation.path_parameters or operation.body):
@@ -56,6 +67,6 @@ def test_every_answer_is_one_that_the_document_declares(
     @given(case=cases)
     @SETTINGS
     def call(case: Case[Any]) -> None:
-        case.call_and_validate()
+        case.call_and_validate(headers=credentials[1])
 
     call()

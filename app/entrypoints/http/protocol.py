@@ -51,7 +51,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self._refusal: _Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._latest: RequestResponseCycle | None = None
-        self._arriving = True
+        self._arriving = False
         self._in_head = True
         self._began = False
         self._head_bytes = 0
@@ -79,7 +79,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
                 self._unfinished_bytes += len(data)
                 if self._unfinished_bytes > self.limits.header_bytes and not self.transport.is_closing():
                     self._hang_up(_HEADERS_TOO_LARGE)
-        elif self.timeout_keep_alive_task is not None or not self.cycle.response_complete:
+        elif self.timeout_keep_alive_task is not None or (self._latest and not self._latest.response_complete):
             # Nothing is waited for that uvicorn does not wait for.
             return
         # Empty lines between two requests begin none, but end uvicorn's own waiting for the next.
@@ -152,9 +152,12 @@ class ProblemHttpProtocol(HttpToolsProtocol):
 
     def _time_is_up(self, seconds: float) -> None:
         self._timer = None
-        if self.transport.is_closing() or self.flow.write_paused or not self._arriving:
-            # The caller does not read, or has nothing more to say.
+        if self.transport.is_closing() or self.flow.write_paused:
+            # The caller does not read what it has asked for.
             self.transport.abort()
+        elif not self._arriving:
+            # No request has begun. Whoever keeps a connection ready would take an answer for that to its next request.
+            self.transport.close()
         elif self.pipeline or (self._in_head and self._latest is not None and not self._latest.response_complete):
             # A request before this one still has to be answered; that is bounded by itself.
             self._start_timer(seconds)
@@ -165,9 +168,10 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             self._hang_up(_TOO_SLOW)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        if self._beyond_limit:
+            cycle.keep_alive = False
         if cycle.scope["path"] not in ALWAYS_ANSWERED:
             if self._beyond_limit:
-                cycle.keep_alive = False
                 self._refuse(cycle, _TOO_MANY_CONNECTIONS)
                 return
             if self._most_requests is not None and len(self.tasks) >= self._most_requests:
