@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from bench import report, scenarios
+from bench.identity import identity
 from bench.report import Row
 from bench.scenarios import Plan
 from bench.stack import Stack, running_stack
@@ -20,6 +21,7 @@ SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
     "bus": scenarios.bus_against_sql,
     "http": scenarios.http_against_noop,
     "latency": scenarios.latency_and_overload,
+    "identity": identity,
     "workers": scenarios.two_workers,
     "kafka": scenarios.kafka_in_to_out,
     "relay": scenarios.relay_drain,

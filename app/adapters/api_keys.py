@@ -95,11 +95,14 @@ class ApiKeys:
         self._path = path
         self._check_interval = check_interval
         self._keys: list[_Key] = []
+        self._shown: dict[str, Caller] = {}
         self._state: object = "not read yet"
         self._next_check = float("-inf")
 
     def recall(self, credentials: str) -> Caller | None:
-        """Nobody: a check costs no more than a look into a memory would."""
+        """The caller, where the key has been shown since the file was read."""
+        self._read_again_where_changed()
+        return self._shown.get(credentials)
 
     async def check(self, credentials: str) -> Caller:
         """The caller whose key it is. Raises InvalidCredentialsError."""
@@ -112,6 +115,8 @@ class ApiKeys:
                 found = key.caller
         if found is None:
             raise InvalidCredentialsError("the API key is not known")
+        # No more than there are keys in the file.
+        self._shown[credentials] = found
         return found
 
     def _read_again_where_changed(self) -> None:
@@ -124,7 +129,7 @@ class ApiKeys:
             return
         self._state = state
         try:
-            self._keys = read_keys(self._path)
+            self._keys, self._shown = read_keys(self._path), {}
         except ApiKeyFileError as error:
             log.error("the API keys stay as they were: %s", error)  # noqa: TRY400 - the file is at fault, not the code
         else:

@@ -56,14 +56,27 @@ async def test_a_key_is_compared_with_all_of_them_and_in_constant_time(
     assert len(compared) == 4
 
 
+async def test_a_key_that_was_shown_before_is_known_without_a_comparison(file: Path) -> None:
+    key, wrong = added(file), new_key()
+    keys = ApiKeys(file)
+    assert keys.recall(key) is None
+    caller = await keys.check(key)
+    assert keys.recall(key) is caller
+    with pytest.raises(InvalidCredentialsError):
+        await keys.check(wrong)
+    assert keys.recall(wrong) is None
+
+
 async def test_a_file_that_changes_is_read_again(file: Path) -> None:
     old = added(file, "old")
     keys = ApiKeys(file, check_interval=0)
     await keys.check(old)
+    assert keys.recall(old) is not None
     new = added(file, "new")
     assert (await keys.check(new)).principal == "new"
     file.write_text("")
     for key in (old, new):
+        assert keys.recall(key) is None
         with pytest.raises(InvalidCredentialsError):
             await keys.check(key)
 
