@@ -17,7 +17,7 @@ from tests.support.database import raw_connection, waiting_for_a_lock
 from tests.support.waiting import eventually
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: service\r\n"
-SOON = 0.5
+SOON = 1.0
 LATE = 15.0
 
 
