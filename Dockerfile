@@ -29,13 +29,16 @@ COPY --from=builder /opt/venv /opt/venv
 COPY alembic.ini ./
 COPY alembic alembic
 COPY app app
-# The container's files are read-only when it runs, so the bytecode is made now.
-RUN python -m compileall -q app alembic
+# The container's files are read-only when it runs, so the bytecode is made now. A volume that is mounted on the folder
+# belongs to the folder's owner, so that `allocation api-keys new --file` can write into it.
+RUN python -m compileall -q app alembic \
+    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/allocation
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8000
 # For `run` and `serve`. The address is the container's own: no proxy is asked for it.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/livez', timeout=4)"]
+# It does not start before ALLOCATION_AUTH says who may call; see docs/security.md.
 ENTRYPOINT ["allocation"]
 CMD ["run", "--host", "0.0.0.0", "--port", "8000"]

@@ -3,17 +3,21 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.api_keys import ApiKeys
 from app.adapters.database import DriverConnections, connections_of, create_engine
 from app.adapters.kafka import KafkaConfig
 from app.adapters.notifications import LogMailer, SmtpMailer
 from app.adapters.outbox import OutboxSignal
+from app.adapters.tokens import PublishedKeys, Tokens
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.identity import Authenticator, Nobody
 from app.service_layer.messagebus import MessageBus, RetryPolicy
 from app.service_layer.notifications import Addresses, Mailer
 from app.service_layer.ports import UnitOfWorkFactory
@@ -32,6 +36,7 @@ class Service:
     kafka: KafkaConfig
     mailer: Mailer
     addresses: Addresses
+    authenticator: Authenticator | None
 
 
 @asynccontextmanager
@@ -46,6 +51,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     bus: MessageBus | None = None,
     queries: Queries | None = None,
     mailer: Mailer | None = None,
+    authenticator: Authenticator | None = None,
 ) -> AsyncIterator[Service]:
     """The service, wired. The connections are closed at the end; nothing is connected before it is needed."""
     engine = engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
@@ -82,6 +88,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         mailer=mailer
         or (SmtpMailer(settings.smtp_url, settings.from_email) if settings.smtp_url is not None else LogMailer()),
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
+        authenticator=authenticator or _authenticator(settings),
     )
     in_use = {"write": connections.in_use, "read": connections_of(read_engine)}
     for pool in in_use:
@@ -95,6 +102,21 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             await connections.close()
             await engine.dispose()
             await read_engine.dispose()
+
+
+def _authenticator(settings: Settings) -> Authenticator | None:
+    """What knows callers; None where everybody may do everything."""
+    match settings:
+        case Settings(auth="jwt", jwt_jwks_url=str(url), jwt_issuer=str(issuer), jwt_audience=str(audience)):
+            algorithms = settings.jwt_algorithms
+            keys = PublishedKeys(url, algorithms)
+            return Tokens(keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=settings.jwt_leeway)
+        case Settings(auth="api-keys", api_keys_file=Path() as file):
+            return ApiKeys(file)
+        case Settings(auth="none"):
+            return None
+        case _:
+            return Nobody()
 
 
 def _default_session_timeout(settings: Settings) -> float:

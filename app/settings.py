@@ -4,10 +4,11 @@
 """
 
 import re
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -15,6 +16,8 @@ _SERVERS = re.compile(r"[^\s,:]+:[0-9]{1,5}(\s*,\s*[^\s,:]+:[0-9]{1,5})*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
+# Signed with a private key, and so checked with one that is no secret. HS256 and `none` are not among them.
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 Email = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
 
 
@@ -56,12 +59,26 @@ class Settings(BaseSettings):
     warehouse_email: Email | None = None
     from_email: Email = "allocations@example.com"
 
+    auth: Literal["jwt", "api-keys", "none"] | None = None
+    auth_none_on_any_address: bool = False
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_jwks_url: str | None = None
+    jwt_algorithms: Annotated[list[Algorithm], NoDecode, Field(min_length=1)] = ["RS256", "ES256", "EdDSA"]
+    jwt_leeway: Annotated[float, Field(ge=0, le=300)] = 10.0
+    api_keys_file: Path | None = None
+
     http_deadline: Annotated[float, Field(gt=0, le=9)] = 8.0
     shutdown_delay: Annotated[float, Field(ge=0, le=60)] = 0.0
     shutdown_grace: Annotated[float, Field(gt=0, le=120)] = 10.0
     http_max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     http_max_bulk_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    http_max_header_bytes: Annotated[int, Field(ge=1024)] = 32_768
     http_max_concurrent: Annotated[int, Field(ge=1)] = 2048
+    http_max_connections: Annotated[int, Field(ge=1)] = 8192
+    http_read_timeout: Annotated[float, Field(gt=0)] = 10.0
+    http_rate_limit: Annotated[int, Field(ge=1)] | None = None
+    http_rate_window: Annotated[int, Field(ge=1)] = 60
     bus_workers: Annotated[int, Field(ge=1, le=8)] = 2
     bus_queue_limit: Annotated[int, Field(ge=1)] = 2048
     bus_group_limit: Annotated[int, Field(ge=1, le=1000)] = 256
@@ -108,10 +125,28 @@ class Settings(BaseSettings):
             raise PydanticCustomError("topics_form", "should be names of topics with commas between them")
         return value
 
-    @field_validator("kafka_inbound_topics", mode="before")
+    @field_validator("kafka_inbound_topics", "jwt_algorithms", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Topics are written with commas between them."""
+        """Several are written with commas between them."""
         if isinstance(value, str):
-            return [topic.strip() for topic in value.split(",") if topic.strip()]
+            return [item.strip() for item in value.split(",") if item.strip()]
         return value
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _check_jwks_url(cls, value: str | None) -> str | None:
+        return None if value is None else _check_url(value, {"https", "http"}, "https://login.example.com/jwks.json")
+
+    @model_validator(mode="after")
+    def _check_identity(self) -> Self:
+        """Whoever is to be known by something has to say where that is found."""
+        needed = {"jwt": ("jwt_issuer", "jwt_audience", "jwt_jwks_url"), "api-keys": ("api_keys_file",)}
+        for name in needed.get(self.auth or "", ()):
+            if getattr(self, name) is None:
+                raise PydanticCustomError(
+                    "identity_incomplete",
+                    "ALLOCATION_AUTH={auth} needs ALLOCATION_{name} as well",
+                    {"auth": self.auth, "name": name.upper()},
+                )
+        return self

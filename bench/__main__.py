@@ -14,6 +14,7 @@ import click
 
 from bench import importing, report, scenarios
 from bench.collector import running_collector
+from bench.identity import identity
 from bench.report import Row
 from bench.scenarios import Plan
 from bench.stack import Stack, running_stack
@@ -22,6 +23,7 @@ SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
     "bus": scenarios.bus_against_sql,
     "http": scenarios.http_against_noop,
     "latency": scenarios.latency_and_overload,
+    "identity": identity,
     "workers": scenarios.two_workers,
     "kafka": scenarios.kafka_in_to_out,
     "relay": scenarios.relay_drain,

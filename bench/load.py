@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -160,23 +160,29 @@ async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, second
     return result
 
 
-def post_allocations(order_prefix: str, sku_prefix: str, skus: int) -> Iterator[bytes]:
+def _heads(credentials: Sequence[str]) -> Iterator[str]:
+    """The headers of requests: of callers with these credentials in turn, or of anybody."""
+    host = "Host: 127.0.0.1\r\n"
+    return itertools.cycle([f"{host}Authorization: Bearer {each}\r\n" for each in credentials] or [host])
+
+
+def post_allocations(order_prefix: str, sku_prefix: str, skus: int, credentials: Sequence[str] = ()) -> Iterator[bytes]:
     """Requests for one piece each, every one for another order, over the SKUs in turn."""
-    for number in itertools.count():
+    for number, head in enumerate(_heads(credentials)):
         body = (
             f'{{"order_id":"{order_prefix}-{number}","sku":"{sku_prefix}{number % skus}",'
             '"qty":1,"if_unavailable":"reject"}'
         )
         yield (
-            "POST /v1/allocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"POST /v1/allocations HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
 
-def get_allocations(order_prefix: str, orders: int) -> Iterator[bytes]:
+def get_allocations(order_prefix: str, orders: int, credentials: Sequence[str] = ()) -> Iterator[bytes]:
     """Requests for the orders in turn."""
-    for number in itertools.count():
-        yield f"GET /v1/allocations/{order_prefix}-{number % orders} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    for number, head in enumerate(_heads(credentials)):
+        yield f"GET /v1/allocations/{order_prefix}-{number % orders} HTTP/1.1\r\n{head}\r\n".encode()
 
 
 def main() -> None:

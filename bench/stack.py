@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The settings as a process of the service reads them."""
         return os.environ | {
+            "ALLOCATION_AUTH": "none",
             "ALLOCATION_DATABASE_URL": self.settings.database_url,
             "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "ALLOCATION_KAFKA_IDEMPOTENT_PRODUCER": "false",
@@ -103,11 +104,16 @@ def running_stack(otlp_endpoint: str = "") -> Iterator[Stack]:
 
 
 @contextmanager
-def running_server(stack: Stack, *arguments: str, ready: str = "/livez") -> Iterator[int]:
-    """A process that serves HTTP, started with `--port`; yields the port once `ready` answers."""
+def running_server(
+    stack: Stack, *arguments: str, ready: str = "/livez", settings: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """A process that serves HTTP, started with `--port`; yields the port once `ready` answers.
+
+    `settings` are environment variables beside those of the stack.
+    """
     port = free_port()
     command = [sys.executable, "-m", *arguments, "--port", str(port)]
-    with running_process(stack, command) as process:
+    with running_process(stack, command, settings) as process:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(f"http://127.0.0.1:{port}{ready}"):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -118,9 +124,11 @@ def running_server(stack: Stack, *arguments: str, ready: str = "/livez") -> Iter
 
 
 @contextmanager
-def running_process(stack: Stack, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def running_process(
+    stack: Stack, command: list[str], settings: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process of the service, ended by its own id."""
-    process = subprocess.Popen(command, env=stack.environment())
+    process = subprocess.Popen(command, env=stack.environment() | dict(settings or {}))
     try:
         yield process
     finally:

@@ -232,6 +232,7 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALLOCATION_")}
         settings = {
+            "AUTH": "none",
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             **{name.upper(): value for name, value in self.settings.items()},

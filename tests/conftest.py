@@ -92,7 +92,7 @@ def broker(
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """Settings for one test, with a database of its own and no broker."""
-    return Settings(_env_file=None, database_url=database_url)
+    return Settings(_env_file=None, auth="none", database_url=database_url)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from app.cli.dead_letters import dead_letters_group
 from app.cli.doctor import doctor
 from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
+from app.cli.identity import api_keys
 from app.cli.importing import import_command
 from app.cli.operators import health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
@@ -36,7 +37,7 @@ def cli() -> None:
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
     *(migrate, doctor, watch, health, dead_letters_group, reconcile, import_command),
-    *(openapi, asyncapi, completion),
+    *(api_keys, openapi, asyncapi, completion),
 ):
     cli.add_command(_command)
 
@@ -61,5 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    click.echo(f"allocation: {message}", err=True)
+    # Click lists the choices of an option below each other.
+    click.echo(f"allocation: {' '.join(message.split())}", err=True)
     sys.exit(status)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.identity import require_identity
 from app.cli.running import load_settings, run_with_service
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
     """Run everything, with a PostgreSQL and a broker of its own."""
     from app.embedded.stack import EmbeddedStack
 
+    settings = load_settings()
+    if settings.auth is None:
+        settings = settings.model_copy(update={"auth": "none"})
+    require_identity(settings, host)
     stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
     stack.claim()
     # Before and after the service handles its signals, a signal still has to stop what was started.
     # A shell that starts it in the background has it ignore Ctrl-C, unless told otherwise.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
-    settings = load_settings()
 
     from app.adapters import kafka, schema
     from app.entrypoints.server import listen, serve, url_of
@@ -84,6 +88,7 @@ def run(host: str, port: int) -> None:
     from app.entrypoints.server import listen, serve
 
     settings = load_settings()
+    require_identity(settings, host)
     with listen(host, port) as listener:
         run_with_service(settings, lambda service: serve(service, listener, _all_components(service)))
 
@@ -99,6 +104,7 @@ def serve_command(host: str, port: int, workers: int, inherited: str | None) -> 
     from app.entrypoints.workers import supervise
 
     settings = load_settings()
+    require_identity(settings, host)
     if inherited is not None:
         descriptor, parent_pipe = map(int, inherited.split(","))
         with socket.socket(fileno=descriptor) as listener:

@@ -15,7 +15,9 @@ from app.adapters import schema
 from app.bootstrap import Service
 from app.entrypoints.components import Component, running
 from app.entrypoints.http.app import create_app
-from app.entrypoints.http.protocol import ProblemHttpProtocol
+from app.entrypoints.http.identity import Gate
+from app.entrypoints.http.protocol import Limits, protocol_with
+from app.entrypoints.http.rate_limit import RateLimit
 
 BACKLOG = 2048
 
@@ -69,14 +71,18 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         async with service.bus, running(components):
             yield
 
+    settings = service.settings
+    rate_limit = RateLimit(settings.http_rate_limit, settings.http_rate_window) if settings.http_rate_limit else None
+    guarded = service.authenticator is not None or rate_limit is not None
     return create_app(
         lifespan,
         bus=service.bus,
         queries=service.queries,
         check_schema=lambda: schema.check(service.engine),
-        deadline=service.settings.http_deadline,
-        max_body_bytes=service.settings.http_max_body_bytes,
-        max_bulk_body_bytes=service.settings.http_max_bulk_body_bytes,
+        gate=Gate(service.authenticator, rate_limit) if guarded else None,
+        deadline=settings.http_deadline,
+        max_body_bytes=settings.http_max_body_bytes,
+        max_bulk_body_bytes=settings.http_max_bulk_body_bytes,
     )
 
 
@@ -90,10 +96,16 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent dies at the other end of `parent_pipe`."""
     app = http_application(service, components)
+    limits = Limits(
+        header_bytes=service.settings.http_max_header_bytes,
+        connections=service.settings.http_max_connections,
+        read_timeout=service.settings.http_read_timeout,
+    )
     server = _Server(
         uvicorn.Config(
             app,
-            http=ProblemHttpProtocol,
+            http=protocol_with(limits),
+            ws="none",
             log_config=None,
             access_log=service.settings.log_access,
             server_header=False,

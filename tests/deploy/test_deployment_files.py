@@ -71,7 +71,7 @@ def test_every_service_that_stays_up_has_a_health_check(compose: dict[str, Any])
 
 
 def test_our_services_have_no_more_rights_than_they_need(our_services: dict[str, dict[str, Any]]) -> None:
-    assert set(our_services) == {"api", "consumer", "relay", "notifier", "migrate"}
+    assert set(our_services) == {"api", "api-keys", "consumer", "relay", "notifier", "migrate"}
     for name, service in our_services.items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name

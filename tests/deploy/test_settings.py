@@ -7,7 +7,13 @@ import pytest
 
 from app.settings import Settings
 
-WITHOUT_DEFAULT = {"database_url", "smtp_url", "warehouse_email", "otlp_endpoint"}
+# Those that are set in the example, and those that have no default: what it shows is what they look like.
+WITHOUT_DEFAULT = {"database_url", "smtp_url", "warehouse_email", "otlp_endpoint", "auth", "api_keys_file"} | {
+    "http_rate_limit",
+    "jwt_issuer",
+    "jwt_audience",
+    "jwt_jwks_url",
+}
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 

@@ -47,6 +47,7 @@ def shared_settings(
     name = f"shared_{unique}"
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
     yield Settings(
+        auth="none",
         _env_file=None,
         database_url=url_of_database(postgresql, name),
         kafka_bootstrap_servers=broker.bootstrap_servers,

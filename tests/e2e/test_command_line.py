@@ -33,6 +33,8 @@ COMMANDS = [
     ["dead-letters", "retry"],
     ["dead-letters", "discard"],
     ["reconcile"],
+    ["api-keys"],
+    ["api-keys", "new"],
     ["import"],
     ["openapi"],
     ["asyncapi"],
@@ -48,6 +50,7 @@ OPTIONS = {
     "dead-letters list": {"--json"},
     "dead-letters show": {"--json"},
     "import": {"--format", "--kind", "--results"},
+    "api-keys new": {"--scope", "--file", "--once"},
 }
 
 
@@ -129,6 +132,8 @@ def test_a_mistake_in_the_command_gives_one_clear_line_and_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALLOCATION_DATABASE_URL", NOWHERE)
+    monkeypatch.setenv("ALLOCATION_AUTH", "none")
+    monkeypatch.setenv("ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS", "true")
     arguments, word = TYPED[mistake]
     status = status_of(arguments)
     shown = capsys.readouterr()
@@ -165,6 +170,7 @@ def test_a_port_in_use_is_said_in_one_line(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALLOCATION_AUTH", "none")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         status = status_of([command, "--port", port])

@@ -40,7 +40,7 @@ def generated(
     """Generated as the README says, from the service that is asked afterwards."""
     folder, name = tmp_path_factory.mktemp("client"), f"client_{uuid.uuid4().hex}"
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    with live_application(Settings(_env_file=None, database_url=url_of_database(postgresql, name))) as url:
+    with live_application(Settings(_env_file=None, auth="none", database_url=url_of_database(postgresql, name))) as url:
         command = readme.block("sh", "openapi-python-client")
         command = command.replace(readme.URL, url).replace(".venv/bin", str(Path(sys.executable).parent))
         run(["bash", "-ec", command], folder)

@@ -134,7 +134,7 @@ async def test_serve_with_several_workers_is_one_service(kafka_settings: Setting
 
 def test_told_to_stop_it_is_first_not_ready_and_still_serves(database_url: str, tmp_path: Path) -> None:
     port = free_port()
-    env = environment(database_url=database_url, shutdown_delay="1.5")
+    env = environment(database_url=database_url, auth="none", shutdown_delay="1.5")
     with running("serve", "--port", str(port), env=env, log=tmp_path / "serve.log") as serve:
         serve.wait_until_ready(f"http://127.0.0.1:{port}")
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
@@ -150,7 +150,7 @@ def test_told_to_stop_it_is_first_not_ready_and_still_serves(database_url: str, 
 def test_workers_are_given_the_delay_and_the_grace(database_url: str, tmp_path: Path) -> None:
     """Whoever stops the workers must not lose patience while they still wait for the load balancer to notice."""
     port = free_port()
-    env = environment(database_url=database_url, shutdown_delay="6", shutdown_grace="0.1")
+    env = environment(database_url=database_url, auth="none", shutdown_delay="6", shutdown_grace="0.1")
     with running("serve", "--port", str(port), "--workers", "2", env=env, log=tmp_path / "serve.log") as serve:
         serve.wait_until_ready(f"http://127.0.0.1:{port}")
         told = time.monotonic()

@@ -27,7 +27,7 @@ def shared_database_url(postgresql: EmbeddedPostgresql, template_database: str) 
 @pytest.fixture
 def shared_settings(shared_database_url: str) -> Settings:
     """Settings for the shared database."""
-    return Settings(_env_file=None, database_url=shared_database_url)
+    return Settings(_env_file=None, auth="none", database_url=shared_database_url)
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ async def test_the_key_may_be_quoted_as_the_draft_has_it(api: Api) -> None:
     assert (await api.client.post("/v1/batches", json=body, headers=keyed(key))).status_code == first.status_code == 201
 
 
-@pytest.mark.parametrize("key", ['""', "x" * 256, "a\tb"])
+@pytest.mark.parametrize("key", ['""', "x" * 256, "a\tb", "a b", '"a'])
 async def test_a_key_that_is_none_is_refused_and_nothing_is_done(api: Api, key: str) -> None:
     body = {"ref": new("ref"), "sku": new("sku"), "qty": 1}
 

@@ -103,7 +103,7 @@ async def test_identifiers_of_every_form_go_in_and_come_out(api: Api, identifier
     assert (answer.status_code, answer.json()["sku"]) == (201, identifier)
     await api.client.delete(f"/v1/allocations/{identifier}/{identifier}")
     await api.order(identifier, 1, order_id=identifier)
-    assert [shown["order_id"] for shown in await api.lines(identifier)] == [identifier]
+    assert [shown["order_id"] for shown in await api.lines(identifier) if shown["sku"] == identifier] == [identifier]
     assert (await api.product(identifier))["sku"] == identifier
     assert (await api.client.delete(f"/v1/allocations/{order}/{identifier}")).status_code == 204
 

@@ -34,7 +34,9 @@ CALLS = [
 
 def away() -> Settings:
     """Settings that name a database where nobody listens."""
-    return Settings(_env_file=None, database_url=f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere")
+    return Settings(
+        _env_file=None, auth="none", database_url=f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere"
+    )
 
 
 def moved_to(settings: Settings, port: int) -> Settings:
@@ -178,7 +180,7 @@ async def test_readiness_says_that_the_database_is_away() -> None:
 
 
 async def test_readiness_says_that_the_schema_is_behind(empty_database_url: str) -> None:
-    async with service_over(Settings(_env_file=None, database_url=empty_database_url)) as api:
+    async with service_over(Settings(_env_file=None, auth="none", database_url=empty_database_url)) as api:
         answer = await api.client.get("/readyz")
         problem = assert_problem(answer, 503, "unavailable")
         assert "schema" in problem["detail"]

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import Allocate, CancelAllocation, OrderId, ShipLine, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, PREVIEW, Answer
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
@@ -60,6 +61,7 @@ SAME_OR_PREVIEW = {
     },
     openapi_extra=KEYED,
 )
+@needs("orders:write")
 async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = False) -> Response:
     """Gives the line to the one batch that serves it best: from the warehouse first, then by the earliest ETA.
 
@@ -90,6 +92,7 @@ def status_of_accepted(accepted: LineAccepted) -> int:
     response_description="The lines of the order, by SKU.",
     responses=documented("order-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response:
     """Shows each line of the order: the batch that serves it and when that arrives, or that it waits."""
     return Answer(ALLOCATIONS.dump_json(await request.app.state.queries.allocations(order_id)))
@@ -105,6 +108,7 @@ async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response
     responses=documented_write("allocation-not-found", "already-shipped"),
     openapi_extra=KEYED,
 )
+@needs("orders:write")
 async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
     """Frees the stock that the line held. A cancelled line is forgotten and may be placed anew."""
     return await write(request, CancelAllocation(order_id=order_id, sku=sku), lambda _: Response(status_code=204))
@@ -119,6 +123,7 @@ async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Re
     responses=documented_write("allocation-not-found", "not-allocated"),
     openapi_extra=KEYED,
 )
+@needs("orders:write")
 async def ship_line(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
     """From now on the line is neither cancelled nor moved, and its batch cannot be cut below what has left."""
     command = ShipLine(order_id=order_id, sku=sku)

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from app.entrypoints.http import allocations, backorders, batches, bulk, documents, operations, orders, products
 from app.entrypoints.http.context import RequestContext
+from app.entrypoints.http.identity import SECURITY_SCHEMES, Gate
 from app.entrypoints.http.problems import Problem
 from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
@@ -19,8 +20,11 @@ DESCRIPTION = """\
 Allocates order lines to batches of stock: what stands in the warehouse first, then what arrives earliest.
 
 Every answer comes after the commit. Every request may be sent again safely. Errors are `application/problem+json`
-(RFC 9457) with a stable `code`; a 503 bears `Retry-After`. What the service decides leaves as events on Kafka; see
-[the AsyncAPI document](/asyncapi).
+(RFC 9457) with a stable `code`; a 429 or 503 bears `Retry-After`. What the service decides leaves as events on Kafka;
+see [the AsyncAPI document](/asyncapi).
+
+Each operation under `/v1` names the scope that its caller needs: `orders:write`, `stock:write` or `read`. Whether
+callers are known by tokens or by API keys, or need neither, is the installation's choice.
 """
 
 ROUTERS = (
@@ -49,13 +53,15 @@ def create_app(
     bus: MessageBus,
     queries: Queries,
     check_schema: Callable[[], Awaitable[str | None]],
+    gate: Gate | None,
     deadline: float = 8.0,
     max_body_bytes: int = 65_536,
     max_bulk_body_bytes: int = 1_048_576,
 ) -> FastAPI:
     """The ASGI application. `lifespan` runs what has to run while it serves; `deadline` is in seconds.
 
-    `check_schema` says what is wrong with the database's schema, or None, and raises where the database is away.
+    `gate` lets requests pass; None lets all of them. `check_schema` says what is wrong with the database's schema, or
+    None, and raises where the database is away.
     """
 
     @asynccontextmanager
@@ -77,6 +83,7 @@ def create_app(
     app.state.bus = bus
     app.state.queries = queries
     app.state.check_schema = check_schema
+    app.state.gate = gate
     app.state.deadline = deadline
     app.state.max_body_bytes = max_body_bytes
     app.state.max_bulk_body_bytes = max_bulk_body_bytes
@@ -105,6 +112,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                 {"name": "operations", "description": "For those who run the service."},
             ],
         )
+        document["components"]["securitySchemes"] = SECURITY_SCHEMES
         schemas = document["components"]["schemas"]
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.domain.commands import LEFT_OUT
 from app.entrypoints.http.answers import BACKORDER_PAGE, Answer
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, Cursor, Limit, SkuFilter
 from app.entrypoints.http.route import ServiceRoute
@@ -20,6 +21,7 @@ router = APIRouter(prefix="/v1/backorders", tags=["allocations"], route_class=Se
     response_description="Some of the lines, by SKU and then the oldest request first.",
     responses=documented("invalid-request"),
 )
+@needs("read")
 async def list_backorders(
     request: Request, sku: SkuFilter = LEFT_OUT, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
 ) -> Response:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import LEFT_OUT, BatchChanges, BatchRef, ChangeBatch, CreateBatch
 from app.entrypoints.http.answers import BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Limit, SkuFilter
 from app.entrypoints.http.route import ServiceRoute
@@ -32,6 +33,7 @@ Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
     },
     openapi_extra=KEYED,
 )
+@needs("stock:write")
 async def create_batch(command: CreateBatch, request: Request) -> Response:
     """Records stock that was bought together.
 
@@ -58,6 +60,7 @@ def status_of_recorded(recorded: BatchRecorded) -> int:
     response_description="The batch as it is now.",
     responses=documented("batch-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_batch(ref: Ref, request: Request) -> Response:
     """Shows what was purchased, what is allocated, and what is available."""
     return Answer(BATCH.dump_json(await request.app.state.queries.batch(ref)))
@@ -79,6 +82,7 @@ async def get_batch(ref: Ref, request: Request) -> Response:
     ),
     openapi_extra=KEYED,
 )
+@needs("stock:write")
 async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
     """Sets the quantity that is really there, the day the batch arrives, or both; `eta: null` records its arrival.
 
@@ -99,6 +103,7 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
     response_description="Some batches, by SKU and then as they were recorded.",
     responses=documented("invalid-request"),
 )
+@needs("read")
 async def list_batches(
     request: Request,
     sku: SkuFilter = LEFT_OUT,

@@ -14,6 +14,7 @@ from app.domain.errors import DomainError
 from app.entrypoints.http.allocations import status_of_accepted
 from app.entrypoints.http.answers import Answer
 from app.entrypoints.http.batches import status_of_recorded
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.parameters import faults_of, invalid
 from app.entrypoints.http.problems import Problem, ProblemError, members_of, path_of
 from app.entrypoints.http.route import BulkRoute, as_problem
@@ -115,6 +116,7 @@ _PROBLEMS = documented_write("malformed-body", "payload-too-large", "unsupported
     responses=_PROBLEMS,
     openapi_extra=KEYED,
 )
+@needs("orders:write")
 async def allocate_many(body: AllocationItems, request: Request) -> Response:
     """Allocates up to 1,000 lines, each as the single call would: one that is refused does not touch the others.
 
@@ -143,6 +145,7 @@ async def allocate_many(body: AllocationItems, request: Request) -> Response:
     responses=_PROBLEMS,
     openapi_extra=KEYED,
 )
+@needs("stock:write")
 async def create_batches(body: BatchItems, request: Request) -> Response:
     """Records up to 1,000 batches, each as the single call would: one that is refused does not touch the others.
 

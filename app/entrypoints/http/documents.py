@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app.entrypoints.http.answers import Answer
 from app.entrypoints.http.asyncapi_page import CONTENT_SECURITY_POLICY, asyncapi_page
+from app.entrypoints.http.identity import open_to_all
 from app.entrypoints.http.route import ServiceRoute
 from app.integration.asyncapi import asyncapi_document
 
@@ -21,6 +22,7 @@ SWAGGER_FILES = {file.name: file for file in (Path(fastapi_offline.__file__).par
 
 
 @router.get("/docs")
+@open_to_all
 async def get_docs() -> Response:
     """Swagger UI over the OpenAPI document."""
     return get_swagger_ui_html(
@@ -33,6 +35,7 @@ async def get_docs() -> Response:
 
 
 @router.get("/docs/static/{name}")
+@open_to_all
 async def get_docs_file(name: str) -> Response:
     """A file that Swagger UI is made of."""
     if name not in SWAGGER_FILES:
@@ -41,12 +44,14 @@ async def get_docs_file(name: str) -> Response:
 
 
 @router.get("/asyncapi")
+@open_to_all
 async def get_asyncapi_page() -> Response:
     """The AsyncAPI document, for people."""
     return HTMLResponse(_asyncapi_page(), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
 @router.get("/asyncapi.json")
+@open_to_all
 async def get_asyncapi() -> Response:
     """The AsyncAPI document, for programs."""
     return Answer(_asyncapi_json())

@@ -8,6 +8,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from app.entrypoints.http.answers import Answer
+from app.entrypoints.http.identity import open_to_all
 from app.entrypoints.http.problems import ProblemError, documented
 from app.entrypoints.http.route import ServiceRoute
 from app.observability import metrics
@@ -24,6 +25,7 @@ class Health(BaseModel):
 
 
 @router.get("/livez", operation_id="getLiveness", summary="Is the process alive?", response_model=Health)
+@open_to_all
 async def livez() -> Response:
     """Answers without asking anybody. Where it does not answer, restart the process."""
     return Answer(b'{"status":"alive"}')
@@ -36,6 +38,7 @@ async def livez() -> Response:
     response_model=Health,
     responses={503: documented()[503]},
 )
+@open_to_all
 async def readyz(request: Request) -> Response:
     """Asks the database, and whether its schema is the one this version needs. Where not, send no traffic here."""
     state = request.app.state
@@ -52,6 +55,7 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/metrics", operation_id="getMetrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+@open_to_all
 async def get_metrics() -> Response:
     """Everything the process measures of itself, in the Prometheus text format."""
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import CancelOrder, NewOrder, OrderId, PlaceOrder
 from app.entrypoints.http.answers import ORDER, Answer
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.writing import KEYED, documented_write, write
@@ -38,6 +39,7 @@ OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
     },
     openapi_extra=KEYED,
 )
+@needs("orders:write")
 async def place_order(order: NewOrder, request: Request) -> Response:
     """Allocates 1 to 100 lines, each SKU at most once, in one transaction.
 
@@ -64,6 +66,7 @@ def _accepted(accepted: OrderAccepted) -> Response:
     response_description="The lines that the order has, and whether and when all of them are there.",
     responses=documented("order-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
     """Shows every line that the order has, however it was placed; a cancelled line is forgotten."""
     return Answer(ORDER.dump_json(await request.app.state.queries.order(order_id)))
@@ -79,6 +82,7 @@ async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
     responses=documented_write("order-not-found"),
     openapi_extra=KEYED,
 )
+@needs("orders:write")
 async def cancel_order(order_id: OrderIdInPath, request: Request) -> Response:
     """Frees the stock of every line that is still in the house. Lines that have been shipped stay as they are."""
     return await write(request, CancelOrder(order_id=order_id), lambda _: Response(status_code=204))

@@ -32,12 +32,16 @@ KINDS: dict[str, Kind] = {
         Kind("malformed-request", 400, "The request is not HTTP that this service understands"),
         Kind("malformed-body", 400, "The body is not JSON"),
         Kind(errors.InvalidSkuError.code, 400, "No batch of this SKU was ever recorded"),
+        Kind("too-deeply-nested", 400, "The body is nested too deeply"),
+        Kind("unauthenticated", 401, "The caller is not known"),
+        Kind("forbidden", 403, "The caller lacks a scope"),
         Kind("not-found", 404, "There is no such path"),
         Kind(errors.BatchNotFoundError.code, 404, "No batch has this ref"),
         Kind(errors.OrderNotFoundError.code, 404, "The order has no line"),
         Kind(errors.AllocationNotFoundError.code, 404, "The order has no line of this SKU"),
         Kind(errors.ProductNotFoundError.code, 404, "No product has this SKU"),
         Kind("method-not-allowed", 405, "The path does not take this method"),
+        Kind("request-timeout", 408, "The request did not arrive in time"),
         Kind(errors.AlreadyShippedError.code, 409, "The line has left the house"),
         Kind(errors.NotAllocatedError.code, 409, "The line waits for stock"),
         Kind(errors.BelowShippedError.code, 409, "More has been shipped from the batch than that"),
@@ -48,9 +52,12 @@ KINDS: dict[str, Kind] = {
         Kind(errors.OrderConflictError.code, 409, "The order was placed before with other lines"),
         Kind(IdempotencyKeyInUseError.code, 409, "The first request with this key is still running"),
         Kind("payload-too-large", 413, "The body is too large"),
+        Kind("uri-too-long", 414, "The address is too long"),
         Kind("unsupported-media-type", 415, "The body has to be application/json"),
         Kind("invalid-request", 422, "A part of the request has the wrong form"),
         Kind(IdempotencyKeyReusedError.code, 422, "The key came with another request before"),
+        Kind("too-many-requests", 429, "The caller asks too often"),
+        Kind("headers-too-large", 431, "The headers are too large"),
         Kind("internal-error", 500, "The service failed; the fault is ours and has been logged"),
         Kind("unavailable", 503, "The service cannot answer now; try again"),
         Kind("overloaded", 503, "Too many requests are waiting; try again"),
@@ -175,8 +182,10 @@ def _response(kinds: list[Kind]) -> dict[str, Any]:
         "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
-    if kinds[0].status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}
-        }
-    return response
+    headers = _HEADERS.get(kinds[0].status)
+    return response if headers is None else response | {"headers": headers}
+
+
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}}
+_CHALLENGE = {"WWW-Authenticate": {"description": "What would do (RFC 6750).", "schema": {"type": "string"}}}
+_HEADERS = {401: _CHALLENGE, 403: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import LEFT_OUT, ReorderPoint, SetReorderPoint, Sku
 from app.entrypoints.http.answers import AVAILABILITY, HISTORY_PAGE, PRODUCT, PRODUCT_PAGE, STOCK, Answer
+from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, Limit, LowStock, Pieces
 from app.entrypoints.http.route import ServiceRoute
@@ -29,6 +30,7 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
     response_description="The sums, and the batches in the order in which they are allocated from.",
     responses=documented("product-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_product(sku: SkuInPath, request: Request) -> Response:
     """Shows what is available of a product, what is allocated, and what is waited for."""
     return Answer(PRODUCT.dump_json(await request.app.state.queries.product(sku)))
@@ -43,6 +45,7 @@ async def get_product(sku: SkuInPath, request: Request) -> Response:
     responses=documented_write("malformed-body", "product-not-found", "payload-too-large", "unsupported-media-type"),
     openapi_extra=KEYED,
 )
+@needs("stock:write")
 async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Request) -> Response:
     """Sets below how many available pieces the buyers get a mail and others the event `low_stock.v1`.
 
@@ -61,6 +64,7 @@ async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Reque
     response_description="Some products, by SKU.",
     responses=documented("invalid-request"),
 )
+@needs("read")
 async def list_products(
     request: Request,
     *,
@@ -87,6 +91,7 @@ async def list_products(
     response_description="Some of what happened, newest first.",
     responses=documented("product-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_history(
     sku: SkuInPath, request: Request, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
 ) -> Response:
@@ -102,6 +107,7 @@ async def get_history(
     response_description="Whether so many can be had by the day, from which batch, and when at the earliest.",
     responses=documented("product-not-found", "invalid-request"),
 )
+@needs("read")
 async def get_availability(sku: SkuInPath, request: Request, qty: Pieces, by: ByDay = LEFT_OUT) -> Response:
     """Answers by the rule that allocates: one batch has to hold the whole quantity, for a line is never split.
 

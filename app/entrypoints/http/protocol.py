@@ -1,6 +1,8 @@
 """HTTP as uvicorn reads it, but with a problem for an answer where no request reaches the application."""
 
+import asyncio
 import json
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +16,21 @@ from app.observability import metrics
 # Who asks how the service is has to learn it all the more while it is overloaded.
 ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
 
+MAX_TARGET_BYTES = 8192
+# A header costs this beside its bytes, as HTTP/2 counts it (RFC 9113, 6.5.2), so that many small ones add up.
+HEADER_OVERHEAD = 32
+# A connection beyond the limit has so long to ask how the service is.
+SECONDS_BEYOND_LIMIT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a connection may ask of this process. `read_timeout` is in seconds, from the first byte of a request."""
+
+    header_bytes: int = 32_768
+    connections: int = 8192
+    read_timeout: float = 10.0
+
 
 class ProblemHttpProtocol(HttpToolsProtocol):
     """Answers what is no HTTP request with `malformed-request`, and what is one too many with `overloaded`.
@@ -21,38 +38,167 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     uvicorn's setting `limit_concurrency` counts requests that are being answered and not, as uvicorn has it,
     connections that may be idle. A request beyond it is answered before the application sees it: whoever is overloaded
     must be able to refuse far more requests than it can answer, or it will do nothing but refuse.
+
+    uvicorn bounds neither the size of headers nor the time that a request takes to arrive, nor that which a caller
+    takes to read its answer. A timer runs only while one of them is waited for, so who sends whole requests has none.
     """
+
+    limits = Limits()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._most_requests, self.limit_concurrency = self.limit_concurrency, None
+        self._refusal: _Answer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._latest: RequestResponseCycle | None = None
+        self._arriving = False
+        self._in_head = True
+        self._began = False
+        self._head_bytes = 0
+        self._unfinished_bytes = 0
+        self._beyond_limit = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request, not for ever."""
+        super().connection_made(transport)
+        self._beyond_limit = len(self.connections) > self.limits.connections
+        self._start_timer(SECONDS_BEYOND_LIMIT if self._beyond_limit else self.limits.read_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer as well."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and see to it that what has begun to arrive arrives."""
+        self._began = False
+        super().data_received(data)
+        if self._arriving:
+            # The parser keeps a header to itself until it has all of it.
+            if self._in_head and not self._began:
+                self._unfinished_bytes += len(data)
+                if self._unfinished_bytes > self.limits.header_bytes and not self.transport.is_closing():
+                    self._hang_up(_HEADERS_TOO_LARGE)
+        elif self.timeout_keep_alive_task is not None or (self._latest and not self._latest.response_complete):
+            # Nothing is waited for that uvicorn does not wait for.
+            return
+        # Empty lines between two requests begin none, but end uvicorn's own waiting for the next.
+        if self._timer is None:
+            self._start_timer(self.limits.read_timeout)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._arriving = self._in_head = self._began = True
+        self._head_bytes = self._unfinished_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of what is asked for. What is raised here reaches `send_400_response`."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refuse_head(_URI_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. What is raised here reaches `send_400_response`."""
+        self._head_bytes += len(name) + len(value) + HEADER_OVERHEAD
+        if self._head_bytes > self.limits.header_bytes:
+            self._refuse_head(_HEADERS_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The application, or a refusal, takes over."""
+        self._in_head = False
+        super().on_headers_complete()
+        self._latest = self.cycle
+
+    def on_message_complete(self) -> None:
+        """All of the request is here."""
+        self._arriving = False
+        self._stop_timer()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The caller does not read: wait for that, but not for ever."""
+        super().pause_writing()
+        if self._timer is None:
+            self._start_timer(self.limits.read_timeout)
+
+    def resume_writing(self) -> None:
+        """The caller reads."""
+        super().resume_writing()
+        if not self._arriving:
+            self._stop_timer()
 
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong and hang up."""
-        self.transport.write(_Answer(ProblemError("malformed-request", msg)).render("/", b"", b"close"))
+        self._hang_up(self._refusal or _Answer(ProblemError("malformed-request", msg)))
+
+    def _refuse_head(self, answer: "_Answer") -> None:
+        self._refusal = answer
+        raise ValueError(answer)
+
+    def _hang_up(self, answer: "_Answer") -> None:
+        metrics.count_request("none", "none", answer.status)
+        self.transport.write(answer.render("/", b"", b"close"))
         self.transport.close()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
-        if (
-            self._most_requests is None
-            or len(self.tasks) < self._most_requests
-            or cycle.scope["path"] in ALWAYS_ANSWERED
-        ):
-            super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
-        else:
-            self._refuse(cycle)
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._time_is_up, seconds)
 
-    def _refuse(self, cycle: RequestResponseCycle) -> None:
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_is_up(self, seconds: float) -> None:
+        self._timer = None
+        if self.transport.is_closing() or self.flow.write_paused:
+            # The caller does not read what it has asked for.
+            self.transport.abort()
+        elif not self._arriving:
+            # No request has begun. Whoever keeps a connection ready would take an answer for that to its next request.
+            self.transport.close()
+        elif self.pipeline or (self._in_head and self._latest is not None and not self._latest.response_complete):
+            # A request before this one still has to be answered; that is bounded by itself.
+            self._start_timer(seconds)
+        elif not self._in_head and self.cycle.response_started:
+            # It was refused without being read.
+            self.transport.close()
+        else:
+            self._hang_up(_TOO_SLOW)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        if self._beyond_limit:
+            cycle.keep_alive = False
+        if cycle.scope["path"] not in ALWAYS_ANSWERED:
+            if self._beyond_limit:
+                self._refuse(cycle, _TOO_MANY_CONNECTIONS)
+                return
+            if self._most_requests is not None and len(self.tasks) >= self._most_requests:
+                self._refuse(cycle, _OVERLOADED)
+                return
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def _refuse(self, cycle: RequestResponseCycle, answer: "_Answer") -> None:
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         metrics.count_request(scope["method"], "none", HTTPStatus.SERVICE_UNAVAILABLE)
         request_id = b"x-request-id: %b\r\n" % cause_of_scope(scope).causation_id.encode("latin-1")
         connection = b"keep-alive" if cycle.keep_alive else b"close"
-        self.transport.write(_OVERLOADED.render(path_of(scope), request_id, connection))
+        self.transport.write(answer.render(path_of(scope), request_id, connection))
         # What follows of the request is read and forgotten.
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+
+def protocol_with(most: Limits) -> type[ProblemHttpProtocol]:
+    """The protocol with these limits, as uvicorn takes it."""
+
+    class LimitedProtocol(ProblemHttpProtocol):
+        limits = most
+
+    return LimitedProtocol
 
 
 class _Answer:
@@ -62,7 +208,7 @@ class _Answer:
         mark = "{instance}"
         response = respond(mark, problem)
         before, _, after = bytes(response.body).partition(json.dumps(mark).encode())
-        status = HTTPStatus(response.status_code)
+        self.status = status = HTTPStatus(response.status_code)
         headers = b"".join(b"%b: %b\r\n" % pair for pair in response.raw_headers if pair[0] != b"content-length")
         self._head = b"HTTP/1.1 %d %b\r\n%b" % (status, status.phrase.encode(), headers)
         self._before, self._after = before, after
@@ -80,3 +226,7 @@ class _Answer:
 
 
 _OVERLOADED = _Answer(ProblemError("overloaded", "too many requests are being answered; try again in a moment"))
+_TOO_MANY_CONNECTIONS = _Answer(ProblemError("overloaded", "too many connections are open; use one for many requests"))
+_HEADERS_TOO_LARGE = _Answer(ProblemError("headers-too-large", "the headers have more bytes than this service reads"))
+_URI_TOO_LONG = _Answer(ProblemError("uri-too-long", f"what is asked for has at most {MAX_TARGET_BYTES} bytes"))
+_TOO_SLOW = _Answer(ProblemError("request-timeout", "the request did not arrive in time; send it without a pause"))

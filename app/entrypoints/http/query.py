@@ -31,23 +31,32 @@ Day = Annotated[date, _written_as("[0-9]{4}-[0-9]{2}-[0-9]{2}", "Input should be
 Flag = Annotated[bool, _written_as("true|false", "Input should be true or false")]
 
 Limit = Annotated[
-    int, Field(ge=1, le=MOST_ITEMS), _WholeNumber, Query(description="How many items a page has at most.")
+    int,
+    Field(ge=1, le=MOST_ITEMS),
+    _WholeNumber,
+    Query(description="How many items a page has at most.", examples=[50]),
 ]
 Cursor = Annotated[
     str,
     Field(min_length=1, max_length=MAX_CURSOR_LENGTH),
-    Query(description="The `next_cursor` of the page before; none: the first page."),
+    Query(description="The `next_cursor` of the page before; none: the first page.", examples=["eyJ2IjoxfQ"]),
 ]
 SkuFilter = Annotated[Sku, Query(description="Only of this product.")]
 Pieces = Annotated[
     int, Field(ge=1, le=MAX_QUANTITY), _WholeNumber, Query(description="Pieces wanted, in one batch.", examples=[40])
 ]
 ByDay = Annotated[Day, Query(description="The day by which they are wanted; none: any.", examples=["2030-01-01"])]
-ArrivingBy = Annotated[Day, Query(description="Only batches on their way that arrive on this day at the latest.")]
-LowStock = Annotated[
-    Flag, Query(description="true: only products of which less is available than their reorder point.")
+ArrivingBy = Annotated[
+    Day, Query(description="Only batches on their way that arrive on this day at the latest.", examples=["2030-01-01"])
 ]
-Backordered = Annotated[Flag, Query(description="true: only products that order lines wait for.")]
+LowStock = Annotated[
+    Flag, Query(description="true: only products of which less is available than their reorder point.", examples=[True])
+]
+Backordered = Annotated[Flag, Query(description="true: only products that order lines wait for.", examples=[True])]
 DryRun = Annotated[
-    Flag, Query(description="true: answer what would happen and why, and keep nothing. A look, not a reservation.")
+    Flag,
+    Query(
+        description="true: answer what would happen and why, and keep nothing. A look, not a reservation.",
+        examples=[True],
+    ),
 ]

@@ -23,20 +23,27 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.adapters.database import is_passing
 from app.domain.errors import DomainError
+from app.entrypoints.http.identity import scope_of, security_of
+from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
-from app.entrypoints.http.problems import ProblemError, problem_of
+from app.entrypoints.http.problems import ProblemError, documented, problem_of
 from app.read_model.pagination import InvalidCursorError
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
 
 
 class ServiceRoute(APIRoute):
-    """An APIRoute whose endpoints take validated arguments and return a Response."""
+    """An APIRoute whose endpoints say who may call them, take validated arguments and return a Response."""
 
     body_limit: ClassVar[str] = "max_body_bytes"
     """The name that the application's state has for the most bytes of a body."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        scope = scope_of(endpoint)
+        if scope is not None:
+            refusals = documented("unauthenticated", "forbidden", "too-many-requests")
+            options["responses"] = refusals | (options.get("responses") or {})
+        options["openapi_extra"] = {"security": security_of(scope)} | (options.get("openapi_extra") or {})
         super().__init__(path, endpoint, **options)
         self.app = _application(endpoint, self.path_format, self.body_limit)
 
@@ -50,10 +57,14 @@ class BulkRoute(ServiceRoute):
 def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> ASGIApp:
     """The ASGI application that answers requests to the endpoint."""
     parameters = Parameters(endpoint, path)
+    needed = scope_of(endpoint)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
+            gate = scope["app"].state.gate
+            if gate is not None and needed is not None:
+                await gate.admit(scope, needed)
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
                 limit = getattr(scope["app"].state, body_limit)
@@ -126,6 +137,8 @@ def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
         command: BaseModel = adapter.validate_json(body)
     except ValidationError as error:
         faults = faults_of(error, "body")
+        if is_nested_deeper_than(MAX_NESTING, body):
+            raise ProblemError("too-deeply-nested", f"a body is nested at most {MAX_NESTING} deep") from None
         if not _is_strict_json(body):
             raise ProblemError("malformed-body", f"the body is not JSON: {faults[0]['msg']}") from None
         raise invalid(faults) from None

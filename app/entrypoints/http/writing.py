@@ -4,6 +4,7 @@ Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-head
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,8 @@ from app.service_layer.idempotency import (
     StoredAnswer,
 )
 
-MAX_KEY_LENGTH = 255
+KEY_PATTERN = r'^("[!#-~]{1,255}"|[!#-~]{1,255})$'
+"""Visible ASCII characters. The draft writes a key as a string of a structured field, and most callers do not."""
 
 KEYED: dict[str, Any] = {
     "parameters": [
@@ -33,7 +35,7 @@ KEYED: dict[str, Any] = {
                 "Made up by the caller for each new request. The same request again with the same key gets the same "
                 "answer, without any effect. Kept for 24 hours, unless the service is set otherwise."
             ),
-            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+            "schema": {"type": "string", "pattern": KEY_PATTERN},
             "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
         }
     ]
@@ -58,11 +60,8 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
 
 
 def _key(given: str, request: Request, render: Callable[[Any], Response]) -> IdempotencyKey:
-    key = given.strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':
-        key = key[1:-1]  # The draft writes it as a string of a structured field, and most callers do not.
-    if not 0 < len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
-        message = f"Key should be 1 to {MAX_KEY_LENGTH} printable ASCII characters"
+    if not re.fullmatch(KEY_PATTERN, given):
+        message = "Key should be 1 to 255 visible ASCII characters, with or without quotation marks around them"
         raise invalid([{"loc": ["header", "Idempotency-Key"], "msg": message, "type": "key_form"}])
 
     def stored(result: Any, refusal: DomainError | None) -> StoredAnswer:  # noqa: ANN401 - as the bus has it
@@ -70,7 +69,7 @@ def _key(given: str, request: Request, render: Callable[[Any], Response]) -> Ide
         headers = ((name, value) for name, value in answer.headers.items() if name != "content-length")
         return StoredAnswer(answer.status_code, tuple(headers), bytes(answer.body))
 
-    return IdempotencyKey(cause_of(request).principal or "", key, _fingerprint(request), stored)
+    return IdempotencyKey(cause_of(request).principal or "", given.strip('"'), _fingerprint(request), stored)
 
 
 def _fingerprint(request: Request) -> bytes:

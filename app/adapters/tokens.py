@@ -1,0 +1,195 @@
+"""Callers known by JSON Web Tokens, which an identity provider signs with keys that it publishes (JWKS)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+
+from app.service_layer.identity import MAX_PRINCIPAL_LENGTH, Caller, InvalidCredentialsError, is_principal
+from app.service_layer.ports import TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT = 4.0
+KEPT_TOKENS = 10_000
+_REASONS: dict[type[Exception], str] = {
+    jwt.ExpiredSignatureError: "the token has expired",
+    jwt.ImmatureSignatureError: "the token is not valid yet",
+    jwt.InvalidAudienceError: "the token is for another audience",
+    jwt.InvalidIssuerError: "the token is from another issuer",
+    jwt.InvalidSignatureError: "the signature of the token is wrong",
+}
+
+
+class SigningKeys(Protocol):
+    """Finds the key that a token names."""
+
+    async def find(self, kid: str) -> jwt.PyJWK:
+        """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
+
+
+class PublishedKeys:
+    """Implements `SigningKeys` with what the identity provider publishes, fetched in a thread and kept.
+
+    What is kept stays good while the provider is away. It is fetched again once it is older than `max_age` seconds,
+    beside the requests, and when a token names a key that is not in it: requests then wait for it, but so that nobody
+    can make this service a nuisance with invented names, not more often than every `min_interval` seconds.
+    """
+
+    def __init__(
+        self, url: str, algorithms: Sequence[str], *, max_age: float = 300.0, min_interval: float = 5.0
+    ) -> None:
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT)
+        self._algorithms = frozenset(algorithms)
+        self._max_age = max_age
+        self._min_interval = min_interval
+        self._keys: Mapping[str, jwt.PyJWK] = {}
+        self._fetching: asyncio.Task[None] | None = None
+        self._tried = self._fetched = float("-inf")
+
+    async def find(self, kid: str) -> jwt.PyJWK:
+        """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
+        key = self._keys.get(kid)
+        if key is not None:
+            if time.monotonic() - self._fetched > self._max_age:
+                self._fetch_soon()
+            return key
+        fetching = self._fetch_soon()
+        if fetching is not None:
+            # Whoever hangs up must not take the keys from the others. The time is the socket's and some for the name.
+            await asyncio.wait([fetching], timeout=FETCH_TIMEOUT + 1)
+        key = self._keys.get(kid)
+        if key is not None:
+            return key
+        if self._fetched < self._tried:
+            raise TemporarilyUnavailableError("the identity provider does not answer")
+        raise InvalidCredentialsError("the token is signed with a key that is not published")
+
+    def _fetch_soon(self) -> asyncio.Task[None] | None:
+        """Fetch the keys unless that has just been tried. Returns what is under way."""
+        if self._fetching is None and time.monotonic() - self._tried >= self._min_interval:
+            self._tried = time.monotonic()
+            self._fetching = asyncio.create_task(self._fetch(), name="fetch-signing-keys")
+        return self._fetching
+
+    async def _fetch(self) -> None:
+        try:
+            published = jwt.PyJWKSet.from_dict(await asyncio.to_thread(self._client.fetch_data))
+        except (jwt.PyJWTError, ValueError, OSError) as error:
+            log.warning("the keys of the identity provider could not be fetched: %s", error)
+        else:
+            keys = {key.key_id: key for key in published.keys if key.key_id and self._may_sign(key)}
+            if keys.keys() != self._keys.keys():
+                log.info("the identity provider signs with %s", ", ".join(sorted(keys)) or "no key")
+            self._keys = keys
+            self._fetched = time.monotonic()
+        finally:
+            self._fetching = None
+
+    def _may_sign(self, key: jwt.PyJWK) -> bool:
+        return key.public_key_use in {None, "sig"} and key.algorithm_name in self._algorithms
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    caller: Caller
+    until: float
+
+
+class Tokens:
+    """Implements `Authenticator`.
+
+    A signature costs about as much as the rest of a request, so a token that was checked is believed for `recheck`
+    seconds, or until it expires: that is how long, at most, one outlives its signing key.
+    """
+
+    takes_key_header = False
+
+    def __init__(
+        self,
+        keys: SigningKeys,
+        *,
+        issuer: str,
+        audience: str,
+        algorithms: Sequence[str],
+        leeway: float = 10.0,
+        recheck: float = 60.0,
+        kept_tokens: int = KEPT_TOKENS,
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._algorithms = list(algorithms)
+        self._leeway = leeway
+        self._recheck = recheck
+        self._kept_tokens = kept_tokens
+        self._kept: dict[str, _Kept] = {}
+
+    def recall(self, credentials: str) -> Caller | None:
+        """The caller whose token was checked a moment ago and has not expired since."""
+        kept = self._kept.get(credentials)
+        return kept.caller if kept is not None and time.time() < kept.until else None
+
+    async def check(self, credentials: str) -> Caller:
+        """The caller. Raises InvalidCredentialsError; TemporarilyUnavailableError while there is no key."""
+        key = await self._keys.find(self._kid_of(credentials))
+        try:
+            claims = jwt.decode(
+                credentials,
+                key,
+                algorithms=self._algorithms,
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=self._leeway,
+                options={"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True},
+            )
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+            raise InvalidCredentialsError(_reason(error)) from None
+        caller = _caller(claims)
+        self._keep(credentials, _Kept(caller, min(time.time() + self._recheck, int(claims["exp"]) + self._leeway)))
+        return caller
+
+    def _kid_of(self, token: str) -> str:
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise InvalidCredentialsError("the token is no JSON Web Token") from None
+        # Before anybody is asked for a key.
+        if header.get("alg") not in self._algorithms:
+            raise InvalidCredentialsError(f"the token has to be signed with {' or '.join(self._algorithms)}")
+        kid = header.get("kid")
+        if not isinstance(kid, str):
+            raise InvalidCredentialsError("the token does not name its key (kid)")
+        return kid
+
+    def _keep(self, token: str, kept: _Kept) -> None:
+        # A token that is checked anew becomes the newest.
+        self._kept.pop(token, None)
+        if len(self._kept) >= self._kept_tokens:
+            del self._kept[next(iter(self._kept))]
+        self._kept[token] = kept
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with the token, in words that repeat nothing of it."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"the token lacks the claim {error.claim}"
+    return _REASONS.get(type(error), "the token is not valid")
+
+
+def _caller(claims: Mapping[str, Any]) -> Caller:
+    if not is_principal(claims["sub"]):
+        raise InvalidCredentialsError(f"the claim sub has to be 1 to {MAX_PRINCIPAL_LENGTH} printable characters")
+    return Caller(claims["sub"], frozenset(_scopes(claims)))
+
+
+def _scopes(claims: Mapping[str, Any]) -> list[str]:
+    """What stands in `scope` (RFC 8693) or in `scp`, with spaces between or as a list."""
+    given = claims.get("scope", claims.get("scp", ""))
+    if isinstance(given, str):
+        return given.split()
+    return [each for each in given if isinstance(each, str)] if isinstance(given, list) else []

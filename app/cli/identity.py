@@ -1,0 +1,83 @@
+"""Who may call: the choice that has to be made before anything listens, and the keys of those who are known by one."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.service_layer.identity import Scope
+    from app.settings import Settings
+
+# Those of app.service_layer.identity, which --help need not load; a test holds the two together.
+SCOPES = ("orders:write", "stock:write", "read", "admin")
+
+
+def require_identity(settings: Settings, host: str) -> None:
+    """Refuse to listen there before somebody has said who may call. Raises click.UsageError, ApiKeyFileError."""
+    if settings.auth is None:
+        raise click.UsageError(
+            "set ALLOCATION_AUTH, which says who may call, to jwt, api-keys or none (see docs/security.md)"
+        )
+    if settings.auth == "none" and not settings.auth_none_on_any_address and not _is_loopback(host):
+        raise click.UsageError(
+            f"ALLOCATION_AUTH=none lets anybody who reaches {host} do everything: set it to jwt or api-keys,"
+            " listen on 127.0.0.1, or set ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS=true"
+        )
+    if settings.auth == "api-keys" and settings.api_keys_file is not None:
+        from app.adapters.api_keys import read_keys
+
+        read_keys(settings.api_keys_file)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@click.group(name="api-keys")
+def api_keys() -> None:
+    """Keys for callers, where ALLOCATION_AUTH is api-keys."""
+
+
+@api_keys.command(name="new")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice(SCOPES),
+    help="What the caller may do; repeat it.",
+)
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="Add the entry to this file.")
+@click.option("--once", is_flag=True, help="With --file: leave it alone where a key of that name is in it.")
+def new_api_key(name: str, scopes: Sequence[Scope], file: Path | None, *, once: bool) -> None:
+    """Make a key for the caller NAME.
+
+    The key is shown once, on standard error, and kept nowhere. Its entry, which holds only a hash, goes to standard
+    output or to the end of FILE, where a running service finds it within a second.
+    """
+    from app.adapters.api_keys import append_entry, entry_of, new_key, read_keys
+
+    if file is not None and file.exists() and name in {key.caller.principal for key in read_keys(file)}:
+        if once:
+            return
+        raise click.UsageError(f"{file} has a key of the name {name}")
+    key = new_key()
+    try:
+        entry = entry_of(name, key, scopes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if file is None:
+        click.echo(entry, nl=False)
+    else:
+        append_entry(file, entry)
+    click.echo(key, err=True)

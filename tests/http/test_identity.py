@@ -1,0 +1,343 @@
+"""Who may call what: every route and method, with and without the scope that it needs."""
+
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from fastapi import FastAPI
+
+from app.adapters.tokens import PublishedKeys, Tokens
+from app.bootstrap import bootstrap
+from app.domain.commands import Names
+from app.entrypoints.http.identity import SECURITY_SCHEMES
+from app.entrypoints.http.problems import KINDS
+from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.server import http_application
+from app.service_layer.identity import SCOPES, Scope
+from app.settings import Settings
+from tests.support.api import Api, assert_problem, in_process, new
+from tests.support.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
+from tests.support.keys import add_key
+
+# Whoever adds to these says that nothing of the business can be learnt or done there.
+OPEN = {"/livez", "/readyz", "/metrics", "/docs", "/docs/static/{name}", "/openapi.json", "/asyncapi", "/asyncapi.json"}
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "api-keys.toml"
+
+
+@pytest.fixture(scope="module")
+def keys_with(key_file: Path) -> dict[str, str]:
+    """A key that has only the scope, for each scope."""
+    return {scope: add_key(key_file, f"with {scope}", [scope]) for scope in sorted(SCOPES)}
+
+
+@pytest.fixture(scope="module")
+def keys_without(key_file: Path) -> dict[str, str]:
+    """A key that has every scope but that one, for each scope."""
+    return {scope: add_key(key_file, f"without {scope}", SCOPES - {scope}) for scope in sorted(SCOPES)}
+
+
+@asynccontextmanager
+async def guarded(settings: Settings, key_file: Path, **more: Any) -> AsyncIterator[Api]:
+    settings = settings.model_copy(update={"auth": "api-keys", "api_keys_file": key_file})
+    async with bootstrap(settings, **more) as service, in_process(service) as api:
+        yield api
+
+
+@pytest.fixture
+async def locked(
+    shared_settings: Settings, key_file: Path, keys_with: dict[str, str], keys_without: dict[str, str]
+) -> AsyncIterator[Api]:
+    """The application, which takes the keys."""
+    async with guarded(shared_settings, key_file) as api:
+        yield api
+
+
+def bearer(credentials: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {credentials}"}
+
+
+def application_of(api: Api) -> FastAPI:
+    app = api.client._transport.app  # type: ignore[attr-defined]
+    assert isinstance(app, FastAPI)
+    return app
+
+
+def calls(app: FastAPI) -> Iterator[tuple[str, str, str]]:
+    """Every method and path that the application answers, as declared and as somebody may ask for it."""
+    for route in app.routes:
+        path: str = getattr(route, "path", "")
+        methods = getattr(route, "methods", None)
+        assert methods, f"{route!r} takes any method, or is no route that this test knows"
+        for method in sorted(methods):
+            yield method, path, re.sub(r"\{[^}]+\}", "nothing-1", path)
+
+
+async def test_every_route_and_method_refuses_whom_it_should(
+    locked: Api, keys_with: dict[str, str], keys_without: dict[str, str]
+) -> None:
+    app = application_of(locked)
+    document = app.openapi()
+    guarded_calls = 0
+    for method, declared, path in calls(app):
+        if declared in OPEN:
+            for headers in ({}, bearer("nobody's"), bearer(keys_with["read"])):
+                answer = await locked.client.request(method, path, headers=headers)
+                assert answer.status_code not in {401, 403}, (method, path)
+            continue
+        guarded_calls += 1
+        security = document["paths"][declared][method.lower()]["security"]
+        ((needed,),) = {tuple(scopes) for scheme in security for scopes in scheme.values()}
+        assert needed in SCOPES, (method, path)
+
+        for headers in ({}, bearer("nobody's"), {"X-API-Key": "nobody's"}, {"Authorization": "Basic YTpi"}):
+            answer = await locked.client.request(method, path, headers=headers)
+            assert_problem(answer, 401, "unauthenticated")
+        for key in (keys_without[needed], *(key for scope, key in keys_with.items() if scope != needed)):
+            answer = await locked.client.request(method, path, headers=bearer(key))
+            assert_problem(answer, 403, "forbidden")
+        for headers in (bearer(keys_with[needed]), {"X-API-Key": keys_with[needed]}):
+            answer = await locked.client.request(method, path, headers=headers)
+            assert answer.status_code not in {401, 403, 500}, (method, path, answer.text)
+    assert guarded_calls >= 8
+
+
+async def test_each_operation_declares_the_security_that_it_enforces(locked: Api) -> None:
+    document = application_of(locked).openapi()
+    assert document["components"]["securitySchemes"].keys() == SECURITY_SCHEMES.keys()
+    schemes = document["components"]["securitySchemes"]
+    assert (schemes["bearer"]["type"], schemes["bearer"]["scheme"]) == ("http", "bearer")
+    assert (schemes["apiKey"]["in"], schemes["apiKey"]["name"]) == ("header", "X-API-Key")
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if path in OPEN:
+                assert operation["security"] == [], (method, path)
+                continue
+            assert [set(scheme) for scheme in operation["security"]] == [{"bearer"}, {"apiKey"}]
+            assert {"401", "403", "429"} <= set(operation["responses"]), (method, path)
+            for status in ("401", "403"):
+                assert "WWW-Authenticate" in operation["responses"][status]["headers"]
+
+
+async def test_the_document_is_the_same_whoever_may_call(shared_settings: Settings, locked: Api) -> None:
+    async with bootstrap(shared_settings) as service:
+        assert http_application(service).openapi() == application_of(locked).openapi()
+
+
+def test_a_route_that_does_not_say_who_may_call_it_cannot_be_declared() -> None:
+    async def endpoint() -> None:
+        """Forgotten."""
+
+    with pytest.raises(TypeError, match="@needs"):
+        ServiceRoute("/v1/new", endpoint, methods=["GET"])
+
+
+def test_the_four_scopes_are_those_of_the_contract() -> None:
+    assert {"orders:write", "stock:write", "read", "admin"} == SCOPES
+
+
+async def test_whoever_lacks_the_scope_learns_nothing(locked: Api, keys_with: dict[str, str]) -> None:
+    """Not whether a batch, a SKU or an order exists, nor whether the request would have been right."""
+    ref, sku, order = new("batch"), new("sku"), new("order")
+    stock, orders = bearer(keys_with["stock:write"]), bearer(keys_with["orders:write"])
+    body = {"ref": ref, "sku": sku, "qty": 10}
+    assert (await locked.client.post("/v1/batches", json=body, headers=stock)).status_code == 201
+    line = {"order_id": order, "sku": sku, "qty": 1}
+    assert (await locked.client.post("/v1/allocations", json=line, headers=orders)).status_code == 201
+
+    alike = [
+        ("GET", [f"/v1/batches/{ref}", "/v1/batches/none", "/v1/batches/%20"]),
+        ("GET", [f"/v1/products/{sku}", "/v1/products/none", "/v1/products/%20"]),
+        ("GET", [f"/v1/allocations/{order}", "/v1/allocations/none", "/v1/allocations/%20"]),
+        ("DELETE", [f"/v1/allocations/{order}/{sku}", "/v1/allocations/none/none", "/v1/allocations/%20/%20"]),
+        ("PATCH", [f"/v1/batches/{ref}", "/v1/batches/none", "/v1/batches/%20"]),
+    ]
+    for headers, status in (({}, 401), (bearer(keys_with["admin"]), 403)):
+        for method, paths in alike:
+            answers = []
+            for path, content in [
+                (path, content) for path in paths for content in (b"", b'{"qty": 1}', b"{", b"x" * 70_000)
+            ]:
+                answer = await locked.client.request(method, path, content=content, headers=headers)
+                problem = answer.json() | {"instance": "-"}
+                answers.append((answer.status_code, problem, answer.headers["www-authenticate"]))
+            assert answers[0][0] == status
+            assert all(answer == answers[0] for answer in answers), (method, paths)
+    kept = await locked.client.get(f"/v1/allocations/{order}", headers=bearer(keys_with["read"]))
+    assert [each["batch_ref"] for each in kept.json()] == [ref]
+
+
+async def test_the_challenge_says_what_would_do(locked: Api, keys_with: dict[str, str]) -> None:
+    path = "/v1/batches/batch-1"
+    nothing = await locked.client.get(path)
+    assert nothing.headers["www-authenticate"] == 'Bearer realm="allocation"'
+    wrong = await locked.client.get(path, headers=bearer("wrong"))
+    assert wrong.headers["www-authenticate"].startswith('Bearer realm="allocation", error="invalid_token", error_d')
+    lacking = await locked.client.get(path, headers=bearer(keys_with["admin"]))
+    assert lacking.headers["www-authenticate"] == (
+        'Bearer realm="allocation", error="insufficient_scope", scope="read"'
+    )
+
+
+async def test_credentials_are_taken_as_they_may_be_written(locked: Api, keys_with: dict[str, str]) -> None:
+    key = keys_with["read"]
+    for headers in ({"authorization": f"bearer {key}"}, {"AUTHORIZATION": f"BEARER  {key} "}, {"x-api-key": key}):
+        assert (await locked.client.get("/v1/batches/batch-1", headers=headers)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Authorization", "Bearer")],
+        [("Authorization", "Bearer ")],
+        [("Authorization", "{key}")],
+        [("Authorization", "Basic {key}")],
+        [("Authorization", "Bearer {key} {key}")],
+        [("Authorization", "Bearer {key}"), ("Authorization", "Bearer {key}")],
+        [("Authorization", "Bearer {key}"), ("X-API-Key", "{key}")],
+        [("X-API-Key", "")],
+        [("X-API-Key", "Bearer {key}")],
+        [("Cookie", "key={key}")],
+    ],
+    ids=str,
+)
+async def test_credentials_in_any_other_way_do_not_do(
+    locked: Api, keys_with: dict[str, str], headers: list[tuple[str, str]]
+) -> None:
+    shown = [(name, value.format(key=keys_with["read"])) for name, value in headers]
+    answer = await locked.client.get("/v1/batches/batch-1", headers=shown)
+    assert_problem(answer, 401, "unauthenticated")
+    assert keys_with["read"] not in answer.text
+    assert keys_with["read"] not in answer.headers["www-authenticate"]
+
+
+async def test_a_key_in_the_address_does_not_do(locked: Api, keys_with: dict[str, str]) -> None:
+    for name in ("access_token", "api_key", "X-API-Key"):
+        answer = await locked.client.get("/v1/batches/batch-1", params={name: keys_with["read"]})
+        assert_problem(answer, 401, "unauthenticated")
+        assert keys_with["read"] not in answer.text
+
+
+async def test_no_credentials_are_logged_or_counted(
+    locked: Api, keys_with: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = [keys_with["read"], keys_with["admin"], "wrong-and-secret"]
+    for secret in secrets:
+        answer = await locked.client.get("/v1/batches/batch-1", headers=bearer(secret))
+        assert secret not in answer.text
+        assert secret not in str(answer.headers)
+    metrics = (await locked.client.get("/metrics")).text
+    for secret in secrets:
+        assert secret not in metrics
+        assert secret not in caplog.text
+
+
+class Causes:
+    """Stands for the bus, and remembers who asked for what."""
+
+    def __init__(self) -> None:
+        self.principals: list[str | None] = []
+
+    async def handle(self, command: Names, cause: Any) -> None:  # noqa: ANN401 - as the bus has it
+        self.principals.append(cause.principal)
+        raise TimeoutError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+async def test_the_cause_of_a_command_names_who_asked_for_it(
+    shared_settings: Settings, key_file: Path, keys_with: dict[str, str]
+) -> None:
+    causes, body = Causes(), {"ref": new("batch"), "sku": new("sku"), "qty": 1}
+    async with guarded(shared_settings, key_file, bus=causes) as api:
+        await api.client.post("/v1/batches", json=body, headers=bearer(keys_with["stock:write"]))
+    async with bootstrap(shared_settings, bus=causes) as service, in_process(service) as api:  # type: ignore[arg-type]
+        await api.client.post("/v1/batches", json=body, headers=bearer("whatever"))
+    assert causes.principals == ["with stock:write", None]
+
+
+async def test_without_a_choice_nobody_is_let_in(shared_settings: Settings) -> None:
+    undecided = shared_settings.model_copy(update={"auth": None})
+    async with bootstrap(undecided) as service, in_process(service) as api:
+        for headers in ({}, bearer("anything")):
+            answer = await api.client.get("/v1/batches/batch-1", headers=headers)
+            assert_problem(answer, 401, "unauthenticated")
+        assert (await api.client.get("/livez")).status_code == 200
+
+
+@pytest.fixture
+def provider() -> Iterator[IdentityProvider]:
+    with running_identity_provider() as running:
+        yield running
+
+
+def jwt_settings(settings: Settings, provider: IdentityProvider) -> Settings:
+    return settings.model_copy(
+        update={"auth": "jwt", "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks_url": provider.url}
+    )
+
+
+async def test_tokens_of_a_provider_let_in_whom_it_says(shared_settings: Settings, provider: IdentityProvider) -> None:
+    async with bootstrap(jwt_settings(shared_settings, provider)) as service, in_process(service) as api:
+
+        async def status(path: str, headers: dict[str, str]) -> int:
+            return (await api.client.get(path, headers=headers)).status_code
+
+        path = "/v1/batches/batch-1"
+        assert await status(path, bearer(provider.token(scope="read"))) == 404
+        assert await status(path, bearer(provider.token(scope="orders:write"))) == 403
+        assert await status(path, bearer(provider.token(exp=1))) == 401
+        assert await status(path, bearer(provider.token()[:-2])) == 401
+        # A token is no API key.
+        assert await status(path, {"X-API-Key": provider.token()}) == 401
+        again = provider.token()
+        assert [await status(path, bearer(again)) for _ in range(3)] == [404] * 3
+    assert provider.requests == 1
+
+
+async def test_while_the_provider_is_away_and_nothing_is_known_the_service_is_unavailable(
+    shared_settings: Settings, provider: IdentityProvider
+) -> None:
+    provider.status = 500
+    async with bootstrap(jwt_settings(shared_settings, provider)) as service, in_process(service) as api:
+        answer = await api.client.get("/v1/batches/batch-1", headers=bearer(provider.token()))
+        assert_problem(answer, 503, "unavailable", "the identity provider does not answer; try again")
+        assert answer.headers["retry-after"] == "1"
+        assert (await api.client.get("/readyz")).status_code == 200
+
+
+async def test_a_key_of_the_provider_may_change_under_way(
+    shared_settings: Settings, provider: IdentityProvider
+) -> None:
+    keys = PublishedKeys(provider.url, ["ES256"], min_interval=0)
+    tokens = Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=["ES256"])
+    settings = jwt_settings(shared_settings, provider)
+    async with bootstrap(settings, authenticator=tokens) as service, in_process(service) as api:
+        for kid in ("first", "second", "third"):
+            if kid != "first":
+                provider.add_key(kid)
+            answer = await api.client.get("/v1/batches/batch-1", headers=bearer(provider.token(kid)))
+            assert answer.status_code == 404
+
+
+def test_each_refusal_is_a_kind_of_its_own() -> None:
+    kinds = {code: KINDS[code].status for code in ("unauthenticated", "forbidden", "too-many-requests")}
+    assert kinds == {"unauthenticated": 401, "forbidden": 403, "too-many-requests": 429}
+
+
+@pytest.mark.parametrize("scope", sorted(SCOPES))
+async def test_no_scope_includes_another(scope: Scope, locked: Api, keys_with: dict[str, str]) -> None:
+    reading = await locked.client.get("/v1/batches/batch-1", headers=bearer(keys_with[scope]))
+    assert (reading.status_code == 404) == (scope == "read")

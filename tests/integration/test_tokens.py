@@ -1,0 +1,318 @@
+"""Tokens of a real identity provider over HTTP: what is believed, what is not, and what happens when it is away."""
+
+import asyncio
+import base64
+import json
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+
+from app.adapters.tokens import PublishedKeys, Tokens
+from app.service_layer.identity import Caller, InvalidCredentialsError
+from app.service_layer.ports import TemporarilyUnavailableError
+from tests.support.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
+from tests.support.waiting import eventually
+
+ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+
+
+@pytest.fixture
+def provider() -> Iterator[IdentityProvider]:
+    with running_identity_provider() as running:
+        yield running
+
+
+def tokens_of(provider: IdentityProvider, *, max_age: float = 300, min_interval: float = 0, **more: Any) -> Tokens:
+    keys = PublishedKeys(provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval)
+    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=ALGORITHMS, **more)
+
+
+@pytest.fixture
+def tokens(provider: IdentityProvider) -> Tokens:
+    return tokens_of(provider)
+
+
+async def asked(provider: IdentityProvider) -> None:
+    """Wait until somebody has asked for the keys."""
+
+    async def has_been() -> bool:
+        return provider.requests > 0
+
+    await eventually(has_been, seconds=10)
+
+
+async def refusal(tokens: Tokens, token: str) -> str:
+    assert tokens.recall(token) is None
+    with pytest.raises(InvalidCredentialsError) as refused:
+        await tokens.check(token)
+    assert tokens.recall(token) is None
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_a_token_tells_who_calls_and_what_they_may(
+    provider: IdentityProvider, tokens: Tokens, algorithm: str
+) -> None:
+    provider.add_key("mine", algorithm)
+    token = provider.token("mine", scope="orders:write read")
+    assert await tokens.check(token) == Caller("anna", frozenset({"orders:write", "read"}))
+
+
+@pytest.mark.parametrize(
+    ("claims", "scopes"),
+    [
+        ({"scope": "read admin"}, {"read", "admin"}),
+        ({"scope": ["read", "admin"]}, {"read", "admin"}),
+        ({"scope": None, "scp": "read admin"}, {"read", "admin"}),
+        ({"scope": None, "scp": ["read", 7]}, {"read"}),
+        ({"scope": None}, set()),
+        ({"scope": ""}, set()),
+        ({"scope": 7}, set()),
+        ({"scope": {"read": True}}, set()),
+    ],
+)
+async def test_scopes_are_read_as_providers_write_them(
+    provider: IdentityProvider, tokens: Tokens, claims: dict[str, Any], scopes: set[str]
+) -> None:
+    assert (await tokens.check(provider.token(**claims))).scopes == scopes
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"exp": time.time() - 3600}, "expired"),
+        ({"nbf": time.time() + 3600}, "not valid yet"),
+        ({"iat": time.time() + 3600}, "not valid yet"),
+        ({"aud": "somebody else"}, "audience"),
+        ({"iss": "https://elsewhere.test/"}, "issuer"),
+        ({"exp": None}, "exp"),
+        ({"iss": None}, "iss"),
+        ({"aud": None}, "aud"),
+        ({"sub": None}, "sub"),
+        ({"sub": ""}, "sub"),
+        ({"sub": "a\x00b"}, "sub"),
+        ({"sub": "a" * 256}, "sub"),
+        ({"exp": "soon"}, "not valid"),
+    ],
+)
+async def test_a_token_with_a_wrong_claim_is_refused(
+    provider: IdentityProvider, tokens: Tokens, claims: dict[str, Any], reason: str
+) -> None:
+    assert reason in await refusal(tokens, provider.token(**claims))
+
+
+async def test_clocks_may_differ_a_little(provider: IdentityProvider) -> None:
+    token = provider.token(exp=time.time() - 5)
+    assert (await tokens_of(provider, leeway=30).check(token)).principal == "anna"
+    assert "expired" in await refusal(tokens_of(provider, leeway=0), token)
+
+
+def unsigned(header: dict[str, Any], claims: dict[str, Any]) -> str:
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
+    return ".".join([*parts, ""])
+
+
+CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "sub": "mallory", "exp": 2**31, "scope": "admin"}
+
+
+async def test_a_token_without_a_signature_is_refused_before_a_key_is_asked_for(
+    provider: IdentityProvider, tokens: Tokens
+) -> None:
+    algorithms: list[object] = ["none", "None", "HS256", ["ES256"], {}, None]
+    for algorithm in algorithms:
+        assert "signed with" in await refusal(tokens, unsigned({"alg": algorithm, "kid": "first"}, CLAIMS))
+    assert provider.requests == 0
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS512"])
+async def test_what_is_published_is_no_secret_to_sign_with(
+    provider: IdentityProvider, tokens: Tokens, algorithm: str
+) -> None:
+    published = json.dumps(provider.published["keys"][0])
+    # PyJWT itself would not sign so; an attacker's tool does.
+    secret = base64.b64encode(published.encode() * 4)
+    forged = jwt.encode(CLAIMS, secret, algorithm, headers={"kid": "first"})
+    assert "signed with" in await refusal(tokens, forged)
+
+
+async def test_a_symmetric_key_among_those_published_is_passed_over(provider: IdentityProvider, tokens: Tokens) -> None:
+    secret = base64.urlsafe_b64encode(b"s" * 64).decode().rstrip("=")
+    provider.published["keys"].append({"kty": "oct", "kid": "shared", "k": secret, "alg": "HS256"})
+    forged = jwt.encode(CLAIMS, b"s" * 64, "HS256", headers={"kid": "shared"})
+    assert "signed with" in await refusal(tokens, forged)
+    claims_other = unsigned({"alg": "ES256", "kid": "shared"}, CLAIMS)
+    assert "not published" in await refusal(tokens, claims_other)
+
+
+async def test_a_key_that_is_for_something_else_signs_nothing(provider: IdentityProvider, tokens: Tokens) -> None:
+    provider.add_key("encryption", use="enc")
+    provider.add_key("pss", "PS256")
+    for kid, algorithm in (("encryption", "not published"), ("pss", "signed with")):
+        assert algorithm in await refusal(tokens, provider.token(kid))
+
+
+async def test_another_key_of_the_same_name_does_not_do(provider: IdentityProvider, tokens: Tokens) -> None:
+    with running_identity_provider() as other:
+        assert "signature" in await refusal(tokens, other.token("first"))
+
+
+async def test_a_token_that_was_changed_is_refused(provider: IdentityProvider, tokens: Tokens) -> None:
+    header, _, signature = provider.token().split(".")
+    changed = unsigned({}, CLAIMS).split(".")[1]
+    assert "signature" in await refusal(tokens, f"{header}.{changed}.{signature}")
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "x", "a.b.c", "..", "ä.ö.ü", "a" * 20_000, base64.urlsafe_b64encode(b"[" * 9_000).decode() + ".e30.e30"],
+    ids=range(7),
+)
+async def test_what_is_no_token_is_refused(provider: IdentityProvider, tokens: Tokens, token: str) -> None:
+    assert "no JSON Web Token" in await refusal(tokens, token)
+    assert provider.requests == 0
+
+
+async def test_a_key_by_another_address_in_the_token_is_not_fetched(provider: IdentityProvider, tokens: Tokens) -> None:
+    with running_identity_provider() as other:
+        other.add_key("theirs")
+        token = other.token("theirs", headers={"jku": other.url})
+        assert "not published" in await refusal(tokens, token)
+        assert other.requests == 0
+
+
+async def test_a_token_that_was_checked_is_known_again_without_a_check(
+    provider: IdentityProvider, tokens: Tokens
+) -> None:
+    token = provider.token()
+    caller = await tokens.check(token)
+    assert tokens.recall(token) is caller
+
+
+async def test_what_is_remembered_of_a_token_ends_with_it(
+    provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tokens_of(provider, leeway=0, recheck=3600)
+    token = provider.token(exp=int(time.time()) + 60)
+    await tokens.check(token)
+    now = time.time()
+    monkeypatch.setattr("app.adapters.tokens.time.time", lambda: now + 61)
+    assert tokens.recall(token) is None
+
+
+async def test_no_more_tokens_are_remembered_than_there_is_room_for(provider: IdentityProvider) -> None:
+    tokens = tokens_of(provider, kept_tokens=2)
+    first, second, third = (provider.token(sub=name) for name in ("anna", "ben", "carla"))
+    for token in (first, second, third):
+        await tokens.check(token)
+    assert tokens.recall(first) is None
+    assert tokens.recall(second) is not None
+    assert tokens.recall(third) is not None
+
+
+async def test_the_keys_are_fetched_once_for_many_callers(provider: IdentityProvider, tokens: Tokens) -> None:
+    await asyncio.gather(*(tokens.check(provider.token(sub=f"caller-{number}")) for number in range(20)))
+    assert provider.requests == 1
+
+
+async def test_a_new_key_is_fetched_when_a_token_names_it(provider: IdentityProvider, tokens: Tokens) -> None:
+    await tokens.check(provider.token())
+    provider.add_key("second")
+    assert (await tokens.check(provider.token("second"))).principal == "anna"
+    assert provider.requests == 2
+
+
+async def test_a_key_that_is_withdrawn_signs_nothing_once_the_keys_are_fetched_again(
+    provider: IdentityProvider,
+) -> None:
+    tokens = tokens_of(provider, max_age=0, recheck=0)
+    await tokens.check(provider.token())
+    provider.withdraw_key("first")
+    provider.add_key("second")
+
+    async def refused() -> bool:
+        try:
+            await tokens.check(provider.token())
+        except InvalidCredentialsError:
+            return True
+        return False
+
+    await eventually(refused, seconds=10)
+
+
+async def test_invented_names_of_keys_do_not_flood_the_provider(provider: IdentityProvider) -> None:
+    tokens = tokens_of(provider, min_interval=3600)
+    await tokens.check(provider.token())
+    forged = [unsigned({"alg": "ES256", "kid": f"invented-{number}"}, CLAIMS) for number in range(100)]
+    for token in forged:
+        assert "not published" in await refusal(tokens, token)
+    assert provider.requests == 1
+
+
+async def test_while_the_provider_is_away_what_is_known_stays_good(
+    provider: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = tokens_of(provider, max_age=0, recheck=0)
+    await tokens.check(provider.token())
+    provider.status = 500
+    for name in ("ben", "carla"):
+        assert (await tokens.check(provider.token(sub=name))).principal == name
+    # A name that is not known may be that of a new key.
+    with pytest.raises(TemporarilyUnavailableError):
+        await tokens.check(unsigned({"alg": "ES256", "kid": "new"}, CLAIMS))
+    assert "could not be fetched" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "published", [{}, [], {"keys": []}, {"keys": "none"}, {"keys": [{"kty": "?"}]}, "text"], ids=str
+)
+async def test_a_provider_that_publishes_nonsense_is_like_one_that_is_away(
+    provider: IdentityProvider, tokens: Tokens, published: object
+) -> None:
+    token = provider.token()
+    provider.published = published
+    with pytest.raises(TemporarilyUnavailableError):
+        await tokens.check(token)
+
+
+async def test_without_any_key_nobody_is_refused_but_nobody_is_let_in_either() -> None:
+    with running_identity_provider() as provider:
+        tokens, token = tokens_of(provider, min_interval=0), provider.token()
+        provider.status = 503
+        with pytest.raises(TemporarilyUnavailableError):
+            await tokens.check(token)
+        provider.status = 200
+        assert (await tokens.check(token)).principal == "anna"
+
+
+async def test_the_loop_goes_on_while_the_provider_takes_its_time(provider: IdentityProvider, tokens: Tokens) -> None:
+    provider.may_answer.clear()
+    waiting = asyncio.create_task(tokens.check(provider.token()))
+    await asked(provider)
+    assert not waiting.done()
+    provider.may_answer.set()
+    assert (await waiting).principal == "anna"
+
+
+async def test_who_hangs_up_does_not_take_the_keys_from_the_others(provider: IdentityProvider, tokens: Tokens) -> None:
+    provider.may_answer.clear()
+    impatient = asyncio.create_task(tokens.check(provider.token()))
+    patient = asyncio.create_task(tokens.check(provider.token(sub="ben")))
+    await asked(provider)
+    impatient.cancel()
+    provider.may_answer.set()
+    assert (await patient).principal == "ben"
+
+
+async def test_no_token_is_logged(provider: IdentityProvider, tokens: Tokens, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    good, bad = provider.token(), provider.token(aud="somebody else")
+    await tokens.check(good)
+    reason = await refusal(tokens, bad)
+    for token in (good, bad):
+        for part in token.split("."):
+            assert part not in caplog.text
+            assert part not in reason

@@ -1,0 +1,94 @@
+"""An identity provider: signs tokens, and publishes its keys over HTTP on a free port."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+ISSUER = "https://login.test/"
+AUDIENCE = "allocation"
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def _new_private_key(algorithm: str) -> PrivateKey:
+    match algorithm:
+        case "RS256" | "PS256":
+            return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        case "ES256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "EdDSA":
+            return ed25519.Ed25519PrivateKey.generate()
+        case _:
+            raise ValueError(algorithm)
+
+
+class IdentityProvider:
+    """Its keys by their ids. `published` is what it answers with; `requests` counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.private_keys: dict[str, tuple[PrivateKey, str]] = {}
+        self.published: Any = {"keys": []}
+        self.status = 200
+        self.requests = 0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.url = ""
+
+    def add_key(self, kid: str, algorithm: str = "ES256", **more: str) -> None:
+        """Make a key and publish it; `more` are further members of it."""
+        private_key = _new_private_key(algorithm)
+        self.private_keys[kid] = private_key, algorithm
+        public = jwt.get_algorithm_by_name(algorithm).to_jwk(private_key.public_key(), as_dict=True)
+        self.published["keys"].append(public | {"kid": kid, "alg": algorithm, "use": "sig"} | more)
+
+    def withdraw_key(self, kid: str) -> None:
+        """Publish it no longer."""
+        self.published["keys"] = [key for key in self.published["keys"] if key["kid"] != kid]
+
+    def token(
+        self, kid: str = "first", *, scope: object = "read", headers: dict[str, Any] | None = None, **claims: object
+    ) -> str:
+        """A token that is good for a minute; a claim that is None is left out."""
+        private_key, algorithm = self.private_keys[kid]
+        given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "anna", "exp": time.time() + 60, "scope": scope, **claims}
+        content = {name: value for name, value in given.items() if value is not None}
+        return jwt.encode(content, private_key, algorithm, headers={"kid": kid, **(headers or {})})
+
+
+@contextmanager
+def running_identity_provider() -> Iterator[IdentityProvider]:
+    """A provider with one key, `first`, that answers while the block runs."""
+    provider = IdentityProvider()
+    provider.add_key("first")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            provider.requests += 1
+            provider.may_answer.wait(10)
+            body = json.dumps(provider.published).encode()
+            self.send_response(provider.status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        provider.url = f"http://127.0.0.1:{server.server_address[1]}/jwks.json"
+        # It looks so often whether it is to stop.
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield provider
+        finally:
+            provider.may_answer.set()
+            server.shutdown()
+            thread.join()

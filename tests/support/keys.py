@@ -1,0 +1,14 @@
+"""API keys for tests of the identity of callers."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.adapters.api_keys import append_entry, entry_of, new_key
+from app.service_layer.identity import Scope
+
+
+def add_key(file: Path, name: str, scopes: Iterable[Scope]) -> str:
+    """A new key, whose entry is in the file."""
+    key = new_key()
+    append_entry(file, entry_of(name, key, scopes))
+    return key
