@@ -1,15 +1,18 @@
 """Builds the graph of objects from the settings. Every one can be replaced by an argument."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import DriverConnections, create_engine
-from app.adapters.kafka import KafkaConfig
+from app.adapters.kafka import KafkaConfig, Sasl
 from app.adapters.notifications import LogMailer, SmtpMailer
 from app.adapters.outbox import OutboxSignal
+from app.adapters.tls import context_towards
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -25,12 +28,18 @@ class Service:
 
     settings: Settings
     engine: AsyncEngine
+    read_engine: AsyncEngine
     signal: OutboxSignal
     bus: MessageBus
     queries: Queries
     kafka: KafkaConfig
     mailer: Mailer
     addresses: Addresses
+
+    @property
+    def engines(self) -> tuple[AsyncEngine, ...]:
+        """One for each database that has to answer for the service to do its work."""
+        return (self.engine,) if self.settings.read_database_url is None else (self.engine, self.read_engine)
 
 
 @asynccontextmanager
@@ -47,9 +56,11 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     mailer: Mailer | None = None,
 ) -> AsyncIterator[Service]:
     """The service, wired. The connections are closed at the end; nothing is connected before it is needed."""
-    engine = engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
+    tls, size = database_tls(settings), settings.database_pool_size
+    engine = engine or create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls)
     # A pool of its own, so that however many read, those who write need not wait for a connection.
-    read_engine = read_engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
+    read_url = settings.read_database_url or settings.database_url
+    read_engine = read_engine or create_engine(read_url.get_secret_value(), pool_size=size, tls=tls)
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
     # One is always left for whoever else needs the pool.
@@ -58,6 +69,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     service = Service(
         settings=settings,
         engine=engine,
+        read_engine=read_engine,
         signal=signal,
         bus=bus
         or MessageBus(
@@ -71,15 +83,8 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             drain_timeout=settings.shutdown_grace,
         ),
         queries=queries or Queries(read_engine),
-        kafka=KafkaConfig(
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            idempotent_producer=settings.kafka_idempotent_producer,
-            session_timeout=settings.kafka_session_timeout or _default_session_timeout(settings),
-            topic_partitions=settings.kafka_topic_partitions,
-            topic_replication=settings.kafka_topic_replication,
-        ),
-        mailer=mailer
-        or (SmtpMailer(settings.smtp_url, settings.from_email) if settings.smtp_url is not None else LogMailer()),
+        kafka=_kafka_config(settings),
+        mailer=mailer or _mailer(settings),
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
     )
     try:
@@ -94,3 +99,42 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
 def _default_session_timeout(settings: Settings) -> float:
     """Apache Kafka allows 6 s and more; the embedded broker takes twice as long as it is told, and less."""
     return 6.0 if settings.kafka_idempotent_producer else 2.0
+
+
+def database_tls(settings: Settings) -> ssl.SSLContext | None:
+    """How to speak to the databases; None: in the clear. Raises TlsFilesError."""
+    urls = [url.get_secret_value() for url in (settings.database_url, settings.read_database_url) if url is not None]
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    return context_towards(hosts, settings.database_tls, ca_file=settings.database_tls_ca_file)
+
+
+def _kafka_config(settings: Settings) -> KafkaConfig:
+    sasl = None
+    if settings.kafka_sasl_mechanism and settings.kafka_sasl_username and settings.kafka_sasl_password:
+        password = settings.kafka_sasl_password.get_secret_value()
+        sasl = Sasl(settings.kafka_sasl_mechanism, settings.kafka_sasl_username, password)
+    return KafkaConfig(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        tls=context_towards(
+            [server.strip().rpartition(":")[0] for server in settings.kafka_bootstrap_servers.split(",")],
+            settings.kafka_tls,
+            ca_file=settings.kafka_tls_ca_file,
+            cert_file=settings.kafka_tls_cert_file,
+            key_file=settings.kafka_tls_key_file,
+        ),
+        sasl=sasl,
+        idempotent_producer=settings.kafka_idempotent_producer,
+        session_timeout=settings.kafka_session_timeout or _default_session_timeout(settings),
+        topic_partitions=settings.kafka_topic_partitions,
+        topic_replication=settings.kafka_topic_replication,
+    )
+
+
+def _mailer(settings: Settings) -> Mailer:
+    if settings.smtp_url is None:
+        return LogMailer()
+    url = settings.smtp_url.get_secret_value()
+    parts = urlsplit(url)
+    choice = "verify" if parts.scheme == "smtps" else settings.smtp_tls
+    tls = context_towards([parts.hostname or ""], choice, ca_file=settings.smtp_tls_ca_file)
+    return SmtpMailer(url, settings.from_email, tls=tls)

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 def migrate() -> None:
     """Bring the database's schema to the version that this code needs."""
     from app.adapters import schema
+    from app.bootstrap import database_tls
 
-    revision = schema.migrate(load_settings().database_url)
+    settings = load_settings()
+    revision = schema.migrate(settings.database_url.get_secret_value(), tls=database_tls(settings))
     note = "" if revision == schema.head() else f", newer than {schema.head()}, which this code needs; it is left alone"
     click.echo(f"The schema is at revision {revision}{note}.")
 
@@ -30,7 +32,7 @@ def health() -> None:
     from app.adapters import kafka, schema
 
     async def check(service: Service) -> None:
-        fault = await schema.check(service.engine)
+        fault = await schema.check(*service.engines)
         if fault is not None:
             raise click.ClickException(fault)
         await kafka.check_broker(service.kafka)

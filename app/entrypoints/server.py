@@ -73,7 +73,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         lifespan,
         bus=service.bus,
         queries=service.queries,
-        check_schema=lambda: schema.check(service.engine),
+        check_schema=lambda: schema.check(*service.engines),
         deadline=service.settings.http_deadline,
         max_body_bytes=service.settings.http_max_body_bytes,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
+from pydantic import SecretStr
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
@@ -45,7 +46,7 @@ def shared_settings(
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
     yield Settings(
         _env_file=None,
-        database_url=url_of_database(postgresql, name),
+        database_url=SecretStr(url_of_database(postgresql, name)),
         kafka_bootstrap_servers=broker.bootstrap_servers,
         kafka_idempotent_producer=isinstance(broker, ApacheKafka),
         kafka_inbound_topics=[f"inbound.{unique}", f"more.{unique}"],

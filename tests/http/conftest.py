@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from pydantic import SecretStr
 
 from app.bootstrap import bootstrap
 from app.embedded.postgresql import EmbeddedPostgresql
@@ -25,7 +26,7 @@ def shared_database_url(postgresql: EmbeddedPostgresql, template_database: str) 
 @pytest.fixture
 def shared_settings(shared_database_url: str) -> Settings:
     """Settings for the shared database."""
-    return Settings(_env_file=None, database_url=shared_database_url)
+    return Settings(_env_file=None, database_url=SecretStr(shared_database_url))
 
 
 @pytest.fixture

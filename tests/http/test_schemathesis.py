@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from pydantic import SecretStr
 from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
 
@@ -26,7 +27,7 @@ SETTINGS = settings(
 @pytest.fixture(scope="session")
 def document(shared_database_url: str) -> Iterator[BaseSchema]:
     """The document as an application on a socket serves it, bound to that application."""
-    with live_application(Settings(_env_file=None, database_url=shared_database_url)) as url:
+    with live_application(Settings(_env_file=None, database_url=SecretStr(shared_database_url))) as url:
         document = schemathesis.openapi.from_url(f"{url}/openapi.json")
         # A body may be right and its SKU have no batch.
         document.config.checks.positive_data_acceptance.expected_statuses.append("400")
