@@ -12,7 +12,7 @@ import click
 
 from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
-from app.cli.operators import dead_letters_group, health, migrate, reconcile
+from app.cli.operators import advance_clocks, dead_letters_group, health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def cli() -> None:
 
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
-    *(migrate, health, dead_letters_group, reconcile),
+    *(migrate, health, dead_letters_group, reconcile, advance_clocks),
     *(openapi, asyncapi),
 ):
     cli.add_command(_command)

@@ -103,3 +103,21 @@ def reconcile(*, repair: bool) -> None:
         click.echo(summary)
 
     run_with_service(load_settings(), check)
+
+
+@click.command(name="advance-clocks")
+def advance_clocks() -> None:
+    """After a restore: number on from what was published.
+
+    A database that was restored would number its next events as others have been numbered that it does not know of, and
+    whoever reads them would take them for old. Reads the events topic once and sets the clock of each product that is
+    behind. Run it while nothing else writes to the database; running it again does nothing.
+    """
+    from app.adapters import published
+
+    async def advance(service: Service) -> None:
+        sequences = await published.last_sequences(service.kafka, service.settings.kafka_events_topic)
+        advanced = await published.advance_clocks(service.engine, sequences)
+        click.echo(f"products: {len(sequences)} with published events, {advanced} of them were behind")
+
+    run_with_service(load_settings(), advance)
