@@ -3,7 +3,8 @@
 import asyncio
 import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -14,11 +15,14 @@ from confluent_kafka import TopicPartition
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
+from app.adapters import kafka, schema
+from app.bootstrap import Service, bootstrap
 from app.embedded import postmaster
 from app.embedded.postgresql import EmbeddedPostgresql
+from app.entrypoints import components
 from app.settings import Settings
 from tests.support.api import new
-from tests.support.command import environment, run_command, running
+from tests.support.command import environment, run_command
 from tests.support.database import raw_connection
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -168,26 +172,35 @@ class Backup:
     received: set[str]
 
 
+@asynccontextmanager
+async def consuming(settings: Settings) -> AsyncIterator[Service]:
+    """The service that consumes, in this process: one of its own takes seconds to start."""
+    async with bootstrap(settings) as service, service.bus, components.running([components.consumer(service)]):
+        yield service
+
+
 async def back_up_at_work(
     upstream: Upstream, settings: Settings, server: EmbeddedPostgresql, skus: tuple[str, str], folder: Path
 ) -> Backup:
     """Have the service consume, back it up while it does, and lose what comes after that."""
-    url, env = settings.database_url.get_secret_value(), environment(settings)
-    with running("consume", env=env, log=folder / "consume.log"):
+    url = settings.database_url.get_secret_value()
+    async with consuming(settings) as service:
+        await kafka.create_topics(service.kafka, settings.kafka_inbound_topics)
         upstream.batch(skus[0])
-        upstream.orders(skus[0])
+        await asyncio.to_thread(upstream.orders, skus[0])
         # No relay runs yet, so the dump will have events that wait.
         await has_received(url, upstream.sent)
-        backup = Backup(folder / "allocation.dump", Group(settings).offsets(), set(upstream.sent))
+        offsets = await asyncio.to_thread(Group(settings).offsets)
+        backup = Backup(folder / "allocation.dump", offsets, set(upstream.sent))
         arguments = ("--format=custom", "--no-owner", f"--file={backup.dump}")
         dumping = asyncio.create_task(asyncio.to_thread(run, server, "pg_dump", *arguments, url=url))
         await asyncio.to_thread(upstream.orders, skus[0])
         await dumping
         # A product that the dump has never heard of.
         upstream.batch(skus[1])
-        upstream.orders(*skus)
+        await asyncio.to_thread(upstream.orders, *skus)
         await has_received(url, upstream.sent)
-        with running("relay", env=env, log=folder / "relay.log"):
+        async with components.running([components.relay(service)]):
             await has_published(url)
     return backup
 
@@ -206,14 +219,14 @@ async def test_what_was_dumped_comes_back_and_goes_on(
     run(postgresql, "pg_restore", *arguments, url=url)
     restored = kafka_settings.model_copy(update={"database_url": SecretStr(url)})
     env = environment(restored)
-    succeeds("migrate", env, tmp_path)
+    await asyncio.to_thread(schema.migrate, url)
     assert backup.received <= await column(url, "SELECT message_id FROM inbox") < upstream.sent
     waiting = await column(url, "SELECT message_id FROM outbox")
     assert waiting
-    assert "2 of them were behind" in succeeds("advance-clocks", env, tmp_path)
+    assert "2 of them were behind" in await asyncio.to_thread(succeeds, "advance-clocks", env, tmp_path)
     known = await column(url, "SELECT message_id FROM inbox")
-    Group(restored).reset(backup.offsets)
-    with running("relay", env=env, log=tmp_path / "relay-2.log"), running("consume", env=env, log=tmp_path / "c-2.log"):
+    await asyncio.to_thread(Group(restored).reset, backup.offsets)
+    async with consuming(restored) as service, components.running([components.relay(service)]):
         await has_received(url, upstream.sent)
         await has_published(url)
 

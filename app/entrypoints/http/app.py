@@ -22,9 +22,10 @@ Every answer comes after the commit. Every request may be sent again safely. Err
 (RFC 9457) with a stable `code`; a 503 bears `Retry-After`. What the service decides leaves as events on Kafka; see the
 AsyncAPI document.
 
-Answers to POST, PATCH and DELETE are always about the present. Where the operator has GET requests answered by a replica of
-the database, those may be about a moment ago: just after a 201 a GET may still say 404, or show the state from before. Take
-the answer to the write itself, send the same write again (it changes nothing and answers with what is there), or ask again.
+Answers to POST, PATCH and DELETE are always about the present. Where the operator has GET requests answered by a
+replica of the database, those may be about a moment ago: just after a 201 a GET may still say 404, or show the state
+from before. Take the answer to the write itself, send the same write again (it changes nothing and answers with what is
+there), or ask again.
 """
 
 ROUTERS = (allocations.router, batches.router, products.router, operations.router, documents.router)
