@@ -4,10 +4,12 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A kustomization is no object of Kubernetes; a test builds it.
+MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml deploy/kubernetes/overlays/*/*.yaml))
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-kafka lint format lock openapi promise bench faults clean FORCE
+.PHONY: help install run test test-kafka lint audit format lock openapi promise bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -41,6 +43,11 @@ lint: install ## Check style, types, layers and the deployment files
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/kubernetes-validate --strict --no-warn --quiet $(MANIFESTS)
+	@$(BIN)/python requirements/audit.py
+
+audit: install ## Look for known vulnerabilities of what is locked; says what could not be looked up
+	@$(BIN)/python requirements/audit.py $(ARGS)
 
 format: install ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.adapters.tables import metadata
+from app.bootstrap import database_tls
 from app.settings import Settings
 
 LOCK_TIMEOUT = "5s"
@@ -36,8 +37,13 @@ def migrate(connection: Connection) -> None:
 
 async def main() -> None:
     """Connect to the database that the settings name, or that the caller has put into the configuration."""
-    url = context.config.attributes.get("database_url") or Settings().database_url
-    engine = create_async_engine(url, poolclass=NullPool)
+    given = context.config.attributes
+    if "database_url" in given:
+        url, tls = given["database_url"], given.get("tls")
+    else:
+        settings = Settings()
+        url, tls = settings.database_url.get_secret_value(), database_tls(settings)
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"ssl": tls or False})
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()

@@ -1,17 +1,20 @@
 """Builds the graph of objects from the settings. Every one can be replaced by an argument."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.api_keys import ApiKeys
 from app.adapters.database import DriverConnections, connections_of, create_engine
-from app.adapters.kafka import KafkaConfig
+from app.adapters.kafka import KafkaConfig, Sasl
 from app.adapters.notifications import LogMailer, SmtpMailer
 from app.adapters.outbox import OutboxSignal
+from app.adapters.tls import context_towards
 from app.adapters.tokens import PublishedKeys, Tokens
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.observability import metrics, tracing, vitals
@@ -30,6 +33,7 @@ class Service:
 
     settings: Settings
     engine: AsyncEngine
+    read_engine: AsyncEngine
     signal: OutboxSignal
     bus: MessageBus
     queries: Queries
@@ -37,6 +41,11 @@ class Service:
     mailer: Mailer
     addresses: Addresses
     authenticator: Authenticator | None
+
+    @property
+    def engines(self) -> tuple[AsyncEngine, ...]:
+        """One for each database that has to answer for the service to do its work."""
+        return (self.engine,) if self.settings.read_database_url is None else (self.engine, self.read_engine)
 
 
 @asynccontextmanager
@@ -54,9 +63,11 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     authenticator: Authenticator | None = None,
 ) -> AsyncIterator[Service]:
     """The service, wired. The connections are closed at the end; nothing is connected before it is needed."""
-    engine = engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
+    tls, size = database_tls(settings), settings.database_pool_size
+    engine = engine or create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls)
     # A pool of its own, so that however many read, those who write need not wait for a connection.
-    read_engine = read_engine or create_engine(settings.database_url, pool_size=settings.database_pool_size)
+    read_url = settings.read_database_url or settings.database_url
+    read_engine = read_engine or create_engine(read_url.get_secret_value(), pool_size=size, tls=tls)
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
     # One is always left for whoever else needs the pool.
@@ -65,6 +76,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     service = Service(
         settings=settings,
         engine=engine,
+        read_engine=read_engine,
         signal=signal,
         bus=bus
         or MessageBus(
@@ -78,15 +90,8 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             drain_timeout=settings.shutdown_grace,
         ),
         queries=queries or Queries(read_engine),
-        kafka=KafkaConfig(
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            idempotent_producer=settings.kafka_idempotent_producer,
-            session_timeout=settings.kafka_session_timeout or _default_session_timeout(settings),
-            topic_partitions=settings.kafka_topic_partitions,
-            topic_replication=settings.kafka_topic_replication,
-        ),
-        mailer=mailer
-        or (SmtpMailer(settings.smtp_url, settings.from_email) if settings.smtp_url is not None else LogMailer()),
+        kafka=_kafka_config(settings),
+        mailer=mailer or _mailer(settings),
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
         authenticator=authenticator or _authenticator(settings),
     )
@@ -122,3 +127,42 @@ def _authenticator(settings: Settings) -> Authenticator | None:
 def _default_session_timeout(settings: Settings) -> float:
     """Apache Kafka allows 6 s and more; the embedded broker takes twice as long as it is told, and less."""
     return 6.0 if settings.kafka_idempotent_producer else 2.0
+
+
+def database_tls(settings: Settings) -> ssl.SSLContext | None:
+    """How to speak to the databases; None: in the clear. Raises TlsFilesError."""
+    urls = [url.get_secret_value() for url in (settings.database_url, settings.read_database_url) if url is not None]
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    return context_towards(hosts, settings.database_tls, ca_file=settings.database_tls_ca_file)
+
+
+def _kafka_config(settings: Settings) -> KafkaConfig:
+    sasl = None
+    if settings.kafka_sasl_mechanism and settings.kafka_sasl_username and settings.kafka_sasl_password:
+        password = settings.kafka_sasl_password.get_secret_value()
+        sasl = Sasl(settings.kafka_sasl_mechanism, settings.kafka_sasl_username, password)
+    return KafkaConfig(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        tls=context_towards(
+            [server.strip().rpartition(":")[0] for server in settings.kafka_bootstrap_servers.split(",")],
+            settings.kafka_tls,
+            ca_file=settings.kafka_tls_ca_file,
+            cert_file=settings.kafka_tls_cert_file,
+            key_file=settings.kafka_tls_key_file,
+        ),
+        sasl=sasl,
+        idempotent_producer=settings.kafka_idempotent_producer,
+        session_timeout=settings.kafka_session_timeout or _default_session_timeout(settings),
+        topic_partitions=settings.kafka_topic_partitions,
+        topic_replication=settings.kafka_topic_replication,
+    )
+
+
+def _mailer(settings: Settings) -> Mailer:
+    if settings.smtp_url is None:
+        return LogMailer()
+    url = settings.smtp_url.get_secret_value()
+    parts = urlsplit(url)
+    choice = "verify" if parts.scheme == "smtps" else settings.smtp_tls
+    tls = context_towards([parts.hostname or ""], choice, ca_file=settings.smtp_tls_ca_file)
+    return SmtpMailer(url, settings.from_email, tls=tls)

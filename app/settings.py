@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -19,10 +19,12 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 # Signed with a private key, and so checked with one that is no secret. HS256 and `none` are not among them.
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 Email = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
+Tls = Literal["verify", "off"]
+"""Whether a connection is encrypted and the server's certificate and name are checked, or neither of it."""
 
 
-def _check_url(value: str, schemes: set[str], example: str) -> str:
-    """The value, where it is a URL of one of the schemes. It is not repeated in the error: it may bear a password."""
+def _check_url(value: str, schemes: set[str], example: str) -> None:
+    """Refuse what is no URL of one of the schemes. It is not repeated in the error: it may bear a password."""
     try:
         parts = urlsplit(value)
         well_formed = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -30,7 +32,6 @@ def _check_url(value: str, schemes: set[str], example: str) -> str:
         well_formed = False
     if not well_formed:
         raise PydanticCustomError("url_form", "should be a URL like {example}", {"example": example})
-    return value
 
 
 class Settings(BaseSettings):
@@ -40,10 +41,20 @@ class Settings(BaseSettings):
         env_prefix="ALLOCATION_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    database_url: str = "postgresql+asyncpg://allocation@localhost:5432/allocation"
+    database_url: SecretStr = SecretStr("postgresql+asyncpg://allocation@localhost:5432/allocation")
+    read_database_url: SecretStr | None = None
     database_pool_size: Annotated[int, Field(ge=2, le=200)] = 10
+    database_tls: Tls | None = None
+    database_tls_ca_file: FilePath | None = None
 
     kafka_bootstrap_servers: str = "localhost:9092"
+    kafka_tls: Tls | None = None
+    kafka_tls_ca_file: FilePath | None = None
+    kafka_tls_cert_file: FilePath | None = None
+    kafka_tls_key_file: FilePath | None = None
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
     kafka_inbound_topics: Annotated[list[str], NoDecode] = ["allocation.inbound.v1"]
     kafka_events_topic: str = "allocation.events.v1"
     kafka_consumer_group: str = "allocation"
@@ -54,7 +65,9 @@ class Settings(BaseSettings):
     kafka_topic_replication: Annotated[int, Field(ge=1)] = 1
     event_source: str = "/allocation"
 
-    smtp_url: str | None = None
+    smtp_url: SecretStr | None = None
+    smtp_tls: Tls | None = None
+    smtp_tls_ca_file: FilePath | None = None
     stock_email: Email = "stock@made.com"
     warehouse_email: Email | None = None
     from_email: Email = "allocations@example.com"
@@ -95,21 +108,31 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = None
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
 
-    @field_validator("database_url")
+    @field_validator("database_url", "read_database_url")
     @classmethod
-    def _check_database_url(cls, value: str) -> str:
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
         """Another driver, or none, would be found out only by the first connection."""
-        return _check_url(value, {"postgresql+asyncpg"}, "postgresql+asyncpg://user:password@host:5432/database")
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        _check_url(url, {"postgresql+asyncpg"}, "postgresql+asyncpg://user:password@host:5432/database")
+        if "ssl" in urlsplit(url).query:
+            raise PydanticCustomError("tls_apart", "should not speak of ssl; ALLOCATION_DATABASE_TLS does")
+        return value
 
     @field_validator("smtp_url")
     @classmethod
-    def _check_smtp_url(cls, value: str | None) -> str | None:
-        return None if value is None else _check_url(value, {"smtp", "smtps"}, "smtp://host:25")
+    def _check_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _check_url(value.get_secret_value(), {"smtp", "smtps"}, "smtp://host:25")
+        return value
 
     @field_validator("otlp_endpoint")
     @classmethod
     def _check_otlp_endpoint(cls, value: str | None) -> str | None:
-        return None if value is None else _check_url(value, {"http", "https"}, "http://localhost:4318")
+        if value is not None:
+            _check_url(value, {"http", "https"}, "http://localhost:4318")
+        return value
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
@@ -136,11 +159,26 @@ class Settings(BaseSettings):
     @field_validator("jwt_jwks_url")
     @classmethod
     def _check_jwks_url(cls, value: str | None) -> str | None:
-        return None if value is None else _check_url(value, {"https", "http"}, "https://login.example.com/jwks.json")
+        if value is not None:
+            _check_url(value, {"https", "http"}, "https://login.example.com/jwks.json")
+        return value
 
     @model_validator(mode="after")
-    def _check_identity(self) -> Self:
-        """Whoever is to be known by something has to say where that is found."""
+    def _check_what_belongs_together(self) -> Self:
+        """Half of a way to log in would be found out only by the broker, and half of an identity by nobody."""
+        sasl = (self.kafka_sasl_mechanism, self.kafka_sasl_username, self.kafka_sasl_password)
+        if any(sasl) and not all(sasl):
+            raise PydanticCustomError(
+                "together", "ALLOCATION_KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD should be set together"
+            )
+        if (self.kafka_tls_cert_file is None) != (self.kafka_tls_key_file is None):
+            raise PydanticCustomError(
+                "together", "ALLOCATION_KAFKA_TLS_CERT_FILE and ALLOCATION_KAFKA_TLS_KEY_FILE should be set together"
+            )
+        if self.smtp_tls == "off" and self.smtp_url and self.smtp_url.get_secret_value().startswith("smtps:"):
+            raise PydanticCustomError(
+                "contradiction", "ALLOCATION_SMTP_TLS=off contradicts smtps:// as ALLOCATION_SMTP_URL"
+            )
         needed = {"jwt": ("jwt_issuer", "jwt_audience", "jwt_jwks_url"), "api-keys": ("api_keys_file",)}
         for name in needed.get(self.auth or "", ()):
             if getattr(self, name) is None:

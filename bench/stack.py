@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from app.adapters import schema
@@ -40,7 +41,7 @@ class Stack:
         """The settings as a process of the service reads them."""
         return os.environ | {
             "ALLOCATION_AUTH": "none",
-            "ALLOCATION_DATABASE_URL": self.settings.database_url,
+            "ALLOCATION_DATABASE_URL": self.settings.database_url.get_secret_value(),
             "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "ALLOCATION_KAFKA_IDEMPOTENT_PRODUCER": "false",
             "ALLOCATION_LOG_LEVEL": "WARNING",
@@ -50,7 +51,11 @@ class Stack:
     @property
     def dsn(self) -> str:
         """The database for asyncpg, pgbench and psql."""
-        return make_url(self.settings.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        return (
+            make_url(self.settings.database_url.get_secret_value())
+            .set(drivername="postgresql")
+            .render_as_string(hide_password=False)
+        )
 
     async def execute(self, statement: str, *arguments: object) -> None:
         """Run a statement of the bench's own, however long it takes."""
@@ -95,11 +100,11 @@ def running_stack(otlp_endpoint: str = "") -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="allocation-bench-") as home, EmbeddedStack(Path(home)) as embedded:
         settings = Settings(
             _env_file=None,
-            database_url=embedded.postgresql.database_url,
+            database_url=SecretStr(embedded.postgresql.database_url),
             kafka_bootstrap_servers=embedded.broker.bootstrap_servers,
             kafka_idempotent_producer=False,
         )
-        schema.migrate(settings.database_url)
+        schema.migrate(embedded.postgresql.database_url)
         yield Stack(embedded, settings, otlp_endpoint)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 from aiosmtpd.controller import Controller
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from app.adapters import schema
@@ -92,7 +93,7 @@ def broker(
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """Settings for one test, with a database of its own and no broker."""
-    return Settings(_env_file=None, auth="none", database_url=database_url)
+    return Settings(_env_file=None, auth="none", database_url=SecretStr(database_url))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The connection to PostgreSQL, and which of its errors pass by themselves."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,8 +55,10 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg bears no 
         await super().close(timeout=FAREWELL_TIMEOUT if timeout is None else min(timeout, FAREWELL_TIMEOUT))
 
 
-def create_engine(url: str, *, pool_size: int, application_name: str = "allocation") -> AsyncEngine:
-    """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet."""
+def create_engine(
+    url: str, *, pool_size: int, tls: ssl.SSLContext | None = None, application_name: str = "allocation"
+) -> AsyncEngine:
+    """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet. Without `tls`: plain."""
     engine = create_async_engine(
         url,
         pool_size=pool_size,
@@ -66,6 +69,8 @@ def create_engine(url: str, *, pool_size: int, application_name: str = "allocati
         hide_parameters=True,
         connect_args={
             "connection_class": _Connection,
+            # Never None: asyncpg would try TLS, check nothing, and go on without it where it is refused.
+            "ssl": tls or False,
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": COMMAND_TIMEOUT,
             "server_settings": {

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -22,24 +23,52 @@ _TOPIC_EXISTS = 36
 
 
 @dataclass(frozen=True, slots=True)
+class Sasl:
+    """How to log in to the broker. The password shows in no representation."""
+
+    mechanism: str
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class KafkaConfig:
     """Where the broker is and how to speak to it.
 
-    `idempotent_producer` is off only for the embedded broker, which does not know InitProducerId. `session_timeout`
-    (seconds) is how long a consumer that has died keeps its partitions from its successor.
+    Without `tls` it is spoken to in the clear, without `sasl` nobody logs in. `idempotent_producer` is off only for the
+    embedded broker, which does not know InitProducerId. `session_timeout` (seconds) is how long a consumer that has
+    died keeps its partitions from its successor.
     """
 
     bootstrap_servers: str
+    tls: ssl.SSLContext | None = None
+    sasl: Sasl | None = None
     idempotent_producer: bool = True
     session_timeout: float = 6.0
     topic_partitions: int = 6
     topic_replication: int = 1
 
+    def connection(self) -> dict[str, Any]:
+        """What every client is told: where, and how."""
+        sasl = self.sasl
+        told: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": ("SASL_" if sasl else "") + ("SSL" if self.tls else "PLAINTEXT"),
+            "ssl_context": self.tls,
+        }
+        if sasl is not None:
+            told |= {
+                "sasl_mechanism": sasl.mechanism,
+                "sasl_plain_username": sasl.username,
+                "sasl_plain_password": sasl.password,
+            }
+        return told
+
 
 async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
     """A connected producer. Raises KafkaError."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=config.bootstrap_servers,
+        **config.connection(),
         acks="all",
         enable_idempotence=config.idempotent_producer,
         max_batch_size=512 * 1024,
@@ -60,7 +89,7 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
     """A consumer that has joined its group. It commits nothing by itself. Raises KafkaError."""
     consumer = AIOKafkaConsumer(
         *topics,
-        bootstrap_servers=config.bootstrap_servers,
+        **config.connection(),
         group_id=group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -86,7 +115,7 @@ async def start_reader(config: KafkaConfig, topic: str) -> AIOKafkaConsumer:
     """A consumer that reads the topic from its end on, in no group: nobody notices it. Raises KafkaError."""
     reader = AIOKafkaConsumer(
         topic,
-        bootstrap_servers=config.bootstrap_servers,
+        **config.connection(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="latest",
@@ -111,7 +140,7 @@ async def lags_of(
     `reader` is asked where the topics end; it may be reading anything.
     """
     _, topics = await describe_topics(config, {name for names in groups.values() for name in names})
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=5_000)
+    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=5_000)
     lags = {}
     try:
         async with asyncio.timeout(10):
@@ -166,7 +195,7 @@ async def _tear_down(client: object, close: asyncio.Future[None]) -> None:
 
 async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
     """Create the topics that are missing. Raises KafkaError."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=10_000)
     try:
         async with asyncio.timeout(15):
             await admin.start()
@@ -200,7 +229,7 @@ async def describe_topics(config: KafkaConfig, topics: Collection[str]) -> tuple
 
     It asks only for what is there: a broker may create a topic that it is asked for.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=5_000)
+    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=5_000)
     try:
         async with asyncio.timeout(10):
             await admin.start()
@@ -225,7 +254,7 @@ def _state(name: str, partitions: Sequence[Mapping[str, Any]]) -> TopicState:
 
 async def check_broker(config: KafkaConfig) -> None:
     """Ask the broker for its topics. Raises KafkaError or TimeoutError where it does not answer."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap_servers, request_timeout_ms=5_000)
+    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=5_000)
     try:
         async with asyncio.timeout(10):
             await admin.start()

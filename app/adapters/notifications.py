@@ -1,6 +1,7 @@
 """Mail over SMTP, and what the notifier remembers between the events."""
 
 import logging
+import ssl
 from collections.abc import Collection, Mapping
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -35,16 +36,20 @@ _SAVE_BATCHES = text("""
 
 
 class SmtpMailer:
-    """Implements `Mailer` over `smtp://[user:password@]host:port`, or `smtps://…` for TLS from the first byte."""
+    """Implements `Mailer` over `smtp://[user:password@]host:port`, or `smtps://…` for TLS from the first byte.
 
-    def __init__(self, url: str, sender: str) -> None:
+    With `tls` an smtp:// server has to change to TLS (STARTTLS) before it is told anything; without, it is not asked.
+    """
+
+    def __init__(self, url: str, sender: str, *, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
             message = f"{parts.scheme}:// is no mail server; use smtp://host:port"
             raise ValueError(message)
-        self._tls = parts.scheme == "smtps"
+        self._tls_from_the_start = parts.scheme == "smtps"
+        self._tls = tls
         self._host = parts.hostname
-        self._port = parts.port or (465 if self._tls else 25)
+        self._port = parts.port or (465 if self._tls_from_the_start else 25)
         self._user = unquote(parts.username) if parts.username else None
         self._password = unquote(parts.password) if parts.password else None
         self._sender = sender
@@ -64,10 +69,11 @@ class SmtpMailer:
             if error.code in _PERMANENT:
                 raise MailRefusedError(str(error)) from error
             raise TemporarilyUnavailableError(str(error)) from error
-        except ValueError as error:
-            raise MailRefusedError(str(error)) from error
+        # Before ValueError, which the error of a certificate that does not hold is as well.
         except (aiosmtplib.SMTPException, OSError) as error:
             raise TemporarilyUnavailableError(str(error)) from error
+        except ValueError as error:
+            raise MailRefusedError(str(error)) from error
 
     async def check(self) -> None:
         """Connect and log in as for a mail, and send none. Raises TemporarilyUnavailableError, which says why not."""
@@ -88,7 +94,9 @@ class SmtpMailer:
             "port": self._port,
             "username": self._user,
             "password": self._password,
-            "use_tls": self._tls,
+            "use_tls": self._tls_from_the_start,
+            "start_tls": self._tls is not None and not self._tls_from_the_start,
+            "tls_context": self._tls,
             "timeout": SMTP_TIMEOUT,
         }
 

@@ -1,6 +1,7 @@
 """The relay's side of the outbox: which shards are ours, what waits in them, what has been published."""
 
 import asyncio
+import ssl
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -179,9 +180,10 @@ class OutboxSignal:
 class OutboxListener:
     """A connection of its own that listens for NOTIFY and passes it on. Losing it costs speed, nothing else."""
 
-    def __init__(self, database_url: str, on_signal: Callable[[], None]) -> None:
+    def __init__(self, database_url: str, on_signal: Callable[[], None], *, tls: ssl.SSLContext | None = None) -> None:
         url = make_url(database_url)
         _, self._arguments = url.get_dialect()().create_connect_args(url)
+        self._arguments["ssl"] = tls or False
         self._on_signal = on_signal
         self._connection: asyncpg.Connection | None = None
 

@@ -1,6 +1,7 @@
 """The schema of the database: bring it to the version that this code needs, and tell whether it is there."""
 
 import asyncio
+import ssl
 from functools import cache
 from pathlib import Path
 
@@ -17,16 +18,16 @@ _CONFIG_FILE = Path(__file__).parents[2] / "alembic.ini"
 _UNDEFINED_TABLE = "42P01"
 
 
-def migrate(database_url: str) -> str:
+def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
     """Upgrade to the newest revision and return it. Runs an event loop of its own, so call it where none runs.
 
     A schema that is newer than this code is left alone: an old release that is rolled back to finds it so.
     """
-    revision = asyncio.run(_revision_at(database_url))
+    revision = asyncio.run(_revision_at(database_url, tls))
     if _is_newer(revision):
         return str(revision)
     config = Config(_CONFIG_FILE)
-    config.attributes["database_url"] = database_url
+    config.attributes.update(database_url=database_url, tls=tls)
     command.upgrade(config, "head")
     return head()
 
@@ -41,16 +42,19 @@ def head() -> str:
     return revision
 
 
-async def check(engine: AsyncEngine) -> str | None:
-    """What is wrong with the schema, or None. Raises what the database raises where it is away.
+async def check(*engines: AsyncEngine) -> str | None:
+    """What is wrong with the schema, or None. Raises what a database raises where it is away.
+
+    Each of the engines is asked: a replica may be away by itself, or be behind.
 
     A newer schema is as good as the one that this code needs, for migrations only add: an upgrade migrates first, and
     the old processes serve until the new ones have taken their places.
     """
-    current = await _revision(engine)
-    if current == head() or _is_newer(current):
-        return None
-    return f"the schema is at revision {current or 'none'}, not at {head()}; run: allocation migrate"
+    for engine in engines:
+        current = await _revision(engine)
+        if current != head() and not _is_newer(current):
+            return f"the schema is at revision {current or 'none'}, not at {head()}; run: allocation migrate"
+    return None
 
 
 @cache
@@ -76,8 +80,8 @@ async def _revision(engine: AsyncEngine) -> str | None:
         return None
 
 
-async def _revision_at(database_url: str) -> str | None:
-    engine = create_engine(database_url, pool_size=1)
+async def _revision_at(database_url: str, tls: ssl.SSLContext | None) -> str | None:
+    engine = create_engine(database_url, pool_size=1, tls=tls)
     try:
         return await _revision(engine)
     finally:

@@ -17,7 +17,7 @@ from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
 from app.cli.identity import api_keys
 from app.cli.importing import import_command
-from app.cli.operators import health, migrate, reconcile
+from app.cli.operators import advance_clocks, health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
 from app.cli.watch import watch
 
@@ -36,7 +36,7 @@ def cli() -> None:
 
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
-    *(migrate, doctor, watch, health, dead_letters_group, reconcile, import_command),
+    *(migrate, doctor, watch, health, dead_letters_group, reconcile, advance_clocks, import_command),
     *(api_keys, openapi, asyncapi, completion),
 ):
     cli.add_command(_command)

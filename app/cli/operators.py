@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 def migrate() -> None:
     """Bring the database's schema to the version that this code needs."""
     from app.adapters import schema
+    from app.bootstrap import database_tls
 
-    revision = schema.migrate(load_settings().database_url)
+    settings = load_settings()
+    revision = schema.migrate(settings.database_url.get_secret_value(), tls=database_tls(settings))
     note = "" if revision == schema.head() else f", newer than {schema.head()}, which this code needs; it is left alone"
     click.echo(f"The schema is at revision {revision}{note}.")
 
@@ -30,7 +32,7 @@ def health() -> None:
     from app.adapters import kafka, schema
 
     async def check(service: Service) -> None:
-        fault = await schema.check(service.engine)
+        fault = await schema.check(*service.engines)
         if fault is not None:
             raise click.ClickException(fault)
         await kafka.check_broker(service.kafka)
@@ -67,3 +69,23 @@ def reconcile(*, repair: bool, as_json: bool) -> None:
             click.echo(summary)
 
     run_with_service(load_settings(), check)
+
+
+@click.command(name="advance-clocks")
+def advance_clocks() -> None:
+    """After a restore: number on from what was published.
+
+    A database that was restored would number its next events as others have been numbered that it does not know of, and
+    whoever reads them would take them for old. Reads the events topic once, takes the events that the database has
+    lost into its history, and sets the clock of each product that is behind. Run it while nothing else writes to the
+    database; running it again does nothing.
+    """
+    from app.adapters import published
+
+    async def advance(service: Service) -> None:
+        behind: set[str] = set()
+        async for page in published.published(service.kafka, service.settings.kafka_events_topic):
+            behind |= await published.adopt(service.engine, page)
+        click.echo(f"products: {len(behind)} were behind")
+
+    run_with_service(load_settings(), advance)

@@ -55,18 +55,25 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
 
+    from pydantic import SecretStr
+
     from app.adapters import kafka, schema
     from app.entrypoints.server import listen, serve, url_of
 
     with listen(host, port) as listener, stack:
         settings = settings.model_copy(
             update={
-                "database_url": stack.postgresql.database_url,
+                "database_url": SecretStr(stack.postgresql.database_url),
+                "read_database_url": None,
                 "kafka_bootstrap_servers": stack.broker.bootstrap_servers,
                 "kafka_idempotent_producer": False,
+                # What is its own speaks in the clear, on the loopback, whatever the settings say of other servers.
+                "database_tls": "off",
+                "kafka_tls": "off",
+                "kafka_sasl_mechanism": None,
             }
         )
-        schema.migrate(settings.database_url)
+        schema.migrate(stack.postgresql.database_url)
         url = url_of(listener)
 
         def announce() -> None:

@@ -26,9 +26,9 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        # What several settings say together is the fault of none of them: the message names them.
-        name = "".join(f"ALLOCATION_{field}: ".upper() for field in fault["loc"][:1])
-        raise click.UsageError(f"{name}{fault['msg']}") from None
+        # What is wrong with several settings together names them itself.
+        where = "".join(f"ALLOCATION_{str(name).upper()}: " for name in fault["loc"][:1])
+        raise click.UsageError(f"{where}{fault['msg']}") from None
     logging.configure(settings.log_format, settings.log_level)
     return settings
 

@@ -14,7 +14,7 @@ from app.adapters.messages import prune_inbox
 from app.adapters.notifications import NotifierMemory
 from app.adapters.outbox import OutboxListener, OutboxReader
 from app.adapters.waiting import Waiting, count_waiting
-from app.bootstrap import Service
+from app.bootstrap import Service, database_tls
 from app.entrypoints import reconciliation
 from app.entrypoints.consumer import InboundConsumer
 from app.entrypoints.notifier import Notifier
@@ -42,7 +42,7 @@ def relay(service: Service) -> Component:
     return Relay(
         OutboxReader(service.engine, lease=settings.relay_lease),
         service.signal,
-        OutboxListener(settings.database_url, service.signal.received),
+        OutboxListener(settings.database_url.get_secret_value(), service.signal.received, tls=database_tls(settings)),
         start_producer,
         topic=settings.kafka_events_topic,
         source=settings.event_source,

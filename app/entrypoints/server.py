@@ -78,7 +78,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         lifespan,
         bus=service.bus,
         queries=service.queries,
-        check_schema=lambda: schema.check(service.engine),
+        check_schema=lambda: schema.check(*service.engines),
         gate=Gate(service.authenticator, rate_limit) if guarded else None,
         deadline=settings.http_deadline,
         max_body_bytes=settings.http_max_body_bytes,

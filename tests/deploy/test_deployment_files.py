@@ -16,6 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from app.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ["build", "runtime", "dev"]
 
@@ -76,6 +78,23 @@ def test_our_services_have_no_more_rights_than_they_need(our_services: dict[str,
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"], name
+
+
+def test_our_services_have_limits_and_the_time_that_they_need_to_end(our_services: dict[str, dict[str, Any]]) -> None:
+    for name, service in our_services.items():
+        assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"]), name
+        given = {key.removeprefix("ALLOCATION_").lower(): value for key, value in service["environment"].items()}
+        settings = Settings.model_validate(given)
+        # A client of Kafka alone may take 6 seconds to stop.
+        needed = settings.shutdown_delay + settings.shutdown_grace + 10
+        assert int(service["stop_grace_period"].removesuffix("s")) >= needed, name
+
+
+def test_every_part_can_have_several_instances(our_services: dict[str, dict[str, Any]]) -> None:
+    assert [name for name, service in our_services.items() if "container_name" in service] == []
+    # A port of its own for each needs a range, so the first half of it has to be a variable.
+    ports = {name: service["ports"] for name, service in our_services.items() if "ports" in service}
+    assert ports == {"api": ["127.0.0.1:${API_PORT:-8000}:8000"]}
 
 
 def test_published_ports_are_not_reachable_from_other_machines(compose: dict[str, Any]) -> None:

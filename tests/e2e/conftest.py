@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
+from pydantic import SecretStr
 
 from app.cli import main
 from app.embedded.broker import EmbeddedBroker
@@ -49,7 +50,7 @@ def shared_settings(
     yield Settings(
         auth="none",
         _env_file=None,
-        database_url=url_of_database(postgresql, name),
+        database_url=SecretStr(url_of_database(postgresql, name)),
         kafka_bootstrap_servers=broker.bootstrap_servers,
         kafka_idempotent_producer=isinstance(broker, ApacheKafka),
         kafka_inbound_topics=[f"inbound.{unique}", f"more.{unique}"],

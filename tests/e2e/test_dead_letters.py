@@ -100,7 +100,11 @@ UNREADABLE: dict[str, tuple[Headers, bytes | None]] = {
 
 async def sql(settings: Settings, statement: str, *arguments: object) -> list[asyncpg.Record]:
     """Run a statement in the service's database."""
-    url = make_url(settings.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    url = (
+        make_url(settings.database_url.get_secret_value())
+        .set(drivername="postgresql")
+        .render_as_string(hide_password=False)
+    )
     connection = await asyncpg.connect(url)
     try:
         rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)

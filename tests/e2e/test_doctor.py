@@ -24,7 +24,7 @@ pytestmark = pytest.mark.kafka
 def given(settings: Settings, **more: str) -> dict[str, str]:
     """The settings that point at servers, as a person sets them."""
     return {
-        "database_url": settings.database_url,
+        "database_url": settings.database_url.get_secret_value(),
         "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
         "kafka_inbound_topics": ",".join(settings.kafka_inbound_topics),
         "kafka_events_topic": settings.kafka_events_topic,
@@ -105,7 +105,7 @@ def test_neighbours_that_never_answer_are_faults_and_not_waited_for(
 def test_a_database_that_refuses_comes_with_its_advice(
     change: dict[str, str], advice: str, run_here: RunHere, kafka_settings: Settings
 ) -> None:
-    wrong = make_url(kafka_settings.database_url).set(**change).render_as_string(hide_password=False)  # type: ignore[arg-type]
+    wrong = make_url(kafka_settings.database_url.get_secret_value()).set(**change).render_as_string(hide_password=False)  # type: ignore[arg-type]
     done = run_here("doctor", **given(kafka_settings, database_url=wrong))
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("fault")]
     assert line.split()[1] == "database"

@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
@@ -40,7 +41,9 @@ def generated(
     """Generated as the README says, from the service that is asked afterwards."""
     folder, name = tmp_path_factory.mktemp("client"), f"client_{uuid.uuid4().hex}"
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    with live_application(Settings(_env_file=None, auth="none", database_url=url_of_database(postgresql, name))) as url:
+    with live_application(
+        Settings(_env_file=None, auth="none", database_url=SecretStr(url_of_database(postgresql, name)))
+    ) as url:
         command = readme.block("sh", "openapi-python-client")
         command = command.replace(readme.URL, url).replace(".venv/bin", str(Path(sys.executable).parent))
         run(["bash", "-ec", command], folder)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from app.cli import importing
 from app.entrypoints.lines import LineSource
@@ -51,7 +52,7 @@ def results_in(file: Path) -> list[dict[str, str]]:
 
 async def counted(settings: Settings) -> tuple[int, int, int]:
     """How many lines there are, how many events of their allocation, and how many pieces batches say are allocated."""
-    async with raw_connection(settings.database_url) as connection:
+    async with raw_connection(settings.database_url.get_secret_value()) as connection:
         return (
             await connection.fetchval("SELECT count(*) FROM order_lines"),
             await connection.fetchval("SELECT count(*) FROM events WHERE type = 'line_allocated.v1'"),
@@ -258,7 +259,7 @@ def test_a_mistake_gives_one_clear_line_and_status_2(
 
 def test_a_database_without_a_schema_is_told(empty_database_url: str, tmp_path: Path) -> None:
     write_batches(tmp_path, 1)
-    settings = Settings(_env_file=None, database_url=empty_database_url)
+    settings = Settings(_env_file=None, database_url=SecretStr(empty_database_url))
 
     done = run_command(["import", "batches.csv"], environment(settings), tmp_path)
 

@@ -24,7 +24,7 @@ def reconcile(settings: Settings, tmp_path: Path) -> Reconcile:
 
 async def damage(settings: Settings, statement: str) -> None:
     """Five chairs, four of them sold and two wanted; then the damage."""
-    engine = create_engine(settings.database_url, pool_size=1)
+    engine = create_engine(settings.database_url.get_secret_value(), pool_size=1)
     await results(
         bus_over(engine),
         CreateBatch(ref="batch-1", sku="CHAIR", qty=5),
@@ -32,7 +32,7 @@ async def damage(settings: Settings, statement: str) -> None:
         Allocate(order_id="order-2", sku="CHAIR", qty=2),
     )
     await engine.dispose()
-    async with raw_connection(settings.database_url) as connection:
+    async with raw_connection(settings.database_url.get_secret_value()) as connection:
         await connection.execute(statement)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from aiosmtpd.controller import Controller
+from pydantic import SecretStr
 
 from app.embedded.process import free_port
 from app.settings import Settings
@@ -34,7 +35,7 @@ async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_dela
 ) -> None:
     mail_port, http_port = free_port(), free_port()
     box = MailBox(url=f"smtp://127.0.0.1:{mail_port}")
-    settings = kafka_settings.model_copy(update={"database_url": empty_database_url})
+    settings = kafka_settings.model_copy(update={"database_url": SecretStr(empty_database_url)})
     env = environment(settings, smtp_url=box.url)
 
     migrated = run_command(["migrate"], env, tmp_path)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from pydantic import SecretStr
 from rich.console import Console
 
 from app.adapters import kafka
@@ -116,7 +117,7 @@ async def test_whoever_is_away_is_named_and_waited_for() -> None:
     away = f"127.0.0.1:{free_port()}"
     settings = Settings(
         _env_file=None,
-        database_url=f"postgresql+asyncpg://nobody:secret@{away}/nowhere",
+        database_url=SecretStr(f"postgresql+asyncpg://nobody:secret@{away}/nowhere"),
         kafka_bootstrap_servers=away,
     )
     async with asyncio.timeout(60), statuses(settings) as found:

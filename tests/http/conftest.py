@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import create_engine
@@ -27,7 +28,7 @@ def shared_database_url(postgresql: EmbeddedPostgresql, template_database: str) 
 @pytest.fixture
 def shared_settings(shared_database_url: str) -> Settings:
     """Settings for the shared database."""
-    return Settings(_env_file=None, auth="none", database_url=shared_database_url)
+    return Settings(_env_file=None, auth="none", database_url=SecretStr(shared_database_url))
 
 
 @pytest.fixture

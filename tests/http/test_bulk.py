@@ -37,7 +37,7 @@ def statuses(found: list[Json]) -> list[int]:
 
 async def events(settings: Settings, sku: str) -> list[tuple[str, str]]:
     """The types and data of what was published about the SKU, in order."""
-    async with raw_connection(settings.database_url) as connection:
+    async with raw_connection(settings.database_url.get_secret_value()) as connection:
         query = "SELECT type, data FROM events WHERE subject = $1 ORDER BY sequence NULLS LAST, id"
         return [tuple(row) for row in await connection.fetch(query, sku)]
 
@@ -250,6 +250,6 @@ async def test_all_items_that_take_effect_share_one_transaction(api: Api, shared
 
     await results(api, BATCHES, [batch(sku, 1) for sku in skus])
 
-    async with raw_connection(shared_settings.database_url) as connection:
+    async with raw_connection(shared_settings.database_url.get_secret_value()) as connection:
         query = "SELECT count(DISTINCT xmin::text) FROM batches WHERE sku = ANY($1)"
         assert await connection.fetchval(query, skus) == 1

@@ -185,7 +185,11 @@ async def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(hast
 
 async def test_the_time_to_arrive_is_not_the_time_to_answer(settings: Settings) -> None:
     settings = settings.model_copy(update={"http_read_timeout": SOON, "bus_workers": 1})
-    async with served(settings) as client, raw_connection(settings.database_url) as blocker, connected(client) as wire:
+    async with (
+        served(settings) as client,
+        raw_connection(settings.database_url.get_secret_value()) as blocker,
+        connected(client) as wire,
+    ):
         sku, ref = new("sku"), new("batch")
         created = await client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 100})
         assert created.status_code == 201
@@ -196,7 +200,7 @@ async def test_the_time_to_arrive_is_not_the_time_to_answer(settings: Settings) 
                 b"POST /v1/allocations HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n%b" % (len(line), line)
             )
-            await waiting_for_a_lock(settings.database_url)
+            await waiting_for_a_lock(settings.database_url.get_secret_value())
             # The next one begins while the first has still to be answered, and then never ends.
             await wire.send(HEAD)
             async with connected(client) as other:

@@ -163,7 +163,7 @@ async def test_a_request_that_still_runs_is_not_waited_for(api: Api, other_api: 
     sku = new("sku")
     await api.record(sku, 10)
     headers, body = keyed(), {"order_id": new("order"), "sku": sku, "qty": 1}
-    async with raw_connection(shared_settings.database_url) as connection, connection.transaction():
+    async with raw_connection(shared_settings.database_url.get_secret_value()) as connection, connection.transaction():
         await connection.execute("SELECT FROM products WHERE sku = $1 FOR UPDATE", sku)
         first = asyncio.create_task(api.client.post("/v1/allocations", json=body, headers=headers))
 

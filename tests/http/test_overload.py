@@ -30,7 +30,7 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_what_is_one_too_many_is_refused_at_once_and_the_rest_is_answered(settings: Settings) -> None:
     settings = settings.model_copy(update={"http_max_concurrent": MOST, "bus_workers": 1})
-    async with served(settings) as client, raw_connection(settings.database_url) as blocker:
+    async with served(settings) as client, raw_connection(settings.database_url.get_secret_value()) as blocker:
         sku = new("sku")
         await client.post("/v1/batches", json={"ref": new("batch"), "sku": sku, "qty": 100})
         line = {"sku": sku, "qty": 1}
@@ -41,7 +41,7 @@ async def test_what_is_one_too_many_is_refused_at_once_and_the_rest_is_answered(
                 asyncio.create_task(client.post("/v1/allocations", json=line | {"order_id": f"order-{number}"}))
                 for number in range(MOST)
             ]
-            await waiting_for_a_lock(settings.database_url)
+            await waiting_for_a_lock(settings.database_url.get_secret_value())
             async with asyncio.timeout(5):
                 while (await client.get("/v1/batches/none")).status_code == 404:
                     pass  # Not all of them have come in yet.

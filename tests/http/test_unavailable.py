@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from httpx import Response
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
@@ -35,14 +36,16 @@ CALLS = [
 def away() -> Settings:
     """Settings that name a database where nobody listens."""
     return Settings(
-        _env_file=None, auth="none", database_url=f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere"
+        _env_file=None,
+        auth="none",
+        database_url=SecretStr(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere"),
     )
 
 
 def moved_to(settings: Settings, port: int) -> Settings:
     """The settings with another port for the database."""
-    url = make_url(settings.database_url).set(port=port).render_as_string(hide_password=False)
-    return settings.model_copy(update={"database_url": url, "shutdown_grace": 0.1})
+    url = make_url(settings.database_url.get_secret_value()).set(port=port).render_as_string(hide_password=False)
+    return settings.model_copy(update={"database_url": SecretStr(url), "shutdown_grace": 0.1})
 
 
 @contextmanager
@@ -113,7 +116,7 @@ async def test_a_locked_product_gives_503_in_time_and_later_the_answer(settings:
 
 async def test_a_database_that_comes_back_is_used_again(settings: Settings) -> None:
     port = free_port()
-    true_port = make_url(settings.database_url).port
+    true_port = make_url(settings.database_url.get_secret_value()).port
     assert true_port is not None
     async with service_over(moved_to(settings, port)) as api:
         assert_problem(await api.client.post("/v1/batches", json=BODY), 503, "unavailable")
@@ -180,7 +183,8 @@ async def test_readiness_says_that_the_database_is_away() -> None:
 
 
 async def test_readiness_says_that_the_schema_is_behind(empty_database_url: str) -> None:
-    async with service_over(Settings(_env_file=None, auth="none", database_url=empty_database_url)) as api:
+    settings = Settings(_env_file=None, auth="none", database_url=SecretStr(empty_database_url))
+    async with service_over(settings) as api:
         answer = await api.client.get("/readyz")
         problem = assert_problem(answer, 503, "unavailable")
         assert "schema" in problem["detail"]

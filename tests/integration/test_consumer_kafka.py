@@ -60,7 +60,7 @@ async def has_line(service: Service, order_id: str) -> None:
 
 
 async def count(service: Service, question: str) -> int:
-    async with raw_connection(service.settings.database_url) as connection:
+    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
         number: int = await connection.fetchval(question)
         return number
 

@@ -1,16 +1,23 @@
 """Records that others write: in any codec, with headers of any name."""
 
 import asyncio
+import random
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 
 import confluent_kafka
 import pytest
 
+from app.adapters import kafka
 from app.bootstrap import bootstrap
 from app.domain.commands import CreateBatch
 from app.entrypoints import components
 from app.service_layer.ports import Cause
 from app.settings import Settings
+from faults.foreign import LARGEST, Record
+from faults.poison import POISON
+from tests.support.database import raw_connection
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.kafka
@@ -49,3 +56,64 @@ async def _orders_arrive(settings: Settings, sku: str, orders: set[str], send: d
 async def test_records_in_any_codec_are_read(kafka_settings: Settings, codec: str) -> None:
     orders = {"order-0", "order-1", "order-2"}
     await _orders_arrive(kafka_settings, f"sku-{uuid.uuid4().hex}", orders, {"compression.type": codec})
+
+
+# librdkafka cannot send the name of a header that is no text; the round `poison` of `make faults` does.
+CORPUS = [POISON[kind].record(f"poison-{kind}") for kind in sorted(set(POISON) - {"header-no-text"})]
+# What stands beside a message that is as it should be. None of it is the message's business.
+BESIDE: list[list[tuple[bytes | str, bytes]]] = [
+    [(f"header-{number}", b"x") for number in range(2000)],
+    [("large", b"\xff" * 200_000)],
+    [("", b""), ("empty", b""), ("x" * 10_000, b"\x00")],
+    [("ce_correlationid", b"\x00\xff" * 5000), ("traceparent", b"00-" + b"f" * 10_000)],
+    [("ce_correlationid", b"\r\nset-cookie: a=b"), ("ce_sequence", b"-1"), ("ce_subject", b"\xff")],
+    [("content-type", b"text/html; charset=utf-7"), ("content-encoding", b"gzip")],
+]
+
+
+def _noise(count: int) -> list[Record]:
+    """Records of random bytes, the same each time."""
+    chance = random.Random(7)
+    names = ["ce_id", "ce_type", "ce_specversion", "content-type", "traceparent", "x"]
+    return [
+        Record(
+            None,
+            chance.randbytes(chance.randrange(300)),
+            [(chance.choice(names), chance.randbytes(chance.randrange(40))) for _ in range(chance.randrange(5))],
+        )
+        for _ in range(count)
+    ]
+
+
+def _send_among_messages(settings: Settings, hostile: Sequence[Record], sku: str) -> None:
+    """Send the records, and behind each of them a message about the SKU; all to one partition."""
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": settings.kafka_bootstrap_servers, "message.max.bytes": 2 * LARGEST}
+    )
+    topic = settings.kafka_inbound_topics[0]
+    for number, record in enumerate(hostile):
+        producer.produce(topic, key=sku, value=record.value, headers=record.named())
+        data = f'{{"order_id":"order-{number}","sku":"{sku}","qty":1}}'
+        beside = BESIDE[number % len(BESIDE)]
+        producer.produce(topic, key=sku, value=data, headers=_message(*beside))  # type: ignore[arg-type]
+        producer.poll(0)
+    assert producer.flush(20) == 0
+
+
+async def test_hostile_records_become_letters_and_what_is_behind_each_takes_effect(kafka_settings: Settings) -> None:
+    sku, hostile = f"sku-{uuid.uuid4().hex}", [*CORPUS, *_noise(100)]
+    async with bootstrap(kafka_settings) as service:
+        await kafka.create_topics(service.kafka, kafka_settings.kafka_inbound_topics)
+        async with service.bus, components.running([components.consumer(service)]):
+            await service.bus.handle(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=1000), Cause("test", "test"))
+            await asyncio.to_thread(_send_among_messages, kafka_settings, hostile, sku)
+
+            async def all_there() -> bool:
+                return (await service.queries.product(sku)).allocated_qty == len(hostile)
+
+            await eventually(all_there, seconds=40)
+    # The last record of all is a message that took effect, so each of those before it has been dealt with.
+    async with raw_connection(kafka_settings.database_url.get_secret_value()) as connection:
+        letters = await connection.fetch("SELECT value, reason FROM dead_letters")
+    assert Counter(letter["value"] for letter in letters) == Counter(record.value for record in hostile)
+    assert [letter for letter in letters if not letter["reason"]] == []

@@ -57,10 +57,10 @@ async def test_commands_that_the_database_kept_from_running_are_no_faults_of_our
 async def test_a_group_tells_how_long_it_waited_for_its_locks(service: Service, settings: Settings) -> None:
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
     count, total = (value(f"allocation_lock_wait_seconds_{part}") for part in ("count", "sum"))
-    async with raw_connection(settings.database_url) as other:
+    async with raw_connection(settings.database_url.get_secret_value()) as other:
         await other.execute("BEGIN; SELECT FROM products FOR NO KEY UPDATE")
         waiting = asyncio.create_task(play(service.bus, Allocate(order_id="order-1", sku="CHAIR", qty=1)))
-        await waiting_for_a_lock(settings.database_url)
+        await waiting_for_a_lock(settings.database_url.get_secret_value())
         held_for = 0.2
         await asyncio.sleep(held_for)  # the time that is measured
     await waiting
@@ -89,7 +89,7 @@ async def test_what_waits_for_people_is_counted_by_the_housekeeping(service: Ser
 
 
 async def test_the_pools_tell_how_much_of_them_is_in_use(settings: Settings) -> None:
-    engine = create_engine(settings.database_url, pool_size=4)
+    engine = create_engine(settings.database_url.get_secret_value(), pool_size=4)
     connections = DriverConnections(engine, keep=1)
     assert connections.in_use() == 0
     lent = [await connections.lend() for _ in range(3)]

@@ -35,7 +35,7 @@ async def stocked(service: Service) -> Service:
 
 async def sql(service: Service, statement: str) -> None:
     """Run statements in the service's database."""
-    async with raw_connection(service.settings.database_url) as connection:
+    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
         await connection.execute(statement)
 
 
@@ -46,7 +46,7 @@ async def found(service: Service, *, repair: bool = False) -> list[str]:
 
 async def sequences(service: Service, sku: str = "CHAIR") -> list[int]:
     """The numbers of the events, in the order in which they are published."""
-    async with raw_connection(service.settings.database_url) as connection:
+    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
         rows = await connection.fetch("SELECT sequence FROM events WHERE subject = $1 ORDER BY id", sku)
         return [row["sequence"] for row in rows]
 

@@ -31,7 +31,7 @@ async def found(service: Service, *, repair: bool = False, page_size: int = 100)
 
 
 async def sql(service: Service, statement: str) -> None:
-    async with raw_connection(service.settings.database_url) as connection:
+    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
         await connection.execute(statement)
 
 
@@ -179,11 +179,11 @@ async def test_what_is_right_by_the_time_the_lock_is_there_is_left_alone(
 ) -> None:
     await results(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=5))
     await sql(service, damage)
-    async with raw_connection(service.settings.database_url) as other:
+    async with raw_connection(service.settings.database_url.get_secret_value()) as other:
         async with other.transaction():
             await other.execute("SELECT FROM products FOR NO KEY UPDATE")
             repairing = asyncio.create_task(found(service, repair=True))
-            await waiting_for_a_lock(service.settings.database_url)
+            await waiting_for_a_lock(service.settings.database_url.get_secret_value())
             await other.execute(undone)
 
         assert await repairing == []
@@ -198,7 +198,7 @@ async def test_a_lock_that_is_held_for_long_is_asked_for_again(
     async def refused() -> bool:
         return any("lock timeout" in message for message in caplog.messages)
 
-    async with bootstrap(settings) as service, raw_connection(settings.database_url) as other:
+    async with bootstrap(settings) as service, raw_connection(settings.database_url.get_secret_value()) as other:
         await results(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=5))
         await sql(service, "UPDATE batches SET allocated_qty = 2")
         async with other.transaction():

@@ -123,7 +123,7 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
     relay = Relay(
         reader,
         service.signal,
-        OutboxListener(service.settings.database_url, service.signal.received),
+        OutboxListener(service.settings.database_url.get_secret_value(), service.signal.received),
         start_producer,
         topic=service.settings.kafka_events_topic,
         source="/allocation",

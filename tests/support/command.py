@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from app.settings import Settings
 
@@ -29,6 +30,8 @@ def environment(settings: Settings | None = None, **more: str) -> dict[str, str]
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return ",".join(value) if isinstance(value, list) else str(value)
 
 

@@ -25,6 +25,11 @@ see [the AsyncAPI document](/asyncapi).
 
 Each operation under `/v1` names the scope that its caller needs: `orders:write`, `stock:write` or `read`. Whether
 callers are known by tokens or by API keys, or need neither, is the installation's choice.
+
+Answers to POST, PUT, PATCH and DELETE are always about the present. Where the operator has GET requests answered by a
+replica of the database, those may be about a moment ago: just after a 201 a GET may still say 404, or show the state
+from before. Take the answer to the write itself, send the same write again (it changes nothing and answers with what is
+there), or ask again.
 """
 
 ROUTERS = (

@@ -1,0 +1,191 @@
+"""deploy/kubernetes: valid, and about the service that is really there. Needs neither cluster nor network."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.bootstrap import bootstrap
+from app.cli import cli
+from app.entrypoints.server import http_application
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+BASE, EXAMPLE = KUBERNETES / "base", KUBERNETES / "overlays" / "example"
+FILES = sorted(file for file in KUBERNETES.rglob("*.yaml") if file.name != "kustomization.yaml")
+VERSIONS = ["1.30", "1.34"]
+AFTER_THE_GRACE = 10
+"""Seconds in which a process gives back what it holds: a client of Kafka alone may take 6 of them to stop."""
+
+Json = dict[str, Any]
+
+
+def documents(*files: Path) -> list[Json]:
+    return [document for file in files for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+
+
+BASE_DOCUMENTS = documents(*(file for file in FILES if file.parent == BASE))
+DEPLOYMENTS = [document for document in BASE_DOCUMENTS if document["kind"] == "Deployment"]
+WORKLOADS = [*DEPLOYMENTS, *(document for document in BASE_DOCUMENTS if document["kind"] == "Job")]
+
+
+def name_of(document: Json) -> str:
+    return str(document["metadata"]["name"])
+
+
+def pod(workload: Json) -> Json:
+    spec: Json = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def container(workload: Json) -> Json:
+    (only,) = pod(workload)["containers"]
+    found: Json = only
+    return found
+
+
+def given_settings() -> dict[str, str]:
+    """What the example's pods find in their environment."""
+    found: dict[str, str] = {}
+    for document in documents(BASE / "settings.yaml", EXAMPLE / "settings.yaml", EXAMPLE / "secret.example.yaml"):
+        if name_of(document) != "allocation-tls":
+            found |= document.get("data", {}) | document.get("stringData", {})
+    return found
+
+
+def test_the_parts_of_the_service_are_all_there() -> None:
+    expected = {"migrate": "migrate", "api": "serve", "consumer": "consume", "relay": "relay", "notifier": "notify"}
+    found = {name_of(each).removeprefix("allocation-"): container(each)["args"][0] for each in WORKLOADS}
+    assert found == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(KUBERNETES)))
+def test_every_document_is_one_of_kubernetes(file: Path, version: str) -> None:
+    for document in documents(file):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("folder", [BASE, EXAMPLE], ids=["base", "example"])
+def test_the_kustomization_names_every_file_beside_it(folder: Path) -> None:
+    (kustomization,) = documents(folder / "kustomization.yaml")
+    patches = [patch["path"] for patch in kustomization.get("patches", [])]
+    named = {(folder / name).resolve() for name in [*kustomization["resources"], *patches]}
+    beside = {file for file in FILES if file.parent == folder}
+    assert named == (beside if folder == BASE else beside | {BASE})
+
+
+def test_the_example_can_be_built() -> None:
+    programs = {"kustomize": ["kustomize", "build"], "kubectl": ["kubectl", "kustomize"]}
+    command = next((command for program, command in programs.items() if shutil.which(program)), None)
+    if command is None:
+        pytest.skip("neither kustomize nor kubectl is installed")
+    done = subprocess.run([*command, EXAMPLE], capture_output=True, check=False, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    built = list(yaml.safe_load_all(done.stdout))
+    for document in built:
+        kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+    images = {container(each)["image"] for each in built if each["kind"] in {"Deployment", "Job"}}
+    assert images == {"registry.example.com/allocation:0.1.0"}
+    (settings,) = [each["data"] for each in built if each["kind"] == "ConfigMap"]
+    assert {"ALLOCATION_LOG_FORMAT", "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"} <= set(settings)
+
+
+def test_every_variable_is_a_setting_and_together_they_are_valid() -> None:
+    given = given_settings()
+    names = {name: name.removeprefix("ALLOCATION_").lower() for name in given}
+    assert {name for name, field in names.items() if field not in Settings.model_fields} == set()
+    # Files are in the pods only.
+    values = {names[name]: value for name, value in given.items() if not name.endswith("_FILE")}
+    Settings.model_validate(values)
+
+
+def test_every_pod_gets_the_settings_and_the_secrets() -> None:
+    for workload in WORKLOADS:
+        sources = [next(iter(source.values()))["name"] for source in container(workload)["envFrom"]]
+        assert sources == ["allocation-settings", "allocation-secrets"], name_of(workload)
+        mounted = {mount["mountPath"] for mount in container(workload)["volumeMounts"]}
+        files = [value for name, value in given_settings().items() if name.endswith("_FILE")]
+        assert all(str(Path(file).parent) in mounted for file in files), name_of(workload)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name_of)
+def test_the_command_is_one_that_the_image_understands(workload: Json) -> None:
+    command, *arguments = container(workload)["args"]
+    cli.commands[command].make_context(command, arguments).close()
+
+
+async def test_probes_ask_routes_that_exist_on_ports_that_are_listened_on() -> None:
+    async with bootstrap(Settings(_env_file=None)) as service:
+        routes = {getattr(route, "path", "") for route in http_application(service).routes}
+    for workload in DEPLOYMENTS:
+        only = container(workload)
+        arguments = only["args"]
+        flag = "--port" if arguments[0] == "serve" else "--metrics-port"
+        listens = int(arguments[arguments.index(flag) + 1])
+        ports = {port["name"]: port["containerPort"] for port in only["ports"]}
+        probes = {kind: only[kind]["httpGet"] for kind in only if kind.endswith("Probe")}
+        assert {"startupProbe", "livenessProbe"} <= set(probes), name_of(workload)
+        assert {ports[probe["port"]] for probe in probes.values()} == {listens}, name_of(workload)
+        assert {probe["path"] for probe in probes.values()} <= routes, name_of(workload)
+        # Liveness must not depend on anybody else: what is away would have every pod restarted.
+        assert probes["livenessProbe"]["path"] != "/readyz", name_of(workload)
+    (api,) = [each for each in DEPLOYMENTS if name_of(each) == "allocation-api"]
+    assert container(api)["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name_of)
+def test_no_container_has_more_rights_than_it_needs(workload: Json) -> None:
+    user, group = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1]
+    security, of_container = pod(workload)["securityContext"], container(workload)["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert (security["runAsUser"], security["runAsGroup"]) == (int(user), int(group))
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert of_container == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod(workload)["automountServiceAccountToken"] is False
+    assert set(container(workload)["resources"]) == {"requests", "limits"}
+    mounted = {mount["name"] for mount in container(workload)["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod(workload)["volumes"]}
+
+
+@pytest.mark.parametrize("workload", DEPLOYMENTS, ids=name_of)
+def test_a_pod_is_given_the_time_that_it_needs_to_end(workload: Json) -> None:
+    settings = Settings.model_validate(
+        {name: given_settings()[f"ALLOCATION_{name.upper()}"] for name in ("shutdown_delay", "shutdown_grace")}
+    )
+    needed = settings.shutdown_delay + settings.shutdown_grace + AFTER_THE_GRACE
+    assert pod(workload)["terminationGracePeriodSeconds"] >= needed
+
+
+@pytest.mark.parametrize("workload", DEPLOYMENTS, ids=name_of)
+def test_whatever_selects_pods_finds_them(workload: Json) -> None:
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    selectors = [workload["spec"]["selector"]["matchLabels"]]
+    budgets = [each for each in BASE_DOCUMENTS if each["kind"] == "PodDisruptionBudget"]
+    selectors += [each["spec"]["selector"]["matchLabels"] for each in budgets if name_of(each) == name_of(workload)]
+    if name_of(workload) == "allocation-api":
+        selectors += [each["spec"]["selector"] for each in BASE_DOCUMENTS if each["kind"] == "Service"]
+        scaled = [each["spec"]["scaleTargetRef"] for each in BASE_DOCUMENTS if "Autoscaler" in each["kind"]]
+        assert scaled == [{"apiVersion": workload["apiVersion"], "kind": "Deployment", "name": name_of(workload)}]
+    assert len(selectors) >= 2
+    assert all(selector.items() <= labels.items() for selector in selectors)
+
+
+def test_secrets_are_placeholders() -> None:
+    secrets = [each for file in FILES for each in documents(file) if each["kind"] == "Secret"]
+    values = [value for each in secrets for value in each["stringData"].values()]
+    assert values
+    assert [value for value in values if "CHANGE-ME" not in value] == []
+    assert not any("data" in each for each in secrets)
+    maps = [each["data"] for file in FILES for each in documents(file) if each["kind"] == "ConfigMap"]
+    assert [name for each in maps for name in each if re.search("PASSWORD|_URL$", name)] == []

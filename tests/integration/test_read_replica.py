@@ -1,0 +1,130 @@
+"""Reading from a replica: a second PostgreSQL that follows the first one by streaming replication."""
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+
+from app.bootstrap import bootstrap
+from app.embedded import postmaster
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.settings import Settings
+from tests.conftest import url_of_database
+from tests.support.api import Api, assert_problem, in_process, new
+from tests.support.database import raw_connection
+from tests.support.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def replica(postgresql: EmbeddedPostgresql, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgresql]:
+    """A hot standby of the server of all tests."""
+    data = tmp_path_factory.mktemp("replica") / "data"
+    data.mkdir(mode=0o700)
+    postmaster.hand_over_when_root(data)
+    primary = make_url(postgresql.admin_url)
+    password_file = postgresql.data_dir.with_name(f"{postgresql.data_dir.name}.password")
+    done = subprocess.run(
+        [
+            *postmaster.run_as(data, postgresql.bin_dir),
+            postgresql.bin_dir / "pg_basebackup",
+            "--checkpoint=fast",
+            "--wal-method=stream",
+            # It goes on as a standby, and finds its primary by itself.
+            "--write-recovery-conf",
+            "--no-sync",
+            f"--pgdata={data}",
+            f"--host={primary.host}",
+            f"--port={primary.port}",
+            f"--username={primary.username}",
+        ],
+        env={**postmaster.ENVIRONMENT, "PGPASSWORD": str(primary.password)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    shutil.copy(password_file, data.with_name("data.password"))
+    with EmbeddedPostgresql(data, durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def with_replica(settings: Settings, replica: EmbeddedPostgresql) -> Settings:
+    """The test's database, and the same database on the replica for reading."""
+    name = make_url(settings.database_url.get_secret_value()).database
+    assert name is not None
+    return settings.model_copy(update={"read_database_url": SecretStr(url_of_database(replica, name))})
+
+
+@asynccontextmanager
+async def api_over(settings: Settings) -> AsyncIterator[Api]:
+    async with bootstrap(settings) as service, in_process(service) as api:
+        yield api
+
+
+async def becomes(api: Api, path: str, status: int) -> None:
+    """Return once a GET is answered with the status."""
+
+    async def is_so() -> bool:
+        return (await api.client.get(path)).status_code == status
+
+    await eventually(is_so, seconds=20)
+
+
+async def test_what_is_written_is_soon_read_from_the_replica(with_replica: Settings) -> None:
+    async with api_over(with_replica) as api:
+        await becomes(api, "/readyz", 200)
+        sku = new("sku")
+        ref = await api.record(sku, 10)
+        order = await api.order(sku, 4)
+        await becomes(api, f"/v1/allocations/{order}", 200)
+        assert (await api.batch_of(order), (await api.product(sku))["available_qty"]) == (ref, 6)
+
+
+async def test_a_replica_that_is_behind_delays_reads_and_no_decision(
+    with_replica: Settings, replica: EmbeddedPostgresql
+) -> None:
+    """This is how old an answer may be: as far as the replica is behind. It also shows who answers what."""
+    async with api_over(with_replica) as api, raw_connection(replica.admin_url) as standby:
+        await becomes(api, "/readyz", 200)
+        await standby.execute("SELECT pg_wal_replay_pause()")
+        try:
+
+            async def pauses() -> bool:
+                return bool(await standby.fetchval("SELECT pg_get_wal_replay_pause_state() = 'paused'"))
+
+            await eventually(pauses)
+            sku = new("sku")
+            ref = await api.record(sku, 10)
+            assert_problem(await api.client.get(f"/v1/batches/{ref}"), 404, "batch-not-found")
+            # What is decided is decided on what is so: the answers to writes are never old.
+            again = await api.client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 10})
+            assert (again.status_code, again.json()["available_qty"]) == (200, 10)
+            order = await api.order(sku, 4)
+            assert (await api.change(ref, qty=9))["available_qty"] == 5
+            assert await api.lines(order) == []
+        finally:
+            await standby.execute("SELECT pg_wal_replay_resume()")
+        await becomes(api, f"/v1/allocations/{order}", 200)
+
+
+async def test_without_its_replica_the_service_is_not_ready_and_still_writes(
+    with_replica: Settings, replica: EmbeddedPostgresql
+) -> None:
+    async with api_over(with_replica) as api:
+        await becomes(api, "/readyz", 200)
+        replica.stop()
+        try:
+            assert_problem(await api.client.get("/readyz"), 503, "unavailable")
+            sku = new("sku")
+            ref = await api.record(sku, 10)
+            assert_problem(await api.client.get(f"/v1/batches/{ref}"), 503, "unavailable")
+        finally:
+            replica.start()
+        await becomes(api, "/readyz", 200)
+        await becomes(api, f"/v1/batches/{ref}", 200)

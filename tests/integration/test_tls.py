@@ -1,0 +1,218 @@
+"""TLS towards PostgreSQL, mail server and Kafka: with whom the certificate says it is, and with nobody else."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from app.adapters import kafka, schema
+from app.adapters.outbox import OutboxListener
+from app.bootstrap import bootstrap, database_tls
+from app.embedded.process import free_port
+from app.service_layer.notifications import Mail, Mailer
+from app.service_layer.ports import TemporarilyUnavailableError
+from app.settings import Settings
+from tests.support.apache_kafka import ApacheKafka
+from tests.support.mail import MailBox
+from tests.support.tls import Authority, TlsServer, postgresql_behind_tls
+
+MAIL = Mail(to="stock@made.com", subject="Out of stock", body="Out of stock for CHAIR")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whom the service is told to believe."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whom nobody was told to believe."""
+    return Authority(tmp_path_factory.mktemp("stranger"))
+
+
+@pytest.fixture
+async def tls_server(settings: Settings, authority: Authority) -> AsyncIterator[TlsServer]:
+    """A PostgreSQL that lets nobody in without TLS."""
+    port = make_url(settings.database_url.get_secret_value()).port
+    assert port is not None
+    async with postgresql_behind_tls(port, authority.identity("127.0.0.1").server_context()) as server:
+        yield server
+
+
+def over_tls(settings: Settings, server: TlsServer, host: str, **tls: Any) -> Settings:
+    """The settings with the server in place of PostgreSQL."""
+    url = make_url(settings.database_url.get_secret_value()).set(host=host, port=server.port)
+    return settings.model_copy(update={"database_url": SecretStr(url.render_as_string(hide_password=False)), **tls})
+
+
+async def test_every_connection_to_postgresql_is_encrypted(
+    settings: Settings, tls_server: TlsServer, authority: Authority
+) -> None:
+    believer = over_tls(
+        settings, tls_server, "127.0.0.1", database_tls="verify", database_tls_ca_file=authority.ca_file
+    )
+    url, tls = believer.database_url.get_secret_value(), database_tls(believer)
+    await asyncio.to_thread(schema.migrate, url, tls=tls)
+    assert tls_server.encrypted > 0
+    async with bootstrap(believer) as service:
+        for engine in (service.engine, service.read_engine):
+            assert await schema.check(engine) is None
+        before = tls_server.encrypted
+        async with OutboxListener(url, lambda: None, tls=tls) as listener:
+            await listener.ensure()
+    assert (tls_server.encrypted - before, tls_server.refused) == (1, 0)
+
+
+@pytest.mark.parametrize("fault", ["an authority that nobody knows", "another name", "no TLS"])
+async def test_postgresql_is_not_spoken_to_where_it_may_be_another(
+    settings: Settings, tls_server: TlsServer, authority: Authority, stranger: Authority, fault: str
+) -> None:
+    host = "localhost" if fault == "another name" else "127.0.0.1"
+    ca_file = stranger.ca_file if fault == "an authority that nobody knows" else authority.ca_file
+    choice = "off" if fault == "no TLS" else "verify"
+    wrong = over_tls(settings, tls_server, host, database_tls=choice, database_tls_ca_file=ca_file)
+    hung_up = (asyncpg.PostgresConnectionError, DBAPIError)
+    expected = hung_up if fault == "no TLS" else (ssl.SSLCertVerificationError,)
+    async with bootstrap(wrong) as service:
+        with pytest.raises(expected):
+            await schema.check(service.engine)
+    with pytest.raises(expected):
+        await OutboxListener(wrong.database_url.get_secret_value(), lambda: None, tls=database_tls(wrong)).ensure()
+    with pytest.raises(expected):
+        await asyncio.to_thread(schema.migrate, wrong.database_url.get_secret_value(), tls=database_tls(wrong))
+
+
+class SecretiveMailBox(MailBox):
+    """Notes how it was spoken to."""
+
+    logins: list[tuple[bytes, bool]]
+
+    def login(self, _: SMTP, session: Session, __: Envelope, ___: str, data: LoginPassword) -> AuthResult:
+        """Let everybody in."""
+        self.logins.append((data.password, session.ssl is not None))
+        return AuthResult(success=True)
+
+
+@contextmanager
+def mail_server(scheme: str, context: ssl.SSLContext | None) -> Iterator[SecretiveMailBox]:
+    """A mail server on 127.0.0.1: TLS from the start with smtps, STARTTLS with smtp and a context."""
+    port = free_port()
+    box = SecretiveMailBox(url=f"{scheme}://user:mail-password@127.0.0.1:{port}")
+    box.logins = []
+    controller = Controller(
+        box,
+        hostname="127.0.0.1",
+        port=port,
+        ssl_context=context if scheme == "smtps" else None,
+        tls_context=context if scheme == "smtp" else None,
+        # TLS from the start is nothing that the server itself knows of.
+        auth_require_tls=False,
+        authenticator=box.login,
+    )
+    controller.start()
+    try:
+        yield box
+    finally:
+        controller.stop()
+
+
+async def mailer(box: MailBox, settings: Settings, **tls: Any) -> Mailer:
+    changed = settings.model_copy(update={"smtp_url": SecretStr(box.url), **tls})
+    async with bootstrap(changed) as service:
+        return service.mailer
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+async def test_mail_and_its_password_are_encrypted(settings: Settings, authority: Authority, scheme: str) -> None:
+    with mail_server(scheme, authority.identity("127.0.0.1").server_context()) as box:
+        believer = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
+        await believer.send(MAIL)
+        assert box.bodies_to(MAIL.to) == [MAIL.body]
+        assert box.logins == [(b"mail-password", scheme == "smtp")]
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "mail.example.com"])
+async def test_a_mail_server_that_may_be_another_is_told_nothing(
+    settings: Settings, authority: Authority, stranger: Authority, scheme: str, name: str
+) -> None:
+    whose = stranger if name == "127.0.0.1" else authority
+    with mail_server(scheme, whose.identity(name).server_context()) as box:
+        believer = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
+        with pytest.raises(TemporarilyUnavailableError, match="certificate verify failed"):
+            await believer.send(MAIL)
+        assert (box.mails, box.logins) == ([], [])
+
+
+async def test_a_mail_server_without_starttls_is_told_nothing(settings: Settings, authority: Authority) -> None:
+    with mail_server("smtp", None) as box:
+        believer = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
+        with pytest.raises(TemporarilyUnavailableError, match="STARTTLS"):
+            await believer.send(MAIL)
+        assert (box.mails, box.logins) == ([], [])
+        trusting = await mailer(box, settings, smtp_tls="off")
+        await trusting.send(MAIL)
+        assert box.bodies_to(MAIL.to) == [MAIL.body]
+
+
+BROKER = """\
+listener.security.protocol.map=PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+username="admin" password="admin-password" user_admin="admin-password" user_allocation="kafka-password";
+ssl.keystore.type=PEM
+ssl.keystore.location=KEYSTORE
+ssl.truststore.type=PEM
+ssl.truststore.location=TRUSTSTORE
+"""
+
+
+@pytest.mark.kafka
+async def test_apache_kafka_is_spoken_to_over_tls_by_those_who_log_in(
+    request: pytest.FixtureRequest, authority: Authority, stranger: Authority, tmp_path: Path
+) -> None:
+    if request.config.getoption("--broker") != "apache":
+        pytest.skip("the embedded broker speaks in the clear only")
+    keystore = authority.identity("127.0.0.1").both_file
+    lines = BROKER.replace("KEYSTORE", str(keystore)).replace("TRUSTSTORE", str(authority.ca_file))
+    with ApacheKafka(data_dir=tmp_path / "kafka", configuration=lines) as broker:
+        settings = Settings(
+            _env_file=None,
+            kafka_bootstrap_servers=broker.bootstrap_servers,
+            kafka_tls="verify",
+            kafka_tls_ca_file=authority.ca_file,
+            kafka_sasl_mechanism="PLAIN",
+            kafka_sasl_username="allocation",
+            kafka_sasl_password=SecretStr("kafka-password"),
+        )
+        async with bootstrap(settings) as service:
+            await kafka.check_broker(service.kafka)
+            await kafka.create_topics(service.kafka, ["events"])
+            producer = await kafka.start_producer(service.kafka)
+            await producer.send_and_wait("events", b"hello")
+            await kafka.stop(producer)
+            consumer = await kafka.start_consumer(service.kafka, ["events"], "readers")
+            assert (await asyncio.wait_for(consumer.getone(), 20)).value == b"hello"
+            await kafka.stop(consumer)
+        wrong: list[tuple[dict[str, Any], type[Exception]]] = [
+            ({"kafka_sasl_password": SecretStr("guessed")}, KafkaError),
+            ({"kafka_tls_ca_file": stranger.ca_file}, KafkaConnectionError),
+        ]
+        for change, expected in wrong:
+            async with bootstrap(settings.model_copy(update=change)) as service:
+                with pytest.raises(expected) as caught:
+                    await kafka.check_broker(service.kafka)
+                assert "guessed" not in repr(caught.value)

@@ -1,0 +1,117 @@
+"""What the settings say of connections: who is spoken to how. No server is needed."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from app.adapters.tls import TlsFilesError, context_towards
+from app.bootstrap import bootstrap, database_tls
+from app.settings import Settings
+from tests.support.tls import Authority
+
+ELSEWHERE = "postgresql+asyncpg://allocation:database-password@database.example.com/allocation"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
+def test_this_machine_is_spoken_to_in_the_clear_unless_told_otherwise(host: str) -> None:
+    assert context_towards([host], None) is None
+    assert context_towards([host], "verify") is not None
+
+
+@pytest.mark.parametrize("host", ["kafka", "10.0.0.1", "localhost.example.com", "0.0.0.0", ""])
+def test_whatever_leaves_this_machine_is_encrypted_unless_told_otherwise(host: str) -> None:
+    context = context_towards(["localhost", host], None)
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context_towards([host], "off") is None
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_file_of_authorities_that_cannot_be_used_is_named(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(TlsFilesError, match=r"ca\.pem"):
+        context_towards(["kafka"], "verify", ca_file=file)
+
+
+def test_a_key_that_belongs_to_another_certificate_is_named(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    mine, other = authority.identity("mine"), authority.identity("other")
+    with pytest.raises(TlsFilesError, match=r"other\.key"):
+        context_towards(["kafka"], "verify", cert_file=mine.cert_file, key_file=other.key_file)
+
+
+async def test_the_broker_is_told_who_we_are(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    mine = authority.identity("allocation")
+    settings = Settings(
+        _env_file=None,
+        kafka_bootstrap_servers="kafka-1:9093, kafka-2:9093",
+        kafka_tls_ca_file=authority.ca_file,
+        kafka_tls_cert_file=mine.cert_file,
+        kafka_tls_key_file=mine.key_file,
+        kafka_sasl_mechanism="SCRAM-SHA-512",
+        kafka_sasl_username="allocation",
+        kafka_sasl_password=SecretStr("kafka-password"),
+    )
+    async with bootstrap(settings) as service:
+        told = service.kafka.connection()
+        assert isinstance(told.pop("ssl_context"), ssl.SSLContext)
+        assert told == {
+            "bootstrap_servers": "kafka-1:9093, kafka-2:9093",
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": "allocation",
+            "sasl_plain_password": "kafka-password",
+        }
+        assert "kafka-password" not in repr(service)
+
+
+@pytest.mark.parametrize(
+    ("tls", "logs_in", "protocol"),
+    [
+        ("off", False, "PLAINTEXT"),
+        ("verify", False, "SSL"),
+        ("off", True, "SASL_PLAINTEXT"),
+        ("verify", True, "SASL_SSL"),
+    ],
+)
+async def test_the_protocol_follows_from_what_is_set(tls: str, protocol: str, *, logs_in: bool) -> None:
+    sasl: dict[str, Any] = {
+        "kafka_sasl_mechanism": "PLAIN",
+        "kafka_sasl_username": "allocation",
+        "kafka_sasl_password": "kafka-password",
+    }
+    settings = Settings.model_validate({"kafka_tls": tls, **(sasl if logs_in else {})})
+    async with bootstrap(settings) as service:
+        assert service.kafka.connection()["security_protocol"] == protocol
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"kafka_sasl_mechanism": "PLAIN"}, "together"),
+        ({"kafka_sasl_username": "a", "kafka_sasl_password": "b"}, "together"),
+        ({"kafka_tls_cert_file": __file__}, "together"),
+        ({"smtp_tls": "off", "smtp_url": "smtps://mail.example.com"}, "SMTP_TLS"),
+        ({"database_url": f"{ELSEWHERE}?ssl=require"}, "ALLOCATION_DATABASE_TLS"),
+        ({"read_database_url": "postgresql://database.example.com/allocation"}, "URL"),
+        ({"database_tls_ca_file": "/nowhere/ca.pem"}, "path"),
+        ({"database_tls": "require"}, "verify"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_without_a_secret(given: dict[str, str], words: str) -> None:
+    with pytest.raises(ValidationError, match=words) as caught:
+        Settings.model_validate(given)
+    shown = [fault["msg"] for fault in caught.value.errors(include_input=False)]
+    assert "database-password" not in str(shown)
+
+
+def test_one_database_elsewhere_means_tls_for_both() -> None:
+    assert database_tls(Settings.model_validate({"database_url": ELSEWHERE})) is not None
+    assert database_tls(Settings.model_validate({"read_database_url": ELSEWHERE})) is not None
+    assert database_tls(Settings(_env_file=None)) is None
