@@ -4,21 +4,23 @@ It is decided by the aggregate itself, on a copy of it as it stands in one snaps
 is locked, kept or told. The answer is a look and no reservation: whoever comes first gets the stock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from sqlalchemy import Row, text
 
-from app.domain.commands import Allocate
+from app.domain.commands import Allocate, PlaceOrder
 from app.domain.errors import InvalidSkuError, ProductNotFoundError
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, OrderLine
-from app.integration.fields import Eta, LineQuantity, Sku
+from app.integration.fields import Eta, LineQuantity, OrderId, Sku
 from app.read_model.reader import Reader
-from app.service_layer.results import AllocationState
+from app.service_layer.order_handlers import place_order
+from app.service_layer.ports import UnitOfWork
+from app.service_layer.results import AllocationState, Complete, EarliestEta
 
 # The products with their open batches, and the named lines with theirs: what the unit of work locks and reads.
 _PRODUCTS_AND_LINES = text("""
@@ -40,6 +42,13 @@ _PRODUCTS_AND_LINES = text("""
     LEFT JOIN LATERAL (
         SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
     ) AS b ON true
+""")
+
+# What was placed under the id of an order, and the SKUs of the lines that it has.
+_ORDER = text("""
+    SELECT o.content, l.sku FROM (SELECT CAST(:order_id AS text) AS order_id) AS named
+    LEFT JOIN orders AS o ON o.order_id = named.order_id
+    LEFT JOIN order_lines AS l ON l.order_id = named.order_id
 """)
 
 ReasonCode = Literal["in_warehouse", "earliest_arrival", "out_of_stock", "already_accepted"]
@@ -93,6 +102,16 @@ class AllocationPreview(AllocationState):
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class OrderPreview:
+    """An order as it would be, and why each of its lines."""
+
+    order_id: OrderId
+    lines: Annotated[list[AllocationPreview], Field(description="The lines of the order, by SKU.")]
+    complete: Complete
+    earliest_eta: EarliestEta
+
+
 class Promises:
     """Answers what would become of lines, without anything becoming of them."""
 
@@ -120,6 +139,20 @@ class Promises:
         """What the command would answer now. Raises what it would raise."""
         products = await self.products([command.sku], [(command.order_id, command.sku)])
         return preview(products, command)
+
+    async def preview_order(self, command: PlaceOrder) -> OrderPreview:
+        """What the command would answer now. Raises what it would raise.
+
+        It is the use case itself that runs, in a unit of work that is never committed.
+        """
+        order_id = command.order_id
+        rows = await self._reader.fetch(_ORDER, {"order_id": order_id})
+        skus = sorted({line.sku for line in command.lines} | {row.sku for row in rows if row.sku is not None})
+        products = await self.products(skus, [(order_id, sku) for sku in skus])
+        look = _Look(products, rows[0].content if rows else None, skus)
+        accepted = await place_order(command, cast("UnitOfWork", look))
+        lines = [_explained(line, accepted=not accepted.created) for line in accepted.order.lines]
+        return OrderPreview(order_id, lines, accepted.order.complete, accepted.order.earliest_eta)
 
     async def products(self, skus: Sequence[str], lines: Sequence[tuple[str, str]] = ()) -> dict[str, Product]:
         """Copies of the products as they stand in one snapshot, with these lines (order id, SKU) where they are known.
@@ -152,8 +185,33 @@ def preview(products: dict[str, Product], command: Allocate) -> AllocationPrevie
         raise InvalidSkuError(command.sku)
     line = OrderLine(command.order_id, command.sku, command.qty)
     allocation, created = product.allocate(line, command.if_unavailable)
-    state = AllocationState.of(allocation)
-    reason = _reason(allocation.batch) if created else "already_accepted"
+    return _explained(AllocationState.of(allocation), accepted=not created)
+
+
+class _Look:
+    """As much of a unit of work as placing an order needs, over copies; what it is told it forgets."""
+
+    def __init__(self, products: Mapping[str, Product], content: bytes | None, skus: Sequence[str]) -> None:
+        self.products = self.orders = self
+        self.get = products.get
+        self._content = content
+        self._skus = skus
+
+    def content(self, _: str) -> bytes | None:
+        return self._content
+
+    def skus(self, _: str) -> Sequence[str]:
+        return self._skus
+
+    def place(self, order: object) -> None:
+        pass
+
+    def raise_event(self, event: object) -> None:
+        pass
+
+
+def _explained(state: AllocationState, *, accepted: bool) -> AllocationPreview:
+    reason = "already_accepted" if accepted else _reason(state)
     return AllocationPreview(
         order_id=state.order_id,
         sku=state.sku,
@@ -166,10 +224,10 @@ def preview(products: dict[str, Product], command: Allocate) -> AllocationPrevie
     )
 
 
-def _reason(batch: Batch | None) -> ReasonCode:
-    if batch is None:
+def _reason(state: AllocationState) -> ReasonCode:
+    if state.batch_ref is None:
         return "out_of_stock"
-    return "in_warehouse" if batch.eta is None else "earliest_arrival"
+    return "in_warehouse" if state.eta is None else "earliest_arrival"
 
 
 def _batch(row: Row[Any]) -> Batch:

@@ -133,26 +133,30 @@ class LineAccepted:
     created: bool
 
 
+Complete = Annotated[
+    bool,
+    Field(description="Whether each line has a batch or has been shipped: none of them waits.", examples=[True]),
+]
+EarliestEta = Annotated[
+    date | None,
+    Field(
+        description=(
+            "The day on which the last of its batches arrives, so that the order can leave as a whole; null: all "
+            "of them are in the warehouse, or a line still waits."
+        ),
+        examples=["2030-01-01"],
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class OrderState:
     """An order as it is now: the lines that it has, and when all of them are there."""
 
     order_id: OrderId
     lines: Annotated[list[AllocationState], Field(description="The lines of the order, by SKU.")]
-    complete: Annotated[
-        bool,
-        Field(description="Whether each line has a batch or has been shipped: none of them waits.", examples=[True]),
-    ]
-    earliest_eta: Annotated[
-        date | None,
-        Field(
-            description=(
-                "The day on which the last of its batches arrives, so that the order can leave as a whole; null: all "
-                "of them are in the warehouse, or a line still waits."
-            ),
-            examples=["2030-01-01"],
-        ),
-    ]
+    complete: Complete
+    earliest_eta: EarliestEta
 
     @classmethod
     def of(cls, order_id: str, lines: list[AllocationState]) -> Self:

@@ -4,6 +4,8 @@ import asyncio
 import random
 import uuid
 
+import httpx
+
 from tests.support.api import Api, Json, assert_invalid, assert_problem, new
 
 
@@ -170,3 +172,50 @@ async def test_many_orders_over_shared_skus_in_random_order_never_deadlock(api: 
     assert sum(product["allocated_qty"] + product["backordered_qty"] for product in products) == 20_000
     for product in products:
         assert product["allocated_qty"] == min(300, product["allocated_qty"] + product["backordered_qty"])
+
+
+async def test_a_dry_run_says_what_would_become_of_each_line_and_keeps_nothing(api: Api) -> None:
+    chair, table = await stocked(api, 10, 1)
+    lamp = new("sku")
+    await api.record(lamp, 5, eta="2030-02-01")
+    order_id = new("order")
+    body = {"order_id": order_id, "lines": lines((chair, 3), (table, 2), (lamp, 5))}
+
+    answer = await api.client.post("/v1/orders?dry_run=true", json=body)
+
+    assert answer.status_code == 200
+    seen = answer.json()
+    assert [(line["sku"], line["status"], line["reason"]) for line in seen["lines"]] == sorted(
+        [
+            (chair, "allocated", "in_warehouse"),
+            (table, "backordered", "out_of_stock"),
+            (lamp, "allocated", "earliest_arrival"),
+        ]
+    )
+    assert (seen["complete"], seen["earliest_eta"]) == (False, None)
+    assert await api.lines(order_id) == []
+    assert (await api.product(chair))["available_qty"] == 10
+
+    placed = (await api.client.post("/v1/orders", json=body)).json()
+    assert [(line["status"], line["batch_ref"]) for line in placed["lines"]] == [
+        (line["status"], line["batch_ref"]) for line in seen["lines"]
+    ]
+    again = await api.client.post("/v1/orders?dry_run=true", json=body)
+    assert {line["reason"] for line in again.json()["lines"]} == {"already_accepted"}
+
+
+async def test_a_dry_run_is_refused_as_the_order_would_be(api: Api) -> None:
+    chair, table = await stocked(api, 10, 1)
+    order_id = new("order")
+
+    async def look(*wanted: tuple[str, int], **more: object) -> httpx.Response:
+        body = {"order_id": order_id, "lines": lines(*wanted), **more}
+        return await api.client.post("/v1/orders?dry_run=true", json=body)
+
+    short = assert_problem(await look((chair, 1), (table, 2), if_unavailable="reject"), 409, "out-of-stock")
+    assert short["skus"] == [table]
+    assert_problem(await look((chair, 1), (new("sku"), 1)), 400, "invalid-sku")
+    await api.client.post("/v1/orders", json={"order_id": order_id, "lines": lines((chair, 1))})
+    assert_problem(await look((chair, 2)), 409, "order-conflict")
+    history = (await api.client.get(f"/v1/products/{table}/history")).json()
+    assert [entry["event"] for entry in history["items"]] == ["batch_created.v1"]

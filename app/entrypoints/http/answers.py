@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from app.read_model.history import HistoryPage
 from app.read_model.lists import BackorderPage, BatchPage, ProductPage
-from app.read_model.promises import AllocationPreview, Availability
+from app.read_model.promises import AllocationPreview, Availability, OrderPreview
 from app.read_model.queries import ProductState
 from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, OrderState, StockState
 
@@ -40,6 +40,7 @@ CHANGED_BATCH = TypeAdapter(ChangedBatch)
 ALLOCATION = TypeAdapter(AllocationState)
 ALLOCATIONS = TypeAdapter(list[AllocationState])
 ORDER = TypeAdapter(OrderState)
+ORDER_PREVIEW = TypeAdapter(OrderPreview)
 PRODUCT = TypeAdapter(ProductState)
 STOCK = TypeAdapter(StockState)
 PREVIEW = TypeAdapter(AllocationPreview)

@@ -6,16 +6,34 @@ import uuid_utils
 from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import CancelOrder, NewOrder, OrderId, PlaceOrder
-from app.entrypoints.http.answers import ORDER, Answer
+from app.entrypoints.http.answers import ORDER, ORDER_PREVIEW, Answer
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
+from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.read_model.promises import EXPLANATIONS, OrderPreview
 from app.service_layer.results import OrderAccepted, OrderState
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRoute)
 
 OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
+
+
+_LINE = {
+    "order_id": "order-1",
+    "sku": "RED-CHAIR",
+    "qty": 10,
+    "status": "allocated",
+    "batch_ref": "batch-1",
+    "eta": "2030-01-01",
+}
+_WHY = {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]}
+_ORDER = {"order_id": "order-1", "complete": True, "earliest_eta": "2030-01-01"}
+SAME_OR_PREVIEW = {
+    "same": {"summary": "The same again", "value": _ORDER | {"lines": [_LINE]}},
+    "dry-run": {"summary": "With dry_run=true", "value": _ORDER | {"lines": [_LINE | _WHY]}},
+}
 
 
 @router.post(
@@ -27,7 +45,14 @@ OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
     response_description="The order was accepted: each line has a batch, or waits in the queue of its SKU.",
     responses={
         201: {"headers": {"Location": {"description": "Where the order is.", "schema": {"type": "string"}}}},
-        200: {"model": OrderState, "description": "The same order was placed before; here it is as it is now."},
+        200: {
+            "model": OrderState | OrderPreview,
+            "description": (
+                "The same order was placed before; here it is as it is now. With `dry_run`: what would become of the "
+                "order and why; nothing of it is kept."
+            ),
+            "content": {"application/json": {"examples": SAME_OR_PREVIEW}},
+        },
         **documented_write(
             "malformed-body",
             "invalid-sku",
@@ -40,7 +65,7 @@ OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
     openapi_extra=KEYED,
 )
 @needs("orders:write")
-async def place_order(order: NewOrder, request: Request) -> Response:
+async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = False) -> Response:
     """Allocates 1 to 100 lines, each SKU at most once, in one transaction.
 
     With `backorder` each line is allocated or waits; with `reject` all lines are allocated or nothing is kept. Without
@@ -49,6 +74,8 @@ async def place_order(order: NewOrder, request: Request) -> Response:
     """
     order_id = order.order_id if "order_id" in order.model_fields_set else str(uuid_utils.uuid7())
     command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
+    if dry_run:
+        return Answer(ORDER_PREVIEW.dump_json(await request.app.state.queries.promises.preview_order(command)))
     return await write(request, command, _accepted)
 
 
