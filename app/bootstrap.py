@@ -21,9 +21,10 @@ from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from app.service_layer.identity import Authenticator, Nobody
-from app.service_layer.messagebus import MessageBus, RetryPolicy
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.notifications import Addresses, Mailer
 from app.service_layer.ports import UnitOfWorkFactory
+from app.service_layer.requests import RetryPolicy
 from app.settings import Settings
 
 

@@ -15,6 +15,7 @@ import click
 from bench import importing, report, scenarios
 from bench.collector import running_collector
 from bench.identity import identity
+from bench.orders import orders_of_lines
 from bench.report import Row
 from bench.scenarios import Plan
 from bench.stack import Stack, running_stack
@@ -24,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
     "http": scenarios.http_against_noop,
     "latency": scenarios.latency_and_overload,
     "identity": identity,
+    "orders": orders_of_lines,
     "workers": scenarios.two_workers,
     "kafka": scenarios.kafka_in_to_out,
     "relay": scenarios.relay_drain,

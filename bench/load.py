@@ -179,6 +179,17 @@ def post_allocations(order_prefix: str, sku_prefix: str, skus: int, credentials:
         ).encode()
 
 
+def post_orders(order_prefix: str, sku_prefix: str, skus: int, lines: int) -> Iterator[bytes]:
+    """Requests for orders of so many lines, one piece each, every one with other SKUs than the one before."""
+    for number in itertools.count():
+        wanted = ",".join(f'{{"sku":"{sku_prefix}{(number * lines + line) % skus}","qty":1}}' for line in range(lines))
+        body = f'{{"order_id":"{order_prefix}-{number}","lines":[{wanted}],"if_unavailable":"reject"}}'
+        yield (
+            "POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+
 def get_allocations(order_prefix: str, orders: int, credentials: Sequence[str] = ()) -> Iterator[bytes]:
     """Requests for the orders in turn."""
     for number, head in enumerate(_heads(credentials)):
@@ -188,7 +199,12 @@ def get_allocations(order_prefix: str, orders: int, credentials: Sequence[str] =
 def main() -> None:
     """Run the load that the JSON in the first argument describes."""
     spec = json.loads(sys.argv[1])
-    requests = get_allocations(**spec["get"]) if "get" in spec else post_allocations(**spec["post"])
+    kinds: dict[str, Callable[..., Iterator[bytes]]] = {
+        "get": get_allocations,
+        "post": post_allocations,
+        "orders": post_orders,
+    }
+    (requests,) = (make(**spec[kind]) for kind, make in kinds.items() if kind in spec)
     loop = open_loop if "rate" in spec["run"] else closed_loop
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(loop(spec["port"], requests, **spec["run"]))

@@ -20,8 +20,9 @@ from app.integration.dead_letters import DeadLetter, Header, KeepDeadLetter
 from app.observability import logging as observed
 from app.observability import metrics, tracing
 from app.observability.tracing import Span
-from app.service_layer.messagebus import MessageBus, Outcome, Request
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Outcome, Request
 
 log = logging.getLogger(__name__)
 

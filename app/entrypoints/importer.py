@@ -17,8 +17,9 @@ from app.domain.commands import Allocate, Command, CreateBatch
 from app.domain.errors import DomainError
 from app.entrypoints.patience import handle_patiently
 from app.integration.rows import RowReader, UnreadableRowError
-from app.service_layer.messagebus import MessageBus, Outcome, Request
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
+from app.service_layer.requests import Outcome, Request
 from app.service_layer.results import BatchRecorded, LineAccepted
 
 PATIENCE = 60.0

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.service_layer.messagebus import MessageBus, Outcome, Request
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
+from app.service_layer.requests import Outcome, Request
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from app.adapters.reconciliation import CountedProduct, ReconciliationStore, Wro
 from app.bootstrap import Service
 from app.domain.commands import ServeBackorders
 from app.observability import metrics
-from app.service_layer.messagebus import Request, RetryPolicy
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
+from app.service_layer.requests import Request, RetryPolicy
 
 log = logging.getLogger(__name__)
 

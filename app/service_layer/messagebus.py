@@ -8,11 +8,10 @@ The queue and the unit of work belong to the group, never to the bus, so that gr
 
 import asyncio
 import logging
-import random
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +20,7 @@ from app.domain.errors import DomainError
 from app.domain.events import Event
 from app.observability import logging as observed
 from app.observability import metrics, tracing
-from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
+from app.service_layer.idempotency import IdempotencyKey
 from app.service_layer.ports import (
     Cause,
     CommandHandler,
@@ -30,6 +29,8 @@ from app.service_layer.ports import (
     UnitOfWork,
     UnitOfWorkFactory,
 )
+from app.service_layer.queueing import CommandQueue, Waiting
+from app.service_layer.requests import Outcome, Request, RetryPolicy
 
 log = logging.getLogger(__name__)
 
@@ -42,95 +43,6 @@ class OverloadedError(Exception):
 
 class NoHandlerError(Exception):
     """Nobody has registered a handler for this command."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A command, where it came from, and the id under which it must take effect only once (None: HTTP).
-
-    With a `key`, a request over HTTP is answered as the first one with the key was.
-    """
-
-    command: Command
-    cause: Cause
-    message_id: str | None = None
-    key: IdempotencyKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a request: its result, or the error that is its answer.
-
-    `duplicate` says that the message had taken effect before and was left alone. `answer` is what is stored, or was
-    stored before, for a request with a key.
-    """
-
-    result: Any = None
-    error: Exception | None = None
-    duplicate: bool = False
-    answer: StoredAnswer | None = None
-
-    @property
-    def label(self) -> str:
-        """The outcome in a word: the code of a refusal, or what else it was."""
-        if isinstance(self.error, DomainError):
-            return self.error.code
-        if self.error is not None:
-            return "unavailable" if isinstance(self.error, TemporarilyUnavailableError) else "error"
-        return "duplicate" if self.duplicate else "ok"
-
-    def unwrap(self) -> Any:  # noqa: ANN401 - each command has a result type of its own
-        """The result. Raises the error where there is one."""
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a group is tried again after a passing fault of the database, and how long it waits in between.
-
-    The waits double from `first_delay` up to `longest_delay` (seconds), each shortened at random so that competitors
-    do not meet again.
-    """
-
-    attempts: int = 5
-    first_delay: float = 0.02
-    longest_delay: float = 1.0
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-    async def pause(self, attempt: int) -> None:
-        """Wait before the attempt after the given one (the first is 1)."""
-        longest: float = min(self.longest_delay, self.first_delay * 2 ** (attempt - 1))
-        await self.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter is no secret
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    request: Request
-    answer: asyncio.Future[Any]
-    since: float
-
-
-class _Queue(asyncio.Queue[_Waiting]):
-    """Is full by the sizes of the commands that wait in it, not by their number."""
-
-    def _init(self, maxsize: int) -> None:
-        super()._init(maxsize)
-        self._size = 0
-
-    def _put(self, item: _Waiting) -> None:
-        super()._put(item)
-        self._size += item.request.command.size
-
-    def _get(self) -> _Waiting:
-        item = super()._get()
-        self._size -= item.request.command.size
-        return item
-
-    def full(self) -> bool:
-        """Whether no more may come. While it is not full a command of any size may."""
-        return self._size >= self.maxsize
 
 
 class MessageBus:
@@ -162,7 +74,7 @@ class MessageBus:
         self._group_limit = group_limit
         self._retry = retry or RetryPolicy()
         self._drain_timeout = drain_timeout
-        self._queues = [_Queue(queue_limit) for _ in range(workers)]
+        self._queues = [CommandQueue(queue_limit) for _ in range(workers)]
         self._workers: list[asyncio.Task[None]] = []
         self._accepting = False
 
@@ -210,7 +122,7 @@ class MessageBus:
         if not self._accepting:
             message = "the service is stopping"
             raise TemporarilyUnavailableError(message)
-        waiting = _Waiting(
+        waiting = Waiting(
             Request(command, cause, key=key), asyncio.get_running_loop().create_future(), time.perf_counter()
         )
         try:
@@ -315,7 +227,7 @@ class MessageBus:
                     await react(event, uow)
         return outcome
 
-    async def _work(self, queue: _Queue) -> None:
+    async def _work(self, queue: CommandQueue) -> None:
         """Take whatever waits, run it as one group, answer; for ever."""
         while True:
             taken = [await queue.get()]
@@ -331,7 +243,7 @@ class MessageBus:
                 for _ in taken:
                     queue.task_done()
 
-    async def _answer(self, group: Sequence[_Waiting]) -> None:
+    async def _answer(self, group: Sequence[Waiting]) -> None:
         started = time.perf_counter()
         for waiting in group:
             metrics.queue_seconds.observe(started - waiting.since)
@@ -350,7 +262,7 @@ class MessageBus:
             else:
                 waiting.answer.set_result(outcome.result)
 
-    def _queue_of(self, command: Command) -> _Queue:
+    def _queue_of(self, command: Command) -> CommandQueue:
         """Commands on one SKU go to one worker: two would only wait for each other's lock."""
         if len(self._queues) == 1:
             return self._queues[0]
@@ -363,7 +275,7 @@ def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]
     return outcomes
 
 
-def _give_up(group: Sequence[_Waiting]) -> None:
+def _give_up(group: Sequence[Waiting]) -> None:
     """Tell callers that nobody will answer any more; what was begun may or may not take effect."""
     for waiting in group:
         if not waiting.answer.done():

@@ -14,8 +14,9 @@ from app.adapters.messages import SHARDS, shard_of
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, Command, CreateBatch
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from app.service_layer.messagebus import MessageBus, Request, RetryPolicy
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Request, RetryPolicy
 from faults import delays
 from faults.delays import Span
 from faults.journal import Answer, Entry

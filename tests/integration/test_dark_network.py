@@ -17,7 +17,8 @@ from app.domain.commands import Allocate, CreateBatch
 from app.embedded.process import free_port
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from app.service_layer.messagebus import MessageBus, Outcome, RetryPolicy
+from app.service_layer.messagebus import MessageBus
+from app.service_layer.requests import Outcome, RetryPolicy
 from faults.proxy import Proxy
 from tests.support.database import play, raw_connection
 from tests.support.messages import Pauses

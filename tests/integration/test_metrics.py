@@ -15,7 +15,7 @@ from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints import components, relay, subscription
 from app.observability import metrics, vitals
-from app.service_layer.messagebus import Request
+from app.service_layer.requests import Request
 from app.settings import Settings
 from tests.support.database import CAUSE, play, raw_connection, waiting_for_a_lock
 from tests.support.errands import Desk, Errand

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.database import create_engine
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
 from app.read_model.queries import Queries
-from app.service_layer.messagebus import MessageBus, Request
+from app.service_layer.messagebus import MessageBus
+from app.service_layer.requests import Request
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, statements
 
 LINES = 30_000

@@ -19,8 +19,9 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port, poll_until
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from app.service_layer.messagebus import MessageBus, Outcome, RetryPolicy
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
+from app.service_layer.requests import Outcome, RetryPolicy
 from tests.support.database import bus_over, labels, play, raw_connection, waiting_for_a_lock
 from tests.support.messages import Pauses
 from tests.support.waiting import eventually

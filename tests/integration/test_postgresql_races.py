@@ -11,7 +11,8 @@ from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
 from app.domain.errors import ProductNotFoundError
 from app.read_model.queries import Queries
-from app.service_layer.messagebus import MessageBus, Request, RetryPolicy
+from app.service_layer.messagebus import MessageBus
+from app.service_layer.requests import Request, RetryPolicy
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, results, waiting_for_a_lock
 from tests.support.messages import Pauses
 

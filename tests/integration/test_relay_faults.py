@@ -13,8 +13,9 @@ from app.adapters.outbox import OutboxListener, OutboxReader, OutboxSignal
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints import relay as relay_module
 from app.entrypoints.relay import Relay
-from app.service_layer.messagebus import MessageBus, Request
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Request
 from tests.support.database import play
 from tests.support.records import FakeBroker
 from tests.support.waiting import eventually

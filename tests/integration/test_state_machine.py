@@ -19,8 +19,9 @@ from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, Cr
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from app.service_layer.messagebus import MessageBus, Outcome, Request
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Outcome, Request
 from tests.support.naive import NaiveService, Told
 from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders
 

@@ -13,8 +13,9 @@ from app.adapters.database import DriverConnections
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from app.service_layer.messagebus import MessageBus, Outcome, Request, RetryPolicy
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Outcome, Request, RetryPolicy
 
 CAUSE = Cause("request-1", "conversation-1")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -7,8 +7,9 @@ from typing import Any
 from app.domain.commands import Command, CreateBatch
 from app.domain.errors import DomainError
 from app.domain.events import Event, ProductEvent
-from app.service_layer.messagebus import MessageBus, RetryPolicy
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, EventHandler, UnitOfWork
+from app.service_layer.requests import RetryPolicy
 from tests.support.fakes import InMemoryStore
 from tests.support.messages import Pauses
 

@@ -8,8 +8,9 @@ from app.domain.commands import Command
 from app.domain.errors import DomainError
 from app.integration.outbound import OutboundMessage
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from app.service_layer.messagebus import MessageBus, Outcome, Request, RetryPolicy
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Outcome, Request, RetryPolicy
 from tests.support.fakes import InMemoryStore
 
 CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1", traceparent="00-1-1-01")

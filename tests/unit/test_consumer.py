@@ -9,8 +9,9 @@ from app.domain.commands import Allocate, Command
 from app.entrypoints.consumer import InboundConsumer
 from app.integration.dead_letters import KeepDeadLetter
 from app.service_layer.handlers import keep_dead_letter
-from app.service_layer.messagebus import MessageBus, NoHandlerError, Outcome, Request, RetryPolicy
+from app.service_layer.messagebus import MessageBus, NoHandlerError
 from app.service_layer.ports import CommandHandler, TemporarilyUnavailableError, UnitOfWork
+from app.service_layer.requests import Outcome, Request, RetryPolicy
 from tests.support.messages import Pauses, Service
 from tests.support.records import message, record
 

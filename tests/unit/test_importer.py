@@ -12,8 +12,9 @@ from app.entrypoints.importer import Importer, RowResult
 from app.entrypoints.lines import BLOCK, LineSource
 from app.integration.rows import LONGEST_ROW, csv_reader, ndjson_reader
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from app.service_layer.messagebus import MessageBus, RetryPolicy
+from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
+from app.service_layer.requests import RetryPolicy
 from tests.support.fakes import InMemoryStore
 from tests.support.messages import Pauses
 

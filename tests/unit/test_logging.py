@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from app.integration.outbound import LineAllocatedV1
 from app.observability import logging as observed
-from app.service_layer.messagebus import Request
 from app.service_layer.ports import Cause, UnitOfWork
+from app.service_layer.requests import Request
 from tests.support.errands import Desk, Errand
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

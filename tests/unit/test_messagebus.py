@@ -7,8 +7,9 @@ import pytest
 from app.domain.commands import CreateBatch
 from app.domain.events import ProductEvent
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, create_batch
-from app.service_layer.messagebus import MessageBus, NoHandlerError, OverloadedError, Request
+from app.service_layer.messagebus import MessageBus, NoHandlerError, OverloadedError
 from app.service_layer.ports import Cause, TemporarilyUnavailableError, UnitOfWork
+from app.service_layer.requests import Request
 from tests.support.errands import CAUSE, NEVER_REGISTERED, Desk, Errand, RefusedError, enqueue
 from tests.support.fakes import InMemoryStore
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.service_layer.messagebus import Outcome, Request, RetryPolicy
 from app.service_layer.ports import TemporarilyUnavailableError
+from app.service_layer.requests import Outcome, Request, RetryPolicy
 from tests.support.errands import CAUSE, Desk, Errand
 from tests.support.messages import Pauses
 

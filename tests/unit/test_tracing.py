@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from app.observability import tracing
-from app.service_layer.messagebus import Request
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Request
 from tests.support.errands import Desk, Errand
 from tests.support.otlp import Collector, Received, collecting
 

@@ -1,0 +1,73 @@
+"""What the bus is asked, what it answers, and how long it tries."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.commands import Command
+from app.domain.errors import DomainError
+from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command, where it came from, and the id under which it must take effect only once (None: HTTP).
+
+    With a `key`, a request over HTTP is answered as the first one with the key was.
+    """
+
+    command: Command
+    cause: Cause
+    message_id: str | None = None
+    key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request: its result, or the error that is its answer.
+
+    `duplicate` says that the message had taken effect before and was left alone. `answer` is what is stored, or was
+    stored before, for a request with a key.
+    """
+
+    result: Any = None
+    error: Exception | None = None
+    duplicate: bool = False
+    answer: StoredAnswer | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome in a word: the code of a refusal, or what else it was."""
+        if isinstance(self.error, DomainError):
+            return self.error.code
+        if self.error is not None:
+            return "unavailable" if isinstance(self.error, TemporarilyUnavailableError) else "error"
+        return "duplicate" if self.duplicate else "ok"
+
+    def unwrap(self) -> Any:  # noqa: ANN401 - each command has a result type of its own
+        """The result. Raises the error where there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a group is tried again after a passing fault of the database, and how long it waits in between.
+
+    The waits double from `first_delay` up to `longest_delay` (seconds), each shortened at random so that competitors
+    do not meet again.
+    """
+
+    attempts: int = 5
+    first_delay: float = 0.02
+    longest_delay: float = 1.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def pause(self, attempt: int) -> None:
+        """Wait before the attempt after the given one (the first is 1)."""
+        longest: float = min(self.longest_delay, self.first_delay * 2 ** (attempt - 1))
+        await self.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter is no secret
