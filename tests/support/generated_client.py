@@ -12,6 +12,7 @@ import shlex
 import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
@@ -110,6 +111,10 @@ def _identifier(name: str) -> str:
 def _as_hinted(hint: Any, value: str) -> Any:  # noqa: ANN401 - a type annotation can be anything
     """The text of a parameter as the type that the function takes."""
     for kind in get_args(hint) or (hint,):
+        if kind is bool:
+            return value == "true"
+        if kind is date:
+            return date.fromisoformat(value)
         if isinstance(kind, type) and (kind is int or issubclass(kind, Enum)):
             return kind(value)
     return value
