@@ -16,7 +16,7 @@ _CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")
 _BACKLOG = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS waiting) AS pending,
            (SELECT extract(epoch FROM clock_timestamp() - created_at)::double precision
-            FROM outbox ORDER BY id LIMIT 1) AS oldest_seconds,
+            FROM events WHERE id = (SELECT min(id) FROM outbox)) AS oldest_seconds,
            (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS kept) AS dead_letters
 """)
 

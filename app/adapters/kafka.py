@@ -152,7 +152,8 @@ async def lags_of(
                 committed = await admin.list_consumer_group_offsets(group, partitions=every) if every else {}
                 # A partition of which nothing has been dealt with is read from its beginning.
                 begin, end = await reader.beginning_offsets(every), await reader.end_offsets(every)
-                lags[group] = sum(end[each] - _position(committed.get(each), begin[each]) for each in every)
+                # A broker may tell of an end from before what has been dealt with since; nobody is ahead of it.
+                lags[group] = sum(max(0, end[each] - _position(committed.get(each), begin[each])) for each in every)
     finally:
         await stop(admin)
     return lags

@@ -188,4 +188,4 @@ def test_secrets_are_placeholders() -> None:
     assert [value for value in values if "CHANGE-ME" not in value] == []
     assert not any("data" in each for each in secrets)
     maps = [each["data"] for file in FILES for each in documents(file) if each["kind"] == "ConfigMap"]
-    assert [name for each in maps for name in each if re.search("PASSWORD|_URL$", name)] == []
+    assert [name for each in maps for name in each if re.search("PASSWORD|(DATABASE|SMTP)_URL$", name)] == []

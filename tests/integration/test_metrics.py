@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 
 from app.adapters.database import DriverConnections, create_engine
 from app.bootstrap import Service, bootstrap
@@ -44,7 +45,7 @@ async def test_commands_are_counted_by_what_became_of_them() -> None:
 
 
 async def test_commands_that_the_database_kept_from_running_are_no_faults_of_ours(settings: Settings) -> None:
-    nowhere = settings.model_copy(update={"database_url": "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"})
+    nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")})
     labels = {"command": "Allocate", "outcome": "unavailable"}
     before = value("allocation_commands_total", **labels)
     async with bootstrap(nowhere) as service:

@@ -35,7 +35,7 @@ KEYED: dict[str, Any] = {
                 "Made up by the caller for each new request. The same request again with the same key gets the same "
                 "answer, without any effect. Kept for 24 hours, unless the service is set otherwise."
             ),
-            "schema": {"type": "string", "pattern": KEY_PATTERN},
+            "schema": {"type": "string", "pattern": KEY_PATTERN, "maxLength": 257},
             "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
         }
     ]
