@@ -17,12 +17,14 @@ from app.adapters.database import DriverConnections, create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, CreateBatches
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
+from app.read_model.history import HistoryEntry
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
 from tests.support.naive import NaiveService, Told
+from tests.support.replayed import Replayed, batches_of
 from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders
 
 CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
@@ -115,7 +117,30 @@ class Service(RuleBasedStateMachine):
             sequences = [sequence for sequence, _, _ in told[sku] if sequence is not None]
             assert sequences == list(range(1, len(sequences) + 1))
 
+    @invariant()
+    def no_batch_has_given_more_than_was_purchased_and_the_history_tells_all_of_it(self) -> None:
+        for sku in self._named(SKUS):
+            product = self._run(_found(self._queries.product(sku)))
+            if product is None:
+                continue
+            for batch in product.batches:
+                assert 0 <= batch.shipped_qty + batch.allocated_qty <= batch.qty
+            replayed = Replayed.of(reversed(self._run(self._history(sku))))
+            assert replayed.batches() == batches_of(product)
+            assert replayed.backordered_qty == product.backordered_qty
+
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    async def _history(self, sku: str) -> list[HistoryEntry]:
+        """All that happened to a product, newest first, in pages as a caller would read them."""
+        entries: list[HistoryEntry] = []
+        cursor = None
+        while True:
+            page = await self._queries.history.page(sku, limit=7, cursor=cursor)
+            entries += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return entries
 
     def _run(self, work: Awaitable[Answer]) -> Answer:
         async def wait() -> Answer:

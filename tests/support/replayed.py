@@ -1,0 +1,65 @@
+"""A product as its history tells it: the entries of the read side played again, from the first one on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.read_model.history import HistoryEntry
+from app.read_model.queries import ProductState
+
+
+@dataclass
+class Replayed:
+    """What there is after the entries so far: of each batch what it has, holds and has shipped; and the lines."""
+
+    purchased: dict[str, int] = field(default_factory=dict)
+    etas: dict[str, str | None] = field(default_factory=dict)
+    lines: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    shipped: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, oldest_first: Iterable[HistoryEntry]) -> "Replayed":
+        """Play the entries; what tells only of a refusal or of a level changes nothing."""
+        replayed = cls()
+        for entry in oldest_first:
+            replayed._play(entry)
+        return replayed
+
+    def _play(self, entry: HistoryEntry) -> None:
+        order_id, ref, qty = entry.order_id or "", entry.batch_ref or "", entry.qty or 0
+        match entry.event:
+            case "batch_created.v1" | "batch_quantity_changed.v1" | "batch_eta_changed.v1":
+                self.purchased[ref] = qty
+                self.etas[ref] = str(entry.eta) if entry.eta else None
+            case "line_allocated.v1" | "line_backordered.v1":
+                self.lines[order_id] = (qty, entry.batch_ref)
+            case "line_deallocated.v1":
+                assert self.lines.pop(order_id) == (qty, entry.batch_ref)
+            case "line_shipped.v1":
+                assert self.lines[order_id] == (qty, entry.batch_ref)
+                self.shipped[order_id] = self.lines.pop(order_id)
+            case _:
+                pass
+
+    def batches(self) -> dict[str, tuple[int, str | None, int, int]]:
+        """Of each batch: pieces purchased, ETA, pieces allocated, pieces shipped."""
+        return {
+            ref: (qty, self.etas[ref], _pieces_of(ref, self.lines), _pieces_of(ref, self.shipped))
+            for ref, qty in self.purchased.items()
+        }
+
+    @property
+    def backordered_qty(self) -> int:
+        """Pieces that wait for stock."""
+        return sum(qty for qty, batch in self.lines.values() if batch is None)
+
+
+def batches_of(product: ProductState) -> dict[str, tuple[int, str | None, int, int]]:
+    """The same of a product as the read side shows it."""
+    return {
+        batch.ref: (batch.qty, str(batch.eta) if batch.eta else None, batch.allocated_qty, batch.shipped_qty)
+        for batch in product.batches
+    }
+
+
+def _pieces_of(ref: str, lines: dict[str, tuple[int, str | None]]) -> int:
+    return sum(qty for qty, batch in lines.values() if batch == ref)
