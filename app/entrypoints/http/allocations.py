@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=S
 OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
 SkuInPath = Annotated[Sku, Path(description="The product.")]
 
-_LINE = {
+EXAMPLE_LINE = {
     "order_id": "order-1",
     "sku": "RED-CHAIR",
     "qty": 10,
@@ -28,10 +28,10 @@ _LINE = {
     "eta": "2030-01-01",
 }
 SAME_OR_PREVIEW = {
-    "same": {"summary": "The same again", "value": _LINE},
+    "same": {"summary": "The same again", "value": EXAMPLE_LINE},
     "dry-run": {
         "summary": "With dry_run=true",
-        "value": _LINE | {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]},
+        "value": EXAMPLE_LINE | {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]},
     },
 }
 

@@ -6,6 +6,7 @@ import uuid_utils
 from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import CancelOrder, NewOrder, OrderId, PlaceOrder
+from app.entrypoints.http.allocations import EXAMPLE_LINE
 from app.entrypoints.http.answers import ORDER, ORDER_PREVIEW, Answer
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
@@ -20,19 +21,11 @@ router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRout
 OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
 
 
-_LINE = {
-    "order_id": "order-1",
-    "sku": "RED-CHAIR",
-    "qty": 10,
-    "status": "allocated",
-    "batch_ref": "batch-1",
-    "eta": "2030-01-01",
-}
 _WHY = {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]}
 _ORDER = {"order_id": "order-1", "complete": True, "earliest_eta": "2030-01-01"}
 SAME_OR_PREVIEW = {
-    "same": {"summary": "The same again", "value": _ORDER | {"lines": [_LINE]}},
-    "dry-run": {"summary": "With dry_run=true", "value": _ORDER | {"lines": [_LINE | _WHY]}},
+    "same": {"summary": "The same again", "value": _ORDER | {"lines": [EXAMPLE_LINE]}},
+    "dry-run": {"summary": "With dry_run=true", "value": _ORDER | {"lines": [EXAMPLE_LINE | _WHY]}},
 }
 
 
