@@ -2,9 +2,6 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from tests.support.api import Api, Json, assert_invalid, assert_problem, new
 
 FIELDS = [
@@ -80,17 +77,6 @@ async def test_an_entry_says_when_it_was_and_what_it_follows_from(api: Api) -> N
     assert (entry["causation_id"], entry["correlation_id"], entry["who"]) == (request, conversation, None)
     assert before <= datetime.fromisoformat(entry["time"]) <= datetime.now(UTC)
     assert len(entry["event_id"]) == 36
-
-
-async def test_who_asked_for_it_is_told_where_it_is_known(api: Api, engine: AsyncEngine) -> None:
-    sku = new("sku")
-    await api.record(sku, 1)
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE events SET principal = 'ana' WHERE subject = :sku"), {"sku": sku})
-
-    (entry,) = (await history(api, sku))["items"]
-
-    assert entry["who"] == "ana"
 
 
 async def test_a_refusal_is_told_as_well(api: Api) -> None:

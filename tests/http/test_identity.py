@@ -341,3 +341,24 @@ def test_each_refusal_is_a_kind_of_its_own() -> None:
 async def test_no_scope_includes_another(scope: Scope, locked: Api, keys_with: dict[str, str]) -> None:
     reading = await locked.client.get("/v1/batches/batch-1", headers=bearer(keys_with[scope]))
     assert (reading.status_code == 404) == (scope == "read")
+
+
+async def test_the_history_says_who_asked(locked: Api, keys_with: dict[str, str]) -> None:
+    sku = new("sku")
+    body = {"ref": new("batch"), "sku": sku, "qty": 1}
+    answer = await locked.client.post("/v1/batches", json=body, headers=bearer(keys_with["stock:write"]))
+    assert answer.status_code == 201
+
+    history = await locked.client.get(f"/v1/products/{sku}/history", headers=bearer(keys_with["read"]))
+
+    assert [entry["who"] for entry in history.json()["items"]] == ["with stock:write"]
+
+
+async def test_a_key_of_a_request_belongs_to_whoever_sent_it(
+    locked: Api, keys_with: dict[str, str], keys_without: dict[str, str]
+) -> None:
+    sku, key = new("sku"), {"Idempotency-Key": new("key")}
+    for caller in (keys_with["stock:write"], keys_without["read"]):
+        body = {"ref": new("batch"), "sku": sku, "qty": 1}
+        answer = await locked.client.post("/v1/batches", json=body, headers=bearer(caller) | key)
+        assert (answer.status_code, answer.json()["ref"]) == (201, body["ref"])
