@@ -4,63 +4,30 @@ A command is the request body and the message data at once: parsing it is its va
 what it names (`names`), so that a whole group of commands can be fetched and locked with a fixed number of statements.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.events import StockReason
-
-MAX_QUANTITY = 2_147_483_647
+from app.domain.fields import (
+    LEFT_OUT,
+    BatchEta,
+    BatchQuantity,
+    BatchRef,
+    IfUnavailable,
+    LineQuantity,
+    NewBatchQuantity,
+    NewQuantity,
+    OrderId,
+    Sku,
+    drop_default,
+)
 
 MOST_ITEMS = 1000
 """How many commands fit into one."""
-
-_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-def _only_iso_date(value: object) -> object:
-    """Refuse what Pydantic would also take for a date: numbers, and date-times at midnight."""
-    if value is None or isinstance(value, date):
-        return value
-    if not isinstance(value, str) or not _ISO_DATE.fullmatch(value):
-        raise PydanticCustomError(
-            "date_form", "Input should be a date in the form YYYY-MM-DD, or null: in the warehouse"
-        )
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise PydanticCustomError("date_value", "Input should be a date of the calendar") from None
-
-
-IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
-
-Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN, min_length=1, max_length=255)]
-Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
-NewQuantity = Annotated[int, Field(strict=True, ge=0, le=MAX_QUANTITY)]
-Eta = Annotated[date | None, BeforeValidator(_only_iso_date)]
-
-OrderId = Annotated[Identifier, Field(description="The customer's order.", examples=["order-1"])]
-Sku = Annotated[Identifier, Field(description="Identifies the product.", examples=["RED-CHAIR"])]
-BatchRef = Annotated[
-    Identifier, Field(description="Identifies the batch, over all products and for ever.", examples=["batch-1"])
-]
-LineQuantity = Annotated[Quantity, Field(description="Pieces ordered.", examples=[10])]
-BatchQuantity = Annotated[Quantity, Field(description="Pieces purchased.", examples=[100])]
-NewBatchQuantity = Annotated[
-    NewQuantity, Field(description="Pieces purchased, as counted now; 0 where nothing is left.", examples=[25])
-]
-BatchEta = Annotated[
-    Eta, Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"])
-]
-IfUnavailable = Annotated[
-    Literal["backorder", "reject"],
-    Field(description="What becomes of a line that no batch can hold: it waits in the queue, or is refused."),
-]
 
 
 @dataclass(slots=True)
@@ -154,15 +121,6 @@ class ShipLine(_NamedLineCommand):
     """Note that an order line has left the house: from now on it is neither cancelled nor moved."""
 
 
-def _drop_default(schema: dict[str, Any]) -> None:
-    """A field that is left out is not the same as null, whatever the default is called."""
-    schema.pop("default", None)
-
-
-LEFT_OUT: Any = None
-"""The default of a field that may be left out and is not null. A default is not validated."""
-
-
 class OrderedLine(BaseModel):
     """So many pieces of one SKU."""
 
@@ -198,7 +156,7 @@ class NewOrder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    order_id: OrderId = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+    order_id: OrderId = Field(default=LEFT_OUT, json_schema_extra=drop_default)
     lines: OrderedLines
     if_unavailable: IfUnavailable = "backorder"
 
@@ -289,7 +247,7 @@ class WhyStockChanged(BaseModel):
 
     reason: Annotated[
         StockReason, Field(description="Why there is more or less than was thought.", examples=["damaged"])
-    ] = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
     reference: Annotated[
         str,
         Field(
@@ -299,7 +257,7 @@ class WhyStockChanged(BaseModel):
             description="Where more is written about it: a report, a ticket.",
             examples=["report-17"],
         ),
-    ] = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
 
 
 class ChangeBatchQuantity(WhyStockChanged, _NamedBatchCommand):
@@ -347,12 +305,12 @@ class BatchChanges(WhyStockChanged):
     )
 
     # The defaults are never read: `model_fields_set` says what was given.
-    qty: NewBatchQuantity = Field(default=0, json_schema_extra=_drop_default)
-    eta: BatchEta = Field(default=None, json_schema_extra=_drop_default)
+    qty: NewBatchQuantity = Field(default=0, json_schema_extra=drop_default)
+    eta: BatchEta = Field(default=None, json_schema_extra=drop_default)
     expected_qty: Annotated[
         NewQuantity,
         Field(description="Change the quantity only where it is this now, else answer with 409.", examples=[100]),
-    ] = Field(default=LEFT_OUT, json_schema_extra=_drop_default)
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
     reallocate: Reallocate = False
 
     @model_validator(mode="after")

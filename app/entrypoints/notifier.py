@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from app.adapters.notifications import NotifierMemory
-from app.domain.commands import IDENTIFIER_PATTERN, MAX_QUANTITY
+from app.domain.fields import IDENTIFIER_PATTERN, MAX_QUANTITY
 from app.integration import cloudevents
 from app.integration.cloudevents import UnreadableMessageError
 from app.integration.outbound import BatchCreatedV1, ProductMessage

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.domain.commands import Sku
+from app.domain.fields import Sku
 
 MOST_ITEMS = 200
 """Of a page."""

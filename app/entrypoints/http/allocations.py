@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import Allocate, CancelAllocation, OrderId, ShipLine, Sku
+from app.domain.commands import Allocate, CancelAllocation, ShipLine
+from app.domain.fields import OrderId, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, PREVIEW, Answer
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.domain.commands import LEFT_OUT
+from app.domain.fields import LEFT_OUT
 from app.entrypoints.http.answers import BACKORDER_PAGE, Answer
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import LEFT_OUT, BatchChanges, BatchRef, ChangeBatch, CreateBatch
+from app.domain.commands import BatchChanges, ChangeBatch, CreateBatch
+from app.domain.fields import LEFT_OUT, BatchRef
 from app.entrypoints.http.answers import BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented

@@ -5,7 +5,8 @@ from typing import Annotated
 import uuid_utils
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import CancelOrder, NewOrder, OrderId, PlaceOrder
+from app.domain.commands import CancelOrder, NewOrder, PlaceOrder
+from app.domain.fields import OrderId
 from app.entrypoints.http.allocations import EXAMPLE_LINE
 from app.entrypoints.http.answers import ORDER, ORDER_PREVIEW, Answer
 from app.entrypoints.http.identity import needs

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import LEFT_OUT, ReorderPoint, SetReorderPoint, Sku
+from app.domain.commands import ReorderPoint, SetReorderPoint
+from app.domain.fields import LEFT_OUT, Sku
 from app.entrypoints.http.answers import AVAILABILITY, HISTORY_PAGE, PRODUCT, PRODUCT_PAGE, STOCK, Answer
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented

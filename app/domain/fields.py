@@ -1,0 +1,61 @@
+"""What the fields of commands may hold: identifiers, quantities and dates, each in one written form."""
+
+import re
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+MAX_QUANTITY = 2_147_483_647
+
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _only_iso_date(value: object) -> object:
+    """Refuse what Pydantic would also take for a date: numbers, and date-times at midnight."""
+    if value is None or isinstance(value, date):
+        return value
+    if not isinstance(value, str) or not _ISO_DATE.fullmatch(value):
+        raise PydanticCustomError(
+            "date_form", "Input should be a date in the form YYYY-MM-DD, or null: in the warehouse"
+        )
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise PydanticCustomError("date_value", "Input should be a date of the calendar") from None
+
+
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
+
+Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN, min_length=1, max_length=255)]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
+NewQuantity = Annotated[int, Field(strict=True, ge=0, le=MAX_QUANTITY)]
+Eta = Annotated[date | None, BeforeValidator(_only_iso_date)]
+
+OrderId = Annotated[Identifier, Field(description="The customer's order.", examples=["order-1"])]
+Sku = Annotated[Identifier, Field(description="Identifies the product.", examples=["RED-CHAIR"])]
+BatchRef = Annotated[
+    Identifier, Field(description="Identifies the batch, over all products and for ever.", examples=["batch-1"])
+]
+LineQuantity = Annotated[Quantity, Field(description="Pieces ordered.", examples=[10])]
+BatchQuantity = Annotated[Quantity, Field(description="Pieces purchased.", examples=[100])]
+NewBatchQuantity = Annotated[
+    NewQuantity, Field(description="Pieces purchased, as counted now; 0 where nothing is left.", examples=[25])
+]
+BatchEta = Annotated[
+    Eta, Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"])
+]
+IfUnavailable = Annotated[
+    Literal["backorder", "reject"],
+    Field(description="What becomes of a line that no batch can hold: it waits in the queue, or is refused."),
+]
+
+
+def drop_default(schema: dict[str, Any]) -> None:
+    """A field that is left out is not the same as null, whatever the default is called."""
+    schema.pop("default", None)
+
+
+LEFT_OUT: Any = None
+"""The default of a field that may be left out and is not null. A default is not validated."""
