@@ -90,7 +90,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             retry=retry,
             drain_timeout=settings.shutdown_grace,
         ),
-        queries=queries or Queries(read_engine),
+        queries=queries or Queries(read_engine, engine),
         kafka=_kafka_config(settings),
         mailer=mailer or _mailer(settings),
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),

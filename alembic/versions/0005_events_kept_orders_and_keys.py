@@ -22,7 +22,9 @@ def upgrade() -> None:
     op.create_table(
         "orders",
         sa.Column("order_id", _IDENTIFIER, nullable=False),
-        sa.Column("content", sa.LargeBinary(), nullable=False, comment="digest of its lines as they were placed"),
+        sa.Column(
+            "lines", sa.Text(), nullable=False, comment="JSON: SKU, pieces and place in the queue of each, as placed"
+        ),
         sa.Column("placed_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("order_id", name=op.f("pk_orders")),
     )
@@ -55,6 +57,8 @@ def upgrade() -> None:
 
 def _keep_events() -> None:
     """The outbox as it was becomes the table of events; what it held is all still to be published."""
+    # Whoever is writing finishes before the copy is made; whoever comes later fails, and loses nothing.
+    op.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
     _create_messages(
         "events",
         sa.Column("subject", _IDENTIFIER, nullable=False, comment="the SKU; of an event of an order, its id"),
@@ -121,6 +125,7 @@ def _copy(source: str, source_subject: str, target: str, target_subject: str) ->
 
 
 def downgrade() -> None:
+    op.execute("LOCK TABLE events, outbox IN ACCESS EXCLUSIVE MODE")
     op.drop_index("ix_batches_incoming", table_name="batches")
     op.drop_index("ix_products_backordered", table_name="products")
     op.drop_index("ix_products_watched", table_name="products")

@@ -6,7 +6,8 @@ statement of its own, because a statement that had to wait for a lock would read
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 
 import asyncpg
@@ -38,7 +39,7 @@ class SqlProductRepository:
         self._raising: dict[str, Product] = {}
         self._stored_products: dict[str, Row] = {}
         self._stored_batches: dict[tuple[str, int], Row] = {}
-        self._stored_lines: dict[tuple[str, str], Row] = {}
+        self._stored_lines: defaultdict[str, dict[str, Row]] = defaultdict(dict)
 
     # --- the port --------------------------------------------------------------------------------------------------
 
@@ -94,7 +95,7 @@ class SqlProductRepository:
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put the lines that came to the batch last into the product."""
-        await self._write_changes()
+        await self._write_changes(product)
         rows = await self._connection.fetch(statements.LAST_ALLOCATED, product.sku, batch.number, qty)
         self._attach_held(product, batch, rows)
 
@@ -102,7 +103,7 @@ class SqlProductRepository:
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
     ) -> Sequence[str]:
         """Put the next lines of the batch that are small enough into the product; returns their orders."""
-        await self._write_changes()
+        await self._write_changes(product)
         where = (product.sku, batch.number, after, max_qty, limit)
         rows = await self._connection.fetch(statements.ALLOCATED, *where)
         self._attach_held(product, batch, rows)
@@ -110,13 +111,13 @@ class SqlProductRepository:
 
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
         """The orders of the lines that were allocated to the batch first."""
-        await self._write_changes()
+        await self._write_changes(product)
         rows = await self._connection.fetch(statements.FIRST_ORDERS, product.sku, batch.number, limit)
         return [row["order_id"] for row in rows]
 
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         """Put the next queued lines that are small enough into the product; returns their orders."""
-        await self._write_changes()
+        await self._write_changes(product)
         rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
         for order_id, qty, requested in rows:
             self._attach_line(product, OrderLine(order_id, product.sku, qty), requested)
@@ -134,8 +135,7 @@ class SqlProductRepository:
 
     def changes(self) -> dict[str, list[Row]]:
         """What has changed since it was read or told last, as rows by the name of their write."""
-        products = self._touched.values()
-        return self._changed_products(products) | self._changed_batches(products) | self._changed_lines(products)
+        return self._changes(self._touched.values())
 
     def unused(self) -> dict[str, list[Row]]:
         """The write that removes products which were made for a first batch that was then refused."""
@@ -152,8 +152,9 @@ class SqlProductRepository:
             await self._connection.execute(statements.CREATE_PRODUCTS, sorted(set(recorded_now.values())))
             self._owners |= recorded_now
 
-    async def _write_changes(self) -> None:
-        changes = self.changes()
+    async def _write_changes(self, product: Product) -> None:
+        """Write what has become different of the product: what is fetched next depends on nothing else."""
+        changes = self._changes([product])
         if any(changes.values()):
             statement, arguments = statements.write(changes)
             await self._connection.execute(statement, *arguments)
@@ -192,7 +193,10 @@ class SqlProductRepository:
     ) -> None:
         if line.order_id not in product.allocations:
             allocation = product.attach_allocation(Allocation(line, requested, batch, allocated, shipped))
-            self._stored_lines[line.order_id, line.sku] = _line_values(allocation)
+            self._stored_lines[line.sku][line.order_id] = _line_values(allocation)
+
+    def _changes(self, products: Collection[Product]) -> dict[str, list[Row]]:
+        return self._changed_products(products) | self._changed_batches(products) | self._changed_lines(products)
 
     def _changed_products(self, products: Iterable[Product]) -> dict[str, list[Row]]:
         changed = []
@@ -222,17 +226,18 @@ class SqlProductRepository:
     def _changed_lines(self, products: Iterable[Product]) -> dict[str, list[Row]]:
         new: list[Row] = []
         changed: list[Row] = []
-        gone = [key for key in self._stored_lines if key[0] not in self._products[key[1]].allocations]
-        for key in gone:
-            del self._stored_lines[key]
+        gone: list[Row] = []
         for product in products:
+            known = self._stored_lines[product.sku]
+            cancelled = [order_id for order_id in known if order_id not in product.allocations]
+            for order_id in cancelled:
+                del known[order_id]
+                gone.append((order_id, product.sku))
             for order_id, allocation in product.allocations.items():
-                key, values = (order_id, product.sku), _line_values(allocation)
-                stored = self._stored_lines.get(key)
-                if stored == values:
-                    continue
-                (new if stored is None else changed).append((*key, *values))
-                self._stored_lines[key] = values
+                stored, values = known.get(order_id), _line_values(allocation)
+                if stored != values:
+                    (new if stored is None else changed).append((order_id, product.sku, *values))
+                    known[order_id] = values
         return {"delete_lines": gone, "update_lines": changed, "insert_lines": new}
 
 

@@ -35,9 +35,9 @@ LOCK_ORDERS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS ke
 
 # What was placed under the ids $1, and the SKUs of the lines that the orders have.
 ORDERS = """
-    SELECT named.order_id, o.content, l.sku
+    SELECT named.order_id, o.lines, l.sku
     FROM unnest($1::text[]) AS named(order_id)
-    LEFT JOIN LATERAL (SELECT content FROM orders WHERE orders.order_id = named.order_id LIMIT 1) AS o ON true
+    LEFT JOIN LATERAL (SELECT lines FROM orders WHERE orders.order_id = named.order_id LIMIT 1) AS o ON true
     LEFT JOIN LATERAL (
         SELECT sku FROM order_lines WHERE order_lines.order_id = named.order_id OFFSET 0
     ) AS l ON true
@@ -180,9 +180,9 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("order_id text",),
     ),
     "upsert_orders": (
-        """INSERT INTO orders (order_id, content) SELECT * FROM {rows}
-           ON CONFLICT (order_id) DO UPDATE SET content = excluded.content, placed_at = now()""",
-        ("order_id text", "content bytea"),
+        """INSERT INTO orders (order_id, lines) SELECT * FROM {rows}
+           ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()""",
+        ("order_id text", "lines text"),
     ),
     "insert_keys": (
         """INSERT INTO idempotency_keys (principal, key, fingerprint, status, headers, body)

@@ -170,7 +170,7 @@ orders = Table(
     "orders",
     metadata,
     Column("order_id", Identifier, primary_key=True),
-    Column("content", LargeBinary, nullable=False, comment="digest of its lines as they were placed"),
+    Column("lines", Text, nullable=False, comment="JSON: SKU, pieces and place in the queue of each, as placed"),
     Column("placed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 

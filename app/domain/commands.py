@@ -69,7 +69,12 @@ class Command(BaseModel):
 
     @property
     def size(self) -> int:
-        """How many lines or batches it works on. Queues and units of work are bounded by the sum of sizes."""
+        """How many lines or batches it works on; the sum of sizes bounds what shares a unit of work."""
+        return 1
+
+    @property
+    def places(self) -> int:
+        """How many places it takes where it waits: one for each thing that a caller has asked for."""
         return 1
 
 
@@ -349,6 +354,11 @@ class _ManyCommand(Command, Generic[Item]):
 
     @property
     def size(self) -> int:
+        """Their number."""
+        return len(self.items)
+
+    @property
+    def places(self) -> int:
         """Their number."""
         return len(self.items)
 

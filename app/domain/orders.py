@@ -1,20 +1,17 @@
-"""An order of several lines: what was asked for together."""
+"""An order of several lines: what is asked for together, and what was placed."""
 
-import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from app.domain.stock import OrderLine
+from app.domain.stock import Allocation, OrderLine
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Lines that were placed together, each of another SKU, in the order of the SKUs.
+    """Lines that are asked for together, each of another SKU, in the order of the SKUs.
 
-    Stock is not decided here: each line belongs to the product of its SKU. The order knows what it is made of, so that
-    the same order again can be told from another one with the same id.
+    Stock is not decided here: each line belongs to the product of its SKU.
     """
 
     order_id: str
@@ -25,8 +22,47 @@ class Order:
         """The order of so many pieces of each of these SKUs."""
         return cls(order_id, tuple(OrderLine(order_id, sku, qty) for sku, qty in sorted(wanted)))
 
+
+@dataclass(frozen=True, slots=True)
+class PlacedLine:
+    """A line as it was placed. `requested` is its place in the queue of its product: a line placed anew has another."""
+
+    sku: str
+    qty: int
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOrder:
+    """What was placed under an id, whatever has become of the lines, so that the same again can be told from another.
+
+    It holds as long as one of its lines is left; lines that came to the id afterwards do not bring it back.
+    """
+
+    order_id: str
+    lines: tuple[PlacedLine, ...]
+
+    @classmethod
+    def of(cls, order_id: str, allocations: Iterable[Allocation]) -> Self:
+        """The order of these lines."""
+        lines = (PlacedLine(each.line.sku, each.line.qty, each.requested) for each in allocations)
+        return cls(order_id, tuple(lines))
+
+    @classmethod
+    def of_rows(cls, order_id: str, rows: Iterable[tuple[str, int, int]]) -> Self:
+        """The order behind `rows`."""
+        return cls(order_id, tuple(PlacedLine(*row) for row in rows))
+
     @property
-    def content(self) -> bytes:
-        """A digest of the lines: the same for the same order, whatever has become of its lines."""
-        lines = [[line.sku, line.qty] for line in self.lines]
-        return hashlib.sha256(json.dumps(lines, separators=(",", ":")).encode()).digest()
+    def rows(self) -> list[tuple[str, int, int]]:
+        """SKU, pieces and place in the queue of each line."""
+        return [(line.sku, line.qty, line.requested) for line in self.lines]
+
+    def holds(self, present: Sequence[Allocation]) -> bool:
+        """Whether one of its lines is among those that the order has now."""
+        left = {(each.line.sku, each.requested) for each in present}
+        return any((line.sku, line.requested) in left for line in self.lines)
+
+    def is_made_of(self, lines: Sequence[OrderLine]) -> bool:
+        """Whether these lines, in the order of their SKUs, are what was placed."""
+        return [(line.sku, line.qty) for line in self.lines] == [(line.sku, line.qty) for line in lines]

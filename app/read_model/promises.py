@@ -4,6 +4,7 @@ It is decided by the aggregate itself, on a copy of it as it stands in one snaps
 is locked, kept or told. The answer is a look and no reservation: whoever comes first gets the stock.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +16,7 @@ from sqlalchemy import Row, text
 from app.domain.commands import Allocate, PlaceOrder
 from app.domain.errors import InvalidSkuError, ProductNotFoundError
 from app.domain.model import Product
+from app.domain.orders import PlacedOrder
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.fields import Eta, LineQuantity, OrderId, Sku
 from app.read_model.reader import Reader
@@ -46,7 +48,7 @@ _PRODUCTS_AND_LINES = text("""
 
 # What was placed under the id of an order, and the SKUs of the lines that it has.
 _ORDER = text("""
-    SELECT o.content, l.sku FROM (SELECT CAST(:order_id AS text) AS order_id) AS named
+    SELECT o.lines, l.sku FROM (SELECT CAST(:order_id AS text) AS order_id) AS named
     LEFT JOIN orders AS o ON o.order_id = named.order_id
     LEFT JOIN order_lines AS l ON l.order_id = named.order_id
 """)
@@ -149,7 +151,10 @@ class Promises:
         rows = await self._reader.fetch(_ORDER, {"order_id": order_id})
         skus = sorted({line.sku for line in command.lines} | {row.sku for row in rows if row.sku is not None})
         products = await self.products(skus, [(order_id, sku) for sku in skus])
-        look = _Look(products, rows[0].content if rows else None, skus)
+        placed = None
+        if rows and rows[0].lines is not None:
+            placed = PlacedOrder.of_rows(order_id, json.loads(rows[0].lines))
+        look = _Look(products, placed, skus)
         accepted = await place_order(command, cast("UnitOfWork", look))
         lines = [_explained(line, accepted=not accepted.created) for line in accepted.order.lines]
         return OrderPreview(order_id, lines, accepted.order.complete, accepted.order.earliest_eta)
@@ -191,14 +196,14 @@ def preview(products: dict[str, Product], command: Allocate) -> AllocationPrevie
 class _Look:
     """As much of a unit of work as placing an order needs, over copies; what it is told it forgets."""
 
-    def __init__(self, products: Mapping[str, Product], content: bytes | None, skus: Sequence[str]) -> None:
+    def __init__(self, products: Mapping[str, Product], placed: PlacedOrder | None, skus: Sequence[str]) -> None:
         self.products = self.orders = self
         self.get = products.get
-        self._content = content
+        self._placed = placed
         self._skus = skus
 
-    def content(self, _: str) -> bytes | None:
-        return self._content
+    def placed(self, _: str) -> PlacedOrder | None:
+        return self._placed
 
     def skus(self, _: str) -> Sequence[str]:
         return self._skus

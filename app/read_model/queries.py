@@ -54,14 +54,19 @@ class ProductState:
 
 
 class Queries:
-    """Answers questions from the database. Any of them raises what the database raises where it is away."""
+    """Answers questions from the database. Any of them raises what the database raises where it is away.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    `present` is the database that decides, where `engine` may be a replica of it: what would become of a command is
+    foreseen there.
+    """
+
+    def __init__(self, engine: AsyncEngine, present: AsyncEngine | None = None) -> None:
         self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
         self.history = History(self._reader)
         self.lists = Lists(self._reader)
         self.promises = Promises(self._reader)
+        self.foreseen = Promises(Reader(present or engine))
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""

@@ -49,9 +49,9 @@ class MessageBus:
     """Runs commands, and the handlers of the events that they raise, in units of work.
 
     `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work, and
-    `drain_timeout` (seconds) how long the bus finishes what waits when it stops. Commands count with their size; the
-    one that reaches a limit may exceed it. Use the bus as an async context manager where `handle` is called;
-    `handle_group` needs no worker.
+    `drain_timeout` (seconds) how long the bus finishes what waits when it stops. Commands count with their places in
+    the queue and with their size in the group; the one that reaches a limit may exceed it. Use the bus as an async
+    context manager where `handle` is called; `handle_group` needs no worker.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from app.domain import events
 from app.domain.commands import CancelOrder, PlaceOrder
 from app.domain.errors import InvalidSkuError, OrderConflictError, OrderNotFoundError, OutOfStockError
 from app.domain.model import Product
-from app.domain.orders import Order
+from app.domain.orders import Order, PlacedOrder
 from app.domain.stock import Allocation, OrderLine
 from app.service_layer.backorders import serve_queue
 from app.service_layer.ports import UnitOfWork
@@ -19,13 +19,13 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
     order = Order.of(command.order_id, ((line.sku, line.qty) for line in command.lines))
     accepted = [allocation for _, allocation in _lines_of(order.order_id, uow)]
     if accepted:
-        _check_same(order, accepted, uow)
+        _check_same(order, _placed(order.order_id, accepted, uow), uow)
         return OrderAccepted(_state(order.order_id, accepted), created=False)
     products = _products_of(order, uow)
     if command.if_unavailable == "reject":
         _check_stock(order, products, uow)
     placed = [products[line.sku].allocate(line, "backorder")[0] for line in order.lines]
-    uow.orders.place(order)
+    uow.orders.place(PlacedOrder.of(order.order_id, placed))
     uow.raise_event(events.OrderPlaced(order_id=order.order_id, lines=order.lines))
     return OrderAccepted(_state(order.order_id, placed), created=True)
 
@@ -59,16 +59,21 @@ def _lines_of(order_id: str, uow: UnitOfWork) -> list[tuple[Product, Allocation]
     ]
 
 
-def _check_same(order: Order, accepted: list[Allocation], uow: UnitOfWork) -> None:
+def _placed(order_id: str, accepted: list[Allocation], uow: UnitOfWork) -> PlacedOrder:
+    """What was placed as the order; where nothing was, or nothing is left of it, the lines that it has now."""
+    placed = uow.orders.placed(order_id)
+    if placed is not None and placed.holds(accepted):
+        return placed
+    return PlacedOrder.of(order_id, accepted)
+
+
+def _check_same(order: Order, placed: PlacedOrder, uow: UnitOfWork) -> None:
     """Raise OrderConflictError, unless this is what was placed: as an order, or line by line."""
-    content = uow.orders.content(order.order_id)
-    if content is None:
-        is_same = [allocation.line for allocation in accepted] == list(order.lines)
-    else:
-        is_same = content == order.content
-    if not is_same:
+    if not placed.is_made_of(order.lines):
         _refuse(order, order.lines, "conflict", uow)
         raise OrderConflictError(order.order_id)
+    # From now on it is an order, however its lines have come.
+    uow.orders.place(placed)
 
 
 def _products_of(order: Order, uow: UnitOfWork) -> dict[str, Product]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
-from app.domain.orders import Order
+from app.domain.orders import PlacedOrder
 from app.domain.stock import Batch
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
@@ -82,13 +82,13 @@ class OrderRepository(Protocol):
     async def load(self, names: Names) -> None:
         """Lock and fetch the orders, and add to the names every line that they have."""
 
-    def content(self, order_id: str) -> bytes | None:
-        """The digest of what was placed under the id; None where nothing was, or where it is not known any more."""
+    def placed(self, order_id: str) -> PlacedOrder | None:
+        """What was placed under the id last; None where nothing was, or where it has been forgotten."""
 
     def skus(self, order_id: str) -> Sequence[str]:
         """The SKUs, in their order, of which the order had a line or gets one in this group."""
 
-    def place(self, order: Order) -> None:
+    def place(self, order: PlacedOrder) -> None:
         """Remember what the order is made of."""
 
     def forget(self, order_id: str) -> None:

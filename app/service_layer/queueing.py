@@ -17,21 +17,21 @@ class Waiting:
 
 
 class CommandQueue(asyncio.Queue[Waiting]):
-    """Is full by the sizes of the commands that wait in it, not by their number."""
+    """Is full by the places that commands take in it, so that one which holds many counts as many."""
 
     def _init(self, maxsize: int) -> None:
         super()._init(maxsize)
-        self._size = 0
+        self._taken = 0
 
     def _put(self, item: Waiting) -> None:
         super()._put(item)
-        self._size += item.request.command.size
+        self._taken += item.request.command.places
 
     def _get(self) -> Waiting:
         item = super()._get()
-        self._size -= item.request.command.size
+        self._taken -= item.request.command.places
         return item
 
     def full(self) -> bool:
         """Whether no more may come. While it is not full a command of any size may."""
-        return self._size >= self.maxsize
+        return self._taken >= self.maxsize

@@ -128,7 +128,7 @@ def _command(entry: Entry) -> Command:
 
 
 def _last_id(this: Round) -> int:
-    return int(this.database.ask("SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'outbox%'")[0][0])
+    return int(this.database.ask("SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'events%'")[0][0])
 
 
 FAULTS: dict[str, Fault] = {

@@ -37,8 +37,8 @@ def slow_sku(this: Round) -> None:
            AS $$ BEGIN PERFORM pg_sleep((SELECT seconds FROM fault_slowness)); RETURN NEW; END $$"""
     )
     this.database.ask(
-        f"""CREATE TRIGGER take_long BEFORE INSERT ON outbox FOR EACH ROW
-            WHEN (NEW.sku = '{SLOW}') EXECUTE FUNCTION take_long()"""
+        f"""CREATE TRIGGER take_long BEFORE INSERT ON events FOR EACH ROW
+            WHEN (NEW.subject = '{SLOW}') EXECUTE FUNCTION take_long()"""
     )
     this.database.ask(f"UPDATE fault_slowness SET seconds = {SLOW_SECONDS}")
     start = time.time()

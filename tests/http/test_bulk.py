@@ -253,3 +253,14 @@ async def test_all_items_that_take_effect_share_one_transaction(api: Api, shared
     async with raw_connection(shared_settings.database_url.get_secret_value()) as connection:
         query = "SELECT count(DISTINCT xmin::text) FROM batches WHERE sku = ANY($1)"
         assert await connection.fetchval(query, skus) == 1
+
+
+async def test_of_very_many_faults_the_first_are_told_and_how_many_more(api: Api) -> None:
+    item = {f"field-{number}": 0 for number in range(5000)}
+
+    answer = await api.client.post("/v1/allocations/bulk", json={"items": [item]})
+
+    (result,) = answer.json()["results"]
+    assert result["status"] == 422
+    assert len(result["problem"]["errors"]) == 51
+    assert result["problem"]["errors"][-1]["msg"] == "And 4953 faults more"

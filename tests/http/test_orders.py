@@ -219,3 +219,12 @@ async def test_a_dry_run_is_refused_as_the_order_would_be(api: Api) -> None:
     assert_problem(await look((chair, 2)), 409, "order-conflict")
     history = (await api.client.get(f"/v1/products/{table}/history")).json()
     assert [entry["event"] for entry in history["items"]] == ["batch_created.v1"]
+
+
+async def test_a_thousand_orders_at_once_are_no_overload(api: Api) -> None:
+    skus = await stocked(api, *[2000] * 20)
+    bodies = [{"order_id": new("order"), "lines": lines(*((sku, 1) for sku in skus))} for _ in range(1000)]
+
+    answers = await asyncio.gather(*(api.client.post("/v1/orders", json=body) for body in bodies))
+
+    assert {answer.status_code for answer in answers} == {201}

@@ -24,6 +24,7 @@ class Errand(Command):
     refused: bool = False
     goes_wrong: bool = False
     pieces: int = 1
+    room: int = 1
 
     @property
     def routing_key(self) -> str:
@@ -32,6 +33,10 @@ class Errand(Command):
     @property
     def size(self) -> int:
         return self.pieces
+
+    @property
+    def places(self) -> int:
+        return self.room
 
 
 class RefusedError(DomainError):

@@ -16,7 +16,7 @@ from typing import Self
 from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
-from app.domain.orders import Order
+from app.domain.orders import PlacedOrder
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
@@ -58,7 +58,7 @@ class Tables:
     products: dict[str, ProductRow] = field(default_factory=dict)
     batches: dict[str, BatchRow] = field(default_factory=dict)
     lines: dict[tuple[str, str], LineRow] = field(default_factory=dict)
-    orders: dict[str, bytes] = field(default_factory=dict)
+    orders: dict[str, PlacedOrder] = field(default_factory=dict)
     answers: dict[tuple[str, str], tuple[bytes, StoredAnswer]] = field(default_factory=dict)
     outbox: list[tuple[OutboundMessage, Cause]] = field(default_factory=list)
     inbox: set[str] = field(default_factory=set)
@@ -225,14 +225,14 @@ class FakeOrderRepository:
                 names.lines.add((order_id, sku))
         self._names = names
 
-    def content(self, order_id: str) -> bytes | None:
+    def placed(self, order_id: str) -> PlacedOrder | None:
         return self._tables.orders.get(order_id)
 
     def skus(self, order_id: str) -> Sequence[str]:
         return sorted(sku for named, sku in self._names.lines if named == order_id)
 
-    def place(self, order: Order) -> None:
-        self._tables.orders[order.order_id] = order.content
+    def place(self, order: PlacedOrder) -> None:
+        self._tables.orders[order.order_id] = order
 
     def forget(self, order_id: str) -> None:
         self._tables.orders.pop(order_id, None)

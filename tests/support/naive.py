@@ -68,7 +68,7 @@ class NaiveService:
     def __init__(self) -> None:
         self.batches: list[NaiveBatch] = []
         self.lines: list[NaiveLine] = []
-        self.placed: dict[str, list[tuple[str, int]]] = {}
+        self.placed: dict[str, list[NaiveLine]] = {}
         self.reorder_points: dict[str, int] = {}
         self.told: defaultdict[str, list[Told]] = defaultdict(list)
         self._placements = 0
@@ -180,11 +180,15 @@ class NaiveService:
     def _place_order(self, command: PlaceOrder) -> OrderAccepted:
         order_id = command.order_id
         wanted = sorted((line.sku, line.qty) for line in command.lines)
-        present = [(line.sku, line.qty) for line in self.allocations(order_id)]
-        if present and self.placed.get(order_id, present) != wanted:
+        present = sorted((line for line in self.lines if line.order_id == order_id), key=lambda line: line.sku)
+        placed = self.placed.get(order_id, [])
+        if not any(line in present for line in placed):
+            placed = present
+        if present and [(line.sku, line.qty) for line in placed] != wanted:
             self._refuse_order(order_id, wanted, "conflict")
             raise Refusal("order-conflict")
         if present:
+            self.placed[order_id] = placed
             return OrderAccepted(OrderState.of(order_id, self.allocations(order_id)), created=False)
         lines = [NaiveLine(order_id, sku, qty) for sku, qty in wanted]
         unknown = [line for line in lines if not self._preferred(line.sku)]
@@ -204,7 +208,7 @@ class NaiveService:
         for line in lines:
             self.lines.append(line)
             self._place(line, self._best(line))
-        self.placed[order_id] = wanted
+        self.placed[order_id] = lines
         return OrderAccepted(OrderState.of(order_id, self.allocations(order_id)), created=True)
 
     def _cancel_order(self, command: CancelOrder) -> None:

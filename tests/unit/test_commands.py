@@ -16,6 +16,8 @@ from app.domain.commands import (
     CreateBatch,
     CreateBatches,
     Names,
+    OrderedLine,
+    PlaceOrder,
     ServeBackorders,
     SetReorderPoint,
 )
@@ -174,3 +176,12 @@ def test_the_schema_says_what_the_validation_does() -> None:
     assert schema["additionalProperties"] is False
     assert schema["required"] == ["order_id", "sku", "qty"]
     assert (schema["properties"]["qty"]["minimum"], schema["properties"]["qty"]["maximum"]) == (1, LARGEST)
+
+
+def test_an_order_takes_one_place_in_the_queue_and_a_bulk_one_for_each_item() -> None:
+    lines = [OrderedLine(sku=f"SKU-{number}", qty=1) for number in range(20)]
+    order = PlaceOrder(order_id="order-1", lines=lines)
+    many = AllocateMany(items=tuple(Allocate(order_id="order-1", sku=line.sku, qty=1) for line in lines))
+
+    assert (order.size, order.places) == (20, 1)
+    assert (many.size, many.places) == (20, 20)

@@ -189,6 +189,29 @@ async def test_an_order_whose_lines_were_all_cancelled_one_by_one_may_be_placed_
     assert (await place(service, order(("TABLE", 1)))).created
 
 
+async def test_a_line_that_comes_later_does_not_bring_back_an_order_that_was_forgotten(service: Service) -> None:
+    await service.send(
+        order(("CHAIR", 1), ("TABLE", 1)),
+        CancelAllocation(order_id="order-1", sku="CHAIR"),
+        CancelAllocation(order_id="order-1", sku="TABLE"),
+        CreateBatch(ref="lamps", sku="LAMP", qty=9),
+        Allocate(order_id="order-1", sku="LAMP", qty=5),
+    )
+
+    with pytest.raises(OrderConflictError):
+        await service.send(order(("CHAIR", 1), ("TABLE", 1)))
+    assert not (await place(service, order(("LAMP", 5)))).created
+
+
+async def test_lines_that_were_placed_one_by_one_are_an_order_once_they_were_called_so(service: Service) -> None:
+    await service.send(*(Allocate(order_id="order-1", sku=sku, qty=1) for sku in ("CHAIR", "TABLE")))
+    await service.send(order(("CHAIR", 1), ("TABLE", 1)), CancelAllocation(order_id="order-1", sku="TABLE"))
+
+    again = await place(service, order(("CHAIR", 1), ("TABLE", 1)))
+
+    assert (again.created, shown(again.order)) == (False, [("CHAIR", "allocated", "chairs")])
+
+
 async def test_what_has_been_shipped_stays(service: Service) -> None:
     await service.send(order(("CHAIR", 4), ("TABLE", 2)), ShipLine(order_id="order-1", sku="CHAIR"))
     service.heard()

@@ -118,11 +118,11 @@ async def test_a_command_counts_with_its_size_in_the_limit_of_a_group() -> None:
     assert desk.store.begun == 1 + 3
 
 
-async def test_a_command_counts_with_its_size_in_the_limit_of_the_queue() -> None:
+async def test_a_command_counts_with_its_places_in_the_limit_of_the_queue() -> None:
     desk = Desk(queue_limit=10)
     async with desk.bus:
         first = await desk.close_door()
-        large = asyncio.create_task(desk.handle("large", pieces=1000))
+        large = asyncio.create_task(desk.handle("large", room=1000))
         await enqueue()
         with pytest.raises(OverloadedError):
             await desk.handle("small")

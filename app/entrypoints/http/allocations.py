@@ -70,7 +70,7 @@ async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = Fal
     nothing published: the answer says what would become of the line now, and why; a refusal is the same as without.
     """
     if dry_run:
-        return Answer(PREVIEW.dump_json(await request.app.state.queries.promises.preview(command)))
+        return Answer(PREVIEW.dump_json(await request.app.state.queries.foreseen.preview(command)))
     return await write(request, command, _accepted)
 
 

@@ -69,7 +69,7 @@ async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = Fa
     order_id = order.order_id if "order_id" in order.model_fields_set else str(uuid_utils.uuid7())
     command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
     if dry_run:
-        return Answer(ORDER_PREVIEW.dump_json(await request.app.state.queries.promises.preview_order(command)))
+        return Answer(ORDER_PREVIEW.dump_json(await request.app.state.queries.foreseen.preview_order(command)))
     return await write(request, command, _accepted)
 
 

@@ -12,6 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.entrypoints.http.problems import ProblemError
 
+MOST_FAULTS = 50
+"""So many faults are told at once. An answer must not be larger than what was sent."""
+
 
 class Parameters:
     """The arguments of an endpoint. `body` holds what validates its body, by name; there is at most one."""
@@ -65,11 +68,14 @@ class Parameters:
 
 
 def faults_of(error: ValidationError, *where: str) -> list[dict[str, Any]]:
-    """What is wrong, without the values that were sent."""
-    return [
-        {"loc": [*where, *fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    """What is wrong, without the values that were sent; of very many faults the first ones, and how many more."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [
+        {"loc": [*where, *fault["loc"]], "msg": fault["msg"], "type": fault["type"]} for fault in faults[:MOST_FAULTS]
     ]
+    if len(faults) > MOST_FAULTS:
+        told.append({"loc": [*where], "msg": f"And {len(faults) - MOST_FAULTS} faults more", "type": "more"})
+    return told
 
 
 def invalid(faults: list[dict[str, Any]]) -> ProblemError:

@@ -12,6 +12,7 @@ it raises becomes a problem here or, where it is none that is known, in `Request
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -62,15 +63,19 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> AS
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            gate = scope["app"].state.gate
+            gate, left = scope["app"].state.gate, scope["app"].state.deadline
             if gate is not None and needed is not None:
-                await gate.admit(scope, needed)
+                # Whoever knows the callers may be slow to answer, and callers are promised an answer in time.
+                began = time.monotonic()
+                async with asyncio.timeout(left):
+                    await gate.admit(scope, needed)
+                left -= time.monotonic() - began
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
                 limit = getattr(scope["app"].state, body_limit)
                 body = scope["state"]["body"] = await _read_body(request, limit)
                 arguments[name] = _parse(adapter, body)
-            async with asyncio.timeout(scope["app"].state.deadline):
+            async with asyncio.timeout(left):
                 response: Response = await endpoint(**arguments)
         except Exception as error:
             problem = as_problem(error)
