@@ -176,14 +176,19 @@ async def _each(
     items: Iterable[Item], handler: Callable[[Item, UnitOfWork], Awaitable[Result]], uow: UnitOfWork
 ) -> list[Result | DomainError]:
     answers: list[Result | DomainError] = []
+    told: list[events.Event] = []
     for number, item in enumerate(items, start=1):
         try:
             answers.append(await handler(item, uow))
         except DomainError as refusal:
             answers.append(refusal)
+        # What an item does to the stock of a product is told before the next one does something, as if it came alone.
+        told += uow.take_events()
         if number % ITEMS_AT_A_TIME == 0:
             # None of the handlers has to wait for anything, so nothing else would run until the last of them is done.
             await asyncio.sleep(0)
+    for event in told:
+        uow.raise_event(event)
     return answers
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from app.domain.commands import MOST_ITEMS, Allocate, AllocateMany, CreateBatch, CreateBatches
+from app.domain.commands import MOST_ITEMS, Allocate, AllocateMany, CreateBatch, CreateBatches, SetReorderPoint
 from app.domain.errors import DomainError
 from tests.support.messages import Service
 
@@ -56,3 +56,13 @@ async def test_others_have_their_turn_while_many_run() -> None:
 
     assert codes(await running) == [True] * MOST_ITEMS
     assert turns >= 10
+
+
+async def test_low_stock_is_told_right_after_the_line_that_made_it_so() -> None:
+    service = Service()
+    await service.send(CreateBatch(ref="b1", sku=SKU, qty=5), SetReorderPoint(sku=SKU, qty=5))
+    service.heard()
+
+    await service.send(AllocateMany(items=lines(2, qty=4)))
+
+    assert service.types_heard() == ["line_allocated.v1", "low_stock.v1", "out_of_stock.v1", "line_backordered.v1"]
