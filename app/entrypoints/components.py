@@ -93,7 +93,7 @@ def housekeeping(service: Service) -> Component:
             try:
                 await reconciliation.check(service)
             except Exception as error:  # noqa: BLE001 - the next check is as good
-                log.warning("sums, lines, queues and outbox could not be compared: %r", error)
+                log.warning("sums, lines, queues and events could not be compared: %r", error)
             await asyncio.sleep(interval)
 
     async def run() -> None:

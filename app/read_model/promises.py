@@ -14,12 +14,13 @@ from pydantic import Field
 from sqlalchemy import Row, text
 
 from app.domain.commands import Allocate, PlaceOrder
-from app.domain.errors import InvalidSkuError, ProductNotFoundError
+from app.domain.errors import ProductNotFoundError
 from app.domain.model import Product
 from app.domain.orders import PlacedOrder
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.fields import Eta, LineQuantity, OrderId, Sku
 from app.read_model.reader import Reader
+from app.service_layer.handlers import allocate
 from app.service_layer.order_handlers import place_order
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import AllocationState, Complete, EarliestEta
@@ -138,9 +139,10 @@ class Promises:
         )
 
     async def preview(self, command: Allocate) -> AllocationPreview:
-        """What the command would answer now. Raises what it would raise."""
+        """What the command would answer now. Raises what it would raise. It is the use case itself that runs."""
         products = await self.products([command.sku], [(command.order_id, command.sku)])
-        return preview(products, command)
+        accepted = await allocate(command, cast("UnitOfWork", _Look(products)))
+        return _explained(accepted.allocation, accepted=not accepted.created)
 
     async def preview_order(self, command: PlaceOrder) -> OrderPreview:
         """What the command would answer now. Raises what it would raise.
@@ -183,20 +185,12 @@ class Promises:
         return products
 
 
-def preview(products: dict[str, Product], command: Allocate) -> AllocationPreview:
-    """Allocate on the copies, and say why it came out so. Raises what the command would raise."""
-    product = products.get(command.sku)
-    if product is None:
-        raise InvalidSkuError(command.sku)
-    line = OrderLine(command.order_id, command.sku, command.qty)
-    allocation, created = product.allocate(line, command.if_unavailable)
-    return _explained(AllocationState.of(allocation), accepted=not created)
-
-
 class _Look:
-    """As much of a unit of work as placing an order needs, over copies; what it is told it forgets."""
+    """As much of a unit of work as placing a line or an order needs, over copies; what it is told it forgets."""
 
-    def __init__(self, products: Mapping[str, Product], placed: PlacedOrder | None, skus: Sequence[str]) -> None:
+    def __init__(
+        self, products: Mapping[str, Product], placed: PlacedOrder | None = None, skus: Sequence[str] = ()
+    ) -> None:
         self.products = self.orders = self
         self.get = products.get
         self._placed = placed

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.database import create_engine
 from app.bootstrap import bootstrap
+from app.embedded.process import free_port
 from app.service_layer.messagebus import MessageBus
 from app.settings import Settings
 from tests.support.api import Api, Json, assert_problem, in_process, new
@@ -205,3 +207,17 @@ async def test_what_is_foreseen_is_what_comes(api: Api, seed: int) -> None:
                     if done.status_code == 201:
                         assert promised["earliest"] == {"batch_ref": foreseen["batch_ref"], "eta": foreseen["eta"]}
                 assert foreseen == done.json()
+
+
+async def test_a_dry_run_asks_the_database_that_decides_and_not_a_replica(shared_settings: Settings) -> None:
+    nobody = create_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere", pool_size=1)
+    async with bootstrap(shared_settings, read_engine=nobody) as service, in_process(service) as api:
+        sku = new("sku")
+        await api.record(sku, 3)
+        line = {"order_id": new("order"), "sku": sku, "qty": 2}
+
+        answer = await api.client.post("/v1/allocations?dry_run=true", json=line)
+        assert (answer.status_code, answer.json()["reason"]) == (200, "in_warehouse")
+        order = {"lines": [{"sku": sku, "qty": 2}]}
+        assert (await api.client.post("/v1/orders?dry_run=true", json=order)).status_code == 200
+        assert (await api.client.get(f"/v1/products/{sku}/availability?qty=1")).status_code == 503
