@@ -15,6 +15,7 @@ from app.adapters import schema
 from app.adapters.database import create_engine
 from app.adapters.tables import metadata
 from tests.support.database import raw_connection
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 REVISIONS = [
@@ -164,6 +165,30 @@ def test_two_that_migrate_at_once_do_not_disturb_each_other(empty_database_url: 
         assert process.returncode == 0, said
 
     assert "order_lines" in tables(empty_database_url)
+
+
+def test_an_event_that_is_being_written_while_the_outbox_is_replaced_is_kept(
+    config: Config, empty_database_url: str
+) -> None:
+    command.upgrade(config, "0004")
+
+    async def upgrade_beside_a_writer() -> int:
+        async with raw_connection(empty_database_url) as writer, raw_connection(empty_database_url) as other:
+
+            async def waits() -> bool:
+                return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            async with writer.transaction():
+                await writer.execute(
+                    "INSERT INTO outbox (shard, sku, sequence, type, data, correlation_id, causation_id)"
+                    " VALUES (0, 'CHAIR', 1, 'out_of_stock.v1', '{}', 'c', 'c')"
+                )
+                upgrading = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "0005"))
+                await eventually(waits)
+            await upgrading
+            return int(await other.fetchval("SELECT count(*) FROM events JOIN outbox USING (id)"))
+
+    assert asyncio.run(upgrade_beside_a_writer()) == 1
 
 
 PROBE = f"""
