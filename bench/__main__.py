@@ -7,14 +7,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from bench import importing, report, scenarios
-from bench.collector import running_collector
-from bench.identity import identity
+from bench.costs import identity, telemetry
 from bench.orders import orders_of_lines
 from bench.report import Row
 from bench.scenarios import Plan
@@ -33,8 +31,8 @@ SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
     "import": importing.import_of_order_lines,
 }
 
-# What is compared is how callers are known, not how far the service is from its limit; and it takes minutes.
-ON_REQUEST = {"identity": identity}
+# The service is compared with itself here and not with a limit; and it takes minutes.
+ON_REQUEST = {"identity": identity, "telemetry": telemetry}
 
 
 @click.command()
@@ -42,11 +40,10 @@ ON_REQUEST = {"identity": identity}
 @click.option(
     "--only", multiple=True, type=click.Choice([*SCENARIOS, *ON_REQUEST]), help="Run only these; may be repeated."
 )
-@click.option("--telemetry", is_flag=True, help="With traces on, at ALLOCATION_TRACE_RATIO or its default.")
 @click.option(
     "--out", default=Path("bench/results"), type=click.Path(path_type=Path), help="Where bench.json and bench.svg go."
 )
-def main(*, quick: bool, only: tuple[str, ...], telemetry: bool, out: Path) -> None:
+def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
     """Measure the service against the physical limit of this machine."""
     logging.basicConfig(level=logging.WARNING)
     started = time.monotonic()
@@ -61,7 +58,7 @@ def main(*, quick: bool, only: tuple[str, ...], telemetry: bool, out: Path) -> N
     )
     rows: list[Row] = []
     try:
-        with running_collector() if telemetry else nullcontext("") as endpoint, running_stack(endpoint) as stack:
+        with running_stack() as stack:
             for name in only or SCENARIOS:
                 rows += (SCENARIOS | ON_REQUEST)[name](stack, plan)
     finally:

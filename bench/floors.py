@@ -23,12 +23,15 @@ SELECT number AS b, ref AS r FROM batches
  ORDER BY eta NULLS FIRST, number LIMIT 1 \gset
 INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)
  VALUES ('floor-' || :o::bigint, '{prefix}' || :n::int, 1, :s::bigint + 1, :b::bigint, :s::bigint + 1);
-UPDATE batches SET allocated_qty = allocated_qty + 1 WHERE sku = '{prefix}' || :n::int AND number = :b::bigint;
+UPDATE batches SET allocated_qty = allocated_qty + 1, allocated_lines = allocated_lines + 1
+ WHERE sku = '{prefix}' || :n::int AND number = :b::bigint;
 UPDATE products SET sequence = :s::bigint + 1 WHERE sku = '{prefix}' || :n::int;
-INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)
+WITH told AS (INSERT INTO events
+ (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)
  VALUES (0, '{prefix}' || :n::int, :s::bigint + 1, gen_random_uuid(), 'line_allocated.v1', format(
   '{{"sku":"%s","order_id":"floor-%s","qty":1,"batch_ref":"%s"}}',
-  '{prefix}' || :n::int, :o::bigint, :r::text), 'c', 'c');
+  '{prefix}' || :n::int, :o::bigint, :r::text), 'c', 'c') RETURNING id, shard)
+INSERT INTO outbox (id, shard) SELECT id, shard FROM told;
 COMMIT;
 """
 

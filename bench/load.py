@@ -46,8 +46,11 @@ class Connection(asyncio.Protocol):
     """One connection: a request on its way at a time."""
 
     def __init__(self, on_answer: Callable[["Connection", int], None]) -> None:
+        """`on_answer` is told the status; 0 where the server hung up on a request."""
         self._on_answer = on_answer
+        self._under_way = False
         self._buffer = b""
+        self.is_open = True
         self._transport: asyncio.Transport
         self.started = 0.0
 
@@ -58,6 +61,7 @@ class Connection(asyncio.Protocol):
     def send(self, request: bytes, started: float) -> None:
         """Send a request that counts from `started`."""
         self.started = started
+        self._under_way = True
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -72,7 +76,15 @@ class Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         self._buffer = rest[length:]
+        self._under_way = False
         self._on_answer(self, int(head[9:12]))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Nothing more can be asked here."""
+        self.is_open = False
+        if self._under_way:
+            self._under_way = False
+            self._on_answer(self, 0)
 
     def close(self) -> None:
         """Hang up."""
@@ -103,7 +115,7 @@ async def closed_loop(port: int, requests: Iterator[bytes], *, connections: int,
         now = clock()
         result.statuses[status] += 1
         result.latencies.append(now - connection.started)
-        if now - started < seconds:
+        if connection.is_open and now - started < seconds:
             send_next(connection)
         elif not open_requests:
             finished.set()
@@ -126,17 +138,24 @@ async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, second
     clock = time.perf_counter
     idle: deque[Connection] = deque()
     due: deque[float] = deque()
+    under_way = 0
 
     def on_answer(connection: Connection, status: int) -> None:
+        nonlocal under_way
+        under_way -= 1
         result.statuses[status] += 1
-        if status < 300:
+        if 200 <= status < 300:
             result.latencies.append(clock() - connection.started)
         idle.append(connection)
         send_due()
 
     def send_due() -> None:
+        nonlocal under_way
         while due and idle:
-            idle.popleft().send(next(requests), due.popleft())
+            connection = idle.popleft()
+            if connection.is_open:
+                under_way += 1
+                connection.send(next(requests), due.popleft())
 
     pool = [await _connect(port, on_answer) for _ in range(connections)]
     idle.extend(pool)
@@ -150,11 +169,11 @@ async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, second
         send_due()
         await asyncio.sleep(0.001)
     deadline = clock() + DRAIN_SECONDS
-    while (due or len(idle) < len(pool)) and clock() < deadline:  # noqa: ASYNC110 - the load has no sleepers to wake
+    while (due or under_way) and clock() < deadline:  # noqa: ASYNC110 - the load has no sleepers to wake
         await asyncio.sleep(0.01)
     result.seconds = clock() - started
-    if due or len(idle) < len(pool):
-        result.statuses[0] = len(due) + len(pool) - len(idle)
+    if due or under_way:
+        result.statuses[0] += len(due) + under_way
     for connection in pool:
         connection.close()
     return result

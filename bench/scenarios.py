@@ -17,6 +17,8 @@ MANY = 1000
 
 IN_FLIGHT = 256
 CONNECTIONS = 64
+FLOOD_CONNECTIONS = 8000
+"""As many as a process takes, nearly: whoever comes beyond that is told to use fewer."""
 EVENT_HEADERS = 420
 """Bytes of headers that an event has, for the bare producer to send as well."""
 
@@ -148,7 +150,7 @@ def latency_and_overload(stack: Stack, plan: Plan) -> list[Row]:
             plan.check(latency.scenario, ["201"], list(before["statuses"]))
             latency.ratios.append(before["p99_ms"] / before["p50_ms"])
             latency.figures = {"p50 ms": before["p50_ms"], "p99 ms": before["p99_ms"], "offered/s": highest / 2}
-            twice = {"rate": highest * 2, "seconds": plan.seconds, "connections": 10_000}
+            twice = {"rate": highest * 2, "seconds": plan.seconds, "connections": FLOOD_CONNECTIONS}
             flood = _load(stack, port, run=twice, post=post(f"flood{number}"))
             accepted = flood["statuses"].get("201", 0)
             plan.check(overload.scenario, [], [status for status in flood["statuses"] if status not in {"201", "503"}])

@@ -34,8 +34,6 @@ class Stack:
 
     embedded: EmbeddedStack
     settings: Settings
-    otlp_endpoint: str = ""
-    """Where the service sends its traces; empty: nowhere."""
 
     def environment(self) -> dict[str, str]:
         """The settings as a process of the service reads them."""
@@ -45,7 +43,6 @@ class Stack:
             "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "ALLOCATION_KAFKA_IDEMPOTENT_PRODUCER": "false",
             "ALLOCATION_LOG_LEVEL": "WARNING",
-            "ALLOCATION_OTLP_ENDPOINT": self.otlp_endpoint,
         }
 
     @property
@@ -95,7 +92,7 @@ class Stack:
 
 
 @contextmanager
-def running_stack(otlp_endpoint: str = "") -> Iterator[Stack]:
+def running_stack() -> Iterator[Stack]:
     """A stack in a directory of its own, gone at the end."""
     with tempfile.TemporaryDirectory(prefix="allocation-bench-") as home, EmbeddedStack(Path(home)) as embedded:
         settings = Settings(
@@ -105,7 +102,7 @@ def running_stack(otlp_endpoint: str = "") -> Iterator[Stack]:
             kafka_idempotent_producer=False,
         )
         schema.migrate(embedded.postgresql.database_url)
-        yield Stack(embedded, settings, otlp_endpoint)
+        yield Stack(embedded, settings)
 
 
 @contextmanager

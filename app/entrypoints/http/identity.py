@@ -4,8 +4,9 @@
 of the request: whoever lacks the scope learns neither whether a SKU or an order exists nor what the right request is.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, MutableMapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from app.entrypoints.http.problems import ProblemError
@@ -66,12 +67,18 @@ class Gate:
         self._authenticator = authenticator
         self._rate_limit = rate_limit
 
-    async def admit(self, scope: MutableMapping[str, Any], needed: Scope) -> None:
-        """Note who calls. Raises ProblemError: `unauthenticated`, `forbidden`, `too-many-requests`, `unavailable`."""
-        caller = None if self._authenticator is None else await _identify(self._authenticator, scope)
+    async def admit(self, scope: MutableMapping[str, Any], needed: Scope, seconds: float) -> float:
+        """Note who calls. Returns how many of the seconds are left.
+
+        Raises ProblemError (`unauthenticated`, `forbidden`, `too-many-requests`, `unavailable`), or TimeoutError where
+        whoever knows the callers does not answer in time.
+        """
+        caller, left = None, seconds
+        if self._authenticator is not None:
+            caller, left = await _identify(self._authenticator, scope, seconds)
         state = scope["state"]
         if caller is not None:
-            state["cause"] = replace(state["cause"], principal=caller.principal)
+            state["cause"] = state["cause"].by(caller.principal)
         if self._rate_limit is not None:
             headers: list[tuple[bytes, bytes]] = []
             state["headers"] = headers
@@ -79,15 +86,25 @@ class Gate:
         if caller is not None and needed not in caller.scopes:
             challenge = _challenge(error="insufficient_scope", scope=needed)
             raise ProblemError("forbidden", f"this needs the scope {needed}", headers=challenge)
+        return left
 
 
-async def _identify(authenticator: Authenticator, scope: MutableMapping[str, Any]) -> Caller:
+async def _identify(
+    authenticator: Authenticator, scope: MutableMapping[str, Any], seconds: float
+) -> tuple[Caller, float]:
     try:
         credentials = _credentials(scope, takes_key_header=authenticator.takes_key_header)
         if credentials is None:
             ways = "Authorization: Bearer" + (" or X-API-Key" if authenticator.takes_key_header else "")
             raise ProblemError("unauthenticated", f"send your credentials as {ways}", headers=_challenge())
-        return authenticator.recall(credentials) or await authenticator.check(credentials)
+        caller = authenticator.recall(credentials)
+        if caller is not None:
+            # Nearly every request comes by here, and to set a timer costs more than all the rest of the gate.
+            return caller, seconds
+        began = time.monotonic()
+        async with asyncio.timeout(seconds):
+            caller = await authenticator.check(credentials)
+        return caller, seconds - (time.monotonic() - began)
     except InvalidCredentialsError as error:
         challenge = _challenge(error="invalid_token", error_description=str(error))
         raise ProblemError("unauthenticated", str(error), headers=challenge) from None

@@ -12,7 +12,6 @@ it raises becomes a problem here or, where it is none that is known, in `Request
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -65,11 +64,7 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> AS
         try:
             gate, left = scope["app"].state.gate, scope["app"].state.deadline
             if gate is not None and needed is not None:
-                # Whoever knows the callers may be slow to answer, and callers are promised an answer in time.
-                began = time.monotonic()
-                async with asyncio.timeout(left):
-                    await gate.admit(scope, needed)
-                left -= time.monotonic() - began
+                left = await gate.admit(scope, needed, left)
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
                 limit = getattr(scope["app"].state, body_limit)
