@@ -67,24 +67,26 @@ def _compare(stack: Stack, plan: Plan, plain: Way, others: Sequence[Way]) -> lis
         for what in ("POST", "GET")
         for way in others
     }
-    with ExitStack() as resources:
-        ways = deque(
-            (way, resources.enter_context(running_server(stack, "app", "serve", settings=way.settings)))
-            for way in (plain, *others)
-        )
-        # Twice as many rounds of half the time, and what is compared next to each other: the difference is small.
-        for number in range(2 * plan.rounds):
-            plan.say(f"{', '.join(way.name for way in others)} against {plain.name}, round {number + 1}")
-            posted = {way.name: _post(stack, plan, way, port, number) for way, port in ways}
+    ways = deque((plain, *others))
+    # Twice as many rounds of half the time, and what is compared next to each other: the difference is small. Two
+    # processes that do the same differ by some percent for as long as they live, so each round has its own.
+    for number in range(2 * plan.rounds):
+        plan.say(f"{', '.join(way.name for way in others)} against {plain.name}, round {number + 1}")
+        with ExitStack() as servers:
+            ports = [
+                servers.enter_context(running_server(stack, "app", "serve", settings=way.settings)) for way in ways
+            ]
+            started = list(zip(ways, ports, strict=True))
+            posted = {way.name: _post(stack, plan, way, port, number) for way, port in started}
             rates = {(name, "POST"): rate for name, (rate, _) in posted.items()}
-            for way, port in ways:
+            for way, port in started:
                 rates[way.name, "GET"] = _get(stack, plan, way, port, number, posted[way.name][1])
-            empty_outbox(stack)
-            # No way is always the last, with the most behind it.
-            ways.rotate(1)
-            for (name, what), row in rows.items():
-                row.ratios.append(rates[name, what] / rates[plain.name, what])
-                row.figures = {f"{what}/s": rates[name, what], f"{plain.name}/s": rates[plain.name, what]}
+        empty_outbox(stack)
+        # No way is always the last, with the most behind it.
+        ways.rotate(1)
+        for (name, what), row in rows.items():
+            row.ratios.append(rates[name, what] / rates[plain.name, what])
+            row.figures = {f"{what}/s": rates[name, what], f"{plain.name}/s": rates[plain.name, what]}
     return list(rows.values())
 
 

@@ -50,8 +50,8 @@ _PRODUCTS_AND_LINES = text("""
 # What was placed under the id of an order, and the SKUs of the lines that it has.
 _ORDER = text("""
     SELECT o.lines, l.sku FROM (SELECT CAST(:order_id AS text) AS order_id) AS named
-    LEFT JOIN orders AS o ON o.order_id = named.order_id
-    LEFT JOIN order_lines AS l ON l.order_id = named.order_id
+    LEFT JOIN LATERAL (SELECT lines FROM orders WHERE orders.order_id = named.order_id LIMIT 1) AS o ON true
+    LEFT JOIN LATERAL (SELECT sku FROM order_lines WHERE order_lines.order_id = named.order_id OFFSET 0) AS l ON true
 """)
 
 ReasonCode = Literal["in_warehouse", "earliest_arrival", "out_of_stock", "already_accepted"]

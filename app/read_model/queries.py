@@ -26,11 +26,14 @@ from app.service_layer.results import AllocationState, BatchState, OrderState
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
 
+# A plain join would read all batches where PostgreSQL knows nothing yet of a table that has just been filled.
 _ALLOCATIONS = text("""
     SELECT l.order_id, l.sku, l.qty, l.shipped, b.ref, b.eta
     FROM unnest(CAST(:order_ids AS text[])) AS named(order_id)
     CROSS JOIN LATERAL (SELECT * FROM order_lines o WHERE o.order_id = named.order_id ORDER BY o.sku) AS l
-    LEFT JOIN batches b ON b.sku = l.sku AND b.number = l.batch_number
+    LEFT JOIN LATERAL (
+        SELECT ref, eta FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
+    ) AS b ON true
 """)
 
 _PRODUCT = text("""
