@@ -62,9 +62,12 @@ def _drifted(stack: Stack, sku_prefix: str) -> int:
     """How many batches of the SKUs do not have the sum of their lines as allocated."""
     return int(
         stack.value_of(
-            """SELECT count(*) FROM batches b WHERE sku LIKE $1 || '%' AND (allocated_qty, allocated_lines) <>
-               (SELECT coalesce(sum(l.qty), 0), count(*) FROM order_lines l
-                WHERE l.sku = b.sku AND l.batch_number = b.number)""",
+            """SELECT count(*) FROM batches b LEFT JOIN (
+                   SELECT sku, batch_number, sum(qty) AS qty, count(*) AS lines FROM order_lines
+                   WHERE sku LIKE $1 || '%' GROUP BY sku, batch_number
+               ) AS held ON held.sku = b.sku AND held.batch_number = b.number
+               WHERE b.sku LIKE $1 || '%'
+               AND (b.allocated_qty, b.allocated_lines) <> (coalesce(held.qty, 0), coalesce(held.lines, 0))""",
             sku_prefix,
         )
     )
