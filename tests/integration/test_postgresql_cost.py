@@ -33,9 +33,9 @@ GATHER = f"""
         FROM generate_series(1, {LINES // 2}) n;
     INSERT INTO order_lines (order_id, sku, qty, requested)
         SELECT 'waiting-' || n, 'CHAIR', 50, n + {LINES // 2} FROM generate_series(1, {LINES // 2}) n;
-    INSERT INTO products (sku, sequence) SELECT 'OTHER-' || n, 1 FROM generate_series(1, 9000) n;
+    INSERT INTO products (sku, sequence) SELECT 'OTHER-' || n, 1 FROM generate_series(1, 3000) n;
     INSERT INTO batches (sku, number, ref, qty, first_qty)
-        SELECT 'OTHER-' || n, 1, 'other-' || n, 5, 5 FROM generate_series(1, 9000) n;
+        SELECT 'OTHER-' || n, 1, 'other-' || n, 5, 5 FROM generate_series(1, 3000) n;
     INSERT INTO inbox (message_id) SELECT 'message-' || n FROM generate_series(1, {LINES}) n;
 """
 SCANS = "SELECT relname, seq_scan FROM pg_stat_user_tables ORDER BY relname"

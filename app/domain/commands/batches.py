@@ -1,0 +1,137 @@
+"""Commands about a batch of stock."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.domain.commands.base import Command, Names
+from app.domain.events import StockReason
+from app.domain.fields import (
+    LEFT_OUT,
+    BatchEta,
+    BatchQuantity,
+    BatchRef,
+    NewBatchQuantity,
+    NewQuantity,
+    Sku,
+    drop_default,
+)
+
+
+class CreateBatch(Command):
+    """Record a batch of stock that was bought together."""
+
+    ref: BatchRef
+    sku: Sku
+    qty: BatchQuantity
+    eta: BatchEta = None
+
+    def add_names(self, names: Names) -> None:
+        """The batch, and the product that it may bring into being."""
+        names.skus.add(self.sku)
+        names.new_skus.setdefault(self.ref, self.sku)
+        names.batch_refs.add(self.ref)
+
+    @property
+    def routing_key(self) -> str:
+        """The SKU."""
+        return self.sku
+
+
+class _NamedBatchCommand(Command):
+    ref: BatchRef
+
+    def add_names(self, names: Names) -> None:
+        names.batch_refs.add(self.ref)
+
+    @property
+    def routing_key(self) -> str:
+        return self.ref
+
+
+class WhyStockChanged(BaseModel):
+    """What a person would write beside a corrected quantity. What is left out is None; null itself is refused."""
+
+    reason: Annotated[
+        StockReason, Field(description="Why there is more or less than was thought.", examples=["damaged"])
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    reference: Annotated[
+        str,
+        Field(
+            strict=True,
+            min_length=1,
+            max_length=255,
+            description="Where more is written about it: a report, a ticket.",
+            examples=["report-17"],
+        ),
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+
+
+class ChangeBatchQuantity(WhyStockChanged, _NamedBatchCommand):
+    """Correct the purchased quantity of a batch: stock was found, lost or damaged."""
+
+    qty: NewBatchQuantity
+
+
+Reallocate = Annotated[
+    bool,
+    Field(
+        strict=True,
+        description="Where the batch is late: move its lines to batches that serve them sooner, oldest line first.",
+    ),
+]
+
+
+class ChangeBatchEta(_NamedBatchCommand):
+    """Change the day a batch arrives; null says that it has arrived in the warehouse."""
+
+    eta: BatchEta
+    reallocate: Reallocate = False
+
+
+class BatchChanges(WhyStockChanged):
+    """What to change about a batch. A field left out stays as it is; `qty` or `eta` has to be there.
+
+    `reason`, `reference` and `expected_qty` go with `qty`, `reallocate` with `eta`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            # Since all others go with one of the two, this says that `qty` or `eta` has to be there. Said with `anyOf`,
+            # generators of clients would make no type of it.
+            "minProperties": 1,
+            "dependentRequired": {
+                "reason": ["qty"],
+                "reference": ["qty"],
+                "expected_qty": ["qty"],
+                "reallocate": ["eta"],
+            },
+        },
+    )
+
+    # The defaults are never read: `model_fields_set` says what was given.
+    qty: NewBatchQuantity = Field(default=0, json_schema_extra=drop_default)
+    eta: BatchEta = Field(default=None, json_schema_extra=drop_default)
+    expected_qty: Annotated[
+        NewQuantity,
+        Field(description="Change the quantity only where it is this now, else answer with 409.", examples=[100]),
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    reallocate: Reallocate = False
+
+    @model_validator(mode="after")
+    def _refuse_nothing(self) -> Self:
+        given = self.model_fields_set
+        if not given & {"qty", "eta"}:
+            raise PydanticCustomError("nothing_to_change", "Input should have qty, eta or both")
+        if "qty" not in given and given & {"reason", "reference", "expected_qty"}:
+            raise PydanticCustomError("without_quantity", "reason, reference and expected_qty go with qty")
+        if "eta" not in given and "reallocate" in given:
+            raise PydanticCustomError("without_eta", "reallocate goes with eta")
+        return self
+
+
+class ChangeBatch(BatchChanges, _NamedBatchCommand):
+    """Change the quantity and the ETA of a batch in one transaction; the new ETA counts for placing lines again."""

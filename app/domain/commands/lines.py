@@ -1,0 +1,32 @@
+"""Commands about one order line."""
+
+from app.domain.commands.base import Command, Names
+from app.domain.fields import IfUnavailable, LineQuantity, OrderId, Sku
+
+
+class _NamedLineCommand(Command):
+    order_id: OrderId
+    sku: Sku
+
+    def add_names(self, names: Names) -> None:
+        names.skus.add(self.sku)
+        names.lines.add((self.order_id, self.sku))
+
+    @property
+    def routing_key(self) -> str:
+        return self.sku
+
+
+class Allocate(_NamedLineCommand):
+    """Allocate an order line to the one batch that serves it best."""
+
+    qty: LineQuantity
+    if_unavailable: IfUnavailable = "backorder"
+
+
+class CancelAllocation(_NamedLineCommand):
+    """Forget an order line, and free the stock that it held."""
+
+
+class ShipLine(_NamedLineCommand):
+    """Note that an order line has left the house: from now on it is neither cancelled nor moved."""

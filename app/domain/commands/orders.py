@@ -1,0 +1,89 @@
+"""Commands about an order as a whole."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from app.domain.commands.base import Command, Names
+from app.domain.fields import LEFT_OUT, IfUnavailable, LineQuantity, OrderId, Sku, drop_default
+
+
+class OrderedLine(BaseModel):
+    """So many pieces of one SKU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sku: Sku
+    qty: LineQuantity
+
+
+def _refuse_repeated_skus(lines: list[OrderedLine]) -> list[OrderedLine]:
+    seen: set[str] = set()
+    for line in lines:
+        if line.sku in seen:
+            raise PydanticCustomError("repeated_sku", "Sku {sku} should be in one line only", {"sku": line.sku})
+        seen.add(line.sku)
+    return lines
+
+
+OrderedLines = Annotated[
+    list[OrderedLine],
+    Field(
+        min_length=1,
+        max_length=100,
+        description="What is ordered, each SKU at most once.",
+        examples=[[{"sku": "RED-CHAIR", "qty": 10}, {"sku": "OAK-TABLE", "qty": 1}]],
+    ),
+    AfterValidator(_refuse_repeated_skus),
+]
+
+
+class NewOrder(BaseModel):
+    """An order of several lines; its id may be left to the service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order_id: OrderId = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    lines: OrderedLines
+    if_unavailable: IfUnavailable = "backorder"
+
+
+class PlaceOrder(Command):
+    """Allocate the lines of an order: each by itself, or with "reject" all of them or none."""
+
+    order_id: OrderId
+    lines: OrderedLines
+    if_unavailable: IfUnavailable = "backorder"
+
+    def add_names(self, names: Names) -> None:
+        """The order and its lines."""
+        names.orders.add(self.order_id)
+        for line in self.lines:
+            names.skus.add(line.sku)
+            names.lines.add((self.order_id, line.sku))
+
+    @property
+    def routing_key(self) -> str:
+        """The order: it is placed before it is cancelled."""
+        return self.order_id
+
+    @property
+    def size(self) -> int:
+        """The number of its lines."""
+        return len(self.lines)
+
+
+class CancelOrder(Command):
+    """Forget every line of an order that has not been shipped, and free the stock that they held."""
+
+    order_id: OrderId
+
+    def add_names(self, names: Names) -> None:
+        """The order, whatever it has."""
+        names.orders.add(self.order_id)
+
+    @property
+    def routing_key(self) -> str:
+        """The order."""
+        return self.order_id

@@ -1,0 +1,38 @@
+"""Commands about a product as a whole."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.commands.base import Command, Names
+from app.domain.fields import NewQuantity, Sku
+
+
+class _NamedProductCommand(Command):
+    sku: Sku
+
+    def add_names(self, names: Names) -> None:
+        names.skus.add(self.sku)
+
+    @property
+    def routing_key(self) -> str:
+        return self.sku
+
+
+class ServeBackorders(_NamedProductCommand):
+    """Give free stock to the lines that wait for it. It has something to do only where a fault has left it undone."""
+
+
+class ReorderPoint(BaseModel):
+    """From how many pieces on there is enough of a product."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qty: Annotated[
+        NewQuantity,
+        Field(description="The buyers are told when less than this is available; 0: they are not.", examples=[20]),
+    ]
+
+
+class SetReorderPoint(ReorderPoint, _NamedProductCommand):
+    """Have the buyers told when less than so many pieces of a product are available; 0: have them told no more."""
