@@ -1,6 +1,6 @@
 """Alerts, dashboard and configuration name what there is: metrics, labels, services, pages.
 
-The queries are read by a parser of Prometheus's own grammar; where promtool is installed, it looks as well.
+The queries are read by a parser of Prometheus's own grammar; where promtool is to be had, it looks as well.
 """
 
 import json
@@ -19,6 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.observability import metrics
+from tests.support import promtool
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/observability"
@@ -179,12 +180,12 @@ def test_the_compose_profile_mounts_files_that_there_are_and_scrapes_what_listen
     assert load("deploy/observability/tempo.yml")["distributor"]["receivers"]["otlp"]["protocols"]["http"]
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed; it is in Debian's `prometheus`"
-)
+@pytest.mark.skipif(promtool.find() is None, reason="there is no promtool; `make promtool` fetches it")
 def test_promtool_finds_no_fault(tmp_path: Path) -> None:
+    program = promtool.find()
+    assert program is not None
     for path in [FOLDER / "prometheus.yml", FOLDER / "alerts.yml", ROOT / "tests/deploy/alerts.test.yml"]:
         shutil.copy(path, tmp_path)
     for arguments in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]):
-        done = subprocess.run(["promtool", *arguments], cwd=tmp_path, check=False, capture_output=True, text=True)
+        done = subprocess.run([program, *arguments], cwd=tmp_path, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from app.embedded.process import LOOPBACK, Child, free_port, start_server
+from tests.support.cache import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +166,7 @@ def fetch() -> Path:
     """
     found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", POM.read_text(encoding="utf-8"))
     assert found, f"{POM} names no kafka.version"
-    cache = Path(os.environ.get("ALLOCATION_TEST_CACHE") or Path.home() / ".cache" / "allocation-tests")
+    cache = cache_folder()
     jars = cache / f"kafka-{found[1]}"
     if jars.is_dir():
         return jars
