@@ -6,33 +6,15 @@ Exits with 1 where a result was wrong (an error answer, a lost or doubled line),
 import logging
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from bench import importing, report, scenarios
-from bench.costs import identity, telemetry
-from bench.orders import orders_of_lines
+from bench import report
+from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import Plan
-from bench.stack import Stack, running_stack
-
-SCENARIOS: dict[str, Callable[[Stack, Plan], list[Row]]] = {
-    "bus": scenarios.bus_against_sql,
-    "http": scenarios.http_against_noop,
-    "latency": scenarios.latency_and_overload,
-    "orders": orders_of_lines,
-    "workers": scenarios.two_workers,
-    "kafka": scenarios.kafka_in_to_out,
-    "relay": scenarios.relay_drain,
-    "flatness": scenarios.flatness,
-    "memory": scenarios.memory,
-    "import": importing.import_of_order_lines,
-}
-
-# The service is compared with itself here and not with a limit; and it takes minutes.
-ON_REQUEST = {"identity": identity, "telemetry": telemetry}
+from bench.scenarios import ON_REQUEST, SCENARIOS
+from bench.stack import running_stack
 
 
 @click.command()

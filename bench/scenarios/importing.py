@@ -1,6 +1,5 @@
 """`allocation import` beside the bus alone: what reading, validating and telling of each row cost."""
 
-import json
 import os
 import re
 import subprocess
@@ -8,9 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import IN_FLIGHT, MANY, Plan, empty_outbox
-from bench.stack import Stack, run_json
+from bench.scenarios.steps import IN_FLIGHT, MANY, empty_outbox, run_bus
+from bench.stack import Stack
 
 LIMIT_MB = 300
 
@@ -22,10 +22,9 @@ def import_of_order_lines(stack: Stack, plan: Plan) -> list[Row]:
     # Once: it is long enough for the noise to even out.
     plan.say("import, and the bus alone")
     prefix = "import-"
-    run_json(stack, "bench.bus", json.dumps({"do": "create", "sku_prefix": prefix, "skus": MANY}))
+    run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
     commands = {"order_prefix": f"bus-{prefix}", "sku_prefix": prefix, "skus": MANY}
-    spec = {"do": "rate", "commands": commands, "in_flight": IN_FLIGHT, "seconds": plan.seconds}
-    bus = run_json(stack, "bench.bus", json.dumps(spec))["rate"]
+    bus = run_bus(stack, do="rate", commands=commands, in_flight=IN_FLIGHT, seconds=plan.seconds)["rate"]
     with tempfile.TemporaryDirectory(prefix="allocation-import-") as directory:
         file = Path(directory) / "orders.csv"
         _write_orders(file, prefix, plan.import_rows)

@@ -1,10 +1,9 @@
 """Orders of several lines beside single lines: what it costs that products are locked and answered together."""
 
-import json
-
+from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import CONNECTIONS, MANY, Plan, empty_outbox
-from bench.stack import Stack, run_json, running_server
+from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_load
+from bench.stack import Stack, running_server
 
 LINES = 5
 
@@ -17,12 +16,11 @@ def orders_of_lines(stack: Stack, plan: Plan) -> list[Row]:
         for number in range(plan.rounds):
             plan.say(f"orders of {LINES} lines, round {number + 1}")
             prefix = f"orders-{number}-"
-            run_json(stack, "bench.bus", json.dumps({"do": "create", "sku_prefix": prefix, "skus": MANY}))
+            run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
             target = {"sku_prefix": prefix, "skus": MANY}
-            single = {"port": port, "run": closed, "post": {"order_prefix": f"s{prefix}", **target}}
-            several = {"port": port, "run": closed, "orders": {"order_prefix": f"m{prefix}", "lines": LINES, **target}}
-            lines = run_json(stack, "bench.load", json.dumps(single))
-            orders = run_json(stack, "bench.load", json.dumps(several))
+            lines = run_load(stack, port, run=closed, post={"order_prefix": f"s{prefix}", **target})
+            several = {"order_prefix": f"m{prefix}", "lines": LINES, **target}
+            orders = run_load(stack, port, run=closed, orders=several)
             answered = sum(orders["statuses"].values())
             plan.check(row.scenario, {"201": answered}, orders["statuses"])
             kept = stack.value_of("SELECT count(*) FROM order_lines WHERE order_id LIKE $1 || '%'", f"m{prefix}")

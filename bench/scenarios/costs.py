@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from app.adapters.api_keys import append_entry, entry_of, new_key
 from bench.collector import running_collector
+from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import CONNECTIONS, MANY, Plan, empty_outbox
-from bench.stack import Stack, run_json, running_server
+from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_load
+from bench.stack import Stack, running_server
 
 CALLERS = 100
 """So many take turns, each with credentials of its own."""
@@ -93,9 +94,9 @@ def _compare(stack: Stack, plan: Plan, plain: Way, others: Sequence[Way]) -> lis
 def _post(stack: Stack, plan: Plan, way: Way, port: int, number: int) -> tuple[float, int]:
     """Requests per second, and how many orders there are then."""
     prefix = f"{way.name}-{number}-"
-    run_json(stack, "bench.bus", json.dumps({"do": "create", "sku_prefix": prefix, "skus": MANY}))
+    run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
     post = {"order_prefix": f"o{prefix}", "sku_prefix": prefix, "skus": MANY, "credentials": way.credentials}
-    posted = run_json(stack, "bench.load", json.dumps({"port": port, "run": _closed(plan), "post": post}))
+    posted = run_load(stack, port, run=_closed(plan), post=post)
     plan.check(f"POST, {way.name}", ["201"], list(posted["statuses"]))
     return posted["rate"], sum(posted["statuses"].values())
 
@@ -103,7 +104,7 @@ def _post(stack: Stack, plan: Plan, way: Way, port: int, number: int) -> tuple[f
 def _get(stack: Stack, plan: Plan, way: Way, port: int, number: int, orders: int) -> float:
     """Requests per second for so many orders in turn."""
     get = {"order_prefix": f"o{way.name}-{number}-", "orders": orders, "credentials": way.credentials}
-    got = run_json(stack, "bench.load", json.dumps({"port": port, "run": _closed(plan), "get": get}))
+    got = run_load(stack, port, run=_closed(plan), get=get)
     plan.check(f"GET, {way.name}", ["200"], list(got["statuses"]))
     return float(got["rate"])
 

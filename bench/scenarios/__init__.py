@@ -1,0 +1,26 @@
+"""The scenarios: each returns the rows of the table that it fills, and tells the plan what came out wrong."""
+
+from collections.abc import Callable
+
+from bench.plan import Plan
+from bench.report import Row
+from bench.scenarios import bus, costs, flatness, http, importing, kafka, orders
+from bench.stack import Stack
+
+Scenario = Callable[[Stack, Plan], list[Row]]
+
+SCENARIOS: dict[str, Scenario] = {
+    "bus": bus.bus_against_sql,
+    "http": http.http_against_noop,
+    "latency": http.latency_and_overload,
+    "orders": orders.orders_of_lines,
+    "workers": http.two_workers,
+    "kafka": kafka.kafka_in_to_out,
+    "relay": kafka.relay_drain,
+    "flatness": flatness.flatness,
+    "memory": bus.memory,
+    "import": importing.import_of_order_lines,
+}
+
+# The service is compared with itself here and not with a limit; and it takes minutes.
+ON_REQUEST: dict[str, Scenario] = {"identity": costs.identity, "telemetry": costs.telemetry}

@@ -1,0 +1,74 @@
+"""What history costs: nothing, whatever has gathered behind a SKU."""
+
+import asyncio
+
+from bench.plan import Plan
+from bench.report import Row
+from bench.scenarios.steps import drifted, empty_outbox, run_bus
+from bench.stack import Stack
+
+
+def flatness(stack: Stack, plan: Plan) -> list[Row]:
+    """What history costs: lines and sold-out batches behind a SKU."""
+    lines = Row(f"one allocation, {plan.lines_behind:,} lines behind", "p50 over none", [], at_most=1.15)
+    batches = Row(f"one allocation, {plan.batches_behind:,} sold-out batches", "p50 over none", [], at_most=1.15)
+    cuts = Row("one cut that moves 100 lines, on that SKU", "p50 over a new one", [], at_most=1.3)
+    for sku in ("old-0", "new-0", "batches-0", "single-0"):
+        run_bus(stack, do="create", sku_prefix=sku[:-1], skus=1)
+    plan.say(f"{plan.lines_behind:,} lines behind a SKU")
+    asyncio.run(_put_lines_behind(stack, "old-0", plan.lines_behind))
+    asyncio.run(_put_batches_behind(stack, "batches-0", plan.batches_behind))
+    for number in range(plan.rounds):
+        plan.say(f"flatness, round {number + 1}")
+        for row, old, new in ((lines, "old-0", "new-0"), (batches, "batches-0", "single-0")):
+            figures = run_bus(
+                stack,
+                do="compare_allocations",
+                first_sku=old,
+                second_sku=new,
+                rounds=plan.compare_rounds,
+                tag=f"flat-{old}-{number}",
+            )
+            row.ratios.append(figures["first_ms"] / figures["second_ms"])
+            row.figures = {"p50 ms": figures["first_ms"], "p50 ms with none": figures["second_ms"]}
+    plan.say("cuts")
+    run_bus(stack, do="create", sku_prefix="fresh-", skus=1)
+    figures = run_bus(
+        stack, do="compare_cuts", first_sku="old-0", second_sku="fresh-0", rounds=plan.cut_rounds, lines=100
+    )
+    cuts.ratios.append(figures["first_ms"] / figures["second_ms"])
+    cuts.figures = {"p50 ms": figures["first_ms"], "p50 ms on a new one": figures["second_ms"]}
+    for sku in ("old-0", "batches-0", "fresh-0"):
+        plan.check("flatness", 0, drifted(stack, sku))
+    empty_outbox(stack)
+    return [lines, batches, cuts]
+
+
+async def _put_lines_behind(stack: Stack, sku: str, count: int) -> None:
+    await stack.execute(
+        """INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)
+           SELECT 'behind-' || i, $1, 1, 1 + i, 1, 1 + i FROM generate_series(1, $2::int) AS i""",
+        sku,
+        count,
+    )
+    await stack.execute(
+        "UPDATE batches SET allocated_qty = $2::int, allocated_lines = $2::int WHERE sku = $1", sku, count
+    )
+    await stack.execute("UPDATE products SET sequence = $2::int + 1 WHERE sku = $1", sku, count)
+
+
+async def _put_batches_behind(stack: Stack, sku: str, count: int) -> None:
+    """Sold out: each with one line that holds all of it."""
+    await stack.execute(
+        """INSERT INTO batches (sku, number, ref, qty, allocated_qty, allocated_lines, first_qty)
+           SELECT $1, 1 + i, 'behind-' || i, 1, 1, 1, 1 FROM generate_series(1, $2::int) AS i""",
+        sku,
+        count,
+    )
+    await stack.execute(
+        """INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)
+           SELECT 'sold-' || i, $1, 1, 100000 + i, 1 + i, 100000 + i FROM generate_series(1, $2::int) AS i""",
+        sku,
+        count,
+    )
+    await stack.execute("UPDATE products SET sequence = 200000 + $2::int WHERE sku = $1", sku, count)

@@ -1,0 +1,48 @@
+"""What scenarios have in common: they start the bench's programs, and count what has become of it."""
+
+import asyncio
+import json
+from typing import Any
+
+from bench.stack import Stack, run_json
+
+MANY = 1000
+"""SKUs in the scenarios that spread over many."""
+
+IN_FLIGHT = 256
+CONNECTIONS = 64
+
+
+def run_bus(stack: Stack, **spec: Any) -> Any:  # noqa: ANN401 - figures
+    """Run `bench.bus`."""
+    return run_json(stack, "bench.bus", json.dumps(spec))
+
+
+def run_load(stack: Stack, port: int, **spec: Any) -> Any:  # noqa: ANN401 - figures
+    """Run `bench.load`."""
+    return run_json(stack, "bench.load", json.dumps({"port": port, **spec}))
+
+
+def lines_of(stack: Stack, order_prefix: str) -> int:
+    """How many lines the orders have whose ids begin so."""
+    return int(stack.value_of("SELECT count(*) FROM order_lines WHERE order_id LIKE $1 || '-%'", order_prefix))
+
+
+def drifted(stack: Stack, sku_prefix: str) -> int:
+    """How many batches of the SKUs do not have the sum of their lines as allocated."""
+    return int(
+        stack.value_of(
+            """SELECT count(*) FROM batches b LEFT JOIN (
+                   SELECT sku, batch_number, sum(qty) AS qty, count(*) AS lines FROM order_lines
+                   WHERE sku LIKE $1 || '%' GROUP BY sku, batch_number
+               ) AS held ON held.sku = b.sku AND held.batch_number = b.number
+               WHERE b.sku LIKE $1 || '%'
+               AND (b.allocated_qty, b.allocated_lines) <> (coalesce(held.qty, 0), coalesce(held.lines, 0))""",
+            sku_prefix,
+        )
+    )
+
+
+def empty_outbox(stack: Stack) -> None:
+    """Forget what was not published: the next scenario starts where this one started."""
+    asyncio.run(stack.execute("TRUNCATE outbox, events"))
