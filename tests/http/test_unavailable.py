@@ -13,6 +13,8 @@ from sqlalchemy.engine import make_url
 
 from app.bootstrap import bootstrap
 from app.embedded.process import free_port
+from app.entrypoints.http.identity import Gate
+from app.service_layer.identity import Caller
 from app.settings import Settings
 from tests.support.api import Api, assert_problem, in_process, new
 
@@ -221,3 +223,25 @@ async def test_bad_requests_are_answered_without_the_database() -> None:
         assert_problem(await api.client.post("/v1/batches", json=BODY | {"qty": 0}), 422, "invalid-request")
         assert_problem(await api.client.post("/v1/batches", content=b"{"), 400, "malformed-body")
         assert_problem(await api.client.get("/nowhere"), 404, "not-found")
+
+
+class Silent:
+    """Implements `Authenticator` over somebody who never answers."""
+
+    takes_key_header = False
+
+    def recall(self, credentials: str) -> Caller | None:  # noqa: ARG002 - nobody is known
+        return None
+
+    async def check(self, credentials: str) -> Caller:  # noqa: ARG002 - as above
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_whoever_knows_the_callers_and_does_not_answer_holds_nobody_up(shared_settings: Settings) -> None:
+    async with bootstrap(shared_settings) as service, in_process(service) as api:
+        state = api.client._transport.app.state  # type: ignore[attr-defined]
+        state.gate, state.deadline = Gate(Silent(), None), 0.05
+        with answering_503() as answers:
+            async with asyncio.timeout(5):
+                answers.append(await api.client.get("/v1/batches/b-1", headers={"Authorization": "Bearer somebody"}))
