@@ -230,10 +230,10 @@ class Silent:
 
     takes_key_header = False
 
-    def recall(self, credentials: str) -> Caller | None:  # noqa: ARG002 - nobody is known
+    def recall(self, credentials: str) -> Caller | None:
         return None
 
-    async def check(self, credentials: str) -> Caller:  # noqa: ARG002 - as above
+    async def check(self, credentials: str) -> Caller:
         await asyncio.Event().wait()
         raise AssertionError
 
