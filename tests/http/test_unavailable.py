@@ -16,7 +16,7 @@ from app.embedded.process import free_port
 from app.entrypoints.http.identity import Gate
 from app.service_layer.identity import Caller
 from app.settings import Settings
-from tests.support.api import Api, assert_problem, in_process, new
+from tests.support.api import Api, assert_problem, bearer, in_process, new
 
 BODY = {"ref": "batch-1", "sku": "sku-1", "qty": 1}
 CALLS = [
@@ -244,4 +244,4 @@ async def test_whoever_knows_the_callers_and_does_not_answer_holds_nobody_up(sha
         state.gate, state.deadline = Gate(Silent(), None), 0.05
         with answering_503() as answers:
             async with asyncio.timeout(5):
-                answers.append(await api.client.get("/v1/batches/b-1", headers={"Authorization": "Bearer somebody"}))
+                answers.append(await api.client.get("/v1/batches/b-1", headers=bearer("somebody")))

@@ -126,6 +126,11 @@ async def over_http(url: str) -> AsyncIterator[Api]:
         yield Api(client)
 
 
+def bearer(credentials: str) -> dict[str, str]:
+    """The header that shows them."""
+    return {"Authorization": f"Bearer {credentials}"}
+
+
 def assert_problem(response: httpx.Response, status: int, code: str, detail: str | None = None) -> Json:
     """The answer is the problem of that code, and nothing but what RFC 9457 and the contract name. Returns it."""
     assert response.status_code == status, response.text
