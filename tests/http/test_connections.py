@@ -62,7 +62,8 @@ async def connected(client: httpx.AsyncClient) -> AsyncIterator[Wire]:
     try:
         yield Wire(reader, writer)
     finally:
-        writer.close()
+        # What has not been sent yet is for nobody.
+        writer.transport.abort()
 
 
 @pytest.fixture

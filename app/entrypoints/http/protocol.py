@@ -19,6 +19,9 @@ ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
 MAX_TARGET_BYTES = 8192
 # A header costs this beside its bytes, as HTTP/2 counts it (RFC 9113, 6.5.2), so that many small ones add up.
 HEADER_OVERHEAD = 32
+MAX_PIPELINED = 16
+"""So many requests may be sent behind one that has still to be answered. Hardly anybody sends any."""
+
 # A connection beyond the limit has so long to ask how the service is.
 SECONDS_BEYOND_LIMIT = 1.0
 
@@ -39,8 +42,9 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     connections that may be idle. A request beyond it is answered before the application sees it: whoever is overloaded
     must be able to refuse far more requests than it can answer, or it will do nothing but refuse.
 
-    uvicorn bounds neither the size of headers nor the time that a request takes to arrive, nor that which a caller
-    takes to read its answer. A timer runs only while one of them is waited for, so who sends whole requests has none.
+    uvicorn bounds neither the size of headers, the requests behind one that is being answered, the time that a request
+    takes to arrive, nor that which a caller takes to read its answer. A timer runs only while something is waited for,
+    so who sends whole requests and reads the answers has none.
     """
 
     limits = Limits()
@@ -50,6 +54,8 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self._most_requests, self.limit_concurrency = self.limit_concurrency, None
         self._refusal: _Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._last_word: _Answer | None = None
         self._latest: RequestResponseCycle | None = None
         self._arriving = False
         self._in_head = True
@@ -65,12 +71,15 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self._start_timer(SECONDS_BEYOND_LIMIT if self._beyond_limit else self.limits.read_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer as well."""
+        """Forget the timers as well."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read on, and see to it that what has begun to arrive arrives."""
+        if self._last_word is not None:
+            return
         self._began = False
         super().data_received(data)
         if self._arriving:
@@ -78,7 +87,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             if self._in_head and not self._began:
                 self._unfinished_bytes += len(data)
                 if self._unfinished_bytes > self.limits.header_bytes and not self.transport.is_closing():
-                    self._hang_up(_HEADERS_TOO_LARGE)
+                    self._end_with(_HEADERS_TOO_LARGE)
         elif self.timeout_keep_alive_task is not None or (self._latest and not self._latest.response_complete):
             # Nothing is waited for that uvicorn does not wait for.
             return
@@ -99,14 +108,20 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             self._refuse_head(_URI_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. What is raised here reaches `send_400_response`."""
+        """Take a header. What is raised here reaches `send_400_response`.
+
+        What comes behind a body in chunks is no header, and nobody has checked it as one (RFC 9110, 6.5.1).
+        """
         self._head_bytes += len(name) + len(value) + HEADER_OVERHEAD
         if self._head_bytes > self.limits.header_bytes:
             self._refuse_head(_HEADERS_TOO_LARGE)
-        super().on_header(name, value)
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The application, or a refusal, takes over."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse_head(_TOO_MANY_PIPELINED)
         self._in_head = False
         super().on_headers_complete()
         self._latest = self.cycle
@@ -117,25 +132,50 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Answer the next request; behind the last one that is read, say why it is."""
+        if self._last_word is not None and not self.pipeline:
+            if not self.transport.is_closing():
+                self._hang_up(self._last_word)
+        else:
+            super().on_response_complete()
+
     def pause_writing(self) -> None:
-        """The caller does not read: wait for that, but not for ever."""
+        """The caller does not read: wait for that, but not for ever. Nothing that it sends meanwhile is a reason to."""
         super().pause_writing()
-        if self._timer is None:
-            self._start_timer(self.limits.read_timeout)
+        self._write_timer = self.loop.call_later(self.limits.read_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The caller reads."""
         super().resume_writing()
-        if not self._arriving:
-            self._stop_timer()
+        self._stop_write_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong and hang up."""
-        self._hang_up(self._refusal or _Answer(ProblemError("malformed-request", msg)))
+        """Say what is wrong and hang up, once the requests before have been answered."""
+        self._end_with(self._refusal or _Answer(ProblemError("malformed-request", msg)))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Whoever offers another protocol is answered in this one. Many do so each time: that is no warning."""
 
     def _refuse_head(self, answer: "_Answer") -> None:
         self._refusal = answer
         raise ValueError(answer)
+
+    def _is_behind_another(self) -> bool:
+        """Whether a request before the one that is arriving has still to be answered."""
+        if self._in_head:
+            return self._latest is not None and not self._latest.response_complete
+        return bool(self.pipeline)
+
+    def _end_with(self, answer: "_Answer") -> None:
+        """Refuse the request that is arriving, in its turn, and read no other."""
+        if not self._is_behind_another():
+            self._hang_up(answer)
+            return
+        if not self._in_head:
+            # It has been queued, and would never come to its end.
+            self.pipeline.popleft()
+        self._last_word = answer
 
     def _hang_up(self, answer: "_Answer") -> None:
         metrics.count_request("none", "none", answer.status)
@@ -150,16 +190,21 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
     def _time_is_up(self, seconds: float) -> None:
         self._timer = None
-        if self.transport.is_closing() or self.flow.write_paused:
+        if self.transport.is_closing():
             # The caller does not read what it has asked for.
             self.transport.abort()
         elif not self._arriving:
             # No request has begun. Whoever keeps a connection ready would take an answer for that to its next request.
             self.transport.close()
-        elif self.pipeline or (self._in_head and self._latest is not None and not self._latest.response_complete):
-            # A request before this one still has to be answered; that is bounded by itself.
+        elif self._is_behind_another():
+            # That one has to be answered first, and nothing may have been read meanwhile; it is bounded by itself.
             self._start_timer(seconds)
         elif not self._in_head and self.cycle.response_started:
             # It was refused without being read.
@@ -184,7 +229,11 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         metrics.count_request(scope["method"], "none", HTTPStatus.SERVICE_UNAVAILABLE)
         request_id = b"x-request-id: %b\r\n" % cause_of_scope(scope).causation_id.encode("latin-1")
         connection = b"keep-alive" if cycle.keep_alive else b"close"
-        self.transport.write(answer.render(path_of(scope), request_id, connection))
+        rendered = answer.render(path_of(scope), request_id, connection)
+        if scope["method"] == "HEAD":
+            # Its body would be read as the beginning of the next answer.
+            rendered = rendered.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        self.transport.write(rendered)
         # What follows of the request is read and forgotten.
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
@@ -227,6 +276,9 @@ class _Answer:
 
 _OVERLOADED = _Answer(ProblemError("overloaded", "too many requests are being answered; try again in a moment"))
 _TOO_MANY_CONNECTIONS = _Answer(ProblemError("overloaded", "too many connections are open; use one for many requests"))
+_TOO_MANY_PIPELINED = _Answer(
+    ProblemError("overloaded", f"at most {MAX_PIPELINED} requests may wait on one connection; wait for the answers")
+)
 _HEADERS_TOO_LARGE = _Answer(ProblemError("headers-too-large", "the headers have more bytes than this service reads"))
 _URI_TOO_LONG = _Answer(ProblemError("uri-too-long", f"what is asked for has at most {MAX_TARGET_BYTES} bytes"))
 _TOO_SLOW = _Answer(ProblemError("request-timeout", "the request did not arrive in time; send it without a pause"))
