@@ -73,13 +73,12 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
 
     settings = service.settings
     rate_limit = RateLimit(settings.http_rate_limit, settings.http_rate_window) if settings.http_rate_limit else None
-    guarded = service.authenticator is not None or rate_limit is not None
     return create_app(
         lifespan,
         bus=service.bus,
         queries=service.queries,
         check_schema=lambda: schema.check(*service.engines),
-        gate=Gate(service.authenticator, rate_limit) if guarded else None,
+        gate=Gate(service.authenticator, rate_limit),
         deadline=settings.http_deadline,
         max_body_bytes=settings.http_max_body_bytes,
         max_bulk_body_bytes=settings.http_max_bulk_body_bytes,

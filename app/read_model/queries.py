@@ -30,10 +30,11 @@ _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batche
 _ALLOCATIONS = text("""
     SELECT l.order_id, l.sku, l.qty, l.shipped, b.ref, b.eta
     FROM unnest(CAST(:order_ids AS text[])) AS named(order_id)
-    CROSS JOIN LATERAL (SELECT * FROM order_lines o WHERE o.order_id = named.order_id ORDER BY o.sku) AS l
+    CROSS JOIN LATERAL (SELECT * FROM order_lines o WHERE o.order_id = named.order_id OFFSET 0) AS l
     LEFT JOIN LATERAL (
         SELECT ref, eta FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
     ) AS b ON true
+    ORDER BY l.order_id, l.sku
 """)
 
 _PRODUCT = text("""

@@ -271,6 +271,19 @@ async def test_without_a_choice_nobody_is_let_in(shared_settings: Settings) -> N
         assert (await api.client.get("/livez")).status_code == 200
 
 
+@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "http://127.0.0.1:9"])
+async def test_where_nobody_is_known_pages_of_others_are_refused(shared_settings: Settings, origin: str) -> None:
+    """A browser asks nobody before it sends a POST without a Content-Type, whatever page wants it to."""
+    body = b'{"ref":"batch-1","sku":"page","qty":1}'
+    async with bootstrap(shared_settings) as service, in_process(service) as api:
+        answer = await api.client.post("/v1/batches", content=body, headers={"Origin": origin})
+        assert_problem(answer, 403, "forbidden")
+        own = f"http://{api.client.base_url.netloc.decode()}"
+        answer = await api.client.get("/v1/products/page", headers={"Origin": own})
+        assert_problem(answer, 404, "product-not-found")
+        assert (await api.client.get("/docs", headers={"Origin": origin})).status_code == 200
+
+
 def test_each_refusal_is_a_kind_of_its_own() -> None:
     kinds = {code: KINDS[code].status for code in ("unauthenticated", "forbidden", "too-many-requests")}
     assert kinds == {"unauthenticated": 401, "forbidden": 403, "too-many-requests": 429}

@@ -58,14 +58,14 @@ def create_app(
     bus: MessageBus,
     queries: Queries,
     check_schema: Callable[[], Awaitable[str | None]],
-    gate: Gate | None,
+    gate: Gate,
     deadline: float = 8.0,
     max_body_bytes: int = 65_536,
     max_bulk_body_bytes: int = 1_048_576,
 ) -> FastAPI:
     """The ASGI application. `lifespan` runs what has to run while it serves; `deadline` is in seconds.
 
-    `gate` lets requests pass; None lets all of them. `check_schema` says what is wrong with the database's schema, or
+    `gate` lets requests pass. `check_schema` says what is wrong with the database's schema, or
     None, and raises where the database is away.
     """
 

@@ -63,7 +63,7 @@ class Gate:
     """Lets a request pass, or raises the problem that it is answered with."""
 
     def __init__(self, authenticator: Authenticator | None, rate_limit: RateLimit | None) -> None:
-        """Without an authenticator everybody may do everything, and all share one rate."""
+        """Without an authenticator everybody but a foreign web page may do everything, and all share one rate."""
         self._authenticator = authenticator
         self._rate_limit = rate_limit
 
@@ -74,7 +74,9 @@ class Gate:
         whoever knows the callers does not answer in time.
         """
         caller, left = None, seconds
-        if self._authenticator is not None:
+        if self._authenticator is None:
+            _refuse_foreign_page(scope)
+        else:
             caller, left = await _identify(self._authenticator, scope, seconds)
         state = scope["state"]
         if caller is not None:
@@ -87,6 +89,18 @@ class Gate:
             challenge = _challenge(error="insufficient_scope", scope=needed)
             raise ProblemError("forbidden", f"this needs the scope {needed}", headers=challenge)
         return left
+
+
+def _refuse_foreign_page(scope: MutableMapping[str, Any]) -> None:
+    """Raise `forbidden` where a browser says that it asks for a page that is not ours.
+
+    Whoever may reach a service that knows no callers may use it; but a page from anywhere, open in a browser there, is
+    not who was meant. Source: https://www.rfc-editor.org/rfc/rfc6454#section-7
+    """
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    for name, origin in headers:
+        if name == b"origin" and origin.partition(b"://")[2] not in [value for key, value in headers if key == b"host"]:
+            raise ProblemError("forbidden", "this service knows no callers, and takes nothing from pages of others")
 
 
 async def _identify(

@@ -62,9 +62,9 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> AS
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            gate, left = scope["app"].state.gate, scope["app"].state.deadline
-            if gate is not None and needed is not None:
-                left = await gate.admit(scope, needed, left)
+            left = scope["app"].state.deadline
+            if needed is not None:
+                left = await scope["app"].state.gate.admit(scope, needed, left)
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
                 limit = getattr(scope["app"].state, body_limit)
