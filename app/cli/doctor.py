@@ -27,8 +27,8 @@ _PREFIX = "ALLOCATION_"
 def doctor(*, as_json: bool) -> None:
     """Look at everything the service needs, and say what to do about each fault.
 
-    That is: settings, database, schema, clock, broker, topics and mail server. Nothing is changed. Exits with 1 where
-    there is a fault; a warning is none.
+    That is: settings, callers, database, schema, clock, replica, broker, topics and mail server. Nothing is changed.
+    Exits with 1 where there is a fault; a warning is none.
     """
     from app.entrypoints.doctor import Verdict, examine
 

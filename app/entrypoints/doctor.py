@@ -12,6 +12,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters import kafka, schema
+from app.adapters.api_keys import ApiKeyFileError, read_keys
 from app.adapters.inspection import server_of
 from app.adapters.notifications import SmtpMailer
 from app.bootstrap import Service
@@ -73,6 +74,25 @@ async def _within_bounds(name: str, check: Check, service: Service) -> list[Find
         return [Finding(name, Verdict.FAULT, _one_line(error), "look at its log")]
 
 
+# --- callers ---------------------------------------------------------------------------------------------------------
+
+
+async def _callers(service: Service) -> list[Finding]:
+    """Of the settings alone: an identity provider is asked only once there is a token to check."""
+    settings = service.settings
+    if settings.auth is None:
+        advice = "set ALLOCATION_AUTH to jwt, api-keys or none, see docs/security.md; the other processes do without"
+        return [Finding("callers", Verdict.WARNING, "nobody said who may call: serve and run do not start", advice)]
+    if settings.auth == "api-keys" and settings.api_keys_file is not None:
+        try:
+            keys = await asyncio.to_thread(read_keys, settings.api_keys_file)
+        except ApiKeyFileError as error:
+            advice = "correct it, or ALLOCATION_API_KEYS_FILE; `allocation api-keys new` writes entries"
+            return [Finding("callers", Verdict.FAULT, _one_line(error), advice)]
+        return [Finding("callers", Verdict.OK, f"{len(keys)} API keys in {settings.api_keys_file}")]
+    return [Finding("callers", Verdict.OK, f"known by {settings.auth}")]
+
+
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 
@@ -95,6 +115,23 @@ async def _database(service: Service) -> list[Finding]:
         advice = "raise max_connections, or lower ALLOCATION_DATABASE_POOL_SIZE"
         findings.append(Finding("database", Verdict.WARNING, text, advice))
     return [*findings, await _schema(engine), _clock(server.ahead)]
+
+
+async def _replica(service: Service) -> list[Finding]:
+    """The database that GET requests are answered by, where it is another one."""
+    if service.settings.read_database_url is None:
+        return []
+    engine = service.read_engine
+    try:
+        server = await server_of(engine)
+        fault = await schema.check(engine)
+    except Exception as error:  # noqa: BLE001 - each has its own advice
+        advice = _advice(error).replace("ALLOCATION_DATABASE_URL", "ALLOCATION_READ_DATABASE_URL")
+        return [Finding("replica", Verdict.FAULT, f"{_place(engine)}: {_one_line(error)}", advice)]
+    if fault is not None:
+        text, advice = fault.partition(";")[0], "see that it replays what the primary writes"
+        return [Finding("replica", Verdict.FAULT, f"{_place(engine)}: {text}", advice)]
+    return [Finding("replica", Verdict.OK, f"PostgreSQL {server.version} at {_place(engine)}")]
 
 
 async def _schema(engine: AsyncEngine) -> Finding:
@@ -205,4 +242,10 @@ def _one_line(error: Exception) -> str:
     return str(cause).partition("\n")[0] or type(cause).__name__
 
 
-_CHECKS: tuple[tuple[str, Check], ...] = (("database", _database), ("broker", _broker), ("mail", _mail))
+_CHECKS: tuple[tuple[str, Check], ...] = (
+    ("callers", _callers),
+    ("database", _database),
+    ("replica", _replica),
+    ("broker", _broker),
+    ("mail", _mail),
+)

@@ -129,6 +129,22 @@ def test_a_query_names_metrics_and_labels_that_there_are(query: Query) -> None:
     assert grouped | shown <= labels
 
 
+def test_the_absence_of_every_kind_of_process_is_an_alert() -> None:
+    """What is found by its name is not down when it is gone: it is not there."""
+    (scraped,) = load("deploy/observability/prometheus.yml")["scrape_configs"]
+    names = {name for source in scraped["dns_sd_configs"] for name in source["names"]}
+    (rule,) = [rule for rule in rules() if rule["alert"] == "AllocationPartMissing"]
+    watched = {
+        matcher.value
+        for call in nodes(rule["expr"])
+        if isinstance(call, promql_parser.Call) and call.func.name == "absent"
+        for argument in call.args
+        for matcher in argument.matchers.matchers
+        if matcher.name == "component"
+    }
+    assert watched == names - {"relay"}
+
+
 def test_the_dashboard_shows_every_metric_of_ours() -> None:
     used = {
         name

@@ -122,6 +122,42 @@ def test_a_schema_that_is_missing_comes_with_its_advice(
     assert line.endswith("run: allocation migrate")
 
 
+@pytest.mark.parametrize(
+    ("choice", "verdict", "words"),
+    [
+        ({}, "warning", "set ALLOCATION_AUTH"),
+        ({"auth": "none"}, "ok", "none"),
+        ({"auth": "api-keys", "api_keys_file": "nowhere.toml"}, "fault", "nowhere.toml: No such file"),
+    ],
+)
+def test_what_would_keep_serve_from_starting_is_told(
+    choice: dict[str, str], verdict: str, words: str, run_here: RunHere, kafka_settings: Settings
+) -> None:
+    done = run_here("doctor", **given(kafka_settings, **choice))
+    assert done.returncode == (1 if verdict == "fault" else 0), done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.split()[1] == "callers"]
+    assert line.split()[0] == verdict
+    assert words in line
+
+
+def test_a_replica_is_looked_at_like_the_database(
+    run_here: RunHere, kafka_settings: Settings, empty_database_url: str
+) -> None:
+    url = make_url(kafka_settings.database_url.get_secret_value())
+    away = url.set(port=free_port()).render_as_string(hide_password=False)
+    replicas = {
+        kafka_settings.database_url.get_secret_value(): ("ok", "PostgreSQL"),
+        away: ("fault", "ALLOCATION_READ_DATABASE_URL"),
+        empty_database_url: ("fault", "replays"),
+    }
+    for replica, (verdict, word) in replicas.items():
+        done = run_here("doctor", **given(kafka_settings, read_database_url=replica))
+        (line,) = [line for line in done.stdout.splitlines() if line.split()[1] == "replica"]
+        assert line.split()[0] == verdict
+        assert word in line
+    assert " replica " not in run_here("doctor", **given(kafka_settings)).stdout
+
+
 def test_every_setting_that_is_wrong_is_told_at_once(run_here: RunHere) -> None:
     done = run_here("doctor", log_format="xml", http_deadline="10", databse_url="x", zzz="1")
     assert done.returncode == 1

@@ -45,8 +45,9 @@ def generated(
         Settings(_env_file=None, auth="none", database_url=SecretStr(url_of_database(postgresql, name)))
     ) as url:
         command = readme.block("sh", "openapi-python-client")
-        command = command.replace(readme.URL, url).replace(".venv/bin", str(Path(sys.executable).parent))
-        run(["bash", "-ec", command], folder)
+        (folder / ".venv").symlink_to(sys.prefix)
+        # What the command needs has to come from .venv: the generator runs ruff, from another folder than this one.
+        run(["bash", "-ec", f"PATH=/usr/bin:/bin\n{command.replace(readme.URL, url)}"], folder)
         yield Generated(url, folder)
     asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
 
