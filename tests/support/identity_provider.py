@@ -1,5 +1,6 @@
 """An identity provider: signs tokens, and publishes its keys over HTTP on a free port."""
 
+import base64
 import json
 import threading
 import time
@@ -9,10 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from app.adapters.signing_keys import PublishedKeys
+from app.adapters.tokens import Tokens
+from app.service_layer.identity import InvalidCredentialsError
 
 ISSUER = "https://login.test/"
 AUDIENCE = "allocation"
+ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "sub": "mallory", "exp": 2**31, "scope": "admin"}
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -92,3 +100,24 @@ def running_identity_provider() -> Iterator[IdentityProvider]:
             provider.may_answer.set()
             server.shutdown()
             thread.join()
+
+
+def tokens_of(provider: IdentityProvider, *, max_age: float = 300, min_interval: float = 0, **more: Any) -> Tokens:
+    """What knows callers by the provider's tokens; `more` is for `Tokens`."""
+    keys = PublishedKeys(provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval)
+    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=ALGORITHMS, **more)
+
+
+async def refusal(tokens: Tokens, token: str) -> str:
+    """Why the token is refused."""
+    assert tokens.recall(token) is None
+    with pytest.raises(InvalidCredentialsError) as refused:
+        await tokens.check(token)
+    assert tokens.recall(token) is None
+    return str(refused.value)
+
+
+def unsigned(header: dict[str, Any], claims: dict[str, Any]) -> str:
+    """A token without a signature."""
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
+    return ".".join([*parts, ""])
