@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jwt
 
@@ -13,39 +13,56 @@ from app.service_layer.ports import TemporarilyUnavailableError
 log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = 4.0
+FETCHED_BESIDE = 0.8
+"""The share of their greatest age from which on the keys are fetched again while the old ones still count."""
+PATIENCE = 30.0
+"""Seconds for which a provider that did not answer is asked beside the requests only."""
 
 
 class PublishedKeys:
     """Implements `SigningKeys` with what the identity provider publishes, fetched in a thread and kept.
 
-    What is kept stays good while the provider is away. It is fetched again once it is older than `max_age` seconds,
-    beside the requests, and when a token names a key that is not in it: requests then wait for it, but so that nobody
-    can make this service a nuisance with invented names, not more often than every `min_interval` seconds.
+    Keys that are older than `max_age` seconds are good for nothing until they are fetched again. So that nobody has to
+    wait for it, they are fetched beside the requests shortly before; after a quiet night somebody waits. What is kept
+    stays good only while the provider is away, and for `PATIENCE` seconds after it was nobody waits for it.
+
+    They are fetched too when a token names a key that is not among them; but so that nobody can make this service a
+    nuisance with invented names, never more often than every `min_interval` seconds.
     """
 
     def __init__(
-        self, url: str, algorithms: Sequence[str], *, max_age: float = 300.0, min_interval: float = 5.0
+        self,
+        url: str,
+        algorithms: Sequence[str],
+        *,
+        max_age: float = 300.0,
+        min_interval: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT)
         self._algorithms = frozenset(algorithms)
         self._max_age = max_age
         self._min_interval = min_interval
+        self._clock = clock
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetching: asyncio.Task[None] | None = None
-        self._tried = self._fetched = float("-inf")
+        # When it was last begun, when what is kept was asked for, and when it last went wrong.
+        self._tried = self._fetched = self._failed = float("-inf")
+        self.withdrawals = 0
 
     async def find(self, kid: str) -> jwt.PyJWK:
         """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
+        now = self._clock()
+        age = now - self._fetched
         key = self._keys.get(kid)
-        if key is not None:
-            if time.monotonic() - self._fetched > self._max_age:
-                self._fetch_soon()
-            return key
-        fetching = self._fetch_soon()
-        if fetching is not None:
-            # Whoever hangs up must not take the keys from the others. The time is the socket's and some for the name.
-            await asyncio.wait([fetching], timeout=FETCH_TIMEOUT + 1)
-        key = self._keys.get(kid)
+        if key is None or (age >= self._max_age and now - self._failed >= PATIENCE):
+            fetching = self._fetch_soon()
+            if fetching is not None:
+                # Whoever hangs up must not take the keys from the others. Some time is for the name.
+                await asyncio.wait([fetching], timeout=FETCH_TIMEOUT + 1)
+            key = self._keys.get(kid)
+        elif age >= self._max_age * FETCHED_BESIDE:
+            self._fetch_soon()
         if key is not None:
             return key
         if self._fetched < self._tried:
@@ -54,8 +71,8 @@ class PublishedKeys:
 
     def _fetch_soon(self) -> asyncio.Task[None] | None:
         """Fetch the keys unless that has just been tried. Returns what is under way."""
-        if self._fetching is None and time.monotonic() - self._tried >= self._min_interval:
-            self._tried = time.monotonic()
+        if self._fetching is None and self._clock() - self._tried >= self._min_interval:
+            self._tried = self._clock()
             self._fetching = asyncio.create_task(self._fetch(), name="fetch-signing-keys")
         return self._fetching
 
@@ -63,15 +80,21 @@ class PublishedKeys:
         try:
             published = jwt.PyJWKSet.from_dict(await asyncio.to_thread(self._client.fetch_data))
         except (jwt.PyJWTError, ValueError, OSError) as error:
+            self._failed = self._clock()
             log.warning("the keys of the identity provider could not be fetched: %s", error)
         else:
-            keys = {key.key_id: key for key in published.keys if key.key_id and self._may_sign(key)}
-            if keys.keys() != self._keys.keys():
-                log.info("the identity provider signs with %s", ", ".join(sorted(keys)) or "no key")
-            self._keys = keys
-            self._fetched = time.monotonic()
+            self._take({key.key_id: key for key in published.keys if key.key_id and self._may_sign(key)})
+            # Not when it came: what was published is at least so old.
+            self._fetched = self._tried
         finally:
             self._fetching = None
+
+    def _take(self, keys: Mapping[str, jwt.PyJWK]) -> None:
+        if keys.keys() != self._keys.keys():
+            log.info("the identity provider signs with %s", ", ".join(sorted(keys)) or "no key")
+        if any(kid not in keys or keys[kid].key != key.key for kid, key in self._keys.items()):
+            self.withdrawals += 1
+        self._keys = keys
 
     def _may_sign(self, key: jwt.PyJWK) -> bool:
         return key.public_key_use in {None, "sig"} and key.algorithm_name in self._algorithms

@@ -1,7 +1,7 @@
 """Callers known by JSON Web Tokens, which an identity provider signs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,9 @@ _REASONS: dict[type[Exception], str] = {
 class SigningKeys(Protocol):
     """Finds the key that a token names."""
 
+    withdrawals: int
+    """How often a key was withdrawn, or replaced by another: what was believed before has to be checked anew."""
+
     async def find(self, kid: str) -> jwt.PyJWK:
         """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
 
@@ -30,13 +33,15 @@ class SigningKeys(Protocol):
 class _Kept:
     caller: Caller
     until: float
+    """On the clock of `Tokens`, which nobody sets."""
+    withdrawals: int
 
 
 class Tokens:
     """Implements `Authenticator`.
 
     A signature costs about as much as the rest of a request, so a token that was checked is believed for `recheck`
-    seconds, or until it expires: that is how long, at most, one outlives its signing key.
+    seconds, or until it expires, or until a signing key is known to be withdrawn.
     """
 
     takes_key_header = False
@@ -51,6 +56,7 @@ class Tokens:
         leeway: float = 10.0,
         recheck: float = 60.0,
         kept_tokens: int = KEPT_TOKENS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
@@ -59,12 +65,15 @@ class Tokens:
         self._leeway = leeway
         self._recheck = recheck
         self._kept_tokens = kept_tokens
+        self._clock = clock
         self._kept: dict[str, _Kept] = {}
 
     def recall(self, credentials: str) -> Caller | None:
         """The caller whose token was checked a moment ago and has not expired since."""
         kept = self._kept.get(credentials)
-        return kept.caller if kept is not None and time.time() < kept.until else None
+        if kept is None or self._clock() >= kept.until or kept.withdrawals != self._keys.withdrawals:
+            return None
+        return kept.caller
 
     async def check(self, credentials: str) -> Caller:
         """The caller. Raises InvalidCredentialsError; TemporarilyUnavailableError while there is no key."""
@@ -82,7 +91,8 @@ class Tokens:
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise InvalidCredentialsError(_reason(error)) from None
         caller = _caller(claims)
-        self._keep(credentials, _Kept(caller, min(time.time() + self._recheck, int(claims["exp"]) + self._leeway)))
+        seconds = min(self._recheck, int(claims["exp"]) + self._leeway - time.time())
+        self._keep(credentials, _Kept(caller, self._clock() + seconds, self._keys.withdrawals))
         return caller
 
     def _kid_of(self, token: str) -> str:

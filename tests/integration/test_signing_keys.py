@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.adapters.signing_keys import PATIENCE
 from app.adapters.tokens import Tokens
-from app.service_layer.identity import InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
+from tests.support.clock import Clock
 from tests.support.identity_provider import (
     CLAIMS,
     IdentityProvider,
@@ -30,11 +31,16 @@ def tokens(provider: IdentityProvider) -> Tokens:
     return tokens_of(provider)
 
 
-async def asked(provider: IdentityProvider) -> None:
-    """Wait until somebody has asked for the keys."""
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def asked(provider: IdentityProvider, *, times: int = 1) -> None:
+    """Wait until the keys have been asked for so often."""
 
     async def has_been() -> bool:
-        return provider.requests > 0
+        return provider.requests >= times
 
     await eventually(has_been, seconds=10)
 
@@ -51,22 +57,90 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(provider: IdentityProv
     assert provider.requests == 2
 
 
-async def test_a_key_that_is_withdrawn_signs_nothing_once_the_keys_are_fetched_again(
-    provider: IdentityProvider,
-) -> None:
-    tokens = tokens_of(provider, max_age=0, recheck=0)
+async def test_a_withdrawn_key_signs_nothing_after_a_quiet_night(provider: IdentityProvider, clock: Clock) -> None:
+    tokens = tokens_of(provider, clock=clock)
     await tokens.check(provider.token())
     provider.withdraw_key("first")
     provider.add_key("second")
+    clock.now += 300
+    assert "not published" in await refusal(tokens, provider.token(sub="mallory"))
+    assert (await tokens.check(provider.token("second"))).principal == "anna"
 
-    async def refused() -> bool:
-        try:
-            await tokens.check(provider.token())
-        except InvalidCredentialsError:
-            return True
-        return False
 
-    await eventually(refused, seconds=10)
+async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to_be_withdrawn(
+    provider: IdentityProvider, tokens: Tokens
+) -> None:
+    token = provider.token()
+    await tokens.check(token)
+    provider.withdraw_key("first")
+    provider.add_key("second")
+    await tokens.check(provider.token("second"))
+    assert "not published" in await refusal(tokens, token)
+
+
+async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to_be_another(
+    provider: IdentityProvider, tokens: Tokens
+) -> None:
+    token = provider.token()
+    await tokens.check(token)
+    provider.withdraw_key("first")
+    provider.add_key("first")
+    provider.add_key("second")
+    await tokens.check(provider.token("second"))
+    assert "signature" in await refusal(tokens, token)
+
+
+async def test_a_key_that_is_added_takes_nothing_from_the_others(provider: IdentityProvider, tokens: Tokens) -> None:
+    token = provider.token()
+    await tokens.check(token)
+    provider.add_key("second")
+    await tokens.check(provider.token("second"))
+    assert tokens.recall(token) is not None
+
+
+async def test_keys_are_fetched_beside_the_requests_before_they_are_too_old(
+    provider: IdentityProvider, clock: Clock
+) -> None:
+    tokens = tokens_of(provider, clock=clock)
+    await tokens.check(provider.token())
+    provider.may_answer.clear()
+    clock.now += 299
+    await tokens.check(provider.token(sub="ben"))
+    assert provider.answers == 1
+    await asked(provider, times=2)
+
+
+async def test_a_provider_that_is_away_is_waited_for_once_and_not_by_each_request(
+    provider: IdentityProvider, clock: Clock
+) -> None:
+    tokens = tokens_of(provider, min_interval=5, clock=clock)
+    await tokens.check(provider.token())
+    provider.status = 500
+    clock.now += 300
+    await tokens.check(provider.token(sub="ben"))
+    assert provider.answers == 2
+    await tokens.check(provider.token(sub="carla"))
+    assert provider.requests == 2
+    provider.may_answer.clear()
+    clock.now += 5
+    await tokens.check(provider.token(sub="dora"))
+    assert provider.answers == 2
+    await asked(provider, times=3)
+
+
+async def test_a_provider_that_was_away_is_waited_for_again_after_a_while(
+    provider: IdentityProvider, clock: Clock
+) -> None:
+    tokens = tokens_of(provider, min_interval=5, clock=clock)
+    await tokens.check(provider.token())
+    provider.status = 500
+    clock.now += 300
+    await tokens.check(provider.token(sub="ben"))
+    provider.status = 200
+    provider.withdraw_key("first")
+    provider.add_key("second")
+    clock.now += PATIENCE
+    assert "not published" in await refusal(tokens, provider.token(sub="mallory"))
 
 
 async def test_invented_names_of_keys_do_not_flood_the_provider(provider: IdentityProvider) -> None:

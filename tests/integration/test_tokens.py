@@ -12,6 +12,7 @@ import pytest
 
 from app.adapters.tokens import Tokens
 from app.service_layer.identity import Caller
+from tests.support.clock import Clock
 from tests.support.identity_provider import (
     ALGORITHMS,
     CLAIMS,
@@ -165,14 +166,25 @@ async def test_a_token_that_was_checked_is_known_again_without_a_check(
     assert tokens.recall(token) is caller
 
 
-async def test_what_is_remembered_of_a_token_ends_with_it(
-    provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = tokens_of(provider, leeway=0, recheck=3600)
+async def test_what_is_remembered_of_a_token_ends_with_it(provider: IdentityProvider) -> None:
+    clock = Clock()
+    tokens = tokens_of(provider, leeway=0, recheck=3600, clock=clock)
     token = provider.token(exp=int(time.time()) + 60)
     await tokens.check(token)
-    now = time.time()
-    monkeypatch.setattr("app.adapters.tokens.time.time", lambda: now + 61)
+    assert tokens.recall(token) is not None
+    clock.now += 61
+    assert tokens.recall(token) is None
+
+
+async def test_a_token_is_checked_anew_after_a_minute_whatever_the_time_of_day_does(
+    provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, now = Clock(), time.time()
+    tokens = tokens_of(provider, clock=clock)
+    token = provider.token(exp=now + 7200)
+    await tokens.check(token)
+    monkeypatch.setattr("app.adapters.tokens.time.time", lambda: now - 3600)
+    clock.now += 61
     assert tokens.recall(token) is None
 
 

@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -38,13 +38,18 @@ def _new_private_key(algorithm: str) -> PrivateKey:
 
 
 class IdentityProvider:
-    """Its keys by their ids. `published` is what it answers with; `requests` counts how often it was asked."""
+    """Its keys by their ids.
+
+    `published` is what it answers with once it `may_answer`; `requests` counts how often it was asked, `answers` how
+    often it had its say.
+    """
 
     def __init__(self) -> None:
         self.private_keys: dict[str, tuple[PrivateKey, str]] = {}
         self.published: Any = {"keys": []}
         self.status = 200
         self.requests = 0
+        self.answers = 0
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.url = ""
@@ -80,6 +85,7 @@ def running_identity_provider() -> Iterator[IdentityProvider]:
         def do_GET(self) -> None:
             provider.requests += 1
             provider.may_answer.wait(10)
+            provider.answers += 1
             body = json.dumps(provider.published).encode()
             self.send_response(provider.status)
             self.send_header("content-length", str(len(body)))
@@ -102,10 +108,17 @@ def running_identity_provider() -> Iterator[IdentityProvider]:
             thread.join()
 
 
-def tokens_of(provider: IdentityProvider, *, max_age: float = 300, min_interval: float = 0, **more: Any) -> Tokens:
+def tokens_of(
+    provider: IdentityProvider,
+    *,
+    max_age: float = 300,
+    min_interval: float = 0,
+    clock: Callable[[], float] = time.monotonic,
+    **more: Any,
+) -> Tokens:
     """What knows callers by the provider's tokens; `more` is for `Tokens`."""
-    keys = PublishedKeys(provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval)
-    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=ALGORITHMS, **more)
+    keys = PublishedKeys(provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval, clock=clock)
+    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=ALGORITHMS, clock=clock, **more)
 
 
 async def refusal(tokens: Tokens, token: str) -> str:
