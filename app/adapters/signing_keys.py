@@ -1,18 +1,23 @@
 """The keys that an identity provider signs with, as it publishes them (JWKS)."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 
 import jwt
 
+from app.adapters.download import download
 from app.service_layer.identity import InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
 
-FETCH_TIMEOUT = 4.0
+FETCH_DEADLINE = 4.0
+"""Seconds for all of an answer."""
+MAX_BYTES = 1_000_000
 FETCHED_BESIDE = 0.8
 """The share of their greatest age from which on the keys are fetched again while the old ones still count."""
 PATIENCE = 30.0
@@ -20,7 +25,7 @@ PATIENCE = 30.0
 
 
 class PublishedKeys:
-    """Implements `SigningKeys` with what the identity provider publishes, fetched in a thread and kept.
+    """Implements `SigningKeys` with what the identity provider publishes, and keeps that.
 
     Keys that are older than `max_age` seconds are good for nothing until they are fetched again. So that nobody has to
     wait for it, they are fetched beside the requests shortly before; after a quiet night somebody waits. What is kept
@@ -37,12 +42,14 @@ class PublishedKeys:
         *,
         max_age: float = 300.0,
         min_interval: float = 5.0,
+        deadline: float = FETCH_DEADLINE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT)
+        self._url = url
         self._algorithms = frozenset(algorithms)
         self._max_age = max_age
         self._min_interval = min_interval
+        self._deadline = deadline
         self._clock = clock
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetching: asyncio.Task[None] | None = None
@@ -58,8 +65,8 @@ class PublishedKeys:
         if key is None or (age >= self._max_age and now - self._failed >= PATIENCE):
             fetching = self._fetch_soon()
             if fetching is not None:
-                # Whoever hangs up must not take the keys from the others. Some time is for the name.
-                await asyncio.wait([fetching], timeout=FETCH_TIMEOUT + 1)
+                # Whoever hangs up must not take the keys from the others.
+                await asyncio.wait([fetching])
             key = self._keys.get(kid)
         elif age >= self._max_age * FETCHED_BESIDE:
             self._fetch_soon()
@@ -78,8 +85,8 @@ class PublishedKeys:
 
     async def _fetch(self) -> None:
         try:
-            published = jwt.PyJWKSet.from_dict(await asyncio.to_thread(self._client.fetch_data))
-        except (jwt.PyJWTError, ValueError, OSError) as error:
+            published = _parsed(await download(self._url, seconds=self._deadline, max_bytes=MAX_BYTES))
+        except (jwt.PyJWTError, ValueError, OSError, HTTPException) as error:
             self._failed = self._clock()
             log.warning("the keys of the identity provider could not be fetched: %s", error)
         else:
@@ -98,3 +105,12 @@ class PublishedKeys:
 
     def _may_sign(self, key: jwt.PyJWK) -> bool:
         return key.public_key_use in {None, "sig"} and key.algorithm_name in self._algorithms
+
+
+def _parsed(answer: bytes) -> jwt.PyJWKSet:
+    """The keys in the answer. Raises ValueError or jwt.PyJWTError where it is not a set of them."""
+    match json.loads(answer):
+        case {"keys": list(keys)}:
+            return jwt.PyJWKSet(keys)
+        case _:
+            raise ValueError("the answer is no set of keys")

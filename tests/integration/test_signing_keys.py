@@ -1,11 +1,14 @@
 """The keys of a real identity provider over HTTP: when they are fetched, and what holds while it is away."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from app.adapters.signing_keys import PATIENCE
+from app.adapters.signing_keys import MAX_BYTES, PATIENCE
 from app.adapters.tokens import Tokens
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.clock import Clock
@@ -17,6 +20,7 @@ from tests.support.identity_provider import (
     tokens_of,
     unsigned,
 )
+from tests.support.tls import Authority
 from tests.support.waiting import eventually
 
 
@@ -205,3 +209,48 @@ async def test_who_hangs_up_does_not_take_the_keys_from_the_others(provider: Ide
     impatient.cancel()
     provider.may_answer.set()
     assert (await patient).principal == "ben"
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+async def test_an_answer_that_never_ends_is_given_up_and_keeps_nobody_from_the_next(
+    provider: IdentityProvider, part: Literal["head", "body"], caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = tokens_of(provider, deadline=0.2)
+    provider.drips = part
+    with pytest.raises(TemporarilyUnavailableError):
+        await tokens.check(provider.token())
+    assert "within 0.2 s" in caplog.text
+
+    async def nobody_waits() -> bool:
+        return "download" not in {thread.name for thread in threading.enumerate()}
+
+    # The end of the process, then, waits for none of them either.
+    await eventually(nobody_waits)
+    provider.drips = None
+
+    async def somebody_is_known() -> bool:
+        try:
+            return (await tokens.check(provider.token())).principal == "anna"
+        except TemporarilyUnavailableError:
+            return False
+
+    await eventually(somebody_is_known)
+
+
+async def test_an_answer_without_an_end_is_not_taken_in(
+    provider: IdentityProvider, tokens: Tokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.published["more"] = "x" * MAX_BYTES
+    with pytest.raises(TemporarilyUnavailableError):
+        await tokens.check(provider.token())
+    assert "longer than" in caplog.text
+
+
+async def test_a_provider_with_tls_has_to_prove_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    with running_identity_provider(authority.identity("localhost").server_context()) as provider:
+        tokens = tokens_of(provider)
+        with pytest.raises(TemporarilyUnavailableError):
+            await tokens.check(provider.token())
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        assert (await tokens.check(provider.token())).principal == "anna"

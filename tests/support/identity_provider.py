@@ -1,19 +1,21 @@
 """An identity provider: signs tokens, and publishes its keys over HTTP on a free port."""
 
 import base64
+import contextlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from app.adapters.signing_keys import PublishedKeys
+from app.adapters.signing_keys import FETCH_DEADLINE, PublishedKeys
 from app.adapters.tokens import Tokens
 from app.service_layer.identity import InvalidCredentialsError
 
@@ -41,7 +43,7 @@ class IdentityProvider:
     """Its keys by their ids.
 
     `published` is what it answers with once it `may_answer`; `requests` counts how often it was asked, `answers` how
-    often it had its say.
+    often it had its say. While it `drips`, the head or the body of an answer never ends.
     """
 
     def __init__(self) -> None:
@@ -52,6 +54,8 @@ class IdentityProvider:
         self.answers = 0
         self.may_answer = threading.Event()
         self.may_answer.set()
+        self.drips: Literal["head", "body"] | None = None
+        self.is_stopped = threading.Event()
         self.url = ""
 
     def add_key(self, kid: str, algorithm: str = "ES256", **more: str) -> None:
@@ -75,34 +79,52 @@ class IdentityProvider:
         return jwt.encode(content, private_key, algorithm, headers={"kid": kid, **(headers or {})})
 
 
+class _Handler(BaseHTTPRequestHandler):
+    provider: IdentityProvider
+
+    def do_GET(self) -> None:
+        self.provider.requests += 1
+        self.provider.may_answer.wait(10)
+        self.provider.answers += 1
+        # Whoever asked may have hung up.
+        with contextlib.suppress(OSError):
+            self._answer()
+
+    def _answer(self) -> None:
+        body = json.dumps(self.provider.published).encode()
+        self.send_response(self.provider.status)
+        if self.provider.drips != "head":
+            self.send_header("content-length", str(10**6 if self.provider.drips else len(body)))
+            self.end_headers()
+        else:
+            self.flush_headers()
+        while self.provider.drips and not self.provider.is_stopped.wait(0.01):
+            self.wfile.write(b" ")
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
-def running_identity_provider() -> Iterator[IdentityProvider]:
-    """A provider with one key, `first`, that answers while the block runs."""
+def running_identity_provider(tls: ssl.SSLContext | None = None) -> Iterator[IdentityProvider]:
+    """A provider with one key, `first`, that answers while the block runs; on `localhost` where it speaks TLS."""
     provider = IdentityProvider()
     provider.add_key("first")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            provider.requests += 1
-            provider.may_answer.wait(10)
-            provider.answers += 1
-            body = json.dumps(provider.published).encode()
-            self.send_response(provider.status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        provider.url = f"http://127.0.0.1:{server.server_address[1]}/jwks.json"
+    handler = type("Handler", (_Handler,), {"provider": provider})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        port = server.server_address[1]
+        provider.url = f"http://127.0.0.1:{port}/jwks.json"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+            provider.url = f"https://localhost:{port}/jwks.json"
         # It looks so often whether it is to stop.
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield provider
         finally:
+            provider.is_stopped.set()
             provider.may_answer.set()
             server.shutdown()
             thread.join()
@@ -113,11 +135,14 @@ def tokens_of(
     *,
     max_age: float = 300,
     min_interval: float = 0,
+    deadline: float = FETCH_DEADLINE,
     clock: Callable[[], float] = time.monotonic,
     **more: Any,
 ) -> Tokens:
     """What knows callers by the provider's tokens; `more` is for `Tokens`."""
-    keys = PublishedKeys(provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval, clock=clock)
+    keys = PublishedKeys(
+        provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval, deadline=deadline, clock=clock
+    )
     return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=ALGORITHMS, clock=clock, **more)
 
 
