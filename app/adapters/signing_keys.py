@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
+from typing import Any
 
 import jwt
 
@@ -15,6 +16,10 @@ from app.service_layer.ports import TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
 
+Keys = Mapping[tuple[str, str], jwt.PyJWK]
+"""By their ids and by what they sign with: where a key does not say that (RFC 7517, 4.4), it is whatever fits."""
+
+KEY_TYPES = ("RSA", "EC", "OKP", "oct")
 FETCH_DEADLINE = 4.0
 """Seconds for all of an answer."""
 MAX_BYTES = 1_000_000
@@ -46,28 +51,28 @@ class PublishedKeys:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
-        self._algorithms = frozenset(algorithms)
+        self._algorithms = tuple(algorithms)
         self._max_age = max_age
         self._min_interval = min_interval
         self._deadline = deadline
         self._clock = clock
-        self._keys: Mapping[str, jwt.PyJWK] = {}
+        self._keys: Keys = {}
         self._fetching: asyncio.Task[None] | None = None
         # When it was last begun, when what is kept was asked for, and when it last went wrong.
         self._tried = self._fetched = self._failed = float("-inf")
         self.withdrawals = 0
 
-    async def find(self, kid: str) -> jwt.PyJWK:
-        """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
+    async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
+        """See `SigningKeys`."""
         now = self._clock()
         age = now - self._fetched
-        key = self._keys.get(kid)
+        key = self._keys.get((kid, algorithm))
         if key is None or (age >= self._max_age and now - self._failed >= PATIENCE):
             fetching = self._fetch_soon()
             if fetching is not None:
                 # Whoever hangs up must not take the keys from the others.
                 await asyncio.wait([fetching])
-            key = self._keys.get(kid)
+            key = self._keys.get((kid, algorithm))
         elif age >= self._max_age * FETCHED_BESIDE:
             self._fetch_soon()
         if key is not None:
@@ -85,32 +90,48 @@ class PublishedKeys:
 
     async def _fetch(self) -> None:
         try:
-            published = _parsed(await download(self._url, seconds=self._deadline, max_bytes=MAX_BYTES))
-        except (jwt.PyJWTError, ValueError, OSError, HTTPException) as error:
+            answer = await download(self._url, seconds=self._deadline, max_bytes=MAX_BYTES)
+            keys = _parsed(answer, self._algorithms)
+        except (ValueError, OSError, HTTPException) as error:
             self._failed = self._clock()
             log.warning("the keys of the identity provider could not be fetched: %s", error)
         else:
-            self._take({key.key_id: key for key in published.keys if key.key_id and self._may_sign(key)})
+            self._take(keys)
             # Not when it came: what was published is at least so old.
             self._fetched = self._tried
         finally:
             self._fetching = None
 
-    def _take(self, keys: Mapping[str, jwt.PyJWK]) -> None:
+    def _take(self, keys: Keys) -> None:
         if keys.keys() != self._keys.keys():
-            log.info("the identity provider signs with %s", ", ".join(sorted(keys)) or "no key")
-        if any(kid not in keys or keys[kid].key != key.key for kid, key in self._keys.items()):
+            log.info("the identity provider signs with %s", ", ".join(sorted({kid for kid, _ in keys})) or "no key")
+        if any(name not in keys or keys[name].key != key.key for name, key in self._keys.items()):
             self.withdrawals += 1
         self._keys = keys
 
-    def _may_sign(self, key: jwt.PyJWK) -> bool:
-        return key.public_key_use in {None, "sig"} and key.algorithm_name in self._algorithms
 
-
-def _parsed(answer: bytes) -> jwt.PyJWKSet:
-    """The keys in the answer. Raises ValueError or jwt.PyJWTError where it is not a set of them."""
+def _parsed(answer: bytes, algorithms: Sequence[str]) -> Keys:
+    """The keys in the answer that may sign. Raises ValueError where there is no key in it at all."""
     match json.loads(answer):
-        case {"keys": list(keys)}:
-            return jwt.PyJWKSet(keys)
+        case {"keys": list(listed)} if any(isinstance(each, dict) and each.get("kty") in KEY_TYPES for each in listed):
+            return {
+                (each["kid"], algorithm): key
+                for each in listed
+                if isinstance(each, dict) and "kid" in each and each.get("use") in {None, "sig"}
+                for algorithm in algorithms
+                if each.get("alg") in {None, algorithm}
+                if (key := _key(each, algorithm)) is not None
+            }
         case _:
-            raise ValueError("the answer is no set of keys")
+            raise ValueError("there is no key in the answer")
+
+
+def _key(given: dict[str, Any], algorithm: str) -> jwt.PyJWK | None:
+    """The key as one of the algorithm; None where the two do not fit."""
+    try:
+        key = jwt.PyJWK(given, algorithm)
+        # The curve is not looked at before.
+        key.Algorithm.prepare_key(key.key)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    return key

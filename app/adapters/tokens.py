@@ -25,8 +25,11 @@ class SigningKeys(Protocol):
     withdrawals: int
     """How often a key was withdrawn, or replaced by another: what was believed before has to be checked anew."""
 
-    async def find(self, kid: str) -> jwt.PyJWK:
-        """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
+    async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
+        """The key, for that algorithm alone.
+
+        Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError where that is not known.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Tokens:
 
     async def check(self, credentials: str) -> Caller:
         """The caller. Raises InvalidCredentialsError; TemporarilyUnavailableError while there is no key."""
-        key = await self._keys.find(self._kid_of(credentials))
+        key = await self._keys.find(*self._key_named_in(credentials))
         try:
             claims = jwt.decode(
                 credentials,
@@ -95,18 +98,19 @@ class Tokens:
         self._keep(credentials, _Kept(caller, self._clock() + seconds, self._keys.withdrawals))
         return caller
 
-    def _kid_of(self, token: str) -> str:
+    def _key_named_in(self, token: str) -> tuple[str, str]:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise InvalidCredentialsError("the token is no JSON Web Token") from None
         # Before anybody is asked for a key.
-        if header.get("alg") not in self._algorithms:
+        algorithm = header.get("alg")
+        if algorithm not in self._algorithms:
             raise InvalidCredentialsError(f"the token has to be signed with {' or '.join(self._algorithms)}")
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise InvalidCredentialsError("the token does not name its key (kid)")
-        return kid
+        return kid, algorithm
 
     def _keep(self, token: str, kept: _Kept) -> None:
         # A token that is checked anew becomes the newest.

@@ -254,3 +254,24 @@ async def test_a_provider_with_tls_has_to_prove_its_name(tmp_path: Path, monkeyp
             await tokens.check(provider.token())
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
         assert (await tokens.check(provider.token())).principal == "anna"
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
+async def test_a_key_that_does_not_say_what_it_is_for_is_for_every_algorithm_that_fits(
+    provider: IdentityProvider, algorithm: str
+) -> None:
+    provider.add_key("mine", algorithm, alg=None, use=None)
+    tokens = tokens_of(provider, algorithms=["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
+    assert (await tokens.check(provider.token("mine"))).principal == "anna"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "said", "claimed"),
+    [("RS256", None, "ES256"), ("ES256", None, "RS256"), ("ES256", None, "ES384"), ("RS256", "RS256", "PS256")],
+)
+async def test_a_key_is_for_no_algorithm_that_does_not_fit(
+    provider: IdentityProvider, algorithm: str, said: str | None, claimed: str
+) -> None:
+    provider.add_key("mine", algorithm, alg=said)
+    tokens = tokens_of(provider, algorithms=["RS256", "PS256", "ES256", "ES384"])
+    assert "not published" in await refusal(tokens, unsigned({"alg": claimed, "kid": "mine"}, CLAIMS))

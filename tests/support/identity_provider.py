@@ -6,7 +6,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -29,10 +29,12 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 def _new_private_key(algorithm: str) -> PrivateKey:
     match algorithm:
-        case "RS256" | "PS256":
+        case "RS256" | "RS512" | "PS256":
             return rsa.generate_private_key(public_exponent=65537, key_size=2048)
         case "ES256":
             return ec.generate_private_key(ec.SECP256R1())
+        case "ES384":
+            return ec.generate_private_key(ec.SECP384R1())
         case "EdDSA":
             return ed25519.Ed25519PrivateKey.generate()
         case _:
@@ -58,12 +60,13 @@ class IdentityProvider:
         self.is_stopped = threading.Event()
         self.url = ""
 
-    def add_key(self, kid: str, algorithm: str = "ES256", **more: str) -> None:
-        """Make a key and publish it; `more` are further members of it."""
+    def add_key(self, kid: str, algorithm: str = "ES256", **more: object) -> None:
+        """Make a key and publish it; `more` are further members of it, and one that is None is left out."""
         private_key = _new_private_key(algorithm)
         self.private_keys[kid] = private_key, algorithm
         public = jwt.get_algorithm_by_name(algorithm).to_jwk(private_key.public_key(), as_dict=True)
-        self.published["keys"].append(public | {"kid": kid, "alg": algorithm, "use": "sig"} | more)
+        members = public | {"kid": kid, "alg": algorithm, "use": "sig"} | more
+        self.published["keys"].append({name: value for name, value in members.items() if value is not None})
 
     def withdraw_key(self, kid: str) -> None:
         """Publish it no longer."""
@@ -133,6 +136,7 @@ def running_identity_provider(tls: ssl.SSLContext | None = None) -> Iterator[Ide
 def tokens_of(
     provider: IdentityProvider,
     *,
+    algorithms: Sequence[str] = ALGORITHMS,
     max_age: float = 300,
     min_interval: float = 0,
     deadline: float = FETCH_DEADLINE,
@@ -141,9 +145,9 @@ def tokens_of(
 ) -> Tokens:
     """What knows callers by the provider's tokens; `more` is for `Tokens`."""
     keys = PublishedKeys(
-        provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval, deadline=deadline, clock=clock
+        provider.url, algorithms, max_age=max_age, min_interval=min_interval, deadline=deadline, clock=clock
     )
-    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=ALGORITHMS, clock=clock, **more)
+    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=algorithms, clock=clock, **more)
 
 
 async def refusal(tokens: Tokens, token: str) -> str:
