@@ -91,14 +91,14 @@ class PublishedKeys:
     async def _fetch(self) -> None:
         try:
             answer = await download(self._url, seconds=self._deadline, max_bytes=MAX_BYTES)
-            keys = _parsed(answer, self._algorithms)
-        except (ValueError, OSError, HTTPException) as error:
-            self._failed = self._clock()
-            log.warning("the keys of the identity provider could not be fetched: %s", error)
-        else:
-            self._take(keys)
+            self._take(_parsed(answer, self._algorithms))
             # Not when it came: what was published is at least so old.
             self._fetched = self._tried
+        except Exception as error:
+            # Whatever it is: nobody awaits the task itself, so it would be lost.
+            self._failed = self._clock()
+            is_usual = isinstance(error, (OSError, HTTPException, ValueError))
+            log.warning("the keys of the identity provider could not be fetched: %s", error, exc_info=not is_usual)
         finally:
             self._fetching = None
 
@@ -117,9 +117,9 @@ def _parsed(answer: bytes, algorithms: Sequence[str]) -> Keys:
             return {
                 (each["kid"], algorithm): key
                 for each in listed
-                if isinstance(each, dict) and "kid" in each and each.get("use") in {None, "sig"}
+                if isinstance(each, dict) and isinstance(each.get("kid"), str) and each.get("use") in (None, "sig")
                 for algorithm in algorithms
-                if each.get("alg") in {None, algorithm}
+                if each.get("alg") in (None, algorithm)
                 if (key := _key(each, algorithm)) is not None
             }
         case _:
@@ -132,6 +132,6 @@ def _key(given: dict[str, Any], algorithm: str) -> jwt.PyJWK | None:
         key = jwt.PyJWK(given, algorithm)
         # The curve is not looked at before.
         key.Algorithm.prepare_key(key.key)
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - a key that is none takes nothing from the others
         return None
     return key

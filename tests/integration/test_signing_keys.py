@@ -1,14 +1,11 @@
 """The keys of a real identity provider over HTTP: when they are fetched, and what holds while it is away."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from app.adapters.signing_keys import MAX_BYTES, PATIENCE
+from app.adapters.signing_keys import PATIENCE
 from app.adapters.tokens import Tokens
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.clock import Clock
@@ -20,7 +17,6 @@ from tests.support.identity_provider import (
     tokens_of,
     unsigned,
 )
-from tests.support.tls import Authority
 from tests.support.waiting import eventually
 
 
@@ -170,18 +166,6 @@ async def test_while_the_provider_is_away_what_is_known_stays_good(
     assert "could not be fetched" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "published", [{}, [], {"keys": []}, {"keys": "none"}, {"keys": [{"kty": "?"}]}, "text"], ids=str
-)
-async def test_a_provider_that_publishes_nonsense_is_like_one_that_is_away(
-    provider: IdentityProvider, tokens: Tokens, published: object
-) -> None:
-    token = provider.token()
-    provider.published = published
-    with pytest.raises(TemporarilyUnavailableError):
-        await tokens.check(token)
-
-
 async def test_without_any_key_nobody_is_refused_but_nobody_is_let_in_either() -> None:
     with running_identity_provider() as provider:
         tokens, token = tokens_of(provider, min_interval=0), provider.token()
@@ -209,69 +193,3 @@ async def test_who_hangs_up_does_not_take_the_keys_from_the_others(provider: Ide
     impatient.cancel()
     provider.may_answer.set()
     assert (await patient).principal == "ben"
-
-
-@pytest.mark.parametrize("part", ["head", "body"])
-async def test_an_answer_that_never_ends_is_given_up_and_keeps_nobody_from_the_next(
-    provider: IdentityProvider, part: Literal["head", "body"], caplog: pytest.LogCaptureFixture
-) -> None:
-    tokens = tokens_of(provider, deadline=0.2)
-    provider.drips = part
-    with pytest.raises(TemporarilyUnavailableError):
-        await tokens.check(provider.token())
-    assert "within 0.2 s" in caplog.text
-
-    async def nobody_waits() -> bool:
-        return "download" not in {thread.name for thread in threading.enumerate()}
-
-    # The end of the process, then, waits for none of them either.
-    await eventually(nobody_waits)
-    provider.drips = None
-
-    async def somebody_is_known() -> bool:
-        try:
-            return (await tokens.check(provider.token())).principal == "anna"
-        except TemporarilyUnavailableError:
-            return False
-
-    await eventually(somebody_is_known)
-
-
-async def test_an_answer_without_an_end_is_not_taken_in(
-    provider: IdentityProvider, tokens: Tokens, caplog: pytest.LogCaptureFixture
-) -> None:
-    provider.published["more"] = "x" * MAX_BYTES
-    with pytest.raises(TemporarilyUnavailableError):
-        await tokens.check(provider.token())
-    assert "longer than" in caplog.text
-
-
-async def test_a_provider_with_tls_has_to_prove_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    authority = Authority(tmp_path)
-    with running_identity_provider(authority.identity("localhost").server_context()) as provider:
-        tokens = tokens_of(provider)
-        with pytest.raises(TemporarilyUnavailableError):
-            await tokens.check(provider.token())
-        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
-        assert (await tokens.check(provider.token())).principal == "anna"
-
-
-@pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
-async def test_a_key_that_does_not_say_what_it_is_for_is_for_every_algorithm_that_fits(
-    provider: IdentityProvider, algorithm: str
-) -> None:
-    provider.add_key("mine", algorithm, alg=None, use=None)
-    tokens = tokens_of(provider, algorithms=["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
-    assert (await tokens.check(provider.token("mine"))).principal == "anna"
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "said", "claimed"),
-    [("RS256", None, "ES256"), ("ES256", None, "RS256"), ("ES256", None, "ES384"), ("RS256", "RS256", "PS256")],
-)
-async def test_a_key_is_for_no_algorithm_that_does_not_fit(
-    provider: IdentityProvider, algorithm: str, said: str | None, claimed: str
-) -> None:
-    provider.add_key("mine", algorithm, alg=said)
-    tokens = tokens_of(provider, algorithms=["RS256", "PS256", "ES256", "ES384"])
-    assert "not published" in await refusal(tokens, unsigned({"alg": claimed, "kid": "mine"}, CLAIMS))

@@ -44,8 +44,8 @@ def _new_private_key(algorithm: str) -> PrivateKey:
 class IdentityProvider:
     """Its keys by their ids.
 
-    `published` is what it answers with once it `may_answer`; `requests` counts how often it was asked, `answers` how
-    often it had its say. While it `drips`, the head or the body of an answer never ends.
+    `published` is what it answers with once it `may_answer`, as JSON where it is not bytes; `requests` counts how often
+    it was asked, `answers` how often it had its say. While it `drips`, the head or the body of an answer never ends.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer()
 
     def _answer(self) -> None:
-        body = json.dumps(self.provider.published).encode()
+        published = self.provider.published
+        body = published if isinstance(published, bytes) else json.dumps(published).encode()
         self.send_response(self.provider.status)
         if self.provider.drips != "head":
             self.send_header("content-length", str(10**6 if self.provider.drips else len(body)))
