@@ -37,7 +37,7 @@ class PublishedKeys:
     stays good only while the provider is away, and for `PATIENCE` seconds after it was nobody waits for it.
 
     They are fetched too when a token names a key that is not among them; but so that nobody can make this service a
-    nuisance with invented names, never more often than every `min_interval` seconds.
+    nuisance with invented names, never more often than every `min_interval` seconds. In between nobody can tell.
     """
 
     def __init__(
@@ -79,6 +79,9 @@ class PublishedKeys:
             return key
         if self._fetched < self._tried:
             raise TemporarilyUnavailableError("the identity provider does not answer")
+        if self._fetched < now:
+            # It may have been published since; to say that it is nobody's would have a good token thrown away.
+            raise TemporarilyUnavailableError("the token names a key that was not published a moment ago")
         raise InvalidCredentialsError("the token is signed with a key that is not published")
 
     def _fetch_soon(self) -> asyncio.Task[None] | None:

@@ -7,6 +7,7 @@ import pytest
 
 from app.adapters.signing_keys import PATIENCE
 from app.adapters.tokens import Tokens
+from app.service_layer.identity import InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.clock import Clock
 from tests.support.identity_provider import (
@@ -143,13 +144,41 @@ async def test_a_provider_that_was_away_is_waited_for_again_after_a_while(
     assert "not published" in await refusal(tokens, provider.token(sub="mallory"))
 
 
-async def test_invented_names_of_keys_do_not_flood_the_provider(provider: IdentityProvider) -> None:
-    tokens = tokens_of(provider, min_interval=3600)
+async def test_invented_names_of_keys_neither_flood_the_provider_nor_speak_for_a_new_key(
+    provider: IdentityProvider, clock: Clock
+) -> None:
+    tokens = tokens_of(provider, min_interval=5, clock=clock)
     await tokens.check(provider.token())
+    provider.add_key("new")
+    clock.now += 4
     forged = [unsigned({"alg": "ES256", "kid": f"invented-{number}"}, CLAIMS) for number in range(100)]
-    for token in forged:
-        assert "not published" in await refusal(tokens, token)
+    for token in (*forged, provider.token("new")):
+        with pytest.raises(TemporarilyUnavailableError, match="a moment ago"):
+            await tokens.check(token)
     assert provider.requests == 1
+    clock.now += 1
+    assert "not published" in await refusal(tokens, forged[0])
+    assert (await tokens.check(provider.token("new"))).principal == "anna"
+    assert provider.requests == 2
+
+
+async def test_a_fetch_that_began_before_a_token_came_says_nothing_of_a_key_that_it_lacks(
+    provider: IdentityProvider, clock: Clock
+) -> None:
+    tokens = tokens_of(provider, clock=clock)
+    forged = unsigned({"alg": "ES256", "kid": "invented"}, CLAIMS)
+    provider.may_answer.clear()
+    first = asyncio.create_task(tokens.check(forged))
+    await asked(provider)
+    clock.now += 1
+    second = asyncio.create_task(tokens.check(forged))
+    # It runs once the loop has come round.
+    await asyncio.sleep(0)
+    provider.may_answer.set()
+    with pytest.raises(InvalidCredentialsError):
+        await first
+    with pytest.raises(TemporarilyUnavailableError):
+        await second
 
 
 async def test_while_the_provider_is_away_what_is_known_stays_good(
