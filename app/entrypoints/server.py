@@ -74,7 +74,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
     settings = service.settings
     rate_limit = RateLimit(settings.http_rate_limit, settings.http_rate_window) if settings.http_rate_limit else None
     guarded = service.authenticator is not None or rate_limit is not None
-    return create_app(
+    app = create_app(
         lifespan,
         bus=service.bus,
         queries=service.queries,
@@ -84,6 +84,8 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         max_body_bytes=settings.http_max_body_bytes,
         max_bulk_body_bytes=settings.http_max_bulk_body_bytes,
     )
+    app.state.knows_callers = service.authenticator is not None
+    return app
 
 
 async def serve(
