@@ -14,8 +14,9 @@ from app.adapters.database import DriverConnections, connections_of, create_engi
 from app.adapters.kafka import KafkaConfig, Sasl
 from app.adapters.notifications import LogMailer, SmtpMailer
 from app.adapters.outbox import OutboxSignal
+from app.adapters.signing_keys import PublishedKeys
 from app.adapters.tls import context_towards
-from app.adapters.tokens import PublishedKeys, Tokens
+from app.adapters.tokens import Tokens
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries

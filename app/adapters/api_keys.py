@@ -34,6 +34,8 @@ PREFIX = "alc_"
 KEY_BYTES = 32
 CHECK_INTERVAL = 1.0
 
+NEVER = "never"
+
 
 class ApiKeyFileError(Exception):
     """The file cannot be read or is not as it should be. The text names it, and no key."""
@@ -96,7 +98,10 @@ class ApiKeys:
         self._check_interval = check_interval
         self._keys: list[_Key] = []
         self._shown: dict[str, Caller] = {}
-        self._state: object = "not read yet"
+        # How the file was when it was read, and how it is while it cannot be. Then it is tried again each time: the
+        # fault may be none of the file's, and whose key is withdrawn must not stay in because of it.
+        self._read: object = NEVER
+        self._refused: object = NEVER
         self._next_check = float("-inf")
 
     def recall(self, credentials: str) -> Caller | None:
@@ -125,24 +130,27 @@ class ApiKeys:
             return
         self._next_check = now + self._check_interval
         state = _state_of(self._path)
-        if state == self._state:
-            return
-        self._state = state
-        try:
-            self._keys, self._shown = read_keys(self._path), {}
-        except ApiKeyFileError as error:
-            log.error("the API keys stay as they were: %s", error)  # noqa: TRY400 - the file is at fault, not the code
-        else:
+        if state != self._read:
+            try:
+                self._keys, self._shown = read_keys(self._path), {}
+            except ApiKeyFileError as error:
+                if state != self._refused:
+                    log.error("the API keys stay as they were: %s", error)  # noqa: TRY400 - the file is at fault, not we
+                self._refused = state
+                return
+            self._read = state
             log.info("%d API keys were read from %s", len(self._keys), self._path)
+        self._refused = NEVER
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """What changes with the file: the time, the size, and the file itself where another takes its place."""
+def _state_of(path: Path) -> tuple[int, int, int, int] | None:
+    """What changes with the file: its times, its size, and the file itself where another takes its place."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    # Nobody can set the time of the last change, as they can that of the last writing.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def new_key() -> str:

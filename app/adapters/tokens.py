@@ -1,20 +1,14 @@
-"""Callers known by JSON Web Tokens, which an identity provider signs with keys that it publishes (JWKS)."""
+"""Callers known by JSON Web Tokens, which an identity provider signs."""
 
-import asyncio
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
 
 from app.service_layer.identity import MAX_PRINCIPAL_LENGTH, Caller, InvalidCredentialsError, is_principal
-from app.service_layer.ports import TemporarilyUnavailableError
 
-log = logging.getLogger(__name__)
-
-FETCH_TIMEOUT = 4.0
 KEPT_TOKENS = 10_000
 _REASONS: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "the token has expired",
@@ -28,83 +22,29 @@ _REASONS: dict[type[Exception], str] = {
 class SigningKeys(Protocol):
     """Finds the key that a token names."""
 
-    async def find(self, kid: str) -> jwt.PyJWK:
-        """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
+    withdrawals: int
+    """How often a key was withdrawn, or replaced by another: what was believed before has to be checked anew."""
 
+    async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
+        """The key, for that algorithm alone.
 
-class PublishedKeys:
-    """Implements `SigningKeys` with what the identity provider publishes, fetched in a thread and kept.
-
-    What is kept stays good while the provider is away. It is fetched again once it is older than `max_age` seconds,
-    beside the requests, and when a token names a key that is not in it: requests then wait for it, but so that nobody
-    can make this service a nuisance with invented names, not more often than every `min_interval` seconds.
-    """
-
-    def __init__(
-        self, url: str, algorithms: Sequence[str], *, max_age: float = 300.0, min_interval: float = 5.0
-    ) -> None:
-        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT)
-        self._algorithms = frozenset(algorithms)
-        self._max_age = max_age
-        self._min_interval = min_interval
-        self._keys: Mapping[str, jwt.PyJWK] = {}
-        self._fetching: asyncio.Task[None] | None = None
-        self._tried = self._fetched = float("-inf")
-
-    async def find(self, kid: str) -> jwt.PyJWK:
-        """The key. Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError for now."""
-        key = self._keys.get(kid)
-        if key is not None:
-            if time.monotonic() - self._fetched > self._max_age:
-                self._fetch_soon()
-            return key
-        fetching = self._fetch_soon()
-        if fetching is not None:
-            # Whoever hangs up must not take the keys from the others. The time is the socket's and some for the name.
-            await asyncio.wait([fetching], timeout=FETCH_TIMEOUT + 1)
-        key = self._keys.get(kid)
-        if key is not None:
-            return key
-        if self._fetched < self._tried:
-            raise TemporarilyUnavailableError("the identity provider does not answer")
-        raise InvalidCredentialsError("the token is signed with a key that is not published")
-
-    def _fetch_soon(self) -> asyncio.Task[None] | None:
-        """Fetch the keys unless that has just been tried. Returns what is under way."""
-        if self._fetching is None and time.monotonic() - self._tried >= self._min_interval:
-            self._tried = time.monotonic()
-            self._fetching = asyncio.create_task(self._fetch(), name="fetch-signing-keys")
-        return self._fetching
-
-    async def _fetch(self) -> None:
-        try:
-            published = jwt.PyJWKSet.from_dict(await asyncio.to_thread(self._client.fetch_data))
-        except (jwt.PyJWTError, ValueError, OSError) as error:
-            log.warning("the keys of the identity provider could not be fetched: %s", error)
-        else:
-            keys = {key.key_id: key for key in published.keys if key.key_id and self._may_sign(key)}
-            if keys.keys() != self._keys.keys():
-                log.info("the identity provider signs with %s", ", ".join(sorted(keys)) or "no key")
-            self._keys = keys
-            self._fetched = time.monotonic()
-        finally:
-            self._fetching = None
-
-    def _may_sign(self, key: jwt.PyJWK) -> bool:
-        return key.public_key_use in {None, "sig"} and key.algorithm_name in self._algorithms
+        Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError where that is not known.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     caller: Caller
     until: float
+    """On the clock of `Tokens`, which nobody sets."""
+    withdrawals: int
 
 
 class Tokens:
     """Implements `Authenticator`.
 
     A signature costs about as much as the rest of a request, so a token that was checked is believed for `recheck`
-    seconds, or until it expires: that is how long, at most, one outlives its signing key.
+    seconds, or until it expires, or until a signing key is known to be withdrawn.
     """
 
     takes_key_header = False
@@ -119,6 +59,7 @@ class Tokens:
         leeway: float = 10.0,
         recheck: float = 60.0,
         kept_tokens: int = KEPT_TOKENS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
@@ -127,16 +68,19 @@ class Tokens:
         self._leeway = leeway
         self._recheck = recheck
         self._kept_tokens = kept_tokens
+        self._clock = clock
         self._kept: dict[str, _Kept] = {}
 
     def recall(self, credentials: str) -> Caller | None:
         """The caller whose token was checked a moment ago and has not expired since."""
         kept = self._kept.get(credentials)
-        return kept.caller if kept is not None and time.time() < kept.until else None
+        if kept is None or self._clock() >= kept.until or kept.withdrawals != self._keys.withdrawals:
+            return None
+        return kept.caller
 
     async def check(self, credentials: str) -> Caller:
         """The caller. Raises InvalidCredentialsError; TemporarilyUnavailableError while there is no key."""
-        key = await self._keys.find(self._kid_of(credentials))
+        key = await self._keys.find(*self._key_named_in(credentials))
         try:
             claims = jwt.decode(
                 credentials,
@@ -150,21 +94,23 @@ class Tokens:
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise InvalidCredentialsError(_reason(error)) from None
         caller = _caller(claims)
-        self._keep(credentials, _Kept(caller, min(time.time() + self._recheck, int(claims["exp"]) + self._leeway)))
+        seconds = min(self._recheck, int(claims["exp"]) + self._leeway - time.time())
+        self._keep(credentials, _Kept(caller, self._clock() + seconds, self._keys.withdrawals))
         return caller
 
-    def _kid_of(self, token: str) -> str:
+    def _key_named_in(self, token: str) -> tuple[str, str]:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise InvalidCredentialsError("the token is no JSON Web Token") from None
         # Before anybody is asked for a key.
-        if header.get("alg") not in self._algorithms:
+        algorithm = header.get("alg")
+        if algorithm not in self._algorithms:
             raise InvalidCredentialsError(f"the token has to be signed with {' or '.join(self._algorithms)}")
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise InvalidCredentialsError("the token does not name its key (kid)")
-        return kid
+        return kid, algorithm
 
     def _keep(self, token: str, kept: _Kept) -> None:
         # A token that is checked anew becomes the newest.

@@ -7,6 +7,7 @@ the W3C `traceparent`: it fits into a cause, a column and a header alike.
 
 import os
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -34,8 +35,9 @@ class Span(Protocol):
 # OpenTelemetry's own names for the endpoint: whoever sets them for all services need not set ours.
 STANDARD_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
-TRACEPARENT_LENGTH = 55
+# Source: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
 _SAMPLED = frozenset("13579bdf")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _NOTHING = nullcontext()
 
 _tracer: "Tracer | None" = None
@@ -117,8 +119,8 @@ def unit_of_work(parents: Iterable[str | None]) -> AbstractContextManager[None]:
 
 
 def is_recorded(traceparent: str) -> bool:
-    """Whether its sender records the trace. Asked for every request of a group, hence no parser."""
-    return len(traceparent) == TRACEPARENT_LENGTH and traceparent[-1] in _SAMPLED
+    """Whether it is a traceparent, and its sender records the trace. Asked for every request of a group."""
+    return traceparent[-1:] in _SAMPLED and _TRACEPARENT.fullmatch(traceparent) is not None
 
 
 @contextmanager

@@ -1,6 +1,5 @@
-"""Tokens of a real identity provider over HTTP: what is believed, what is not, and what happens when it is away."""
+"""Tokens of a real identity provider over HTTP: what is believed, and what is not."""
 
-import asyncio
 import base64
 import json
 import logging
@@ -11,13 +10,18 @@ from typing import Any
 import jwt
 import pytest
 
-from app.adapters.tokens import PublishedKeys, Tokens
-from app.service_layer.identity import Caller, InvalidCredentialsError
-from app.service_layer.ports import TemporarilyUnavailableError
-from tests.support.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
-from tests.support.waiting import eventually
-
-ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+from app.adapters.tokens import Tokens
+from app.service_layer.identity import Caller
+from tests.support.clock import Clock
+from tests.support.identity_provider import (
+    ALGORITHMS,
+    CLAIMS,
+    IdentityProvider,
+    refusal,
+    running_identity_provider,
+    tokens_of,
+    unsigned,
+)
 
 
 @pytest.fixture
@@ -26,31 +30,9 @@ def provider() -> Iterator[IdentityProvider]:
         yield running
 
 
-def tokens_of(provider: IdentityProvider, *, max_age: float = 300, min_interval: float = 0, **more: Any) -> Tokens:
-    keys = PublishedKeys(provider.url, ALGORITHMS, max_age=max_age, min_interval=min_interval)
-    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=ALGORITHMS, **more)
-
-
 @pytest.fixture
 def tokens(provider: IdentityProvider) -> Tokens:
     return tokens_of(provider)
-
-
-async def asked(provider: IdentityProvider) -> None:
-    """Wait until somebody has asked for the keys."""
-
-    async def has_been() -> bool:
-        return provider.requests > 0
-
-    await eventually(has_been, seconds=10)
-
-
-async def refusal(tokens: Tokens, token: str) -> str:
-    assert tokens.recall(token) is None
-    with pytest.raises(InvalidCredentialsError) as refused:
-        await tokens.check(token)
-    assert tokens.recall(token) is None
-    return str(refused.value)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -109,14 +91,6 @@ async def test_clocks_may_differ_a_little(provider: IdentityProvider) -> None:
     token = provider.token(exp=time.time() - 5)
     assert (await tokens_of(provider, leeway=30).check(token)).principal == "anna"
     assert "expired" in await refusal(tokens_of(provider, leeway=0), token)
-
-
-def unsigned(header: dict[str, Any], claims: dict[str, Any]) -> str:
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
-    return ".".join([*parts, ""])
-
-
-CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "sub": "mallory", "exp": 2**31, "scope": "admin"}
 
 
 async def test_a_token_without_a_signature_is_refused_before_a_key_is_asked_for(
@@ -192,14 +166,25 @@ async def test_a_token_that_was_checked_is_known_again_without_a_check(
     assert tokens.recall(token) is caller
 
 
-async def test_what_is_remembered_of_a_token_ends_with_it(
-    provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = tokens_of(provider, leeway=0, recheck=3600)
+async def test_what_is_remembered_of_a_token_ends_with_it(provider: IdentityProvider) -> None:
+    clock = Clock()
+    tokens = tokens_of(provider, leeway=0, recheck=3600, clock=clock)
     token = provider.token(exp=int(time.time()) + 60)
     await tokens.check(token)
-    now = time.time()
-    monkeypatch.setattr("app.adapters.tokens.time.time", lambda: now + 61)
+    assert tokens.recall(token) is not None
+    clock.now += 61
+    assert tokens.recall(token) is None
+
+
+async def test_a_token_is_checked_anew_after_a_minute_whatever_the_time_of_day_does(
+    provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, now = Clock(), time.time()
+    tokens = tokens_of(provider, clock=clock)
+    token = provider.token(exp=now + 7200)
+    await tokens.check(token)
+    monkeypatch.setattr("app.adapters.tokens.time.time", lambda: now - 3600)
+    clock.now += 61
     assert tokens.recall(token) is None
 
 
@@ -211,100 +196,6 @@ async def test_no_more_tokens_are_remembered_than_there_is_room_for(provider: Id
     assert tokens.recall(first) is None
     assert tokens.recall(second) is not None
     assert tokens.recall(third) is not None
-
-
-async def test_the_keys_are_fetched_once_for_many_callers(provider: IdentityProvider, tokens: Tokens) -> None:
-    await asyncio.gather(*(tokens.check(provider.token(sub=f"caller-{number}")) for number in range(20)))
-    assert provider.requests == 1
-
-
-async def test_a_new_key_is_fetched_when_a_token_names_it(provider: IdentityProvider, tokens: Tokens) -> None:
-    await tokens.check(provider.token())
-    provider.add_key("second")
-    assert (await tokens.check(provider.token("second"))).principal == "anna"
-    assert provider.requests == 2
-
-
-async def test_a_key_that_is_withdrawn_signs_nothing_once_the_keys_are_fetched_again(
-    provider: IdentityProvider,
-) -> None:
-    tokens = tokens_of(provider, max_age=0, recheck=0)
-    await tokens.check(provider.token())
-    provider.withdraw_key("first")
-    provider.add_key("second")
-
-    async def refused() -> bool:
-        try:
-            await tokens.check(provider.token())
-        except InvalidCredentialsError:
-            return True
-        return False
-
-    await eventually(refused, seconds=10)
-
-
-async def test_invented_names_of_keys_do_not_flood_the_provider(provider: IdentityProvider) -> None:
-    tokens = tokens_of(provider, min_interval=3600)
-    await tokens.check(provider.token())
-    forged = [unsigned({"alg": "ES256", "kid": f"invented-{number}"}, CLAIMS) for number in range(100)]
-    for token in forged:
-        assert "not published" in await refusal(tokens, token)
-    assert provider.requests == 1
-
-
-async def test_while_the_provider_is_away_what_is_known_stays_good(
-    provider: IdentityProvider, caplog: pytest.LogCaptureFixture
-) -> None:
-    tokens = tokens_of(provider, max_age=0, recheck=0)
-    await tokens.check(provider.token())
-    provider.status = 500
-    for name in ("ben", "carla"):
-        assert (await tokens.check(provider.token(sub=name))).principal == name
-    # A name that is not known may be that of a new key.
-    with pytest.raises(TemporarilyUnavailableError):
-        await tokens.check(unsigned({"alg": "ES256", "kid": "new"}, CLAIMS))
-    assert "could not be fetched" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "published", [{}, [], {"keys": []}, {"keys": "none"}, {"keys": [{"kty": "?"}]}, "text"], ids=str
-)
-async def test_a_provider_that_publishes_nonsense_is_like_one_that_is_away(
-    provider: IdentityProvider, tokens: Tokens, published: object
-) -> None:
-    token = provider.token()
-    provider.published = published
-    with pytest.raises(TemporarilyUnavailableError):
-        await tokens.check(token)
-
-
-async def test_without_any_key_nobody_is_refused_but_nobody_is_let_in_either() -> None:
-    with running_identity_provider() as provider:
-        tokens, token = tokens_of(provider, min_interval=0), provider.token()
-        provider.status = 503
-        with pytest.raises(TemporarilyUnavailableError):
-            await tokens.check(token)
-        provider.status = 200
-        assert (await tokens.check(token)).principal == "anna"
-
-
-async def test_the_loop_goes_on_while_the_provider_takes_its_time(provider: IdentityProvider, tokens: Tokens) -> None:
-    provider.may_answer.clear()
-    waiting = asyncio.create_task(tokens.check(provider.token()))
-    await asked(provider)
-    assert not waiting.done()
-    provider.may_answer.set()
-    assert (await waiting).principal == "anna"
-
-
-async def test_who_hangs_up_does_not_take_the_keys_from_the_others(provider: IdentityProvider, tokens: Tokens) -> None:
-    provider.may_answer.clear()
-    impatient = asyncio.create_task(tokens.check(provider.token()))
-    patient = asyncio.create_task(tokens.check(provider.token(sub="ben")))
-    await asked(provider)
-    impatient.cancel()
-    provider.may_answer.set()
-    assert (await patient).principal == "ben"
 
 
 async def test_no_token_is_logged(provider: IdentityProvider, tokens: Tokens, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """Keys in a file: who they let in, and what happens when the file changes."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -91,6 +92,53 @@ async def test_a_file_that_takes_the_others_place_is_read(file: Path, tmp_path: 
     os.utime(other, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
     other.replace(file)
     assert (await keys.check(new)).principal == "new"
+
+
+async def test_a_file_of_the_same_age_and_size_is_read_again(file: Path) -> None:
+    """As `rsync -t` or `cp -p` write it, into the same file."""
+    old = added(file, "old")
+    keys = ApiKeys(file, check_interval=0)
+    await keys.check(old)
+    before, new = file.stat(), new_key()
+    file.write_text(entry_of("new", new, ["read"]))
+    assert file.stat().st_size == before.st_size
+    # The clock of the files may be too coarse to tell the two apart at once.
+    while file.stat().st_ctime_ns == before.st_ctime_ns or file.stat().st_mtime_ns != before.st_mtime_ns:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (await keys.check(new)).principal == "new"
+    assert keys.recall(old) is None
+
+
+async def test_a_file_that_could_not_be_read_for_a_moment_is_read_as_soon_as_it_can(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    withdrawn = added(file, "withdrawn")
+    keys = ApiKeys(file, check_interval=0)
+    await keys.check(withdrawn)
+    new = new_key()
+    file.write_text(entry_of("new", new, ["read"]))
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", refuse)
+        for _ in range(3):
+            assert keys.recall(withdrawn) is not None
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
+    assert keys.recall(withdrawn) is None
+    assert (await keys.check(new)).principal == "new"
+
+
+async def test_a_file_that_goes_away_twice_is_told_of_twice(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key, away = added(file), file.with_suffix(".away")
+    keys = ApiKeys(file, check_interval=0)
+    for _ in range(2):
+        await keys.check(key)
+        file.rename(away)
+        await keys.check(key)
+        away.rename(file)
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 2
 
 
 BROKEN = [

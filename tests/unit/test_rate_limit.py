@@ -5,14 +5,7 @@ import pytest
 from app.entrypoints.http import rate_limit
 from app.entrypoints.http.problems import ProblemError
 from app.entrypoints.http.rate_limit import RateLimit
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

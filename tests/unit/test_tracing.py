@@ -93,16 +93,38 @@ def test_a_trace_that_began_elsewhere_is_recorded_where_its_beginning_was(ratio:
     assert [span.parent_id for span in collector.spans] == ["b7ad6b7169203331"]
 
 
-@pytest.mark.parametrize("parent", ["", "nonsense", "00-1-2-01", "1" * 56])
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "",
+        "nonsense",
+        "00-1-2-01",
+        "1" * 55,
+        "1" * 56,
+        "ü" * 54 + "1",
+        RECORDED.upper(),
+        f"{RECORDED}-1",
+        f" {RECORDED[1:]}",
+        f"{RECORDED}\n",
+        f"ff-{RECORDED[3:]}",
+        f"00-{0:032x}-{1:016x}-01",
+        f"00-{1:032x}-{0:016x}-01",
+        RECORDED.replace("-", "_"),
+    ],
+)
 def test_what_is_no_traceparent_is_not_recorded(parent: str) -> None:
     with collecting() as collector, tracing.exporting(collector.url, 1.0):
         assert not tracing.records(parent)
+        assert tracing.follow("consumer", "notify", parent) is None
+    assert collector.spans == []
 
 
 @pytest.mark.parametrize("parent", [f"00-{0:032x}-{0:016x}-01", "ü" * 54 + "1"])
-def test_what_only_looks_like_a_traceparent_begins_a_trace(parent: str) -> None:
-    with collecting() as collector, tracing.exporting(collector.url, 1.0), tracing.following("consumer", "x", parent):
-        pass
+def test_a_span_below_what_is_no_traceparent_begins_a_trace(parent: str) -> None:
+    with collecting() as collector, tracing.exporting(collector.url, 1.0):
+        span = tracing.start("consumer", "x", parent)
+        assert span is not None
+        span.end()
     assert [span.parent_id for span in collector.spans] == [""]
 
 

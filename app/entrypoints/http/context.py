@@ -43,6 +43,7 @@ class RequestContext:
         started = time.perf_counter()
         cause = cause_of_scope(scope)
         request_id = cause.causation_id
+        asked = cause.traceparent is not None
         span = _start_span(scope, cause) if tracing.records(cause.traceparent) else None
         if span is not None:
             cause = replace(cause, traceparent=span.traceparent)
@@ -76,7 +77,8 @@ class RequestContext:
             seconds = time.perf_counter() - started
             status = status or HTTPStatus.INTERNAL_SERVER_ERROR
             metrics.measure_request(scope["method"], route, status, seconds)
-            if span is not None:
+            # A span that is not ended is not exported: what a stranger asks for fills no collector.
+            if span is not None and (not asked or _may_ask(scope)):
                 _end_span(span, scope["method"], route, status)
 
 
@@ -92,6 +94,11 @@ def _start_span(scope: Scope, cause: Cause) -> Span | None:
         "allocation.correlation_id": cause.correlation_id,
     }
     return tracing.start("server", scope["method"], cause.traceparent, attributes)
+
+
+def _may_ask(scope: Scope) -> bool:
+    """Whether whoever sent the request may have it recorded: a known caller, or anybody where none is known."""
+    return scope["state"]["cause"].principal is not None or not scope["app"].state.gate.knows_callers
 
 
 def _end_span(span: Span, method: str, route: str, status: int) -> None:

@@ -67,6 +67,11 @@ class Gate:
         self._authenticator = authenticator
         self._rate_limit = rate_limit
 
+    @property
+    def knows_callers(self) -> bool:
+        """Whether whoever passes has said who they are."""
+        return self._authenticator is not None
+
     async def admit(self, scope: MutableMapping[str, Any], needed: Scope, seconds: float) -> float:
         """Note who calls. Returns how many of the seconds are left.
 
