@@ -51,8 +51,9 @@ def _change_batch(expected: Expected, entry: Entry, events: Sequence[Event], his
     refused = _is_below_shipped(entry, events, is_change=after != (qty, eta))
     if refused:
         after = (qty, eta)
-        if history.shipped_qty(ref) <= entry.data["qty"]:
-            expected.fault(entry, f"it was not done, and only {history.shipped_qty(ref)} pieces have left the batch")
+        shipped = history.shipped_qty(entry)
+        if shipped <= entry.data["qty"]:
+            expected.fault(entry, f"it was not done, and only {shipped} pieces had left the batch")
     expected.batches[ref] = after
     # The ETA changes first, so its event bears the quantity from before.
     for kind, before, now in (("eta", (qty, eta), (qty, after[1])), ("quantity", (qty, after[1]), after)):

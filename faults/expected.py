@@ -1,8 +1,9 @@
 """What the clients believe, and what the events tell of each line and batch: what commands are judged by."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from faults.journal import Entry
 from faults.story import Event
@@ -26,12 +27,12 @@ class History:
         for entry in entries:
             self._commands[entry.subject].append(entry.id)
         self._lines: dict[Line, list[Event]] = defaultdict(list)
-        self._shipped: Counter[str] = Counter()
+        self._batches: dict[str, list[Event]] = defaultdict(list)
         for event in sorted(events, key=lambda event: event.sequence or 0):
             if event.type in MOVED:
                 self._lines[event.data["order_id"], event.subject].append(event)
-            if event.type == "line_shipped.v1":
-                self._shipped[event.data["batch_ref"]] += event.data["qty"]
+            if event.type in {"line_shipped.v1", "batch_quantity_changed.v1", "batch_eta_changed.v1"}:
+                self._batches[event.data.get("batch_ref") or event.data["ref"]].append(event)
 
     def may_have_waited(self, entry: Entry) -> bool:
         """Whether the line can have stood in its queue when the command came.
@@ -39,9 +40,7 @@ class History:
         That was after the commands that its client had sent about the order before, and before those that it sent
         afterwards; what others did to the line between the two may have been before the command or after it.
         """
-        commands = self._commands[entry.subject]
-        place = commands.index(entry.id)
-        earlier, later = set(commands[:place]), set(commands[place + 1 :])
+        earlier, later = self._around(entry)
         waited = False
         for event in self._lines[entry.line]:
             if event.cause in later:
@@ -50,9 +49,17 @@ class History:
             waited = waits if event.cause in earlier else waited or waits
         return waited
 
-    def shipped_qty(self, ref: str) -> int:
-        """The pieces of the batch that have left in all."""
-        return self._shipped[ref]
+    def shipped_qty(self, entry: Entry) -> int:
+        """How many pieces of the batch can have left when the command came: before what its client sent afterwards."""
+        _, later = self._around(entry)
+        before = takewhile(lambda event: event.cause not in later, self._batches[entry.data["ref"]])
+        return sum(event.data["qty"] for event in before if event.type == "line_shipped.v1")
+
+    def _around(self, entry: Entry) -> tuple[set[str], set[str]]:
+        """What its client has sent about the same before, and after."""
+        commands = self._commands[entry.subject]
+        place = commands.index(entry.id)
+        return set(commands[:place]), set(commands[place + 1 :])
 
 
 @dataclass

@@ -33,6 +33,15 @@ def answer(command: str, *answers: tuple[int | None, Any]) -> Mutation:
     return mutate
 
 
+def also(before: str, new: Entry) -> Mutation:
+    """Have one command more been sent before that one."""
+
+    def mutate(told: Story) -> None:
+        told.entries.insert([each.id for each in told.entries].index(before), new)
+
+    return mutate
+
+
 def ask(command: str, **changes: Any) -> Mutation:
     """Have something else been asked for."""
 

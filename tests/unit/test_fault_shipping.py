@@ -7,7 +7,7 @@ import pytest
 from faults.oracle import judge
 from faults.story import Event, LineSeen
 from tests.support.order_stories import CHAIR, O1_SHIPPED, TABLE, accepted, of, of_product, order_story, other_batch
-from tests.support.stories import Mutation, all_of, answer, ask, batch, change, drop, entry, insert, product, show
+from tests.support.stories import Mutation, all_of, also, answer, ask, batch, change, drop, entry, insert, product, show
 
 
 def shipped(cause: str, order_id: str = "o1", sku: str = CHAIR, qty: int = 3) -> Event:
@@ -69,7 +69,16 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     ),
     "shipped pieces that are shown as available": (batch("b1", available_qty=10), "does not add up"),
     "a product that forgets what has left": (product(CHAIR, shipped_qty=0), "(available, allocated, shipped"),
-    "a cut that was refused for no reason": (ask("c9", qty=6), "only 5 pieces have left the batch"),
+    "a cut that was refused for no reason": (ask("c9", qty=6), "only 5 pieces had left the batch"),
+    "a cut that was refused before anything had left": (
+        all_of(
+            also("c10", entry("c15", "change_batch", {"ref": "b1", "sku": CHAIR, "qty": 11}, (200, {"moved": []}))),
+            insert("CHAIR-4", of_product(CHAIR, 0, "batch_quantity_changed.v1", "c15", ref="b1", qty=11, eta=None)),
+            batch("b1", qty=11, available_qty=6),
+            product(CHAIR, available_qty=6),
+        ),
+        "only 0 pieces had left the batch",
+    ),
     "a cut below what has left": (
         insert(None, of_product(CHAIR, 0, "batch_quantity_changed.v1", "c9", ref="b1", qty=4, eta=None)),
         "b1 is oversold by 1",
@@ -102,9 +111,7 @@ def test_a_line_may_be_shipped_at_an_attempt_without_answer(answers: list[tuple[
 
 def test_a_line_that_waits_goes_on_waiting_when_another_quantity_is_refused() -> None:
     right = order_story()
-    ids = [each.id for each in right.entries]
-    other = entry("k0", "allocate", {**of("o2", TABLE), "qty": 7}, (200, None), via="kafka")
-    right.entries.insert(ids.index("k2"), other)
+    also("k2", entry("k0", "allocate", {**of("o2", TABLE), "qty": 7}, (200, None), via="kafka"))(right)
     right.inbound.append("k0")
     right.inbox.append("k0")
     refusal = of_product(TABLE, 0, "allocation_failed.v1", "k0", order_id="o2", qty=7, reason="conflict")
