@@ -5,9 +5,9 @@ An actor over HTTP learns from the answers what became of its lines; one over Ka
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from faults.belongings import OwnBatch, OwnLine, OwnOrder
 from faults.journal import Entry, Kind, Via
 
 HOT = "SKU-HOT"
@@ -15,43 +15,37 @@ SKUS = (HOT, *(f"SKU-{number:02}" for number in range(30)))
 UNKNOWN_SKU = "SKU-NOBODY-SELLS"
 HOT_SHARE = 0.2
 ETAS = (None, "2031-01-01", "2031-02-01", "2031-03-01")
-OPENING_QTY = 30
+OPENING_QTY = 20
+LATER, REFUSED = 202, 400
 
-# How often an actor does what, out of a hundred. More is ordered than there is stock for, so that queues form, and
+# How often an actor does what, beside each other. More is ordered than there is stock for, so that queues form, and
 # stock comes in and lines are cancelled often enough for the queues to move.
 WEIGHTS = {
-    "place": 42,
-    "place_again": 7,
+    "place": 34,
+    "place_again": 5,
     "place_with_other_qty": 2,
     "place_unknown": 1,
-    "cancel": 18,
+    "cancel": 14,
     "cancel_again": 2,
-    "record_batch": 7,
+    "ship": 7,
+    "ship_waiting": 2,
+    "ship_again": 2,
+    "ship_gone": 1,
+    "cancel_shipped": 2,
+    "place_order": 7,
+    "place_order_again": 2,
+    "place_order_otherwise": 1,
+    "place_order_unknown": 1,
+    "cancel_order": 4,
+    "cancel_order_again": 1,
+    "cancel_part": 1,
+    "ship_part": 3,
+    "record_batch": 8,
     "record_batch_again": 2,
     "change_qty": 12,
     "change_eta": 4,
     "change_both": 3,
 }
-
-
-@dataclass
-class _Line:
-    order_id: str
-    sku: str
-    qty: int
-    if_unavailable: str
-
-    @property
-    def order(self) -> dict[str, Any]:
-        return {"order_id": self.order_id, "sku": self.sku, "qty": self.qty, "if_unavailable": self.if_unavailable}
-
-
-@dataclass
-class _Batch:
-    ref: str
-    sku: str
-    first: dict[str, Any]
-    qty: int
 
 
 class Actor:
@@ -61,9 +55,13 @@ class Actor:
         self.name = name
         self.via = via
         self._random = random.Random(f"{seed} {name}")
-        self._lines: list[_Line] = []
-        self._gone: list[_Line] = []
-        self._batches: list[_Batch] = []
+        self._lines: list[OwnLine] = []
+        self._gone: list[OwnLine] = []
+        self._waiting: list[OwnLine] = []
+        self._shipped: list[OwnLine] = []
+        self._orders: list[OwnOrder] = []
+        self._gone_orders: list[OwnOrder] = []
+        self._batches: list[OwnBatch] = []
         self._count = 0
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:
@@ -78,14 +76,26 @@ class Actor:
         return entry or self._place()
 
     def learn(self, entry: Entry) -> None:
-        """Remember what the answer says of a line that was to be refused rather than to wait."""
-        final = entry.final
-        if entry.kind == "allocate" and self.via == "http" and (final is None or (final.status or 0) >= 400):
-            self._lines = [line for line in self._lines if line.order != entry.data]
+        """Remember what the answer says of lines that wait, that were refused, or that could not be shipped."""
+        status = REFUSED if entry.final is None else entry.final.status or REFUSED
+        if status == LATER:
+            self._waiting = [line for line in self._lines if line in self._waiting or line.order == entry.data]
+        if self.via == "kafka" or status < REFUSED:
+            return
+        match entry.kind:
+            case "allocate":
+                self._lines = [line for line in self._lines if line.order != entry.data]
+            case "place_order":
+                self._orders = [order for order in self._orders if order.data != entry.data]
+            case "ship":
+                self._lines += [line for line in self._shipped if line.names == entry.data]
+                self._shipped = [line for line in self._shipped if line.names != entry.data]
+            case _:
+                pass
 
-    def _entry(self, kind: Kind, data: dict[str, Any]) -> Entry:
+    def _entry(self, kind: Kind, data: dict[str, Any], key: str = "") -> Entry:
         self._count += 1
-        return Entry(f"{self.name}.{self._count}", self.name, self.via, kind, data)
+        return Entry(f"{self.name}.{self._count}", self.name, self.via, kind, data, key=key)
 
     def _sku(self) -> str:
         return HOT if self._random.random() < HOT_SHARE else self._random.choice(SKUS[1:])
@@ -95,7 +105,7 @@ class Actor:
             line = self._gone.pop(self._random.randrange(len(self._gone)))
         else:
             if_unavailable = "reject" if self._random.random() < 0.2 else "backorder"
-            line = _Line(f"{self.name}-{self._count}", self._sku(), self._random.randint(1, 9), if_unavailable)
+            line = OwnLine(f"{self.name}-{self._count}", self._sku(), self._random.randint(1, 9), if_unavailable)
         self._lines.append(line)
         return self._entry("allocate", line.order)
 
@@ -108,24 +118,111 @@ class Actor:
         line = self._some_line()
         if line is None or line.if_unavailable == "reject":
             return None
-        other = _Line(line.order_id, line.sku, line.qty + 1, line.if_unavailable)
+        other = OwnLine(line.order_id, line.sku, line.qty + 1, line.if_unavailable)
         return self._entry("allocate", other.order)
 
     def _place_unknown(self) -> Entry:
-        return self._entry("allocate", _Line(f"{self.name}-{self._count}", UNKNOWN_SKU, 1, "backorder").order)
+        return self._entry("allocate", OwnLine(f"{self.name}-{self._count}", UNKNOWN_SKU, 1, "backorder").order)
 
     def _cancel(self) -> Entry | None:
         if not self._lines:
             return None
         line = self._lines.pop(self._random.randrange(len(self._lines)))
         self._gone.append(line)
-        return self._entry("cancel", {"order_id": line.order_id, "sku": line.sku})
+        return self._entry("cancel", line.names)
 
     def _cancel_again(self) -> Entry | None:
         if not self._gone:
             return None
-        line = self._random.choice(self._gone)
-        return self._entry("cancel", {"order_id": line.order_id, "sku": line.sku})
+        return self._entry("cancel", self._random.choice(self._gone).names)
+
+    def _ship(self) -> Entry | None:
+        return self._ship_one_of(self._lines)
+
+    def _ship_waiting(self) -> Entry | None:
+        # Meanwhile it may have been served. Over Kafka nobody knows of any.
+        return self._ship_one_of([line for line in self._waiting if line in self._lines])
+
+    def _ship_one_of(self, lines: Sequence[OwnLine]) -> Entry | None:
+        if not lines:
+            return None
+        line = self._random.choice(lines)
+        self._lines.remove(line)
+        self._shipped.append(line)
+        return self._entry("ship", line.names)
+
+    def _ship_again(self) -> Entry | None:
+        # Over Kafka nobody knows whether it was; one that had to wait may leave now.
+        return self._entry("ship", self._random.choice(self._shipped).names) if self._shipped else None
+
+    def _ship_gone(self) -> Entry | None:
+        return self._entry("ship", self._random.choice(self._gone).names) if self._gone else None
+
+    def _cancel_shipped(self) -> Entry | None:
+        return self._entry("cancel", self._random.choice(self._shipped).names) if self._shipped else None
+
+    def _place_order(self) -> Entry:
+        if self._gone_orders and self._random.random() < 0.1:
+            order = self._gone_orders.pop(self._random.randrange(len(self._gone_orders)))
+        else:
+            if_unavailable = "reject" if self._random.random() < 0.3 else "backorder"
+            order = OwnOrder(f"{self.name}-o{self._count}", self._order_lines(), if_unavailable)
+        self._orders.append(order)
+        return self._about_order("place_order", order, order.data)
+
+    def _place_order_again(self) -> Entry | None:
+        order = self._some_order()
+        return None if order is None else self._about_order("place_order", order, order.data)
+
+    def _place_order_otherwise(self) -> Entry | None:
+        # See `_place_with_other_qty`.
+        order = self._some_order()
+        if order is None or order.if_unavailable == "reject":
+            return None
+        other = OwnOrder(order.order_id, self._order_lines(), order.if_unavailable)
+        return self._about_order("place_order", order, other.data)
+
+    def _place_order_unknown(self) -> Entry:
+        order = OwnOrder(f"{self.name}-o{self._count}", {**self._order_lines(), UNKNOWN_SKU: 1}, "backorder")
+        return self._about_order("place_order", order, order.data)
+
+    def _cancel_order(self) -> Entry | None:
+        if not self._orders:
+            return None
+        order = self._orders.pop(self._random.randrange(len(self._orders)))
+        self._gone_orders.append(order)
+        return self._about_order("cancel_order", order, {"order_id": order.order_id, "lines": order.told_lines})
+
+    def _cancel_order_again(self) -> Entry | None:
+        if not self._gone_orders:
+            return None
+        order = self._random.choice(self._gone_orders)
+        return self._about_order("cancel_order", order, {"order_id": order.order_id, "lines": order.told_lines})
+
+    def _cancel_part(self) -> Entry | None:
+        order = self._some_order()
+        return None if order is None else self._about_order("cancel", order, self._part(order))
+
+    def _ship_part(self) -> Entry | None:
+        order = self._some_order()
+        return None if order is None else self._about_order("ship", order, self._part(order))
+
+    def _about_order(self, kind: Kind, order: OwnOrder, data: dict[str, Any]) -> Entry:
+        # Its lines are of several SKUs, so under the keys of these one message could overtake another.
+        return self._entry(kind, data, key=order.order_id)
+
+    def _part(self, order: OwnOrder) -> dict[str, Any]:
+        return {"order_id": order.order_id, "sku": self._random.choice(list(order.lines))}
+
+    def _order_lines(self) -> dict[str, int]:
+        lines: dict[str, int] = {}
+        count = self._random.randint(2, 4)
+        while len(lines) < count:
+            lines[self._sku()] = self._random.randint(1, 6)
+        return lines
+
+    def _some_order(self) -> OwnOrder | None:
+        return self._random.choice(self._orders) if self._orders else None
 
     def _record_batch(self, sku: str = "", qty: int = 0, eta: str | None = "any") -> Entry:
         sku = sku or self._sku()
@@ -136,7 +233,7 @@ class Actor:
             "qty": qty,
             "eta": self._random.choice(ETAS) if eta == "any" else eta,
         }
-        self._batches.append(_Batch(ref, sku, first, qty))
+        self._batches.append(OwnBatch(ref, sku, first, qty))
         return self._entry("create_batch", first)
 
     def _record_batch_again(self) -> Entry | None:
@@ -159,18 +256,18 @@ class Actor:
             else self._change(batch, {"qty": self._new_qty(batch), "eta": self._random.choice(ETAS)})
         )
 
-    def _change(self, batch: _Batch, changes: dict[str, Any]) -> Entry:
+    def _change(self, batch: OwnBatch, changes: dict[str, Any]) -> Entry:
         batch.qty = changes.get("qty", batch.qty)
         # The SKU is for the key of the record; over HTTP the ref is enough.
         return self._entry("change_batch", {"ref": batch.ref, "sku": batch.sku, **changes})
 
-    def _new_qty(self, batch: _Batch) -> int:
+    def _new_qty(self, batch: OwnBatch) -> int:
         """A cut to a half or to nothing, a raise, or the same again."""
         return self._random.choice([batch.qty // 2, batch.qty // 2, 0, batch.qty + 10, batch.qty + 20, batch.qty])
 
-    def _some_line(self) -> _Line | None:
+    def _some_line(self) -> OwnLine | None:
         return self._random.choice(self._lines) if self._lines else None
 
-    def _some_batch(self) -> _Batch | None:
+    def _some_batch(self) -> OwnBatch | None:
         """One of those recorded lately: the same ones for ever would end in small change."""
         return self._random.choice(self._batches[-20:]) if self._batches else None

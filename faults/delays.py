@@ -64,7 +64,7 @@ def messages(
     sent = {
         entry.id: entry.answers[0].sent
         for entry, _ in answers
-        if entry.via == "kafka" and entry.data["sku"] not in without
+        if entry.via == "kafka" and entry.skus.isdisjoint(without)
     }
     return summary([first[each] - at for each, at in sent.items() if each in first and at in span])
 
@@ -72,7 +72,11 @@ def messages(
 def events(arrivals: Iterable[tuple[float, Event]], span: Span, without: Collection[str] = ()) -> Delays:
     """From the writing of each event to its arrival."""
     return summary(
-        [arrived - event.created for arrived, event in arrivals if event.created in span and event.sku not in without]
+        [
+            arrived - event.created
+            for arrived, event in arrivals
+            if event.created in span and event.subject not in without
+        ]
     )
 
 
@@ -85,7 +89,7 @@ def requests(answers: Iterable[tuple[Entry, Answer]], span: Span, without: Colle
             if entry.via == "http"
             and answer.is_definite
             and entry.answers[0].sent in span
-            and entry.data["sku"] not in without
+            and entry.skus.isdisjoint(without)
         ]
     )
 

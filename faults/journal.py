@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 Via = Literal["http", "kafka"]
-Kind = Literal["create_batch", "change_batch", "allocate", "cancel"]
+Kind = Literal["create_batch", "change_batch", "allocate", "cancel", "ship", "place_order", "cancel_order"]
 
 SERVER_ERROR = 500
 
@@ -44,7 +44,10 @@ class Answer:
 
 @dataclass(slots=True)
 class Entry:
-    """A command and its answers. `id` is the request id of each attempt, or the `ce_id`: what its events name."""
+    """A command and its answers. `id` is the request id of each attempt, or the `ce_id`: what its events name.
+
+    `key` is that of its record where it is not the SKU: what one order is told has to stay in order.
+    """
 
     id: str
     actor: str
@@ -52,6 +55,7 @@ class Entry:
     kind: Kind
     data: dict[str, Any]
     answers: list[Answer] = field(default_factory=list)
+    key: str = ""
 
     @property
     def final(self) -> Answer | None:
@@ -67,6 +71,16 @@ class Entry:
     def line(self) -> tuple[str, str]:
         """The order line that it is about."""
         return self.data["order_id"], self.data["sku"]
+
+    @property
+    def skus(self) -> set[str]:
+        """The SKUs that it names."""
+        return {line["sku"] for line in self.data.get("lines", [self.data])}
+
+    @property
+    def subject(self) -> str:
+        """The order or the batch that it is about. Only its own client asks for anything about it."""
+        return f"order {self.data['order_id']}" if "order_id" in self.data else f"batch {self.data['ref']}"
 
     def __str__(self) -> str:
         """Enough to find it in the file."""

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from faults.actors import SKUS, Actor
 from faults.client import Connection, NoAnswerError
 from faults.foreign import Record
-from faults.journal import SERVER_ERROR, Answer, Entry, Journal
+from faults.journal import SERVER_ERROR, Answer, Entry, Journal, Kind
 
 PATIENCE = 240.0
 """Seconds for which a client asks again; longer than any fault lasts."""
@@ -23,10 +23,24 @@ LONGEST_BACKOFF = 1.0
 FLUSH_SECONDS = 10.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
+REQUESTS: dict[Kind, tuple[str, str, Sequence[str]]] = {
+    "create_batch": ("POST", "/v1/batches", ("ref", "sku", "qty", "eta")),
+    "change_batch": ("PATCH", "/v1/batches/{ref}", ("qty", "eta")),
+    "allocate": ("POST", "/v1/allocations", ("order_id", "sku", "qty", "if_unavailable")),
+    "cancel": ("DELETE", "/v1/allocations/{order_id}/{sku}", ()),
+    "ship": ("POST", "/v1/allocations/{order_id}/{sku}/ship", ()),
+    "place_order": ("POST", "/v1/orders", ("order_id", "lines", "if_unavailable")),
+    "cancel_order": ("DELETE", "/v1/orders/{order_id}", ()),
+}
+"""Method, path and the fields of the body. An entry may tell more than that, for those who read the journal."""
+
 MESSAGE_TYPES = {
     "create_batch": "batch_created.v1",
     "allocate": "allocation_required.v1",
     "cancel": "allocation_cancelled.v1",
+    "ship": "line_shipped.v1",
+    "place_order": "order_placed.v1",
+    "cancel_order": "order_cancelled.v1",
 }
 
 
@@ -215,16 +229,9 @@ class Load:
 
 def as_request(entry: Entry) -> tuple[str, str, Any]:
     """The method, the path and the body of the request that asks for it."""
-    data = entry.data
-    match entry.kind:
-        case "create_batch":
-            return "POST", "/v1/batches", data
-        case "allocate":
-            return "POST", "/v1/allocations", data
-        case "cancel":
-            return "DELETE", f"/v1/allocations/{data['order_id']}/{data['sku']}", None
-        case "change_batch":
-            return "PATCH", f"/v1/batches/{data['ref']}", {name: data[name] for name in ("qty", "eta") if name in data}
+    method, path, fields = REQUESTS[entry.kind]
+    body = {name: entry.data[name] for name in fields if name in entry.data}
+    return method, path.format_map(entry.data), body or None
 
 
 def as_record(entry: Entry, **more: Any) -> Record:
@@ -232,7 +239,8 @@ def as_record(entry: Entry, **more: Any) -> Record:
     ce_type, data = as_message(entry)
     headers = {"specversion": "1.0", "id": entry.id, "type": ce_type, "source": "/faults"}
     value = json.dumps({**data, **more}).encode()
-    return Record(entry.data["sku"].encode(), value, [(f"ce_{name}", text.encode()) for name, text in headers.items()])
+    key = entry.key or entry.data["sku"]
+    return Record(key.encode(), value, [(f"ce_{name}", text.encode()) for name, text in headers.items()])
 
 
 def as_message(entry: Entry) -> tuple[str, dict[str, Any]]:
@@ -240,4 +248,5 @@ def as_message(entry: Entry) -> tuple[str, dict[str, Any]]:
     if entry.kind == "change_batch":
         what = "quantity" if "qty" in entry.data else "eta"
         return f"batch_{what}_changed.v1", {name: value for name, value in entry.data.items() if name != "sku"}
-    return MESSAGE_TYPES[entry.kind], entry.data
+    data = {"order_id": entry.data["order_id"]} if entry.kind == "cancel_order" else entry.data
+    return MESSAGE_TYPES[entry.kind], data

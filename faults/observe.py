@@ -9,7 +9,7 @@ import asyncpg
 
 from faults.client import Connection, NoAnswerError
 from faults.journal import Entry
-from faults.story import BatchSeen, LineSeen, ProductSeen, Story
+from faults.story import BatchSeen, LineSeen, OrderSeen, ProductSeen, Story
 from faults.topics import message_id, place_of, read_topic, to_event
 
 OUTBOX_SECONDS = 30.0
@@ -82,10 +82,13 @@ def tell_story(
 
 async def _read_side(story: Story, port: int) -> None:
     """Every SKU and every order that anybody has named, past all that is known of them."""
-    skus = {entry.data["sku"] for entry in story.entries} | {event.sku for event in story.events}
+    skus = {sku for entry in story.entries for sku in entry.skus}
+    skus |= {event.data["sku"] for event in story.events if "sku" in event.data}
     orders = {entry.data["order_id"] for entry in story.entries if "order_id" in entry.data}
     orders |= {event.data["order_id"] for event in story.events if "order_id" in event.data}
-    questions = [f"/v1/products/{sku}" for sku in sorted(skus)] + [f"/v1/allocations/{each}" for each in sorted(orders)]
+    whole = {entry.data["order_id"] for entry in story.entries if entry.kind == "place_order"}
+    questions = [f"/v1/products/{sku}" for sku in sorted(skus)]
+    questions += [f"/v1/{'orders' if each in whole else 'allocations'}/{each}" for each in sorted(orders)]
     waiting = iter(questions)
 
     async def read() -> None:
@@ -114,7 +117,10 @@ async def _get(connection: Connection, path: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def _note(story: Story, body: Any) -> None:  # noqa: ANN401 - JSON
-    if isinstance(body, list):
+    if isinstance(body, dict) and "lines" in body:
+        _note(story, body.pop("lines"))
+        story.orders[body["order_id"]] = OrderSeen(**body)
+    elif isinstance(body, list):
         for line in body:
             story.lines[line["order_id"], line["sku"]] = LineSeen(**line)
     elif body is not None:

@@ -8,10 +8,24 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
-from faults.effects import Expected, check_effects
+from faults.effects import check_effects
+from faults.expected import Expected
+from faults.journal import Kind
 from faults.replay import Replay
-from faults.story import Event, Story, by_cause, first_occurrences
+from faults.story import ORDER_EVENTS, Event, LineSeen, Story, by_cause, first_occurrences
+
+# What only one kind of command can cause; of lines that move, any may be the reason.
+CAUSED_BY: dict[str, Kind] = {
+    "batch_created.v1": "create_batch",
+    "batch_quantity_changed.v1": "change_batch",
+    "batch_eta_changed.v1": "change_batch",
+    "line_shipped.v1": "ship",
+    "order_placed.v1": "place_order",
+    "order_refused.v1": "place_order",
+    "order_cancelled.v1": "cancel_order",
+}
 
 
 @dataclass(frozen=True)
@@ -29,11 +43,13 @@ def judge(story: Story) -> Judgement:
     checks: list[Callable[[Story, list[Event]], Iterator[str]]] = [
         check_settled,
         check_order,
+        check_orders,
         check_repeats,
         check_causes,
         check_inbound,
         check_outbox,
         check_lines,
+        check_whole,
         check_sums,
         check_replay,
     ]
@@ -53,20 +69,37 @@ def check_settled(story: Story, _: list[Event]) -> Iterator[str]:
 
 
 def check_order(_: Story, first: list[Event]) -> Iterator[str]:
-    """First occurrences of each SKU's events have the sequences 1, 2, 3 … and lie in one partition."""
+    """First occurrences of each SKU's events have the sequences 1, 2, 3 …; all of one subject lie in one partition."""
     streams: dict[str, list[Event]] = defaultdict(list)
+    partitions: dict[str, set[int]] = defaultdict(set)
     for event in first:
-        if event.sequence is not None:
-            streams[event.sku].append(event)
-        elif event.type != "allocation_failed.v1":
-            yield f"order: {event.type} of {event.sku} bears no sequence"
+        if (event.sequence is None) != (event.type in ORDER_EVENTS) and event.type != "allocation_failed.v1":
+            yield f"order: {event.type} of {event.subject} bears the sequence {event.sequence}"
+        elif event.sequence is not None:
+            streams[event.subject].append(event)
+        partitions[event.subject].add(event.partition)
     for sku, stream in streams.items():
         sequences = [0, *(event.sequence or 0 for event in stream)]
         for before, after in pairwise(sequences):
             if after != before + 1:
                 yield f"order: {sku} has {after} after {before}"
-        if len({event.partition for event in stream}) > 1:
-            yield f"order: the events of {sku} lie in several partitions"
+    for subject, numbers in partitions.items():
+        if len(numbers) > 1:
+            yield f"order: the events of {subject} lie in several partitions"
+
+
+def check_orders(story: Story, first: list[Event]) -> Iterator[str]:
+    """The events of an order as a whole come in the order in which its client asked for what they tell."""
+    asked = {entry.id: number for number, entry in enumerate(story.entries)}
+    streams: dict[str, list[Event]] = defaultdict(list)
+    for event in first:
+        if event.type in ORDER_EVENTS and event.cause in asked:
+            streams[event.subject].append(event)
+    for order_id, stream in streams.items():
+        numbers = [asked[event.cause] for event in stream]
+        if numbers != sorted(numbers):
+            told = ", ".join(f"{event.type} by {event.cause}" for event in stream)
+            yield f"order: {order_id} has {told}, which was asked for in another order"
 
 
 def check_repeats(story: Story, first: list[Event]) -> Iterator[str]:
@@ -78,11 +111,15 @@ def check_repeats(story: Story, first: list[Event]) -> Iterator[str]:
 
 
 def check_causes(story: Story, first: list[Event]) -> Iterator[str]:
-    """Every event was caused by a command that was sent."""
-    known = {entry.id for entry in story.entries}
+    """Every event was caused by a command that was sent, and that can cause it."""
+    known = {entry.id: entry for entry in story.entries}
     for event in first:
-        if event.cause not in known:
-            yield f"causes: {event.type} of {event.sku} {event.sequence} was caused by {event.cause!r}, which none sent"
+        name = f"causes: {event.type} of {event.subject} {event.sequence} was caused by"
+        entry = known.get(event.cause)
+        if entry is None:
+            yield f"{name} {event.cause!r}, which none sent"
+        elif CAUSED_BY.get(event.type, entry.kind) != entry.kind:
+            yield f"{name} {entry}"
 
 
 def check_inbound(story: Story, _: list[Event]) -> Iterator[str]:
@@ -114,7 +151,7 @@ def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
         room[batch.sku] = max(room[batch.sku], batch.available_qty)
     for line in story.lines.values():
         name = f"read side: {line.order_id} of {line.sku}"
-        if (line.status == "allocated") != (line.batch_ref is not None):
+        if (line.status in {"allocated", "shipped"}) != (line.batch_ref is not None):
             yield f"{name} is {line.status} with the batch {line.batch_ref}"
         if line.batch_ref is None:
             if line.qty <= room[line.sku]:
@@ -127,13 +164,29 @@ def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
             yield f"{name} says that it comes {line.eta}, its batch {holder.eta}"
 
 
+def check_whole(story: Story, _: list[Event]) -> Iterator[str]:
+    """An order is complete where none of its lines waits; then its last batch says when it can leave."""
+    lines: dict[str, list[LineSeen]] = defaultdict(list)
+    for line in story.lines.values():
+        lines[line.order_id].append(line)
+    for order in story.orders.values():
+        own = lines[order.order_id]
+        complete = all(line.status != "backordered" for line in own)
+        etas = [line.eta for line in own if line.eta is not None and line.status != "shipped"]
+        if (order.complete, order.earliest_eta) != (complete, max(etas, default=None) if complete else None):
+            yield f"read side: {order} does not follow from {own}"
+
+
 def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
-    """Available = purchased - allocated >= 0 for every batch, and the sums of batches and products are sums."""
+    """Purchased = available + allocated + shipped for every batch, and the sums of batches and products are sums."""
     held: Counter[str] = Counter()
+    shipped: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     for line in story.lines.values():
         if line.batch_ref is None:
             waiting[line.sku] += line.qty
+        elif line.status == "shipped":
+            shipped[line.batch_ref] += line.qty
         else:
             held[line.batch_ref] += line.qty
     for batch in story.batches.values():
@@ -141,24 +194,32 @@ def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
             yield f"read side: {batch} does not add up"
         if batch.allocated_qty != held[batch.ref]:
             yield f"read side: {batch.ref} has {batch.allocated_qty} allocated, its lines {held[batch.ref]}"
+        if batch.shipped_qty != shipped[batch.ref]:
+            yield f"read side: {batch.ref} has {batch.shipped_qty} shipped, its lines {shipped[batch.ref]}"
     for product in story.products.values():
         own = [batch for batch in story.batches.values() if batch.sku == product.sku]
-        sums = (sum(each.available_qty for each in own), sum(each.allocated_qty for each in own), waiting[product.sku])
-        if sums != (product.available_qty, product.allocated_qty, product.backordered_qty):
-            yield f"read side: {product} is not {sums} (available, allocated, backordered)"
+        sums = (
+            sum(each.available_qty for each in own),
+            sum(each.allocated_qty for each in own),
+            sum(each.shipped_qty for each in own),
+            waiting[product.sku],
+        )
+        if sums != (product.available_qty, product.allocated_qty, product.shipped_qty, product.backordered_qty):
+            yield f"read side: {product} is not {sums} (available, allocated, shipped, backordered)"
 
 
 def check_replay(story: Story, first: list[Event]) -> Iterator[str]:
     """The events replayed give the state that the read side shows."""
     replay = Replay.of(first)
     yield from replay.faults
-    told = {batch.ref: (batch.sku, batch.qty, batch.eta, batch.allocated_qty) for batch in replay.batches.values()}
-    seen = {batch.ref: (batch.sku, batch.qty, batch.eta, batch.allocated_qty) for batch in story.batches.values()}
+    values = attrgetter("sku", "qty", "eta", "allocated_qty", "shipped_qty")
+    told = {batch.ref: values(batch) for batch in replay.batches.values()}
+    seen = {batch.ref: values(batch) for batch in story.batches.values()}
     for ref in sorted(told.keys() | seen.keys()):
         if told.get(ref) != seen.get(ref):
             yield f"replay: batch {ref} is {told.get(ref)} by the events and {seen.get(ref)} by the read side"
-    told_lines = {key: (line.qty, line.batch_ref) for key, line in replay.lines.items()}
-    seen_lines = {key: (line.qty, line.batch_ref) for key, line in story.lines.items()}
+    told_lines = {key: (line.qty, line.batch_ref, line.shipped) for key, line in replay.lines.items()}
+    seen_lines = {key: (line.qty, line.batch_ref, line.status == "shipped") for key, line in story.lines.items()}
     for key in sorted(told_lines.keys() | seen_lines.keys()):
         if told_lines.get(key) != seen_lines.get(key):
             yield f"replay: line {key} is {told_lines.get(key)} by the events, {seen_lines.get(key)} by the read side"
@@ -170,8 +231,12 @@ def check_expected(story: Story, expected: Expected) -> Iterator[str]:
         line = story.lines.get(key)
         if (line.qty if line else None) != qty:
             yield f"end: line {key} is {line}, and its client believes {qty or 'it gone'}"
-    for key in story.lines.keys() - expected.lines.keys() - expected.unclear:
-        yield f"end: line {key} is there, and no client ever asked for it"
+        is_shipped = key in expected.shipped
+        if line is not None and (line.status == "shipped") != is_shipped:
+            yield f"end: line {key} is {line.status}, and for its client shipped={is_shipped}"
+    for key in story.lines.keys() - expected.lines.keys():
+        if f"order {key[0]}" not in expected.unclear:
+            yield f"end: line {key} is there, and no client ever asked for it"
     for ref, values in expected.batches.items():
         batch = story.batches.get(ref)
         if (batch and (batch.qty, batch.eta)) != values:

@@ -19,22 +19,27 @@ class ReplayedBatch:
     qty: int
     eta: str | None
     allocated_qty: int = 0
+    shipped_qty: int = 0
 
     @property
     def available_qty(self) -> int:
-        """Pieces that no line holds."""
-        return self.qty - self.allocated_qty
+        """Pieces that no line holds and that have not left."""
+        return self.qty - self.allocated_qty - self.shipped_qty
 
 
 @dataclass(slots=True)
 class ReplayedLine:
-    """An order line as the events tell it. One that was `released` is on its way from a batch to its next place."""
+    """An order line as the events tell it. One that was `released` is on its way from a batch to its next place.
+
+    One that was `shipped` has left, and nothing can be told of it any more.
+    """
 
     order_id: str
     sku: str
     qty: int
     batch_ref: str | None = None
     released: bool = False
+    shipped: bool = False
 
     @property
     def waits(self) -> bool:
@@ -61,7 +66,7 @@ class Replay:
         streams: dict[str, list[Event]] = defaultdict(list)
         for event in first_occurrences:
             if event.sequence is not None:
-                streams[event.sku].append(event)
+                streams[event.subject].append(event)
         for sku, stream in streams.items():
             replay._play_stream(sku, stream)
         return replay
@@ -82,9 +87,9 @@ class Replay:
                 if event.data["ref"] in self.batches:
                     self._fault(event, "records a batch a second time")
                     return
-                batch = ReplayedBatch(event.data["ref"], event.sku, event.data["qty"], event.data["eta"])
+                batch = ReplayedBatch(event.data["ref"], event.subject, event.data["qty"], event.data["eta"])
                 self.batches[batch.ref] = batch
-                self._batches_of[event.sku].append(batch)
+                self._batches_of[event.subject].append(batch)
             case "batch_quantity_changed.v1" | "batch_eta_changed.v1":
                 self._change_batch(event)
             case "line_allocated.v1":
@@ -93,6 +98,8 @@ class Replay:
                 self._queue(event)
             case "line_deallocated.v1":
                 self._deallocate(event)
+            case "line_shipped.v1":
+                self._ship(event)
             case "out_of_stock.v1" | "allocation_failed.v1":
                 pass  # It changes nothing.
             case "low_stock.v1" | "back_in_stock.v1":
@@ -106,7 +113,7 @@ class Replay:
             batch.qty, batch.eta = event.data["qty"], event.data["eta"]
 
     def _check_stock(self, event: Event) -> None:
-        available = sum(batch.available_qty for batch in self._batches_of[event.sku])
+        available = sum(batch.available_qty for batch in self._batches_of[event.subject])
         if event.data["available_qty"] != available:
             self._fault(event, f"but the batches have {available} available")
         if event.data.get("reorder_point", available + 1) <= available:
@@ -119,12 +126,12 @@ class Replay:
             self._fault(event, f"allocates a line that {line.batch_ref} holds already")
             return
         line.batch_ref, line.released = event.data["batch_ref"], False
-        self._unplaced[event.sku].pop(line.order_id, None)
+        self._unplaced[event.subject].pop(line.order_id, None)
         if batch is not None:
             batch.allocated_qty += line.qty
 
     def _queue(self, event: Event) -> None:
-        key = (event.data["order_id"], event.sku)
+        key = (event.data["order_id"], event.subject)
         known = self.lines.get(key)
         if known is not None and not known.released:
             self._fault(event, "queues a line that was accepted already")
@@ -132,10 +139,13 @@ class Replay:
         self._arrived(event).released = False
 
     def _deallocate(self, event: Event) -> None:
-        key = (event.data["order_id"], event.sku)
+        key = (event.data["order_id"], event.subject)
         line = self.lines.get(key)
         if line is None or line.released:
             self._fault(event, "takes a line away that is not there")
+            return
+        if line.shipped:
+            self._fault(event, f"takes a line away that {line.batch_ref} has shipped")
             return
         if (line.batch_ref, line.qty) != (event.data["batch_ref"], event.data["qty"]):
             self._fault(event, f"takes the line from {event.data['batch_ref']}, but it was with {line.batch_ref}")
@@ -143,25 +153,40 @@ class Replay:
             batch.allocated_qty -= line.qty
         if event.data["reason"] == "cancelled":
             del self.lines[key]
-            self._unplaced[event.sku].pop(line.order_id, None)
+            self._unplaced[event.subject].pop(line.order_id, None)
         else:
             line.batch_ref, line.released = None, True
-            self._unplaced[event.sku][line.order_id] = line
+            self._unplaced[event.subject][line.order_id] = line
+
+    def _ship(self, event: Event) -> None:
+        line = self.lines.get((event.data["order_id"], event.subject))
+        if line is None or line.batch_ref is None:
+            self._fault(event, "ships a line that no batch holds")
+            return
+        if line.shipped:
+            self._fault(event, "ships a line a second time")
+            return
+        if (line.batch_ref, line.qty) != (event.data["batch_ref"], event.data["qty"]):
+            self._fault(event, f"ships {line.qty} pieces that {line.batch_ref} holds")
+        line.shipped = True
+        if (batch := self._batch(event, line.batch_ref)) is not None:
+            batch.allocated_qty -= line.qty
+            batch.shipped_qty += line.qty
 
     def _arrived(self, event: Event) -> ReplayedLine:
         """The line of the event; new where the event is the first to tell of it."""
-        key = (event.data["order_id"], event.sku)
+        key = (event.data["order_id"], event.subject)
         line = self.lines.get(key)
         if line is None:
             line = ReplayedLine(*key, event.data["qty"], released=True)
-            self.lines[key] = self._unplaced[event.sku][line.order_id] = line
+            self.lines[key] = self._unplaced[event.subject][line.order_id] = line
         if line.qty != event.data["qty"]:
             self._fault(event, f"tells of {event.data['qty']} pieces of a line of {line.qty}")
         return line
 
     def _batch(self, event: Event, ref: str) -> ReplayedBatch | None:
         batch = self.batches.get(ref)
-        if batch is None or batch.sku != event.sku:
+        if batch is None or batch.sku != event.subject:
             self._fault(event, f"names the batch {ref}, of which nothing was told")
             return None
         return batch
@@ -186,4 +211,4 @@ class Replay:
             self.faults.append(f"replay: {what}")
 
     def _fault(self, event: Event, what: str) -> None:
-        self.faults.append(f"replay: {event.type} {event.sku} {event.sequence} ({event.data}) {what}")
+        self.faults.append(f"replay: {event.type} {event.subject} {event.sequence} ({event.data}) {what}")

@@ -159,7 +159,7 @@ class Round:
         start = since + MARGIN
 
         def flows() -> bool:
-            fresh = {event.sku for _, event in self.watcher.arrivals(start) if event.created > start}
+            fresh = {event.subject for _, event in self.watcher.arrivals(start) if event.created > start}
             return fresh.issuperset(SKUS) and self._inbound_flows(start)
 
         self.wait_for(flows, within, "events and commands flow again")

@@ -7,14 +7,20 @@ from typing import Any
 
 from faults.journal import Entry
 
+ORDER_EVENTS = ("order_placed.v1", "order_refused.v1", "order_cancelled.v1")
+"""What is told of an order as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A record of the events topic, in the order of its partition."""
+    """A record of the events topic, in the order of its partition.
+
+    `subject` is the SKU or, of an event of an order as a whole, the order's id; such a one bears no sequence.
+    """
 
     id: str
     type: str
-    sku: str
+    subject: str
     sequence: int | None
     data: dict[str, Any]
     cause: str
@@ -48,6 +54,15 @@ class LineSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderSeen:
+    """What the read side says of an order as a whole."""
+
+    order_id: str
+    complete: bool
+    earliest_eta: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProductSeen:
     """The sums of a product as the read side shows them."""
 
@@ -67,6 +82,7 @@ class Story:
     events: list[Event]
     batches: dict[str, BatchSeen] = field(default_factory=dict)
     lines: dict[tuple[str, str], LineSeen] = field(default_factory=dict)
+    orders: dict[str, OrderSeen] = field(default_factory=dict)
     products: dict[str, ProductSeen] = field(default_factory=dict)
     outbox: int = 0
     inbound: list[str] = field(default_factory=list)

@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # its stubs forget it
 
 from faults.background import Background
-from faults.story import Event
+from faults.story import ORDER_EVENTS, Event
 
 SECONDS = 30.0
 PARTITIONS = 6
@@ -57,13 +57,14 @@ def to_event(message: Message) -> Event:
     if len(headers) != len(pairs) or not isinstance(value, bytes) or not isinstance(key, bytes):
         raise ValueError(f"a header stands twice, or key or value are missing: {pairs}")
     data = json.loads(value)
-    if not key.decode() == headers["ce_subject"] == data["sku"]:
-        raise ValueError(f"key, subject and data name several SKUs: {key!r}, {headers}, {data}")
+    subject = data["order_id" if headers["ce_type"] in ORDER_EVENTS else "sku"]
+    if not key.decode() == headers["ce_subject"] == subject:
+        raise ValueError(f"key, subject and data name several: {key!r}, {headers}, {data}")
     sequence = headers.get("ce_sequence")
     return Event(
         id=headers["ce_id"],
         type=headers["ce_type"],
-        sku=data["sku"],
+        subject=subject,
         sequence=None if sequence is None else int(sequence),
         data=data,
         cause=headers["ce_causationid"],

@@ -55,7 +55,7 @@ def held_transaction(this: Round) -> None:
     began = time.time()
 
     def told() -> list[str]:
-        return [event.sku for _, event in this.watcher.arrivals(began) if event.sku in skus]
+        return [event.subject for _, event in this.watcher.arrivals(began) if event.subject in skus]
 
     with ThreadPoolExecutor(1) as executor:
         holder = executor.submit(lambda: asyncio.run(_hold(this, entries, written, released)))

@@ -39,7 +39,7 @@ def _mail_wait(this: Round, since: float) -> float:
     wanted: dict[str, int] = {}
     for _, event in this.watcher.arrivals(since):
         if event.type == "line_allocated.v1" and since < event.created < since + 0.5:
-            wanted[event.sku] = max(wanted.get(event.sku, 0), event.sequence or 0)
+            wanted[event.subject] = max(wanted.get(event.subject, 0), event.sequence or 0)
 
     def dealt_with() -> bool:
         known = dict(this.database.ask("SELECT sku, sequence FROM notified_products"))

@@ -117,7 +117,7 @@ def _check_others(this: Round, before: Span, meanwhile: Span) -> None:
     this.say(f"messages of other SKUs took {was} before, {became} meanwhile")
     was, became = (delays.requests(answers, span, slow) for span in (before, meanwhile))
     this.say(f"requests of other SKUs took {was} before, {became} meanwhile")
-    moved = {event.sku for arrived, event in arrivals if arrived in meanwhile and event.sku in SKUS} - slow
+    moved = {event.subject for arrived, event in arrivals if arrived in meanwhile and event.subject in SKUS} - slow
     this.say(f"meanwhile {len(moved)} of {len(SKUS) - 1} other SKUs were heard of")
     this.check(len(moved) >= len(SKUS) / 2, f"only of {len(moved)} other SKUs was anything heard meanwhile")
 

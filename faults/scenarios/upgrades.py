@@ -35,8 +35,12 @@ class Balancer(Background):
 
     def _run(self) -> None:
         while not self._stopping.wait(self.interval):
-            for instance in [each for each in self._stack.instances if each.role == "serve"]:
-                instance.listed = self._stack.is_ready(instance)
+            servers = [each for each in self._stack.instances if each.role == "serve"]
+            ready = [self._stack.is_ready(each) for each in servers]
+            # Where none answers in time the machine is at fault, and those that are being started are no help.
+            if any(ready):
+                for instance, is_ready in zip(servers, ready, strict=True):
+                    instance.listed = is_ready
 
 
 def rolling(this: Round) -> None:

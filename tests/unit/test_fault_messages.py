@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
+from app.domain.commands import CancelAllocation, CancelOrder, Command, PlaceOrder, ShipLine
 from app.entrypoints.consumer import to_request
 from app.integration.cloudevents import UnreadableMessageError
 from faults import delays
 from faults.delays import Delays, Span
-from faults.journal import Answer, Entry
-from faults.load import as_record
+from faults.journal import Answer, Entry, Kind
+from faults.load import as_record, as_request
 from faults.poison import POISON, Poison
 from faults.story import Event
-from faults.topics import message_id
+from faults.topics import message_id, to_event
 
 CHAIR = "CHAIR"
 
@@ -40,11 +41,49 @@ def test_a_message_can_be_read_whatever_else_stands_in_it() -> None:
     assert (request.message_id, request.command.model_dump()["order_id"]) == ("k1", "o1")
 
 
+LINES = [{"sku": CHAIR, "qty": 2}, {"sku": "TABLE", "qty": 1}]
+LINE = {"order_id": "o1", "sku": CHAIR}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "method", "path", "body", "command"),
+    [
+        ("cancel", LINE, "DELETE", "/v1/allocations/o1/CHAIR", None, CancelAllocation(**LINE)),
+        ("ship", LINE, "POST", "/v1/allocations/o1/CHAIR/ship", None, ShipLine(**LINE)),
+        (
+            "place_order",
+            {"order_id": "o1", "lines": LINES, "if_unavailable": "reject"},
+            "POST",
+            "/v1/orders",
+            {"order_id": "o1", "lines": LINES, "if_unavailable": "reject"},
+            PlaceOrder.model_validate({"order_id": "o1", "lines": LINES, "if_unavailable": "reject"}),
+        ),
+        (
+            "cancel_order",
+            {"order_id": "o1", "lines": LINES},
+            "DELETE",
+            "/v1/orders/o1",
+            None,
+            CancelOrder(order_id="o1"),
+        ),
+    ],
+)
+def test_a_command_is_the_same_over_either_way(
+    kind: Kind, data: dict[str, Any], method: str, path: str, body: object, command: Command
+) -> None:
+    entry = Entry("k1", "k", "kafka", kind, data, key="o1")
+    record = as_record(entry)
+    request = to_request([(str(name), value) for name, value in record.headers], record.value)
+    assert as_request(entry) == (method, path, body)
+    assert (record.key, request.command) == (b"o1", command)
+
+
 class _Record(Message):  # type: ignore[misc, unused-ignore] # a class of C
     """A record as the reader sees it."""
 
-    def __init__(self, value: bytes | None, **headers: bytes) -> None:
+    def __init__(self, value: bytes | None, *, key: bytes | None = None, **headers: bytes) -> None:
         self._value = value
+        self._key = key
         self._headers: list[tuple[str, str | bytes | None]] = [
             (name.replace("_type", "-type") if "content" in name else name, raw) for name, raw in headers.items()
         ]
@@ -58,6 +97,9 @@ class _Record(Message):  # type: ignore[misc, unused-ignore] # a class of C
     def offset(self) -> int:
         return 7
 
+    def key(self, *_: Any) -> bytes | None:
+        return self._key
+
     def value(self, *_: Any) -> bytes | None:
         return self._value
 
@@ -66,6 +108,13 @@ class _Record(Message):  # type: ignore[misc, unused-ignore] # a class of C
 
 
 STRUCTURED = b"application/cloudevents+json; charset=utf-8"
+
+
+def test_an_event_of_an_order_is_about_the_order() -> None:
+    headers = {"ce_id": b"e1", "ce_type": b"order_placed.v1", "ce_subject": b"o1", "ce_causationid": b"k1"}
+    value = json.dumps({"order_id": "o1", "lines": LINES}).encode()
+    event = to_event(_Record(value, key=b"o1", ce_time=b"2030-01-01T00:00:00+00:00", **headers))
+    assert (event.subject, event.sequence, event.data["lines"]) == ("o1", None, LINES)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +152,13 @@ def test_delays_are_measured_from_the_first_sending_to_the_first_event() -> None
     ]
     assert delays.messages(answers, arrivals, Span(10, 20), {"TABLE"}) == Delays(2, 1.0, 1.45)
     assert delays.events(arrivals, Span(11, 20), {"TABLE"}).median == 1.0
+
+
+def test_an_order_counts_where_none_of_its_skus_is_left_out() -> None:
+    answer = Answer(10.0, 10.5, 201)
+    entry = Entry("h1", "h", "http", "place_order", {"order_id": "o1", "lines": LINES}, [answer])
+    assert delays.requests([(entry, answer)], Span(10, 20)).count == 1
+    assert delays.requests([(entry, answer)], Span(10, 20), {"TABLE"}).count == 0
 
 
 @pytest.mark.parametrize(

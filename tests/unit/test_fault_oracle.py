@@ -1,27 +1,16 @@
 """The oracle of `make faults`: it is silent about a story that is right, and complains of each that is not."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
 
-from faults.journal import Answer, Entry, Kind, Via
 from faults.oracle import judge
 from faults.story import BatchSeen, Event, LineSeen, ProductSeen, Story
+from tests.support.stories import Mutation, answer, batch, drop, entry, insert, product, show
 
 CHAIR = "CHAIR"
-_clock = count(1)
-
-
-def entry(id_: str, kind: Kind, data: dict[str, Any], *answers: tuple[int | None, Any], via: Via = "http") -> Entry:
-    made = Entry(id_, "a", via, kind, data)
-    for status, body in answers:
-        now = float(next(_clock))
-        made.answers.append(Answer(now, now + 0.5, status, body))
-    return made
 
 
 def line(order: str, qty: int, batch: str | None) -> LineSeen:
@@ -93,34 +82,6 @@ def story() -> Story:
     )
 
 
-def drop(*sequences: int) -> Callable[[Story], None]:
-    """Lose events, and have the sequences run on as if they had never been."""
-
-    def mutate(told: Story) -> None:
-        told.events = [each for each in told.events if each.sequence not in sequences]
-        renumber(told)
-
-    return mutate
-
-
-def renumber(told: Story) -> None:
-    numbers: dict[str, int] = {}
-    told.events = [
-        replace(each, sequence=numbers.setdefault(each.id, len(numbers) + 1)) if each.sequence else each
-        for each in told.events
-    ]
-
-
-def insert(index: int, new: Event) -> Callable[[Story], None]:
-    """Tell one event more, and have the sequences run on over it."""
-
-    def mutate(told: Story) -> None:
-        told.events.insert(index, replace(new, id="new"))
-        renumber(told)
-
-    return mutate
-
-
 def lose_record(told: Story) -> None:
     told.events = [each for each in told.events if each.sequence != 11]
 
@@ -145,14 +106,6 @@ def another_partition(told: Story) -> None:
     told.events[-1] = replace(told.events[-1], partition=3)
 
 
-def batch(ref: str, **changes: Any) -> Callable[[Story], None]:
-    return lambda told: told.batches.update({ref: replace(told.batches[ref], **changes)})
-
-
-def put_line(told: Story, each: LineSeen) -> None:
-    told.lines[each.order_id, each.sku] = each
-
-
 def lose_line(told: Story) -> None:
     del told.lines["o1", CHAIR]
 
@@ -162,64 +115,52 @@ def lose_message(told: Story) -> None:
     told.inbox.remove("k1")
 
 
-def room_for_waiting(told: Story) -> None:
-    batch("b2", qty=7, available_qty=7)(told)
-
-
-def answer(command: str, *answers: tuple[int | None, Any]) -> Callable[[Story], None]:
-    def mutate(told: Story) -> None:
-        (found,) = (each for each in told.entries if each.id == command)
-        found.answers = entry("", "allocate", {}, *answers).answers
-
-    return mutate
-
-
-MUTATIONS: dict[str, tuple[Callable[[Story], None], str]] = {
+MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a lost event": (lose_record, "order: CHAIR has 12 after 10"),
-    "a lost event under a sequence without gap": (drop(11), "end of the queue|o2"),
-    "an event that went astray at the end": (drop(17), "refused for conflict"),
-    "a lost batch": (drop(15), "the batch was recorded 0 times"),
+    "a lost event under a sequence without gap": (drop("e11"), "end of the queue|o2"),
+    "an event that went astray at the end": (drop("e17"), "refused for conflict"),
+    "a lost batch": (drop("e15"), "the batch was recorded 0 times"),
     "a swapped order": (swap, "order: CHAIR has 2 after 0"),
     "a repeat that differs": (change_repeat, "repeats: e3"),
     "a repeat under a new id": (give_repeat_a_new_id, "order: CHAIR has 3 after 6"),
     "an event nobody caused": (forget_cause, "caused by 'nobody'"),
     "events of one SKU in two partitions": (another_partition, "several partitions"),
     "a line that was accepted twice": (
-        insert(2, event(0, "line_allocated.v1", "c3", order_id="o1", qty=6, batch_ref="b1")),
+        insert("e3", event(0, "line_allocated.v1", "c3", order_id="o1", qty=6, batch_ref="b1")),
         "the line was known, and was accepted again 1 times",
     ),
     "a line allocated twice by one command": (
-        insert(2, event(0, "line_allocated.v1", "c2", order_id="o1", qty=6, batch_ref="b1")),
+        insert("e3", event(0, "line_allocated.v1", "c2", order_id="o1", qty=6, batch_ref="b1")),
         "the line was accepted 2 times",
     ),
     "a cut that took place twice": (
-        insert(12, event(0, "batch_quantity_changed.v1", "c6", ref="b1", qty=5, eta=None)),
+        insert("e9", event(0, "batch_quantity_changed.v1", "c6", ref="b1", qty=5, eta=None)),
         "the quantity was changed 2 times",
     ),
     "a message that was refused and accepted": (
-        insert(17, event(0, "line_deallocated.v1", "k2", order_id="o4", qty=8, batch_ref=None, reason="cancelled")),
+        insert("e14", event(0, "line_deallocated.v1", "k2", order_id="o4", qty=8, batch_ref=None, reason="cancelled")),
         "was cancelled 2 times",
     ),
-    "a line of nobody": (lambda told: put_line(told, line("o7", 9, None)), "no client ever asked"),
+    "a line of nobody": (show(line("o7", 9, None)), "no client ever asked"),
     "a lost line": (lose_line, "its client believes 6"),
-    "a line that was cancelled": (lambda told: put_line(told, line("o4", 8, None)), "believes it gone"),
-    "a line with another batch": (lambda told: put_line(told, line("o2", 5, "b2")), "b2 has 0 allocated, its lines 5"),
+    "a line that was cancelled": (show(line("o4", 8, None)), "believes it gone"),
+    "a line with another batch": (show(line("o2", 5, "b2")), "b2 has 0 allocated, its lines 5"),
     "stock that is said to be back and is not": (
-        insert(15, event(0, "back_in_stock.v1", "c5", available_qty=4)),
+        insert("e12", event(0, "back_in_stock.v1", "c5", available_qty=4)),
         "but the batches have 0 available",
     ),
     "stock that is said to be low and is not": (
-        insert(20, event(0, "low_stock.v1", "c8", available_qty=1, reorder_point=1)),
+        insert("e17", event(0, "low_stock.v1", "c8", available_qty=1, reorder_point=1)),
         "there is enough",
     ),
     "a wrong sum of a batch": (batch("b1", allocated_qty=4, available_qty=1), "b1 has 4 allocated, its lines 5"),
     "an available quantity that does not add up": (batch("b1", available_qty=3), "does not add up"),
     "an oversold batch": (batch("b1", qty=4, available_qty=-1), "does not add up"),
     "a batch that was never cut": (batch("b1", qty=10, available_qty=5), "its client believes (5, None)"),
-    "a queued line that fits": (room_for_waiting, "o1 of CHAIR waits for 6, and a batch has 7"),
+    "a queued line that fits": (batch("b2", qty=7, available_qty=7), "o1 of CHAIR waits for 6, and a batch has 7"),
     "a product whose queue is miscounted": (
-        lambda told: told.products.update({CHAIR: ProductSeen(CHAIR, 1, 5, 11)}),
-        "(available, allocated, backordered)",
+        product(CHAIR, backordered_qty=11),
+        "(available, allocated, shipped, backordered)",
     ),
     "an outbox that is not empty": (lambda told: setattr(told, "outbox", 3), "outbox: 3 events"),
     "a message that was not processed": (lambda told: told.inbox.remove("k1"), "k1 was published and neither"),
@@ -268,7 +209,7 @@ def test_a_line_refused_at_an_attempt_without_answer_may_be_accepted_by_the_next
     ]
     batch("b2", allocated_qty=1, available_qty=0)(told)
     told.products[CHAIR] = ProductSeen(CHAIR, 0, 6, 6)
-    put_line(told, line("o5", 1, "b2"))
+    show(line("o5", 1, "b2"))(told)
 
     assert judge(told).complaints == []
 

@@ -1,0 +1,116 @@
+"""What commands about one order line must have done: it is placed, cancelled, shipped."""
+
+from collections.abc import Sequence
+
+from faults.expected import (
+    ACCEPTED,
+    ACCEPTED_LATER,
+    BAD,
+    CONFLICT,
+    CREATED,
+    GONE,
+    MISSING,
+    OK,
+    Expected,
+    History,
+    is_refused,
+    placement,
+    reasons,
+)
+from faults.journal import Entry
+from faults.story import Event
+
+
+def allocate(expected: Expected, entry: Entry, events: Sequence[Event], _: History) -> None:
+    """A line is accepted once, or refused; a known one stays as it is."""
+    qty, known = entry.data["qty"], expected.lines.get(entry.line)
+    events = _own(events, entry)
+    accepted = [event for event in events if event.type in ACCEPTED]
+    failed = reasons(events, "allocation_failed.v1")
+    if known == qty:
+        expected.demand(entry, "the line was known, and was accepted again", len(accepted), 0)
+        expected.demand(entry, "the line was known, and was refused", len(failed), 0)
+        expected.demand_answer(entry, [OK])
+    elif known is not None:
+        expected.demand(entry, "the line was known with another quantity, and was accepted", len(accepted), 0)
+        expected.demand_refusal(entry, failed, "conflict")
+        expected.demand_answer(entry, [CONFLICT])
+    elif entry.data["sku"] not in expected.skus:
+        expected.demand(entry, "a line of an unknown SKU was accepted", len(accepted), 0)
+        expected.demand_refusal(entry, failed, "invalid_sku")
+        expected.demand_answer(entry, [BAD])
+    elif is_refused(entry, accepted):
+        expected.demand(entry, "the line was refused, and accepted", len(accepted), 0)
+        expected.demand_refusal(entry, failed, "out_of_stock")
+        expected.lines[entry.line] = None
+    else:
+        expected.lines[entry.line] = qty
+        expected.demand(entry, "the line was accepted", len(accepted), 1)
+        expected.demand_answer(entry, [CREATED, ACCEPTED_LATER], [OK])
+        if not entry.had_unknown:
+            expected.demand(entry, "the line was accepted, and refused", len(failed), 0)
+        _compare_placement(expected, entry, accepted)
+
+
+def cancel(expected: Expected, entry: Entry, events: Sequence[Event], _: History) -> None:
+    """A line goes once, unless it has been shipped."""
+    cancelled = [event for event in _own(events, entry) if event.type == "line_deallocated.v1"]
+    if expected.lines.get(entry.line) is None:
+        expected.demand(entry, "the line was gone, and was cancelled", len(cancelled), 0)
+        expected.demand_answer(entry, [MISSING])
+    elif entry.line in expected.shipped:
+        expected.demand(entry, "the line had been shipped, and was cancelled", len(cancelled), 0)
+        expected.demand_answer(entry, [CONFLICT])
+    else:
+        expected.lines[entry.line] = None
+        expected.demand(entry, "the line was cancelled", len(cancelled), 1)
+        expected.demand_answer(entry, [GONE], [MISSING])
+
+
+def ship(expected: Expected, entry: Entry, events: Sequence[Event], history: History) -> None:
+    """A line that a batch holds leaves once; one that waits, or is gone, does not.
+
+    Nobody who asks over Kafka knows which of these it is. But where nothing was shipped, the line must have waited.
+    """
+    shipped = [event for event in events if event.type == "line_shipped.v1"]
+    if any((event.data["order_id"], event.data["sku"]) != entry.line for event in shipped):
+        expected.fault(entry, f"another line was shipped: {[event.data for event in shipped]}")
+    if expected.lines.get(entry.line) is None:
+        expected.demand(entry, "the line was gone, and was shipped", len(shipped), 0)
+        expected.demand_answer(entry, [MISSING])
+    elif entry.line in expected.shipped:
+        expected.demand(entry, "the line had been shipped, and was shipped again", len(shipped), 0)
+        expected.demand_answer(entry, [OK])
+    elif not shipped and (entry.via == "kafka" or (entry.final is not None and entry.final.status == CONFLICT)):
+        if not history.may_have_waited(entry):
+            expected.fault(entry, "the line was not shipped, and no event says that it waited")
+    else:
+        expected.shipped.add(entry.line)
+        expected.demand(entry, "the line was shipped", len(shipped), 1)
+        # Of two attempts at once the later one may be answered first, while the line still waits.
+        expected.demand_answer(entry, [OK, CONFLICT] if entry.had_unknown else [OK])
+        _compare_shipment(expected, entry, shipped)
+
+
+def _own(events: Sequence[Event], entry: Entry) -> list[Event]:
+    """Those of the line itself: a command may move others, too."""
+    return [event for event in events if (event.data.get("order_id"), event.data.get("sku")) == entry.line]
+
+
+def _compare_placement(expected: Expected, entry: Entry, accepted: Sequence[Event]) -> None:
+    """What the caller was told of a line that was new is what the event tells."""
+    final = entry.final
+    if entry.via == "kafka" or final is None or final.status not in {CREATED, ACCEPTED_LATER} or len(accepted) != 1:
+        return
+    is_allocated = accepted[0].type == ACCEPTED[0]
+    if placement(accepted[0].data) != placement(final.body) or (final.status == CREATED) != is_allocated:
+        expected.fault(entry, f"the answer says {final.body}, the event {accepted[0].type} {accepted[0].data}")
+
+
+def _compare_shipment(expected: Expected, entry: Entry, shipped: Sequence[Event]) -> None:
+    """What the caller was told to have left is what the event tells."""
+    final = entry.final
+    if entry.via == "kafka" or final is None or final.status != OK or len(shipped) != 1:
+        return
+    if placement(shipped[0].data) != placement(final.body) or final.body["status"] != "shipped":
+        expected.fault(entry, f"the answer says {final.body}, the event {shipped[0].data}")
