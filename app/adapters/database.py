@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 CONNECT_TIMEOUT = 3
 COMMAND_TIMEOUT = 15
 LOCK_TIMEOUT = 3
+TRANSACTION_TIMEOUT = 15
 POOL_TIMEOUT = 5
 FAREWELL_TIMEOUT = 0.5
 
@@ -38,6 +39,7 @@ _PASSING_STATES = (
     "0A000",  # a prepared statement met a table that a migration has changed
     "23505",  # two transactions recorded one new batch: run again, the second sees the first
     "25006",  # read-only transaction: a failover is under way
+    "25P04",  # transaction timeout: this process was stopped for a while
     "55P03",  # lock timeout
 )
 
@@ -77,7 +79,9 @@ def create_engine(
                 "application_name": application_name,
                 "lock_timeout": f"{LOCK_TIMEOUT}s",
                 "statement_timeout": f"{COMMAND_TIMEOUT - 1}s",
-                "idle_in_transaction_session_timeout": "15s",
+                # Not only where it is idle: a process that hangs between the two halves of asyncpg's prepare leaves a
+                # session that is none, and would keep its locks for as long as it hangs. (PostgreSQL 17 and newer.)
+                "transaction_timeout": f"{TRANSACTION_TIMEOUT}s",
                 "timezone": "UTC",
                 # Statements are planned once and kept. Planned while a table is empty, they would keep its sequential
                 # scan for ever; compiling them would cost more than running them. A bitmap, too, is cheap only while

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters import schema
+from app.adapters import database, schema
 from app.adapters.database import DriverConnections, create_engine
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
@@ -125,6 +125,21 @@ async def test_a_session_that_is_killed_in_the_middle_is_tried_again(engine: Asy
 
     assert len(pauses.seconds) >= 1
     assert await chairs_allocated(engine) == 1
+
+
+async def test_a_process_that_hangs_gives_its_locks_back(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two halves of asyncpg's prepare a session is not idle, and runs no statement either."""
+    monkeypatch.setattr(database, "TRANSACTION_TIMEOUT", 1)
+    hanging = create_engine(database_url, pool_size=1)
+    connections = DriverConnections(hanging, keep=1)
+    lent = await connections.lend()
+    await lent.driver.execute("BEGIN")
+    await lent.driver.fetch(LOCK, "CHAIR")
+    await lent.driver.prepare("SELECT 1")
+    async with raw_connection(database_url) as other, asyncio.timeout(10):
+        await other.fetch(LOCK, "CHAIR")
+    await connections.throw_away(lent)
+    await hanging.dispose()
 
 
 async def test_sessions_that_were_killed_while_idle_are_replaced(engine: AsyncEngine, database_url: str) -> None:
