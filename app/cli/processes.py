@@ -168,10 +168,14 @@ def _all_components(service: Service) -> list[Component]:
 
 async def _until_signal(parts: Sequence[Component], metrics_port: int | None) -> None:
     from app.entrypoints.components import running
-    from app.entrypoints.server import wait_for_signal
+    from app.entrypoints.server import AddressInUseError, wait_for_signal
     from app.observability import metrics
 
     if metrics_port is not None:
-        metrics.serve(metrics_port)
+        try:
+            metrics.serve(metrics_port)
+        except OSError as error:
+            message = f"cannot listen on port {metrics_port}: {error.strerror or error}"
+            raise AddressInUseError(message) from error
     async with running(parts):
         await wait_for_signal()
