@@ -16,7 +16,9 @@ from sqlalchemy.exc import ArgumentError
 
 from app.adapters.tls import is_this_machine
 
-_SERVERS = re.compile(r"[^\s,:]+:[0-9]{1,5}(\s*,\s*[^\s,:]+:[0-9]{1,5})*")
+# An IPv6 address has colons of its own, and so stands in brackets.
+_SERVER = r"(?:[^\s,:\[\]]+|\[[0-9A-Fa-f:.]+(?:%[^\s,:\[\]]+)?\]):[0-9]{1,5}"
+_SERVERS = re.compile(rf"{_SERVER}(\s*,\s*{_SERVER})*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 

@@ -132,6 +132,22 @@ def test_keys_of_a_provider_come_over_tls_or_from_this_machine(url: str) -> None
     assert Settings.model_validate({"jwt_jwks_url": url}).jwt_jwks_url == url
 
 
+@pytest.mark.parametrize("servers", ["[::1]:9092", "[fe80::1%eth0]:9092, kafka-2:9092", "10.0.0.1:1,[2001:db8::1]:2"])
+def test_a_broker_may_be_named_by_an_address_of_either_kind(servers: str) -> None:
+    assert Settings.model_validate({"kafka_bootstrap_servers": servers}).kafka_bootstrap_servers == servers
+
+
+@pytest.mark.parametrize("servers", ["::1:9092", "[::1]", "[]:9092", "[kafka]:9092", "kafka:9092,", "[::1:9092"])
+def test_an_address_that_is_none_is_refused(servers: str) -> None:
+    with pytest.raises(ValidationError, match="host:port"):
+        Settings.model_validate({"kafka_bootstrap_servers": servers})
+
+
+async def test_a_broker_on_this_machine_is_one_by_its_ipv6_address_too() -> None:
+    async with bootstrap(Settings.model_validate({"kafka_bootstrap_servers": "[::1]:9092"})) as service:
+        assert service.kafka.connection()["security_protocol"] == "PLAINTEXT"
+
+
 def test_what_else_the_driver_is_told_may_stand_in_the_url() -> None:
     url = f"{LOCAL}?application_name=ssl-host&prepared_statement_cache_size=0"
     assert Settings.model_validate({"database_url": url}).database_url.get_secret_value() == url
