@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.api_keys import ApiKeys
@@ -134,7 +135,8 @@ def _default_session_timeout(settings: Settings) -> float:
 def database_tls(settings: Settings) -> ssl.SSLContext | None:
     """How to speak to the databases; None: in the clear. Raises TlsFilesError."""
     urls = [url.get_secret_value() for url in (settings.database_url, settings.read_database_url) if url is not None]
-    hosts = [urlsplit(url).hostname or "" for url in urls]
+    # As the driver is told them: another reading of a URL may see another host.
+    hosts = [make_url(url).host or "" for url in urls]
     return context_towards(hosts, settings.database_tls, ca_file=settings.database_tls_ca_file)
 
 

@@ -11,8 +11,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
-_SERVERS = re.compile(r"[^\s,:]+:[0-9]{1,5}(\s*,\s*[^\s,:]+:[0-9]{1,5})*")
+from app.adapters.tls import is_this_machine
+
+# An IPv6 address has colons of its own, and so stands in brackets.
+_SERVER = r"(?:[^\s,:\[\]]+|\[[0-9A-Fa-f:.]+(?:%[^\s,:\[\]]+)?\]):[0-9]{1,5}"
+_SERVERS = re.compile(rf"{_SERVER}(\s*,\s*{_SERVER})*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -116,8 +122,17 @@ class Settings(BaseSettings):
             return None
         url = value.get_secret_value()
         _check_url(url, {"postgresql+asyncpg"}, "postgresql+asyncpg://user:password@host:5432/database")
-        if "ssl" in urlsplit(url).query:
+        try:
+            parts = make_url(url)
+        except ArgumentError:
+            parts = None
+        if parts is None or not parts.host:
+            raise PydanticCustomError("url_form", "should be a URL that names the host")
+        if any(name.startswith("ssl") for name in parts.query):
             raise PydanticCustomError("tls_apart", "should not speak of ssl; ALLOCATION_DATABASE_TLS does")
+        # The driver would connect to it, while TLS was decided on for the other one.
+        if not parts.query.keys().isdisjoint(("host", "port", "dsn")):
+            raise PydanticCustomError("one_place", "should name host and port in one place, in front of the database")
         return value
 
     @field_validator("smtp_url")
@@ -161,6 +176,10 @@ class Settings(BaseSettings):
     def _check_jwks_url(cls, value: str | None) -> str | None:
         if value is not None:
             _check_url(value, {"https", "http"}, "https://login.example.com/jwks.json")
+            parts = urlsplit(value)
+            # Whoever sits in between could hand out keys of their own, and so make callers up.
+            if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+                raise PydanticCustomError("in_the_clear", "should begin with https://, but for a provider on localhost")
         return value
 
     @model_validator(mode="after")

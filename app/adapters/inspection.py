@@ -1,5 +1,6 @@
 """What the database says of itself, and how much of the service's work waits in it; for those who look after it."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ _SERVER = text("""
                AS connections
 """)
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")
+_WRITTEN = text("SELECT pg_current_wal_lsn()::text")
+# Whoever is no hot standby replays nothing, and how it is kept up is not known here.
+_REPLAYED = text("""
+    SELECT NOT pg_is_in_recovery() OR coalesce(pg_last_wal_replay_lsn() >= CAST(CAST(:place AS text) AS pg_lsn), false)
+""")
 _BACKLOG = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS waiting) AS pending,
            (SELECT extract(epoch FROM clock_timestamp() - created_at)::double precision
@@ -20,6 +26,7 @@ _BACKLOG = text("""
            (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS kept) AS dead_letters
 """)
 
+POLL_INTERVAL = 0.1
 COUNT_LIMIT = 100_000
 """Nothing is counted beyond that: the count itself would become a load."""
 
@@ -53,6 +60,19 @@ async def server_of(engine: AsyncEngine) -> Server:
         # It looked at its clock somewhere between the question and the answer.
         ours = (asked + time.time()) / 2
     return Server(facts.version, facts.is_replica, facts.connections, facts.fsync, float(its_time) - ours)
+
+
+async def keeps_up(replica: AsyncEngine, primary: AsyncEngine, *, seconds: float) -> bool:
+    """Whether the replica has within so many seconds what the primary has now. Raises what a database raises."""
+    async with primary.connect() as connection:
+        place = (await connection.execute(_WRITTEN)).scalar_one()
+    deadline = time.monotonic() + seconds
+    async with replica.connect() as connection:
+        while not (await connection.execute(_REPLAYED, {"place": place})).scalar_one():
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(POLL_INTERVAL)
+    return True
 
 
 async def backlog_of(engine: AsyncEngine) -> Backlog:

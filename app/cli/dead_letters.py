@@ -12,7 +12,7 @@ from app.cli.running import load_settings, run_with_service
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from app.adapters.dead_letters import KeptLetter
+    from app.adapters.dead_letters import Summary
     from app.bootstrap import Service
 
 _LETTER_ID = click.IntRange(1, 2**63 - 1)
@@ -30,19 +30,23 @@ def list_dead_letters(*, as_json: bool) -> None:
     from app.entrypoints import dead_letters
 
     async def show(service: Service) -> None:
-        if is_terminal() and not as_json:
-            rows = [_row(kept) async for kept in dead_letters.letters(service)]
-            if rows:
-                console().print(table(("number", "since", "from", "id", "attempts", "reason"), rows))
-            else:
-                click.echo("There are no dead letters.")
-            return
-        async for kept in dead_letters.letters(service):
-            if as_json:
+        if as_json:
+            async for kept in dead_letters.letters(service):
                 show_json(dead_letters.as_json(kept))
-            else:
-                number, since, record, message_id, attempts, reason = map(printable, _row(kept))
+            return
+        seen = False
+        # A table for each page: one for all would have to be held until the last letter is known.
+        async for page in dead_letters.summaries(service):
+            seen = True
+            if is_terminal():
+                rows = map(_row, page)
+                console().print(table(("number", "since", "from", "id", "attempts", "reason"), rows))
+                continue
+            for letter in page:
+                number, since, record, message_id, attempts, reason = map(printable, _row(letter))
                 click.echo(f"{number} {since} {record} id={message_id} attempts={attempts} {reason}")
+        if is_terminal() and not seen:
+            click.echo("There are no dead letters.")
 
     run_with_service(load_settings(), show)
 
@@ -102,14 +106,13 @@ def discard_dead_letters(letter_ids: Sequence[int]) -> None:
     run_with_service(load_settings(), discard)
 
 
-def _row(kept: KeptLetter) -> tuple[str, ...]:
-    letter = kept.letter
+def _row(letter: Summary) -> tuple[str, ...]:
     return (
-        str(kept.id),
-        kept.created_at.isoformat(timespec="seconds"),
+        str(letter.id),
+        letter.created_at.isoformat(timespec="seconds"),
         f"{letter.topic}[{letter.partition}]@{letter.offset}",
         letter.message_id or "-",
-        str(kept.attempts),
+        str(letter.attempts),
         " ".join(letter.reason.split()),
     )
 

@@ -30,7 +30,8 @@ def doctor(*, as_json: bool) -> None:
     That is: settings, callers, database, schema, clock, replica, broker, topics and mail server. Nothing is changed.
     Exits with 1 where there is a fault; a warning is none.
     """
-    from app.entrypoints.doctor import Verdict, examine
+    from app.adapters.tls import TlsFilesError
+    from app.entrypoints.doctor import Finding, Verdict, examine
 
     findings = list(_settings())
     if not any(finding.verdict == Verdict.FAULT for finding in findings):
@@ -42,7 +43,14 @@ def doctor(*, as_json: bool) -> None:
         async def look(service: Service) -> None:
             findings.extend([finding async for finding in examine(service)])
 
-        run_with_service(settings, look)
+        try:
+            run_with_service(settings, look)
+        except TlsFilesError as error:
+            # Nobody can be asked without them.
+            advice = (
+                "correct the file, or the setting ALLOCATION_…_TLS_…_FILE that names it; nothing else was looked at"
+            )
+            findings.append(Finding("tls", Verdict.FAULT, str(error), advice))
     _show(findings, as_json=as_json)
     faults = sum(finding.verdict == Verdict.FAULT for finding in findings)
     if faults:

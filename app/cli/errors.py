@@ -1,6 +1,11 @@
 """What the command line says about errors that are no fault of the program's."""
 
+import traceback
+
 UNDEFINED_TABLE = "42P01"
+
+_DATABASE = frozenset({"asyncpg", "sqlalchemy"})
+_BROKER = frozenset({"aiokafka"})
 
 
 def explain(error: Exception) -> tuple[str, int] | None:
@@ -24,8 +29,11 @@ def explain(error: Exception) -> tuple[str, int] | None:
             explanation = str(error), 2
         case PermissionError() | FileNotFoundError() | NotADirectoryError():
             explanation = str(error), 2
-        case KafkaError():
+        case _ if isinstance(error, KafkaError) or (isinstance(error, OSError) and _came_through(error, _BROKER)):
             explanation = f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
+        # The machine's own: a disk that is full, for one.
+        case OSError() if not _came_through(error, _DATABASE):
+            explanation = _first_line(error), 1
         case _ if state == UNDEFINED_TABLE:
             explanation = "the database has no schema yet; run: allocation migrate", 1
         case TemporarilyUnavailableError():
@@ -38,4 +46,15 @@ def explain(error: Exception) -> tuple[str, int] | None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return str(error).partition("\n")[0] or repr(error)
+
+
+def _came_through(error: BaseException | None, packages: frozenset[str]) -> bool:
+    """Whether one of the packages raised the error or handed it on: nothing else tells whose connection it was."""
+    while error is not None:
+        frames = traceback.walk_tb(error.__traceback__)
+        if any(frame.f_globals.get("__name__", "").partition(".")[0] in packages for frame, _ in frames):
+            return True
+        # What took too long was cancelled there.
+        error = error.__cause__
+    return False

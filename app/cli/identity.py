@@ -76,8 +76,11 @@ def new_api_key(name: str, scopes: Sequence[Scope], file: Path | None, *, once: 
         entry = entry_of(name, key, scopes)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if file is not None:
+        file.touch(mode=0o600)
+    # First, so that no entry is ever left whose key nobody has; a key without an entry is good for nothing.
+    click.echo(key, err=True)
     if file is None:
         click.echo(entry, nl=False)
     else:
         append_entry(file, entry)
-    click.echo(key, err=True)

@@ -83,9 +83,11 @@ def advance_clocks() -> None:
     from app.adapters import published
 
     async def advance(service: Service) -> None:
-        behind: set[str] = set()
+        found = published.Adopted()
         async for page in published.published(service.kafka, service.settings.kafka_events_topic):
-            behind |= await published.adopt(service.engine, page)
-        click.echo(f"products: {len(behind)} were behind")
+            found += await published.adopt(service.engine, page)
+        if found.foreign:
+            click.echo(f"records: {found.foreign} are no events of this service, and were left out", err=True)
+        click.echo(f"products: {len(found.behind)} were behind")
 
     run_with_service(load_settings(), advance)

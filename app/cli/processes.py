@@ -24,7 +24,9 @@ _PORT = click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port to listen on; 0: any."
 )
 _METRICS_PORT = click.option(
-    "--metrics-port", type=click.IntRange(1, 65535), help="Serve Prometheus metrics here; default: nowhere."
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    help="Serve Prometheus metrics and /livez here; default: nowhere.",
 )
 
 
@@ -168,10 +170,14 @@ def _all_components(service: Service) -> list[Component]:
 
 async def _until_signal(parts: Sequence[Component], metrics_port: int | None) -> None:
     from app.entrypoints.components import running
-    from app.entrypoints.server import wait_for_signal
-    from app.observability import metrics
+    from app.entrypoints.server import AddressInUseError, wait_for_signal
+    from app.observability import metrics, vitals
 
     if metrics_port is not None:
-        metrics.serve(metrics_port)
+        try:
+            metrics.serve(metrics_port, vitals.comes_round)
+        except OSError as error:
+            message = f"cannot listen on port {metrics_port}: {error.strerror or error}"
+            raise AddressInUseError(message) from error
     async with running(parts):
         await wait_for_signal()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.adapters.dead_letters import DeadLetterStore, KeptLetter
+from app.adapters.dead_letters import DeadLetterStore, KeptLetter, Summary
 from app.bootstrap import Service
 from app.domain.errors import DomainError
 from app.entrypoints.consumer import to_request
@@ -21,6 +21,15 @@ class Report:
     letter_id: int
     line: str
     restored: bool
+
+
+async def summaries(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[list[Summary]]:
+    """What a list shows of the letters with the ids, or of all, oldest first; page by page."""
+    store = DeadLetterStore(service.engine)
+    after = 0
+    while page := await store.summaries(after, ids):
+        yield page
+        after = page[-1].id
 
 
 async def letters(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[KeptLetter]:
@@ -71,9 +80,10 @@ def as_json(kept: KeptLetter) -> dict[str, Any]:
 async def discard(service: Service, ids: Sequence[int]) -> AsyncIterator[int]:
     """Throw away the letters with the ids, one after the other. Yields the numbers of those that there were."""
     store = DeadLetterStore(service.engine)
-    async for kept in letters(service, ids):
-        await store.discard(kept.id)
-        yield kept.id
+    async for page in summaries(service, ids):
+        for summary in page:
+            await store.discard(summary.id)
+            yield summary.id
 
 
 async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:

@@ -4,8 +4,11 @@ Every wait has an end, and every fault is a finding: whatever the neighbours do,
 """
 
 import asyncio
+import base64
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,12 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters import kafka, schema
 from app.adapters.api_keys import ApiKeyFileError, read_keys
-from app.adapters.inspection import server_of
+from app.adapters.inspection import keeps_up, server_of
 from app.adapters.notifications import SmtpMailer
 from app.bootstrap import Service
+from app.service_layer.identity import Authenticator, InvalidCredentialsError
+from app.service_layer.ports import TemporarilyUnavailableError
 
 TIMEOUT = 20.0
 """Seconds that one neighbour may take for all questions."""
+LAG_WARNING = 5.0
+"""Seconds after which a replica should have what the primary had."""
 SKEW_WARNING = 1.0
 SKEW_FAULT = 30.0
 PROCESSES = 4
@@ -78,7 +85,6 @@ async def _within_bounds(name: str, check: Check, service: Service) -> list[Find
 
 
 async def _callers(service: Service) -> list[Finding]:
-    """Of the settings alone: an identity provider is asked only once there is a token to check."""
     settings = service.settings
     if settings.auth is None:
         advice = "set ALLOCATION_AUTH to jwt, api-keys or none, see docs/security.md; the other processes do without"
@@ -90,7 +96,23 @@ async def _callers(service: Service) -> list[Finding]:
             advice = "correct it, or ALLOCATION_API_KEYS_FILE; `allocation api-keys new` writes entries"
             return [Finding("callers", Verdict.FAULT, _one_line(error), advice)]
         return [Finding("callers", Verdict.OK, f"{len(keys)} API keys in {settings.api_keys_file}")]
+    if settings.auth == "jwt" and service.authenticator is not None:
+        return [await _provider(service, service.authenticator)]
     return [Finding("callers", Verdict.OK, f"known by {settings.auth}")]
+
+
+async def _provider(service: Service, authenticator: Authenticator) -> Finding:
+    """Have it look up a key that nobody has: that asks the identity provider, and proves nothing about anybody."""
+    settings = service.settings
+    header = json.dumps({"alg": settings.jwt_algorithms[0], "kid": "allocation-doctor"}).encode()
+    try:
+        await authenticator.check(f"{base64.urlsafe_b64encode(header).decode().rstrip('=')}.e30.AA")
+    except TemporarilyUnavailableError:
+        advice = "correct ALLOCATION_JWT_JWKS_URL, or look at the provider; the log says how it failed"
+        return Finding("callers", Verdict.FAULT, f"no keys come from {settings.jwt_jwks_url}", advice)
+    except InvalidCredentialsError:
+        pass
+    return Finding("callers", Verdict.OK, f"known by tokens, with keys from {settings.jwt_jwks_url}")
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
@@ -131,6 +153,12 @@ async def _replica(service: Service) -> list[Finding]:
     if fault is not None:
         text, advice = fault.partition(";")[0], "see that it replays what the primary writes"
         return [Finding("replica", Verdict.FAULT, f"{_place(engine)}: {text}", advice)]
+    # A primary that is away or is none is a finding of its own.
+    with suppress(Exception):
+        if not await keeps_up(engine, service.engine, seconds=LAG_WARNING):
+            text = f"{_place(engine)} lacks what was written {LAG_WARNING:.0f} s ago"
+            advice = "see pg_stat_replication at the primary; until then GET requests are answered with what was"
+            return [Finding("replica", Verdict.WARNING, text, advice)]
     return [Finding("replica", Verdict.OK, f"PostgreSQL {server.version} at {_place(engine)}")]
 
 

@@ -57,6 +57,8 @@ class Subscription:
 
     async def run(self) -> None:
         """Read, for ever."""
+        # From the start, so that one whose broker never answers can be told from one that does not run.
+        metrics.consumer_lag.labels(self._name).set(metrics.UNKNOWN)
         backoff = 0.0
         while True:
             started = time.monotonic()

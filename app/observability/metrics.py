@@ -1,6 +1,11 @@
 """The service's Prometheus metrics, in base units. No label bears a SKU, an order or a batch."""
 
+from collections.abc import Callable, Iterable
 from functools import cache
+from socketserver import ThreadingMixIn
+from threading import Thread
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import (
     REGISTRY,
@@ -9,8 +14,11 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
-    start_http_server,
+    make_wsgi_app,
 )
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 # A series more for each counter, which nothing here reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -130,9 +138,34 @@ def measure_request(method: str, route: str, status: int, seconds: float) -> Non
     _request_timer(method if method in METHODS else "other", route).observe(seconds)
 
 
-def serve(port: int) -> None:
-    """Serve the metrics of a process that has no HTTP of its own, on all addresses. Raises OSError."""
-    start_http_server(port)
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each request, so that whoever is slow to ask keeps nobody else waiting."""
+
+    daemon_threads = True
+
+
+class _Unlogged(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - so it is called
+        """A line for each scrape and each probe would hide the others."""
+
+
+def serve(port: int, is_alive: Callable[[], bool]) -> None:
+    """Serve the metrics of a process that has no HTTP of its own, on all addresses. Raises OSError.
+
+    A thread of its own answers, whatever the process does or does not do. So `/livez` asks `is_alive`, and says 503
+    where it is not.
+    """
+    exposed: WSGIApplication = make_wsgi_app()
+
+    def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/livez":
+            return exposed(environ, start_response)
+        alive = is_alive()
+        start_response("200 OK" if alive else "503 Service Unavailable", [("Content-Type", "application/json")])
+        return [b'{"status":"alive"}' if alive else b'{"status":"stuck"}']
+
+    server = make_server("0.0.0.0", port, application, _Server, _Unlogged)  # noqa: S104 - it is scraped from elsewhere
+    Thread(target=server.serve_forever, daemon=True).start()
 
 
 def exposition() -> bytes:

@@ -1,4 +1,4 @@
-"""`make audit`: red for findings, and for nothing else; what could not be checked is said."""
+"""`make audit`: red for findings and for its own mistakes, not for a network; what could not be checked is said."""
 
 import json
 import os
@@ -19,12 +19,31 @@ BROKEN: dict[str, Any] = {
 UNKNOWN: dict[str, Any] = {"name": "unknown", "skip_reason": "Dependency not found on PyPI and could not be audited"}
 
 
-def audit(folder: Path, answer: str, status: int) -> subprocess.CompletedProcess[str]:
+# What pip-audit writes on standard error.
+NO_NETWORK = (
+    "ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed\nERROR:pip_audit._cli:Tip: no network",
+    "Traceback (most recent call last):\n  File a\nrequests.exceptions.ProxyError: no network",
+    "Traceback (most recent call last):\n  File a\npip_audit._service.interface.ServiceError: no network",
+)
+MISTAKES = (
+    "usage: pip-audit [-h]\npip-audit: error: unrecognized arguments: --ignore",
+    "ERROR:pip_audit._cli:invalid requirements input: dev.txt",
+    "Traceback (most recent call last):\n  File requests.exceptions.py\nTypeError: a fault of its own",
+    "",
+)
+
+
+def audit(folder: Path, answer: str, status: int, error: str = "") -> subprocess.CompletedProcess[str]:
     """Run it with a pip-audit that answers this."""
     program = folder / "pip-audit"
     (folder / "answer").write_text(answer)
-    program.write_text(f"#!/bin/sh\ncat '{folder}/answer'\necho 'ConnectionError: no network' >&2\nexit {status}\n")
+    (folder / "error").write_text(error)
+    program.write_text(f"#!/bin/sh\ncat '{folder}/answer'\ncat '{folder}/error' >&2\nexit {status}\n")
     program.chmod(0o755)
+    return ask(program)
+
+
+def ask(program: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PIP_AUDIT": str(program)}
     return subprocess.run(
         [sys.executable, AUDIT], env=environment, capture_output=True, check=False, text=True, timeout=60
@@ -47,8 +66,25 @@ def test_only_findings_are_a_failure(tmp_path: Path, packages: list[Any], status
 
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "{}"])
-def test_without_network_it_is_green_and_says_that_nothing_was_checked(tmp_path: Path, answer: str) -> None:
-    done = audit(tmp_path, answer, 1)
+@pytest.mark.parametrize("error", NO_NETWORK)
+def test_without_network_it_is_green_and_says_that_nothing_was_checked(tmp_path: Path, answer: str, error: str) -> None:
+    done = audit(tmp_path, answer, 1, error)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NOTHING WAS CHECKED" in done.stdout
     assert "no network" in done.stdout
+
+
+@pytest.mark.parametrize("error", MISTAKES)
+def test_a_mistake_in_the_question_is_a_failure(tmp_path: Path, error: str) -> None:
+    done = audit(tmp_path, "", 2, error)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr
+        == f"audit: pip-audit could not be asked: {error.splitlines()[-1] if error else 'it said nothing'}\n"
+    )
+
+
+def test_without_pip_audit_it_is_a_failure_in_one_line(tmp_path: Path) -> None:
+    done = ask(tmp_path / "nowhere")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "make install" in done.stderr

@@ -135,7 +135,7 @@ async def test_probes_ask_routes_that_exist_on_ports_that_are_listened_on() -> N
         assert {ports[probe["port"]] for probe in probes.values()} == {listens}, name_of(workload)
         assert {probe["path"] for probe in probes.values()} <= routes, name_of(workload)
         # Liveness must not depend on anybody else: what is away would have every pod restarted.
-        assert probes["livenessProbe"]["path"] != "/readyz", name_of(workload)
+        assert probes["livenessProbe"]["path"] == "/livez", name_of(workload)
     (api,) = [each for each in DEPLOYMENTS if name_of(each) == "allocation-api"]
     assert container(api)["readinessProbe"]["httpGet"]["path"] == "/readyz"
 

@@ -7,13 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from app.cli import main
-from app.cli.errors import explain
 from app.embedded.process import free_port
-from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command
 
 COMMANDS = [
@@ -206,21 +203,6 @@ def test_a_schema_that_is_missing_is_said_in_one_line(
     done = run_command(command, environment(database_url=empty_database_url), tmp_path)
     assert done.returncode != 0
     assert_one_clear_line(done, done.returncode, "migrate")
-
-
-@pytest.mark.parametrize(
-    "error", [TemporarilyUnavailableError("the database is not available"), asyncpg.InterfaceError("connection lost")]
-)
-def test_a_database_that_goes_away_meanwhile_is_explained(error: Exception) -> None:
-    explanation = explain(error)
-    assert explanation is not None
-    line, status = explanation
-    assert (status, "\n" in line) == (1, False)
-    assert "ALLOCATION_DATABASE_URL" in line
-
-
-def test_a_fault_of_the_program_is_not_explained_away() -> None:
-    assert explain(ValueError("a fault")) is None
 
 
 def test_no_letters_are_no_lines(database_url: str, tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 import asyncio
 import base64
 import json
+import re
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
+from app.adapters import dead_letters
+from app.bootstrap import Service
+from app.entrypoints import dead_letters as entrypoint
 from tests.e2e.conftest import RunHere
 from tests.support.command import assert_one_clear_line
 from tests.support.terminal import at_terminal
@@ -111,6 +116,29 @@ def test_a_person_sees_a_table_and_a_pipe_one_line_for_each(
     lines = run_here("dead-letters", "list", database_url=database_url).stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(map(str, numbers))
     assert "id=id-2 attempts=1" in lines[1]
+
+
+def test_a_list_comes_in_pages(run_here: RunHere, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "SUMMARIES_PAGE", 2)
+    monkeypatch.setattr(dead_letters, "LETTERS_PAGE", 2)
+    numbers = list(map(str, letters_of(database_url, {}, {}, {})))
+    lines = run_here("dead-letters", "list", database_url=database_url).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == numbers
+    listed = run_here("dead-letters", "list", "--json", database_url=database_url).stdout.splitlines()
+    assert [str(json.loads(line)["number"]) for line in listed] == numbers
+    with at_terminal(monkeypatch) as screen:
+        run_here("dead-letters", "list", database_url=database_url)
+    assert screen.text.count("attempts") == 2
+
+
+async def test_a_list_leaves_the_messages_themselves_where_they_are(service: Service) -> None:
+    asked: list[str] = []
+    event.listen(
+        service.engine.sync_engine, "before_cursor_execute", lambda *arguments: asked.append(str(arguments[2]))
+    )
+    assert [page async for page in entrypoint.summaries(service)] == []
+    assert [each for each in asked if "dead_letters" in each] != []
+    assert [each for each in asked if re.search(r"\b(key|value|headers)\b", each)] == []
 
 
 def test_a_letter_cannot_speak_to_the_terminal(

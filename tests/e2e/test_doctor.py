@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -15,6 +16,7 @@ from app.entrypoints import doctor
 from app.entrypoints.doctor import Verdict, _advice, _clock, _topic
 from app.settings import Settings
 from tests.e2e.conftest import RunHere
+from tests.support.identity_provider import AUDIENCE, ISSUER, running_identity_provider
 from tests.support.mail import MailBox
 from tests.support.terminal import at_terminal
 
@@ -138,6 +140,29 @@ def test_what_would_keep_serve_from_starting_is_told(
     (line,) = [line for line in done.stdout.splitlines() if line.split()[1] == "callers"]
     assert line.split()[0] == verdict
     assert words in line
+
+
+def test_an_identity_provider_is_asked_for_its_keys(run_here: RunHere, kafka_settings: Settings) -> None:
+    with running_identity_provider() as provider:
+        jwt = {"auth": "jwt", "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks_url": provider.url}
+        well = run_here("doctor", **given(kafka_settings, **jwt))
+        provider.status = 500
+        away = run_here("doctor", **given(kafka_settings, **jwt))
+        for done, verdict in ((well, "ok"), (away, "fault")):
+            (line,) = [line for line in done.stdout.splitlines() if line.split()[1] == "callers"]
+            assert (line.split()[0], provider.url in line) == (verdict, True)
+    assert (well.returncode, away.returncode) == (0, 1)
+
+
+def test_files_for_tls_that_are_of_no_use_are_a_fault_with_its_advice(
+    run_here: RunHere, kafka_settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    done = run_here("doctor", **given(kafka_settings, database_tls="verify", database_tls_ca_file=str(file)))
+    assert (done.returncode, done.stderr) == (1, "allocation: 1 fault found\n")
+    assert [tuple(line.split()[:2]) for line in done.stdout.splitlines()] == [("ok", "settings"), ("fault", "tls")]
+    assert str(file) in done.stdout
 
 
 def test_a_replica_is_looked_at_like_the_database(

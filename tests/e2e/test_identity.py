@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.adapters import api_keys
+from app.cli import main
 from app.cli.identity import SCOPES as OFFERED_SCOPES
 from app.embedded.process import free_port
 from app.service_layer.identity import SCOPES
@@ -137,6 +139,23 @@ def test_a_new_key_is_shown_once_beside_its_entry(run: Run, tmp_path: Path) -> N
     assert done.stderr.startswith("alc_")
     assert done.stderr.strip() not in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_is_shown_before_its_entry_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shown: list[str] = []
+
+    def die(*_: object) -> None:
+        shown.append(capsys.readouterr().err)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api_keys, "append_entry", die)
+    with pytest.raises(SystemExit):
+        main(["api-keys", "new", "shop", "--scope", "read", "--file", "keys.toml"])
+    assert [each[:4] for each in shown] == ["alc_"]
+    assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_name_is_given_once_in_a_file(run: Run, tmp_path: Path) -> None:

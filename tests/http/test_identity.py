@@ -25,6 +25,12 @@ from tests.support.keys import add_key
 OPEN = {"/livez", "/readyz", "/metrics", "/docs", "/docs/static/{name}", "/openapi.json", "/asyncapi", "/asyncapi.json"}
 
 
+def test_the_page_on_security_names_every_path_that_is_open() -> None:
+    page = (Path(__file__).parents[2] / "docs/security.md").read_text(encoding="utf-8")
+    (paragraph,) = [each for each in page.split("\n\n") if " are open.\n" in each]
+    assert set(re.findall(r"`(/[^`]+)`", paragraph)) == OPEN
+
+
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("keys") / "api-keys.toml"

@@ -4,9 +4,11 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
@@ -14,6 +16,7 @@ from pydantic import SecretStr
 from app.adapters.database import DriverConnections, create_engine
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CreateBatch
+from app.embedded.process import free_port
 from app.entrypoints import components, relay, subscription
 from app.observability import metrics, vitals
 from app.service_layer.requests import Request
@@ -181,3 +184,26 @@ async def test_a_consumer_tells_how_far_it_is_behind_while_it_cannot_go_on(publi
         await other.rollback()
         await eventually(lambda: holds(lag() == 0), seconds=20)
     assert math.isnan(lag()), "nobody knows any more"
+
+
+async def test_a_worker_whose_event_loop_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vitals, "STUCK_AFTER", 1.0)
+    monkeypatch.setattr(vitals, "_last_look", -math.inf)
+    port = free_port()
+    metrics.serve(port, vitals.comes_round)
+    url = f"http://127.0.0.1:{port}"
+
+    def becomes(status: int) -> None:
+        deadline = time.monotonic() + 30
+        while httpx.get(f"{url}/livez").status_code != status:
+            assert time.monotonic() < deadline
+
+    with ThreadPoolExecutor(1) as thread:
+        becomes(503)
+        async with vitals.watched({}):
+            await asyncio.wrap_future(thread.submit(becomes, 200))
+            scraped = await asyncio.wrap_future(thread.submit(httpx.get, f"{url}/metrics"))
+            assert "allocation_event_loop_lag_seconds_count" in scraped.text
+            # The event loop waits here without coming round.
+            thread.submit(becomes, 503).result()
+            await asyncio.wrap_future(thread.submit(becomes, 200))

@@ -9,9 +9,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from app.bootstrap import bootstrap
+from app.bootstrap import Service, bootstrap
 from app.embedded import postmaster
 from app.embedded.postgresql import EmbeddedPostgresql
+from app.entrypoints import doctor
 from app.settings import Settings
 from tests.conftest import url_of_database
 from tests.support.api import Api, assert_problem, in_process, new
@@ -86,12 +87,10 @@ async def test_what_is_written_is_soon_read_from_the_replica(with_replica: Setti
         assert (await api.batch_of(order), (await api.product(sku))["available_qty"]) == (ref, 6)
 
 
-async def test_a_replica_that_is_behind_delays_reads_and_no_decision(
-    with_replica: Settings, replica: EmbeddedPostgresql
-) -> None:
-    """This is how old an answer may be: as far as the replica is behind. It also shows who answers what."""
-    async with api_over(with_replica) as api, raw_connection(replica.admin_url) as standby:
-        await becomes(api, "/readyz", 200)
+@asynccontextmanager
+async def behind(replica: EmbeddedPostgresql) -> AsyncIterator[None]:
+    """Keep the replica where it is."""
+    async with raw_connection(replica.admin_url) as standby:
         await standby.execute("SELECT pg_wal_replay_pause()")
         try:
 
@@ -99,6 +98,34 @@ async def test_a_replica_that_is_behind_delays_reads_and_no_decision(
                 return bool(await standby.fetchval("SELECT pg_get_wal_replay_pause_state() = 'paused'"))
 
             await eventually(pauses)
+            yield
+        finally:
+            await standby.execute("SELECT pg_wal_replay_resume()")
+
+
+async def test_the_doctor_tells_of_a_replica_that_stays_behind(
+    with_replica: Settings, replica: EmbeddedPostgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def verdict(service: Service) -> str:
+        (finding,) = [each async for each in doctor.examine(service) if each.name == "replica"]
+        return finding.verdict
+
+    async with bootstrap(with_replica) as service, in_process(service) as api:
+        await becomes(api, "/readyz", 200)
+        assert await verdict(service) == "ok"
+        async with behind(replica):
+            await api.record(new("sku"), 10)
+            monkeypatch.setattr(doctor, "LAG_WARNING", 0.2)
+            assert await verdict(service) == "warning"
+
+
+async def test_a_replica_that_is_behind_delays_reads_and_no_decision(
+    with_replica: Settings, replica: EmbeddedPostgresql
+) -> None:
+    """This is how old an answer may be: as far as the replica is behind. It also shows who answers what."""
+    async with api_over(with_replica) as api:
+        await becomes(api, "/readyz", 200)
+        async with behind(replica):
             sku = new("sku")
             ref = await api.record(sku, 10)
             assert_problem(await api.client.get(f"/v1/batches/{ref}"), 404, "batch-not-found")
@@ -108,8 +135,6 @@ async def test_a_replica_that_is_behind_delays_reads_and_no_decision(
             order = await api.order(sku, 4)
             assert (await api.change(ref, qty=9))["available_qty"] == 5
             assert await api.lines(order) == []
-        finally:
-            await standby.execute("SELECT pg_wal_replay_resume()")
         await becomes(api, f"/v1/allocations/{order}", 200)
 
 

@@ -12,6 +12,7 @@ from app.bootstrap import bootstrap, database_tls
 from app.settings import Settings
 from tests.support.tls import Authority
 
+LOCAL = "postgresql+asyncpg://allocation@localhost/allocation"
 ELSEWHERE = "postgresql+asyncpg://allocation:database-password@database.example.com/allocation"
 
 
@@ -99,7 +100,16 @@ async def test_the_protocol_follows_from_what_is_set(tls: str, protocol: str, *,
         ({"kafka_tls_cert_file": __file__}, "together"),
         ({"smtp_tls": "off", "smtp_url": "smtps://mail.example.com"}, "SMTP_TLS"),
         ({"database_url": f"{ELSEWHERE}?ssl=require"}, "ALLOCATION_DATABASE_TLS"),
+        ({"database_url": f"{LOCAL}?%73slmode=disable"}, "ALLOCATION_DATABASE_TLS"),
+        ({"database_url": f"{LOCAL}?host=database.example.com"}, "one place"),
+        ({"database_url": f"{LOCAL}?application_name=a&h%6Fst=database.example.com"}, "one place"),
+        ({"read_database_url": f"{LOCAL}#?host=database.example.com"}, "one place"),
+        ({"database_url": f"{LOCAL}?port=5433"}, "one place"),
+        ({"database_url": f"{LOCAL}?dsn=postgresql://database.example.com"}, "one place"),
+        ({"database_url": "postgresql+asyncpg://localhost:5432#@/allocation"}, "URL"),
         ({"read_database_url": "postgresql://database.example.com/allocation"}, "URL"),
+        ({"jwt_jwks_url": "http://login.example.com/jwks.json"}, "https"),
+        ({"jwt_jwks_url": "http://localhost.example.com/jwks.json"}, "https"),
         ({"database_tls_ca_file": "/nowhere/ca.pem"}, "path"),
         ({"database_tls": "require"}, "verify"),
     ],
@@ -109,6 +119,38 @@ def test_what_does_not_fit_together_is_refused_without_a_secret(given: dict[str,
         Settings.model_validate(given)
     shown = [fault["msg"] for fault in caught.value.errors(include_input=False)]
     assert "database-password" not in str(shown)
+
+
+def test_the_server_that_is_connected_to_is_the_one_that_decides_on_tls() -> None:
+    # One way to read a URL ends the host at the number sign, another begins it behind the at sign.
+    two_faced = Settings.model_validate({"database_url": "postgresql+asyncpg://localhost:5432#@database.example.com/a"})
+    assert database_tls(two_faced) is not None
+
+
+@pytest.mark.parametrize("url", ["https://login.example.com/jwks.json", "http://localhost:8080/k", "http://[::1]/k"])
+def test_keys_of_a_provider_come_over_tls_or_from_this_machine(url: str) -> None:
+    assert Settings.model_validate({"jwt_jwks_url": url}).jwt_jwks_url == url
+
+
+@pytest.mark.parametrize("servers", ["[::1]:9092", "[fe80::1%eth0]:9092, kafka-2:9092", "10.0.0.1:1,[2001:db8::1]:2"])
+def test_a_broker_may_be_named_by_an_address_of_either_kind(servers: str) -> None:
+    assert Settings.model_validate({"kafka_bootstrap_servers": servers}).kafka_bootstrap_servers == servers
+
+
+@pytest.mark.parametrize("servers", ["::1:9092", "[::1]", "[]:9092", "[kafka]:9092", "kafka:9092,", "[::1:9092"])
+def test_an_address_that_is_none_is_refused(servers: str) -> None:
+    with pytest.raises(ValidationError, match="host:port"):
+        Settings.model_validate({"kafka_bootstrap_servers": servers})
+
+
+async def test_a_broker_on_this_machine_is_one_by_its_ipv6_address_too() -> None:
+    async with bootstrap(Settings.model_validate({"kafka_bootstrap_servers": "[::1]:9092"})) as service:
+        assert service.kafka.connection()["security_protocol"] == "PLAINTEXT"
+
+
+def test_what_else_the_driver_is_told_may_stand_in_the_url() -> None:
+    url = f"{LOCAL}?application_name=ssl-host&prepared_statement_cache_size=0"
+    assert Settings.model_validate({"database_url": url}).database_url.get_secret_value() == url
 
 
 def test_one_database_elsewhere_means_tls_for_both() -> None:

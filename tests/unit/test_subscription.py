@@ -1,11 +1,13 @@
 """A subscription: hands over, then commits, and starts again after whatever went wrong."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaConnectionError
+from prometheus_client import REGISTRY
 
 from app.entrypoints import subscription
 from app.entrypoints.subscription import Subscription
@@ -172,3 +174,16 @@ async def test_stopping_in_the_middle_of_a_batch_commits_nothing_of_it() -> None
 
     assert reader.committed == {}
     assert [consumer.stopped for consumer in reader.consumers] == [True]
+
+
+async def test_a_subscription_whose_broker_never_answers_says_that_its_lag_is_not_known() -> None:
+    reader = Reader()
+    reader.subscription = Subscription(reader.start, reader.handle, name="without-a-broker", max_records=1)
+    # More than it will come to.
+    reader.start_faults = [KafkaConnectionError() for _ in range(10_000)]
+
+    await reader.run_until(lambda: len(reader.start_faults) < 9_999)
+
+    lag = REGISTRY.get_sample_value("allocation_consumer_lag_messages", {"subscription": "without-a-broker"})
+    assert lag is not None
+    assert math.isnan(lag)

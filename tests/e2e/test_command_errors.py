@@ -1,0 +1,68 @@
+"""What the command line says of errors that are no fault of the program's: in one line, and of whom."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from app.adapters import kafka
+from app.adapters.kafka import KafkaConfig
+from app.cli.errors import explain
+from app.service_layer.ports import TemporarilyUnavailableError
+from tests.support.command import assert_one_clear_line, environment, run_command
+
+
+@pytest.mark.parametrize(
+    "error", [TemporarilyUnavailableError("the database is not available"), asyncpg.InterfaceError("connection lost")]
+)
+def test_a_database_that_goes_away_meanwhile_is_explained(error: Exception) -> None:
+    explanation = explain(error)
+    assert explanation is not None
+    line, status = explanation
+    assert (status, "\n" in line) == (1, False)
+    assert "ALLOCATION_DATABASE_URL" in line
+
+
+def test_a_port_that_is_taken_is_no_silent_database(database_url: str, tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_command(["relay", "--metrics-port", port], environment(database_url=database_url), tmp_path)
+    assert_one_clear_line(done, 2, "cannot listen", port)
+
+
+def test_a_disk_that_is_full_is_no_silent_database() -> None:
+    assert explain(OSError(errno.ENOSPC, "No space left on device")) == ("[Errno 28] No space left on device", 1)
+
+
+async def test_who_does_not_answer_is_told_by_whom_was_asked() -> None:
+    async def explained(ask: Callable[[], Awaitable[object]]) -> str:
+        with pytest.raises((ConnectionError, TimeoutError)) as caught:
+            await ask()
+        explanation = explain(caught.value)
+        assert explanation is not None
+        return explanation[0]
+
+    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await held.wait()
+        writer.close()
+
+    async def in_time(ask: Awaitable[object]) -> None:
+        async with asyncio.timeout(0.5):
+            await ask
+
+    held = asyncio.Event()
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as silent:
+        host, port = silent.sockets[0].getsockname()
+        place = f"{host}:{port}"
+        assert "database" in await explained(lambda: asyncpg.connect(host="127.0.0.1", port=1, user="nobody"))
+        assert "database" in await explained(lambda: in_time(asyncpg.connect(host=host, port=port, user="nobody")))
+        assert "broker" in await explained(lambda: in_time(kafka.check_broker(KafkaConfig(place))))
+        held.set()
+
+
+def test_a_fault_of_the_program_is_not_explained_away() -> None:
+    assert explain(ValueError("a fault")) is None

@@ -1,0 +1,99 @@
+"""What advance-clocks reads: a topic in which others may have written, on a broker that may go away."""
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.adapters import kafka, published
+from app.adapters.kafka import KafkaConfig
+from app.settings import Settings
+from faults.foreign import Record, Sender
+from tests.support.command import environment, run_command
+from tests.support.database import raw_connection
+
+pytestmark = pytest.mark.kafka
+
+
+def _event(sku: str, sequence: int, **other: bytes | None) -> Record:
+    headers: dict[str, bytes | None] = {
+        "ce_id": str(uuid.uuid4()).encode(),
+        "ce_type": b"batch_created.v1",
+        "ce_time": b"2026-11-21T03:00:00+00:00",
+        "ce_subject": sku.encode(),
+        "ce_sequence": str(sequence).encode(),
+        "ce_correlationid": b"correlation-1",
+        "ce_causationid": b"causation-1",
+    }
+    value = f'{{"ref":"batch-{sequence}","sku":"{sku}","qty":1,"eta":null}}'.encode()
+    return Record(sku.encode(), value, [*(headers | other).items()])
+
+
+def _foreign(sku: str) -> Sequence[Record]:
+    """Records that are no events of the service, though some of them look nearly like one."""
+    return [
+        Record(None, b"{}"),
+        Record(sku.encode(), None),
+        Record(None, b"{}", [("ce_subject", None)]),
+        Record(None, b"{}", [(b"name-\xff", b"x")]),
+        _event(sku, 9, ce_subject=b"\xff"),
+        _event(sku, 9, ce_subject=b"no identifier"),
+        _event(sku, 9, ce_sequence=b"many"),
+        _event(sku, 9, ce_sequence=b"99999999999999999999"),
+        _event(sku, 9, ce_time=b"yesterday"),
+        _event(sku, 9, ce_id=b"9"),
+        _event(sku, 9, ce_type=b"a\x00b"),
+        _event(sku, 9, ce_correlationid=None),
+        Record(sku.encode(), None, _event(sku, 9).headers),
+        Record(sku.encode(), b"a\x00b", _event(sku, 9).headers),
+        Record(sku.encode(), b"\xff", _event(sku, 9).headers),
+    ]
+
+
+async def test_what_is_no_event_of_ours_is_left_out_and_told(kafka_settings: Settings, tmp_path: Path) -> None:
+    sku, order = f"sku-{uuid.uuid4().hex}", f"order-{uuid.uuid4().hex}"
+    foreign = _foreign(sku)
+    topic, servers = kafka_settings.kafka_events_topic, kafka_settings.kafka_bootstrap_servers
+    await kafka.create_topics(KafkaConfig(servers), [topic])
+    # The event of an order has no number, and is one of ours nevertheless.
+    unnumbered = [(name, value) for name, value in _event(order, 1).headers if name != "ce_sequence"]
+    records = [_event(sku, 1), *foreign, Record(order.encode(), b"{}", unnumbered), _event(sku, 2)]
+    with Sender(servers, topic) as sender:
+        await asyncio.to_thread(sender.send, records)
+
+    done = await asyncio.to_thread(run_command, ["advance-clocks"], environment(kafka_settings), tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "products: 1 were behind" in done.stdout
+    assert f"records: {len(foreign)} are no events of this service" in done.stderr
+    async with raw_connection(kafka_settings.database_url.get_secret_value()) as connection:
+        assert await connection.fetchval("SELECT sequence FROM products WHERE sku = $1", sku) == 2
+        remembered = await connection.fetch("SELECT subject, sequence FROM events ORDER BY id")
+    assert [tuple(row) for row in remembered] == [(sku, 1), (sku, 2)]
+
+
+async def test_a_broker_that_gives_no_more_records_is_told_and_not_waited_for(
+    kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "PATIENCE", 2.0)
+    # It would hold for the tests that come after this one.
+    monkeypatch.setattr(published, "tolerate_any_header_name", lambda: None)
+    # It stops in the middle: a record that it has told of does not come.
+    end_offsets = AIOKafkaConsumer.end_offsets
+
+    async def one_more(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return {each: end + 1 for each, end in (await end_offsets(consumer, partitions)).items()}
+
+    monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", one_more)
+    topic, config = kafka_settings.kafka_events_topic, KafkaConfig(kafka_settings.kafka_bootstrap_servers)
+    await kafka.create_topics(config, [topic])
+    with Sender(kafka_settings.kafka_bootstrap_servers, topic) as sender:
+        await asyncio.to_thread(sender.send, [Record(None, b"{}", [(b"x", b"")])])
+    pages = published.published(config, topic)
+    assert len(await anext(pages)) == 1
+    with pytest.raises(KafkaError, match="no record"):
+        await anext(pages)
