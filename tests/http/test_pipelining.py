@@ -79,18 +79,15 @@ async def test_a_refusal_waits_for_its_turn(settings: Settings, behind: bytes, s
 
 async def test_a_refusal_of_what_is_asked_for_with_head_has_no_body(settings: Settings) -> None:
     settings = settings.model_copy(update={"http_max_concurrent": 1})
-    async with (
-        served(settings) as client,
-        connected(client) as wire,
-        connected(client) as other,
-        held_up(settings, client, wire),
-    ):
-        await other.send(b"HEAD /v1/batches/none HTTP/1.1\r\nHost: service\r\n\r\n")
-        async with asyncio.timeout(LATE):
-            head = await other.reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 503 ")
-        await other.send(ASK)
-        assert (await other.answer())[0] == 200
+    async with served(settings) as client, connected(client) as wire, connected(client) as other:
+        async with held_up(settings, client, wire):
+            await other.send(b"HEAD /v1/batches/none HTTP/1.1\r\nHost: service\r\n\r\n")
+            async with asyncio.timeout(LATE):
+                head = await other.reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            await other.send(ASK)
+            assert (await other.answer())[0] == 200
+        assert (await wire.answer())[0] == 201
 
 
 async def test_what_comes_behind_a_body_is_no_header(settings: Settings) -> None:
