@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.domain.commands import Command
+from app.domain.commands import CancelOrder, Command, PlaceOrder
 from app.integration.inbound import INBOUND_MESSAGES
 from app.integration.outbound import OUTBOUND_MESSAGES, Message, OrderMessage
 
@@ -172,7 +172,8 @@ def _inbound_message(name: str, model: type[Command]) -> dict[str, Any]:
     # A tolerant reader: fields that this service does not know are ignored.
     for each in (schema, *schema.get("$defs", {}).values()):
         each.pop("additionalProperties", None)
-    return _message(name, model.__doc__, schema, _INBOUND_HEADERS, "The SKU; the data decide, whatever the key is.")
+    key = "The order's id" if issubclass(model, (PlaceOrder, CancelOrder)) else "The SKU"
+    return _message(name, model.__doc__, schema, _INBOUND_HEADERS, f"{key}; the data decide, whatever the key is.")
 
 
 def _outbound_message(model: type[Message]) -> dict[str, Any]:
