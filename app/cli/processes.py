@@ -175,7 +175,7 @@ async def _until_signal(parts: Sequence[Component], metrics_port: int | None) ->
 
     if metrics_port is not None:
         try:
-            metrics.serve(metrics_port, vitals.comes_round)
+            metrics.serve(metrics_port, vitals.PULSE.is_felt)
         except OSError as error:
             message = f"cannot listen on port {metrics_port}: {error.strerror or error}"
             raise AddressInUseError(message) from error

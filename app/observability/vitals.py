@@ -13,18 +13,30 @@ INTERVAL = 0.5
 STUCK_AFTER = 15.0
 """Seconds without a look after which the event loop is taken to stand still for good."""
 
-_last_look = -math.inf
+
+class Pulse:
+    """When an event loop came round last. It may be asked from any thread."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def beat(self) -> None:
+        """It comes round."""
+        self._last = time.monotonic()
+
+    def is_felt(self) -> bool:
+        """Whether the event loop does its work."""
+        return time.monotonic() - self._last < STUCK_AFTER
 
 
-def comes_round() -> bool:
-    """Whether the event loop does its work. It may be asked from any thread."""
-    return time.monotonic() - _last_look < STUCK_AFTER
+PULSE = Pulse()
+"""Of the process, which has one event loop."""
 
 
 @asynccontextmanager
-async def watched(pools: Mapping[str, Callable[[], int]]) -> AsyncIterator[None]:
+async def watched(pools: Mapping[str, Callable[[], int]], pulse: Pulse = PULSE) -> AsyncIterator[None]:
     """Measure while the block runs. `pools` say how many of their connections are in use, without asking anybody."""
-    task = asyncio.create_task(_watch(pools), name="vitals")
+    task = asyncio.create_task(_watch(pools, pulse), name="vitals")
     try:
         yield
     finally:
@@ -32,10 +44,9 @@ async def watched(pools: Mapping[str, Callable[[], int]]) -> AsyncIterator[None]
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _watch(pools: Mapping[str, Callable[[], int]]) -> None:
-    global _last_look  # noqa: PLW0603 - a process has one event loop
+async def _watch(pools: Mapping[str, Callable[[], int]], pulse: Pulse) -> None:
     while True:
-        _last_look = time.monotonic()
+        pulse.beat()
         for name, in_use in pools.items():
             metrics.pool_connections.labels(name).set(in_use())
         due = time.perf_counter() + INTERVAL

@@ -188,9 +188,9 @@ async def test_a_consumer_tells_how_far_it_is_behind_while_it_cannot_go_on(publi
 
 async def test_a_worker_whose_event_loop_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vitals, "STUCK_AFTER", 1.0)
-    monkeypatch.setattr(vitals, "_last_look", -math.inf)
-    port = free_port()
-    metrics.serve(port, vitals.comes_round)
+    # Its own: other tests have event loops in other threads of this process.
+    port, pulse = free_port(), vitals.Pulse()
+    metrics.serve(port, pulse.is_felt)
     url = f"http://127.0.0.1:{port}"
 
     def becomes(status: int) -> None:
@@ -200,7 +200,7 @@ async def test_a_worker_whose_event_loop_stands_still_is_not_alive(monkeypatch: 
 
     with ThreadPoolExecutor(1) as thread:
         becomes(503)
-        async with vitals.watched({}):
+        async with vitals.watched({}, pulse):
             await asyncio.wrap_future(thread.submit(becomes, 200))
             scraped = await asyncio.wrap_future(thread.submit(httpx.get, f"{url}/metrics"))
             assert "allocation_event_loop_lag_seconds_count" in scraped.text
