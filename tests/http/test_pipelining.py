@@ -47,19 +47,6 @@ async def test_only_some_requests_wait_behind_another(settings: Settings) -> Non
         await wire.is_refused(503, "overloaded")
 
 
-async def test_requests_that_wait_are_refused_one_after_another(settings: Settings) -> None:
-    settings = settings.model_copy(update={"http_max_concurrent": 1})
-    request = HEAD.replace(b"/livez", b"/v1/batches/none") + b"\r\n"
-    async with served(settings) as client, connected(client) as wire, connected(client) as other:
-        async with held_up(settings, client, wire):
-            await other.send(request * (MAX_PIPELINED - 1))
-            statuses = [(await other.answer())[0] for _ in range(MAX_PIPELINED - 1)]
-            assert statuses == [503] * (MAX_PIPELINED - 1)
-        assert (await wire.answer())[0] == 201
-        await other.send(request)
-        assert (await other.answer())[0] == 404
-
-
 @pytest.mark.parametrize(
     ("behind", "status", "code"),
     [
@@ -75,6 +62,19 @@ async def test_a_refusal_waits_for_its_turn(settings: Settings, behind: bytes, s
             await wire.send(ASK + behind)
         assert [(await wire.answer())[0] for _ in range(2)] == [201, 200]
         await wire.is_refused(status, code)
+
+
+async def test_a_refusal_may_wait_longer_than_a_request_may_take_to_arrive(settings: Settings) -> None:
+    broken = b"POST /v1/batches HTTP/1.1\r\nHost: service\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
+    async with served(settings.model_copy(update={"http_read_timeout": SOON})) as client, connected(client) as wire:
+        async with held_up(settings, client, wire):
+            await wire.send(broken)
+            # So long that the time has passed, twice.
+            for _ in range(2):
+                async with connected(client) as other:
+                    await other.is_closed()
+        assert (await wire.answer())[0] == 201
+        await wire.is_refused(400, "malformed-request")
 
 
 async def test_a_refusal_of_what_is_asked_for_with_head_has_no_body(settings: Settings) -> None:

@@ -1,14 +1,16 @@
-"""An engine, and a bus over it, for the tests that look at PostgreSQL itself."""
+"""An engine and a bus over it, for the tests that look at PostgreSQL itself; an identity provider for the others."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import create_engine
+from app.adapters.tokens import Tokens
 from app.service_layer.messagebus import MessageBus
 from tests.support.backends import Backend, in_memory, over_postgresql
 from tests.support.database import bus_over
+from tests.support.identity_provider import IdentityProvider, running_identity_provider, tokens_of
 
 
 @pytest.fixture
@@ -42,3 +44,16 @@ async def backend(contract_url: str | None) -> AsyncIterator[Backend]:
     else:
         async with over_postgresql(contract_url) as over:
             yield over
+
+
+@pytest.fixture
+def provider() -> Iterator[IdentityProvider]:
+    """An identity provider."""
+    with running_identity_provider() as running:
+        yield running
+
+
+@pytest.fixture
+def tokens(provider: IdentityProvider) -> Tokens:
+    """What knows the callers whom it knows."""
+    return tokens_of(provider)

@@ -1,7 +1,6 @@
 """What an identity provider answers with, over HTTP: which keys are taken from it, and which answers are none."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -20,17 +19,6 @@ from tests.support.identity_provider import (
 )
 from tests.support.tls import Authority
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def provider() -> Iterator[IdentityProvider]:
-    with running_identity_provider() as running:
-        yield running
-
-
-@pytest.fixture
-def tokens(provider: IdentityProvider) -> Tokens:
-    return tokens_of(provider)
 
 
 @pytest.mark.parametrize(

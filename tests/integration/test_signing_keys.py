@@ -1,7 +1,6 @@
 """The keys of a real identity provider over HTTP: when they are fetched, and what holds while it is away."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,17 +18,6 @@ from tests.support.identity_provider import (
     unsigned,
 )
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def provider() -> Iterator[IdentityProvider]:
-    with running_identity_provider() as running:
-        yield running
-
-
-@pytest.fixture
-def tokens(provider: IdentityProvider) -> Tokens:
-    return tokens_of(provider)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jwt
@@ -22,17 +21,6 @@ from tests.support.identity_provider import (
     tokens_of,
     unsigned,
 )
-
-
-@pytest.fixture
-def provider() -> Iterator[IdentityProvider]:
-    with running_identity_provider() as running:
-        yield running
-
-
-@pytest.fixture
-def tokens(provider: IdentityProvider) -> Tokens:
-    return tokens_of(provider)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

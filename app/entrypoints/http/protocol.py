@@ -92,7 +92,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             # Nothing is waited for that uvicorn does not wait for.
             return
         # Empty lines between two requests begin none, but end uvicorn's own waiting for the next.
-        if self._timer is None:
+        if self._timer is None and self._last_word is None:
             self._start_timer(self.limits.read_timeout)
 
     def on_message_begin(self) -> None:
@@ -141,7 +141,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The caller does not read: wait for that, but not for ever. Nothing that it sends meanwhile is a reason to."""
+        """The caller does not read: wait for that, but not for ever, whatever it sends meanwhile."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(self.limits.read_timeout, self.transport.abort)
 
@@ -175,6 +175,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         if not self._in_head:
             # It has been queued, and would never come to its end.
             self.pipeline.popleft()
+        self._stop_timer()
         self._last_word = answer
 
     def _hang_up(self, answer: "_Answer") -> None:
