@@ -35,6 +35,7 @@ class SqlProductRepository:
         self._connection = connection
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
+        self._batches_to_create: defaultdict[str, set[str]] = defaultdict(set)
         self._touched: dict[str, Product] = {}
         self._raising: dict[str, Product] = {}
         self._stored_products: dict[str, Row] = {}
@@ -90,8 +91,12 @@ class SqlProductRepository:
         return self._touch(self._products[sku])
 
     def sku_of_batch(self, ref: str) -> str | None:
-        """The SKU that the batch ref belongs to, or will belong to where this group records it."""
-        return self._owners.get(ref)
+        """The SKU of the batch of that ref, recorded earlier or by a handler of this group."""
+        owner = self._owners.get(ref)
+        if owner is not None:
+            return owner
+        named = self._batches_to_create.get(ref, ())
+        return next((sku for sku in named if ref in self._products[sku].batches), None)
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put the lines that came to the batch last into the product."""
@@ -144,13 +149,15 @@ class SqlProductRepository:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     async def _resolve(self, names: Names) -> None:
-        """Find the products of the batches that are named, and make those that a first batch will need."""
+        """Find the products of the batches that are named, and make those that a first batch may need."""
         self._owners = dict(await self._connection.fetch(statements.OWNERS, list(names.batch_refs)))
-        recorded_now = {ref: sku for ref, sku in names.new_skus.items() if ref not in self._owners}
-        if recorded_now:
+        for ref, sku in names.batches_to_create:
+            if ref not in self._owners:
+                self._batches_to_create[ref].add(sku)
+        if self._batches_to_create:
             # Sorted, as the locks are, so that two groups do not wait for each other in a circle.
-            await self._connection.execute(statements.CREATE_PRODUCTS, sorted(set(recorded_now.values())))
-            self._owners |= recorded_now
+            skus = sorted(set().union(*self._batches_to_create.values()))
+            await self._connection.execute(statements.CREATE_PRODUCTS, skus)
 
     async def _write_changes(self, product: Product) -> None:
         """Write what has become different of the product: what is fetched next depends on nothing else."""

@@ -57,7 +57,7 @@ class ProductRepository(Protocol):
         """The product, or a new one for its first batch."""
 
     def sku_of_batch(self, ref: str) -> str | None:
-        """The SKU that the batch ref belongs to; None where no batch has it."""
+        """The SKU of the batch of that ref; None until it has been recorded, by an earlier group or by this one."""
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put into the product the lines that came to the batch last, until they make up `qty` pieces."""

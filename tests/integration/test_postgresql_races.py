@@ -68,7 +68,7 @@ async def test_products_made_for_refused_batches_leave_no_row(
 ) -> None:
     await at_once(processes, *(CreateBatch(ref="batch-1", sku=f"SKU-{number}", qty=1) for number in range(8)))
     async with SqlUnitOfWork(DriverConnections(engine)) as uow:
-        await uow.products.load(Names(skus={"CHAIR"}, new_skus={"batch-2": "CHAIR"}, batch_refs={"batch-2"}))
+        await uow.products.load(Names(skus={"CHAIR"}, batch_refs={"batch-2"}, batches_to_create={("batch-2", "CHAIR")}))
         await uow.commit()
 
     async with raw_connection(database_url) as connection:

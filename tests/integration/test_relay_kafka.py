@@ -144,8 +144,9 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
 async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
     """A unit of work that has written its events, and commits at the end of the block."""
     async with SqlUnitOfWork(DriverConnections(service.engine)) as uow:
-        await uow.products.load(Names(skus={sku}, new_skus={f"batch-{sku}": sku}, batch_refs={f"batch-{sku}"}))
-        uow.products.get_or_create(sku).create_batch(f"batch-{sku}", 1, None)
+        ref = f"batch-{sku}"
+        await uow.products.load(Names(skus={sku}, batch_refs={ref}, batches_to_create={(ref, sku)}))
+        uow.products.get_or_create(sku).create_batch(ref, 1, None)
         for event in uow.take_events():
             uow.outbox.add(to_message(event), CAUSE)
         yield

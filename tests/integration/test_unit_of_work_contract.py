@@ -76,9 +76,9 @@ async def test_nobody_knows_a_sku_or_a_ref_that_was_never_recorded(backend: Back
 
 async def test_a_product_made_for_a_batch_that_was_refused_leaves_nothing(backend: Backend) -> None:
     async with backend.begin() as uow:
-        await uow.products.load(Names(skus={SKU}, new_skus={"batch-1": SKU}, batch_refs={"batch-1"}))
+        await uow.products.load(Names(skus={SKU}, batch_refs={"batch-1"}, batches_to_create={("batch-1", SKU)}))
         assert uow.products.get(SKU) is None
-        assert uow.products.sku_of_batch("batch-1") == SKU
+        assert uow.products.sku_of_batch("batch-1") is None
         await uow.commit()
 
     async with backend.begin() as uow:

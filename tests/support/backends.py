@@ -71,7 +71,7 @@ async def load(uow: UnitOfWork, *orders: str, refs: tuple[str, ...] = ()) -> Pro
 async def record(backend: Backend, ref: str, qty: int, *orders: tuple[str, int]) -> None:
     """Commit a batch, and after it lines that want stock."""
     async with backend.begin() as uow:
-        await uow.products.load(Names(skus={SKU}, new_skus={ref: SKU}, batch_refs={ref}))
+        await uow.products.load(Names(skus={SKU}, batch_refs={ref}, batches_to_create={(ref, SKU)}))
         product = uow.products.get_or_create(SKU)
         product.create_batch(ref, qty, None)
         for order_id, line_qty in orders:

@@ -91,15 +91,16 @@ class FakeProductRepository:
         self._tables = tables
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
+        self._batches_to_create: set[tuple[str, str]] = set()
         self._seen: set[tuple[str, str]] = set()
         self._touched: dict[str, Product] = {}
 
     async def load(self, names: Names) -> None:
         batches = self._tables.batches
         self._owners = {ref: batches[ref].sku for ref in names.batch_refs if ref in batches}
-        for ref, sku in names.new_skus.items():
-            if self._owners.setdefault(ref, sku) == sku and ref not in batches:
-                self._products[sku] = Product(sku)
+        self._batches_to_create = {(ref, sku) for ref, sku in names.batches_to_create if ref not in batches}
+        for _, sku in self._batches_to_create:
+            self._products[sku] = Product(sku)
         for sku in names.skus | set(self._owners.values()):
             if sku in self._tables.products:
                 row = self._tables.products[sku]
@@ -121,7 +122,9 @@ class FakeProductRepository:
         return self._touched.setdefault(sku, self._products[sku])
 
     def sku_of_batch(self, ref: str) -> str | None:
-        return self._owners.get(ref)
+        named = [sku for to_create, sku in self._batches_to_create if to_create == ref]
+        recorded = (sku for sku in named if ref in self._products[sku].batches)
+        return self._owners.get(ref) or next(recorded, None)
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         held = [(row.allocated or 0, order_id, row.qty) for order_id, row in self._held(product, batch)]

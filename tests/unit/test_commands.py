@@ -131,7 +131,7 @@ def test_a_group_names_everything_its_commands_name() -> None:
     )
 
     assert names.skus == {"A", "B", "C", "D", "E"}
-    assert names.new_skus == {"b1": "A"}
+    assert names.batches_to_create == {("b1", "A"), ("b1", "B")}
     assert names.batch_refs == {"b1", "b2"}
     assert names.lines == {("o1", "C"), ("o2", "C")}
 

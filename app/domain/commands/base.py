@@ -11,14 +11,17 @@ from pydantic import BaseModel, ConfigDict
 class Names:
     """What commands name: the rows that have to be there before the handlers run.
 
-    `skus` are products to lock, `new_skus` those among them that may be created, `batch_refs` batches to resolve to
-    their product, `lines` pairs of order id and SKU. `orders` are orders as a whole: they are locked as well, and every
-    line that they have is one that is named.
+    `skus` are products to lock, `batch_refs` batches to resolve to their product, `batches_to_create` pairs of ref and
+    SKU that a handler may record, `lines` pairs of order id and SKU. `orders` are orders as a whole: they are locked as
+    well, and every line that they have is one that is named.
+
+    To name a batch does not record it: its command may be refused, or answered without running, and another command may
+    record the ref for another SKU.
     """
 
     skus: set[str] = field(default_factory=set)
-    new_skus: dict[str, str] = field(default_factory=dict)
     batch_refs: set[str] = field(default_factory=set)
+    batches_to_create: set[tuple[str, str]] = field(default_factory=set)
     lines: set[tuple[str, str]] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
 

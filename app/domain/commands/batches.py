@@ -30,8 +30,8 @@ class CreateBatch(Command):
     def add_names(self, names: Names) -> None:
         """The batch, and the product that it may bring into being."""
         names.skus.add(self.sku)
-        names.new_skus.setdefault(self.ref, self.sku)
         names.batch_refs.add(self.ref)
+        names.batches_to_create.add((self.ref, self.sku))
 
     @property
     def routing_key(self) -> str:
