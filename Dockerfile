@@ -28,10 +28,11 @@ WORKDIR /srv/allocation
 COPY --from=builder /opt/venv /opt/venv
 COPY alembic.ini ./
 COPY alembic alembic
+COPY allocation allocation
 COPY app app
 # The container's files are read-only when it runs, so the bytecode is made now. A volume that is mounted on the folder
 # belongs to the folder's owner, so that `allocation api-keys new --file` can write into it.
-RUN python -m compileall -q app alembic \
+RUN python -m compileall -q alembic allocation app \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/allocation
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001

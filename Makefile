@@ -9,7 +9,7 @@ MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-kafka promtool lint audit format lock openapi promise bench faults clean FORCE
+.PHONY: help install run dist test test-kafka promtool lint audit format lock openapi promise bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -28,6 +28,9 @@ endif
 
 run: install ## Start the service with its own PostgreSQL and broker, until Ctrl-C
 	@$(BIN)/allocation dev $(ARGS)
+
+dist: install ## Build the source distribution and the wheel into dist/
+	@$(BIN)/python -m hatchling build
 
 test: install ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)

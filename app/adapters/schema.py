@@ -8,21 +8,29 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.database import create_engine
 
+# A wheel has the same folders as the repository, inside the package `allocation`.
 _CONFIG_FILE = Path(__file__).parents[2] / "alembic.ini"
 _UNDEFINED_TABLE = "42P01"
+
+
+class MigrationsMissingError(Exception):
+    """The migrations are not where this code was installed: the installation is incomplete."""
 
 
 def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
     """Upgrade to the newest revision and return it. Runs an event loop of its own, so call it where none runs.
 
-    A schema that is newer than this code is left alone: an old release that is rolled back to finds it so.
+    A schema that is newer than this code is left alone: an old release that is rolled back to finds it so. Raises
+    MigrationsMissingError, and what the driver raises.
     """
+    head()  # An incomplete installation fails before it connects.
     revision = asyncio.run(_revision_at(database_url, tls))
     if _is_newer(revision):
         return str(revision)
@@ -34,11 +42,10 @@ def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
 
 @cache
 def head() -> str:
-    """The revision that this code needs."""
-    revision = ScriptDirectory.from_config(Config(_CONFIG_FILE)).get_current_head()
+    """The revision that this code needs. Raises MigrationsMissingError."""
+    revision = _scripts().get_current_head()
     if revision is None:
-        message = f"no revision stands beside {_CONFIG_FILE}"
-        raise RuntimeError(message)
+        raise MigrationsMissingError(f"the installation is incomplete: it has no migrations beside {_CONFIG_FILE}")
     return revision
 
 
@@ -60,7 +67,14 @@ async def check(*engines: AsyncEngine) -> str | None:
 @cache
 def _known() -> frozenset[str]:
     """The revisions that stand beside this code."""
-    return frozenset(each.revision for each in ScriptDirectory.from_config(Config(_CONFIG_FILE)).walk_revisions())
+    return frozenset(each.revision for each in _scripts().walk_revisions())
+
+
+def _scripts() -> ScriptDirectory:
+    try:
+        return ScriptDirectory.from_config(Config(_CONFIG_FILE))
+    except CommandError as error:
+        raise MigrationsMissingError(f"the installation is incomplete: {error} ({_CONFIG_FILE})") from error
 
 
 def _is_newer(revision: str | None) -> bool:

@@ -42,7 +42,8 @@ def _package_dir(package: str, program: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise EmbeddedStackUnavailable(
-            f"there is no wheel with {program} for this platform ({_platform()}): {package} is not installed"
+            f"{program} comes from the package {package}, which is not installed: install allocation[embedded];"
+            f" there is no wheel of it for every platform (this one is {_platform()})"
         )
     return Path(spec.origin).parent
 

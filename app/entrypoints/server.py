@@ -93,7 +93,11 @@ async def serve(
     on_started: Callable[[], None] = lambda: None,
     parent_pipe: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or until the parent dies at the other end of `parent_pipe`."""
+    """Serve until SIGTERM or SIGINT, or until the parent dies at the other end of `parent_pipe`.
+
+    Raises schema.MigrationsMissingError: without its migrations it could never be ready.
+    """
+    schema.head()
     app = http_application(service, components)
     limits = Limits(
         header_bytes=service.settings.http_max_header_bytes,

@@ -23,7 +23,8 @@ async def supervise(listener: socket.socket, workers: int, *, grace: float) -> N
     alive, held = os.pipe()
     os.set_inheritable(alive, True)  # noqa: FBT003 - positional in the standard library
     listener.set_inheritable(True)
-    command = (sys.executable, "-m", "app", "serve", "--inherited", f"{listener.fileno()},{alive}")
+    # Not `-m app`: an installed wheel has no module of that name at the top. -P: nothing of the working directory.
+    command = (sys.executable, "-P", "-m", "allocation", "serve", "--inherited", f"{listener.fileno()},{alive}")
     keepers = [asyncio.create_task(_keep_running(command, (listener.fileno(), alive), grace)) for _ in range(workers)]
     try:
         await wait_for_signal()

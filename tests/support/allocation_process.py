@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
+CHECKOUT = (sys.executable, "-m", "app")
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class Dev:
 
 
 @contextmanager
-def running_dev(home: Path, *, port: int = 0, **settings: str) -> Iterator[Dev]:
+def running_dev(
+    home: Path, *, port: int = 0, program: Sequence[str] = CHECKOUT, cwd: Path | None = None, **settings: str
+) -> Iterator[Dev]:
     """Run `allocation dev`; the settings are environment variables without their prefix, in lower case."""
     environment = os.environ | {f"ALLOCATION_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "app", "dev", "--port", str(port), "--home", str(home)]
+    command = [*program, "dev", "--port", str(port), "--home", str(home)]
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         yield Dev(process, **_wait_for(home / "dev.json", process, log))
     finally:

@@ -38,12 +38,12 @@ def _text(value: object) -> str:
 class Command:
     """A process of the command line that runs until it is told to stop."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, *arguments: str, env: Mapping[str, str], log: Path, program: Path = ALLOCATION) -> None:
         """Start it, in a session of its own as a terminal gives it; its output goes to the log."""
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [ALLOCATION, *arguments],
+                [program, *arguments],
                 env=dict(env),
                 # Away from any file `.env`.
                 cwd=log.parent,

@@ -1,6 +1,8 @@
 """What the README tells people to type, and what it says they will see."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 
 README = Path(__file__).parents[2] / "README.md"
@@ -18,6 +20,21 @@ def session() -> list[tuple[str, str]]:
             else:
                 steps[-1][1].append(line)
     return [(command, "\n".join(output)) for command, output in steps]
+
+
+def assert_the_session_gives_what_the_readme_shows(url: str) -> None:
+    """Play the session against the service at the URL."""
+    script, expected = "", ""
+    for command, output in session():
+        script += f"{command.replace(URL, url)}\necho\n"
+        expected += f"{output}\n"
+    assert "moved" in expected
+    shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout
+    assert _values(shown) == _values(expected)
+
+
+def _values(lines: str) -> list[object]:
+    return [json.loads(line) for line in lines.splitlines() if line]
 
 
 def block(language: str, word: str) -> str:

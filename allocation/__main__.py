@@ -1,0 +1,5 @@
+"""`python -m allocation` is `allocation`."""
+
+from allocation import main
+
+main()
