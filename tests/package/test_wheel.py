@@ -98,7 +98,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     # The versions that are tested everywhere else, which for this version of Python are in the cache already.
     constraints = ROOT / "requirements" / "dev.txt"
     python = folder / "bin" / "python"
-    install = ("pip", "install", "--quiet", "--python", python, "--constraint", constraints)
+    install = ("pip", "install", "--quiet", "--compile-bytecode", "--python", python, "--constraint", constraints)
     _uv(*install, f"{wheel}[embedded]", cwd=folder.parent)
     (site_packages,) = folder.glob("lib/python*/site-packages")
     foreign = site_packages / "app"

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from app.settings import Settings
 
 ALLOCATION = Path(sys.executable).with_name("allocation")
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 RUN_SECONDS = 30.0
 
