@@ -24,7 +24,7 @@ _ANNOTATIONS = frozenset(
 _UNDERSTOOD = frozenset(
     {
         *(*_AT_LEAST, *_AT_MOST, "$ref", "$defs", "type", "const", "enum", "anyOf", "oneOf", "allOf"),
-        *("properties", "required", "additionalProperties", "items"),
+        *("properties", "required", "additionalProperties", "items", "dependentRequired", "dependentSchemas"),
     }
 )
 
@@ -123,10 +123,27 @@ class Comparison:
         for name in _AT_MOST:
             if name in taker and giver.get(name, float("inf")) > taker[name]:
                 yield self._said(f"{name} {giver.get(name, 'without bound')}, against {taker[name]}")
+        yield from self._dependencies(giver, taker)
         # Whatever else a schema says has to stay as it is: what follows from a change of it nobody knows here.
         for name in sorted(taker.keys() - _UNDERSTOOD - _ANNOTATIONS):
             if not name.startswith("x-") and giver.get(name) != taker[name]:
                 yield self._said(f"{name} {giver.get(name, 'of any form')!r}, against {taker[name]!r}")
+
+    def _dependencies(self, giver: Json, taker: Json) -> Iterator[str]:
+        """What has to be there beside a property."""
+        given: dict[str, list[str]] = giver.get("dependentRequired", {})
+        for name, required in taker.get("dependentRequired", {}).items():
+            if not set(required) <= set(given.get(name, [])):
+                yield self._said(f"{name} without {', '.join(required)}")
+        for name, schema in taker.get("dependentSchemas", {}).items():
+            # The giver may do more than it has to: one alternative that asks for no more than it gives is enough.
+            alternatives = schema.get("anyOf", [schema])
+            is_met = any(
+                each.keys() == {"required"} and set(each["required"]) <= set(given.get(name, []))
+                for each in alternatives
+            )
+            if not is_met and giver.get("dependentSchemas", {}).get(name) != schema:
+                yield self._said(f"{name} unless {schema}")
 
     def _properties(self) -> Iterator[str]:
         old, new = (side.facts.get("properties", {}) for side in (self.old, self.new))

@@ -14,6 +14,7 @@ ORDER: Json = {
     "type": "object",
     "required": ["sku", "qty"],
     "additionalProperties": False,
+    "dependentRequired": {"parts": ["eta"]},
     "properties": {
         "sku": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Z]"},
         "qty": {"type": "integer", "minimum": 1, "maximum": 100},
@@ -119,6 +120,9 @@ BROKEN: Mapping[str, Change] = {
         {"type": "string", "format": "date-time"},
     ),
     "a list of the body is shorter": ((*BODY, "properties", "parts", "maxItems"), 9),
+    "a field of the body needs another beside it": ((*BODY, "dependentRequired"), {"eta": ["parts"]}),
+    "a field of the body needs more beside it": ((*BODY, "dependentRequired"), {"parts": ["eta", "if_unavailable"]}),
+    "a field of the body needs a value beside it": ((*BODY, "dependentSchemas"), {"parts": {"properties": {}}}),
     "a rule that nobody here knows": ((*BODY, "properties", "qty", "multipleOf"), 2),
     "unknown fields are refused": (
         ("components", "schemas", "Part", "additionalProperties"),
@@ -177,6 +181,11 @@ KEPT: Mapping[str, Change] = {
         {"type": "string", "default": "backorder"},
     ),
     "a field of the body may be larger": ((*BODY, "properties", "qty", "maximum"), 1000),
+    "a field of the body needs nothing beside it": ((*BODY, "dependentRequired"), GONE),
+    "a field of the body needs one of two beside it": (
+        (*BODY, "dependentSchemas"),
+        {"parts": {"anyOf": [{"required": ["eta"]}, {"properties": {"parts": {"maxItems": 0}}}]}},
+    ),
     "a field of the body has no pattern": ((*BODY, "properties", "sku", "pattern"), GONE),
     "a field of the body takes fractions": ((*BODY, "properties", "qty", "type"), "number"),
     "unknown fields are ignored": ((*BODY, "additionalProperties"), GONE),

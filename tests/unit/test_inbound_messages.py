@@ -22,7 +22,9 @@ from app.domain.commands import (
     ShipLine,
 )
 from app.entrypoints.consumer import to_request
+from app.integration.asyncapi import asyncapi_document
 from app.integration.cloudevents import UnreadableMessageError, parse
+from app.integration.inbound import INBOUND_MESSAGES
 from app.service_layer.ports import Cause
 
 LINE = {"order_id": "order-1", "sku": "CHAIR", "qty": 3}
@@ -83,6 +85,19 @@ def test_every_type_becomes_its_command_in_either_mode(ce_type: str, data: dict[
     assert request.command == command
     assert to_request(STRUCTURED, structured(type=ce_type, data=data)).command == command
     assert request.message_id == "message-1"
+
+
+@pytest.mark.parametrize("ce_type", INBOUND_MESSAGES)
+def test_a_documented_default_may_be_sent_explicitly(ce_type: str) -> None:
+    payload = asyncapi_document()["components"]["messages"][f"in.{ce_type}"]["payload"]
+    values = {**LINE, "ref": "b", "eta": "2030-01-01", "lines": [{"sku": "S", "qty": 1}]}
+    required = {name: values[name] for name in payload["required"]}
+    properties = payload["properties"].items()
+    defaults = {name: facts["default"] for name, facts in properties if "default" in facts}
+
+    command = to_request(binary(type=ce_type), json.dumps(required).encode()).command
+
+    assert to_request(binary(type=ce_type), json.dumps(required | defaults).encode()).command == command
 
 
 def test_fields_that_are_not_known_are_ignored() -> None:

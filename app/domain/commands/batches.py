@@ -93,7 +93,7 @@ class ChangeBatchEta(_NamedBatchCommand):
 class BatchChanges(WhyStockChanged):
     """What to change about a batch. A field left out stays as it is; `qty` or `eta` has to be there.
 
-    `reason`, `reference` and `expected_qty` go with `qty`, `reallocate` with `eta`.
+    `reason`, `reference` and `expected_qty` go with `qty`, `reallocate: true` with `eta`.
     """
 
     model_config = ConfigDict(
@@ -107,7 +107,15 @@ class BatchChanges(WhyStockChanged):
                 "reason": ["qty"],
                 "reference": ["qty"],
                 "expected_qty": ["qty"],
-                "reallocate": ["eta"],
+            },
+            # The default may be sent without `eta`: generated clients send every default.
+            "dependentSchemas": {
+                "reallocate": {
+                    "anyOf": [
+                        {"required": ["eta"]},
+                        {"required": ["qty"], "properties": {"reallocate": {"const": False}}},
+                    ]
+                }
             },
         },
     )
@@ -128,8 +136,8 @@ class BatchChanges(WhyStockChanged):
             raise PydanticCustomError("nothing_to_change", "Input should have qty, eta or both")
         if "qty" not in given and given & {"reason", "reference", "expected_qty"}:
             raise PydanticCustomError("without_quantity", "reason, reference and expected_qty go with qty")
-        if "eta" not in given and "reallocate" in given:
-            raise PydanticCustomError("without_eta", "reallocate goes with eta")
+        if "eta" not in given and self.reallocate:
+            raise PydanticCustomError("without_eta", "reallocate: true goes with eta")
         return self
 
 
