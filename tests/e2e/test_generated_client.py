@@ -25,6 +25,28 @@ from tests.support.live import live_application
 
 PACKAGE = "allocation_client"
 
+DRY_RUNS = """
+from allocation_client import AuthenticatedClient
+from allocation_client.api.allocations import allocate
+from allocation_client.api.batches import create_batch
+from allocation_client.api.orders import place_order
+from allocation_client.models import Allocate, AllocationPreview, CreateBatch, NewOrder, OrderedLine, OrderPreview
+
+client = AuthenticatedClient(base_url="{url}", token="any")
+create_batch.sync(client=client, body=CreateBatch(ref="preview-batch", sku="PREVIEW-LAMP", qty=3))
+line = Allocate(order_id="preview-order", sku="PREVIEW-LAMP", qty=1)
+preview = allocate.sync(client=client, body=line, dry_run=True)
+assert isinstance(preview, AllocationPreview), preview
+assert preview.explanation
+print(preview.reason.value)
+order = NewOrder(lines=[OrderedLine(sku="PREVIEW-LAMP", qty=1)])
+foreseen = place_order.sync(client=client, body=order, dry_run=True)
+assert isinstance(foreseen, OrderPreview), foreseen
+assert foreseen.lines[0].explanation
+print(foreseen.lines[0].reason.value)
+"""
+"""Reads the reasons of two dry runs by the types that were generated."""
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -95,10 +117,20 @@ def test_every_call_has_a_function_with_types_of_its_own(client: GeneratedClient
                 assert Any not in kinds, (operation["operationId"], name)
 
 
+def test_the_reason_of_a_dry_run_is_an_attribute_of_the_generated_model(generated: Generated) -> None:
+    program = generated.folder / "dry_run.py"
+    program.write_text(DRY_RUNS.format(url=generated.url))
+    allocation, order = run([sys.executable, program.name], generated.folder).splitlines()
+    assert allocation == "in_warehouse"
+    assert order == "in_warehouse"
+    check = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir=cache", program.name]
+    run(check, generated.folder)
+
+
 def test_what_the_readme_writes_with_the_client_runs_and_has_types(generated: Generated) -> None:
     program = generated.folder / "program.py"
     program.write_text(readme.block("python", PACKAGE).replace(readme.URL, generated.url))
-    assert run([sys.executable, program.name], generated.folder) == "3\n"
+    assert run([sys.executable, program.name], generated.folder) == "3 2\n"
     check = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir=cache", program.name]
     run(check, generated.folder)
     program.write_text(program.read_text().replace("qty=3", 'qty="3"'))

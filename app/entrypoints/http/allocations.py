@@ -46,7 +46,8 @@ SAME_OR_PREVIEW = {
     response_description="A batch serves the line.",
     responses={
         200: {
-            "model": AllocationState | AllocationPreview,
+            # The larger schema first: generated clients take the first one that fits.
+            "model": AllocationPreview | AllocationState,
             "description": "The same line was accepted before; here it is as it is now. Of a dry run: what would be.",
             "content": {"application/json": {"examples": SAME_OR_PREVIEW}},
         },

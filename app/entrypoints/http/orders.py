@@ -40,7 +40,8 @@ SAME_OR_PREVIEW = {
     responses={
         201: {"headers": {"Location": {"description": "Where the order is.", "schema": {"type": "string"}}}},
         200: {
-            "model": OrderState | OrderPreview,
+            # The larger schema first: generated clients take the first one that fits.
+            "model": OrderPreview | OrderState,
             "description": (
                 "The same order was placed before; here it is as it is now. With `dry_run`: what would become of the "
                 "order and why; nothing of it is kept."
