@@ -26,6 +26,12 @@ NOT_JSON = [
     b"\xff\xfe",
     b'{"ref": "\xff"}',
     "[" * 100_0,
+    '\ufeff{"qty": 1}',
+    '{"ref": "\\ud800"}',
+    '{"eta": NaN}',
+    '{"qty": 1, "qty": 1}',
+    '{"qty": 1, "\\u0071ty": 2}',
+    '{"more": {"name": 1, "name": null}}',
 ]
 
 
@@ -39,6 +45,33 @@ async def test_a_body_that_is_not_json_is_malformed(api: Api, method: str, path:
 async def test_numbers_that_json_does_not_know_are_malformed(api: Api, number: str) -> None:
     body = f'{{"ref": "a", "sku": "b", "qty": {number}}}'
     assert_problem(await api.client.post("/v1/batches", content=body, headers=JSON), 400, "malformed-body")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/batches", '{"ref": "REF", "sku": "SKU", "qty": 1, "qty": 2}'),
+        ("/v1/batches", '{"ref": "REF", "sku": "other", "qty": 1, "\\u0073ku": "SKU"}'),
+        ("/v1/orders", '{"lines": [{"sku": "SKU", "qty": 1, "qty": 1}]}'),
+        ("/v1/batches/bulk", '{"items": [{"ref": "REF", "sku": "SKU", "qty": 1}], "items": []}'),
+        ("/v1/batches/bulk", '{"items": [{"ref": "REF", "sku": "SKU", "qty": 1}, {"qty": 1, "qty": 1}]}'),
+        ("/v1/batches/bulk", '{"items": [{"ref": "REF", "sku": "SKU", "qty": 1}, {"qty": NaN}]}'),
+        ("/v1/allocations/bulk", '{"items": [{"order_id": "a", "sku": "SKU", "qty": 1}, {"sku": Infinity}]}'),
+    ],
+)
+async def test_what_parsers_read_differently_is_malformed_as_a_whole(api: Api, path: str, body: str) -> None:
+    ref, sku = new("batch"), new("sku")
+    sent = body.replace("REF", ref).replace("SKU", sku)
+    problem = assert_problem(await api.client.post(path, content=sent, headers=JSON), 400, "malformed-body")
+    assert problem["detail"].startswith("the body cannot be read as JSON: ")
+    assert_problem(await api.client.get(f"/v1/batches/{ref}"), 404, "batch-not-found")
+
+
+async def test_a_repeated_name_is_not_repeated_in_the_answer(api: Api) -> None:
+    name = "n" * 10_000
+    answer = await api.client.post("/v1/batches", content=f'{{"{name}": 1, "{name}": 2}}', headers=JSON)
+    assert_problem(answer, 400, "malformed-body")
+    assert len(answer.content) < 500
 
 
 @pytest.mark.parametrize(

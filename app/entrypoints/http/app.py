@@ -23,6 +23,10 @@ Every answer comes after the commit. Every request may be sent again safely. Err
 (RFC 9457) with a stable `code`; a 429 or 503 bears `Retry-After`. What the service decides leaves as events on Kafka;
 see [the AsyncAPI document](/asyncapi).
 
+A body is JSON as RFC 8259 defines it, in UTF-8. NaN, Infinity, a byte order mark, a lone surrogate, and an object that
+has the same name twice are refused with `malformed-body`, and nothing of such a request takes effect. Every default
+that this document states may be sent explicitly.
+
 Each operation under `/v1` names the scope that its caller needs: `orders:write`, `stock:write` or `read`. Whether
 callers are known by tokens or by API keys, or need neither, is the installation's choice.
 

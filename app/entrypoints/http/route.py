@@ -11,7 +11,6 @@ it raises becomes a problem here or, where it is none that is known, in `Request
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -27,6 +26,7 @@ from app.entrypoints.http.identity import scope_of, security_of
 from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
 from app.entrypoints.http.problems import ProblemError, documented, problem_of
+from app.integration.json_syntax import MalformedJsonError, check_json
 from app.read_model.pagination import InvalidCursorError
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -136,23 +136,16 @@ def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
     try:
         command: BaseModel = adapter.validate_json(body)
     except ValidationError as error:
-        faults = faults_of(error, "body")
         if is_nested_deeper_than(MAX_NESTING, body):
             raise ProblemError("too-deeply-nested", f"a body is nested at most {MAX_NESTING} deep") from None
-        if not _is_strict_json(body):
-            raise ProblemError("malformed-body", f"the body is not JSON: {faults[0]['msg']}") from None
-        raise invalid(faults) from None
+        _refuse_malformed(body)
+        raise invalid(faults_of(error, "body")) from None
+    _refuse_malformed(body)
     return command
 
 
-def _is_strict_json(body: bytes) -> bool:
-    """Pydantic's parser also takes NaN and Infinity, which are no JSON. Asked only about what it has refused."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
+def _refuse_malformed(body: bytes) -> None:
     try:
-        json.loads(body.decode(), parse_constant=refuse, parse_int=len)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        check_json(body)
+    except MalformedJsonError as error:
+        raise ProblemError("malformed-body", f"the body cannot be read as JSON: {error}") from None
