@@ -189,23 +189,6 @@ _WRITES: dict[str, tuple[str, tuple[str, ...]]] = {
            SELECT * FROM {rows}""",
         ("principal text", "key text", "fingerprint bytea", "status smallint", "headers json", "body bytea"),
     ),
-    "insert_dead_letters": (
-        """INSERT INTO dead_letters
-           (consumer, topic, partition, "offset", "timestamp", message_id, key, value, headers, reason)
-           SELECT * FROM {rows} ON CONFLICT DO NOTHING""",
-        (
-            "consumer text",
-            "topic text",
-            "partition int",
-            '"offset" bigint',
-            '"timestamp" bigint',
-            "message_id text",
-            "key bytea",
-            "value bytea",
-            "headers json",
-            "reason text",
-        ),
-    ),
     "insert_events": (
         """INSERT INTO events
            (shard, subject, sequence, type, data, correlation_id, causation_id, traceparent, principal)

@@ -206,7 +206,9 @@ relay_members = Table(
 inbox = Table(
     "inbox",
     metadata,
-    Column("message_id", Identifier, primary_key=True),
+    Column("message_id", Identifier, primary_key=True, comment="the id; see app/adapters/messages.py"),
+    Column("source", Text, comment="empty: none was given; null: received by a release that did not read it"),
+    Column("content", LargeBinary, comment="digest of type and data; null where the source is"),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index(None, "received_at"),
 )
@@ -239,6 +241,7 @@ dead_letters = Table(
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("1"), comment="how often it was given up"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("content", LargeBinary, comment="digest of value and headers; null: kept by a release that made none"),
     # A record is kept once, however often it is delivered, and so is a message that was sent several times. An offset
     # alone is not enough to know a record by: a topic that was made anew gives it again.
     Index(
@@ -253,13 +256,12 @@ dead_letters = Table(
         postgresql_nulls_not_distinct=True,
     ),
     Index(
-        "uq_dead_letters_message",
+        "uq_dead_letters_message_content",
         "consumer",
         "message_id",
-        text("md5(value)"),
+        "content",
         unique=True,
-        postgresql_nulls_not_distinct=True,
-        postgresql_where=text("message_id IS NOT NULL"),
+        postgresql_where=text("message_id IS NOT NULL AND content IS NOT NULL"),
     ),
 )
 

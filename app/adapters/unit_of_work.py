@@ -72,7 +72,7 @@ class SqlUnitOfWork:
         self.answers = SqlAnswers(self._connection)
         self.outbox = SqlOutbox()
         self.inbox = SqlInbox(self._connection)
-        self.dead_letters = SqlDeadLetterBox()
+        self.dead_letters = SqlDeadLetterBox(self._connection)
         try:
             await self._connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
         except BaseException as error:
@@ -105,9 +105,9 @@ class SqlUnitOfWork:
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
         writes = self.products.changes() | self.products.unused() | self.orders.changes()
-        writes |= self.answers.changes() | self.dead_letters.changes() | self.outbox.changes()
+        writes |= self.answers.changes() | self.outbox.changes()
         transaction_id, token = None, uuid.uuid4()
-        if any(writes.values()):
+        if any(writes.values()) or self.dead_letters.has_written:
             statement, arguments = statements.write(writes | {"note_commit": [(token,)]})
             transaction_id = await self._connection.fetchval(statement, *arguments)
         try:

@@ -17,6 +17,7 @@ from app.entrypoints.patience import handle_patiently
 from app.integration import cloudevents, inbound
 from app.integration.cloudevents import UnreadableMessageError
 from app.integration.dead_letters import DeadLetter, Header, KeepDeadLetter
+from app.integration.inbound import ReceivedMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
 from app.observability.tracing import Span
@@ -52,17 +53,20 @@ class InboundConsumer:
         failed = []
         for record, request, outcome, span in zip(records, requests, outcomes, spans, strict=True):
             metrics.inbound_messages.labels(_describe(request, outcome)).inc()
-            if outcome.error is not None:
+            if outcome.error is None:
+                self._report_letter(request, outcome)
+            else:
                 with observed.bound(request.cause, request.message_id):
                     if isinstance(outcome.error, DomainError):
                         log.info("message %s was refused: %s", request.message_id, outcome.error)
                     else:
-                        failed.append(self._set_aside(record, repr(outcome.error), request.message_id))
+                        failed.append(self._set_aside(record, outcome.reason, request.message_id))
             if span is not None:
                 _end_span(span, record, outcome)
         if failed:
-            for outcome in await self._run(failed):
+            for request, outcome in zip(failed, await self._run(failed), strict=True):
                 outcome.unwrap()
+                self._report_letter(request, outcome)
 
     async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
         return await handle_patiently(self._bus, requests, self._sleep)
@@ -71,12 +75,9 @@ class InboundConsumer:
         try:
             return to_request(record.headers, record.value)
         except UnreadableMessageError as error:
-            with observed.bound(_cause_of_letter(error.message_id), error.message_id):
-                return self._set_aside(record, str(error), error.message_id)
+            return self._set_aside(record, str(error), error.message_id)
 
     def _set_aside(self, record: ConsumerRecord, reason: str, message_id: str | None) -> Request:
-        log.warning("%s[%d]@%d goes to the dead letters: %s", record.topic, record.partition, record.offset, reason)
-        metrics.dead_letters.labels(self._consumer_group).inc()
         letter = DeadLetter(
             consumer=self._consumer_group,
             topic=record.topic,
@@ -89,7 +90,20 @@ class InboundConsumer:
             reason=reason,
             message_id=message_id,
         )
-        return Request(KeepDeadLetter(letter=letter), _cause_of_letter(message_id))
+        return Request(KeepDeadLetter(letter=letter), Cause(message_id or "", message_id or ""))
+
+    def _report_letter(self, request: Request, outcome: Outcome) -> None:
+        """Log and count a letter that is new, after its commit: so log, metric and table agree."""
+        if not isinstance(request.command, KeepDeadLetter):
+            return
+        letter = request.command.letter
+        place = f"{letter.topic}[{letter.partition}]@{letter.offset}"
+        with observed.bound(request.cause, letter.message_id):
+            if outcome.result:
+                log.warning("%s goes to the dead letters: %s", place, letter.reason)
+                metrics.dead_letters.labels(self._consumer_group).inc()
+            else:
+                log.info("%s is among the dead letters already: %s", place, letter.reason)
 
 
 def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
@@ -97,14 +111,11 @@ def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
     event = cloudevents.parse(headers, value)
     try:
         command = inbound.to_command(event)
+        message = ReceivedMessage(event.source, event.id, inbound.digest(event))
     except UnreadableMessageError as error:
         error.message_id = event.id
         raise
-    return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), event.id)
-
-
-def _cause_of_letter(message_id: str | None) -> Cause:
-    return Cause(message_id or "", message_id or "")
+    return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), message)
 
 
 def _start_span(record: ConsumerRecord, request: Request) -> Span | None:
@@ -134,4 +145,7 @@ def _below(span: Span | None, request: Request) -> Request:
 
 
 def _describe(request: Request, outcome: Outcome) -> str:
-    return "dead_letter" if isinstance(request.command, KeepDeadLetter) else outcome.label
+    """What became of a record, in a word."""
+    if isinstance(request.command, KeepDeadLetter) and outcome.error is None:
+        return "dead_letter" if outcome.result else "duplicate"
+    return outcome.label

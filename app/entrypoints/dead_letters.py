@@ -13,6 +13,11 @@ from app.entrypoints.consumer import to_request
 from app.integration.cloudevents import UnreadableMessageError
 from app.service_layer.ports import TemporarilyUnavailableError
 
+_UNKNOWN_CONTENT = (
+    "an earlier release received a message with this id and kept neither its source nor its content; "
+    "discard the letter if it was the same message"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -103,8 +108,12 @@ async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
         if isinstance(outcome.error, TemporarilyUnavailableError):
             raise outcome.error
         if outcome.error is not None and not isinstance(outcome.error, DomainError):
-            await store.keep_failing(kept.id, repr(outcome.error))
-            yield Report(kept.id, f"{kept.id} failed again: {outcome.error!r}", restored=False)
+            await store.keep_failing(kept.id, outcome.reason)
+            yield Report(kept.id, f"{kept.id} failed again: {outcome.reason}", restored=False)
+            continue
+        if outcome.duplicate and (outcome.receipt is None or outcome.receipt.content is None):
+            await store.keep_failing(kept.id, _UNKNOWN_CONTENT)
+            yield Report(kept.id, f"{kept.id} failed again: {_UNKNOWN_CONTENT}", restored=False)
             continue
         await store.discard(kept.id)
         yield Report(kept.id, f"{kept.id} restored: {outcome.error or outcome.label}", restored=True)

@@ -12,9 +12,12 @@ from typing import Any
 
 SPECVERSION = "1.0"
 MAX_ATTRIBUTE_LENGTH = 255
+MAX_SOURCE_LENGTH = 2048
 _STRUCTURED = "application/cloudevents"
 # Other headers belong to others and may hold anything.
-_HEADERS = frozenset({"content-type", "traceparent", "ce_specversion", "ce_id", "ce_type", "ce_correlationid"})
+_HEADERS = frozenset(
+    {"content-type", "traceparent", "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_correlationid"}
+)
 
 
 class UnreadableMessageError(Exception):
@@ -28,11 +31,15 @@ class UnreadableMessageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CloudEvent:
-    """An incoming event: its context attributes as far as they are used, and its data as JSON bytes."""
+    """An incoming event: its context attributes as far as they are used, and its data as JSON bytes.
+
+    `source` is empty where the sender gave none: CloudEvents requires it, but this service did not always read it.
+    """
 
     id: str
     type: str
     data: bytes
+    source: str = ""
     correlation_id: str | None = None
     traceparent: str | None = None
 
@@ -57,19 +64,15 @@ def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> C
         id=_required(attributes, "id"),
         type=_required(attributes, "type"),
         data=data,
+        source=_required(attributes, "source", MAX_SOURCE_LENGTH) if attributes.get("source") is not None else "",
         correlation_id=well_formed(attributes.get("correlationid")),
         traceparent=well_formed(texts.get("traceparent") or attributes.get("traceparent")),
     )
 
 
-def well_formed(value: object) -> str | None:
-    """The value where it can serve as an identifier: 1 to 255 printable characters without outer blanks; else None."""
-    if (
-        isinstance(value, str)
-        and 0 < len(value) <= MAX_ATTRIBUTE_LENGTH
-        and value.isprintable()
-        and value == value.strip()
-    ):
+def well_formed(value: object, max_length: int = MAX_ATTRIBUTE_LENGTH) -> str | None:
+    """The value where it is a text of 1 to `max_length` printable characters without outer blanks; else None."""
+    if isinstance(value, str) and 0 < len(value) <= max_length and value.isprintable() and value == value.strip():
         return value
     return None
 
@@ -79,13 +82,13 @@ def _text(raw: bytes) -> str:
     return raw.decode(errors="surrogateescape")
 
 
-def _required(attributes: Mapping[str, Any], name: str) -> str:
+def _required(attributes: Mapping[str, Any], name: str, max_length: int = MAX_ATTRIBUTE_LENGTH) -> str:
     if name not in attributes:
         message = f"no {name}: send it as the header ce_{name}, or in structured mode as the attribute {name}"
         raise UnreadableMessageError(message)
-    value = well_formed(attributes[name])
+    value = well_formed(attributes[name], max_length)
     if value is None:
-        message = f"{name} is not a text of 1 to {MAX_ATTRIBUTE_LENGTH} printable characters"
+        message = f"{name} is not a text of 1 to {max_length} printable characters"
         raise UnreadableMessageError(message)
     return value
 

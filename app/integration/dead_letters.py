@@ -1,10 +1,13 @@
 """Messages that could not be handled: the record with its bytes and headers, and the reason."""
 
+import hashlib
 from dataclasses import dataclass
 
 from app.domain.commands import Command
 
 Header = tuple[str, bytes | None]
+
+_OF_THE_DELIVERY = frozenset({"traceparent", "tracestate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,16 @@ class DeadLetter:
     reason: str
     message_id: str | None = None
     timestamp: int = 0
+
+    @property
+    def content(self) -> bytes:
+        """A digest of the value and the headers, by which a message that was sent several times is kept once.
+
+        The order of the headers does not count, nor does the trace that a delivery belongs to.
+        """
+        headers = sorted((name.lower(), value or b"", value is None) for name, value in self.headers)
+        told = [repr(header) for header in headers if header[0] not in _OF_THE_DELIVERY]
+        return hashlib.blake2b(repr((self.value, told)).encode(), digest_size=16).digest()
 
 
 class KeepDeadLetter(Command):

@@ -1,4 +1,8 @@
-"""Messages from upstream systems, and the commands that they become."""
+"""Messages from upstream systems, the commands that they become, and what they are known by."""
+
+import hashlib
+import json
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -25,6 +29,37 @@ INBOUND_MESSAGES: dict[str, type[Command]] = {
     "order_placed.v1": PlaceOrder,
     "order_cancelled.v1": CancelOrder,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """What a message is known by: its CloudEvents identity, and a digest of its content.
+
+    `source` is empty where the sender gave none. Two messages with one identity have to have one content.
+    """
+
+    source: str
+    id: str
+    content: bytes
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """CloudEvents' identity: an id is unique only within its source."""
+        return (self.source, self.id)
+
+
+def digest(event: CloudEvent) -> bytes:
+    """A digest of what an event says: its type and its data. Raises UnreadableMessageError for data that are not JSON.
+
+    The data are compared as JSON and not as bytes, so that a copy in the other mode, with other white space or with
+    its fields in another order has the same content. All fields count, those that this service does not know as well:
+    otherwise a release that learns a field would take a message for another one than its predecessor did.
+    """
+    try:
+        data = json.dumps(json.loads(event.data), sort_keys=True, separators=(",", ":"))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableMessageError(f"{event.type}: data: {error}") from None
+    return hashlib.blake2b(f"{event.type}\0{data}".encode(), digest_size=16).digest()
 
 
 def to_command(event: CloudEvent) -> Command:

@@ -162,9 +162,9 @@ async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
         await serve_queue(product, uow)
 
 
-async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> None:
-    """Set a message aside that cannot be handled."""
-    uow.dead_letters.add(command.letter)
+async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> bool:
+    """Set a message aside that cannot be handled. Returns whether it was not among the dead letters yet."""
+    return await uow.dead_letters.add(command.letter)
 
 
 async def publish(event: events.Event, uow: UnitOfWork) -> None:

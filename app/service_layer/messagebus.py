@@ -21,6 +21,7 @@ from app.domain.events import Event
 from app.observability import logging as observed
 from app.observability import metrics, tracing
 from app.service_layer.idempotency import IdempotencyKey
+from app.service_layer.inbox import accept_messages
 from app.service_layer.ports import (
     Cause,
     CommandHandler,
@@ -284,14 +285,11 @@ def _give_up(group: Sequence[Waiting]) -> None:
 
 async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:
     """The outcomes that are known before anything is locked: of messages and keys that were seen before."""
-    fresh = await _accept(group, uow)
+    repeated = await accept_messages(group, uow)
     keys = [request.key for request in group if request.key is not None]
     if keys:
         await uow.answers.load(keys)
-    return [
-        _find_answer(request.key, uow) if is_fresh else Outcome(duplicate=True)
-        for request, is_fresh in zip(group, fresh, strict=True)
-    ]
+    return [outcome or _find_answer(request.key, uow) for request, outcome in zip(group, repeated, strict=True)]
 
 
 def _find_answer(key: IdempotencyKey | None, uow: UnitOfWork) -> Outcome | None:
@@ -302,14 +300,3 @@ def _find_answer(key: IdempotencyKey | None, uow: UnitOfWork) -> Outcome | None:
     except DomainError as refusal:
         return Outcome(error=refusal)
     return None if answer is None else Outcome(duplicate=True, answer=answer)
-
-
-async def _accept(group: Sequence[Request], uow: UnitOfWork) -> list[bool]:
-    """Which of the requests are to take effect: each message only the first time that it is seen."""
-    message_ids = {request.message_id for request in group if request.message_id is not None}
-    unseen = await uow.inbox.accept(message_ids) if message_ids else set()
-    fresh = []
-    for request in group:
-        fresh.append(request.message_id is None or request.message_id in unseen)
-        unseen.discard(request.message_id or "")
-    return fresh

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -11,6 +12,7 @@ from app.domain.model import Product
 from app.domain.orders import PlacedOrder
 from app.domain.stock import Batch
 from app.integration.dead_letters import DeadLetter
+from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
 from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 
@@ -123,18 +125,46 @@ class Outbox(Protocol):
         """Publish the message once the transaction has committed."""
 
 
-class Inbox(Protocol):
-    """The ids of the messages that have taken effect."""
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How the inbox knows a message that was received before.
 
-    async def accept(self, message_ids: Iterable[str]) -> set[str]:
-        """Remember the ids; returns those that were not known before. They are known once the transaction commits."""
+    `content` is its digest, None where a release that kept none had received it; `received_at` is None for a message
+    of the same group.
+    """
+
+    content: bytes | None
+    received_at: datetime | None = None
+
+
+class MessageConflictError(Exception):
+    """A message has the source and the id of an earlier one, but another content. It took no effect."""
+
+    def __init__(self, message: ReceivedMessage, earlier: Receipt) -> None:
+        when = f"at {earlier.received_at.isoformat(timespec='seconds')}" if earlier.received_at else "just before it"
+        source = f"of the source {message.source!r}" if message.source else "without a source"
+        super().__init__(f"the id {message.id!r} {source} belongs to another message, which was received {when}")
+
+
+class Inbox(Protocol):
+    """The messages that have taken effect, by source and id."""
+
+    async def accept(self, messages: Sequence[ReceivedMessage]) -> dict[tuple[str, str], Receipt]:
+        """Remember the messages, no two of one identity; they are known once the transaction commits.
+
+        Returns the receipts of those that were known before, by identity. A message that a release without sources
+        has received is known whatever its source is now.
+        """
 
 
 class DeadLetterBox(Protocol):
     """Messages that could not be handled, kept until somebody has mended the reason."""
 
-    def add(self, letter: DeadLetter) -> None:
-        """Keep the letter, once for each record and once for each message."""
+    async def add(self, letter: DeadLetter) -> bool:
+        """Keep the letter, once for each record and once for each message; returns whether it was not there yet.
+
+        A message is known by its id and its content (`DeadLetter.content`).
+        """
 
 
 class UnitOfWork(Protocol):

@@ -8,44 +8,59 @@ from typing import Any
 
 from app.domain.commands import Command
 from app.domain.errors import DomainError
+from app.integration.inbound import ReceivedMessage
 from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
-from app.service_layer.ports import Cause, TemporarilyUnavailableError
+from app.service_layer.ports import Cause, MessageConflictError, Receipt, TemporarilyUnavailableError
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command, where it came from, and the id under which it must take effect only once (None: HTTP).
+    """A command, where it came from, and the message as which it must take effect only once (None: HTTP).
 
     With a `key`, a request over HTTP is answered as the first one with the key was.
     """
 
     command: Command
     cause: Cause
-    message_id: str | None = None
+    message: ReceivedMessage | None = None
     key: IdempotencyKey | None = None
+
+    @property
+    def message_id(self) -> str | None:
+        """The CloudEvents id of the message."""
+        return None if self.message is None else self.message.id
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a request: its result, or the error that is its answer.
 
-    `duplicate` says that the message had taken effect before and was left alone. `answer` is what is stored, or was
-    stored before, for a request with a key.
+    `duplicate` says that the message had taken effect before and was left alone; `receipt` is how the inbox knew it.
+    `answer` is what is stored, or was stored before, for a request with a key.
     """
 
     result: Any = None
     error: Exception | None = None
     duplicate: bool = False
     answer: StoredAnswer | None = None
+    receipt: Receipt | None = None
 
     @property
     def label(self) -> str:
         """The outcome in a word: the code of a refusal, or what else it was."""
         if isinstance(self.error, DomainError):
             return self.error.code
+        if isinstance(self.error, MessageConflictError):
+            return "message-conflict"
         if self.error is not None:
             return "unavailable" if isinstance(self.error, TemporarilyUnavailableError) else "error"
         return "duplicate" if self.duplicate else "ok"
+
+    @property
+    def reason(self) -> str:
+        """The error in a line for operators: its text where it was written for them, else all that it shows."""
+        is_written_for_people = isinstance(self.error, DomainError | MessageConflictError)
+        return str(self.error) if is_written_for_people else repr(self.error)
 
     def unwrap(self) -> Any:  # noqa: ANN401 - each command has a result type of its own
         """The result. Raises the error where there is one."""

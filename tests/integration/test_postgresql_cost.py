@@ -23,6 +23,7 @@ from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, statements
+from tests.support.messages import received
 
 LINES = 30_000
 GATHER = f"""
@@ -83,7 +84,7 @@ async def test_messages_and_dead_ends_cost_no_more_either(one_connection: AsyncE
     costs = []
     for start, size in ((0, 2), (1000, 200)):
         commands = [*lines(size, start), Allocate(order_id="order-1", sku="NONE", qty=1), *lines(size, start)]
-        requests = [Request(command, CAUSE, f"message-{start}-{n}") for n, command in enumerate(commands)]
+        requests = [Request(command, CAUSE, received(f"message-{start}-{n}")) for n, command in enumerate(commands)]
         async with statements(one_connection) as executed:
             await bus.handle_group(requests)
         costs.append(len(executed))
@@ -192,7 +193,7 @@ async def everything(bus: MessageBus, queries: Queries, name: str) -> None:
         CancelAllocation(order_id=name, sku="CHAIR"),
     ]
     for command in commands:
-        (outcome,) = await bus.handle_group([Request(command, CAUSE, f"{name}-{command!r}"[:255])])
+        (outcome,) = await bus.handle_group([Request(command, CAUSE, received(f"{name}-{command!r}"[:255]))])
         outcome.unwrap()
     await queries.product("CHAIR")
     await queries.batch("chairs")

@@ -23,6 +23,7 @@ from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
+from tests.support.messages import received
 from tests.support.naive import NaiveService, Told
 from tests.support.replayed import Replayed, batches_of
 from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders
@@ -92,7 +93,7 @@ class Service(RuleBasedStateMachine):
     def play_messages_of_which_some_were_seen_before(self, group: list[Command], data: st.DataObject) -> None:
         fresh = [(uuid.uuid4().hex, self._mine(command)) for command in group]
         again = data.draw(st.lists(st.sampled_from(self._played + fresh), max_size=4))
-        requests = [Request(command, CAUSE, message_id) for message_id, command in [*again, *fresh]]
+        requests = [Request(command, CAUSE, received(message_id)) for message_id, command in [*again, *fresh]]
 
         outcomes = self._run(self._bus.handle_group(requests))
 

@@ -13,6 +13,7 @@ from app.domain import events
 from app.domain.commands import Names
 from app.integration.outbound import OutboundMessage
 from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, record
+from tests.support.messages import received
 
 
 async def test_what_is_committed_is_there_for_the_next(backend: Backend) -> None:
@@ -36,14 +37,14 @@ async def test_what_is_not_committed_never_was(backend: Backend) -> None:
         product.allocate(line("order-1", 4), "backorder")
         product.create_batch("batch-2", 5, None)
         uow.outbox.add(OutboundMessage("line_allocated.v1", SKU, 2, "{}"), CAUSE)
-        await uow.inbox.accept({"message-1"})
-        uow.dead_letters.add(letter(1))
+        await uow.inbox.accept([received("message-1")])
+        await uow.dead_letters.add(letter(1))
 
     async with backend.begin() as uow:
         product = await load(uow, "order-1", refs=("batch-2",))
         assert (product.sequence, set(product.batches), product.allocations) == (1, {"batch-1"}, {})
         assert product.batch("batch-1").allocated_qty == 0
-        assert await uow.inbox.accept({"message-1"}) == {"message-1"}
+        assert await uow.inbox.accept([received("message-1")]) == {}
     assert await backend.published() == []
     assert await backend.letters() == []
 

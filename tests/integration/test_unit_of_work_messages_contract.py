@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from app.domain.events import ProductEvent
 from app.domain.model import Product
+from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
-from app.service_layer.ports import UnitOfWork
+from app.service_layer.ports import Receipt, UnitOfWork
 from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, record
+from tests.support.messages import received
 
 
 async def test_events_are_handed_out_once_those_of_products_and_others(backend: Backend) -> None:
@@ -44,22 +46,55 @@ async def test_messages_are_published_in_the_order_in_which_they_were_added(back
 
 
 async def test_a_message_is_accepted_once(backend: Backend) -> None:
-    async with backend.begin() as uow:
-        assert await uow.inbox.accept(["a", "b"]) == {"a", "b"}
-        assert await uow.inbox.accept(["b", "c"]) == {"c"}
-        await uow.commit()
+    a, b, c, d = (received(name) for name in "abcd")
+    assert await accept(backend, a, b) == {}
+    assert set(await accept(backend, b, c)) == {b.identity}
+    assert set(await accept(backend, a, d)) == {a.identity}
 
+
+async def test_a_message_is_known_by_source_and_id(backend: Backend) -> None:
+    one, other, without = received("1", "/one"), received("1", "/other"), received("1", "")
+    assert await accept(backend, one) == {}
+    assert await accept(backend, other) == {}
+    assert await accept(backend, without) == {}
+    assert set(await accept(backend, one, other, without)) == {one.identity, other.identity, without.identity}
+
+
+async def test_sources_that_use_one_id_may_share_a_unit_of_work(backend: Backend) -> None:
+    messages = [received("1", f"/source-{number}") for number in range(5)] + [received("2"), received("3")]
+    assert await accept(backend, *messages) == {}
+    assert set(await accept(backend, *messages)) == {message.identity for message in messages}
+
+
+async def test_the_receipt_of_a_message_says_what_it_said_and_when_it_came(backend: Backend) -> None:
+    for source in ("/one", "/other"):
+        await accept(backend, received("1", source, b"first"))
+        receipts = await accept(backend, received("1", source, b"second"))
+        assert [receipt.content for receipt in receipts.values()] == [b"first"]
+        assert all(receipt.received_at and receipt.received_at.tzinfo for receipt in receipts.values())
+
+
+async def test_a_message_whose_unit_of_work_was_rolled_back_is_new(backend: Backend) -> None:
+    for source in ("/one", "/other"):
+        async with backend.begin() as uow:
+            assert await uow.inbox.accept([received("1", source)]) == {}
+        assert await accept(backend, received("1", source)) == {}
+
+
+async def accept(backend: Backend, *messages: ReceivedMessage) -> dict[tuple[str, str], Receipt]:
     async with backend.begin() as uow:
-        assert await uow.inbox.accept(["a", "d"]) == {"d"}
+        known = await uow.inbox.accept(messages)
+        await uow.commit()
+        return known
 
 
 async def test_a_dead_letter_is_kept_as_it_came_once_for_each_record_and_each_message(backend: Backend) -> None:
     for _ in range(2):
         async with backend.begin() as uow:
             for kept in (letter(1), letter(1), letter(2), letter(3, "id", b"x"), letter(4, "id", b"x")):
-                uow.dead_letters.add(kept)
-            uow.dead_letters.add(letter(5, "id", b"other"))
-            uow.dead_letters.add(letter(6, value=None))
+                await uow.dead_letters.add(kept)
+            await uow.dead_letters.add(letter(5, "id", b"other"))
+            await uow.dead_letters.add(letter(6, value=None))
             await uow.commit()
 
     expected = [letter(1), letter(2), letter(3, "id", b"x"), letter(5, "id", b"other"), letter(6, value=None)]
@@ -71,7 +106,7 @@ async def test_an_offset_that_a_topic_made_anew_gives_again_is_another_record(ba
     for _ in range(2):
         async with backend.begin() as uow:
             for kept in (first, anew, changed):
-                uow.dead_letters.add(kept)
+                await uow.dead_letters.add(kept)
             await uow.commit()
 
     assert await backend.letters() == [first, anew, changed]

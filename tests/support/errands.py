@@ -7,6 +7,7 @@ from typing import Any
 from app.domain.commands import Command, CreateBatch
 from app.domain.errors import DomainError
 from app.domain.events import Event, ProductEvent
+from app.integration.inbound import ReceivedMessage
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, EventHandler, UnitOfWork
 from app.service_layer.requests import RetryPolicy
@@ -61,14 +62,14 @@ class Desk:
     @property
     def done(self) -> set[str]:
         """The errands that were committed."""
-        return self.store.tables.inbox
+        return {name for _, name in self.store.tables.inbox}
 
     async def run(self, command: Errand, uow: UnitOfWork) -> str:
         self.begun.append(command.name)
         await self.door.wait()
         if command.refused:
             raise RefusedError(command.name)
-        await uow.inbox.accept({command.name})
+        await uow.inbox.accept([ReceivedMessage("", command.name, b"")])
         uow.raise_event(ProductEvent(sku=command.name, sequence=None))
         if command.goes_wrong:
             message = f"{command.name} went wrong"

@@ -9,7 +9,7 @@ import asyncio
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +19,10 @@ from app.domain.model import Product
 from app.domain.orders import PlacedOrder
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import DeadLetter
+from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
 from app.service_layer.idempotency import IdempotencyKey, IdempotencyKeyReusedError, StoredAnswer
-from app.service_layer.ports import Cause
+from app.service_layer.ports import Cause, Receipt
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Tables:
     orders: dict[str, PlacedOrder] = field(default_factory=dict)
     answers: dict[tuple[str, str], tuple[bytes, StoredAnswer]] = field(default_factory=dict)
     outbox: list[tuple[OutboundMessage, Cause]] = field(default_factory=list)
-    inbox: set[str] = field(default_factory=set)
+    inbox: dict[tuple[str, str], Receipt] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
@@ -276,10 +277,13 @@ class FakeInbox:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def accept(self, message_ids: Iterable[str]) -> set[str]:
-        unseen = set(message_ids) - self._tables.inbox
-        self._tables.inbox |= unseen
-        return unseen
+    async def accept(self, messages: Sequence[ReceivedMessage]) -> dict[tuple[str, str], Receipt]:
+        inbox = self._tables.inbox
+        known = {each.identity: inbox[each.identity] for each in messages if each.identity in inbox}
+        now = datetime.now(UTC)
+        for message in messages:
+            inbox.setdefault(message.identity, Receipt(message.content, now))
+        return known
 
 
 class FakeDeadLetterBox:
@@ -288,17 +292,18 @@ class FakeDeadLetterBox:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def add(self, letter: DeadLetter) -> None:
+    async def add(self, letter: DeadLetter) -> bool:
         def place(kept: DeadLetter) -> tuple[object, ...]:
             return kept.consumer, kept.topic, kept.partition, kept.offset, kept.timestamp, kept.value
 
         def message(kept: DeadLetter) -> tuple[object, ...]:
-            return kept.consumer, kept.message_id, kept.value
+            return kept.consumer, kept.message_id, kept.content
 
         for kept in self._tables.dead_letters:
             if place(kept) == place(letter) or (letter.message_id is not None and message(kept) == message(letter)):
-                return
+                return False
         self._tables.dead_letters.append(letter)
+        return True
 
 
 class FakeUnitOfWork:

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain.commands import Command
 from app.domain.errors import DomainError
+from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
 from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from app.service_layer.messagebus import MessageBus
@@ -56,6 +57,11 @@ class Service:
 
     def types_heard(self) -> list[str]:
         return [kind for kind, _ in self.heard()]
+
+
+def received(message_id: str, source: str = "/upstream", content: bytes = b"content") -> ReceivedMessage:
+    """A message as the inbox knows it."""
+    return ReceivedMessage(source, message_id, content)
 
 
 def data(message: OutboundMessage) -> dict[str, Any]:

@@ -38,10 +38,19 @@ def record(
 
 
 def message(
-    ce_type: str, ce_id: str = "1", /, *, offset: int = 0, headers: Headers = (), **data: Any
+    ce_type: str,
+    ce_id: str = "1",
+    /,
+    *,
+    offset: int = 0,
+    source: str | None = None,
+    headers: Headers = (),
+    **data: Any,
 ) -> ConsumerRecord:
     """A CloudEvent in binary mode."""
     attributes: list[tuple[str, bytes | None]] = [("ce_id", ce_id.encode()), ("ce_type", ce_type.encode()), *headers]
+    if source is not None:
+        attributes.append(("ce_source", source.encode()))
     return record(attributes, json.dumps(data).encode(), offset=offset)
 
 

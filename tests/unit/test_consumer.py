@@ -1,9 +1,12 @@
 """The inbound consumer: records in, effects and dead letters out."""
 
+import base64
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app.domain.commands import Allocate, Command
 from app.entrypoints.consumer import InboundConsumer
@@ -69,7 +72,7 @@ async def test_a_refusal_is_answered_by_an_event_and_is_no_dead_letter(upstream:
 
     assert upstream.service.types_heard() == ["allocation_failed.v1"]
     assert upstream.letters == []
-    assert upstream.service.store.tables.inbox == {"1", "2"}
+    assert set(upstream.service.store.tables.inbox) == {("", "1"), ("", "2")}
 
 
 async def test_what_cannot_be_read_is_set_aside_with_all_that_came(upstream: Upstream) -> None:
@@ -137,7 +140,7 @@ async def test_what_fails_for_good_is_set_aside_and_may_be_handled_once_the_reas
     )
 
     assert upstream.letters == [(2, "2", "RuntimeError('a bug')")]
-    assert store.tables.inbox == {"1", "3"}
+    assert set(store.tables.inbox) == {("", "1"), ("", "3")}
 
 
 async def test_what_can_be_neither_handled_nor_set_aside_is_not_passed_over(upstream: Upstream) -> None:
@@ -175,3 +178,80 @@ async def test_a_dead_letter_waits_for_the_database_like_everything_else(upstrea
     await upstream.handle([record([], b"?", offset=5)])
 
     assert [offset for offset, _, _ in upstream.letters] == [5]
+
+
+async def test_the_same_id_from_two_sources_is_two_messages(upstream: Upstream) -> None:
+    batches = {source: {**BATCH, "ref": f"batch-of-{source}"} for source in ("purchasing", "returns")}
+    records = [message("batch_created.v1", "1", source=f"/{source}", **data) for source, data in batches.items()]
+    for _ in range(2):
+        await upstream.handle(records)
+
+    assert [data["ref"] for _, data in upstream.service.heard()] == ["batch-of-purchasing", "batch-of-returns"]
+    assert upstream.letters == []
+
+
+async def test_a_message_without_a_source_is_not_that_of_any_source(upstream: Upstream) -> None:
+    await upstream.handle([message("batch_created.v1", "1", **BATCH)])
+    await upstream.handle([message("batch_created.v1", "1", source="/purchasing", **{**BATCH, "ref": "batch-2"})])
+
+    assert upstream.service.types_heard() == ["batch_created.v1", "batch_created.v1"]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one poll", "later"])
+async def test_the_same_identity_with_other_content_is_set_aside_and_never_dropped(
+    upstream: Upstream, *, together: bool
+) -> None:
+    first = message("batch_created.v1", "1", source="/purchasing", **BATCH)
+    other = message("batch_created.v1", "1", source="/purchasing", offset=7, **{**BATCH, "ref": "batch-2"})
+    set_aside = counted(upstream, "message-conflict")
+    for records in [[first, other]] if together else [[first], [other]]:
+        await upstream.handle(records)
+
+    assert [data["ref"] for _, data in upstream.service.heard()] == ["batch-1"]
+    ((offset, message_id, reason),) = upstream.letters
+    assert (offset, message_id) == (7, "1")
+    assert "'1' of the source '/purchasing' belongs to another message" in reason
+    assert counted(upstream, "message-conflict") == set_aside + 1
+
+
+def counted(upstream: Upstream, outcome: str) -> float:
+    return REGISTRY.get_sample_value("allocation_inbound_messages_total", {"outcome": outcome}) or 0.0
+
+
+async def test_a_message_of_another_type_with_a_known_identity_is_set_aside(upstream: Upstream) -> None:
+    line: dict[str, Any] = {"order_id": "order-1", "sku": "CHAIR"}
+    await upstream.handle([message("allocation_cancelled.v1", "1", **line)])
+    await upstream.handle([message("line_shipped.v1", "1", offset=3, **line)])
+
+    assert [offset for offset, _, _ in upstream.letters] == [3]
+
+
+async def test_a_copy_in_another_form_is_the_same_message(upstream: Upstream) -> None:
+    """A mirror or a bridge may send it in the other mode, with other white space, its fields in another order."""
+    await upstream.handle([message("batch_created.v1", "1", source="/purchasing", **BATCH, eta=None, colour="ré")])
+    attributes = {"id": "1", "source": "/purchasing", "type": "batch_created.v1", "specversion": "1.0"}
+    data = dict(reversed({**BATCH, "eta": None, "colour": "ré"}.items()))
+    structured = json.dumps({**attributes, "data": data}, ensure_ascii=False, indent=2).encode()
+    base64_data = base64.b64encode(json.dumps(data).encode()).decode()
+    mode = [("Content-Type", b"application/cloudevents+json")]
+    await upstream.handle(
+        [record(mode, structured), record(mode, json.dumps({**attributes, "data_base64": base64_data}).encode())]
+    )
+
+    assert upstream.service.types_heard() == ["batch_created.v1"]
+    assert upstream.letters == []
+
+
+async def test_log_metric_and_table_agree_on_the_letters(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    def letters_counted() -> float:
+        return REGISTRY.get_sample_value("allocation_dead_letters_total", {"consumer": "allocation"}) or 0.0
+
+    before = letters_counted()
+    types = [("ce_type", f"unknown-{number}.v1".encode()) for number in range(3)]
+    records = [record([("ce_id", b"1"), each], b"{}", offset=offset) for offset, each in enumerate(types)]
+    for _ in range(2):
+        await upstream.handle(records)
+    await upstream.handle([record([types[0], ("ce_id", b"1"), ("traceparent", b"00")], b"{}", offset=9)])
+
+    warnings = [line for line in caplog.messages if "goes to the dead letters" in line]
+    assert [len(upstream.letters), letters_counted() - before, len(warnings)] == [3, 3, 3]

@@ -15,6 +15,7 @@ from app.observability import logging as observed
 from app.service_layer.ports import Cause, UnitOfWork
 from app.service_layer.requests import Request
 from tests.support.errands import Desk, Errand
+from tests.support.messages import received
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CAUSE = Cause("request-1", "conversation-1", f"00-{TRACE_ID}-{SPAN_ID}-01")
@@ -101,8 +102,8 @@ async def test_a_handler_logs_with_the_ids_of_its_command_and_a_group_with_none(
 
     desk = Talkative()
     group = [
-        Request(Errand(name="one"), CAUSE, "message-1"),
-        Request(Errand(name="two", goes_wrong=True), OTHER, "message-2"),
+        Request(Errand(name="one"), CAUSE, received("message-1")),
+        Request(Errand(name="two", goes_wrong=True), OTHER, received("message-2")),
     ]
     await desk.bus.handle_group(group)
     one, two, of_group, _, _, of_command = lines()

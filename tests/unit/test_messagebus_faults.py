@@ -5,13 +5,13 @@ import pytest
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request, RetryPolicy
 from tests.support.errands import CAUSE, Desk, Errand
-from tests.support.messages import Pauses
+from tests.support.messages import Pauses, received
 
 AWAY = TemporarilyUnavailableError("the database is away")
 
 
 def message(message_id: str, name: str, *, refused: bool = False, goes_wrong: bool = False) -> Request:
-    return Request(Errand(name=name, refused=refused, goes_wrong=goes_wrong), CAUSE, message_id)
+    return Request(Errand(name=name, refused=refused, goes_wrong=goes_wrong), CAUSE, received(message_id))
 
 
 def labels(outcomes: list[Outcome]) -> list[str]:

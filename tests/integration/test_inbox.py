@@ -1,0 +1,109 @@
+"""The inbox in PostgreSQL: beside a release that knew messages by their ids alone, and where consumers meet."""
+
+import asyncio
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.database import DriverConnections, create_engine
+from app.adapters.messages import prune_inbox
+from app.adapters.unit_of_work import SqlUnitOfWork
+from app.integration.inbound import ReceivedMessage
+from app.service_layer.ports import Receipt
+from tests.support.database import raw_connection, statements, waiting_for_a_lock
+from tests.support.messages import received
+
+OLD_ACCEPT = """
+    INSERT INTO inbox (message_id) SELECT unnest($1::text[])
+    ON CONFLICT (message_id) DO NOTHING RETURNING message_id
+"""
+"""The statement of the release before 0006."""
+
+OLD_KEEP = """
+    INSERT INTO dead_letters
+    (consumer, topic, partition, "offset", "timestamp", message_id, key, value, headers, reason)
+    VALUES ('allocation', 'inbound', 0, $1, 0, 'id', NULL, 'x', '[]', 'a reason') ON CONFLICT DO NOTHING
+"""
+
+
+async def accept(engine: AsyncEngine, *messages: ReceivedMessage) -> dict[tuple[str, str], Receipt]:
+    async with SqlUnitOfWork(DriverConnections(engine)) as uow:
+        known = await uow.inbox.accept(messages)
+        await uow.commit()
+        return known
+
+
+async def test_what_the_release_before_has_received_is_known_whatever_its_source(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    async with raw_connection(database_url) as old:
+        await old.execute(OLD_ACCEPT, ["1"])
+
+    for source in ("", "/one", "/other"):
+        (receipt,) = (await accept(engine, received("1", source))).values()
+        assert receipt.content is None
+    assert await ids(engine) == ["1"]
+
+
+async def ids(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return list(await connection.scalars(text("SELECT split_part(message_id, E'\\n', 1) FROM inbox")))
+
+
+async def test_the_release_before_finds_what_this_one_has_received(engine: AsyncEngine, database_url: str) -> None:
+    await accept(engine, received("1", "/one"), received("1", "/other"), received("2", ""))
+
+    async with raw_connection(database_url) as old:
+        accepted = [row["message_id"] for row in await old.fetch(OLD_ACCEPT, ["1", "2", "3"])]
+    assert accepted == ["3"]
+
+
+async def test_the_release_before_can_still_keep_dead_letters(engine: AsyncEngine, database_url: str) -> None:
+    async with raw_connection(database_url) as old:
+        for offset in (1, 1, 2):
+            await old.execute(OLD_KEEP, offset)
+        assert await old.fetchval("SELECT count(*) FROM dead_letters") == 2
+
+
+async def test_a_delivery_costs_one_statement_and_so_does_one_that_comes_again(database_url: str) -> None:
+    engine = create_engine(database_url, pool_size=1)
+    messages = [received(str(number), source) for number in range(20) for source in ("/one", "/other")]
+    await accept(engine, *messages)
+    fresh = [received(f"fresh-{number}", "/one") for number in range(20)]
+    for group in (fresh, fresh, messages):
+        async with statements(engine) as executed, SqlUnitOfWork(DriverConnections(engine)) as uow:
+            await uow.inbox.accept(group)
+            await uow.commit()
+        assert len(executed) == 3, executed  # BEGIN, the one, COMMIT
+    await engine.dispose()
+
+
+async def test_sources_with_one_id_that_meet_in_two_consumers_are_each_received_once(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    messages = [received("1", f"/source-{number}") for number in range(4)]
+    async with raw_connection(database_url) as third:
+        transaction = third.transaction()
+        await transaction.start()
+        await third.execute("INSERT INTO inbox (message_id, source, content) VALUES ('1', '/third', '')")
+        # Both come as far as they can before the third commits.
+        both = [asyncio.create_task(accept(engine, *group)) for group in (messages, messages[::-1])]
+        await waiting_for_a_lock(database_url, 2)
+        await transaction.commit()
+        known = await asyncio.gather(*both)
+
+    assert sorted(map(len, known)) == [0, 4]
+    assert await ids(engine) == ["1"] * 5
+
+
+async def test_an_id_is_remembered_as_long_as_any_source_that_has_used_it(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    await accept(engine, received("1", "/one"), received("2", "/one"))
+    async with raw_connection(database_url) as admin:
+        await admin.execute("UPDATE inbox SET received_at = now() - interval '8 days'")
+    await accept(engine, received("1", "/other"))
+
+    await prune_inbox(engine, 7)
+
+    assert set(await accept(engine, received("1", "/other"), received("2", "/one"))) == {("/other", "1")}
