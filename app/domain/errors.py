@@ -52,7 +52,7 @@ class AllocationConflictError(DomainError):
 
     def __init__(self, order_id: str, sku: str, accepted_qty: int) -> None:
         super().__init__(
-            f"Order {order_id} already has {accepted_qty} of sku {sku}; cancel that line before placing another"
+            f"Order {order_id} already has {accepted_qty} of sku {sku}; change the quantity of that line instead"
         )
 
 

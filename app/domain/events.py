@@ -102,12 +102,16 @@ class LineAllocated(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineDeallocated(ProductEvent):
-    """The order line left its batch, or with `batch_ref` None the queue."""
+    """The order line left its batch, or with `batch_ref` None the queue.
+
+    With `new_qty` its quantity was changed: the next event of the line places it anew, with that quantity.
+    """
 
     order_id: str
     qty: int
     batch_ref: str | None
     reason: ReleaseReason
+    new_qty: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +133,7 @@ class LineBackordered(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationFailed(ProductEvent):
-    """The order line was refused and is not kept."""
+    """The order line was refused and is not kept; a line that was accepted before stays as it was."""
 
     order_id: str
     qty: int

@@ -165,11 +165,38 @@ class Product:
         if allocation.shipped is not None:
             raise AlreadyShippedError(order_id, self.sku)
         del self.allocations[order_id]
-        if allocation.batch is None:
-            self.backordered_qty -= allocation.line.qty
-        else:
-            allocation.batch.release(allocation.line)
+        self._release(allocation)
         self._deallocated(allocation.line, allocation.batch, "cancelled")
+
+    def change_line_quantity(self, order_id: str, qty: int) -> Allocation:
+        """Set the quantity of an accepted line; the pieces that the line holds count as free for it.
+
+        The line stays on its batch where that holds it, and else goes to the batch that a new line would go to. A
+        waiting line keeps its place in the queue. Raises AllocationNotFoundError, AlreadyShippedError, and
+        OutOfStockError where no batch holds the larger line: it stays as it was, and the refusal is an event.
+        """
+        allocation = self._accepted(order_id)
+        before, own = allocation.line, allocation.batch
+        if qty == before.qty:
+            return allocation
+        if allocation.shipped is not None:
+            raise AlreadyShippedError(order_id, self.sku)
+        line = OrderLine(order_id, self.sku, qty)
+        stays = own is not None and own.available_qty + before.qty >= qty
+        target = own if stays else self.best_batch(qty)
+        if own is not None and target is None:
+            self.refuse(line)
+            raise OutOfStockError(self.sku)
+        self._release(allocation)
+        self._deallocated(before, own, "cancelled", new_qty=qty)
+        allocation.line, rank = line, allocation.allocated
+        if target is not None:
+            target.hold(line)
+        self._place(allocation, target)
+        if stays:
+            # It has not moved, so among the lines of its batch it is still as old as it was.
+            allocation.allocated = rank
+        return allocation
 
     def ship(self, order_id: str) -> Allocation:
         """Note that a line has left the house; twice is once. Raises AllocationNotFoundError, NotAllocatedError."""
@@ -329,6 +356,13 @@ class Product:
             batch.hold(line)
         return batch
 
+    def _release(self, allocation: Allocation) -> None:
+        """Give back what its batch holds for the line, or what the queue counts for it."""
+        if allocation.batch is None:
+            self.backordered_qty -= allocation.line.qty
+        else:
+            allocation.batch.release(allocation.line)
+
     def _place(self, allocation: Allocation, batch: Batch | None) -> None:
         """Give the line to the batch that has reserved the stock for it, or else to the queue."""
         line = allocation.line
@@ -347,9 +381,12 @@ class Product:
     def _fail(self, line: OrderLine, reason: Literal["out_of_stock", "conflict"]) -> None:
         self._tell(AllocationFailed, order_id=line.order_id, qty=line.qty, reason=reason)
 
-    def _deallocated(self, line: OrderLine, batch: Batch | None, reason: ReleaseReason) -> None:
+    def _deallocated(
+        self, line: OrderLine, batch: Batch | None, reason: ReleaseReason, *, new_qty: int | None = None
+    ) -> None:
         ref = batch.ref if batch else None
-        self._tell(LineDeallocated, order_id=line.order_id, qty=line.qty, batch_ref=ref, reason=reason)
+        facts = {"order_id": line.order_id, "qty": line.qty, "batch_ref": ref, "reason": reason}
+        self._tell(LineDeallocated, **facts, new_qty=new_qty)
 
     def _to_release(self, batch: Batch, overrun: int) -> Iterator[Allocation]:
         """The lines that have to leave the batch, the one allocated last first, until `overrun` pieces are free."""

@@ -1,7 +1,7 @@
 """An order of several lines: what is asked for together, and what was placed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from app.domain.stock import Allocation, OrderLine
@@ -52,6 +52,12 @@ class PlacedOrder:
     def of_rows(cls, order_id: str, rows: Iterable[tuple[str, int, int]]) -> Self:
         """The order behind `rows`."""
         return cls(order_id, tuple(PlacedLine(*row) for row in rows))
+
+    def as_now(self, present: Iterable[Allocation]) -> Self:
+        """What was placed, with the quantities that its lines have now; one that is gone has the quantity as placed."""
+        now = {(each.line.sku, each.requested): each.line.qty for each in present}
+        lines = (replace(line, qty=now.get((line.sku, line.requested), line.qty)) for line in self.lines)
+        return type(self)(self.order_id, tuple(lines))
 
     @property
     def rows(self) -> list[tuple[str, int, int]]:

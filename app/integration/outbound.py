@@ -53,7 +53,10 @@ class LineAllocatedV1(ProductMessage):
 
 
 class LineDeallocatedV1(ProductMessage):
-    """The order line left its batch; where it left the queue, `batch_ref` is null."""
+    """The order line left its batch; where it left the queue, `batch_ref` is null.
+
+    With `new_qty` the line goes on: the next `line_allocated.v1` or `line_backordered.v1` of it has that quantity.
+    """
 
     ce_type = "line_deallocated.v1"
     order_id: OrderId
@@ -62,6 +65,15 @@ class LineDeallocatedV1(ProductMessage):
         str | None, Field(description="The batch that it left; null: it left the queue.", examples=["batch-1"])
     ]
     reason: Annotated[events.ReleaseReason, Field(description="Why it left.", examples=["cancelled"])]
+    new_qty: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Only where the quantity of the line was changed: the new one, in which it is placed anew.",
+            examples=[6],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
 
 
 class LineShippedV1(ProductMessage):
@@ -82,7 +94,7 @@ class LineBackorderedV1(ProductMessage):
 
 
 class AllocationFailedV1(ProductMessage):
-    """The order line was refused and is not kept."""
+    """The order line was refused and is not kept; where it was accepted before, it stays as it was."""
 
     ce_type = "allocation_failed.v1"
     order_id: OrderId

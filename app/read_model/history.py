@@ -56,6 +56,14 @@ class HistoryEntry:
     event_id: Annotated[
         UUID, Field(description="The event's ce_id.", examples=["0197a7c2-6c1e-7d0c-9d3e-2f1b8f0a4c11"])
     ]
+    new_qty: Annotated[
+        int | None,
+        Field(
+            description="Only of a line whose quantity was changed: the new one, in which it is placed anew.",
+            examples=[6],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
@@ -75,6 +83,7 @@ class HistoryEntry:
             correlation_id=row.correlation_id,
             causation_id=row.causation_id,
             event_id=row.message_id,
+            new_qty=data.get("new_qty"),
         )
 
 

@@ -17,6 +17,7 @@ from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     CreateBatches,
@@ -104,6 +105,19 @@ async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
         raise AllocationNotFoundError(command.order_id, command.sku)
     product.cancel(command.order_id)
     await serve_queue(product, uow)
+
+
+async def change_line_quantity(command: ChangeLineQuantity, uow: UnitOfWork) -> AllocationState:
+    """Change a line and let what it freed serve the queue.
+
+    Raises AllocationNotFoundError, AlreadyShippedError, OutOfStockError.
+    """
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise AllocationNotFoundError(command.order_id, command.sku)
+    allocation = product.change_line_quantity(command.order_id, command.qty)
+    await serve_queue(product, uow)
+    return AllocationState.of(allocation)
 
 
 async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
@@ -244,6 +258,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (ChangeBatch, change_batch),
     (Allocate, allocate),
     (AllocateMany, allocate_many),
+    (ChangeLineQuantity, change_line_quantity),
     (CancelAllocation, cancel_allocation),
     (ShipLine, ship_line),
     (PlaceOrder, place_order),

@@ -60,10 +60,10 @@ def _lines_of(order_id: str, uow: UnitOfWork) -> list[tuple[Product, Allocation]
 
 
 def _placed(order_id: str, accepted: list[Allocation], uow: UnitOfWork) -> PlacedOrder:
-    """What was placed as the order; where nothing was, or nothing is left of it, the lines that it has now."""
+    """What was placed as the order, with the quantities of now; where nothing of it is left, the lines of now."""
     placed = uow.orders.placed(order_id)
     if placed is not None and placed.holds(accepted):
-        return placed
+        return placed.as_now(accepted)
     return PlacedOrder.of(order_id, accepted)
 
 

@@ -115,6 +115,22 @@ async def test_lines_are_placed_queued_and_cancelled(world: World, send: Send) -
     assert await world.api.batch_of(queued) == ref
 
 
+async def test_a_line_changes_its_quantity_or_stays_as_it_was(world: World, send: Send) -> None:
+    sku, order = new("sku"), new("order")
+    ref = await world.api.record(sku, 10)
+    await world.api.order(sku, 4, order_id=order)
+    send("line_quantity_changed.v1", {"order_id": order, "sku": sku, "qty": 6}, key=sku)
+    send("line_quantity_changed.v1", {"order_id": order, "sku": sku, "qty": 11}, key=sku)
+    left = {"batch_ref": ref, "reason": "cancelled", "new_qty": 6}
+    assert (await world.wire.stories(sku, 6))[2:] == [
+        {"type": "line_deallocated.v1", "order_id": order, "qty": 4, **left},
+        {"type": "line_allocated.v1", "order_id": order, "qty": 6, "batch_ref": ref},
+        {"type": "out_of_stock.v1", "order_id": order, "qty": 11},
+        {"type": "allocation_failed.v1", "order_id": order, "qty": 11, "reason": "out_of_stock"},
+    ]
+    assert [line["qty"] for line in await world.api.lines(order)] == [6]
+
+
 async def test_the_correlation_id_is_handed_on_to_all_that_follows(world: World, send: Send) -> None:
     sku, conversation = new("sku"), new("conversation")
     await world.api.record(sku, 1)

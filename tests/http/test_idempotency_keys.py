@@ -26,14 +26,15 @@ def keyed(key: str | None = None) -> dict[str, str]:
 
 async def calls(api: Api) -> dict[str, Call]:
     """One call of each writing route, by its path in the document, that takes effect."""
-    sku, ref, line, other, order = new("sku"), new("ref"), new("order"), new("order"), new("order")
+    sku, ref, line, other, order, more = new("sku"), new("ref"), new("order"), new("order"), new("order"), new("order")
     await api.record(sku, 100, ref=ref)
-    for order_id in (line, other, order):
+    for order_id in (line, other, order, more):
         await api.order(sku, 1, order_id=order_id)
     return {
         "POST /v1/batches": ("POST", "/v1/batches", {"ref": new("ref"), "sku": sku, "qty": 1}),
         "PATCH /v1/batches/{ref}": ("PATCH", f"/v1/batches/{ref}", {"qty": 90}),
         "POST /v1/allocations": ("POST", "/v1/allocations", {"order_id": new("order"), "sku": sku, "qty": 1}),
+        "PATCH /v1/allocations/{order_id}/{sku}": ("PATCH", f"/v1/allocations/{more}/{sku}", {"qty": 2}),
         "DELETE /v1/allocations/{order_id}/{sku}": ("DELETE", f"/v1/allocations/{line}/{sku}", None),
         "POST /v1/allocations/{order_id}/{sku}/ship": ("POST", f"/v1/allocations/{other}/{sku}/ship", None),
         "POST /v1/allocations/bulk": (

@@ -157,6 +157,7 @@ async def test_whoever_lacks_the_scope_learns_nothing(locked: Api, keys_with: di
         ("GET", [f"/v1/products/{sku}", "/v1/products/none", "/v1/products/%20"]),
         ("GET", [f"/v1/allocations/{order}", "/v1/allocations/none", "/v1/allocations/%20"]),
         ("DELETE", [f"/v1/allocations/{order}/{sku}", "/v1/allocations/none/none", "/v1/allocations/%20/%20"]),
+        ("PATCH", [f"/v1/allocations/{order}/{sku}", "/v1/allocations/none/none", "/v1/allocations/%20/%20"]),
         ("PATCH", [f"/v1/batches/{ref}", "/v1/batches/none", "/v1/batches/%20"]),
     ]
     for headers, status in (({}, 401), (bearer(keys_with["admin"]), 403)):

@@ -16,6 +16,7 @@ from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     PlaceOrder,
@@ -68,7 +69,7 @@ class NaiveService:
     def __init__(self) -> None:
         self.batches: list[NaiveBatch] = []
         self.lines: list[NaiveLine] = []
-        self.placed: dict[str, list[NaiveLine]] = {}
+        self.placed: dict[str, list[tuple[NaiveLine, int]]] = {}
         self.reorder_points: dict[str, int] = {}
         self.told: defaultdict[str, list[Told]] = defaultdict(list)
         self._placements = 0
@@ -116,6 +117,7 @@ class NaiveService:
         plays: dict[type[Command], Callable[[Any], object]] = {
             CreateBatch: self._create,
             Allocate: self._allocate,
+            ChangeLineQuantity: self._change_line,
             CancelAllocation: self._cancel,
             ShipLine: self._ship,
             PlaceOrder: self._place_order,
@@ -166,6 +168,31 @@ class NaiveService:
         self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason="cancelled")
         self._serve_queue(line.sku)
 
+    def _change_line(self, command: ChangeLineQuantity) -> AllocationState:
+        line, wanted = self._line(command.order_id, command.sku), NaiveLine(command.order_id, command.sku, command.qty)
+        if line is None:
+            raise Refusal("allocation-not-found")
+        if line.qty == command.qty:
+            return _allocation(line)
+        if line.shipped:
+            raise Refusal("already-shipped")
+        own, line.batch = line.batch, None
+        stays = own is not None and self._available(own) >= wanted.qty
+        best = own if stays else self._best(wanted)
+        line.batch = own
+        if own is not None and best is None:
+            self._tell_of_line("out_of_stock.v1", wanted)
+            self._tell_of_line("allocation_failed.v1", wanted, reason="out_of_stock")
+            raise Refusal("out-of-stock")
+        ref, came = own.ref if own else None, line.came
+        self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason="cancelled", new_qty=wanted.qty)
+        line.qty = wanted.qty
+        self._place(line, best)
+        if stays:
+            line.came = came
+        self._serve_queue(line.sku)
+        return _allocation(line)
+
     def _ship(self, command: ShipLine) -> AllocationState:
         line = self._line(command.order_id, command.sku)
         if line is None:
@@ -182,9 +209,10 @@ class NaiveService:
         wanted = sorted((line.sku, line.qty) for line in command.lines)
         present = sorted((line for line in self.lines if line.order_id == order_id), key=lambda line: line.sku)
         placed = self.placed.get(order_id, [])
-        if not any(line in present for line in placed):
-            placed = present
-        if present and [(line.sku, line.qty) for line in placed] != wanted:
+        if not any(line in present for line, _ in placed):
+            placed = [(line, line.qty) for line in present]
+        placed = [(line, line.qty if line in present else qty) for line, qty in placed]
+        if present and [(line.sku, qty) for line, qty in placed] != wanted:
             self._refuse_order(order_id, wanted, "conflict")
             raise Refusal("order-conflict")
         if present:
@@ -208,7 +236,7 @@ class NaiveService:
         for line in lines:
             self.lines.append(line)
             self._place(line, self._best(line))
-        self.placed[order_id] = lines
+        self.placed[order_id] = [(line, line.qty) for line in lines]
         return OrderAccepted(OrderState.of(order_id, self.allocations(order_id)), created=True)
 
     def _cancel_order(self, command: CancelOrder) -> None:

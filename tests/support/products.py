@@ -34,6 +34,12 @@ class Shop:
         self.product.cancel(order_id)
         self._serve()
 
+    def resize(self, order_id: str, qty: int) -> Allocation:
+        """Change the quantity of a line."""
+        allocation = self.product.change_line_quantity(order_id, qty)
+        self._serve()
+        return allocation
+
     def cut(self, ref: str, qty: int) -> list[Move]:
         """Set the purchased quantity, larger or smaller."""
         return self.change(ref, qty, self.product.batch(ref).eta)
@@ -120,7 +126,8 @@ def _sentence(event: events.Event) -> str:
         case events.LineAllocated() | events.LineShipped():
             return f"{type(event).__name__} {event.order_id}: {event.qty} from {event.batch_ref}"
         case events.LineDeallocated():
-            return f"LineDeallocated {event.order_id}: {event.qty} from {event.batch_ref or 'queue'}, {event.reason}"
+            why = event.reason if event.new_qty is None else f"now {event.new_qty}"
+            return f"LineDeallocated {event.order_id}: {event.qty} from {event.batch_ref or 'queue'}, {why}"
         case events.AllocationFailed():
             return f"AllocationFailed {event.order_id}: {event.qty}, {event.reason}"
         case events.LineBackordered() | events.OutOfStock():

@@ -12,6 +12,7 @@ from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     OrderedLine,
@@ -57,12 +58,13 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
         st.builds(ChangeBatch, ref=refs, qty=new_quantities),
         st.builds(ChangeBatch, ref=refs, eta=etas),
     )
+    resize = st.builds(ChangeLineQuantity, order_id=orders, sku=some_skus, qty=line_quantities)
     cancel = st.builds(CancelAllocation, order_id=orders, sku=some_skus)
     ship = st.builds(ShipLine, order_id=orders, sku=some_skus)
     watch = st.builds(SetReorderPoint, sku=some_skus, qty=reorder_points)
     # Lines come more often than anything else, so that batches fill up and queues form. (`one_of` would flatten the
     # alternatives and take each of them equally often.)
-    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, cancel, ship, watch]
+    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, resize, cancel, ship, watch]
     return st.sampled_from(kinds).flatmap(lambda kind: kind)
 
 

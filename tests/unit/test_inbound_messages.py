@@ -15,6 +15,7 @@ from app.domain.commands import (
     CancelOrder,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     OrderedLine,
@@ -69,6 +70,7 @@ def structured(**attributes: Any) -> bytes:
             {"ref": "b", "eta": None, "reallocate": True},
             ChangeBatchEta(ref="b", eta=None, reallocate=True),
         ),
+        ("line_quantity_changed.v1", LINE, ChangeLineQuantity(order_id="order-1", sku="CHAIR", qty=3)),
         ("allocation_cancelled.v1", {"order_id": "o", "sku": "S"}, CancelAllocation(order_id="o", sku="S")),
         ("line_shipped.v1", {"order_id": "o", "sku": "S"}, ShipLine(order_id="o", sku="S")),
         (

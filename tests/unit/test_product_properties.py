@@ -11,6 +11,7 @@ from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     SetReorderPoint,
@@ -38,6 +39,8 @@ def play(shop: Shop, command: Command) -> str | None:
                 shop.batch(command.ref, command.qty, command.eta)
             case Allocate():
                 shop.order(command.order_id, command.qty, command.if_unavailable)
+            case ChangeLineQuantity():
+                shop.resize(command.order_id, command.qty)
             case CancelAllocation():
                 shop.cancel(command.order_id)
             case ShipLine():

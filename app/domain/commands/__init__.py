@@ -14,7 +14,7 @@ from app.domain.commands.batches import (
     CreateBatch,
     WhyStockChanged,
 )
-from app.domain.commands.lines import Allocate, CancelAllocation, ShipLine
+from app.domain.commands.lines import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
 from app.domain.commands.many import MOST_ITEMS, AllocateMany, CreateBatches
 from app.domain.commands.orders import CancelOrder, NewOrder, OrderedLine, OrderedLines, PlaceOrder
 from app.domain.commands.products import ReorderPoint, ServeBackorders, SetReorderPoint
@@ -29,9 +29,11 @@ __all__ = [
     "ChangeBatch",
     "ChangeBatchEta",
     "ChangeBatchQuantity",
+    "ChangeLineQuantity",
     "Command",
     "CreateBatch",
     "CreateBatches",
+    "LineChanges",
     "Names",
     "NewOrder",
     "OrderedLine",

@@ -1,5 +1,7 @@
 """Commands about one order line."""
 
+from pydantic import BaseModel, ConfigDict
+
 from app.domain.commands.base import Command, Names
 from app.domain.fields import IfUnavailable, LineQuantity, OrderId, Sku
 
@@ -22,6 +24,18 @@ class Allocate(_NamedLineCommand):
 
     qty: LineQuantity
     if_unavailable: IfUnavailable = "backorder"
+
+
+class LineChanges(BaseModel):
+    """What to change about an order line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qty: LineQuantity
+
+
+class ChangeLineQuantity(LineChanges, _NamedLineCommand):
+    """Change how many pieces an accepted order line asks for, in one transaction, without losing its stock."""
 
 
 class CancelAllocation(_NamedLineCommand):

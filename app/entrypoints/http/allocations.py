@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import Allocate, CancelAllocation, ShipLine
+from app.domain.commands import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
 from app.domain.fields import OrderId, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, PREVIEW, Answer
 from app.entrypoints.http.identity import needs
@@ -98,6 +98,37 @@ def status_of_accepted(accepted: LineAccepted) -> int:
 async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response:
     """Shows each line of the order: the batch that serves it and when that arrives, or that it waits."""
     return Answer(ALLOCATIONS.dump_json(await request.app.state.queries.allocations(order_id)))
+
+
+@router.patch(
+    "/{order_id}/{sku}",
+    operation_id="changeLineQuantity",
+    summary="Change the quantity of an order line",
+    response_model=AllocationState,
+    response_description="The line with its new quantity.",
+    responses=documented_write(
+        "malformed-body",
+        "allocation-not-found",
+        "already-shipped",
+        "out-of-stock",
+        "payload-too-large",
+        "unsupported-media-type",
+    ),
+    openapi_extra=KEYED,
+)
+@needs("orders:write")
+async def change_line_quantity(
+    order_id: OrderIdInPath, sku: SkuInPath, changes: LineChanges, request: Request
+) -> Response:
+    """Sets how many pieces the line asks for, in one transaction; the pieces that it holds count as free for it.
+
+    A smaller quantity always succeeds; what it frees serves the lines that wait. With a larger one the line stays on
+    its batch where that holds it, and else moves to the batch that a new line would go to. Where no batch holds it, the
+    answer is 409 `out-of-stock` and the line stays as it was. A line that waits keeps its place in the queue. The same
+    quantity again changes nothing.
+    """
+    command = ChangeLineQuantity(order_id=order_id, sku=sku, qty=changes.qty)
+    return await write(request, command, lambda changed: Answer(ALLOCATION.dump_json(changed)))
 
 
 @router.delete(
