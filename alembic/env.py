@@ -8,10 +8,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from app.adapters.connecting import Connector
+from app.adapters.database_url import DatabaseUrl
 from app.adapters.tables import metadata
 from app.bootstrap import database_tls
 from app.settings import Settings
 
+CONNECT_TIMEOUT = 10.0
 LOCK_TIMEOUT = "5s"
 TURN_TIMEOUT = "60s"
 # Two services that start together must not migrate at the same time. The number is arbitrary, but ours.
@@ -43,7 +46,16 @@ async def main() -> None:
     else:
         settings = Settings()
         url, tls = settings.database_url.get_secret_value(), database_tls(settings)
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"ssl": tls or False})
+    database = DatabaseUrl.parse(url)
+    engine = create_async_engine(
+        database.url,
+        poolclass=NullPool,
+        connect_args={
+            "async_creator_fn": Connector(database, "read-write"),
+            "ssl": tls or False,
+            "timeout": CONNECT_TIMEOUT,
+        },
+    )
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()

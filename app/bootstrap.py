@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.api_keys import ApiKeys
 from app.adapters.database import DriverConnections, connections_of, create_engine
+from app.adapters.database_url import DatabaseUrl
 from app.adapters.kafka import KafkaConfig, Sasl
 from app.adapters.notifications import LogMailer, SmtpMailer
 from app.adapters.outbox import OutboxSignal
@@ -69,8 +69,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     tls, size = database_tls(settings), settings.database_pool_size
     engine = engine or create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls)
     # A pool of its own, so that however many read, those who write need not wait for a connection.
-    read_url = settings.read_database_url or settings.database_url
-    read_engine = read_engine or create_engine(read_url.get_secret_value(), pool_size=size, tls=tls)
+    read_engine = read_engine or _read_engine(settings, tls)
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
     # One is always left for whoever else needs the pool.
@@ -112,6 +111,17 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             await read_engine.dispose()
 
 
+def _read_engine(settings: Settings, tls: ssl.SSLContext | None) -> AsyncEngine:
+    """The pool for reading. Any server of a database that is for reading will do.
+
+    Otherwise answers have to be about the present, so they come from the primary, even one that is closed for writes.
+    """
+    size = settings.database_pool_size
+    if settings.read_database_url is not None:
+        return create_engine(settings.read_database_url.get_secret_value(), pool_size=size, tls=tls, target="any")
+    return create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls, target="primary")
+
+
 def _authenticator(settings: Settings) -> Authenticator | None:
     """What knows callers; None where everybody may do everything."""
     match settings:
@@ -135,8 +145,7 @@ def _default_session_timeout(settings: Settings) -> float:
 def database_tls(settings: Settings) -> ssl.SSLContext | None:
     """How to speak to the databases; None: in the clear. Raises TlsFilesError."""
     urls = [url.get_secret_value() for url in (settings.database_url, settings.read_database_url) if url is not None]
-    # As the driver is told them: another reading of a URL may see another host.
-    hosts = [make_url(url).host or "" for url in urls]
+    hosts = [server.host for url in urls for server in DatabaseUrl.parse(url).servers]
     return context_towards(hosts, settings.database_tls, ca_file=settings.database_tls_ca_file)
 
 

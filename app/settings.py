@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+from app.adapters.database_url import DatabaseUrl
 from app.adapters.tls import is_this_machine
 
 # An IPv6 address has colons of its own, and so stands in brackets.
@@ -120,19 +119,29 @@ class Settings(BaseSettings):
         """Another driver, or none, would be found out only by the first connection."""
         if value is None:
             return None
-        url = value.get_secret_value()
-        _check_url(url, {"postgresql+asyncpg"}, "postgresql+asyncpg://user:password@host:5432/database")
         try:
-            parts = make_url(url)
-        except ArgumentError:
-            parts = None
-        if parts is None or not parts.host:
-            raise PydanticCustomError("url_form", "should be a URL that names the host")
-        if any(name.startswith("ssl") for name in parts.query):
+            database = DatabaseUrl.parse(value.get_secret_value())
+        except ValueError as error:
+            raise PydanticCustomError("url_form", "{reason}", {"reason": str(error)}) from None
+        if database.url.drivername != "postgresql+asyncpg":
+            example = "postgresql+asyncpg://user:password@host:5432/database"
+            raise PydanticCustomError("url_form", "should be a URL like {example}", {"example": example})
+        if any(name.startswith("ssl") for name in database.url.query):
             raise PydanticCustomError("tls_apart", "should not speak of ssl; ALLOCATION_DATABASE_TLS does")
         # The driver would connect to it, while TLS was decided on for the other one.
-        if not parts.query.keys().isdisjoint(("host", "port", "dsn")):
-            raise PydanticCustomError("one_place", "should name host and port in one place, in front of the database")
+        if not database.url.query.keys().isdisjoint(("host", "port", "dsn")):
+            raise PydanticCustomError(
+                "one_place",
+                "should name hosts and ports in one place, before the database, as host1:5432,host2:5432",
+            )
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_target(cls, value: SecretStr) -> SecretStr:
+        """On a server that takes no writes, every write would fail."""
+        if DatabaseUrl.parse(value.get_secret_value()).target not in {None, "read-write", "primary"}:
+            raise PydanticCustomError("takes_writes", "should have read-write as target_session_attrs, or none")
         return value
 
     @field_validator("smtp_url")

@@ -8,6 +8,7 @@
 - `forget` forwards what is connected from now on, and never again what was connected before: a firewall on the way has
   lost its memory, and nobody resets anything. Use it after `hole`.
 - `cut` resets every connection there is, and each new one.
+- `to PORT` resets every connection there is, and forwards each new one to that port: a name that leads elsewhere now.
 """
 
 import asyncio
@@ -51,6 +52,13 @@ class Proxy:
 
     def set_mode(self, mode: Mode) -> None:
         """Change what it does with what it is sent, and return once it does so."""
+        self._order(mode)
+
+    def lead_to(self, target: int) -> None:
+        """Reset every connection there is, and lead new ones to another port."""
+        self._order(f"to {target}")
+
+    def _order(self, mode: str) -> None:
         assert self._process is not None, "the proxy has not been started"
         assert self._process.stdin is not None, "it was started with pipes"
         assert self._process.stdout is not None, "it was started with pipes"
@@ -86,6 +94,11 @@ class _Relay:
         self._writers: set[asyncio.StreamWriter] = set()
 
     def set_mode(self, mode: str) -> None:
+        if mode.startswith("to "):
+            self._target = int(mode.removeprefix("to "))
+            for writer in self._writers:
+                _reset(writer)
+            mode = "pass"
         self._cut = mode == "cut"
         if mode == "forget":
             self._flows = asyncio.Event()

@@ -2,17 +2,18 @@
 
 import asyncio
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
-from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.adapters.connecting import Connector
+from app.adapters.database_url import DatabaseUrl, Target
+from app.adapters.pool_guard import PoolGuard
 
 # Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
 CONNECT_TIMEOUT = 3
@@ -21,8 +22,6 @@ LOCK_TIMEOUT = 3
 TRANSACTION_TIMEOUT = 15
 POOL_TIMEOUT = 5
 FAREWELL_TIMEOUT = 0.5
-
-_CONNECTED = "connected"
 
 # Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
 _PASSING_CLASSES = (
@@ -39,6 +38,8 @@ _PASSING_STATES = (
     "0A000",  # a prepared statement met a table that a migration has changed
     "23505",  # two transactions recorded one new batch: run again, the second sees the first
     "25006",  # read-only transaction: a failover is under way
+    "25P02",  # a statement before this one failed: run again, that one says why
+    "25P03",  # idle in a transaction: this process was stopped for a while
     "25P04",  # transaction timeout: this process was stopped for a while
     "55P03",  # lock timeout
 )
@@ -58,11 +59,20 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg bears no 
 
 
 def create_engine(
-    url: str, *, pool_size: int, tls: ssl.SSLContext | None = None, application_name: str = "allocation"
+    url: str,
+    *,
+    pool_size: int,
+    tls: ssl.SSLContext | None = None,
+    application_name: str = "allocation",
+    target: Target = "read-write",
 ) -> AsyncEngine:
-    """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet. Without `tls`: plain."""
+    """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet. Without `tls`: plain.
+
+    Of the servers that the URL names, a connection leads to one that fits `target`.
+    """
+    database = DatabaseUrl.parse(url)
     engine = create_async_engine(
-        url,
+        database.url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,
@@ -70,6 +80,7 @@ def create_engine(
         # What was sent has no place in the text of an error, which is logged.
         hide_parameters=True,
         connect_args={
+            "async_creator_fn": Connector(database, target),
             "connection_class": _Connection,
             # Never None: asyncpg would try TLS, check nothing, and go on without it where it is refused.
             "ssl": tls or False,
@@ -92,23 +103,8 @@ def create_engine(
             },
         },
     )
-    event.listen(engine.sync_engine, "connect", _note_when)
-    event.listen(engine.sync_engine, "handle_error", _take_silence_for_a_loss)
+    PoolGuard.of(engine)
     return engine
-
-
-def _note_when(_: object, entry: ConnectionPoolEntry) -> None:
-    entry.info[_CONNECTED] = time.monotonic()
-
-
-def _take_silence_for_a_loss(context: ExceptionContext) -> None:
-    """Have SQLAlchemy replace not only the connection on which no answer came, but all that are as old.
-
-    A server that works would have cancelled the statement before and said so. A network that swallows packets tells
-    nobody, so each connection of the pool would be found out by a caller of its own, who waits in vain.
-    """
-    if isinstance(context.original_exception, TimeoutError):
-        context.is_disconnect = context.invalidate_pool_on_disconnect = True
 
 
 class DriverConnections:
@@ -120,32 +116,24 @@ class DriverConnections:
 
     def __init__(self, engine: AsyncEngine, *, keep: int = 0) -> None:
         self._engine = engine
+        self._guard = PoolGuard.of(engine)
         self._keep = keep
         self._idle: list[LentConnection] = []
-        self._trusted_since = float("-inf")
 
     async def lend(self) -> "LentConnection":
-        """A connection with no transaction open; one that has died meanwhile is replaced."""
+        """A connection with no transaction open; one that is of no use any more is replaced."""
         while self._idle:
             lent = self._idle.pop()
-            if not lent.driver.is_closed():
+            if not lent.driver.is_closed() and self._guard.is_valid(lent.info):
                 return lent
             await lent.throw_away()
-        while True:
-            pooled = await self._engine.connect()
-            try:
-                raw = await pooled.get_raw_connection()
-                driver = raw.driver_connection
-                if isinstance(driver, asyncpg.Connection) and not driver.is_closed():
-                    # Of an engine that somebody else has made, a connection counts from its first loan.
-                    if raw.info.setdefault(_CONNECTED, time.monotonic()) >= self._trusted_since:
-                        return LentConnection(pooled, driver)
-                    driver.terminate()
-                await pooled.invalidate()
-            except BaseException:
-                await pooled.close()
-                raise
+        pooled = await self._engine.connect()
+        try:
+            raw = await pooled.get_raw_connection()
+        except BaseException:
             await pooled.close()
+            raise
+        return LentConnection(pooled, raw.driver_connection, raw.info)
 
     async def give_back(self, lent: "LentConnection") -> None:
         """Take back a connection with no transaction open."""
@@ -161,7 +149,7 @@ class DriverConnections:
 
     async def distrust(self) -> None:
         """Lend none of the connections that there are: they are likely to have met the fate of the one that failed."""
-        self._trusted_since = time.monotonic()
+        self._guard.invalidate_idle()
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.throw_away()
@@ -178,10 +166,11 @@ class DriverConnections:
 
 @dataclass(frozen=True, slots=True)
 class LentConnection:
-    """The pool's connection, and the driver's inside it."""
+    """The pool's connection, the driver's inside it, and what the pool has noted about it."""
 
     pooled: AsyncConnection
     driver: asyncpg.Connection
+    info: dict[Any, Any]
 
     async def throw_away(self) -> None:
         """End it without a word to the server, which may not answer."""

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.connecting import WrongServerError
+from app.adapters.pool_guard import PoolGuard
+from app.observability import metrics
+
 _SERVER = text("""
-    SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS is_replica,
+    SELECT current_setting('server_version') AS version,
            current_setting('fsync')::boolean AS fsync,
            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                AS connections
 """)
+_IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean")
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")
 _WRITTEN = text("SELECT pg_current_wal_lsn()::text")
 # Whoever is no hot standby replays nothing, and how it is kept up is not known here.
@@ -36,7 +41,6 @@ class Server:
     """A PostgreSQL server; `connections` is how many it allows in all, `ahead` how many seconds its clock is."""
 
     version: str
-    is_replica: bool
     connections: int
     fsync: bool
     ahead: float
@@ -59,7 +63,21 @@ async def server_of(engine: AsyncEngine) -> Server:
         its_time = (await connection.execute(_CLOCK)).scalar_one()
         # It looked at its clock somewhere between the question and the answer.
         ours = (asked + time.time()) / 2
-    return Server(facts.version, facts.is_replica, facts.connections, facts.fsync, float(its_time) - ours)
+    return Server(facts.version, facts.connections, facts.fsync, float(its_time) - ours)
+
+
+async def check_writable(engine: AsyncEngine) -> None:
+    """Raise WrongServerError where a write would be refused, and what the database raises where it is away.
+
+    A pooled connection is asked as well: a server may have been made read-only since it was opened. The next check then
+    looks for another server.
+    """
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with autocommit.connect() as connection:
+        if (await connection.execute(_IS_READ_ONLY)).scalar_one():
+            metrics.read_only_refusals.inc()
+            PoolGuard.of(engine).invalidate_idle()
+            raise WrongServerError("the server takes no writes")
 
 
 async def keeps_up(replica: AsyncEngine, primary: AsyncEngine, *, seconds: float) -> bool:

@@ -11,9 +11,10 @@ from typing import Self
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.connecting import Connector
+from app.adapters.database_url import DatabaseUrl
 from app.adapters.messages import SHARDS
 
 CHANNEL = "allocation_outbox"
@@ -181,9 +182,11 @@ class OutboxListener:
     """A connection of its own that listens for NOTIFY and passes it on. Losing it costs speed, nothing else."""
 
     def __init__(self, database_url: str, on_signal: Callable[[], None], *, tls: ssl.SSLContext | None = None) -> None:
-        url = make_url(database_url)
-        _, self._arguments = url.get_dialect()().create_connect_args(url)
+        database = DatabaseUrl.parse(database_url)
+        _, self._arguments = database.url.get_dialect()().create_connect_args(database.url)
         self._arguments["ssl"] = tls or False
+        # A standby refuses LISTEN.
+        self._connect = Connector(database, "read-write")
         self._on_signal = on_signal
         self._connection: asyncpg.Connection | None = None
 
@@ -199,7 +202,7 @@ class OutboxListener:
                 self._connection.terminate()
                 raise
             return
-        connection = await asyncpg.connect(**self._arguments, timeout=LISTENER_TIMEOUT, command_timeout=5)
+        connection = await self._connect(**self._arguments, timeout=LISTENER_TIMEOUT, command_timeout=5)
         try:
             await connection.add_listener(CHANNEL, lambda *_: self._on_signal())
         except BaseException:

@@ -16,6 +16,7 @@ from app.adapters.database import DriverConnections, LentConnection, is_passing,
 from app.adapters.idempotency import SqlAnswers
 from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.orders import SqlOrderRepository
+from app.adapters.pool_guard import is_lost_session
 from app.adapters.repository import SqlProductRepository
 from app.domain.events import Event
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
@@ -56,7 +57,7 @@ class SqlUnitOfWork:
         self._connection: asyncpg.Connection
         self._events: list[Event] = []
         self._is_open = False
-        self._is_silent = False
+        self._is_lost = False
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
@@ -76,7 +77,7 @@ class SqlUnitOfWork:
         try:
             await self._connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
         except BaseException as error:
-            self._is_silent = isinstance(error, TimeoutError)
+            self._is_lost = _is_lost(error)
             await _uninterrupted(self._close())
             if isinstance(error, Exception):
                 raise _as_port_error(error) from error
@@ -87,7 +88,7 @@ class SqlUnitOfWork:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
-        self._is_silent = self._is_silent or isinstance(exc, TimeoutError)
+        self._is_lost = self._is_lost or _is_lost(exc)
         await _uninterrupted(self._close())
         if isinstance(exc, Exception) and is_passing(exc):
             raise _as_port_error(exc) from exc
@@ -113,7 +114,7 @@ class SqlUnitOfWork:
         try:
             await _uninterrupted(self._commit())
         except Exception as error:
-            self._is_silent = isinstance(error, TimeoutError)
+            self._is_lost = _is_lost(error)
             if transaction_id is None or not is_passing(error):
                 raise
             if not await self._has_committed(transaction_id, token):
@@ -169,9 +170,9 @@ class SqlUnitOfWork:
     async def _close(self) -> None:
         """Roll back unless committed, and give the connection back; one that does not even do that is thrown away."""
         is_open, self._is_open = self._is_open, False
-        if is_open and self._is_silent:
-            # It would not answer to a roll-back either, and the next attempt need not wait for that.
-            log.warning("a connection was lost: the database did not answer")
+        if is_open and self._is_lost:
+            # A roll-back would not make it of use again, and where the server is silent it would cost time.
+            log.warning("a connection is replaced: the database did not answer, or takes no writes there")
             await self._connections.throw_away(self._lent)
             return
         try:
@@ -194,6 +195,11 @@ async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
         raise
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Whether the next attempt needs another connection."""
+    return isinstance(error, TimeoutError) or is_lost_session(error)
 
 
 def _as_port_error(error: Exception) -> Exception:

@@ -29,10 +29,11 @@ def migrate() -> None:
 @click.command()
 def health() -> None:
     """Exit with 0 where database, schema and broker are as they should be, else with 1 and the reason."""
-    from app.adapters import kafka, schema
+    from app.adapters import kafka
+    from app.entrypoints import readiness
 
     async def check(service: Service) -> None:
-        fault = await schema.check(*service.engines)
+        fault = await readiness.check(service)
         if fault is not None:
             raise click.ClickException(fault)
         await kafka.check_broker(service.kafka)

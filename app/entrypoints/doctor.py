@@ -12,11 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters import kafka, schema
 from app.adapters.api_keys import ApiKeyFileError, read_keys
-from app.adapters.inspection import keeps_up, server_of
+from app.adapters.connecting import WrongServerError
+from app.adapters.database_url import DatabaseUrl
+from app.adapters.inspection import check_writable, keeps_up, server_of
 from app.adapters.notifications import SmtpMailer
 from app.bootstrap import Service
 from app.service_layer.identity import Authenticator, InvalidCredentialsError
@@ -119,15 +122,13 @@ async def _provider(service: Service, authenticator: Authenticator) -> Finding:
 
 
 async def _database(service: Service) -> list[Finding]:
-    engine = service.engine
+    engine, place = service.engine, _place(service.settings.database_url)
     try:
+        await check_writable(engine)
         server = await server_of(engine)
     except Exception as error:  # noqa: BLE001 - each has its own advice
-        return [Finding("database", Verdict.FAULT, f"{_place(engine)}: {_one_line(error)}", _advice(error))]
-    findings = [Finding("database", Verdict.OK, f"PostgreSQL {server.version} at {_place(engine)}")]
-    if server.is_replica:
-        text = f"{_place(engine)} is a replica, which takes no changes"
-        findings[0] = Finding("database", Verdict.FAULT, text, "set ALLOCATION_DATABASE_URL to the primary")
+        return [Finding("database", Verdict.FAULT, f"{place}: {_one_line(error)}", _advice(error))]
+    findings = [Finding("database", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
     if not server.fsync:
         text = "fsync is off: a crash of the machine can lose what was answered, or all of it"
         findings.append(Finding("database", Verdict.WARNING, text, "set fsync = on, but for tests"))
@@ -143,23 +144,23 @@ async def _replica(service: Service) -> list[Finding]:
     """The database that GET requests are answered by, where it is another one."""
     if service.settings.read_database_url is None:
         return []
-    engine = service.read_engine
+    engine, place = service.read_engine, _place(service.settings.read_database_url)
     try:
         server = await server_of(engine)
         fault = await schema.check(engine)
     except Exception as error:  # noqa: BLE001 - each has its own advice
         advice = _advice(error).replace("ALLOCATION_DATABASE_URL", "ALLOCATION_READ_DATABASE_URL")
-        return [Finding("replica", Verdict.FAULT, f"{_place(engine)}: {_one_line(error)}", advice)]
+        return [Finding("replica", Verdict.FAULT, f"{place}: {_one_line(error)}", advice)]
     if fault is not None:
         text, advice = fault.partition(";")[0], "see that it replays what the primary writes"
-        return [Finding("replica", Verdict.FAULT, f"{_place(engine)}: {text}", advice)]
+        return [Finding("replica", Verdict.FAULT, f"{place}: {text}", advice)]
     # A primary that is away or is none is a finding of its own.
     with suppress(Exception):
         if not await keeps_up(engine, service.engine, seconds=LAG_WARNING):
-            text = f"{_place(engine)} lacks what was written {LAG_WARNING:.0f} s ago"
+            text = f"{place} lacks what was written {LAG_WARNING:.0f} s ago"
             advice = "see pg_stat_replication at the primary; until then GET requests are answered with what was"
             return [Finding("replica", Verdict.WARNING, text, advice)]
-    return [Finding("replica", Verdict.OK, f"PostgreSQL {server.version} at {_place(engine)}")]
+    return [Finding("replica", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
 
 
 async def _schema(engine: AsyncEngine) -> Finding:
@@ -179,9 +180,8 @@ def _clock(ahead: float) -> Finding:
     return Finding("clock", verdict, text, "have NTP (chrony) set the clock on both machines")
 
 
-def _place(engine: AsyncEngine) -> str:
-    url = engine.url
-    return f"{url.host}:{url.port or 5432}/{url.database}"
+def _place(url: SecretStr) -> str:
+    return DatabaseUrl.parse(url.get_secret_value()).place
 
 
 def _advice(error: Exception) -> str:
@@ -190,6 +190,8 @@ def _advice(error: Exception) -> str:
     match cause:
         case socket.gaierror():
             advice = "nobody knows that host: correct it in ALLOCATION_DATABASE_URL, or the name service"
+        case WrongServerError():
+            advice = "name the primary, or all servers as host1:5432,host2:5432, in ALLOCATION_DATABASE_URL"
         case ConnectionRefusedError():
             advice = "nothing listens there: start PostgreSQL, or correct host and port in ALLOCATION_DATABASE_URL"
         case TimeoutError():

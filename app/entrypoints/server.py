@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from app.adapters import schema
 from app.bootstrap import Service
+from app.entrypoints import readiness
 from app.entrypoints.components import Component, running
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.identity import Gate
@@ -77,7 +78,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         lifespan,
         bus=service.bus,
         queries=service.queries,
-        check_schema=lambda: schema.check(*service.engines),
+        check_database=lambda: readiness.check(service),
         gate=Gate(service.authenticator, rate_limit),
         deadline=settings.http_deadline,
         max_body_bytes=settings.http_max_body_bytes,

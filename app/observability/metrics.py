@@ -80,6 +80,10 @@ backordered_lines = Gauge(
 )
 pool_connections = Gauge("allocation_database_pool_connections", "Connections to the database in use.", ["pool"])
 pool_limit = Gauge("allocation_database_pool_limit_connections", "Connections that a pool may hold.", ["pool"])
+read_only_refusals = Counter(
+    "allocation_database_read_only_refusals",
+    "Connections that were given up because the server behind them takes no writes.",
+)
 event_loop_lag_seconds = Histogram(
     "allocation_event_loop_lag_seconds",
     "How much later than asked for the event loop came round.",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, TextClause
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.service_layer.results import AllocationState, BatchState, status_of
@@ -17,7 +18,15 @@ class Reader:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """All rows of the statement."""
+        """All rows of the statement. A connection that dies under it is replaced once: a read may be repeated."""
+        try:
+            return await self._fetch(statement, parameters)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await self._fetch(statement, parameters)
+
+    async def _fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:
             return (await connection.execute(statement, parameters)).all()
 

@@ -1,7 +1,5 @@
 """Reading from a replica: a second PostgreSQL that follows the first one by streaming replication."""
 
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -10,10 +8,10 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from app.bootstrap import Service, bootstrap
-from app.embedded import postmaster
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.entrypoints import doctor
 from app.settings import Settings
+from faults.pair import clone
 from tests.conftest import url_of_database
 from tests.support.api import Api, assert_problem, in_process, new
 from tests.support.database import raw_connection
@@ -23,34 +21,7 @@ from tests.support.waiting import eventually
 @pytest.fixture(scope="module")
 def replica(postgresql: EmbeddedPostgresql, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgresql]:
     """A hot standby of the server of all tests."""
-    data = tmp_path_factory.mktemp("replica") / "data"
-    data.mkdir(mode=0o700)
-    postmaster.hand_over_when_root(data)
-    primary = make_url(postgresql.admin_url)
-    password_file = postgresql.data_dir.with_name(f"{postgresql.data_dir.name}.password")
-    done = subprocess.run(
-        [
-            *postmaster.run_as(data, postgresql.bin_dir),
-            postgresql.bin_dir / "pg_basebackup",
-            "--checkpoint=fast",
-            "--wal-method=stream",
-            # It goes on as a standby, and finds its primary by itself.
-            "--write-recovery-conf",
-            "--no-sync",
-            f"--pgdata={data}",
-            f"--host={primary.host}",
-            f"--port={primary.port}",
-            f"--username={primary.username}",
-        ],
-        env={**postmaster.ENVIRONMENT, "PGPASSWORD": str(primary.password)},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    shutil.copy(password_file, data.with_name("data.password"))
-    with EmbeddedPostgresql(data, durable=False) as server:
+    with clone(postgresql, tmp_path_factory.mktemp("replica") / "data") as server:
         yield server
 
 

@@ -107,6 +107,10 @@ async def test_the_protocol_follows_from_what_is_set(tls: str, protocol: str, *,
         ({"database_url": f"{LOCAL}?port=5433"}, "one place"),
         ({"database_url": f"{LOCAL}?dsn=postgresql://database.example.com"}, "one place"),
         ({"database_url": "postgresql+asyncpg://localhost:5432#@/allocation"}, "URL"),
+        # One way to read this URL ends the host at the number sign, another begins it behind the at sign.
+        ({"database_url": "postgresql+asyncpg://localhost:5432#@database.example.com/a"}, "URL"),
+        ({"database_url": f"{LOCAL}?target_session_attrs=standby"}, "read-write"),
+        ({"database_url": f"{LOCAL}?target_session_attrs=writable"}, "read-write"),
         ({"read_database_url": "postgresql://database.example.com/allocation"}, "URL"),
         ({"jwt_jwks_url": "http://login.example.com/jwks.json"}, "https"),
         ({"jwt_jwks_url": "http://localhost.example.com/jwks.json"}, "https"),
@@ -119,12 +123,6 @@ def test_what_does_not_fit_together_is_refused_without_a_secret(given: dict[str,
         Settings.model_validate(given)
     shown = [fault["msg"] for fault in caught.value.errors(include_input=False)]
     assert "database-password" not in str(shown)
-
-
-def test_the_server_that_is_connected_to_is_the_one_that_decides_on_tls() -> None:
-    # One way to read a URL ends the host at the number sign, another begins it behind the at sign.
-    two_faced = Settings.model_validate({"database_url": "postgresql+asyncpg://localhost:5432#@database.example.com/a"})
-    assert database_tls(two_faced) is not None
 
 
 @pytest.mark.parametrize("url", ["https://login.example.com/jwks.json", "http://localhost:8080/k", "http://[::1]/k"])
@@ -151,6 +149,18 @@ async def test_a_broker_on_this_machine_is_one_by_its_ipv6_address_too() -> None
 def test_what_else_the_driver_is_told_may_stand_in_the_url() -> None:
     url = f"{LOCAL}?application_name=ssl-host&prepared_statement_cache_size=0"
     assert Settings.model_validate({"database_url": url}).database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("servers", ["localhost,database.example.com", "[::1]:5432,10.0.0.1:5432", "127.0.0.1:1,db"])
+def test_one_server_elsewhere_means_tls_for_all_servers_of_the_url(servers: str) -> None:
+    url = f"postgresql+asyncpg://allocation@{servers}/allocation"
+    assert database_tls(Settings.model_validate({"database_url": url})) is not None
+    assert database_tls(Settings.model_validate({"database_url": LOCAL, "read_database_url": url})) is not None
+
+
+def test_several_servers_of_this_machine_need_no_tls() -> None:
+    url = "postgresql+asyncpg://allocation@localhost:5432,127.0.0.1:5433,[::1]:5434/allocation"
+    assert database_tls(Settings.model_validate({"database_url": url})) is None
 
 
 def test_one_database_elsewhere_means_tls_for_both() -> None:

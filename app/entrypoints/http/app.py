@@ -61,7 +61,7 @@ def create_app(
     *,
     bus: MessageBus,
     queries: Queries,
-    check_schema: Callable[[], Awaitable[str | None]],
+    check_database: Callable[[], Awaitable[str | None]],
     gate: Gate,
     deadline: float = 8.0,
     max_body_bytes: int = 65_536,
@@ -69,8 +69,8 @@ def create_app(
 ) -> FastAPI:
     """The ASGI application. `lifespan` runs what has to run while it serves; `deadline` is in seconds.
 
-    `gate` lets requests pass. `check_schema` says what is wrong with the database's schema, or
-    None, and raises where the database is away.
+    `gate` lets requests pass. `check_database` says why the service cannot do its work on the database, or None, and
+    raises where the database is away.
     """
 
     @asynccontextmanager
@@ -91,7 +91,7 @@ def create_app(
     )
     app.state.bus = bus
     app.state.queries = queries
-    app.state.check_schema = check_schema
+    app.state.check_database = check_database
     app.state.gate = gate
     app.state.deadline = deadline
     app.state.max_body_bytes = max_body_bytes

@@ -40,13 +40,16 @@ async def livez() -> Response:
 )
 @open_to_all
 async def readyz(request: Request) -> Response:
-    """Asks the database, and whether its schema is the one this version needs. Where not, send no traffic here."""
+    """Asks the database whether it takes writes, and whether its schema is the one this version needs.
+
+    Where not, send no traffic here.
+    """
     state = request.app.state
     if state.stopping:
         raise ProblemError("unavailable", "the service is stopping")
     try:
         async with asyncio.timeout(READINESS_TIMEOUT):
-            fault = await state.check_schema()
+            fault = await state.check_database()
     except Exception as error:
         raise ProblemError("unavailable", f"the database does not answer ({type(error).__name__})") from error
     if fault is not None:

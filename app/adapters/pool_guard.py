@@ -1,0 +1,94 @@
+"""Keeps connections that are no longer of use from being lent by a pool."""
+
+import time
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.observability import metrics
+
+_CONNECTED = "connected"
+
+_READ_ONLY = "25006"
+
+# After one of these the session does not do the work that is asked of it, whatever is sent next.
+# Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
+_LOST_SESSION = (
+    "08",  # connection exception
+    _READ_ONLY,  # the server takes no writes: it is a standby, or it was made read-only
+    "25P02",  # the transaction failed before, and the error that said so was not seen
+    "25P03",  # the server ended the session, which was idle within a transaction
+    "57P",  # the server stops, crashes or starts
+)
+
+
+class PoolGuard:
+    """Looks at each connection that the pool of an engine is about to lend, and replaces those that are of no use.
+
+    Of no use is a connection that is closed, which costs nothing to find out, and one that is older than a failure that
+    is likely to concern all connections: the server has gone, or takes no writes any more.
+    """
+
+    def __init__(self) -> None:
+        self._valid_since = float("-inf")
+
+    @classmethod
+    def of(cls, engine: AsyncEngine) -> "PoolGuard":
+        """The guard of the engine's pool; the first call installs it."""
+        guard = _guards.get(engine.sync_engine)
+        if guard is None:
+            guard = _guards[engine.sync_engine] = cls()
+            event.listen(engine.sync_engine, "connect", guard._note_time)
+            event.listen(engine.sync_engine, "checkout", guard._check)
+            event.listen(engine.sync_engine, "handle_error", guard._examine)
+        return guard
+
+    def invalidate_idle(self) -> None:
+        """Have every connection that exists now replaced before it is lent again."""
+        self._valid_since = time.monotonic()
+
+    def is_valid(self, info: dict[Any, Any]) -> bool:
+        """Whether a connection with this record (`ConnectionPoolEntry.info`) may be used."""
+        # A connection of an engine that existed before its guard counts from its first loan.
+        connected: float = info.setdefault(_CONNECTED, time.monotonic())
+        return connected >= self._valid_since
+
+    def _note_time(self, _: object, entry: ConnectionPoolEntry) -> None:
+        entry.info[_CONNECTED] = time.monotonic()
+
+    def _check(self, connection: Any, entry: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 - the dialect's own
+        driver = connection.driver_connection
+        if driver.is_closed():
+            raise DisconnectionError("the connection is closed")
+        if not self.is_valid(entry.info):
+            # Without a farewell to the server, which may not answer.
+            driver.terminate()
+            raise DisconnectionError("the connection is older than a failure of another one")
+
+    def _examine(self, context: ExceptionContext) -> None:
+        """Have SQLAlchemy replace not only the connection that failed, but all that are as old.
+
+        A server that works would have cancelled a statement before the driver's timeout, and would have said so. Where
+        a network swallows packets, each connection of the pool would otherwise cost one caller its time.
+        """
+        error = context.original_exception
+        if isinstance(error, TimeoutError) or is_lost_session(error):
+            context.is_disconnect = True
+        if context.is_disconnect:
+            self.invalidate_idle()
+
+
+_guards: WeakKeyDictionary[Engine, PoolGuard] = WeakKeyDictionary()
+
+
+def is_lost_session(error: BaseException | None) -> bool:
+    """Whether the connection that raised the error has to be replaced. Counts those whose server takes no writes."""
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    if state == _READ_ONLY:
+        metrics.read_only_refusals.inc()
+    return state.startswith(_LOST_SESSION)

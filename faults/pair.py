@@ -1,0 +1,144 @@
+"""A PostgreSQL and its standby, which follows it by streaming replication and takes its place."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from app.embedded import postmaster
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.embedded.process import free_port, poll_until
+
+ATTACH_SECONDS = 30.0
+PROMOTE_SECONDS = 30
+
+
+def clone(primary: EmbeddedPostgresql, data_dir: Path, *, port: int = 0) -> EmbeddedPostgresql:
+    """A hot standby of a running server, not started yet. `data_dir` must not exist."""
+    data_dir.mkdir(mode=0o700, parents=True)
+    postmaster.hand_over_when_root(data_dir)
+    url = make_url(primary.admin_url)
+    done = subprocess.run(
+        [
+            *postmaster.run_as(data_dir, primary.bin_dir),
+            primary.bin_dir / "pg_basebackup",
+            "--checkpoint=fast",
+            "--wal-method=stream",
+            # It goes on as a standby, and finds its primary by itself.
+            "--write-recovery-conf",
+            "--no-sync",
+            f"--pgdata={data_dir}",
+            f"--host={url.host}",
+            f"--port={url.port}",
+            f"--username={url.username}",
+        ],
+        env={**postmaster.ENVIRONMENT, "PGPASSWORD": str(url.password)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    shutil.copy(_password_file(primary.data_dir), _password_file(data_dir))
+    return EmbeddedPostgresql(data_dir, port=port, durable=False)
+
+
+class Pair:
+    """A primary with a synchronous standby, on two ports that stay the same over all failovers."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._number = 0
+        self.primary = EmbeddedPostgresql(self._next_directory(), port=free_port(), durable=False)
+        self.standby: EmbeddedPostgresql | None = None
+
+    def url(self, database: str = "allocation") -> str:
+        """The URL of a database that names both servers."""
+        first = make_url(self.primary.database_url).set(database=database)
+        assert self.standby is not None
+        ports = sorted((self.primary.port, self.standby.port))
+        text = first.render_as_string(hide_password=False)
+        return text.replace(f"{first.host}:{first.port}", ",".join(f"{first.host}:{port}" for port in ports))
+
+    def start(self) -> None:
+        """Start both servers, and return when the standby is synchronous."""
+        self.primary.start()
+        self.attach(free_port())
+
+    def attach(self, port: int) -> None:
+        """Start a new standby on the port, and have the primary wait for it at each commit."""
+        self.standby = clone(self.primary, self._next_directory(), port=port)
+        self.standby.start()
+        sql(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        assert poll_until(self._is_synchronous, seconds=ATTACH_SECONDS), "the standby does not follow"
+
+    def fail_over(self) -> EmbeddedPostgresql:
+        """Crash the primary and promote the standby; returns the former primary, which has stopped."""
+        former = self.crash()
+        self.promote()
+        return former
+
+    def crash(self) -> EmbeddedPostgresql:
+        """End the primary as a crash would, with no word to its clients or its standby."""
+        assert self.primary.pid is not None, "the primary does not run"
+        os.kill(self.primary.pid, signal.SIGQUIT)
+        self.primary.stop()
+        return self.primary
+
+    def promote(self) -> None:
+        """Make the standby the primary. It waits for no standby of its own until one is attached."""
+        assert self.standby is not None, "there is no standby to promote"
+        self.primary, self.standby = self.standby, None
+        sql(
+            self.primary,
+            "ALTER SYSTEM RESET synchronous_standby_names",
+            "SELECT pg_reload_conf()",
+            f"SELECT pg_promote(true, {PROMOTE_SECONDS})",
+        )
+
+    def stop(self) -> None:
+        """Stop what runs."""
+        for server in (self.standby, self.primary):
+            if server is not None:
+                server.stop()
+
+    def _is_synchronous(self) -> bool:
+        return sql(self.primary, "SELECT sync_state FROM pg_stat_replication") == "sync"
+
+    def _next_directory(self) -> Path:
+        self._number += 1
+        return self._directory / f"server-{self._number}"
+
+
+def sql(server: EmbeddedPostgresql, *statements: str) -> str:
+    """Run statements as superuser, each outside of a transaction. Returns what they answered, in lines."""
+    url = make_url(server.admin_url)
+    done = subprocess.run(
+        [
+            server.bin_dir / "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set=ON_ERROR_STOP=1",
+            f"--host={url.host}",
+            f"--port={url.port}",
+            f"--username={url.username}",
+            f"--dbname={url.database}",
+            *(f"--command={statement}" for statement in statements),
+        ],
+        env={**postmaster.ENVIRONMENT, "PGPASSWORD": str(url.password)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _password_file(data_dir: Path) -> Path:
+    return data_dir.with_name(f"{data_dir.name}.password")

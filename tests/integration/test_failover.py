@@ -1,0 +1,267 @@
+"""A PostgreSQL with a standby: after a failover the service goes on by itself, and meanwhile it says what is wrong."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters import schema
+from app.adapters.dead_letters import DeadLetterStore
+from app.adapters.outbox import OutboxListener, OutboxReader
+from app.bootstrap import Service, bootstrap
+from app.embedded.process import free_port
+from app.entrypoints import doctor
+from app.read_model.reader import Reader
+from app.settings import Settings
+from faults.pair import Pair, sql
+from faults.proxy import Proxy
+from tests.support import promtool
+from tests.support.api import Api, assert_problem, in_process, new
+from tests.support.database import raw_connection
+from tests.support.waiting import eventually
+
+HEALED_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    pair = Pair(tmp_path_factory.mktemp("pair"))
+    try:
+        pair.start()
+        schema.migrate(pair.primary.database_url)
+        yield pair
+    finally:
+        pair.stop()
+
+
+@pytest.fixture
+def pair(servers: Pair) -> Pair:
+    """A primary and a standby, whatever the test before has done to them."""
+    if servers.standby is None:
+        servers.attach(free_port())
+    return servers
+
+
+@pytest.fixture
+def name(pair: Pair) -> Iterator[Proxy]:
+    """A name that leads to the primary, as far as a test does not change it."""
+    with Proxy(free_port(), pair.primary.port) as proxy:
+        yield proxy
+
+
+def settings_for(url: str) -> Settings:
+    return Settings(_env_file=None, auth="none", database_url=SecretStr(url))
+
+
+def by_name(pair: Pair, name: Proxy) -> Settings:
+    return settings_for(make_url(pair.primary.database_url).set(port=name.port).render_as_string(hide_password=False))
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[Service, Api]]:
+    """The service, with connections of every kind in its pools."""
+    async with bootstrap(settings) as service, in_process(service) as api:
+        ref = await api.record(new("sku"), 10)
+        await api.batch(ref)
+        assert (await api.client.get("/readyz")).status_code == 200
+        yield service, api
+
+
+async def writes(api: Api) -> bool:
+    answer = await api.client.post("/v1/batches", json={"ref": new("batch"), "sku": new("sku"), "qty": 1})
+    return answer.status_code == 201
+
+
+async def is_ready(api: Api) -> bool:
+    return (await api.client.get("/readyz")).status_code == 200
+
+
+async def assert_heals(service: Service, api: Api) -> None:
+    """All that writes does so again, within the bound that docs/reliability.md names."""
+    started = time.monotonic()
+    await eventually(lambda: writes(api), seconds=HEALED_SECONDS)
+    await eventually(lambda: is_ready(api), seconds=HEALED_SECONDS - (time.monotonic() - started))
+    outbox = OutboxReader(service.engine, lease=1.0)
+    assert len(await outbox.claim()) > 0
+    await outbox.leave()
+    await DeadLetterStore(service.engine).discard(1)
+
+
+async def assert_says_that_it_takes_no_writes(service: Service, api: Api) -> None:
+    body = {"ref": new("batch"), "sku": new("sku"), "qty": 1}
+    assert_problem(await api.client.post("/v1/batches", json=body), 503, "unavailable")
+    assert "takes no writes" in assert_problem(await api.client.get("/readyz"), 503, "unavailable")["detail"]
+    (finding,) = await doctor._database(service)
+    assert finding.verdict == "fault"
+    assert "takes no writes" in finding.text
+    assert "host1:5432,host2:5432" in finding.advice
+
+
+def refusals() -> float:
+    return REGISTRY.get_sample_value("allocation_database_read_only_refusals_total") or 0.0
+
+
+async def test_a_name_that_leads_to_the_standby_for_a_while_needs_no_restart(pair: Pair, name: Proxy) -> None:
+    assert pair.standby is not None
+    async with running(by_name(pair, name)) as (service, api):
+        before = refusals()
+        name.lead_to(pair.standby.port)
+        await assert_says_that_it_takes_no_writes(service, api)
+        assert refusals() > before
+        name.lead_to(pair.primary.port)
+        await assert_heals(service, api)
+
+
+async def test_a_name_that_leads_to_the_standby_until_it_is_promoted_needs_no_restart(pair: Pair, name: Proxy) -> None:
+    assert pair.standby is not None
+    async with running(by_name(pair, name)) as (service, api):
+        pair.crash()
+        name.lead_to(pair.standby.port)
+        await assert_says_that_it_takes_no_writes(service, api)
+        pair.promote()
+        await assert_heals(service, api)
+
+
+async def test_among_several_servers_the_new_primary_is_found(pair: Pair) -> None:
+    async with running(settings_for(pair.url())) as (service, api):
+        pair.fail_over()
+        await assert_heals(service, api)
+
+
+async def test_a_standby_that_is_named_first_is_passed_over(pair: Pair) -> None:
+    assert pair.standby is not None
+    names = f"127.0.0.1:{pair.standby.port},127.0.0.1:{pair.primary.port}"
+    url = pair.primary.database_url.replace(f"127.0.0.1:{pair.primary.port}", names)
+    assert schema.head() == await asyncio.to_thread(schema.migrate, url)
+    async with running(settings_for(url)) as (service, api):
+        await assert_heals(service, api)
+        async with OutboxListener(url, lambda: None) as listener:
+            await listener.ensure()
+        # Whoever reads what was just written is not led to the standby either.
+        assert await is_primary(service)
+
+
+async def is_primary(service: Service) -> bool:
+    async with service.read_engine.connect() as connection:
+        return not (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one()
+
+
+async def test_a_server_that_swallows_packets_does_not_use_up_the_time_of_the_others(pair: Pair) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        url = pair.primary.database_url.replace("@127.0.0.1:", f"@127.0.0.1:{port},127.0.0.1:")
+        async with running(settings_for(url)):
+            pass
+
+
+@contextmanager
+def closed_for_writes(pair: Pair) -> Iterator[None]:
+    """The primary as an operator closes it for a while."""
+    sql(pair.primary, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        reset = "SET default_transaction_read_only = off"
+        sql(pair.primary, reset, "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+
+
+async def test_a_primary_that_is_closed_for_writes_and_opened_again_needs_no_restart(pair: Pair) -> None:
+    async with running(settings_for(pair.url())) as (service, api):
+        batch = await api.record(new("sku"), 10)
+        before = refusals()
+        with closed_for_writes(pair):
+            # Connections that there were hear of it a moment later.
+            await eventually(lambda: is_refused(api))
+            await assert_says_that_it_takes_no_writes(service, api)
+            assert refusals() > before
+            await api.batch(batch)
+        await assert_heals(service, api)
+
+
+async def is_refused(api: Api) -> bool:
+    return not await writes(api)
+
+
+async def make_read_only(engine: AsyncEngine, number: int) -> None:
+    """Put so many connections into the pool that the server refuses writes on."""
+    connections = [await engine.connect() for _ in range(number)]
+    for connection in connections:
+        await connection.execute(text("SET default_transaction_read_only = on"))
+        await connection.commit()
+        await connection.close()
+
+
+async def test_after_one_refusal_no_writer_uses_a_connection_of_the_same_age(pair: Pair) -> None:
+    async with running(settings_for(pair.primary.database_url)) as (service, api):
+        outbox = OutboxReader(service.engine, lease=1.0)
+        await make_read_only(service.engine, 3)
+        with pytest.raises(DBAPIError, match="read-only"):
+            await outbox.claim()
+        for _ in range(3):
+            assert await outbox.claim()
+        await outbox.leave()
+        await make_read_only(service.engine, 3)
+        assert await writes(api)
+        assert await outbox.claim()
+        await outbox.leave()
+
+
+async def test_the_first_reads_after_a_restart_are_answered(pair: Pair) -> None:
+    async with running(settings_for(pair.url())) as (_, api):
+        ref = await api.record(new("sku"), 10)
+        await asyncio.gather(*(api.batch(ref) for _ in range(8)))
+        pair.primary.stop()
+        pair.primary.start()
+        await asyncio.gather(*(api.batch(ref) for _ in range(8)))
+
+
+async def test_a_read_whose_connection_dies_under_it_is_answered(pair: Pair) -> None:
+    async with running(settings_for(pair.url())) as (service, _):
+        reader = Reader(service.read_engine)
+        slow = asyncio.create_task(reader.fetch(text("SELECT 42 FROM pg_sleep(CAST(:s AS float8))"), {"s": 0.5}))
+        async with raw_connection(pair.primary.admin_url) as other:
+
+            async def ended() -> bool:
+                return bool(
+                    await other.fetchval(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+                    )
+                )
+
+            await eventually(ended)
+        assert [tuple(row) for row in await slow] == [(42,)]
+
+
+async def test_reads_may_prefer_a_standby(pair: Pair) -> None:
+    read_url = SecretStr(f"{pair.url()}?target_session_attrs=prefer-standby")
+    settings = settings_for(pair.url()).model_copy(update={"read_database_url": read_url})
+    async with bootstrap(settings) as service:
+        assert not await is_primary(service)
+        pair.fail_over()
+        await eventually(lambda: is_primary(service))
+
+
+@pytest.mark.skipif(promtool.find() is None, reason="there is no promtool; `make promtool` fetches it")
+async def test_a_database_that_goes_on_refusing_writes_raises_an_alert(pair: Pair, name: Proxy) -> None:
+    """The series is what the metric really shows, read after each of some minutes' requests."""
+    rules = Path(__file__).parents[2] / "deploy/observability/alerts.yml"
+    series = 'allocation_database_read_only_refusals_total{instance="api"}'
+    assert pair.standby is not None
+    values = [refusals()] * 8
+    async with running(by_name(pair, name)) as (_, api):
+        name.lead_to(pair.standby.port)
+        for _ in range(24):
+            assert await is_refused(api)
+            values.append(refusals())
+    assert promtool.fires(rules, "AllocationDatabaseReadOnly", series, values)
+    assert not promtool.fires(rules, "AllocationDatabaseReadOnly", series, values[:16] + values[15:16] * 16)
