@@ -79,9 +79,9 @@ POISON: dict[str, Poison] = {
     "deep": _binary(b"[" * DEPTH + b"]" * DEPTH, "recursion limit"),
     "deep-and-ignored": _binary(LINE[:-1] + b', "more": ' + b"[" * DEPTH + b"]" * DEPTH + b"}", "recursion limit"),
     "deep-structured": _structured(
-        lambda name: _event(name)[:-1] + b', "data": ' + b"[" * DEPTH + b"]" * DEPTH + b"}", "is not JSON"
+        lambda name: _event(name)[:-1] + b', "data": ' + b"[" * DEPTH + b"]" * DEPTH + b"}", "cannot be read as JSON"
     ),
-    "truncated-structured": _structured(lambda name: _event(name, data=ORDER)[:-20], "is not JSON"),
+    "truncated-structured": _structured(lambda name: _event(name, data=ORDER)[:-20], "cannot be read as JSON"),
     "structured-base64": _structured(lambda name: _event(name, data_base64="?"), "data_base64 is not base64"),
     "structured-shape": _structured(lambda name: _event(name, data=[]), "Input should be", has_id=True),
     "structured-avro": Poison(

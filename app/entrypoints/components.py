@@ -67,7 +67,12 @@ def notifier(service: Service) -> Component:
     settings = service.settings
     return Subscription(
         _start_consumer(service, [settings.kafka_events_topic], settings.kafka_notifier_group),
-        Notifier(NotifierMemory(service.engine), service.mailer, service.addresses).handle,
+        Notifier(
+            NotifierMemory(service.engine),
+            service.mailer,
+            service.addresses,
+            consumer_group=settings.kafka_notifier_group,
+        ).handle,
         name="notifier",
         max_records=settings.consumer_batch_limit,
     ).run

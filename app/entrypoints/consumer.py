@@ -47,7 +47,7 @@ class InboundConsumer:
         requests = [self._to_request(record) for record in records]
         spans: list[Span | None] = [None] * len(records)
         if tracing.is_on():
-            spans = [_start_span(record, request) for record, request in zip(records, requests, strict=True)]
+            spans = [self._start_span(record, request) for record, request in zip(records, requests, strict=True)]
             requests = [_below(span, request) for span, request in zip(spans, requests, strict=True)]
         outcomes = await self._run(requests)
         failed = []
@@ -60,7 +60,7 @@ class InboundConsumer:
                     if isinstance(outcome.error, DomainError):
                         log.info("message %s was refused: %s", request.message_id, outcome.error)
                     else:
-                        failed.append(self._set_aside(record, outcome.reason, request.message_id))
+                        failed.append(self._set_aside(record, outcome.reason, request.message_id, request.cause))
             if span is not None:
                 _end_span(span, record, outcome)
         if failed:
@@ -75,9 +75,10 @@ class InboundConsumer:
         try:
             return to_request(record.headers, record.value)
         except UnreadableMessageError as error:
-            return self._set_aside(record, str(error), error.message_id)
+            cause = Cause(error.message_id or "", error.message_id or "")
+            return self._set_aside(record, str(error), error.message_id, cause)
 
-    def _set_aside(self, record: ConsumerRecord, reason: str, message_id: str | None) -> Request:
+    def _set_aside(self, record: ConsumerRecord, reason: str, message_id: str | None, cause: Cause) -> Request:
         letter = DeadLetter(
             consumer=self._consumer_group,
             topic=record.topic,
@@ -90,7 +91,7 @@ class InboundConsumer:
             reason=reason,
             message_id=message_id,
         )
-        return Request(KeepDeadLetter(letter=letter), Cause(message_id or "", message_id or ""))
+        return Request(KeepDeadLetter(letter=letter), cause)
 
     def _report_letter(self, request: Request, outcome: Outcome) -> None:
         """Log and count a letter that is new, after its commit: so log, metric and table agree."""
@@ -105,6 +106,18 @@ class InboundConsumer:
             else:
                 log.info("%s is among the dead letters already: %s", place, letter.reason)
 
+    def _start_span(self, record: ConsumerRecord, request: Request) -> Span | None:
+        if not tracing.records(request.cause.traceparent):
+            return None
+        attributes = {
+            **tracing.messaging("process", record.topic, self._consumer_group),
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
+            "messaging.message.id": request.message_id or "",
+            "messaging.message.conversation_id": request.cause.correlation_id,
+        }
+        return tracing.start("consumer", f"process {record.topic}", request.cause.traceparent, attributes)
+
 
 def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
     """The command that a record asks for, to take effect once. Raises UnreadableMessageError."""
@@ -116,21 +129,6 @@ def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
         error.message_id = event.id
         raise
     return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), message)
-
-
-def _start_span(record: ConsumerRecord, request: Request) -> Span | None:
-    if not tracing.records(request.cause.traceparent):
-        return None
-    attributes = {
-        "messaging.system": "kafka",
-        "messaging.operation.type": "process",
-        "messaging.destination.name": record.topic,
-        "messaging.destination.partition.id": str(record.partition),
-        "messaging.kafka.offset": record.offset,
-        "messaging.message.id": request.message_id or "",
-        "messaging.message.conversation_id": request.cause.correlation_id,
-    }
-    return tracing.start("consumer", f"process {record.topic}", request.cause.traceparent, attributes)
 
 
 def _end_span(span: Span, record: ConsumerRecord, outcome: Outcome) -> None:

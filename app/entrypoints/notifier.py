@@ -33,6 +33,7 @@ IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
 class _Event:
     cause: Cause
     """Of what follows from it."""
+    topic: str
     sequence: int
     message: ProductMessage
 
@@ -46,11 +47,13 @@ class Notifier:
         mailer: Mailer,
         addresses: Addresses,
         *,
+        consumer_group: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._memory = memory
         self._mailer = mailer
         self._addresses = addresses
+        self._consumer_group = consumer_group
         self._sleep = sleep
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
@@ -68,7 +71,7 @@ class Notifier:
             product.sequence = event.sequence
             mail = react(event.message, product, batches, self._addresses)
             if mail is not None:
-                with _observed(event):
+                with self._observed(event):
                     await self._send(mail, event.message.ce_type)
                     await self._memory.save([product], batches)
         await self._memory.save(list(products.values()), batches)
@@ -92,17 +95,20 @@ class Notifier:
                 metrics.mails.labels(kind).inc()
                 return
 
-
-@contextmanager
-def _observed(event: _Event) -> Iterator[None]:
-    """The event's ids in the log, and a span in its trace."""
-    event_id = event.cause.causation_id
-    attributes = {"messaging.message.id": event_id, "allocation.event": event.message.ce_type}
-    with (
-        observed.bound(event.cause, event_id),
-        tracing.following("consumer", "notify", event.cause.traceparent, attributes),
-    ):
-        yield
+    @contextmanager
+    def _observed(self, event: _Event) -> Iterator[None]:
+        """The event's ids in the log, and a span in its trace."""
+        event_id = event.cause.causation_id
+        attributes = {
+            **tracing.messaging("process", event.topic, self._consumer_group),
+            "messaging.message.id": event_id,
+            "allocation.event": event.message.ce_type,
+        }
+        with (
+            observed.bound(event.cause, event_id),
+            tracing.following("consumer", "notify", event.cause.traceparent, attributes),
+        ):
+            yield
 
 
 def _read(record: ConsumerRecord) -> _Event | None:
@@ -115,7 +121,7 @@ def _read(record: ConsumerRecord) -> _Event | None:
         message = model.model_validate_json(event.data)
         _check(message)
         cause = Cause(event.id, event.correlation_id or event.id, event.traceparent)
-        return _Event(cause, _sequence(record), message)
+        return _Event(cause, record.topic, _sequence(record), message)
     except (UnreadableMessageError, ValidationError, ValueError) as error:
         log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
         return None

@@ -84,7 +84,7 @@ class EventPublisher:
 
     async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: Published) -> None:
         sent = 0
-        spans = self._start_spans(rows) if tracing.is_on() else {}
+        spans = self._start_spans(rows, partition) if tracing.is_on() else {}
         try:
             while sent < len(rows):
                 batch = self._producer.create_batch()
@@ -106,9 +106,23 @@ class EventPublisher:
                 if row.id in spans:
                     spans[row.id].end(None if number < sent else "not-acknowledged")
 
-    def _start_spans(self, rows: Sequence[OutboxRow]) -> dict[int, Span]:
+    def _start_spans(self, rows: Sequence[OutboxRow], partition: int) -> dict[int, Span]:
         """A span for each event that follows from something recorded. Sent again, it has another one."""
-        started = {row.id: tracing.follow("producer", f"send {self._topic}", row.traceparent) for row in rows}
+        name, common = f"send {self._topic}", tracing.messaging("send", self._topic)
+        common["messaging.destination.partition.id"] = str(partition)
+        started = {
+            row.id: tracing.follow(
+                "producer",
+                name,
+                row.traceparent,
+                {
+                    **common,
+                    "messaging.message.id": str(row.message_id),
+                    "messaging.message.conversation_id": row.correlation_id,
+                },
+            )
+            for row in rows
+        }
         return {row_id: span for row_id, span in started.items() if span is not None}
 
     def _append(self, batch: object, row: OutboxRow, span: Span | None) -> bool:
@@ -137,7 +151,8 @@ class EventPublisher:
         if row.sequence is not None:
             headers.append(("ce_sequence", str(row.sequence).encode()))
         if traceparent is not None:
-            headers.append(("traceparent", traceparent.encode()))
+            # The second is for readers by an SDK, which hand on the attributes of an event and no other header.
+            headers += [(name, traceparent.encode()) for name in ("traceparent", "ce_traceparent")]
         return headers
 
 

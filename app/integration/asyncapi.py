@@ -15,11 +15,8 @@ _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
 _TYPE = {"type": "string", "description": "What the data is; the name of the message."}
 _SUBJECT = "RED-CHAIR"
 _MESSAGE_ID = "8b0a2f0e-6f6c-4d3c-9f7f-2f4b8c1d9e10"
-_TRACE = {
-    "type": "string",
-    "description": "W3C trace context, where there is one.",
-    "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
-}
+_EXAMPLE_TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+_TRACE = {"type": "string", "description": "W3C trace context, where there is one.", "examples": [_EXAMPLE_TRACE]}
 
 _INBOUND_HEADERS: dict[str, Any] = {
     "type": "object",
@@ -28,11 +25,21 @@ _INBOUND_HEADERS: dict[str, Any] = {
         "ce_specversion": {"const": "1.0"},
         "ce_id": {
             **_TEXT,
-            "description": "A message takes effect once for each id, however often it is delivered.",
+            "description": (
+                "A message takes effect once for each ce_source and ce_id, however often it is delivered. Another "
+                "message with both, whose type or data differ, is set aside as a dead letter and takes no effect."
+            ),
             "examples": [_MESSAGE_ID],
         },
         "ce_type": _TYPE,
-        "ce_source": {"type": "string", "examples": ["/purchasing"]},
+        "ce_source": {
+            "type": "string",
+            "description": (
+                "The context in which the ce_id is unique: a URI reference of 1 to 2048 printable characters. "
+                "CloudEvents requires it; a message without it counts as one of the empty source."
+            ),
+            "examples": ["/purchasing"],
+        },
         "ce_correlationid": {
             **_TEXT,
             "description": "Handed on with every event that follows.",
@@ -40,6 +47,14 @@ _INBOUND_HEADERS: dict[str, Any] = {
         },
         "content-type": {"type": "string", "examples": ["application/json"]},
         "traceparent": _TRACE,
+        "ce_traceparent": {
+            "type": "string",
+            "description": (
+                "CloudEvents' distributed tracing extension, as SDKs send it: read where there is no traceparent. A "
+                "ce_tracestate may be there and is not handed on."
+            ),
+            "examples": [_EXAMPLE_TRACE],
+        },
     },
 }
 
@@ -81,7 +96,9 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
             "type": "string",
             "pattern": "^[1-9][0-9]*$",
             "description": (
-                "Counts the events of one SKU: 1, 2, 3 … without a gap, in the order of commits. Absent only from the "
+                "Counts the events of one SKU: 1, 2, 3 … without a gap, in the order of commits. A decimal number "
+                "without leading zeros: compare it as a number, because as texts 10 sorts before 9. (CloudEvents' "
+                "sequence extension leaves the format to the sender.) Absent only from the "
                 "events of an order as a whole, which come in the order of commits as well, and from an "
                 "allocation_failed.v1 for a SKU that does not exist."
             ),
@@ -99,6 +116,11 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
         },
         "content-type": {"const": "application/json"},
         "traceparent": _TRACE,
+        "ce_traceparent": {
+            "type": "string",
+            "description": "The same as traceparent, as CloudEvents' distributed tracing extension.",
+            "examples": [_EXAMPLE_TRACE],
+        },
     },
 }
 
@@ -117,8 +139,11 @@ def asyncapi_document() -> dict[str, Any]:
             "version": "1.0.0",
             "description": (
                 "CloudEvents 1.0 over Kafka. Events leave in binary mode; messages are read in binary or in structured "
-                "mode. The key of a record is the SKU, or of an event of an order as a whole its id. A reader may see "
-                "an event twice, and then with the same ce_id and ce_sequence; first occurrences are always in order."
+                "mode. In a message each ce_ header and content-type may come once, whatever the case of its name, and "
+                "each name once in a JSON object; a message that breaks this rule is set aside as a dead letter, "
+                "because its readers could understand it differently. Other headers may repeat. The key of a record is "
+                "the SKU, or of an event of an order as a whole its id. A reader may see an event twice, and then with "
+                "the same ce_id and ce_sequence; first occurrences are always in order."
             ),
         },
         "defaultContentType": "application/json",
@@ -140,7 +165,10 @@ def asyncapi_document() -> dict[str, Any]:
             "receiveInbound": {
                 "action": "receive",
                 "channel": {"$ref": "#/channels/inbound"},
-                "summary": "Each message becomes one command and takes effect once; what cannot be read is set aside.",
+                "summary": (
+                    "Each message becomes one command and takes effect once for its source and id; what cannot be read "
+                    "is set aside."
+                ),
             },
             "sendEvents": {
                 "action": "send",

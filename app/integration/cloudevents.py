@@ -10,14 +10,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.integration.json_syntax import MalformedJsonError, parse_json
+
 SPECVERSION = "1.0"
 MAX_ATTRIBUTE_LENGTH = 255
 MAX_SOURCE_LENGTH = 2048
+_PREFIX = "ce_"
 _STRUCTURED = "application/cloudevents"
-# Other headers belong to others and may hold anything.
-_HEADERS = frozenset(
-    {"content-type", "traceparent", "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_correlationid"}
-)
+_CONTENT_TYPE = "content-type"
+_TRACEPARENT = "traceparent"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_JSON_TYPES = {bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
+_MAX_QUOTED = 64
 
 
 class UnreadableMessageError(Exception):
@@ -45,28 +49,33 @@ class CloudEvent:
 
 
 def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> CloudEvent:
-    """Read a record in binary or in structured mode. Raises UnreadableMessageError."""
-    texts = {name: _text(raw) for key, raw in headers if raw is not None and (name := key.lower()) in _HEADERS}
-    content_type = texts.get("content-type", "").lower()
+    """Read a record in binary or in structured mode. Raises UnreadableMessageError.
+
+    A header that CloudEvents defines (`ce_…`, `content-type`) may come once, whatever the case of its name; other
+    headers may repeat. The trace is that of the header `traceparent`, which belongs to the transport, and otherwise
+    that of the distributed tracing extension, which SDKs send as `ce_traceparent`.
+    """
+    texts = _texts(headers)
     if value is None:
         message = "the record has no value"
         raise UnreadableMessageError(message)
+    content_type = texts.get(_CONTENT_TYPE, "").lower()
+    attributes: Mapping[str, Any] = {
+        name.removeprefix(_PREFIX): text for name, text in texts.items() if name.startswith(_PREFIX)
+    }
+    data = value
     if content_type.startswith(_STRUCTURED):
         attributes, data = _structured(content_type, value)
-    else:
-        attributes = {name.removeprefix("ce_"): text for name, text in texts.items()}
-        data = value
-    version = attributes.get("specversion", SPECVERSION)
-    if version != SPECVERSION:
-        message = f"specversion {version!r} is not {SPECVERSION}"
-        raise UnreadableMessageError(message)
+    elif not attributes and (event := _unannounced(value)) is not None:
+        attributes, data = event, _data_of(event)
+    _check_version(attributes.get("specversion"))
     return CloudEvent(
         id=_required(attributes, "id"),
         type=_required(attributes, "type"),
         data=data,
-        source=_required(attributes, "source", MAX_SOURCE_LENGTH) if attributes.get("source") is not None else "",
-        correlation_id=well_formed(attributes.get("correlationid")),
-        traceparent=well_formed(texts.get("traceparent") or attributes.get("traceparent")),
+        source="" if attributes.get("source") is None else _required(attributes, "source", MAX_SOURCE_LENGTH),
+        correlation_id=well_formed(_extension(attributes, "correlationid")),
+        traceparent=well_formed(texts.get(_TRACEPARENT)) or well_formed(_extension(attributes, _TRACEPARENT)),
     )
 
 
@@ -77,39 +86,84 @@ def well_formed(value: object, max_length: int = MAX_ATTRIBUTE_LENGTH) -> str | 
     return None
 
 
-def _text(raw: bytes) -> str:
-    """The text of a header. Bytes that are no UTF-8 become characters that no attribute may have."""
-    return raw.decode(errors="surrogateescape")
+def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+    """The texts of the headers that are read here. Other headers belong to others and may hold anything.
+
+    Bytes that are not UTF-8 become characters that no attribute may have.
+    """
+    texts: dict[str, str] = {}
+    seen: set[str] = set()
+    for given, raw in headers:
+        name = given.lower()
+        if name.startswith(_PREFIX) or name == _CONTENT_TYPE:
+            if name in seen:
+                raise UnreadableMessageError(f"the header {name[:_MAX_QUOTED]!r} is there more than once")
+            seen.add(name)
+        elif name != _TRACEPARENT:
+            continue
+        if raw is not None:
+            texts[name] = raw.decode(errors="surrogateescape")
+    return texts
+
+
+def _check_version(version: object) -> None:
+    if version is None or version == SPECVERSION:
+        return
+    if not isinstance(version, str):
+        raise UnreadableMessageError(f'specversion is a JSON {_JSON_TYPES[type(version)]}; send the string "1.0"')
+    raise UnreadableMessageError(f"specversion {version[:_MAX_QUOTED]!r} is not {SPECVERSION}")
 
 
 def _required(attributes: Mapping[str, Any], name: str, max_length: int = MAX_ATTRIBUTE_LENGTH) -> str:
-    if name not in attributes:
+    """An attribute that has to be a text. In JSON, null stands for an attribute that is not there."""
+    given = attributes.get(name)
+    if given is None:
         message = f"no {name}: send it as the header ce_{name}, or in structured mode as the attribute {name}"
         raise UnreadableMessageError(message)
-    value = well_formed(attributes[name], max_length)
+    if not isinstance(given, str):
+        raise UnreadableMessageError(f"{name} is a JSON {_JSON_TYPES[type(given)]}; send a string")
+    value = well_formed(given, max_length)
     if value is None:
         message = f"{name} is not a text of 1 to {max_length} printable characters"
         raise UnreadableMessageError(message)
     return value
 
 
+def _extension(attributes: Mapping[str, Any], name: str) -> object:
+    """An extension attribute as it is written in a header: JSON integers and booleans have a text there."""
+    value = attributes.get(name)
+    return json.dumps(value) if isinstance(value, int) else value
+
+
 def _structured(content_type: str, value: bytes) -> tuple[dict[str, Any], bytes]:
     media_type = content_type.partition(";")[0].strip()
     if media_type != f"{_STRUCTURED}+json":
-        message = f"content-type {media_type!r} is not supported; use {_STRUCTURED}+json or binary mode"
+        message = f"content-type {media_type[:_MAX_QUOTED]!r} is not supported; use {_STRUCTURED}+json or binary mode"
         raise UnreadableMessageError(message)
     try:
-        attributes = json.loads(value)
-    except (ValueError, RecursionError):
-        message = "the structured event is not JSON"
-        raise UnreadableMessageError(message) from None
+        attributes = parse_json(value.removeprefix(_BYTE_ORDER_MARK))
+    except MalformedJsonError as error:
+        raise UnreadableMessageError(f"the structured event cannot be read as JSON: {error}") from None
     if not isinstance(attributes, dict):
         message = "the structured event is not a JSON object"
         raise UnreadableMessageError(message)
-    if "data_base64" in attributes:
-        try:
-            return attributes, base64.b64decode(attributes["data_base64"], validate=True)
-        except (binascii.Error, TypeError, ValueError):
-            message = "data_base64 is not base64"
-            raise UnreadableMessageError(message) from None
-    return attributes, json.dumps(attributes.get("data")).encode()
+    return attributes, _data_of(attributes)
+
+
+def _unannounced(value: bytes) -> dict[str, Any] | None:
+    """The attributes of a structured event that no header announces, as the official Python SDK before 2.0 sends it."""
+    try:
+        event = parse_json(value)
+    except MalformedJsonError:
+        return None
+    return event if isinstance(event, dict) and "specversion" in event else None
+
+
+def _data_of(event: Mapping[str, Any]) -> bytes:
+    if event.get("data_base64") is None:
+        return json.dumps(event.get("data")).encode()
+    try:
+        return base64.b64decode(event["data_base64"], validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        message = "data_base64 is not base64"
+        raise UnreadableMessageError(message) from None

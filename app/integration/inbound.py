@@ -19,6 +19,7 @@ from app.domain.commands import (
     ShipLine,
 )
 from app.integration.cloudevents import CloudEvent, UnreadableMessageError
+from app.integration.json_syntax import MalformedJsonError, parse_json
 
 INBOUND_MESSAGES: dict[str, type[Command]] = {
     "batch_created.v1": CreateBatch,
@@ -51,15 +52,17 @@ class ReceivedMessage:
 
 
 def digest(event: CloudEvent) -> bytes:
-    """A digest of what an event says: its type and its data. Raises UnreadableMessageError for data that are not JSON.
+    """A digest of what an event says: its type and its data.
+
+    Raises UnreadableMessageError for data that `parse_json` refuses, such as an object with the same name twice.
 
     The data are compared as JSON and not as bytes, so that a copy in the other mode, with other white space or with
     its fields in another order has the same content. All fields count, those that this service does not know as well:
     otherwise a release that learns a field would take a message for another one than its predecessor did.
     """
     try:
-        data = json.dumps(json.loads(event.data), sort_keys=True, separators=(",", ":"))
-    except (ValueError, RecursionError) as error:
+        data = json.dumps(parse_json(event.data), sort_keys=True, separators=(",", ":"))
+    except MalformedJsonError as error:
         raise UnreadableMessageError(f"{event.type}: data: {error}") from None
     return hashlib.blake2b(f"{event.type}\0{data}".encode(), digest_size=16).digest()
 

@@ -1,5 +1,7 @@
 """What counts as JSON on every way in: HTTP bodies and the data of Kafka messages alike."""
 
+from typing import Any
+
 import jiter
 
 
@@ -7,8 +9,8 @@ class MalformedJsonError(ValueError):
     """The bytes are not JSON as this service reads it. The text says why and where."""
 
 
-def check_json(text: bytes) -> None:
-    """Raise MalformedJsonError unless the bytes are one JSON text in which every object has each name once.
+def parse_json(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """The value of one JSON text in which every object has each name once. Raises MalformedJsonError for other bytes.
 
     JSON is what RFC 8259 defines, in UTF-8 without a byte order mark. So NaN, Infinity and lone surrogates are
     refused. RFC 8259 (section 4) leaves the meaning of a repeated name open, and parsers differ: one takes the first
@@ -18,7 +20,7 @@ def check_json(text: bytes) -> None:
     jiter costs less than a microsecond for an order line, and about a sixth of the validation for a bulk request.
     """
     try:
-        jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+        return jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError as error:
         fault, _, place = str(error).rpartition(" at line ")
         # The parser repeats the name, which may be long; an error does not repeat what was sent.

@@ -102,6 +102,20 @@ def following(
     return _NOTHING if span is None else _ended(span)
 
 
+def messaging(operation: Literal["process", "send"], topic: str, group: str | None = None) -> dict[str, str | int]:
+    """What a span says of a message: what is done with it, on which topic and, where it is read, for which group.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
+    """
+    attributes: dict[str, str | int] = {
+        "messaging.system": "kafka",
+        "messaging.operation.type": operation,
+        "messaging.operation.name": operation,
+        "messaging.destination.name": topic,
+    }
+    return attributes if group is None else {**attributes, "messaging.consumer.group.name": group}
+
+
 def unit_of_work(parents: Iterable[str | None]) -> AbstractContextManager[None]:
     """Span the block, in which a group of requests is run.
 

@@ -29,6 +29,7 @@ class Traced:
     wire: Wire
     collector: Collector
     command: Command
+    settings: Settings
 
     async def spans(self, trace_id: str, *names: str) -> dict[str, Received]:
         """The spans of the trace by name, once those that are named are there."""
@@ -70,7 +71,7 @@ def traced(kafka_settings: Settings, mail_box: MailBox, tmp_path: Path) -> Itera
         with running("run", "--port", str(port), env=env, log=tmp_path / "run.log") as command:
             url = f"http://127.0.0.1:{port}"
             command.wait_until_ready(url)
-            yield Traced(url, wire, collector, command)
+            yield Traced(url, wire, collector, command, kafka_settings)
     wire.close()
 
 
@@ -99,10 +100,20 @@ async def test_one_trace_leads_from_the_request_to_the_event_and_the_mail(traced
     work = spans["unit of work"]
     assert (work.kind, work.parent_id, work.links) == ("internal", request.span_id, (request.context,))
     assert (send.kind, send.parent_id) == ("producer", request.span_id)
-    assert event.headers["traceparent"] == send.traceparent
+    assert event.headers["traceparent"] == event.headers["ce_traceparent"] == send.traceparent
+    on_events = {"messaging.system": "kafka", "messaging.destination.name": traced.wire.events_topic}
+    sending_it = {"messaging.operation.type": "send", "messaging.operation.name": "send"}
+    assert {
+        **on_events,
+        **sending_it,
+        "messaging.message.id": event.headers["ce_id"],
+    }.items() <= send.attributes.items()
     notify = spans["notify"]
     assert (notify.kind, notify.parent_id) == ("consumer", send.span_id)
     assert notify.attributes["messaging.message.id"] == event.headers["ce_id"]
+    processing_it = {"messaging.operation.type": "process", "messaging.operation.name": "process"}
+    group = {"messaging.consumer.group.name": traced.settings.kafka_notifier_group}
+    assert {**on_events, **processing_it, **group}.items() <= notify.attributes.items()
     assert len(traced.collector.of_trace(trace_id)) == 4
     assert not any(span.has_failed for span in spans.values())
 
@@ -126,6 +137,8 @@ async def test_one_trace_leads_from_an_inbound_message_to_its_event(traced: Trac
     assert (message.kind, message.parent_id) == ("consumer", "")
     assert message.attributes["messaging.message.id"] == message_id
     assert message.attributes["messaging.message.conversation_id"] == conversation
+    assert message.attributes["messaging.operation.name"] == "process"
+    assert message.attributes["messaging.consumer.group.name"] == traced.settings.kafka_consumer_group
     assert message.context in work.links
     assert spans[f"send {traced.wire.events_topic}"].parent_id == message.span_id
 

@@ -104,8 +104,9 @@ async def test_a_record_is_a_cloud_event(bus: MessageBus, engine: AsyncEngine, d
         "ce_causationid": "message-1",
         "content-type": "application/json",
         "traceparent": "00-abc-def-01",
+        "ce_traceparent": "00-abc-def-01",
     }
-    assert {"ce_sequence", "traceparent"}.isdisjoint(records[b"NONE"][1])
+    assert {"ce_sequence", "traceparent", "ce_traceparent"}.isdisjoint(records[b"NONE"][1])
 
 
 @pytest.mark.parametrize("failing_sends", [[0], [1], [3], [0, 1, 2, 5], [3, 4]])

@@ -123,9 +123,49 @@ def test_header_names_are_read_in_any_case() -> None:
 
 
 def test_the_headers_of_others_may_hold_anything() -> None:
-    headers = [*binary(), ("x-agent", b"\xff\xfe"), ("empty", None), ("", b""), ("ce_extension", b"\xff")]
+    headers = [
+        *binary(),
+        ("x-agent", b"\xff\xfe"),
+        ("empty", None),
+        ("", b""),
+        ("ce_extension", b"\xff"),
+        ("x-agent", b""),
+    ]
 
     assert to_request(headers, json.dumps(LINE).encode()).command == ALLOCATE
+
+
+def test_null_stands_for_an_attribute_that_is_not_there() -> None:
+    request = to_request(STRUCTURED, structured(source=None, specversion=None, data_base64=None, correlationid=None))
+
+    assert (request.message and request.message.identity) == ("", "message-1")
+    assert request.cause.correlation_id == "message-1"
+
+
+@pytest.mark.parametrize("source", ["/purchasing", "https://shop.example/orders?a=b#c", "urn:uuid:1", "ä", "a" * 2048])
+def test_the_identity_of_a_message_is_its_source_and_its_id(source: str) -> None:
+    for headers, value in ((binary(source=source), json.dumps(LINE).encode()), (STRUCTURED, structured(source=source))):
+        message = to_request(headers, value).message
+        assert message is not None
+        assert message.identity == (source, "message-1")
+
+
+@pytest.mark.parametrize(("number", "text"), [(7, "7"), (0, "0"), (True, "true")])
+def test_an_extension_that_is_no_text_in_json_is_read_as_its_header_would_be(number: int, text: str) -> None:
+    in_binary = to_request(binary(correlationid=text), json.dumps(LINE).encode())
+
+    assert to_request(STRUCTURED, structured(correlationid=number)).cause == in_binary.cause
+
+
+def test_the_trace_is_that_of_the_transport_and_otherwise_that_of_the_event() -> None:
+    body, odd = json.dumps(LINE).encode(), ("traceparent", b"\xff")
+    extension, transport = "00-abc-def-01", ("traceparent", b"00-123-456-01")
+
+    assert to_request(binary(traceparent=extension), body).cause.traceparent == extension
+    assert to_request([*binary(traceparent=extension), odd], body).cause.traceparent == extension
+    for headers in ([transport, *binary(traceparent=extension)], [*binary(traceparent=extension), transport]):
+        assert to_request(headers, body).cause.traceparent == "00-123-456-01"
+    assert to_request([*STRUCTURED, transport], structured(traceparent=extension)).cause.traceparent == "00-123-456-01"
 
 
 @pytest.mark.parametrize("correlation", ["", " ", "x" * 256, "a\nb", "a\x00b"])
@@ -154,9 +194,9 @@ def test_refuses_an_odd_id(message_id: str) -> None:
         to_request(STRUCTURED, structured(id=message_id))
 
 
-@pytest.mark.parametrize("message_id", [1, None, True, ["a"], {"a": 1}, "\ud800"])
+@pytest.mark.parametrize("message_id", [1, 1.5, True, ["a"], {"a": 1}])
 def test_refuses_an_id_that_is_no_text(message_id: object) -> None:
-    with pytest.raises(UnreadableMessageError, match="id is not a text"):
+    with pytest.raises(UnreadableMessageError, match=r"id is a JSON (number|boolean|array|object); send a string"):
         to_request(STRUCTURED, structured(id=message_id))
 
 
@@ -177,15 +217,35 @@ def test_refuses_an_id_that_is_no_text(message_id: object) -> None:
         (binary(), b'{"order_id": "o", "sku": "S"}', "qty: Field required"),
         (binary(), b'{"order_id": "o", "sku": "S", "qty": 1.0}', "qty: "),
         (binary(), b'{"order_id": "o", "sku": "S S", "qty": 0}', "sku: .*; qty: "),
-        (STRUCTURED, b"", "not JSON"),
-        (STRUCTURED, b"\xff", "not JSON"),
+        (STRUCTURED, b"", "cannot be read as JSON"),
+        (STRUCTURED, b"\xff", "cannot be read as JSON"),
         (STRUCTURED, b"[1]", "not a JSON object"),
-        (STRUCTURED, b"[" * 100_000, "not JSON"),
-        (STRUCTURED, b'{"n": ' + b"1" * 5000 + b"}", "not JSON"),
+        (STRUCTURED, b"[" * 100_000, "cannot be read as JSON"),
+        (STRUCTURED, b'{"n": ' + b"1" * 5000 + b"}", "cannot be read as JSON"),
         (STRUCTURED, structured(id=...), "no id"),
         (STRUCTURED, structured(type=...), "no type"),
-        (STRUCTURED, structured(type=7), "type is not a text"),
-        (STRUCTURED, structured(specversion=1.0), "specversion 1.0 is not 1.0"),
+        (STRUCTURED, structured(type=7), "type is a JSON number; send a string"),
+        (STRUCTURED, structured(specversion=1.0), 'specversion is a JSON number; send the string "1.0"'),
+        (STRUCTURED, structured(specversion=1), 'specversion is a JSON number; send the string "1.0"'),
+        (STRUCTURED, structured(source=False), "source is a JSON boolean; send a string"),
+        (STRUCTURED, structured(source=""), "source is not a text"),
+        (STRUCTURED, structured(id=None), "no id"),
+        (STRUCTURED, structured(id=["a"]), "id is a JSON array; send a string"),
+        (STRUCTURED, structured()[:-1] + b', "id": "another"}', "an object has the same name twice"),
+        (STRUCTURED, structured().replace(b'"qty": 3', b'"qty": 3, "qty": 3'), "an object has the same name twice"),
+        (STRUCTURED, structured(more=float("nan")), "cannot be read as JSON"),
+        (binary(source=""), b"{}", "source is not a text"),
+        (binary(source=" /a"), b"{}", "source is not a text"),
+        (binary(source="/a\n"), b"{}", "source is not a text"),
+        (binary(source="/" + "a" * 2048), b"{}", "source is not a text"),
+        ([*binary(), ("ce_source", b"\xff")], b"{}", "source is not a text"),
+        ([*binary(), ("ce_id", b"message-1")], b"{}", "the header 'ce_id' is there more than once"),
+        ([*binary(), ("CE_Type", b"t")], b"{}", "the header 'ce_type' is there more than once"),
+        ([*binary(), ("ce_odd", b"1"), ("ce_odd", None)], b"{}", "the header 'ce_odd' is there more than once"),
+        ([*STRUCTURED, ("Content-Type", b"application/json")], structured(), "'content-type' is there more than once"),
+        (binary(), b'{"order_id": "o", "sku": "S", "qty": 1, "qty": 1}', "data: an object has the same name twice"),
+        (binary(), b'{"order_id": "o", "sku": "S", "qty": 1, "a": [{"b": 1, "b": 2}]}', "the same name twice"),
+        (binary(), b'{"order_id": "o", "sku": "S", "qty": 1, "more": NaN}', "allocation_required.v1: data: "),
         (STRUCTURED, structured(data=...), "allocation_required.v1: data: "),
         (STRUCTURED, structured(data=..., data_base64="?"), "data_base64 is not base64"),
         (STRUCTURED, structured(data=..., data_base64=7), "data_base64 is not base64"),
@@ -215,7 +275,9 @@ def test_the_id_is_kept_where_only_the_data_cannot_be_read() -> None:
 
 
 names = st.one_of(
-    st.sampled_from(["ce_id", "ce_type", "ce_specversion", "ce_correlationid", "content-type", "traceparent"]),
+    st.sampled_from(
+        ["ce_id", "ce_type", "ce_source", "ce_specversion", "ce_correlationid", "content-type", "traceparent"]
+    ),
     st.text(max_size=8),
 )
 values = st.one_of(
@@ -234,6 +296,7 @@ events = st.fixed_dictionaries(
         "id": nested | st.just("1"),
         "type": nested | st.just("allocation_required.v1"),
         "specversion": nested | st.just("1.0"),
+        "source": nested | st.just("/upstream"),
         "data": nested | st.just(LINE),
         "data_base64": nested | st.just("e30="),
         "correlationid": nested,

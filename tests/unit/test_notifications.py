@@ -118,7 +118,7 @@ class Post:
         self.mailer = FakeMailer(*faults)
         self.memory = memory or FakeMemory()
         self.pauses = Pauses()
-        self._notifier = Notifier(self.memory, self.mailer, EVERYBODY, sleep=self.pauses)
+        self._notifier = Notifier(self.memory, self.mailer, EVERYBODY, consumer_group="notifier", sleep=self.pauses)
 
     async def read(self, *events: tuple[int, ProductMessage]) -> None:
         await self._notifier.handle(

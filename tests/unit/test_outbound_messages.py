@@ -160,4 +160,4 @@ def test_what_is_read_may_have_fields_that_are_not_known(ce_type: str, model: ty
 def test_the_sequence_may_be_absent_and_nothing_else() -> None:
     headers = asyncapi_document()["components"]["messages"]["out.line_allocated.v1"]["headers"]
 
-    assert set(headers["properties"]) - set(headers["required"]) == {"ce_sequence", "traceparent"}
+    assert set(headers["properties"]) - set(headers["required"]) == {"ce_sequence", "traceparent", "ce_traceparent"}

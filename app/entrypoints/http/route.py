@@ -26,7 +26,7 @@ from app.entrypoints.http.identity import scope_of, security_of
 from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
 from app.entrypoints.http.problems import ProblemError, documented, problem_of
-from app.integration.json_syntax import MalformedJsonError, check_json
+from app.integration.json_syntax import MalformedJsonError, parse_json
 from app.read_model.pagination import InvalidCursorError
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -146,6 +146,6 @@ def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
 
 def _refuse_malformed(body: bytes) -> None:
     try:
-        check_json(body)
+        parse_json(body)
     except MalformedJsonError as error:
         raise ProblemError("malformed-body", f"the body cannot be read as JSON: {error}") from None
