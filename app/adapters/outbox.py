@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.connecting import Connector
 from app.adapters.database_url import DatabaseUrl
 from app.adapters.messages import SHARDS
+from app.adapters.outbox_horizon import Horizon
+from app.adapters.pool_guard import connected_at
 
 CHANNEL = "allocation_outbox"
 
@@ -43,7 +46,6 @@ _RELEASE = text("""
 """)
 _LEAVE = text("DELETE FROM relay_members WHERE owner = :owner")
 
-# Each round begins with the first row: a transaction that took its ids earlier may commit later.
 _READ = text("""
     SELECT e.id, e.subject, e.sequence, e.message_id, e.type, e.data, e.correlation_id, e.causation_id, e.traceparent,
            e.created_at
@@ -57,6 +59,8 @@ _DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))")
 _COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_rows")
 COUNT_LIMIT = 100_000
 LISTENER_TIMEOUT = 3.0
+HORIZON_INTERVAL = 0.25
+"""Seconds for which a horizon serves. What is published meanwhile is walked over by each read, dead as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class OutboxReader:
     """Shares out the shards among the relays that are alive, by leases on the database's clock, and reads them.
 
     A lease only keeps two relays from sending the same rows. Order and completeness do not depend on it: a relay reads
-    a shard from its first row and deletes only what the broker has acknowledged, so one that has lost its lease
+    the rows of a shard in their order and deletes only what the broker has acknowledged, so one that has lost its lease
     without noticing can send rows again, and nothing else.
     """
 
@@ -88,6 +92,8 @@ class OutboxReader:
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._lease = lease
         self._owner = uuid.uuid4().hex
+        self._horizon = Horizon()
+        self._looking = asyncio.Lock()
 
     async def claim(self) -> list[int]:
         """Renew our leases, and give or take shards until each relay has its share; returns our shards."""
@@ -110,12 +116,27 @@ class OutboxReader:
             await connection.execute(_RELEASE, {"owner": self._owner, "shards": list(range(SHARDS))})
             await connection.execute(_LEAVE, {"owner": self._owner})
 
+    async def settled(self) -> int:
+        """The id up to which no row can appear that a read from now on would not see.
+
+        Raises ServerChangedError where the server is not the one that answered before.
+        """
+        async with self._looking:
+            if time.monotonic() - self._horizon.looked_at >= HORIZON_INTERVAL:
+                async with self._reader.connect() as connection:
+                    await self._horizon.look(connection)
+            return self._horizon.settled
+
     async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
         """The oldest rows of the shards, at most `limit`, in the order in which they are to be published.
 
-        `after` is the id of a row of the same round whose predecessors cannot be published now.
+        `after` is an id up to which the caller knows what there is. Raises ServerChangedError where the server is not
+        the one that the caller knows it from.
         """
         async with self._reader.connect() as connection:
+            if after and connected_at(connection.info) > self._horizon.looked_at:
+                async with self._looking:
+                    await self._horizon.look(connection)
             rows = await connection.execute(_READ, {"shards": list(shards), "limit": limit, "after": after})
             return [OutboxRow(*row) for row in rows]
 

@@ -27,6 +27,14 @@ _LOST_SESSION = (
 )
 
 
+def connected_at(info: dict[Any, Any]) -> float:
+    """When the connection with this record was made, on the monotonic clock.
+
+    A connection of an engine that existed before its guard counts from its first loan.
+    """
+    return float(info.setdefault(_CONNECTED, time.monotonic()))
+
+
 class PoolGuard:
     """Looks at each connection that the pool of an engine is about to lend, and replaces those that are of no use.
 
@@ -54,9 +62,7 @@ class PoolGuard:
 
     def is_valid(self, info: dict[Any, Any]) -> bool:
         """Whether a connection with this record (`ConnectionPoolEntry.info`) may be used."""
-        # A connection of an engine that existed before its guard counts from its first loan.
-        connected: float = info.setdefault(_CONNECTED, time.monotonic())
-        return connected >= self._valid_since
+        return connected_at(info) >= self._valid_since
 
     def _note_time(self, _: object, entry: ConnectionPoolEntry) -> None:
         entry.info[_CONNECTED] = time.monotonic()

@@ -3,24 +3,28 @@
 Nothing is locked while it sends. For each partition one batch is on its way at a time, and the next goes only after the
 broker has acknowledged it; so whatever fails, and however often it is sent again, a reader sees the first occurrences
 of the events of a SKU in their order.
+
+Two tasks share the partitions. One publishes to all that take their events. A partition that refuses passes to the
+other, which tries it again at growing intervals and works off what has piled up, by a producer of its own; so its
+failures and its backlog cost the others nothing. docs/decisions/0024 says why neither reads from the first row.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import DefaultPartitioner
 
 from app.adapters import kafka
 from app.adapters.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
-from app.integration.cloudevents import SPECVERSION
-from app.observability import metrics, tracing
-from app.observability.tracing import Span
+from app.entrypoints.publishing import SEND_TIMEOUT, EventPublisher, Sender, age_of, by_partition
+from app.entrypoints.relay_positions import Positions, Refusal
+from app.observability import metrics
+
+__all__ = ["SEND_TIMEOUT", "EventPublisher", "Relay"]
 
 log = logging.getLogger(__name__)
 
@@ -28,137 +32,24 @@ POLL_INTERVAL = 0.5
 """Seconds between looks at the outbox where no signal comes."""
 
 READ_LIMIT = 2000
-SEND_TIMEOUT = 15.0
 FIRST_REFUSAL = 0.2
 LONGEST_REFUSAL = 60.0
 """Seconds for which a partition that has refused is passed over: at first, and when it goes on refusing."""
 LONGEST_BACKOFF = 2.0
-
-
-@dataclass(slots=True)
-class Published:
-    """What became of some rows: the ids of those that were acknowledged, and the partitions that refused."""
-
-    ids: list[int] = field(default_factory=list)
-    refused: dict[int, Exception] = field(default_factory=dict)
+COUNT_INTERVAL = 10.0
+"""Seconds between counts of what waits; a count costs as much as there is."""
+LOOK_BACK_INTERVAL = 15.0
+"""Seconds between looks at a page of what should not be waiting any more, in case that a position is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
-    """Until when (on the monotonic clock) a partition is passed over, and for how long that is."""
+class _Reading:
+    """Rows to publish, by partition, and the id up to which those who asked have then dealt with everything."""
 
-    until: float
-    seconds: float
-
-    @classmethod
-    def after(cls, earlier: Self | None) -> Self:
-        """The refusal that follows an earlier one."""
-        seconds = FIRST_REFUSAL if earlier is None else min(LONGEST_REFUSAL, 2 * earlier.seconds)
-        return cls(time.monotonic() + seconds, seconds)
-
-
-class EventPublisher:
-    """Sends rows of the outbox as CloudEvents in binary mode, keyed by SKU."""
-
-    def __init__(self, producer: AIOKafkaProducer, topic: str, source: str) -> None:
-        self._producer = producer
-        self._topic = topic
-        self._source = source.encode()
-        self._choose = DefaultPartitioner()
-
-    async def by_partition(self, rows: Sequence[OutboxRow]) -> dict[int, list[OutboxRow]]:
-        """The rows by the partition that their SKU belongs to, as every Kafka client would choose it."""
-        partitions = sorted(await self._producer.partitions_for(self._topic))
-        queues: dict[int, list[OutboxRow]] = defaultdict(list)
-        for row in rows:
-            queues[self._choose(row.subject.encode(), partitions, partitions)].append(row)
-        return queues
-
-    async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> Published:
-        """Send the rows of each partition in their order; a partition that refuses keeps no other from its own."""
-        published = Published()
-        await asyncio.gather(
-            *(self._publish_to(partition, queue, published) for partition, queue in queues.items()),
-        )
-        return published
-
-    async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: Published) -> None:
-        sent = 0
-        spans = self._start_spans(rows, partition) if tracing.is_on() else {}
-        try:
-            while sent < len(rows):
-                batch = self._producer.create_batch()
-                end = sent
-                while end < len(rows) and self._append(batch, rows[end], spans.get(rows[end].id)):
-                    end += 1
-                if end == sent:
-                    published.refused[partition] = ValueError(f"event {rows[sent].id} does not fit into an empty batch")
-                    return
-                async with asyncio.timeout(SEND_TIMEOUT):
-                    await (await self._producer.send_batch(batch, self._topic, partition=partition))
-                metrics.relay_lag_seconds.observe(_age(rows[sent]))
-                published.ids += [row.id for row in rows[sent:end]]
-                sent = end
-        except Exception as error:  # noqa: BLE001 - told to the relay, which goes on with the other partitions
-            published.refused[partition] = error
-        finally:
-            for number, row in enumerate(rows if spans else ()):
-                if row.id in spans:
-                    spans[row.id].end(None if number < sent else "not-acknowledged")
-
-    def _start_spans(self, rows: Sequence[OutboxRow], partition: int) -> dict[int, Span]:
-        """A span for each event that follows from something recorded. Sent again, it has another one."""
-        name, common = f"send {self._topic}", tracing.messaging("send", self._topic)
-        common["messaging.destination.partition.id"] = str(partition)
-        started = {
-            row.id: tracing.follow(
-                "producer",
-                name,
-                row.traceparent,
-                {
-                    **common,
-                    "messaging.message.id": str(row.message_id),
-                    "messaging.message.conversation_id": row.correlation_id,
-                },
-            )
-            for row in rows
-        }
-        return {row_id: span for row_id, span in started.items() if span is not None}
-
-    def _append(self, batch: object, row: OutboxRow, span: Span | None) -> bool:
-        return (
-            batch.append(  # type: ignore[attr-defined]
-                key=row.subject.encode(),
-                value=row.data.encode(),
-                timestamp=int(row.created_at.timestamp() * 1000),
-                headers=self._headers(row, row.traceparent if span is None else span.traceparent),
-            )
-            is not None
-        )
-
-    def _headers(self, row: OutboxRow, traceparent: str | None) -> list[tuple[str, bytes]]:
-        headers = [
-            ("ce_specversion", SPECVERSION.encode()),
-            ("ce_id", str(row.message_id).encode()),
-            ("ce_type", row.type.encode()),
-            ("ce_source", self._source),
-            ("ce_time", row.created_at.isoformat().replace("+00:00", "Z").encode()),
-            ("ce_subject", row.subject.encode()),
-            ("ce_correlationid", row.correlation_id.encode()),
-            ("ce_causationid", row.causation_id.encode()),
-            ("content-type", b"application/json"),
-        ]
-        if row.sequence is not None:
-            headers.append(("ce_sequence", str(row.sequence).encode()))
-        if traceparent is not None:
-            # The second is for readers by an SDK, which hand on the attributes of an event and no other header.
-            headers += [(name, traceparent.encode()) for name in ("traceparent", "ce_traceparent")]
-        return headers
-
-
-def _age(row: OutboxRow) -> float:
-    """Seconds since the row was written, as far as our clock and the database's agree."""
-    return max(0.0, time.time() - row.created_at.timestamp())
+    queues: dict[int, list[OutboxRow]]
+    position: int
+    oldest: OutboxRow | None
+    reached: float
 
 
 class Relay:
@@ -178,108 +69,187 @@ class Relay:
         self._outbox = outbox
         self._signal = signal
         self._listener = listener
-        self._start_producer = start_producer
-        self._topic = topic
-        self._source = source
+        self._sender = Sender(outbox, start_producer, topic=topic, source=source)
+        self._retrier = Sender(outbox, start_producer, topic=topic, source=source)
         self._claim_interval = lease / 3
-        self._producer: AIOKafkaProducer | None = None
-        self._publisher: EventPublisher | None = None
         self._shards: list[int] = []
-        self._claimed_at = float("-inf")
-        self._refusals: dict[int, _Refusal] = {}
+        self._claimed_at = -math.inf
+        self._counted_at = -math.inf
+        self._partitions: list[int] = []
+        self._positions = Positions()
+        self._is_in_doubt = False
+        self._has_refusals = asyncio.Event()
+        self._looked_back_at = time.monotonic()
+        self._looked_back_to = 0
 
     async def run(self) -> None:
         """Publish, for ever."""
-        backoff = 0.0
         async with self._listener:
             try:
-                while True:
-                    try:
-                        published = await self._round()
-                        backoff = 0.0
-                        if not published:
-                            await self._signal.wait(min(POLL_INTERVAL, self._claim_interval))
-                    except Exception as error:  # noqa: BLE001 - the relay outlives every fault of its neighbours
-                        metrics.outbox_failures.inc()
-                        log.warning("publishing failed and will be tried again: %r", error)
-                        await self._drop_producer()
-                        backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.1)
-                        await asyncio.sleep(backoff)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._repeat(self._publish, self._sender), name="relay-publish")
+                    tasks.create_task(self._repeat(self._retry, self._retrier), name="relay-retry")
             finally:
                 await asyncio.shield(self._stop())
 
-    async def _round(self) -> int:
-        """Publish what waits in our shards, up to a limit; returns how many events the broker acknowledged."""
+    async def _repeat(self, step: Callable[[], Awaitable[None]], sender: Sender) -> None:
+        backoff = 0.0
+        while True:
+            try:
+                await step()
+                backoff = 0.0
+            except Exception as error:  # noqa: BLE001 - the relay outlives every fault of its neighbours
+                metrics.outbox_failures.inc()
+                log.warning("publishing failed and will be tried again: %r", error)
+                # What is known may be of a server that is gone.
+                self._is_in_doubt = True
+                sender.drop()
+                backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.1)
+                await asyncio.sleep(backoff)
+
+    # --- partitions that take their events ---------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
         if time.monotonic() - self._claimed_at >= self._claim_interval:
             await self._claim()
-        queues = await self._next_queues()
-        if not queues:
-            return 0
-        publisher = await self._ensure_publisher()
-        published = await publisher.publish(queues)
-        if published.ids:
-            await self._outbox.delete(published.ids)
-            metrics.outbox_published.inc(len(published.ids))
-        for partition in queues:
-            if partition in published.refused:
-                self._refusals[partition] = _Refusal.after(self._refusals.get(partition))
+        if not await self._round():
+            await self._signal.wait(min(POLL_INTERVAL, self._claim_interval))
+
+    async def _round(self) -> bool:
+        """Publish what waits in our shards, up to a limit. Returns whether there was anything."""
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            self._positions.forget()
+        self._positions.take_back()
+        if time.monotonic() - self._looked_back_at >= LOOK_BACK_INTERVAL:
+            await self._look_back()
+        refused = frozenset(self._positions.refused)
+        start = self._positions.start
+        reading = await self._read(self._sender, start, lambda number, _: number not in refused)
+        self._show_ages(reading.oldest)
+        published = await self._sender.send(reading.queues)
+        for number in published.refused:
+            self._refuse(number, Refusal(start, reading.queues[number][0].created_at))
+        self._positions.advance(reading.position)
+        return bool(reading.queues)
+
+    def _refuse(self, partition: int, refusal: Refusal) -> None:
+        seconds = min(LONGEST_REFUSAL, 2 * refusal.seconds or FIRST_REFUSAL)
+        self._positions.refused[partition] = replace(refusal, seconds=seconds, until=time.monotonic() + seconds)
+        self._has_refusals.set()
+
+    async def _look_back(self) -> None:
+        """Look at a page of the rows that are taken to be published or refused, from the first row on, page by page."""
+        self._looked_back_at = time.monotonic()
+        # Before the read: what is published meanwhile is not there, or was to be there when these were the positions.
+        start = self._positions.start
+        limits = {number: refusal.position for number, refusal in self._positions.refused.items()}
+        rows = await self._outbox.read(self._shards, READ_LIMIT, after=self._looked_back_to)
+        self._looked_back_to = rows[-1].id if len(rows) == READ_LIMIT and rows[-1].id < start else 0
+        for number, queue in by_partition(rows, await self._partitions_of(self._sender) if rows else ()).items():
+            if queue[0].id <= limits.get(number, start):
+                log.warning("event %d waits behind the position of partition %d", queue[0].id, number)
+                self._positions.go_back(number, queue[0].id)
+
+    def _show_ages(self, oldest: OutboxRow | None) -> None:
+        refused = {number: refusal.oldest for number, refusal in self._positions.refused.items()}
+        written = [*refused.values(), *([oldest.created_at] if oldest is not None else ())]
+        metrics.outbox_oldest_age.set(age_of(min(written)) if written else 0.0)
+        metrics.show_refused({number: age_of(since) for number, since in refused.items()})
+
+    # --- partitions that have refused theirs -------------------------------------------------------------------------
+
+    async def _retry(self) -> None:
+        """Try the partitions that are due; those that take their events come first, until they have caught up."""
+        due = self._positions.due(time.monotonic())
+        if not due:
+            await self._wait_for_refusals()
+            return
+        due = {number: refusal for number, refusal in due.items() if not refusal.seconds} or due
+        start = min(refusal.position for refusal in due.values())
+        reading = await self._read(
+            self._retrier, start, lambda number, row_id: number in due and row_id > due[number].position
+        )
+        published = await self._retrier.send(reading.queues)
+        for number, refusal in due.items():
+            if self._positions.refused.get(number) is not refusal:
+                continue  # What is known was forgotten meanwhile.
+            queue = reading.queues.get(number)
+            if number in published.refused:
+                self._refuse(number, replace(refusal, oldest=reading.queues[number][0].created_at))
             else:
-                self._refusals.pop(partition, None)
-        if published.refused:
-            raise next(iter(published.refused.values()))
-        return len(published.ids)
+                self._positions.refused[number] = Refusal(
+                    max(refusal.position, reading.position),
+                    queue[-1].created_at if queue else refusal.oldest,
+                    has_caught_up=reading.reached >= self._positions.start,
+                )
+        if any(refusal.has_caught_up for refusal in self._positions.refused.values()):
+            self._signal.received()
 
-    async def _next_queues(self) -> dict[int, list[OutboxRow]]:
-        """The oldest rows of our shards, but for those of partitions that have refused a moment ago.
+    async def _wait_for_refusals(self) -> None:
+        waiting = [refusal.until for refusal in self._positions.refused.values() if not refusal.has_caught_up]
+        self._has_refusals.clear()
+        try:
+            async with asyncio.timeout(max(0.0, min(waiting) - time.monotonic()) if waiting else None):
+                await self._has_refusals.wait()
+        except TimeoutError:
+            return
 
-        A partition takes all events of its SKUs, so passing it over keeps their order.
+    # --- both --------------------------------------------------------------------------------------------------------
+
+    async def _read(self, sender: Sender, after: int, is_wanted: Callable[[int, int], bool]) -> _Reading:
+        """The next rows of our shards that are wanted, by partition and id; from as many pages as it takes to find one.
+
+        What was settled before the first page is read bounds the position: rows behind it may appear between pages.
         """
-        after = 0
-        now = time.monotonic()
-        passed_over = [partition for partition, refusal in self._refusals.items() if refusal.until > now]
-        while self._shards:
-            rows = await self._outbox.read(self._shards, READ_LIMIT, after=after)
-            if not after:
-                metrics.outbox_oldest_age.set(_age(rows[0]) if rows else 0.0)
-            if not rows:
-                break
-            publisher = await self._ensure_publisher()
-            queues = await publisher.by_partition(rows)
-            for partition in passed_over:
-                queues.pop(partition, None)
-            if queues:
-                return queues
+        settled = await self._outbox.settled()
+        oldest = None
+        while True:
+            rows = await self._outbox.read(self._shards, READ_LIMIT, after=after) if self._shards else []
+            oldest = oldest or (rows[0] if rows else None)
+            queues = {}
+            for number, queue in by_partition(rows, await self._partitions_of(sender) if rows else ()).items():
+                if wanted := [row for row in queue if is_wanted(number, row.id)]:
+                    queues[number] = wanted
+            if len(rows) < READ_LIMIT:
+                return _Reading(queues, settled, oldest, math.inf)
             after = rows[-1].id
-        return {}
+            if queues:
+                return _Reading(queues, min(settled, after), oldest, after)
+
+    async def _partitions_of(self, sender: Sender) -> Sequence[int]:
+        """The partitions, the same for both tasks. Raises RuntimeError where they have changed: positions are wrong."""
+        partitions = await sender.partitions()
+        if partitions != self._partitions and sender is self._sender:
+            known, self._partitions = self._partitions, partitions
+            if known:
+                raise RuntimeError(f"the topic has {len(partitions)} partitions now, and had {len(known)}")
+        return self._partitions
 
     async def _claim(self) -> None:
         self._claimed_at = time.monotonic()
-        self._shards = await self._outbox.claim()
-        if not self._shards:
-            metrics.outbox_oldest_age.set(0.0)
-        try:
-            metrics.outbox_pending.set(await self._outbox.pending())
-        except Exception as error:  # noqa: BLE001 - a figure for people must not stand in the way of publishing
-            log.info("what is pending could not be counted: %r", error)
+        shards = sorted(await self._outbox.claim())
+        if shards != self._shards:
+            self._shards = shards
+            self._positions.forget()
+        metrics.relay_shards.set(len(shards))
+        if time.monotonic() - self._counted_at >= COUNT_INTERVAL:
+            await self._count()
         try:
             await self._listener.ensure()
         except Exception as error:  # noqa: BLE001 - without signals it polls
             log.info("no signals of other processes come through: %r", error)
 
-    async def _ensure_publisher(self) -> EventPublisher:
-        if self._publisher is None:
-            self._producer = await self._start_producer()
-            self._publisher = EventPublisher(self._producer, self._topic, self._source)
-        return self._publisher
-
-    async def _drop_producer(self) -> None:
-        """A producer that has failed may hold batches that it would still send; a new one starts from the outbox."""
-        producer, self._producer, self._publisher = self._producer, None, None
-        if producer is not None:
-            await kafka.stop(producer)
+    async def _count(self) -> None:
+        self._counted_at = time.monotonic()
+        try:
+            metrics.outbox_pending.set(await self._outbox.pending())
+        except Exception as error:  # noqa: BLE001 - a figure for people must not stand in the way of publishing
+            log.info("what is pending could not be counted: %r", error)
 
     async def _stop(self) -> None:
-        await self._drop_producer()
+        metrics.show_refused({})
+        await asyncio.gather(self._sender.close(), self._retrier.close())
         try:
             async with asyncio.timeout(kafka.STOP_TIMEOUT):
                 await self._outbox.leave()

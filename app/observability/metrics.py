@@ -1,6 +1,6 @@
 """The service's Prometheus metrics, in base units. No label bears a SKU, an order or a batch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from socketserver import ThreadingMixIn
 from threading import Thread
@@ -56,6 +56,15 @@ outbox_oldest_age = Gauge(
     "allocation_outbox_oldest_age_seconds",
     "Age of the oldest event that waits in the shards of this relay; NaN without relay.",
 )
+outbox_refused_age = Gauge(
+    "allocation_outbox_refused_age_seconds",
+    "Age of the oldest event that a partition refuses; no series for partitions that take their events.",
+    ["partition"],
+)
+relay_shards = Gauge(
+    "allocation_relay_leased_shards",
+    "Shards of the outbox that are leased to this relay, 16 over all relays; NaN without relay.",
+)
 relay_lag_seconds = Histogram(
     "allocation_relay_lag_seconds",
     "Age of the oldest event of a batch when Kafka acknowledged the batch.",
@@ -98,9 +107,22 @@ mails = Counter("allocation_mails", "Mails handed to the mail server.", ["kind"]
 mail_failures = Counter("allocation_mail_failures", "Attempts to hand over a mail that failed.")
 
 UNKNOWN = float("nan")
-for _counted_by_one_process in (outbox_pending, outbox_oldest_age, dead_letters_kept, backordered_lines):
+for _counted_by_one_process in (
+    outbox_pending,
+    outbox_oldest_age,
+    relay_shards,
+    dead_letters_kept,
+    backordered_lines,
+):
     # A nought would claim what this process may never have looked at.
     _counted_by_one_process.set(UNKNOWN)
+
+
+def show_refused(ages: Mapping[int, float]) -> None:
+    """Show for each partition that refuses its events the age of the oldest, and nothing for the others."""
+    outbox_refused_age.clear()
+    for partition, age in ages.items():
+        outbox_refused_age.labels(str(partition)).set(age)
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

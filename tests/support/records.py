@@ -68,13 +68,17 @@ class FakeBatch:
 
 
 class FakeBroker:
-    """A topic. `faults` are met by the sends to come, in turn (None lets one pass); `refusing` takes nothing at all."""
+    """A topic. `faults` are met by the sends to come, in turn (None lets one pass); `refusing` takes nothing at all.
+
+    `silent` neither takes nor refuses.
+    """
 
     def __init__(self, partitions: int = 3) -> None:
         self.partitions = set(range(partitions))
         self.log: defaultdict[int, list[tuple[bytes, bytes, dict[str, str]]]] = defaultdict(list)
         self.faults: list[Exception | None] = []
         self.refusing: set[int] = set()
+        self.silent: set[int] = set()
         self.producers = 0
         self.stopped = 0
 
@@ -106,6 +110,8 @@ class FakeProducer:
 
     async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> "asyncio.Future[object]":
         acknowledged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if partition in self._broker.silent:
+            return acknowledged
         fault = self._broker.faults.pop(0) if self._broker.faults else None
         if partition in self._broker.refusing:
             fault = KafkaTimeoutError()

@@ -1,0 +1,349 @@
+"""The relay beside a backlog, dead rows and late commits: they do not add to what it reads, and nothing is lost."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters import outbox as outbox_module
+from app.adapters.database import create_engine
+from app.adapters.messages import SHARDS, shard_of
+from app.adapters.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.adapters.outbox_horizon import Horizon, ServerChangedError
+from app.entrypoints import publishing
+from app.entrypoints import relay as relay_module
+from app.entrypoints.publishing import by_partition
+from app.entrypoints.relay import Relay
+from tests.support.database import raw_connection
+from tests.support.records import FakeBroker
+from tests.support.waiting import eventually
+
+EVENTS = """
+    WITH numbered AS (SELECT n FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n),
+    written AS (
+        INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)
+        SELECT :shard, :sku, n, gen_random_uuid(), 'out_of_stock.v1', '{}', 'c', 'c' FROM numbered ORDER BY n
+        RETURNING id, shard
+    )
+    INSERT INTO outbox (id, shard) SELECT id, shard FROM written
+"""
+
+
+class CountingReader(OutboxReader):
+    """Notes from where it reads, and how many rows it has read."""
+
+    after = 0
+    rows = 0
+
+    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
+        rows = await super().read(shards, limit, after=after)
+        self.after = after
+        self.rows += len(rows)
+        return rows
+
+
+def arguments(sku: str, first: int, last: int) -> dict[str, object]:
+    return {"shard": shard_of(sku), "sku": sku, "first": first, "last": last}
+
+
+async def write(engine: AsyncEngine, sku: str, first: int, last: int | None = None) -> None:
+    """Commit events of the SKU, as numbered."""
+    async with engine.begin() as connection:
+        await connection.execute(text(EVENTS), arguments(sku, first, last or first))
+
+
+@asynccontextmanager
+async def relaying(broker: FakeBroker, engine: AsyncEngine, database_url: str) -> AsyncIterator[CountingReader]:
+    signal = OutboxSignal(engine)
+    reader = CountingReader(engine, lease=60)
+    listener = OutboxListener(database_url, signal.received)
+    relay = Relay(reader, signal, listener, broker.start_producer, topic="events", source="/allocation", lease=60)
+    task = asyncio.create_task(relay.run())
+    try:
+        yield reader
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await signal.close()
+
+
+def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
+    skus = [f"SKU-{n}" for n in range(200)]
+    rows = [OutboxRow(0, sku, 1, None, "", "", "", "", None, None) for sku in skus]  # type: ignore[arg-type]
+    return [row.subject for row in by_partition(rows, sorted(broker.partitions))[partition]][:number]
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "POLL_INTERVAL", 0.02)
+    monkeypatch.setattr(relay_module, "LONGEST_BACKOFF", 0.001)
+    monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.02)
+
+
+async def test_the_backlog_of_a_partition_that_refuses_is_not_read_again_for_the_others(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 600.0)
+    broker = FakeBroker()
+    broker.refusing = {1}
+    (refused,), (healthy,) = skus_of_partition(broker, 1, 1), skus_of_partition(broker, 2, 1)
+    await write(engine, refused, 1, 100_000)
+    written = 0
+
+    async def publish_one() -> int:
+        """How many rows are read until one more event of the healthy SKU is published."""
+        nonlocal written
+        written += 1
+        before = reader.rows
+        await write(engine, healthy, written)
+        await eventually(is_published)
+        return reader.rows - before
+
+    async def is_published() -> bool:
+        return broker.sequences(healthy)[-1:] == [written]
+
+    async def is_past_the_backlog() -> bool:
+        return await publish_one() < 10
+
+    async with relaying(broker, engine, database_url) as reader:
+        await eventually(is_past_the_backlog, seconds=30)
+        for _ in range(20):
+            assert await publish_one() < 10
+
+    assert broker.sequences(healthy) == list(range(1, written + 1))
+    assert broker.sequences(refused) == []
+
+
+async def test_a_partition_that_does_not_answer_keeps_the_others_waiting_for_no_timeout_of_its_own(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sends would be waited for for a minute each, and it is tried again all the time."""
+    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.001)
+    monkeypatch.setattr(publishing, "SEND_TIMEOUT", 60.0)
+    monkeypatch.setattr(publishing, "STRAGGLER_TIMEOUT", 0.1)
+    broker = FakeBroker()
+    broker.silent = {1}
+    (silent,), (healthy,) = skus_of_partition(broker, 1, 1), skus_of_partition(broker, 2, 1)
+    await write(engine, silent, 1, 10)
+    await write(engine, healthy, 1)
+
+    async def is_published() -> bool:
+        return len(broker.sequences(healthy)) == number
+
+    async with relaying(broker, engine, database_url):
+        for number in range(1, 30):
+            await eventually(is_published, seconds=10)
+            await write(engine, healthy, number + 1)
+
+
+async def test_a_partition_that_takes_its_events_again_has_them_in_order_before_newer_ones(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
+    monkeypatch.setattr(relay_module, "LONGEST_REFUSAL", 0.05)
+    monkeypatch.setattr(relay_module, "READ_LIMIT", 50)
+    broker = FakeBroker()
+    broker.refusing = {0, 1}
+    skus = skus_of_partition(broker, 0, 2) + skus_of_partition(broker, 1, 2) + skus_of_partition(broker, 2, 2)
+
+    async def is_empty() -> bool:
+        return await reader.pending() == 0
+
+    async with relaying(broker, engine, database_url) as reader:
+        for number in range(1, 100):
+            await asyncio.gather(*(write(engine, sku, number) for sku in skus))
+            if number == 50:
+                broker.refusing = {0}
+        broker.refusing = set()
+        await eventually(is_empty, seconds=30)
+    for sku in skus:
+        assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, 100))
+
+
+async def test_a_refusal_shows_as_the_age_of_what_waits_until_it_ends(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
+    monkeypatch.setattr(relay_module, "LONGEST_REFUSAL", 0.05)
+    broker = FakeBroker()
+    broker.refusing = {1}
+    (refused,) = skus_of_partition(broker, 1, 1)
+    await write(engine, refused, 1)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE events SET created_at = created_at - interval '5 minutes'")
+
+    def age() -> float | None:
+        return REGISTRY.get_sample_value("allocation_outbox_refused_age_seconds", {"partition": "1"})
+
+    async def is_shown() -> bool:
+        return (age() or 0) > 299 and (REGISTRY.get_sample_value("allocation_outbox_oldest_age_seconds") or 0) > 299
+
+    async def is_gone() -> bool:
+        return age() is None and REGISTRY.get_sample_value("allocation_outbox_oldest_age_seconds") == 0
+
+    async with relaying(broker, engine, database_url):
+        await eventually(is_shown)
+        broker.refusing = set()
+        await eventually(is_gone)
+
+
+async def test_a_read_walks_over_no_dead_rows_that_a_long_snapshot_keeps(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    async with raw_connection(database_url) as dump, raw_connection(database_url) as other:
+        await dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM outbox")
+        await write(engine, "CHAIR", 1, 20_000)
+        last = await other.fetchval("SELECT max(id) FROM outbox")
+        await other.execute("DELETE FROM outbox")
+
+        async with relaying(FakeBroker(), engine, database_url) as reader:
+
+            async def has_moved_on() -> bool:
+                return bool(reader.after >= last)
+
+            await eventually(has_moved_on)
+
+        async def buffers(after: int) -> int:
+            """Pages that the read touches where it starts behind `after`."""
+            statement = outbox_module._READ.text.replace(":shards", f"ARRAY{list(range(SHARDS))}")
+            statement = statement.replace(":limit", "2000").replace(":after", str(after))
+            await other.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+            plan = await other.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, FORMAT JSON) {statement}")
+            node = json.loads(plan[0][0])[0]["Plan"]
+            return int(node["Shared Hit Blocks"]) + int(node["Shared Read Blocks"])
+
+        assert await buffers(0) > 50, "the rows are dead, and still walked over"
+        assert await buffers(reader.after) <= 10
+
+
+@pytest.mark.parametrize("takes_a_number", [True, False], ids=["with-an-xid", "before-it-has-an-xid"])
+async def test_nothing_settles_that_a_running_transaction_might_come_before(
+    engine: AsyncEngine, database_url: str, takes_a_number: bool
+) -> None:
+    horizon = Horizon()
+    async with raw_connection(database_url) as slow, engine.connect() as connection:
+        await write(engine, "CHAIR", 1)
+        (before,) = (await connection.exec_driver_sql("SELECT max(id) FROM outbox")).one()
+        await horizon.look(connection)
+        assert horizon.settled == before
+
+        # Between an id and the row that gets it lies nothing that PostgreSQL would show but the lock on the table.
+        await slow.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
+        await slow.execute("SELECT nextval(pg_get_serial_sequence('events', 'id'))")
+        if takes_a_number:
+            await slow.execute("SELECT pg_current_xact_id()")
+        await write(engine, "CHAIR", 2)
+        for _ in range(3):
+            await horizon.look(connection)
+            assert horizon.settled == before
+
+        await slow.execute("COMMIT")
+        await horizon.look(connection)
+        assert horizon.settled == before + 2
+
+
+async def test_transactions_that_follow_each_other_without_a_break_do_not_stop_the_horizon(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    horizon = Horizon()
+    async with raw_connection(database_url) as one, raw_connection(database_url) as two, engine.connect() as connection:
+        await one.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
+        for number in range(1, 10):
+            await write(engine, "CHAIR", number)
+            await horizon.look(connection)
+            running, ending = (two, one) if number % 2 else (one, two)
+            await running.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
+            await ending.execute("COMMIT")
+        (last,) = (await connection.exec_driver_sql("SELECT max(id) FROM events")).one()
+        assert horizon.settled >= last - 2
+
+
+async def test_nothing_is_settled_on_a_server_that_has_taken_the_place_of_another(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    horizon = Horizon()
+    await write(engine, "CHAIR", 1)
+    async with engine.connect() as connection:
+        await horizon.look(connection)
+        assert horizon.settled
+        monkeypatch.setattr(horizon, "_server", "another one, started at another time")
+        with pytest.raises(ServerChangedError):
+            await horizon.look(connection)
+        assert horizon.settled == 0
+
+
+async def test_a_row_behind_a_position_that_is_wrong_is_found_by_looking_back(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def too_far(_: object) -> int:
+        return 10**9
+
+    monkeypatch.setattr(OutboxReader, "settled", too_far)
+    monkeypatch.setattr(relay_module, "LOOK_BACK_INTERVAL", 0.05)
+    broker = FakeBroker()
+
+    async def is_published() -> bool:
+        return broker.sequences("CHAIR") == [1, 2]
+
+    async with relaying(broker, engine, database_url) as reader:
+        await eventually(lambda: holds(reader.after > 0))
+        await write(engine, "CHAIR", 1, 2)
+        await eventually(is_published)
+    assert "waits behind the position" in caplog.text
+
+
+async def holds(condition: bool) -> bool:
+    return condition
+
+
+async def test_order_and_completeness_hold_whatever_comes_together(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late commits, rollbacks, partitions that refuse and take again, sends that fail, pages of seven rows."""
+    monkeypatch.setattr(relay_module, "READ_LIMIT", 7)
+    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.002)
+    monkeypatch.setattr(relay_module, "LONGEST_REFUSAL", 0.02)
+    monkeypatch.setattr(relay_module, "LOOK_BACK_INTERVAL", 600.0)
+    monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.0)
+    chance = random.Random(24)
+    broker = FakeBroker()
+    skus = [f"SKU-{number}" for number in range(12)]
+    written = dict.fromkeys(skus, 0)
+    pool = create_engine(database_url, pool_size=len(skus) + 2)
+
+    async def trade(sku: str) -> None:
+        for _ in range(25):
+            async with pool.connect() as connection:
+                number = chance.randint(1, 4)
+                await connection.execute(text(EVENTS), arguments(sku, written[sku] + 1, written[sku] + number))
+                await asyncio.sleep(chance.choice([0, 0, 0, 0.01, 0.15]))  # The transaction takes so long.
+                if chance.random() < 0.1:
+                    await connection.rollback()
+                else:
+                    await connection.commit()
+                    written[sku] += number
+
+    async def disturb() -> None:
+        while True:
+            broker.refusing = {number for number in range(3) if chance.random() < 0.4}
+            await asyncio.sleep(chance.choice([0.01, 0.05, 0.2]))
+
+    async with relaying(broker, pool, database_url) as reader:
+        disturbing = asyncio.create_task(disturb())
+        await asyncio.gather(*(trade(sku) for sku in skus))
+        disturbing.cancel()
+        broker.refusing = set()
+
+        async def is_empty() -> bool:
+            return await reader.pending() == 0
+
+        await eventually(is_empty, seconds=30)
+    await pool.dispose()
+    for sku in skus:
+        assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, written[sku] + 1))
