@@ -219,10 +219,13 @@ class OutboxListener:
         if self._connection is not None and not self._connection.is_closed():
             try:
                 await self._connection.execute("SELECT", timeout=LISTENER_TIMEOUT)
+            except Exception:  # noqa: BLE001 - another connection is made, and that one may fail
+                self._connection.terminate()
             except BaseException:
                 self._connection.terminate()
                 raise
-            return
+            else:
+                return
         connection = await self._connect(**self._arguments, timeout=LISTENER_TIMEOUT, command_timeout=5)
         try:
             await connection.add_listener(CHANNEL, lambda *_: self._on_signal())
