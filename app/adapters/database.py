@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from app.adapters.connecting import Connector
 from app.adapters.database_url import DatabaseUrl, Target
+from app.adapters.dates import write_dates_as_they_are
 from app.adapters.pool_guard import PoolGuard
 
 # Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
@@ -104,6 +105,7 @@ def create_engine(
         },
     )
     PoolGuard.of(engine)
+    write_dates_as_they_are(engine)
     return engine
 
 

@@ -1,8 +1,11 @@
 """What a body may hold: identifiers, quantities, dates, and no field that nobody knows."""
 
 import json
+from datetime import date
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import Api, Json, assert_invalid, assert_problem, new
 
@@ -165,6 +168,40 @@ async def test_a_day_of_the_calendar_goes_in_and_comes_out(api: Api, eta: str) -
     other = await api.record(new("sku"), 5)
     assert (await api.change(other, eta=eta))["eta"] == eta
     assert (await api.batch(other))["eta"] == eta
+
+
+@pytest.mark.parametrize("eta", ["0001-01-01", "9999-12-31", "2012-02-29"])
+async def test_the_tables_show_a_day_as_it_came_in(api: Api, engine: AsyncEngine, eta: str) -> None:
+    recorded, changed, sku = new("batch"), await api.record(new("sku"), 5), new("sku")
+    await api.record(sku, 5, ref=recorded, eta=eta)
+    await api.change(changed, eta=eta)
+    by = await api.client.get(f"/v1/products/{sku}/availability", params={"qty": 1, "by": eta})
+    listed = await api.client.get("/v1/batches", params={"sku": sku, "arriving_by": eta})
+
+    async with engine.connect() as connection:
+        statement = text("SELECT eta::text, first_eta::text FROM batches WHERE ref = :ref")
+        rows = [(await connection.execute(statement, {"ref": ref})).one() for ref in (recorded, changed)]
+        parameter = await connection.scalar(text("SELECT CAST(:day AS date)::text"), {"day": date.fromisoformat(eta)})
+    assert [tuple(row) for row in rows] == [(eta, eta), (eta, None)]
+    assert parameter == eta
+    assert by.json()["available"] is True
+    assert [batch["eta"] for batch in listed.json()["items"]] == [eta]
+
+
+@pytest.mark.parametrize(("stored", "eta"), [("infinity", "9999-12-31"), ("-infinity", "0001-01-01")])
+async def test_a_day_that_an_earlier_release_stored_as_infinity_is_read(
+    api: Api, engine: AsyncEngine, stored: str, eta: str
+) -> None:
+    sku, ref = new("sku"), new("batch")
+    await api.record(sku, 5, ref=ref, eta=eta)
+    async with engine.begin() as connection:
+        statement = f"UPDATE batches SET eta = '{stored}', first_eta = '{stored}' WHERE ref = :ref"
+        await connection.execute(text(statement), {"ref": ref})
+
+    assert (await api.batch(ref))["eta"] == eta
+    again = await api.client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 5, "eta": eta})
+    assert (again.status_code, again.json()["eta"]) == (200, eta)
+    assert (await api.change(ref, qty=4))["eta"] == eta
 
 
 @pytest.mark.parametrize("eta", BAD_ETAS, ids=repr)
