@@ -28,6 +28,11 @@ def _only_iso_date(value: object) -> object:
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
 
+ONE_LINE_PATTERN = r"^[^\u0000-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]*$"
+"""Free text on one line, which logs, mails and tables of others show as it was meant: no control characters (C0, C1),
+no line or paragraph separators, and none of the characters that change the direction of the text around them (Unicode's
+Bidi_Control)."""
+
 Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN, min_length=1, max_length=255)]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
 NewQuantity = Annotated[int, Field(strict=True, ge=0, le=MAX_QUANTITY)]

@@ -43,6 +43,25 @@ async def test_what_makes_no_sense_is_refused(api: Api, body: dict[str, object],
     assert_invalid(await api.client.patch("/v1/batches/batch-1", json=body), where)
 
 
+@pytest.mark.parametrize(
+    "character", ["\n", "\r", "\x00", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u2066"]
+)
+async def test_a_reference_is_one_line_without_control_characters(api: Api, character: str) -> None:
+    ref = await api.record(new("sku"), 5)
+    for reference in (character, f"report{character}17"):
+        answer = await api.client.patch(f"/v1/batches/{ref}", json={"qty": 1, "reference": reference})
+        assert_invalid(answer, ["body", "reference"])
+    assert (await api.batch(ref))["qty"] == 5
+
+
+@pytest.mark.parametrize(
+    "reference", [" ", "Prüfung 17 · 検査", "a\u00a0b", "\U0001f469\u200d\U0001f527", "\u0645\u06cc\u200c\u062e"]
+)
+async def test_a_reference_is_in_any_language(api: Api, reference: str) -> None:
+    ref = await api.record(new("sku"), 5)
+    await api.change(ref, qty=1, reference=reference)
+
+
 async def test_lines_of_a_late_batch_move_to_one_that_serves_them_sooner(api: Api) -> None:
     sku = new("sku")
     late = await api.record(sku, 10, eta="2011-01-02")

@@ -102,6 +102,12 @@ def test_a_documented_default_may_be_sent_explicitly(ce_type: str) -> None:
     assert to_request(binary(type=ce_type), json.dumps(required | defaults).encode()).command == command
 
 
+def test_a_reference_with_control_characters_is_not_read() -> None:
+    data = {"ref": "b", "qty": 0, "reference": "report\n17"}
+    with pytest.raises(UnreadableMessageError, match="reference"):
+        to_request(binary(type="batch_quantity_changed.v1"), json.dumps(data).encode())
+
+
 def test_fields_that_are_not_known_are_ignored() -> None:
     assert to_request(binary(), json.dumps({**LINE, "colour": "red"}).encode()).command == ALLOCATE
 

@@ -9,6 +9,7 @@ from app.domain.commands.base import Command, Names
 from app.domain.events import StockReason
 from app.domain.fields import (
     LEFT_OUT,
+    ONE_LINE_PATTERN,
     BatchEta,
     BatchQuantity,
     BatchRef,
@@ -62,7 +63,11 @@ class WhyStockChanged(BaseModel):
             strict=True,
             min_length=1,
             max_length=255,
-            description="Where more is written about it: a report, a ticket.",
+            pattern=ONE_LINE_PATTERN,
+            description=(
+                "Where more is written about it: a report, a ticket. One line: no control characters, no line or "
+                "paragraph separators, no characters that change the direction of text."
+            ),
             examples=["report-17"],
         ),
     ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
