@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from app.domain.commands import Allocate, Command, CreateBatch
+from app.integration.json_syntax import MalformedJsonError, parse_json
 
 ROW_KINDS: dict[str, type[Command]] = {"lines": Allocate, "batches": CreateBatch}
 
@@ -64,8 +64,8 @@ def ndjson_reader(kind: str | None = None) -> RowReader:
     def read(line: bytes) -> Command:
         _check_length(line)
         try:
-            fields = from_json(line.removeprefix(_BYTE_ORDER_MARK), allow_inf_nan=False)
-        except ValueError as error:
+            fields = parse_json(line.removeprefix(_BYTE_ORDER_MARK))
+        except MalformedJsonError as error:
             raise UnreadableRowError(f"the row is not JSON: {error}") from None
         if not isinstance(fields, dict):
             raise UnreadableRowError("the row is no JSON object")

@@ -156,6 +156,10 @@ def test_a_line_of_ndjson_is_a_line_or_a_batch(row: bytes, expected: Command) ->
         (b"{", "the row is not JSON: "),
         (b'{"qty": NaN}', "the row is not JSON: "),
         (b'{"ref": "\xff"}', "the row is not JSON: "),
+        (
+            b'{"ref": "b1", "sku": "CHAIR", "qty": 3, "qty": 4}',
+            "the row is not JSON: an object has the same name twice",
+        ),
         (b"[" * 5000, "the row is not JSON: "),
         (b"[]", "the row is no JSON object"),
         (b'{"order_id":"o1","sku":"CHAIR","qty":"3"}', "qty: Input should be a valid integer"),
