@@ -15,6 +15,9 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
     JSON is what RFC 8259 defines, in UTF-8 without a byte order mark. So NaN, Infinity and lone surrogates are
     refused. RFC 8259 (section 4) leaves the meaning of a repeated name open, and parsers differ: one takes the first
     value, another the last. A text that two systems read differently is refused.
+
+    Pydantic validates from the same bytes and checks none of this, so each text is parsed twice. A second parse by
+    jiter costs less than a microsecond for an order line, and about a sixth of the validation for a bulk request.
     """
     try:
         return jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
@@ -23,12 +26,3 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
         # The parser repeats the name, which may be long; an error does not repeat what was sent.
         fault = "an object has the same name twice" if "duplicate key" in fault else fault
         raise MalformedJsonError(f"{fault} at line {place}") from None
-
-
-def check_json(text: bytes) -> None:
-    """Raise MalformedJsonError for what `parse_json` refuses.
-
-    Pydantic validates from the same bytes and checks none of this, so each text is parsed twice. A second parse by
-    jiter costs less than a microsecond for an order line, and about a sixth of the validation for a bulk request.
-    """
-    parse_json(text)

@@ -141,6 +141,37 @@ async def test_a_key_that_is_none_is_refused_and_nothing_is_done(api: Api, key: 
     assert (await api.client.get(f"/v1/batches/{body['ref']}")).status_code == 404
 
 
+UNUSED = [
+    ("/v1/allocations?dry_run=true", {"order_id": "o", "sku": "s", "qty": 1}),
+    ("/v1/orders?dry_run=true", {"lines": [{"sku": "s", "qty": 1}]}),
+    ("/v1/allocations/bulk", {"items": [{"qty": 0}]}),
+    ("/v1/batches/bulk", {"items": [{"qty": 0}]}),
+    ("/v1/batches", {"qty": 0}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), UNUSED)
+async def test_a_malformed_key_is_refused_where_it_would_not_be_used(api: Api, path: str, body: Json) -> None:
+    answer = await api.client.post(path, json=body, headers=keyed("a b"))
+    assert_invalid(answer, ["header", "Idempotency-Key"])
+
+
+async def test_a_malformed_key_is_refused_by_every_writing_call(api: Api) -> None:
+    for method, path, body in (await calls(api)).values():
+        answer = await api.client.request(method, path, json=body, headers=keyed("a b"))
+        assert_invalid(answer, ["header", "Idempotency-Key"])
+
+
+@pytest.mark.parametrize("second", ["key-1", "key-2"])
+async def test_a_request_with_two_keys_is_refused_and_nothing_is_done(api: Api, second: str) -> None:
+    body = {"ref": new("ref"), "sku": new("sku"), "qty": 1}
+    headers = [("Idempotency-Key", "key-1"), ("Idempotency-Key", second)]
+
+    assert_problem(await api.client.post("/v1/batches", json=body, headers=headers), 400, "malformed-request")
+
+    assert (await api.client.get(f"/v1/batches/{body['ref']}")).status_code == 404
+
+
 async def test_fifty_at_once_have_one_effect(api: Api, other_api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 1000)

@@ -26,10 +26,13 @@ from app.entrypoints.http.identity import scope_of, security_of
 from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
 from app.entrypoints.http.problems import ProblemError, documented, problem_of
+from app.entrypoints.http.writing import key_of
 from app.integration.json_syntax import MalformedJsonError, parse_json
 from app.read_model.pagination import InvalidCursorError
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
+
+READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 class ServiceRoute(APIRoute):
@@ -45,7 +48,8 @@ class ServiceRoute(APIRoute):
             options["responses"] = refusals | (options.get("responses") or {})
         options["openapi_extra"] = {"security": security_of(scope)} | (options.get("openapi_extra") or {})
         super().__init__(path, endpoint, **options)
-        self.app = _application(endpoint, self.path_format, self.body_limit)
+        is_writing = not READING_METHODS.issuperset(self.methods or ())
+        self.app = _application(endpoint, self.path_format, self.body_limit, is_writing=is_writing)
 
 
 class BulkRoute(ServiceRoute):
@@ -54,7 +58,7 @@ class BulkRoute(ServiceRoute):
     body_limit: ClassVar[str] = "max_bulk_body_bytes"
 
 
-def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> ASGIApp:
+def _application(endpoint: Callable[..., Any], path: str, body_limit: str, *, is_writing: bool) -> ASGIApp:
     """The ASGI application that answers requests to the endpoint."""
     parameters = Parameters(endpoint, path)
     needed = scope_of(endpoint)
@@ -65,6 +69,8 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str) -> AS
             left = scope["app"].state.deadline
             if needed is not None:
                 left = await scope["app"].state.gate.admit(scope, needed, left)
+            if is_writing:
+                key_of(request)
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
                 limit = getattr(scope["app"].state, body_limit)

@@ -14,7 +14,7 @@ from app.domain.commands import Command
 from app.domain.errors import DomainError
 from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.parameters import invalid
-from app.entrypoints.http.problems import documented, path_of, problem_of, respond
+from app.entrypoints.http.problems import ProblemError, documented, path_of, problem_of, respond
 from app.service_layer.idempotency import (
     IdempotencyKey,
     IdempotencyKeyInUseError,
@@ -52,18 +52,32 @@ def documented_write(*codes: str) -> dict[int | str, dict[str, Any]]:
 async def write(request: Request, command: Command, render: Callable[[Any], Response]) -> Response:
     """Run the command and render its result. A request with a key that was answered before is answered the same."""
     bus = request.app.state.bus
-    given = request.headers.get("idempotency-key")
+    given = key_of(request)
     if given is None:
         return render(await bus.handle(command, cause_of(request)))
     answer: StoredAnswer = await bus.handle(command, cause_of(request), _key(given, request, render))
     return Response(answer.body, answer.status, dict(answer.headers))
 
 
-def _key(given: str, request: Request, render: Callable[[Any], Response]) -> IdempotencyKey:
-    if not re.fullmatch(KEY_PATTERN, given):
+def key_of(request: Request) -> str | None:
+    """The Idempotency-Key of the request. Raises ProblemError unless it comes once and has the documented form.
+
+    The route asks this of every writing call, so that a mistake shows even where the key is not used: in a dry run, and
+    in a bulk request whose items are all invalid.
+    """
+    given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise ProblemError("malformed-request", "the request has more than one Idempotency-Key; send one")
+    key: str = given[0].decode("latin-1")
+    if not re.fullmatch(KEY_PATTERN, key):
         message = "Key should be 1 to 255 visible ASCII characters, with or without quotation marks around them"
         raise invalid([{"loc": ["header", "Idempotency-Key"], "msg": message, "type": "key_form"}])
+    return key
 
+
+def _key(given: str, request: Request, render: Callable[[Any], Response]) -> IdempotencyKey:
     def stored(result: Any, refusal: DomainError | None) -> StoredAnswer:  # noqa: ANN401 - as the bus has it
         answer = render(result) if refusal is None else respond(path_of(request.scope), problem_of(refusal))
         headers = ((name, value) for name, value in answer.headers.items() if name != "content-length")
