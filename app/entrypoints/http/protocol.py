@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.entrypoints.http.context import cause_of_scope
 from app.entrypoints.http.problems import ProblemError, path_of, respond
+from app.entrypoints.http.request_parser import RequestParser
 from app.observability import metrics
 
 # Who asks how the service is has to learn it all the more while it is overloaded.
@@ -48,9 +50,11 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     """
 
     limits = Limits()
+    parser: RequestParser  # type: ignore[assignment]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.parser = RequestParser(self)
         self._most_requests, self.limit_concurrency = self.limit_concurrency, None
         self._refusal: _Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +85,11 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         if self._last_word is not None:
             return
         self._began = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.send_400_response(f"this is not a request of HTTP/1.1: {error.__context__ or error}")
         if self._arriving:
             # The parser keeps a header to itself until it has all of it.
             if self._in_head and not self._began:
@@ -154,9 +162,6 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         """Say what is wrong and hang up, once the requests before have been answered."""
         self._end_with(self._refusal or _Answer(ProblemError("malformed-request", msg)))
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Whoever offers another protocol is answered in this one. Many do so each time: that is no warning."""
-
     def _refuse_head(self, answer: "_Answer") -> None:
         self._refusal = answer
         raise ValueError(answer)
@@ -180,6 +185,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
 
     def _hang_up(self, answer: "_Answer") -> None:
         metrics.count_request("none", "none", answer.status)
+        self.parser.end()
         self.transport.write(answer.render("/", b"", b"close"))
         self.transport.close()
 
@@ -216,6 +222,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         if self._beyond_limit:
             cycle.keep_alive = False
+            self.parser.end()
         if cycle.scope["path"] not in ALWAYS_ANSWERED:
             if self._beyond_limit:
                 self._refuse(cycle, _TOO_MANY_CONNECTIONS)
