@@ -137,6 +137,8 @@ def asyncapi_document() -> dict[str, Any]:
         "info": {
             "title": "Allocation",
             "version": "1.0.0",
+            "contact": {"name": "The operators of this service"},
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             "description": (
                 "CloudEvents 1.0 over Kafka. Events leave in binary mode; messages are read in binary or in structured "
                 "mode. In a message each ce_ header and content-type may come once, whatever the case of its name, and "

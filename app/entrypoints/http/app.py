@@ -6,13 +6,12 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from app.entrypoints.http import allocations, backorders, batches, bulk, documents, operations, orders, products
 from app.entrypoints.http.context import RequestContext
-from app.entrypoints.http.identity import SECURITY_SCHEMES, Gate
-from app.entrypoints.http.problems import Problem
+from app.entrypoints.http.identity import Gate
+from app.entrypoints.http.openapi import openapi_document
 from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 
@@ -106,27 +105,7 @@ def create_app(
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The document, made once, with problems in place of FastAPI's own description of a 422."""
+    """The document, made once."""
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            tags=[
-                {"name": "batches", "description": "Stock that was bought together."},
-                {"name": "allocations", "description": "Order lines and the batches that serve them."},
-                {"name": "orders", "description": "Lines that are placed, shown and cancelled together."},
-                {"name": "products", "description": "A product as a whole."},
-                {"name": "operations", "description": "For those who run the service."},
-            ],
-        )
-        document["components"]["securitySchemes"] = SECURITY_SCHEMES
-        schemas = document["components"]["schemas"]
-        schemas.pop("HTTPValidationError", None)
-        schemas.pop("ValidationError", None)
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(problem.pop("$defs"))
-        schemas["Problem"] = problem
-        app.openapi_schema = document
+        app.openapi_schema = openapi_document(app)
     return app.openapi_schema

@@ -1,7 +1,7 @@
 """For those who run the service: is it alive, is it ready, what does it measure."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -17,6 +17,9 @@ router = APIRouter(tags=["operations"], route_class=ServiceRoute)
 
 READINESS_TIMEOUT = 5.0
 
+NO_HTTP: dict[int | str, dict[str, Any]] = {400: documented("malformed-request")[400]}
+"""The one refusal that every path has, whatever it does: the request is not valid HTTP."""
+
 
 class Health(BaseModel):
     """How the service is."""
@@ -24,7 +27,13 @@ class Health(BaseModel):
     status: Annotated[str, Field(description="One word.", examples=["ready"])]
 
 
-@router.get("/livez", operation_id="getLiveness", summary="Is the process alive?", response_model=Health)
+@router.get(
+    "/livez",
+    operation_id="getLiveness",
+    summary="Is the process alive?",
+    response_model=Health,
+    responses=NO_HTTP,
+)
 @open_to_all
 async def livez() -> Response:
     """Answers without asking anybody. Where it does not answer, restart the process."""
@@ -36,7 +45,7 @@ async def livez() -> Response:
     operation_id="getReadiness",
     summary="Can the service do its work?",
     response_model=Health,
-    responses={503: documented()[503]},
+    responses={**NO_HTTP, 503: documented()[503]},
 )
 @open_to_all
 async def readyz(request: Request) -> Response:
@@ -57,7 +66,13 @@ async def readyz(request: Request) -> Response:
     return Answer(b'{"status":"ready"}')
 
 
-@router.get("/metrics", operation_id="getMetrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Prometheus metrics",
+    response_class=PlainTextResponse,
+    responses=NO_HTTP,
+)
 @open_to_all
 async def get_metrics() -> Response:
     """Everything the process measures of itself, in the Prometheus text format."""

@@ -11,6 +11,7 @@ from fastapi import Response
 from pydantic import BaseModel, Field
 
 from app.domain import errors
+from app.domain.fields import drop_default
 from app.service_layer.idempotency import IdempotencyKeyInUseError, IdempotencyKeyReusedError
 
 MEDIA_TYPE = "application/problem+json"
@@ -84,17 +85,26 @@ class Problem(BaseModel):
     code: Annotated[str, Field(description="The kind of problem, for programs.")]
     errors: Annotated[
         list[Fault] | None,
-        Field(description="With invalid-request: each thing that is wrong.", exclude_if=lambda v: v is None),
+        Field(
+            description="With invalid-request: each thing that is wrong.",
+            exclude_if=lambda v: v is None,
+            json_schema_extra=drop_default,
+        ),
     ] = None
     present_qty: Annotated[
         int | None,
-        Field(description="With quantity-changed: what the batch has now.", exclude_if=lambda v: v is None),
+        Field(
+            description="With quantity-changed: what the batch has now.",
+            exclude_if=lambda v: v is None,
+            json_schema_extra=drop_default,
+        ),
     ] = None
     skus: Annotated[
         list[str] | None,
         Field(
             description="With invalid-sku and out-of-stock: the SKUs of the lines that are the reason.",
             exclude_if=lambda v: v is None,
+            json_schema_extra=drop_default,
         ),
     ] = None
 

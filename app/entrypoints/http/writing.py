@@ -32,11 +32,11 @@ KEYED: dict[str, Any] = {
             "in": "header",
             "required": False,
             "description": (
-                "Made up by the caller for each new request. The same request again with the same key gets the same "
-                "answer, without any effect. Kept for 24 hours, unless the service is set otherwise."
+                "Made up by the caller for each new request, for example a UUID. The same request again with the same "
+                "key gets the same answer, without any effect. Kept for 24 hours, unless the service is set otherwise."
             ),
+            # Without an example: Swagger UI would send it with each request, and the second one would be refused.
             "schema": {"type": "string", "pattern": KEY_PATTERN, "maxLength": 257},
-            "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
         }
     ]
 }
