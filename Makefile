@@ -9,7 +9,7 @@ MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dist test test-kafka promtool lint audit format lock openapi promise bench faults clean FORCE
+.PHONY: help install run dist test test-kafka test-browser promtool lint audit format lock openapi promise bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -38,6 +38,10 @@ test: install ## Run the tests
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)
 	@$(BIN)/python -m tests.support.apache_kafka fetch
 	@$(BIN)/python -m pytest -m kafka --broker=apache $(ARGS)
+
+test-browser: install ## Run the tests of pages in Chromium, installed with apt-get where root runs this
+	@$(BIN)/python -m tests.support.chromium
+	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 promtool: install ## Fetch promtool (with apt, installing nothing), for the test of the alert rules
 	@$(BIN)/python -m tests.support.promtool

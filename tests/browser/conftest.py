@@ -1,0 +1,90 @@
+"""A running service, and a page in a real browser that notes what goes wrong."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, expect
+from pydantic import SecretStr
+
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.settings import Settings
+from tests.conftest import _execute, url_of_database
+from tests.support import chromium
+from tests.support.live import live_application
+
+PATIENCE = 60_000
+"""Milliseconds that a page may take for one step, on a machine that is busy with other tests."""
+
+expect.set_options(timeout=PATIENCE)
+
+
+@dataclass
+class Visit:
+    """A page of the service, and what its browser has noted."""
+
+    url: str
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    """Requests to other origins than the service's."""
+    refused: list[str] = field(default_factory=list)
+
+    def note(self) -> None:
+        """Begin to take notes."""
+        self.page.on("console", self._note_message)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", self._note_request)
+        self.page.on("response", self._note_response)
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def _note_request(self, request: Request) -> None:
+        if not request.url.startswith((f"{self.url}/", "data:", "blob:")):
+            self.foreign.append(request.url)
+
+    def _note_response(self, response: Response) -> None:
+        if not response.ok:
+            self.refused.append(f"{response.status} {response.url}")
+
+    def assert_nothing_went_wrong(self) -> None:
+        """Fail where the browser reported an error, or a request left for another origin or was refused."""
+        assert (self.errors, self.foreign, self.refused) == ([], [], [])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium without a window, for all tests on the loop of the session."""
+    program = chromium.find()
+    if program is None:
+        pytest.skip("Chromium is not installed; `make test-browser` installs it where it may")
+    async with chromium.running(program) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
+    """The address of a service with a database of its own."""
+    name = f"browser_{uuid.uuid4().hex}"
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
+    database = SecretStr(url_of_database(postgresql, name))
+    with live_application(Settings(_env_file=None, auth="none", database_url=database)) as url:
+        yield url
+    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(browser: Browser, url: str) -> AsyncIterator[Visit]:
+    """An empty page of a browser that has no cookies and no cache."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE)
+    found = Visit(url, page)
+    found.note()
+    yield found
+    await context.close()
