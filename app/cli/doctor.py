@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from app.cli.output import console, is_terminal, json_option, printable, show_json, table
 from app.cli.running import load_settings, run_with_service
+from app.cli.setting_names import PREFIX, given_names, known_names, unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.bootstrap import Service
     from app.entrypoints.doctor import Finding
-
-_PREFIX = "ALLOCATION_"
 
 
 @click.command()
@@ -76,23 +73,15 @@ def _settings() -> Iterator[Finding]:
     from app.entrypoints.doctor import Finding, Verdict
     from app.settings import Settings
 
-    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
     try:
         Settings()
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_input=False):
-            name = f"{_PREFIX}{'_'.join(map(str, fault['loc'][:1])).upper()}"
+            name = f"{PREFIX}{'_'.join(map(str, fault['loc'][:1])).upper()}"
             yield Finding("settings", Verdict.FAULT, f"{name}: {fault['msg']}", ".env.example explains each")
     else:
-        yield Finding("settings", Verdict.OK, f"{len(known & _given())} set, {len(known - _given())} at their defaults")
-    for name in sorted(_given() - known):
-        near = difflib.get_close_matches(name, known, n=1)
-        advice = f"did you mean {near[0]}?" if near else "remove it; .env.example names all that there are"
-        yield Finding("settings", Verdict.WARNING, f"{name} is no setting and is not read", advice)
-
-
-def _given() -> set[str]:
-    """The names of our prefix in the environment and in `.env`."""
-    from dotenv import dotenv_values
-
-    return {name.upper() for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(_PREFIX)}
+        known, given = known_names(), given_names()
+        text = f"{len(known & given)} set, {len(known - given)} at their defaults"
+        yield Finding("settings", Verdict.OK, text)
+    for name, advice in unknown_names():
+        yield Finding("settings", Verdict.WARNING, f"{name} is not a setting and is not read", advice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import sys
@@ -12,12 +13,16 @@ import click
 
 from app.cli.identity import require_identity
 from app.cli.running import load_settings, run_with_service
+from app.cli.setting_names import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.bootstrap import Service
     from app.entrypoints.components import Component
+    from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _PORT = click.option(
@@ -46,7 +51,7 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
     """Run everything, with a PostgreSQL and a broker of its own."""
     from app.embedded.stack import EmbeddedStack
 
-    settings = load_settings()
+    settings = _load_settings()
     if settings.auth is None:
         settings = settings.model_copy(update={"auth": "none"})
     require_identity(settings, host)
@@ -96,7 +101,7 @@ def run(host: str, port: int) -> None:
     """Run everything in one process, against the servers of the settings."""
     from app.entrypoints.server import listen, serve
 
-    settings = load_settings()
+    settings = _load_settings()
     require_identity(settings, host)
     with listen(host, port) as listener:
         run_with_service(settings, lambda service: serve(service, listener, _all_components(service)))
@@ -112,13 +117,15 @@ def serve_command(host: str, port: int, workers: int, inherited: str | None) -> 
     from app.entrypoints.server import listen, serve
     from app.entrypoints.workers import supervise
 
-    settings = load_settings()
-    require_identity(settings, host)
     if inherited is not None:
+        settings = load_settings()
+        require_identity(settings, host)
         descriptor, parent_pipe = map(int, inherited.split(","))
         with socket.socket(fileno=descriptor) as listener:
             run_with_service(settings, lambda service: serve(service, listener, parent_pipe=parent_pipe))
         return
+    settings = _load_settings()
+    require_identity(settings, host)
     with listen(host, port) as listener:
         if workers == 1:
             run_with_service(settings, lambda service: serve(service, listener))
@@ -134,8 +141,10 @@ def consume(metrics_port: int | None) -> None:
     from app.entrypoints import components
 
     run_with_service(
-        load_settings(),
-        lambda service: _until_signal([components.consumer(service), components.housekeeping(service)], metrics_port),
+        _load_settings(),
+        lambda service: _until_signal(
+            service, [components.consumer(service), components.housekeeping(service)], metrics_port
+        ),
     )
 
 
@@ -145,7 +154,9 @@ def relay(metrics_port: int | None) -> None:
     """Run the relay that publishes events."""
     from app.entrypoints import components
 
-    run_with_service(load_settings(), lambda service: _until_signal([components.relay(service)], metrics_port))
+    run_with_service(
+        _load_settings(), lambda service: _until_signal(service, [components.relay(service)], metrics_port)
+    )
 
 
 @click.command()
@@ -154,7 +165,17 @@ def notify(metrics_port: int | None) -> None:
     """Run the notifier that sends mail."""
     from app.entrypoints import components
 
-    run_with_service(load_settings(), lambda service: _until_signal([components.notifier(service)], metrics_port))
+    run_with_service(
+        _load_settings(), lambda service: _until_signal(service, [components.notifier(service)], metrics_port)
+    )
+
+
+def _load_settings() -> Settings:
+    """The settings of a process that runs on, with a line in its log for each name that no setting has."""
+    settings = load_settings()
+    for name, advice in unknown_names():
+        log.warning("%s is not a setting and is not read; %s", name, advice)
+    return settings
 
 
 def _all_components(service: Service) -> list[Component]:
@@ -168,8 +189,8 @@ def _all_components(service: Service) -> list[Component]:
     ]
 
 
-async def _until_signal(parts: Sequence[Component], metrics_port: int | None) -> None:
-    from app.entrypoints.components import running
+async def _until_signal(service: Service, parts: Sequence[Component], metrics_port: int | None) -> None:
+    from app.entrypoints.components import database_watch, running
     from app.entrypoints.server import AddressInUseError, wait_for_signal
     from app.observability import metrics, vitals
 
@@ -179,5 +200,5 @@ async def _until_signal(parts: Sequence[Component], metrics_port: int | None) ->
         except OSError as error:
             message = f"cannot listen on port {metrics_port}: {error.strerror or error}"
             raise AddressInUseError(message) from error
-    async with running(parts):
+    async with running([*parts, database_watch(service)]):
         await wait_for_signal()

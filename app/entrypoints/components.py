@@ -17,6 +17,7 @@ from app.adapters.waiting import Waiting, count_waiting
 from app.bootstrap import Service, database_tls
 from app.entrypoints import reconciliation
 from app.entrypoints.consumer import InboundConsumer
+from app.entrypoints.database_watch import watch
 from app.entrypoints.notifier import Notifier
 from app.entrypoints.relay import Relay
 from app.entrypoints.subscription import Subscription
@@ -123,6 +124,15 @@ async def _count(service: Service) -> None:
         metrics.backordered_lines.set(waiting.backordered_lines)
         metrics.dead_letters_kept.set(waiting.dead_letters)
         await asyncio.sleep(COUNT_INTERVAL)
+
+
+def database_watch(service: Service) -> Component:
+    """Logs when the database cannot be used, and when it can be again."""
+
+    async def run() -> None:
+        await watch(service)
+
+    return run
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from app.adapters import schema
 from app.bootstrap import Service
 from app.entrypoints import readiness
-from app.entrypoints.components import Component, running
+from app.entrypoints.components import Component, database_watch, running
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.identity import Gate
 from app.entrypoints.http.protocol import Limits, protocol_with
@@ -99,7 +99,7 @@ async def serve(
     Raises schema.MigrationsMissingError: without its migrations it could never be ready.
     """
     schema.head()
-    app = http_application(service, components)
+    app = http_application(service, [*components, database_watch(service)])
     limits = Limits(
         header_bytes=service.settings.http_max_header_bytes,
         connections=service.settings.http_max_connections,
