@@ -1,6 +1,7 @@
 """The relay's side of the outbox: which shards are ours, what waits in them, what has been published."""
 
 import asyncio
+import logging
 import ssl
 import time
 import uuid
@@ -20,6 +21,8 @@ from app.adapters.messages import SHARDS
 from app.adapters.outbox_horizon import Horizon
 from app.adapters.pool_guard import connected_at
 
+log = logging.getLogger(__name__)
+
 CHANNEL = "allocation_outbox"
 
 _ALIVE = text("""
@@ -27,7 +30,20 @@ _ALIVE = text("""
     VALUES (:owner, clock_timestamp() + make_interval(secs => :lease))
     ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until
 """)
-_FORGET_THE_DEAD = text("DELETE FROM relay_members WHERE alive_until < clock_timestamp()")
+_FORGET_THE_DEAD = text("""
+    DELETE FROM relay_members
+    WHERE alive_until < clock_timestamp() OR alive_until > clock_timestamp() + make_interval(secs => :lease)
+""")
+# A lease that ends later than one that begins now was given before the clock was set back. All relays have leases of
+# the same length; where the setting is being changed, a relay may lose its shards to another, which repeats events.
+_END_IMPOSSIBLE = text("""
+    UPDATE relay_shards SET owner = NULL, leased_until = '-infinity'
+    WHERE shard IN (
+        SELECT shard FROM relay_shards
+        WHERE owner <> :owner AND leased_until > clock_timestamp() + make_interval(secs => :lease)
+        FOR UPDATE SKIP LOCKED
+    ) RETURNING shard
+""")
 _COUNT_ALIVE = text("SELECT count(*) FROM relay_members")
 _RENEW = text("""
     UPDATE relay_shards SET leased_until = clock_timestamp() + make_interval(secs => :lease)
@@ -99,8 +115,11 @@ class OutboxReader:
         """Renew our leases, and give or take shards until each relay has its share; returns our shards."""
         async with self._engine.begin() as connection:
             own = {"owner": self._owner, "lease": self._lease}
-            await connection.execute(_FORGET_THE_DEAD)
+            await connection.execute(_FORGET_THE_DEAD, {"lease": self._lease})
             await connection.execute(_ALIVE, own)
+            ended = (await connection.execute(_END_IMPOSSIBLE, own)).scalars().all()
+            if ended:
+                log.warning("leases of %d shards end too late: the clock of the database was set back", len(ended))
             alive = (await connection.execute(_COUNT_ALIVE)).scalar_one()
             share = -(-SHARDS // alive)
             held = sorted((await connection.execute(_RENEW, own)).scalars())

@@ -36,6 +36,7 @@ FIRST_REFUSAL = 0.2
 LONGEST_REFUSAL = 60.0
 """Seconds for which a partition that has refused is passed over: at first, and when it goes on refusing."""
 LONGEST_BACKOFF = 2.0
+CLAIMS_IN_A_LEASE = 3
 COUNT_INTERVAL = 10.0
 """Seconds between counts of what waits; a count costs as much as there is."""
 LOOK_BACK_INTERVAL = 15.0
@@ -71,7 +72,8 @@ class Relay:
         self._listener = listener
         self._sender = Sender(outbox, start_producer, topic=topic, source=source)
         self._retrier = Sender(outbox, start_producer, topic=topic, source=source)
-        self._claim_interval = lease / 3
+        self._claim_interval = lease / CLAIMS_IN_A_LEASE
+        self._empty_claims = 0
         self._shards: list[int] = []
         self._claimed_at = -math.inf
         self._counted_at = -math.inf
@@ -233,6 +235,10 @@ class Relay:
             self._shards = shards
             self._positions.forget()
         metrics.relay_shards.set(len(shards))
+        self._empty_claims = 0 if shards else self._empty_claims + 1
+        # A whole lease has passed: what another relay held when it vanished is free by now.
+        if self._empty_claims == CLAIMS_IN_A_LEASE + 1:
+            log.warning("no shard of the outbox is leased to this relay, so it publishes nothing")
         if time.monotonic() - self._counted_at >= COUNT_INTERVAL:
             await self._count()
         try:

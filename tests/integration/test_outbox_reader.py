@@ -81,6 +81,31 @@ async def test_a_relay_that_vanishes_is_replaced_after_its_lease(engine: AsyncEn
     await eventually(has_taken_over, seconds=3)
 
 
+@pytest.mark.parametrize("ahead", ["1 day", "1000 years"])
+async def test_a_lease_from_before_the_clock_was_set_back_has_run_out(
+    engine: AsyncEngine, ahead: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    vanished, successor = OutboxReader(engine, lease=5), OutboxReader(engine, lease=5)
+    await vanished.claim()
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(f"UPDATE relay_shards SET leased_until = now() + interval '{ahead}'")
+        await connection.exec_driver_sql(f"UPDATE relay_members SET alive_until = now() + interval '{ahead}'")
+
+    assert sorted(await successor.claim()) == ALL
+    assert "leases of 16 shards end too late" in caplog.text
+
+
+async def test_a_relay_that_works_while_the_clock_is_set_back_keeps_its_shards(engine: AsyncEngine) -> None:
+    working, other = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+    (shards, _) = await claimed(working, other)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE relay_shards SET leased_until = leased_until + interval '1 hour'")
+        await connection.exec_driver_sql("UPDATE relay_members SET alive_until = alive_until + interval '1 hour'")
+
+    assert sorted(await working.claim())[: len(shards)] == sorted(shards)
+    assert sorted(shard for share in await claimed(working, other) for shard in share) == ALL
+
+
 async def test_a_relay_that_renews_in_time_keeps_its_shards(engine: AsyncEngine) -> None:
     busy, idle = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
     before = await claimed(busy, idle)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
+from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.outbox import OutboxListener, OutboxReader, OutboxSignal
@@ -217,6 +218,25 @@ async def test_several_relays_at_once_publish_each_event_once(
 
     for sku in SKUS:
         assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, LINES + 12))
+
+
+async def test_a_relay_without_shards_says_that_it_publishes_nothing(
+    outbox: OutboxReader, engine: AsyncEngine, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    holders = [OutboxReader(engine, lease=0.3) for _ in range(16)]
+
+    async def is_said() -> bool:
+        await asyncio.gather(*(holder.claim() for holder in holders))
+        return (
+            "no shard of the outbox is leased to this relay" in caplog.text
+            and REGISTRY.get_sample_value("allocation_relay_leased_shards") == 0
+        )
+
+    for _ in range(3):
+        for holder in holders:
+            await holder.claim()
+    async with relaying(FakeBroker(), engine, database_url, lease=0.3):
+        await eventually(is_said)
 
 
 async def test_leaves_at_the_end_so_that_its_successor_need_not_wait(
