@@ -46,6 +46,7 @@ _PASSING_STATES = (
 )
 
 _QUERY_CANCELED = "57014"
+_LOCAL_STATES = (_QUERY_CANCELED, "55P03", "25P04", "40001", "40P01")
 
 # What asyncpg raises of its own where a connection dies under it, or has died in the pool a moment ago.
 _LOST_CONNECTION = asyncpg.InterfaceError | asyncpg.InternalClientError
@@ -203,3 +204,8 @@ def is_passing(error: BaseException) -> bool:
 def took_too_long(error: BaseException) -> bool:
     """Whether the statement was cancelled: it had more to do than `COMMAND_TIMEOUT` allows."""
     return getattr(getattr(error, "orig", error), "sqlstate", None) == _QUERY_CANCELED
+
+
+def is_local(error: BaseException) -> bool:
+    """Whether the fault is one of the rows that were asked for: others can be read and written meanwhile."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) in _LOCAL_STATES

@@ -51,6 +51,7 @@ _PRODUCTS = """
     ) AS told
     ORDER BY page.sku
 """
+_NEXT_SKU = text("SELECT sku FROM products WHERE sku > :after ORDER BY sku LIMIT 1")
 _PAGE_OF_PRODUCTS = text(_PRODUCTS.format(named="sku > :after", held=_HELD, wrong=_WRONG))
 _ONE_PRODUCT = text(_PRODUCTS.format(named="sku = :sku", held=_HELD, wrong=_WRONG))
 
@@ -160,6 +161,11 @@ class ReconciliationStore:
         """The next products by SKU, all of them, each counted."""
         rows = await self._read(_PAGE_OF_PRODUCTS, after=after, limit=limit)
         return [CountedProduct(**row) for row in rows]
+
+    async def next_sku(self, after: str) -> str | None:
+        """The SKU of the next product, which is not counted; None behind the last."""
+        rows = await self._read(_NEXT_SKU, after=after)
+        return rows[0]["sku"] if rows else None
 
     async def product(self, sku: str) -> CountedProduct | None:
         """One product, counted; None where there is none."""

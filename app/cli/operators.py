@@ -49,14 +49,15 @@ def reconcile(*, repair: bool, as_json: bool) -> None:
     """Find what does not agree: sums, lines, queues, outbox.
 
     Sums that are stored are compared with the lines they sum up, queues with the stock, and pending events with the
-    clock of their product. Shows one line for each difference, and exits with 1 where any remains. It may run while the
-    service works.
+    clock of their product. Shows one line for each difference, and exits with 1 where any remains or a product could
+    not be compared. It may run while the service works.
     """
     from app.entrypoints import reconciliation
 
     async def check(service: Service) -> None:
         found = remaining = 0
-        async for difference in reconciliation.Reconciliation(service, repair=repair).differences():
+        walk = reconciliation.Reconciliation(service, repair=repair)
+        async for difference in walk.differences():
             if as_json:
                 show_json(dataclasses.asdict(difference))
             else:
@@ -64,7 +65,9 @@ def reconcile(*, repair: bool, as_json: bool) -> None:
             found += 1
             remaining += not difference.mended
         summary = f"differences: {found} found, {found - remaining} mended, {remaining} remaining"
-        if remaining:
+        if walk.unchecked:
+            summary += f"; {walk.unchecked} products could not be compared, see the log"
+        if remaining or walk.unchecked:
             raise click.ClickException(summary)
         if not as_json:
             click.echo(summary)

@@ -13,7 +13,7 @@ from app.adapters.idempotency import prune_answers
 from app.adapters.messages import prune_inbox
 from app.adapters.notifications import NotifierMemory
 from app.adapters.outbox import OutboxListener, OutboxReader
-from app.adapters.waiting import Waiting, count_waiting
+from app.adapters.waiting import Held, SnapshotWatch, Waiting, count_waiting
 from app.bootstrap import Service, database_tls
 from app.entrypoints import reconciliation
 from app.entrypoints.consumer import InboundConsumer
@@ -114,15 +114,20 @@ def housekeeping(service: Service) -> Component:
 
 
 async def _count(service: Service) -> None:
-    """What waits for people, for the metrics."""
+    """What waits for people, and what keeps dead rows, for the metrics."""
+    snapshots = SnapshotWatch(service.engine)
     while True:
         try:
-            waiting = await count_waiting(service.engine)
+            waiting, held = await count_waiting(service.engine), await snapshots.look()
         except Exception as error:  # noqa: BLE001 - a figure for people
             log.info("what waits could not be counted: %r", error)
             waiting = Waiting(metrics.UNKNOWN, metrics.UNKNOWN)
+            held = Held(metrics.UNKNOWN, metrics.UNKNOWN, metrics.UNKNOWN)
         metrics.backordered_lines.set(waiting.backordered_lines)
         metrics.dead_letters_kept.set(waiting.dead_letters)
+        metrics.oldest_snapshot_seconds.set(held.seconds)
+        metrics.oldest_snapshot_transactions.set(held.transactions)
+        metrics.outbox_dead_rows.set(held.dead_rows)
         await asyncio.sleep(COUNT_INTERVAL)
 
 

@@ -14,8 +14,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
-from app.adapters.database import is_passing, took_too_long
+from app.adapters.database import is_local, is_passing, took_too_long
 from app.adapters.reconciliation import CountedProduct, ReconciliationStore, WrongBatch
+from app.adapters.reconciliation_in_pieces import count_in_pieces
 from app.bootstrap import Service
 from app.domain.commands import ServeBackorders
 from app.observability import metrics
@@ -58,17 +59,24 @@ def expect() -> None:
     """Show that nothing was found yet: an alert sees a first difference only as a rise from a nought read before it."""
     for kind in Kind:
         metrics.reconcile_differences.labels(kind)
+    # Long ago: an alert waits for the first check, and no longer.
+    metrics.reconcile_last_complete.set(0)
 
 
 async def check(service: Service) -> None:
     """Look for differences and mend nothing; count them, and warn of each kind once."""
     found: Counter[Kind] = Counter()
     first: dict[Kind, str] = {}
-    async for difference in Reconciliation(service).differences():
+    walk = Reconciliation(service)
+    async for difference in walk.differences():
         found[difference.kind] += 1
         first.setdefault(difference.kind, difference.line)
     for kind, number in found.items():
         log.warning("differences of the kind %s: %d; the first is: %s", kind, number, first[kind])
+    if walk.unchecked:
+        log.warning("products that could not be compared: %d", walk.unchecked)
+    else:
+        metrics.reconcile_last_complete.set_to_current_time()
 
 
 class Reconciliation:
@@ -83,6 +91,10 @@ class Reconciliation:
         self._store = ReconciliationStore(service.engine)
         self._repair = repair
         self._page_size = page_size
+        self._engine = service.engine
+        self._known_wrong: dict[str, list[WrongBatch]] = {}
+        self.unchecked = 0
+        """Products of which the comparison failed, each with a line in the log; those behind them are compared."""
         run = f"reconcile-{uuid.uuid4().hex}"
         self._cause = Cause(causation_id=run, correlation_id=run)
 
@@ -92,10 +104,13 @@ class Reconciliation:
         Raises what the database raises where it stays away.
         """
         async for product in self._products():
-            # Sums first: the queue is served by what they say.
-            for examine in (self._batches, self._sum_of_queue, self._queue, self._events):
-                async for difference in examine(product):
-                    yield _counted(difference)
+            try:
+                # Sums first: the queue is served by what they say.
+                for examine in (self._batches, self._sum_of_queue, self._queue, self._events):
+                    async for difference in examine(product):
+                        yield _counted(difference)
+            except Exception as error:  # noqa: BLE001 - what is not of this product is raised again
+                self._pass_over(product.sku, error)
         async for difference in self._events_without_product():
             yield _counted(difference)
 
@@ -107,10 +122,18 @@ class Reconciliation:
             try:
                 page = await _persistently(partial(self._store.products, after, limit))
             except Exception as error:
-                if limit == 1 or not took_too_long(error):
+                if not took_too_long(error):
                     raise
-                # These products have more lines than can be added up within the time a statement has.
-                limit = max(1, limit // 4)
+                # These products have more lines or events than can be counted within the time a statement has.
+                if limit > 1:
+                    limit = max(1, limit // 4)
+                    continue
+                sku = await _persistently(partial(self._store.next_sku, after))
+                if sku is None:
+                    return
+                async for product in self._large_product(sku):
+                    yield product
+                after = sku
                 continue
             for product in page:
                 yield product
@@ -118,7 +141,31 @@ class Reconciliation:
                 return
             after, limit = page[-1].sku, min(self._page_size, 2 * limit)
 
+    async def _large_product(self, sku: str) -> AsyncIterator[CountedProduct]:
+        try:
+            counted = await _persistently(partial(count_in_pieces, self._engine, sku))
+        except Exception as error:  # noqa: BLE001 - what is not of this product is raised again
+            self._pass_over(sku, error)
+            return
+        if counted is not None:
+            product, self._known_wrong[sku] = counted
+            yield product
+            self._known_wrong.clear()
+
+    def _pass_over(self, sku: str, error: Exception) -> None:
+        """Go on behind a product whose comparison failed. Raises the error where the database itself is away."""
+        if is_passing(error) and not is_local(error):
+            raise error
+        self.unchecked += 1
+        metrics.reconcile_failures.inc()
+        log.warning("the product %s could not be compared: %r", sku, error)
+
     async def _wrong_batches(self, sku: str) -> AsyncIterator[list[WrongBatch]]:
+        if sku in self._known_wrong:
+            known = self._known_wrong[sku]
+            for start in range(0, len(known), self._page_size):
+                yield known[start : start + self._page_size]
+            return
         after = 0
         while page := await _persistently(partial(self._store.wrong_batches, sku, after, self._page_size)):
             yield page

@@ -65,6 +65,17 @@ relay_shards = Gauge(
     "allocation_relay_leased_shards",
     "Shards of the outbox that are leased to this relay, 16 over all relays; NaN without relay.",
 )
+outbox_dead_rows = Gauge(
+    "allocation_outbox_dead_rows", "Rows deleted from the outbox and not vacuumed; NaN where this process does not ask."
+)
+oldest_snapshot_seconds = Gauge(
+    "allocation_database_oldest_snapshot_seconds",
+    "Time for which the same snapshot, slot or prepared transaction has kept dead rows; NaN where this is not asked.",
+)
+oldest_snapshot_transactions = Gauge(
+    "allocation_database_oldest_snapshot_transactions",
+    "Transactions since the oldest snapshot, slot or prepared transaction; NaN where this is not asked.",
+)
 relay_lag_seconds = Histogram(
     "allocation_relay_lag_seconds",
     "Age of the oldest event of a batch when Kafka acknowledged the batch.",
@@ -103,6 +114,13 @@ reconcile_differences = Counter(
     "Differences between stored sums, lines, queue and outbox, each time they are found.",
     ["kind"],
 )
+reconcile_failures = Counter(
+    "allocation_reconcile_failures", "Products whose sums, lines, queue and events could not be compared."
+)
+reconcile_last_complete = Gauge(
+    "allocation_reconcile_last_complete_timestamp_seconds",
+    "When all products were last compared, in Unix time; 0 before the first time, NaN where none are.",
+)
 mails = Counter("allocation_mails", "Mails handed to the mail server.", ["kind"])
 mail_failures = Counter("allocation_mail_failures", "Attempts to hand over a mail that failed.")
 
@@ -113,6 +131,10 @@ for _counted_by_one_process in (
     relay_shards,
     dead_letters_kept,
     backordered_lines,
+    reconcile_last_complete,
+    outbox_dead_rows,
+    oldest_snapshot_seconds,
+    oldest_snapshot_transactions,
 ):
     # A nought would claim what this process may never have looked at.
     _counted_by_one_process.set(UNKNOWN)

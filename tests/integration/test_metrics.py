@@ -92,6 +92,32 @@ async def test_what_waits_for_people_is_counted_by_the_housekeeping(service: Ser
     assert value("allocation_dead_letters_kept_messages") == 1
 
 
+async def test_a_snapshot_that_stays_shows_its_age_and_what_it_keeps(
+    service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(components, "COUNT_INTERVAL", 0.05)
+    await play(service.bus, *(CreateBatch(ref=f"batch-{number}", sku="CHAIR", qty=1) for number in range(50)))
+
+    def held() -> tuple[float, float]:
+        return value("allocation_database_oldest_snapshot_seconds"), value(
+            "allocation_database_oldest_snapshot_transactions"
+        )
+
+    async with (
+        components.running([components.housekeeping(service)]),
+        raw_connection(settings.database_url.get_secret_value()) as dump,
+        raw_connection(settings.database_url.get_secret_value()) as other,
+    ):
+        await dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM outbox")
+        await other.execute("DELETE FROM outbox")
+        for _ in range(5):
+            await other.execute("SELECT pg_current_xact_id()")
+        await eventually(lambda: holds(held()[0] > 1 and held()[1] >= 5))
+        await eventually(lambda: holds(value("allocation_outbox_dead_rows") >= 50))
+        await dump.execute("COMMIT")
+        await eventually(lambda: holds(held()[0] < 1))
+
+
 async def test_the_pools_tell_how_much_of_them_is_in_use(settings: Settings) -> None:
     engine = create_engine(settings.database_url.get_secret_value(), pool_size=4)
     connections = DriverConnections(engine, keep=1)

@@ -1,0 +1,129 @@
+"""Products too large for one statement are counted in pieces; what fails of one keeps nothing from the others."""
+
+import time
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+from prometheus_client import REGISTRY
+
+from app.adapters import reconciliation_in_pieces
+from app.adapters.reconciliation import CountedProduct, ReconciliationStore
+from app.bootstrap import Service
+from app.domain.commands import Allocate, CreateBatch, ShipLine
+from app.entrypoints import reconciliation
+from app.entrypoints.reconciliation import Difference, Reconciliation
+from app.observability import metrics
+from tests.support.database import raw_connection, results
+
+SKUS = [f"SKU-{number}" for number in range(5)]
+DAMAGE = """
+    UPDATE batches SET allocated_qty = allocated_qty + 1 WHERE ref = 'SKU-1-1';
+    UPDATE batches SET shipped_qty = shipped_qty + 1 WHERE ref = 'SKU-1-0';
+    UPDATE products SET backordered_qty = 1 WHERE sku IN ('SKU-1', 'SKU-2');
+    UPDATE batches SET qty = qty + 50 WHERE ref = 'SKU-3-0';
+    DELETE FROM events WHERE subject = 'SKU-3' AND sequence IN (2, 5, 6);
+    UPDATE products SET sequence = sequence - 4 WHERE sku = 'SKU-4';
+    DELETE FROM events WHERE subject = 'SKU-2' AND sequence < 4;
+    DELETE FROM events WHERE subject = 'SKU-0';
+"""
+
+
+@pytest.fixture
+async def stocked(service: Service) -> Service:
+    """Five products of three batches and twelve lines each; some are shipped, some wait."""
+    for sku in SKUS:
+        await results(service.bus, *(CreateBatch(ref=f"{sku}-{n}", sku=sku, qty=10) for n in range(3)))
+        await results(service.bus, *(Allocate(order_id=f"order-{n}", sku=sku, qty=4) for n in range(12)))
+        await results(service.bus, *(ShipLine(order_id=f"order-{n}", sku=sku) for n in (0, 3)))
+    return service
+
+
+@pytest.fixture
+def _too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No statement over several rows of the products ends in time, and a piece is three rows."""
+
+    async def cancelled(_: ReconciliationStore, after: str, limit: int) -> Sequence[CountedProduct]:
+        raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(ReconciliationStore, "products", cancelled)
+    monkeypatch.setattr(reconciliation_in_pieces, "PIECE", 3)
+
+
+async def sql(service: Service, statement: str) -> None:
+    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
+        await connection.execute(statement)
+
+
+async def found(service: Service, *, repair: bool = False) -> list[Difference]:
+    return [difference async for difference in Reconciliation(service, repair=repair, page_size=2).differences()]
+
+
+def last_complete() -> float | None:
+    return REGISTRY.get_sample_value("allocation_reconcile_last_complete_timestamp_seconds")
+
+
+async def test_what_is_counted_in_pieces_is_what_one_statement_counts(
+    stocked: Service, request: pytest.FixtureRequest
+) -> None:
+    await sql(stocked, DAMAGE)
+    at_once = await found(stocked)
+    assert {difference.sku for difference in at_once} == {"SKU-1", "SKU-2", "SKU-3", "SKU-4"}
+    assert len({difference.kind for difference in at_once}) == 5
+
+    request.getfixturevalue("_too_large")
+
+    assert await found(stocked) == at_once
+    assert {difference.sku for difference in await found(stocked, repair=True) if difference.mended} == {
+        "SKU-1",
+        "SKU-2",
+        "SKU-3",
+    }
+
+
+async def test_a_product_that_cannot_be_compared_keeps_those_behind_it_from_nothing(
+    stocked: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    await sql(stocked, DAMAGE)
+    whole = await found(stocked)
+    request.getfixturevalue("_too_large")
+    count = reconciliation_in_pieces.count_in_pieces
+
+    async def fails(engine: object, sku: str) -> object:
+        if sku == "SKU-2":
+            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+        return await count(engine, sku)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reconciliation, "count_in_pieces", fails)
+    metrics.reconcile_last_complete.set(0)
+
+    assert await found(stocked) == [difference for difference in whole if difference.sku != "SKU-2"]
+    assert "the product SKU-2 could not be compared" in caplog.text
+    await reconciliation.check(stocked)
+    assert last_complete() == 0, "not all was compared"
+
+    monkeypatch.setattr(reconciliation, "count_in_pieces", count)
+    await reconciliation.check(stocked)
+    assert last_complete() == pytest.approx(time.time(), abs=60)
+
+
+async def test_a_fault_while_a_product_is_examined_is_passed_over_and_a_database_that_is_away_is_not(
+    stocked: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sql(stocked, DAMAGE)
+    whole = await found(stocked)
+    faults: list[Exception] = [asyncpg.QueryCanceledError("too long"), asyncpg.AdminShutdownError("going down")]
+
+    async def fails(*_: object) -> object:
+        raise faults[0]
+
+    monkeypatch.setattr(ReconciliationStore, "wrong_batches", fails)
+    walk = Reconciliation(stocked, page_size=2)
+    assert [difference async for difference in walk.differences()] == [
+        difference for difference in whole if difference.sku != "SKU-1"
+    ]
+    assert walk.unchecked == 1
+
+    faults.pop(0)
+    with pytest.raises(asyncpg.AdminShutdownError):
+        await found(stocked)
