@@ -102,6 +102,15 @@ class QuantityChangedError(DomainError):
         self.details = {"present_qty": present_qty}
 
 
+class PreconditionFailedError(DomainError):
+    """The batch or product is not, or no longer, the one whose entity tag the caller named."""
+
+    code = "precondition-failed"
+
+    def __init__(self) -> None:
+        super().__init__("The ETag is not one of those in If-Match, so nothing was changed; read it again")
+
+
 class OrderNotFoundError(DomainError):
     """The order has no line at all."""
 

@@ -51,6 +51,8 @@ NewBatchQuantity = Annotated[
 BatchEta = Annotated[
     Eta, Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"])
 ]
+EntityTags = frozenset[str]
+"""Strong entity tags (RFC 9110, 8.8.3) in their quotation marks, or `*` alone: any."""
 IfUnavailable = Annotated[
     Literal["backorder", "reject"],
     Field(description="What becomes of a line that no batch can hold: it waits in the queue, or is refused."),

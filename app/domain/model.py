@@ -221,8 +221,12 @@ class Product:
         self._tell(BatchEtaChanged, ref=ref, qty=batch.qty, eta=eta, **told)
 
     def set_reorder_point(self, qty: int) -> None:
-        """Have it told from now on when less than `qty` pieces are available; 0: have nothing told."""
+        """Raise LowStock from now on when less than `qty` pieces are available, and at once where it is so; 0: never.
+
+        The event is raised here, not when the events are taken, so that the answer can name the sequence after it.
+        """
         self.reorder_point = qty or None
+        self._tell_crossings()
 
     def check_quantity(self, ref: str, qty: int, expected_qty: int | None = None) -> None:
         """Whether `change_quantity` may be asked for; where the batch has this quantity already it may.

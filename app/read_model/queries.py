@@ -1,7 +1,7 @@
 """The questions that the service answers: single things by their key here, and the others by what they are about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
@@ -22,7 +22,7 @@ from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
 from app.read_model.promises import Promises
 from app.read_model.reader import Reader, allocation_state, batch_state
-from app.service_layer.results import AllocationState, BatchState, OrderState
+from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence, product_tag
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
 
@@ -38,7 +38,7 @@ _ALLOCATIONS = text("""
 """)
 
 _PRODUCT = text("""
-    SELECT p.sku, p.backordered_qty, p.reorder_point, b.ref, b.qty, b.eta, b.allocated_qty, b.shipped_qty
+    SELECT p.sku, p.sequence, p.backordered_qty, p.reorder_point, b.ref, b.qty, b.eta, b.allocated_qty, b.shipped_qty
     FROM products p JOIN batches b ON b.sku = p.sku
     WHERE p.sku = :sku ORDER BY b.eta NULLS FIRST, b.number
 """)
@@ -55,6 +55,12 @@ class ProductState:
     backordered_qty: BackorderedQuantity
     reorder_point: ReorderPoint
     batches: Annotated[list[BatchState], Field(description="In the order in which they are allocated from.")]
+    sequence: ProductSequence = field(default=0, compare=False)
+
+    @property
+    def tag(self) -> str:
+        """The entity tag of the product."""
+        return product_tag(self.sku, self.sequence, self.reorder_point, self.available_qty, self.backordered_qty)
 
 
 class Queries:
@@ -104,6 +110,7 @@ class Queries:
             backordered_qty=rows[0].backordered_qty,
             reorder_point=rows[0].reorder_point,
             batches=batches,
+            sequence=rows[0].sequence,
         )
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:

@@ -21,6 +21,7 @@ from app.domain.commands import (
     Command,
     CreateBatch,
     CreateBatches,
+    CreateBatchIfMatch,
     PlaceOrder,
     ServeBackorders,
     SetReorderPoint,
@@ -33,8 +34,10 @@ from app.domain.errors import (
     BatchNotFoundError,
     DomainError,
     InvalidSkuError,
+    PreconditionFailedError,
     ProductNotFoundError,
 )
+from app.domain.fields import EntityTags
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, Move, OrderLine
 from app.integration.dead_letters import KeepDeadLetter
@@ -71,6 +74,16 @@ async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
     if created:
         await serve_queue(product, uow)
     return BatchRecorded(BatchState.of(product.sku, batch), created)
+
+
+async def create_batch_if_match(command: CreateBatchIfMatch, uow: UnitOfWork) -> BatchRecorded:
+    """Record a batch again. Raises PreconditionFailedError where it is another one or new, BatchConflictError."""
+    try:
+        product, batch = _find_batch(command.ref, uow)
+    except BatchNotFoundError:
+        raise PreconditionFailedError from None
+    _check_tag(command.if_match, BatchState.of(product.sku, batch))
+    return await create_batch(command, uow)
 
 
 async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
@@ -146,9 +159,10 @@ async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchCha
 async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
     """Set whichever of the two is given; the new ETA counts for the lines that a cut releases.
 
-    Raises BatchNotFoundError, QuantityChangedError, BelowShippedError.
+    Raises BatchNotFoundError, PreconditionFailedError, QuantityChangedError, BelowShippedError.
     """
     product, batch = _find_batch(command.ref, uow)
+    _check_tag(command.if_match, BatchState.of(product.sku, batch))
     given = command.model_fields_set
     if "qty" in given:
         product.check_quantity(batch.ref, command.qty, command.expected_qty)
@@ -161,10 +175,11 @@ async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
 
 
 async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockState:
-    """Set from how little on the buyers are told. Raises ProductNotFoundError."""
+    """Set from how little on the buyers are told. Raises ProductNotFoundError, PreconditionFailedError."""
     product = uow.products.get(command.sku)
     if product is None:
         raise ProductNotFoundError(command.sku)
+    _check_tag(command.if_match, StockState.of(product))
     product.set_reorder_point(command.qty)
     return StockState.of(product)
 
@@ -204,6 +219,11 @@ async def _each(
     for event in told:
         uow.raise_event(event)
     return answers
+
+
+def _check_tag(wanted: EntityTags | None, state: BatchState | StockState) -> None:
+    if wanted is not None and wanted.isdisjoint({state.tag, "*"}):
+        raise PreconditionFailedError
 
 
 def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
@@ -252,6 +272,7 @@ async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: 
 
 COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (CreateBatch, create_batch),
+    (CreateBatchIfMatch, create_batch_if_match),
     (CreateBatches, create_batches),
     (ChangeBatchQuantity, change_batch_quantity),
     (ChangeBatchEta, change_batch_eta),

@@ -1,6 +1,11 @@
-"""What a command answers and a query shows: snapshots that no later command of the group can change."""
+"""What a command answers and a query shows: snapshots that no later command of the group can change.
 
-from dataclasses import dataclass
+A batch and a product have an entity tag (RFC 9110, 8.8.3): a digest of values of which at least one changes whenever
+what is shown changes. Every instance makes the same tag, and so does one that reads from a replica.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Literal, Self
 
@@ -23,6 +28,9 @@ from app.integration.fields import (
     Sku,
 )
 
+ProductSequence = Annotated[int, Field(exclude=True)]
+"""The sequence of the product; it is not shown, and goes into its tag."""
+
 LineStatus = Literal["allocated", "backordered", "shipped"]
 
 
@@ -37,6 +45,11 @@ class BatchState:
     allocated_qty: AllocatedQuantity
     shipped_qty: ShippedQuantity
     available_qty: AvailableQuantity
+
+    @property
+    def tag(self) -> str:
+        """The entity tag of the batch."""
+        return entity_tag(self.ref, self.sku, self.qty, self.eta, self.allocated_qty, self.shipped_qty)
 
     @classmethod
     def of(cls, sku: str, batch: Batch) -> Self:
@@ -191,6 +204,12 @@ class StockState:
     available_qty: AvailableQuantity
     backordered_qty: BackorderedQuantity
     incoming_qty: IncomingQuantity
+    sequence: ProductSequence = field(default=0, compare=False)
+
+    @property
+    def tag(self) -> str:
+        """The entity tag of the product."""
+        return product_tag(self.sku, self.sequence, self.reorder_point, self.available_qty, self.backordered_qty)
 
     @classmethod
     def of(cls, product: Product) -> Self:
@@ -202,4 +221,19 @@ class StockState:
             available_qty=level.available_qty,
             backordered_qty=product.backordered_qty,
             incoming_qty=level.incoming_qty,
+            sequence=product.sequence,
         )
+
+
+def product_tag(sku: str, sequence: int, reorder_point: int | None, available_qty: int, backordered_qty: int) -> str:
+    """The entity tag of a product, made of what the product under its lock knows as well as the read side does.
+
+    Whatever happens to a product, its batches and its lines raises an event, which changes the sequence; but for the
+    reorder point, and for sums that an operator sets right.
+    """
+    return entity_tag(sku, sequence, reorder_point, available_qty, backordered_qty)
+
+
+def entity_tag(*values: object) -> str:
+    """A strong entity tag for these values, with its quotation marks."""
+    return f'"{hashlib.blake2b(repr(values).encode(), digest_size=12).hexdigest()}"'

@@ -12,6 +12,7 @@ from app.domain.commands.batches import (
     ChangeBatchEta,
     ChangeBatchQuantity,
     CreateBatch,
+    CreateBatchIfMatch,
     WhyStockChanged,
 )
 from app.domain.commands.lines import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
@@ -32,6 +33,7 @@ __all__ = [
     "ChangeLineQuantity",
     "Command",
     "CreateBatch",
+    "CreateBatchIfMatch",
     "CreateBatches",
     "LineChanges",
     "Names",

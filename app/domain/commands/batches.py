@@ -13,6 +13,7 @@ from app.domain.fields import (
     BatchEta,
     BatchQuantity,
     BatchRef,
+    EntityTags,
     NewBatchQuantity,
     NewQuantity,
     Sku,
@@ -38,6 +39,12 @@ class CreateBatch(Command):
     def routing_key(self) -> str:
         """The SKU."""
         return self.sku
+
+
+class CreateBatchIfMatch(CreateBatch):
+    """Record a batch again, where it is as the caller has seen it. A batch that is new is refused."""
+
+    if_match: EntityTags
 
 
 class _NamedBatchCommand(Command):
@@ -147,4 +154,9 @@ class BatchChanges(WhyStockChanged):
 
 
 class ChangeBatch(BatchChanges, _NamedBatchCommand):
-    """Change the quantity and the ETA of a batch in one transaction; the new ETA counts for placing lines again."""
+    """Change the quantity and the ETA of a batch in one transaction; the new ETA counts for placing lines again.
+
+    With `if_match` only where the batch has one of these tags.
+    """
+
+    if_match: EntityTags | None = None

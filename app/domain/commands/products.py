@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.commands.base import Command, Names
-from app.domain.fields import NewQuantity, Sku
+from app.domain.fields import EntityTags, NewQuantity, Sku
 
 
 class _NamedProductCommand(Command):
@@ -35,4 +35,9 @@ class ReorderPoint(BaseModel):
 
 
 class SetReorderPoint(ReorderPoint, _NamedProductCommand):
-    """Have the buyers told when less than so many pieces of a product are available; 0: have them told no more."""
+    """Have the buyers told when less than so many pieces of a product are available; 0: have them told no more.
+
+    With `if_match` only where the product has one of these tags.
+    """
+
+    if_match: EntityTags | None = None

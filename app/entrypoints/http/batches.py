@@ -4,19 +4,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import BatchChanges, ChangeBatch, CreateBatch
+from app.domain.commands import BatchChanges, ChangeBatch, CreateBatch, CreateBatchIfMatch
 from app.domain.fields import LEFT_OUT, BatchRef
 from app.entrypoints.http.answers import BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
+from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Limit, SkuFilter
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.writing import KEYED, documented_write, write
 from app.read_model.lists import BatchPage
-from app.service_layer.results import BatchRecorded, BatchState
+from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
 
+LOCATION = {"description": "Where the batch is.", "schema": {"type": "string"}}
 Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
 
 
@@ -28,9 +30,15 @@ Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
     response_model=BatchState,
     response_description="The batch was recorded; waiting lines that it can hold were allocated.",
     responses={
-        201: {"headers": {"Location": {"description": "Where the batch is.", "schema": {"type": "string"}}}},
-        200: {"model": BatchState, "description": "The same batch was recorded before; here it is as it is now."},
-        **documented_write("malformed-body", "batch-conflict", "payload-too-large", "unsupported-media-type"),
+        201: {"headers": {"Location": LOCATION, **TAGGED["headers"]}},
+        200: {
+            "model": BatchState,
+            "description": "The same batch was recorded before; here it is as it is now.",
+            **TAGGED,
+        },
+        **documented_write(
+            "malformed-body", "batch-conflict", "precondition-failed", "payload-too-large", "unsupported-media-type"
+        ),
     },
     openapi_extra=KEYED,
 )
@@ -38,14 +46,20 @@ Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
 async def create_batch(command: CreateBatch, request: Request) -> Response:
     """Records stock that was bought together.
 
-    Recording the same batch again changes nothing, so the request can be sent again safely.
+    Recording the same batch again changes nothing, so the request can be sent again safely. With the header `If-Match`
+    the batch has to be there and to have one of these tags, so that nothing new is recorded.
     """
+    tags = if_match(request)
+    if tags is not None:
+        command = CreateBatchIfMatch.model_construct(**dict(command), if_match=tags)
     return await write(request, command, _recorded)
 
 
 def _recorded(recorded: BatchRecorded) -> Response:
-    location = {"Location": f"/v1/batches/{recorded.batch.ref}"} if recorded.created else None
-    return Answer(BATCH.dump_json(recorded.batch), status_of_recorded(recorded), location)
+    headers = {"ETag": recorded.batch.tag}
+    if recorded.created:
+        headers["Location"] = f"/v1/batches/{recorded.batch.ref}"
+    return Answer(BATCH.dump_json(recorded.batch), status_of_recorded(recorded), headers)
 
 
 def status_of_recorded(recorded: BatchRecorded) -> int:
@@ -59,12 +73,18 @@ def status_of_recorded(recorded: BatchRecorded) -> int:
     summary="Show a batch",
     response_model=BatchState,
     response_description="The batch as it is now.",
-    responses=documented("batch-not-found", "invalid-request"),
+    responses={
+        200: TAGGED,
+        304: NOT_MODIFIED,
+        **documented("batch-not-found", "precondition-failed", "invalid-request"),
+    },
+    openapi_extra=CACHED,
 )
 @needs("read")
 async def get_batch(ref: Ref, request: Request) -> Response:
     """Shows what was purchased, what is allocated, and what is available."""
-    return Answer(BATCH.dump_json(await request.app.state.queries.batch(ref)))
+    batch = await request.app.state.queries.batch(ref)
+    return show(request, BATCH.dump_json(batch), batch.tag)
 
 
 @router.patch(
@@ -73,15 +93,19 @@ async def get_batch(ref: Ref, request: Request) -> Response:
     summary="Change the quantity or the ETA of a batch",
     response_model=ChangedBatch,
     response_description="The batch as it is now, and the lines that had to leave it.",
-    responses=documented_write(
-        "malformed-body",
-        "batch-not-found",
-        "quantity-changed",
-        "below-shipped",
-        "payload-too-large",
-        "unsupported-media-type",
-    ),
-    openapi_extra=KEYED,
+    responses={
+        200: TAGGED,
+        **documented_write(
+            "malformed-body",
+            "batch-not-found",
+            "precondition-failed",
+            "quantity-changed",
+            "below-shipped",
+            "payload-too-large",
+            "unsupported-media-type",
+        ),
+    },
+    openapi_extra=GUARDED,
 )
 @needs("stock:write")
 async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
@@ -89,11 +113,15 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
 
     Lines that no longer fit move to other batches or into the queue, the one allocated last first. With both, the new
     ETA counts for placing them. With `reallocate`, lines on a batch that is late move to batches that serve them
-    sooner, the oldest request first. `expected_qty` changes the quantity only where nobody else has. The same values
-    again change nothing.
+    sooner, the oldest request first. `expected_qty` changes the quantity only where nobody else has; `If-Match` changes
+    anything only where the batch is as it was when its `ETag` was read. The same values again change nothing.
     """
-    command = ChangeBatch(ref=ref, **changes.model_dump(exclude_unset=True))
-    return await write(request, command, lambda done: Answer(CHANGED_BATCH.dump_json(ChangedBatch.after(done))))
+    command = ChangeBatch(ref=ref, if_match=if_match(request), **changes.model_dump(exclude_unset=True))
+    return await write(request, command, _changed)
+
+
+def _changed(done: BatchChanged) -> Response:
+    return Answer(CHANGED_BATCH.dump_json(ChangedBatch.after(done)), headers={"ETag": done.batch.tag})
 
 
 @router.get(

@@ -52,6 +52,7 @@ KINDS: dict[str, Kind] = {
         Kind(errors.AllocationConflictError.code, 409, "The order has another quantity of this SKU"),
         Kind(errors.OrderConflictError.code, 409, "The order was placed before with other lines"),
         Kind(IdempotencyKeyInUseError.code, 409, "The first request with this key is still running"),
+        Kind(errors.PreconditionFailedError.code, 412, "The ETag is not one of those in If-Match"),
         Kind("payload-too-large", 413, "The body is too large"),
         Kind("uri-too-long", 414, "The address is too long"),
         Kind("unsupported-media-type", 415, "The body has to be application/json"),

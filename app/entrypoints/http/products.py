@@ -7,11 +7,12 @@ from fastapi import APIRouter, Path, Request, Response
 from app.domain.commands import ReorderPoint, SetReorderPoint
 from app.domain.fields import LEFT_OUT, Sku
 from app.entrypoints.http.answers import AVAILABILITY, HISTORY_PAGE, PRODUCT, PRODUCT_PAGE, STOCK, Answer
+from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, Limit, LowStock, Pieces
 from app.entrypoints.http.route import ServiceRoute
-from app.entrypoints.http.writing import KEYED, documented_write, write
+from app.entrypoints.http.writing import documented_write, write
 from app.read_model.history import HistoryPage
 from app.read_model.lists import ProductPage
 from app.read_model.promises import Availability
@@ -29,12 +30,18 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
     summary="Show a product and its batches",
     response_model=ProductState,
     response_description="The sums, and the batches in the order in which they are allocated from.",
-    responses=documented("product-not-found", "invalid-request"),
+    responses={
+        200: TAGGED,
+        304: NOT_MODIFIED,
+        **documented("product-not-found", "precondition-failed", "invalid-request"),
+    },
+    openapi_extra=CACHED,
 )
 @needs("read")
 async def get_product(sku: SkuInPath, request: Request) -> Response:
     """Shows what is available of a product, what is allocated, and what is waited for."""
-    return Answer(PRODUCT.dump_json(await request.app.state.queries.product(sku)))
+    product = await request.app.state.queries.product(sku)
+    return show(request, PRODUCT.dump_json(product), product.tag)
 
 
 @router.put(
@@ -43,18 +50,24 @@ async def get_product(sku: SkuInPath, request: Request) -> Response:
     summary="Have the buyers told when stock is low",
     response_model=StockState,
     response_description="The reorder point, and how much there is now.",
-    responses=documented_write("malformed-body", "product-not-found", "payload-too-large", "unsupported-media-type"),
-    openapi_extra=KEYED,
+    responses={
+        200: TAGGED,
+        **documented_write(
+            "malformed-body", "product-not-found", "precondition-failed", "payload-too-large", "unsupported-media-type"
+        ),
+    },
+    openapi_extra=GUARDED,
 )
 @needs("stock:write")
 async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Request) -> Response:
     """Sets below how many available pieces the buyers get a mail and others the event `low_stock.v1`.
 
     They are told once each time that it has come to be so: at once where less is available already, and again only
-    after there was enough in between. `qty: 0` has them told no more. The same again changes nothing.
+    after there was enough in between. `qty: 0` has them told no more. The same again changes nothing. `ETag` and
+    `If-Match` are those of the product as a whole.
     """
-    command = SetReorderPoint(sku=sku, qty=wanted.qty)
-    return await write(request, command, lambda level: Answer(STOCK.dump_json(level)))
+    command = SetReorderPoint(sku=sku, qty=wanted.qty, if_match=if_match(request))
+    return await write(request, command, lambda level: Answer(STOCK.dump_json(level), headers={"ETag": level.tag}))
 
 
 @router.get(

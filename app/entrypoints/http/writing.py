@@ -50,7 +50,13 @@ def documented_write(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 async def write(request: Request, command: Command, render: Callable[[Any], Response]) -> Response:
-    """Run the command and render its result. A request with a key that was answered before is answered the same."""
+    """Run the command and render its result. A request with a key that was answered before is answered the same.
+
+    `If-Match` is refused where the command cannot compare it: a caller who names a tag relies on it.
+    """
+    if "if-match" in request.headers and "if_match" not in type(command).model_fields:
+        message = "Header should be sent only with changes of one batch or one product"
+        raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "unsupported"}])
     bus = request.app.state.bus
     given = key_of(request)
     if given is None:
@@ -87,7 +93,9 @@ def _key(given: str, request: Request, render: Callable[[Any], Response]) -> Ide
 
 
 def _fingerprint(request: Request) -> bytes:
-    """A digest of what is asked for: method, path and body as they came."""
+    """A digest of what is asked for: method, path, `If-Match` and body as they came."""
     scope = request.scope
     target = f"{request.method} {path_of(scope)}?".encode() + scope["query_string"] + b"\n"
+    for tags in request.headers.getlist("if-match"):
+        target += f"If-Match: {tags}\n".encode()
     return hashlib.sha256(target + scope["state"].get("body", b"")).digest()
