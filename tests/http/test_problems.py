@@ -117,7 +117,7 @@ async def test_a_path_that_is_not_there_is_not_found_with_any_method(api: Api, m
         ("/v1/batches/batch-1", {"GET", "PATCH"}),
         ("/v1/allocations", {"POST"}),
         ("/v1/allocations/order-1", {"GET"}),
-        ("/v1/allocations/order-1/sku-1", {"DELETE"}),
+        ("/v1/allocations/order-1/sku-1", {"DELETE", "PATCH"}),
         ("/v1/products", {"GET"}),
         ("/v1/products/sku-1", {"GET"}),
         ("/v1/products/sku-1/reorder-point", {"PUT"}),

@@ -26,6 +26,7 @@ CALLS = [
     ("POST", "/v1/allocations", {"order_id": "order-1", "sku": "sku-1", "qty": 1}),
     ("GET", "/v1/allocations/order-1", None),
     ("DELETE", "/v1/allocations/order-1/sku-1", None),
+    ("PATCH", "/v1/allocations/order-1/sku-1", {"qty": 1}),
     ("GET", "/v1/products/sku-1", None),
     ("GET", "/v1/products/sku-1/history", None),
     ("GET", "/v1/products/sku-1/availability?qty=1", None),
