@@ -126,7 +126,7 @@ def test_a_line_that_stays_on_its_batch_does_not_leave_it_earlier_for_that() -> 
     shop.order("younger", 4)
     shop.resize("older", 3)
 
-    shop.cut("batch-1", 3)
+    shop.cut("batch-1", 4)
 
     assert (shop.where("older"), shop.where("younger")) == ("batch-1", None)
 
