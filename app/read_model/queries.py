@@ -22,7 +22,8 @@ from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
 from app.read_model.promises import Promises
 from app.read_model.reader import Reader, allocation_state, batch_state
-from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence, product_tag
+from app.service_layer.entity_tags import product_tag
+from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
 

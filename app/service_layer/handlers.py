@@ -37,12 +37,12 @@ from app.domain.errors import (
     PreconditionFailedError,
     ProductNotFoundError,
 )
-from app.domain.fields import EntityTags
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, Move, OrderLine
 from app.integration.dead_letters import KeepDeadLetter
 from app.integration.outbound import to_message
 from app.service_layer.backorders import PAGE, serve_queue
+from app.service_layer.entity_tags import check_tag
 from app.service_layer.order_handlers import cancel_order, place_order
 from app.service_layer.ports import CommandHandler, EventHandler, UnitOfWork
 from app.service_layer.results import (
@@ -78,11 +78,10 @@ async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
 
 async def create_batch_if_match(command: CreateBatchIfMatch, uow: UnitOfWork) -> BatchRecorded:
     """Record a batch again. Raises PreconditionFailedError where it is another one or new, BatchConflictError."""
-    try:
-        product, batch = _find_batch(command.ref, uow)
-    except BatchNotFoundError:
-        raise PreconditionFailedError from None
-    _check_tag(command.if_match, BatchState.of(product.sku, batch))
+    if uow.products.sku_of_batch(command.ref) is None:
+        raise PreconditionFailedError
+    product, batch = _find_batch(command.ref, uow)
+    check_tag(command.if_match, BatchState.of(product.sku, batch))
     return await create_batch(command, uow)
 
 
@@ -121,10 +120,7 @@ async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
 
 
 async def change_line_quantity(command: ChangeLineQuantity, uow: UnitOfWork) -> AllocationState:
-    """Change a line and let what it freed serve the queue.
-
-    Raises AllocationNotFoundError, AlreadyShippedError, OutOfStockError.
-    """
+    """Change a line, and serve the queue. Raises AllocationNotFoundError, AlreadyShippedError, OutOfStockError."""
     product = uow.products.get(command.sku)
     if product is None:
         raise AllocationNotFoundError(command.order_id, command.sku)
@@ -162,7 +158,7 @@ async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
     Raises BatchNotFoundError, PreconditionFailedError, QuantityChangedError, BelowShippedError.
     """
     product, batch = _find_batch(command.ref, uow)
-    _check_tag(command.if_match, BatchState.of(product.sku, batch))
+    check_tag(command.if_match, BatchState.of(product.sku, batch))
     given = command.model_fields_set
     if "qty" in given:
         product.check_quantity(batch.ref, command.qty, command.expected_qty)
@@ -179,7 +175,7 @@ async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockS
     product = uow.products.get(command.sku)
     if product is None:
         raise ProductNotFoundError(command.sku)
-    _check_tag(command.if_match, StockState.of(product))
+    check_tag(command.if_match, StockState.of(product))
     product.set_reorder_point(command.qty)
     return StockState.of(product)
 
@@ -219,11 +215,6 @@ async def _each(
     for event in told:
         uow.raise_event(event)
     return answers
-
-
-def _check_tag(wanted: EntityTags | None, state: BatchState | StockState) -> None:
-    if wanted is not None and wanted.isdisjoint({state.tag, "*"}):
-        raise PreconditionFailedError
 
 
 def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:

@@ -1,10 +1,5 @@
-"""What a command answers and a query shows: snapshots that no later command of the group can change.
+"""What a command answers and a query shows: snapshots that no later command of the group can change."""
 
-A batch and a product have an entity tag (RFC 9110, 8.8.3): a digest of values of which at least one changes whenever
-what is shown changes. Every instance makes the same tag, and so does one that reads from a replica.
-"""
-
-import hashlib
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Literal, Self
@@ -27,6 +22,7 @@ from app.integration.fields import (
     ShippedQuantity,
     Sku,
 )
+from app.service_layer.entity_tags import entity_tag, product_tag
 
 ProductSequence = Annotated[int, Field(exclude=True)]
 """The sequence of the product; it is not shown, and goes into its tag."""
@@ -223,17 +219,3 @@ class StockState:
             incoming_qty=level.incoming_qty,
             sequence=product.sequence,
         )
-
-
-def product_tag(sku: str, sequence: int, reorder_point: int | None, available_qty: int, backordered_qty: int) -> str:
-    """The entity tag of a product, made of what the product under its lock knows as well as the read side does.
-
-    Whatever happens to a product, its batches and its lines raises an event, which changes the sequence; but for the
-    reorder point, and for sums that an operator sets right.
-    """
-    return entity_tag(sku, sequence, reorder_point, available_qty, backordered_qty)
-
-
-def entity_tag(*values: object) -> str:
-    """A strong entity tag for these values, with its quotation marks."""
-    return f'"{hashlib.blake2b(repr(values).encode(), digest_size=12).hexdigest()}"'
