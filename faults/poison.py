@@ -62,6 +62,17 @@ POISON: dict[str, Poison] = {
     "id-long": _odd_id(b"x" * 255),
     "id-no-text": _odd_id(b"\xff\xfe"),
     "id-null-character": _odd_id(b"", b"\x00"),
+    "id-twice": Poison(
+        lambda name: [("ce_id", name.encode()), ("CE_ID", name.encode()), ("ce_type", ALLOCATE)],
+        lambda _: LINE,
+        "'ce_id' is there more than once",
+    ),
+    "source-blank": Poison(
+        lambda name: [("ce_id", name.encode()), ("ce_source", b" "), ("ce_type", ALLOCATE)],
+        lambda _: LINE,
+        "source is not a text",
+    ),
+    "name-twice": _binary(LINE[:-1] + b', "qty": 1}', "the same name twice"),
     "other-version": Poison(
         lambda name: [("ce_specversion", b"2.0"), ("ce_id", name.encode()), ("ce_type", ALLOCATE)],
         lambda _: LINE,
@@ -83,6 +94,9 @@ POISON: dict[str, Poison] = {
     ),
     "truncated-structured": _structured(lambda name: _event(name, data=ORDER)[:-20], "cannot be read as JSON"),
     "structured-base64": _structured(lambda name: _event(name, data_base64="?"), "data_base64 is not base64"),
+    "structured-version": _structured(
+        lambda name: _event(name, specversion=1.0, data=ORDER), "specversion is a JSON number"
+    ),
     "structured-shape": _structured(lambda name: _event(name, data=[]), "Input should be", has_id=True),
     "structured-avro": Poison(
         lambda _: [("content-type", b"application/cloudevents+avro")], lambda _: b"\x02\x04", "is not supported"

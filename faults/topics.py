@@ -17,6 +17,8 @@ from faults.story import ORDER_EVENTS, Event
 
 SECONDS = 30.0
 PARTITIONS = 6
+OTHER_CONTENT = "x-other-content"
+"""Header of a record that has the source and the id of a message and other content: it is not that message."""
 BATCH = 2000
 
 
@@ -74,7 +76,10 @@ def to_event(message: Message) -> Event:
 
 
 def message_id(message: Message) -> str:
-    """The id of an inbound message, from its header or in structured mode from the value; else its place."""
+    """The id of an inbound message, from its header or in structured mode from the value; else its place.
+
+    A record with other content than the message whose id it has is known by its place as well.
+    """
     place = place_of(message.topic() or "", message.partition(), message.offset())
     try:
         raw = message.headers() or []
@@ -88,6 +93,8 @@ def message_id(message: Message) -> str:
         for name, value in (raw.items() if isinstance(raw, dict) else raw)
         if isinstance(value, bytes)
     }
+    if OTHER_CONTENT in headers:
+        return place
     if headers.get("content-type", "").startswith("application/cloudevents"):
         try:
             return str(json.loads(message.value() or b"")["id"])

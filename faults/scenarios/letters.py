@@ -14,10 +14,12 @@ from faults.journal import Answer, Entry
 from faults.load import as_record
 from faults.poison import POISON
 from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.topics import OTHER_CONTENT
 
 LETTER_SECONDS = 20.0
 MARK = "mended-"
 REFUSAL = "no such orders for the moment"
+CONTRADICTION = "contradiction"
 FAILURE, MISTAKE = 1, 2
 """Exit statuses of the command line: something could not be restored, and there is no such letter."""
 
@@ -62,7 +64,7 @@ def _is_good(entry: Entry, span: Span) -> bool:
 
 def _send_all(this: Round) -> tuple[list[_Sent], list[_Sent]]:
     """Send poison of every kind and orders that are refused, mixed and spread over the time."""
-    kinds = list(POISON) * this.plan.of(4, 1)
+    kinds = [*POISON, CONTRADICTION] * this.plan.of(4, 1)
     deeds: list[tuple[int, str | None]] = list(enumerate([*kinds, *[None] * this.plan.of(12, 4)]))
     this.random.shuffle(deeds)
     pause = this.plan.of(90, 7) / len(deeds)
@@ -71,6 +73,8 @@ def _send_all(this: Round) -> tuple[list[_Sent], list[_Sent]]:
         for number, kind in deeds:
             if kind is None:
                 mendable.append(_order(this, sender, f"{MARK}{number}"))
+            elif kind == CONTRADICTION:
+                bad.append(_contradiction(this, sender, f"{kind}.{number}"))
             else:
                 bad.append(_poisonous(this, sender, f"{kind}.{number}", kind))
             time.sleep(pause)
@@ -83,6 +87,16 @@ def _poisonous(this: Round, sender: Sender, name: str, kind: str) -> _Sent:
     record = replace(known.record(name), key=this.random.choice([None, *(sku.encode() for sku in SKUS)]))
     (place,) = sender.send([record])
     return _Sent(name, record, place, known.reason, name if known.has_id else None)
+
+
+def _contradiction(this: Round, sender: Sender, name: str) -> _Sent:
+    """A record with the source and the id of a message that has taken effect, and with other content."""
+    received = _inbox(this)
+    entry = this.random.choice([each for each in list(this.journal.entries) if each.id in received])
+    record = as_record(entry, contradiction=name)
+    record = replace(record, headers=[*record.headers, (OTHER_CONTENT, b"1")])
+    (place,) = sender.send([record])
+    return _Sent(name, record, place, "belongs to another message", entry.id)
 
 
 def _order(this: Round, sender: Sender, name: str) -> _Sent:

@@ -15,7 +15,7 @@ from faults.journal import Answer, Entry, Kind
 from faults.load import as_record, as_request
 from faults.poison import POISON, Poison
 from faults.story import Event
-from faults.topics import message_id, to_event
+from faults.topics import OTHER_CONTENT, message_id, to_event
 
 CHAIR = "CHAIR"
 
@@ -122,6 +122,7 @@ def test_an_event_of_an_order_is_about_the_order() -> None:
     [
         (_Record(b"{}", ce_id=b"k1"), "k1"),
         (_Record(b"{}"), "in[3]@7"),
+        (_Record(b"{}", ce_id=b"k1", **{OTHER_CONTENT: b"1"}), "in[3]@7"),
         (_Record(None, ce_id=b" \xff"), " \N{REPLACEMENT CHARACTER}"),
         (_Record(json.dumps({"id": "k2"}).encode(), content_type=STRUCTURED), "k2"),
         (_Record(b'{"id": "k2"', content_type=STRUCTURED), "in[3]@7"),
