@@ -163,3 +163,65 @@ def test_a_letter_cannot_speak_to_the_terminal(
             assert "\\x1b[2J" in output
             assert "\x1b[2J" not in output
             assert "\x07" not in output
+
+
+def execute(database_url: str, statement: str) -> None:
+    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def batch_letter(ref: str, *, source: str = "/purchasing", message_id: str = "id-1") -> dict[str, Any]:
+    """A letter whose record can be read."""
+    headers = [("ce_id", message_id), ("ce_source", source), ("ce_type", "batch_created.v1")]
+    value = json.dumps({"ref": ref, "sku": "CHAIR", "qty": 5}).encode()
+    return {
+        "headers": [(name, text.encode()) for name, text in headers],
+        "value": value,
+        "message_id": message_id,
+    }
+
+
+def test_retry_discards_a_letter_only_where_its_own_effect_is_there(run_here: RunHere, database_url: str) -> None:
+    _, other, _ = letters_of(
+        database_url, batch_letter("batch-1"), batch_letter("batch-2"), batch_letter("batch-3", source="/returns")
+    )
+    first_try, done = [run_here("dead-letters", "retry", database_url=database_url) for _ in range(2)]
+    assert first_try.returncode == done.returncode == 1
+
+    (line,) = done.stdout.splitlines()
+    belongs_to_another = "failed again: the id 'id-1' of the source '/purchasing' belongs to another message"
+    assert line.startswith(f"{other} {belongs_to_another}, which was received at 20")
+    (kept,) = run_here("dead-letters", "list", database_url=database_url).stdout.splitlines()
+    assert kept.startswith(f"{other} ")
+    assert "attempts=3" in kept
+    assert "belongs to another message" in kept
+
+
+def test_retry_says_what_became_of_each_letter(run_here: RunHere, database_url: str) -> None:
+    letters = [batch_letter("batch-1"), batch_letter("batch-1"), batch_letter("batch-3", source="/returns")]
+    first, same, another_source = letters_of(database_url, *letters)
+    done = run_here("dead-letters", "retry", database_url=database_url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{first} restored: ok",
+        f"{same} restored: duplicate",
+        f"{another_source} restored: ok",
+    ]
+
+
+def test_retry_keeps_a_letter_whose_id_an_earlier_release_has_received(run_here: RunHere, database_url: str) -> None:
+    """It kept neither source nor content, so nothing says that it was the same message."""
+    (letter,) = letters_of(database_url, batch_letter("batch-1"))
+    execute(database_url, "INSERT INTO inbox (message_id) VALUES ('id-1')")
+    done = run_here("dead-letters", "retry", str(letter), database_url=database_url)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{letter} failed again: an earlier release received a message with this id")
+    assert len(run_here("dead-letters", "list", database_url=database_url).stdout.splitlines()) == 1
