@@ -25,7 +25,7 @@ _MAX_QUOTED = 64
 
 
 class UnreadableMessageError(Exception):
-    """The bytes are no message that this service knows. The text says why, for whoever mends it.
+    """The record is not a message that this service can handle. The text says why, for operators.
 
     `message_id` is the id of the message, where that much could be read.
     """

@@ -36,8 +36,8 @@ class DeadLetter:
         The order of the headers does not count, nor does the trace that a delivery belongs to.
         """
         headers = sorted((name.lower(), value or b"", value is None) for name, value in self.headers)
-        told = [repr(header) for header in headers if header[0] not in _OF_THE_DELIVERY]
-        return hashlib.blake2b(repr((self.value, told)).encode(), digest_size=16).digest()
+        kept = [header for header in headers if header[0] not in _OF_THE_DELIVERY]
+        return hashlib.blake2b(repr((self.value, kept)).encode(), digest_size=16).digest()
 
 
 class KeepDeadLetter(Command):

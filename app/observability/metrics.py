@@ -161,7 +161,7 @@ def expect_command(command: str) -> None:
 
 
 def count_command(command: str, outcome: str) -> None:
-    """Count one command; the outcome is "ok", "duplicate", "unavailable", "error" or a refusal's code."""
+    """Count one command. The outcome is `Outcome.label`: "ok", "error" and the like, or a refusal's code."""
     _command_counter(command, outcome).inc()
 
 
