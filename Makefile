@@ -9,7 +9,7 @@ MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dist test test-kafka test-browser promtool lint audit format lock openapi promise bench faults clean FORCE
+.PHONY: help install run dist test test-lowest test-kafka test-browser promtool lint audit format lock openapi promise bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -34,6 +34,12 @@ dist: install ## Build the source distribution and the wheel into dist/
 
 test: install ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Warnings are errors for the versions that are shipped; old versions may warn of what has changed since.
+test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
+	@requirements/install-lowest
+	@.venv-lowest/bin/python -m pytest -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit tests/http \
+		tests/e2e/test_command_line.py tests/deploy/test_documents.py -k "not schemathesis" $(ARGS)
 
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)
 	@$(BIN)/python -m tests.support.apache_kafka fetch
@@ -68,6 +74,7 @@ lock: install ## Lock the requirements anew (ARGS=--upgrade for newer versions)
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) pyproject.toml --extra embedded --group dev --output-file requirements/dev.txt \
 		--constraint requirements/build.txt --constraint requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra embedded --resolution lowest-direct --output-file requirements/lowest.txt
 
 openapi: install ## Write docs/openapi.json and docs/asyncapi.json
 	@for document in openapi asyncapi; do \
@@ -85,5 +92,5 @@ faults: install ## Break the service in every way and look for what was lost (AR
 	@$(BIN)/python -m faults $(if $(FAULT),--fault $(FAULT)) $(ARGS)
 
 clean: ## Remove .venv and every cache; the database in .allocation stays
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
+	rm -rf $(VENV) .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app import private_names
 from app.adapters.api_keys import ApiKeys
 from app.adapters.database import DriverConnections, connections_of, create_engine
 from app.adapters.database_url import DatabaseUrl
@@ -65,7 +66,12 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     mailer: Mailer | None = None,
     authenticator: Authenticator | None = None,
 ) -> AsyncIterator[Service]:
-    """The service, wired. The connections are closed at the end; nothing is connected before it is needed."""
+    """The service, wired. The connections are closed at the end; nothing is connected before it is needed.
+
+    Raises PrivateNameMissingError, TlsFilesError.
+    """
+    private_names.check("asyncio")
+    private_names.check("aiokafka")
     tls, size = database_tls(settings), settings.database_pool_size
     engine = engine or create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls)
     # A pool of its own, so that however many read, those who write need not wait for a connection.

@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.main(arguments, prog_name="allocation", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # A group without a command is a question for its help, not a mistake.
+        click.echo(error.message)
     except click.UsageError as error:
         _fail(error.format_message(), 2)
     except click.ClickException as error:

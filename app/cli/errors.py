@@ -22,11 +22,14 @@ def explain(error: Exception) -> tuple[str, int] | None:
     from app.adapters.schema import MigrationsMissingError
     from app.adapters.tls import TlsFilesError
     from app.entrypoints.server import AddressInUseError
+    from app.private_names import PrivateNameMissingError
     from app.service_layer.ports import TemporarilyUnavailableError
 
     state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
     match error:
         case ApiKeyFileError() | AddressInUseError() | MigrationsMissingError() | TlsFilesError():
+            explanation = str(error), 2
+        case PrivateNameMissingError():
             explanation = str(error), 2
         case PermissionError() | FileNotFoundError() | NotADirectoryError():
             explanation = str(error), 2

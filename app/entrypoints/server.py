@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from app import private_names
 from app.adapters import schema
 from app.bootstrap import Service
 from app.entrypoints import readiness
@@ -96,8 +97,10 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent dies at the other end of `parent_pipe`.
 
-    Raises schema.MigrationsMissingError: without its migrations it could never be ready.
+    Raises schema.MigrationsMissingError, since without its migrations it could never be ready, and
+    PrivateNameMissingError.
     """
+    private_names.check("uvicorn")
     schema.head()
     app = http_application(service, [*components, database_watch(service)])
     limits = Limits(

@@ -15,11 +15,12 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ["build", "runtime", "dev"]
+LOCKS = ["build", "runtime", "dev", "lowest"]
 
 
 def read(name: str) -> str:
@@ -158,6 +159,7 @@ def declared(lock: str) -> list[Requirement]:
         "build": groups["build"],
         "runtime": runtime,
         "dev": [*runtime, *embedded, *groups["build"], *development],
+        "lowest": [*runtime, *embedded],
     }[lock]
     return [Requirement(text) for text in texts]
 
@@ -202,6 +204,15 @@ def test_lock_is_of_what_the_project_declares(lock: str) -> None:
     )
 
 
+def test_the_lowest_versions_are_those_that_are_declared() -> None:
+    pins = {name: str(pin.specifier).removeprefix("==") for name, pin in locked("lowest").items()}
+    bounds = [
+        (item.name, bound.version) for item in declared("lowest") for bound in item.specifier if ">" in str(bound)
+    ]
+    raised = [(name, bound) for name, bound in bounds if Version(pins[canonicalize_name(name)]) != Version(bound)]
+    assert raised == []
+
+
 @pytest.mark.parametrize("lock", ["build", "runtime"])
 def test_development_tests_the_versions_that_are_shipped(lock: str) -> None:
     development = locked("dev")
@@ -241,6 +252,6 @@ def test_makefile_has_every_target_that_the_documents_name() -> None:
     assert {(document, target) for document, target in named if target not in targets} == set()
 
 
-@pytest.mark.parametrize("script", [".ci/run", "requirements/install"])
+@pytest.mark.parametrize("script", [".ci/run", "requirements/install", "requirements/install-lowest"])
 def test_scripts_can_be_run(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app import private_names
 from app.cli import main
 from app.embedded.process import free_port
 from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command
@@ -37,6 +39,7 @@ COMMANDS = [
     ["asyncapi"],
     ["completion"],
 ]
+GROUPS: list[list[str]] = [[], ["dead-letters"], ["api-keys"]]
 OPTIONS = {
     "dev": {"--host", "--port", "--home"},
     "run": {"--host", "--port"},
@@ -173,6 +176,30 @@ def test_a_port_in_use_is_said_in_one_line(
         status = status_of([command, "--port", port])
     shown = capsys.readouterr()
     assert_one_clear_line(subprocess.CompletedProcess([command], status, shown.out, shown.err), 2, port)
+
+
+def test_without_a_private_name_that_limits_depend_on_the_service_does_not_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALLOCATION_AUTH", "none")
+    monkeypatch.delattr(HttpToolsProtocol, "_start_asgi_task")
+    for method in ("on_headers_complete", "on_response_complete"):  # They call it.
+        monkeypatch.setattr(HttpToolsProtocol, method, print)
+    private_names.check.cache_clear()
+    status = status_of(["serve", "--port", "0"])
+    shown = capsys.readouterr()
+    done = subprocess.CompletedProcess(["serve"], status, shown.out, shown.err)
+    assert_one_clear_line(done, 2, "uvicorn", "_start_asgi_task", "the limits of connections")
+
+
+@pytest.mark.parametrize("command", GROUPS, ids=lambda command: " ".join(["allocation", *command]))
+def test_a_group_without_a_command_shows_its_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of([*command, "--help"]) == 0
+    asked = capsys.readouterr()
+    assert status_of(command) == 0
+    assert capsys.readouterr() == asked
+    assert asked.out.count("\n") > 5
 
 
 def test_a_mistake_in_a_process_of_its_own_ends_it_with_status_2(tmp_path: Path) -> None:
