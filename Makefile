@@ -39,7 +39,7 @@ test: install ## Run the tests
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@requirements/install-lowest
 	@.venv-lowest/bin/python -m pytest -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit tests/http \
-		tests/e2e/test_command_line.py tests/deploy/test_documents.py -k "not schemathesis" $(ARGS)
+		tests/e2e/test_command_line.py tests/deploy/test_documents.py -k "not schemathesis and not at_once" $(ARGS)
 
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)
 	@$(BIN)/python -m tests.support.apache_kafka fetch

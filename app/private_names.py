@@ -55,6 +55,7 @@ PRIVATE_NAMES = (
         PrivateName(_PROTOCOL, name, purpose)
         for name, purpose in {
             "_start_asgi_task": "the limits of connections and of requests that are being answered",
+            "_unset_keepalive_if_required": "one time limit for each wait",
             "_unsupported_upgrade_warning": "no warning for each request that offers another protocol",
             "connection_made": "the time limit of the first request",
             "connection_lost": "the end of the time limits",
