@@ -76,7 +76,9 @@ lock: install ## Lock the requirements anew (ARGS=--upgrade for newer versions)
 		--constraint requirements/build.txt --constraint requirements/runtime.txt
 	$(LOCK) pyproject.toml --extra embedded --resolution lowest-direct --output-file requirements/lowest.txt
 
-openapi: install ## Write docs/openapi.json and docs/asyncapi.json
+openapi: install ## Write docs/openapi.json, docs/asyncapi.json and docs/problems.md
+	@$(BIN)/python -m app.entrypoints.http.problem_pages > docs/problems.md.new && mv docs/problems.md.new docs/problems.md || \
+		{ rm -f docs/problems.md.new; exit 1; }
 	@for document in openapi asyncapi; do \
 		$(BIN)/allocation $$document > docs/$$document.json.new && mv docs/$$document.json.new docs/$$document.json || \
 			{ rm -f docs/$$document.json.new; exit 1; }; done

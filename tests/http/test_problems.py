@@ -77,7 +77,6 @@ async def test_a_repeated_name_is_not_repeated_in_the_answer(api: Api) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v1",
         "/v1/",
         "/v2/batches",

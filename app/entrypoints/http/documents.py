@@ -7,18 +7,36 @@ from pathlib import Path
 import fastapi_offline
 from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from app.entrypoints.http.answers import Answer
 from app.entrypoints.http.asyncapi_page import CONTENT_SECURITY_POLICY, asyncapi_page
 from app.entrypoints.http.identity import open_to_all
+from app.entrypoints.http.problem_pages import problem_page
+from app.entrypoints.http.problems import KINDS
 from app.entrypoints.http.route import ServiceRoute
 from app.integration.asyncapi import asyncapi_document
 
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 
 SWAGGER_FILES = {file.name: file for file in (Path(fastapi_offline.__file__).parent / "static").iterdir()}
+
+
+@router.get("/")
+@open_to_all
+async def get_root() -> Response:
+    """Leads a person who opens the address of the service to the API."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/problems/{code}")
+@open_to_all
+async def get_problem_page(code: str) -> Response:
+    """What the `type` of a problem leads to, for people."""
+    if code not in KINDS:
+        raise HTTPException(404)
+    return HTMLResponse(problem_page(code), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
 @router.get("/docs")

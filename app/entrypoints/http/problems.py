@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
         Kind(errors.InvalidSkuError.code, 400, "No batch of this SKU was ever recorded"),
         Kind("too-deeply-nested", 400, "The body is nested too deeply"),
         Kind("unauthenticated", 401, "The caller is not known"),
-        Kind("forbidden", 403, "The caller lacks a scope"),
+        Kind("forbidden", 403, "The caller may not do this"),
         Kind("not-found", 404, "There is no such path"),
         Kind(errors.BatchNotFoundError.code, 404, "No batch has this ref"),
         Kind(errors.OrderNotFoundError.code, 404, "The order has no line"),
@@ -56,6 +56,7 @@ KINDS: dict[str, Kind] = {
         Kind("payload-too-large", 413, "The body is too large"),
         Kind("uri-too-long", 414, "The address is too long"),
         Kind("unsupported-media-type", 415, "The body has to be application/json"),
+        Kind("misdirected-request", 421, "The service is not known by this host name"),
         Kind("invalid-request", 422, "A part of the request has the wrong form"),
         Kind(IdempotencyKeyReusedError.code, 422, "The key came with another request before"),
         Kind("too-many-requests", 429, "The caller asks too often"),
@@ -65,6 +66,16 @@ KINDS: dict[str, Kind] = {
         Kind("overloaded", 503, "Too many requests are waiting; try again"),
     )
 }
+
+
+DEFAULT_TYPE_BASE = "/problems/"
+_type_base = DEFAULT_TYPE_BASE
+
+
+def configure_types(base: str) -> None:
+    """Have the `type` of every problem begin with the base; the code follows. For the whole process, at its start."""
+    global _type_base  # noqa: PLW0603 - problems are answered where no application is known yet
+    _type_base = base
 
 
 class Fault(BaseModel):
@@ -78,7 +89,9 @@ class Fault(BaseModel):
 class Problem(BaseModel):
     """An error as RFC 9457 describes it."""
 
-    type: Annotated[str, Field(description="Names the kind of problem, as a URI reference.")]
+    type: Annotated[
+        str, Field(description="Names the kind of problem, as a URI reference that leads to its explanation.")
+    ]
     title: Annotated[str, Field(description="The kind of problem, for people.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     detail: Annotated[str, Field(description="What happened this time, and what to do about it.")]
@@ -147,7 +160,7 @@ def members_of(instance: str, problem: ProblemError) -> dict[str, Any]:
     """The members of the JSON that tells of the problem."""
     kind = problem.kind
     members: dict[str, Any] = {
-        "type": f"/problems/{kind.code}",
+        "type": _type_base + kind.code,
         "title": kind.title,
         "status": kind.status,
         "detail": problem.detail,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -262,19 +263,24 @@ class _Answer:
     """A problem as the bytes of an HTTP response, rendered once but for what differs between two requests."""
 
     def __init__(self, problem: ProblemError) -> None:
+        self._problem = problem
+        self.status = HTTPStatus(problem.kind.status)
+
+    @cached_property
+    def _parts(self) -> tuple[bytes, bytes, bytes]:
+        """The head, and the body before and behind the instance. Not made before the first answer: settings count."""
         mark = "{instance}"
-        response = respond(mark, problem)
+        response = respond(mark, self._problem)
         before, _, after = bytes(response.body).partition(json.dumps(mark).encode())
-        self.status = status = HTTPStatus(response.status_code)
         headers = b"".join(b"%b: %b\r\n" % pair for pair in response.raw_headers if pair[0] != b"content-length")
-        self._head = b"HTTP/1.1 %d %b\r\n%b" % (status, status.phrase.encode(), headers)
-        self._before, self._after = before, after
+        return b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.status.phrase.encode(), headers), before, after
 
     def render(self, instance: str, headers: bytes, connection: bytes) -> bytes:
         """The response; `headers` are whole lines, `connection` is the header of that name."""
-        body = b"%b%b%b" % (self._before, json.dumps(instance).encode(), self._after)
+        head, before, after = self._parts
+        body = b"%b%b%b" % (before, json.dumps(instance).encode(), after)
         return b"%b%bconnection: %b\r\ncontent-length: %d\r\n\r\n%b" % (
-            self._head,
+            head,
             headers,
             connection,
             len(body),
