@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     jwt_leeway: Annotated[float, Field(ge=0, le=300)] = 10.0
     api_keys_file: Path | None = None
 
+    problem_type_base: str = "/problems/"
     http_deadline: Annotated[float, Field(gt=0, le=9)] = 8.0
     shutdown_delay: Annotated[float, Field(ge=0, le=60)] = 0.0
     shutdown_grace: Annotated[float, Field(gt=0, le=120)] = 10.0
@@ -95,6 +96,7 @@ class Settings(BaseSettings):
     http_max_concurrent: Annotated[int, Field(ge=1)] = 2048
     http_max_connections: Annotated[int, Field(ge=1)] = 8192
     http_read_timeout: Annotated[float, Field(gt=0)] = 10.0
+    http_allowed_hosts: Annotated[list[str], NoDecode] = []
     http_rate_limit: Annotated[int, Field(ge=1)] | None = None
     http_rate_window: Annotated[int, Field(ge=1)] = 60
     bus_workers: Annotated[int, Field(ge=1, le=8)] = 2
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     reconcile_interval: Annotated[float, Field(ge=0)] = 3600.0
 
     log_format: Literal["json", "console"] = "console"
+    log_keys: Literal["own", "ecs", "otel"] = "own"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_access: bool = False
 
@@ -158,6 +161,15 @@ class Settings(BaseSettings):
             _check_url(value, {"http", "https"}, "http://localhost:4318")
         return value
 
+    @field_validator("problem_type_base")
+    @classmethod
+    def _check_problem_type_base(cls, value: str) -> str:
+        if not value.startswith("/"):
+            _check_url(value, {"http", "https"}, "https://docs.example.com/problems/")
+        if not value.endswith(("/", "#")):
+            raise PydanticCustomError("base_form", "should end in / or #; the code of the problem follows")
+        return value
+
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _check_servers(cls, value: str) -> str:
@@ -172,7 +184,7 @@ class Settings(BaseSettings):
             raise PydanticCustomError("topics_form", "should be names of topics with commas between them")
         return value
 
-    @field_validator("kafka_inbound_topics", "jwt_algorithms", mode="before")
+    @field_validator("kafka_inbound_topics", "jwt_algorithms", "http_allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Several are written with commas between them."""

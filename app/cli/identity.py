@@ -27,7 +27,7 @@ def require_identity(settings: Settings, host: str) -> None:
     if settings.auth == "none" and not settings.auth_none_on_any_address and not _is_loopback(host):
         raise click.UsageError(
             f"ALLOCATION_AUTH=none lets anybody who reaches {host} do everything: set it to jwt or api-keys,"
-            " listen on 127.0.0.1, or set ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS=true"
+            " listen on 127.0.0.1, or set ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS=true and ALLOCATION_HTTP_ALLOWED_HOSTS"
         )
     if settings.auth == "api-keys" and settings.api_keys_file is not None:
         from app.adapters.api_keys import read_keys

@@ -17,7 +17,9 @@ from app.bootstrap import Service
 from app.entrypoints import readiness
 from app.entrypoints.components import Component, database_watch, running
 from app.entrypoints.http.app import create_app
+from app.entrypoints.http.hosts import KnownHosts
 from app.entrypoints.http.identity import Gate
+from app.entrypoints.http.problems import configure_types
 from app.entrypoints.http.protocol import Limits, protocol_with
 from app.entrypoints.http.rate_limit import RateLimit
 
@@ -74,13 +76,14 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
             yield
 
     settings = service.settings
+    configure_types(settings.problem_type_base)
     rate_limit = RateLimit(settings.http_rate_limit, settings.http_rate_window) if settings.http_rate_limit else None
     return create_app(
         lifespan,
         bus=service.bus,
         queries=service.queries,
         check_database=lambda: readiness.check(service),
-        gate=Gate(service.authenticator, rate_limit),
+        gate=Gate(service.authenticator, rate_limit, KnownHosts(settings.http_allowed_hosts)),
         deadline=settings.http_deadline,
         max_body_bytes=settings.http_max_body_bytes,
         max_bulk_body_bytes=settings.http_max_bulk_body_bytes,

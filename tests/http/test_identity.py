@@ -23,12 +23,13 @@ from tests.support.keys import add_key
 
 # Whoever adds to these says that nothing of the business can be learnt or done there.
 OPEN = {"/livez", "/readyz", "/metrics", "/docs", "/docs/static/{name}", "/openapi.json", "/asyncapi", "/asyncapi.json"}
+OPEN |= {"/", "/problems/{code}"}
 
 
 def test_the_page_on_security_names_every_path_that_is_open() -> None:
     page = (Path(__file__).parents[2] / "docs/security.md").read_text(encoding="utf-8")
-    (paragraph,) = [each for each in page.split("\n\n") if " are open.\n" in each]
-    assert set(re.findall(r"`(/[^`]+)`", paragraph)) == OPEN
+    (paragraph,) = [each for each in page.split("\n\n") if "are open, for any host.\n" in each]
+    assert set(re.findall(r"`(/[^`]*)`", paragraph)) == OPEN
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +290,76 @@ async def test_where_nobody_is_known_pages_of_others_are_refused(shared_settings
         answer = await api.client.get("/v1/products/page", headers={"Origin": own})
         assert_problem(answer, 404, "product-not-found")
         assert (await api.client.get("/docs", headers={"Origin": origin})).status_code == 200
+
+
+async def test_a_page_of_another_origin_is_not_said_to_lack_a_scope(api: Api) -> None:
+    answer = await api.client.get("/v1/batches", headers={"Origin": "https://elsewhere.example"})
+    problem = assert_problem(answer, 403, "forbidden")
+    assert "scope" not in problem["title"] + problem["detail"]
+    assert "web pages" in problem["detail"]
+
+
+REBOUND = [
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "1.2.3",
+    "[evil]",
+    "",
+]
+
+
+@pytest.mark.parametrize("host", REBOUND)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_where_nobody_is_known_other_hosts_are_not_answered(api: Api, host: str, method: str) -> None:
+    """A page whose name resolves to this machine sends its name as Host and as Origin alike (DNS rebinding)."""
+    path = "/v1/batches" if method != "DELETE" else "/v1/orders/order-1"
+    answer = await api.client.request(method, path, headers={"Host": host, "Origin": f"http://{host}"})
+    assert_problem(answer, 421, "misdirected-request")
+    assert (await api.client.get("/livez", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8000",
+        "shop.localhost",
+        "localhost.",
+        "127.0.0.1:9",
+        "10.0.0.7",
+        "[::1]:8000",
+        "[fe80::1]",
+    ],
+)
+async def test_addresses_and_loopback_names_are_answered(api: Api, host: str) -> None:
+    answer = await api.client.get("/v1/batches", headers={"Host": host, "Origin": f"http://{host}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "status"),
+    [
+        (["shop.example"], "Shop.Example:8000", 200),
+        (["shop.example"], "other.example", 421),
+        (["shop.example"], "sub.shop.example", 421),
+        (["*"], "evil.example", 200),
+    ],
+)
+async def test_hosts_that_are_listed_are_answered(
+    shared_settings: Settings, allowed: list[str], host: str, status: int
+) -> None:
+    settings = shared_settings.model_copy(update={"http_allowed_hosts": allowed})
+    async with bootstrap(settings) as service, in_process(service) as api:
+        assert (await api.client.get("/v1/batches", headers={"Host": host})).status_code == status
+
+
+async def test_where_callers_are_known_any_host_is_answered(shared_settings: Settings) -> None:
+    undecided = shared_settings.model_copy(update={"auth": None})
+    async with bootstrap(undecided) as service, in_process(service) as api:
+        answer = await api.client.get("/v1/batches", headers={"Host": "shop.example"})
+        assert_problem(answer, 401, "unauthenticated")
 
 
 def test_each_refusal_is_a_kind_of_its_own() -> None:

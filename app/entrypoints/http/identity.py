@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
+from app.entrypoints.http.hosts import KnownHosts
 from app.entrypoints.http.problems import ProblemError
 from app.entrypoints.http.rate_limit import RateLimit
 from app.service_layer.identity import Authenticator, Caller, InvalidCredentialsError, Scope
@@ -62,10 +63,16 @@ def security_of(scope: Scope | None) -> list[dict[str, list[str]]]:
 class Gate:
     """Lets a request pass, or raises the problem that it is answered with."""
 
-    def __init__(self, authenticator: Authenticator | None, rate_limit: RateLimit | None) -> None:
-        """Without an authenticator everybody but a foreign web page may do everything, and all share one rate."""
+    def __init__(
+        self, authenticator: Authenticator | None, rate_limit: RateLimit | None, hosts: KnownHosts | None = None
+    ) -> None:
+        """Without an authenticator every caller may do everything, and all share one rate.
+
+        Only web pages of other origins are refused then, and requests that name a host that is not among `hosts`.
+        """
         self._authenticator = authenticator
         self._rate_limit = rate_limit
+        self._hosts = hosts or KnownHosts()
 
     @property
     def knows_callers(self) -> bool:
@@ -75,12 +82,12 @@ class Gate:
     async def admit(self, scope: MutableMapping[str, Any], needed: Scope, seconds: float) -> float:
         """Note who calls. Returns how many of the seconds are left.
 
-        Raises ProblemError (`unauthenticated`, `forbidden`, `too-many-requests`, `unavailable`), or TimeoutError where
-        whoever knows the callers does not answer in time.
+        Raises ProblemError (`unauthenticated`, `forbidden`, `misdirected-request`, `too-many-requests`, `unavailable`),
+        or TimeoutError where the identity provider does not answer in time.
         """
         caller, left = None, seconds
         if self._authenticator is None:
-            _refuse_foreign_page(scope)
+            _refuse_foreign_page(scope, self._hosts)
         else:
             caller, left = await _identify(self._authenticator, scope, seconds)
         state = scope["state"]
@@ -96,16 +103,24 @@ class Gate:
         return left
 
 
-def _refuse_foreign_page(scope: MutableMapping[str, Any]) -> None:
-    """Raise `forbidden` where a browser says that it asks for a page that is not ours.
+def _refuse_foreign_page(scope: MutableMapping[str, Any], known: KnownHosts) -> None:
+    """Raise `misdirected-request` for a host that is not known, and `forbidden` for a page of another origin.
 
-    Whoever may reach a service that knows no callers may use it; but a page from anywhere, open in a browser there, is
-    not who was meant. Source: https://www.rfc-editor.org/rfc/rfc6454#section-7
+    A service that does not identify callers answers every program that reaches it. A web page from elsewhere, open in a
+    browser that reaches it, must not use that. Sources: https://www.rfc-editor.org/rfc/rfc6454#section-7,
+    https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
     """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
+    hosts = [value for name, value in headers if name == b"host"]
+    if not all(host in known for host in hosts):
+        detail = (
+            "without authentication this service answers requests for IP addresses, localhost and the hosts in"
+            " ALLOCATION_HTTP_ALLOWED_HOSTS only"
+        )
+        raise ProblemError("misdirected-request", detail)
     for name, origin in headers:
-        if name == b"origin" and origin.partition(b"://")[2] not in [value for key, value in headers if key == b"host"]:
-            raise ProblemError("forbidden", "this service knows no callers, and takes nothing from pages of others")
+        if name == b"origin" and origin.partition(b"://")[2] not in hosts:
+            raise ProblemError("forbidden", "without authentication this service refuses requests of other web pages")
 
 
 async def _identify(

@@ -44,7 +44,7 @@ class ServiceRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         scope = scope_of(endpoint)
         if scope is not None:
-            refusals = documented("unauthenticated", "forbidden", "too-many-requests")
+            refusals = documented("unauthenticated", "forbidden", "misdirected-request", "too-many-requests")
             options["responses"] = refusals | (options.get("responses") or {})
         options["openapi_extra"] = {"security": security_of(scope)} | (options.get("openapi_extra") or {})
         super().__init__(path, endpoint, **options)
