@@ -14,10 +14,14 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h2 { margin-top: 3rem; border-bottom: 2px solid; }
 section { margin: 2rem 0; padding-left: 1rem; border-left: var(--line); border-left-width: 4px; }
-code, pre { font: 14px/1.4 ui-monospace, monospace; }
+code, pre { font-family: ui-monospace, monospace; font-size: .875em; }
+code { overflow-wrap: anywhere; }
+h2 code, h3 code { font-size: 1em; }
 pre { overflow-x: auto; padding: .75rem; background: color-mix(in srgb, currentColor 8%, transparent); }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: var(--line); }
+@media (max-width: 40rem) { section { padding-left: .5rem; } td { min-width: 6rem; } }
 summary { cursor: pointer; font-weight: 600; }
 """
 
@@ -96,7 +100,9 @@ def _table(document: Json, schema: Json) -> _Html:
     """A row for each property, those within others included."""
     heads = (_element("th", title) for title in ("name", "is", "meaning"))
     rows = (_element("tr", *row) for row in _rows(document, schema, ""))
-    return _element("table", _element("tr", *heads), *rows)
+    table = _element("table", _element("tr", *heads), *rows)
+    # On a narrow screen the table scrolls, and not the page.
+    return _element("div", table, **{"class": "wide", "tabindex": "0"})
 
 
 def _rows(document: Json, schema: Json, prefix: str) -> Iterator[Iterable[_Html]]:

@@ -33,7 +33,8 @@ KEYED: dict[str, Any] = {
             "required": False,
             "description": (
                 "Made up by the caller for each new request, for example a UUID. The same request again with the same "
-                "key gets the same answer, without any effect. Kept for 24 hours, unless the service is set otherwise."
+                "key gets the same answer, without any effect. It is the same request if method, path, query and body "
+                "are the same, byte for byte. Kept for 24 hours, unless the service is set otherwise."
             ),
             # Without an example: Swagger UI would send it with each request, and the second one would be refused.
             "schema": {"type": "string", "pattern": KEY_PATTERN, "maxLength": 257},
