@@ -29,7 +29,7 @@ def load_settings() -> Settings:
         # What is wrong with several settings together names them itself.
         where = "".join(f"ALLOCATION_{str(name).upper()}: " for name in fault["loc"][:1])
         raise click.UsageError(f"{where}{fault['msg']}") from None
-    logging.configure(settings.log_format, settings.log_level)
+    logging.configure(settings.log_format, settings.log_level, settings.log_keys)
     return settings
 
 

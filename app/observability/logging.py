@@ -13,6 +13,9 @@ from typing import Protocol
 
 import structlog
 
+from app.observability import log_keys
+from app.observability.log_keys import LogKeys
+
 
 class Ids(Protocol):
     """Where the work under way comes from: a `Cause`, whose layer is above this one."""
@@ -57,8 +60,8 @@ def bound(ids: Ids | None, message_id: str | None = None) -> Iterator[None]:
         unbind(binding)
 
 
-def configure(log_format: str, level: str) -> None:
-    """Write one line for each event to standard error: JSON for machines, or text for people."""
+def configure(log_format: str, level: str, keys: LogKeys = "own") -> None:
+    """Write one line for each event to standard error: JSON for machines, with the keys chosen, or text for people."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -70,7 +73,7 @@ def configure(log_format: str, level: str) -> None:
     ]
     renderers: list[structlog.typing.Processor] = (
         [
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            *log_keys.processors(keys),
             structlog.processors.JSONRenderer(),
         ]
         if log_format == "json"

@@ -7,6 +7,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import prometheus_client.openmetrics.exposition as openmetrics
 from prometheus_client import (
     REGISTRY,
     Counter,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_CONTENT_TYPE = openmetrics.CONTENT_TYPE_LATEST
 
 commands = Counter("allocation_commands", "Commands handled, by type and outcome.", ["command", "outcome"])
 group_size = Histogram(
@@ -219,3 +221,21 @@ def serve(port: int, is_alive: Callable[[], bool]) -> None:
 def exposition() -> bytes:
     """All metrics in the Prometheus text format."""
     return generate_latest(REGISTRY)
+
+
+def openmetrics_exposition() -> bytes:
+    """All metrics as OpenMetrics 1.0."""
+    body: bytes = openmetrics.generate_latest(REGISTRY)  # type: ignore[no-untyped-call]
+    return body
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Whether a header Accept names OpenMetrics 1. Prometheus names it first, and the text format after it."""
+    return any(_is_openmetrics(each) for each in accept.lower().split(","))
+
+
+def _is_openmetrics(media_range: str) -> bool:
+    media_type, *parameters = (part.strip() for part in media_range.split(";"))
+    facts = dict(part.partition("=")[::2] for part in parameters)
+    wanted = facts.get("version", "1.0.0").startswith("1.") and facts.get("q", "1").strip("0.") != ""
+    return media_type == "application/openmetrics-text" and wanted

@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as families_of
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.api import Api, new
@@ -32,6 +33,36 @@ async def test_metrics_are_prometheus_text_and_count_requests(api: Api) -> None:
     for _ in range(3):
         await api.client.get(f"/v1/products/{new('sku')}")
     assert await requests() == before + 3
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        # What Prometheus 3 sends.
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;q=0.4,*/*;q=0.2",
+    ],
+)
+async def test_metrics_are_openmetrics_where_accept_names_it(api: Api, accept: str) -> None:
+    await api.client.get("/livez")
+    answer = await api.client.get("/metrics", headers={"Accept": accept})
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert answer.headers["vary"] == "Accept"
+    assert answer.text.endswith("# EOF\n")
+    families = {family.name for family in families_of(answer.text)}  # type: ignore[no-untyped-call]
+    assert "allocation_http_requests" in families
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "text/plain", "application/openmetrics-text;q=0", "text/html"])
+async def test_metrics_are_prometheus_text_otherwise(api: Api, accept: str) -> None:
+    answer = await api.client.get("/metrics", headers={"Accept": accept})
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def test_the_root_leads_to_the_documentation(api: Api) -> None:
+    answer = await api.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
 
 
 async def test_metrics_bear_no_sku_no_order_and_no_batch(api: Api) -> None:

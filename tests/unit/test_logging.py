@@ -4,7 +4,9 @@ import asyncio
 import io
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 
 from app.integration.outbound import LineAllocatedV1
 from app.observability import logging as observed
+from app.observability.log_keys import LogKeys
 from app.service_layer.ports import Cause, UnitOfWork
 from app.service_layer.requests import Request
 from tests.support.errands import Desk, Errand
@@ -26,16 +29,16 @@ log = logging.getLogger("allocation.test")
 
 
 @pytest.fixture
-def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], io.StringIO]]:
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., io.StringIO]]:
     """Sets the log up as a process does, with its lines where the test can read them."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
 
-    def configure(log_format: str) -> io.StringIO:
+    def configure(log_format: str, keys: LogKeys = "own") -> io.StringIO:
         written = io.StringIO()
         with monkeypatch.context() as patch:
             patch.setattr("sys.stderr", written)
-            observed.configure(log_format, "INFO")
+            observed.configure(log_format, "INFO", keys)
         return written
 
     yield configure
@@ -43,7 +46,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], io.S
 
 
 @pytest.fixture
-def lines(configured: Callable[[str], io.StringIO]) -> Callable[[], list[dict[str, Any]]]:
+def lines(configured: Callable[..., io.StringIO]) -> Callable[[], list[dict[str, Any]]]:
     written = configured("json")
     return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
 
@@ -64,7 +67,7 @@ def test_a_line_bears_the_ids_of_what_is_handled(lines: Callable[[], list[dict[s
     assert ids_of(outside) == {}
 
 
-def test_the_console_shows_them_as_well(configured: Callable[[str], io.StringIO]) -> None:
+def test_the_console_shows_them_as_well(configured: Callable[..., io.StringIO]) -> None:
     written = configured("console")
     with observed.bound(CAUSE, "message-1"):
         log.info("inside")
@@ -120,7 +123,7 @@ async def test_a_handler_logs_with_the_ids_of_its_command_and_a_group_with_none(
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_traceback_shows_no_values(log_format: str, configured: Callable[[str], io.StringIO]) -> None:
+def test_a_traceback_shows_no_values(log_format: str, configured: Callable[..., io.StringIO]) -> None:
     written = configured(log_format)
 
     secret = "HUNTER2".lower()  # so that it does not stand in the source, which a traceback does show
@@ -141,3 +144,72 @@ def test_an_event_that_cannot_be_read_is_not_quoted() -> None:
     with pytest.raises(ValidationError) as caught:
         LineAllocatedV1.model_validate({"sku": "hunter2", "qty": "hunter2"})
     assert "hunter2" not in str(caught.value)
+
+
+def written_with(configured: Callable[..., io.StringIO], keys: LogKeys) -> list[dict[str, Any]]:
+    """A plain line of a message with a trace, and one about an exception."""
+    written = configured("json", keys)
+    with observed.bound(CAUSE, "message-1"):
+        log.info("inside", extra={"attempt": 2})
+
+    def fail(_local_variable: str) -> None:
+        raise LookupError("what went wrong")
+
+    try:
+        fail("secret"[::-1])
+    except LookupError:
+        log.exception("failed")
+    assert "secret"[::-1] not in written.getvalue()
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+def test_lines_may_have_the_keys_of_the_elastic_common_schema(configured: Callable[..., io.StringIO]) -> None:
+    inside, failed = written_with(configured, "ecs")
+    timestamp = datetime.fromisoformat(inside.pop("@timestamp"))
+    assert timestamp.utcoffset() == timedelta(0)
+    assert inside == {
+        "log.level": "info",
+        "log.logger": "allocation.test",
+        "message": "inside",
+        "ecs.version": "8.11.0",
+        "service.name": "allocation",
+        "trace.id": TRACE_ID,
+        "span.id": SPAN_ID,
+        "labels": {
+            "attempt": 2,
+            "correlation_id": "conversation-1",
+            "causation_id": "request-1",
+            "message_id": "message-1",
+        },
+    }
+    assert (failed["log.level"], failed["error.type"], failed["error.message"]) == (
+        "error",
+        "LookupError",
+        "what went wrong",
+    )
+    assert failed["error.stack_trace"].startswith("Traceback (most recent call last)")
+
+
+def test_lines_may_have_the_keys_of_opentelemetry(configured: Callable[..., io.StringIO]) -> None:
+    before = time.time_ns()
+    inside, failed = written_with(configured, "otel")
+    assert before - 1_000 <= int(inside.pop("Timestamp")) <= time.time_ns()
+    assert inside == {
+        "SeverityText": "INFO",
+        "SeverityNumber": 9,
+        "Body": "inside",
+        "TraceId": TRACE_ID,
+        "SpanId": SPAN_ID,
+        "InstrumentationScope": {"Name": "allocation.test"},
+        "Resource": {"service.name": "allocation"},
+        "Attributes": {
+            "attempt": 2,
+            "correlation_id": "conversation-1",
+            "causation_id": "request-1",
+            "message_id": "message-1",
+        },
+    }
+    assert (failed["SeverityNumber"], failed["Body"]) == (17, "failed")
+    assert failed["Attributes"]["exception.type"] == "LookupError"
+    assert failed["Attributes"]["exception.message"] == "what went wrong"
+    assert failed["Attributes"]["exception.stacktrace"].startswith("Traceback (most recent call last)")

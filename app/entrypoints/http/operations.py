@@ -74,6 +74,13 @@ async def readyz(request: Request) -> Response:
     responses=NO_HTTP,
 )
 @open_to_all
-async def get_metrics() -> Response:
-    """Everything the process measures of itself, in the Prometheus text format."""
-    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+async def get_metrics(request: Request) -> Response:
+    """Everything that the process measures of itself, in the Prometheus text format.
+
+    It is OpenMetrics 1.0 where `Accept` names `application/openmetrics-text`.
+    """
+    if metrics.wants_openmetrics(request.headers.get("accept", "")):
+        body, content_type = metrics.openmetrics_exposition(), metrics.OPENMETRICS_CONTENT_TYPE
+    else:
+        body, content_type = metrics.exposition(), metrics.CONTENT_TYPE
+    return Response(body, headers={"Content-Type": content_type, "Vary": "Accept"})
