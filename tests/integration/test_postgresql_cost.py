@@ -81,15 +81,20 @@ async def test_the_number_of_statements_does_not_depend_on_the_size_of_the_group
 async def test_messages_and_dead_ends_cost_no_more_either(one_connection: AsyncEngine) -> None:
     bus = bus_over(one_connection)
     await play(bus, *batches(20))
+    # The driver looks up the type of an array when it first meets one on a connection.
+    await bus.handle_group([Request(CreateBatch(ref="batch-0", sku="SKU-0", qty=50), CAUSE, received("first"))])
     costs = []
     for start, size in ((0, 2), (1000, 200)):
         commands = [*lines(size, start), Allocate(order_id="order-1", sku="NONE", qty=1), *lines(size, start)]
         requests = [Request(command, CAUSE, received(f"message-{start}-{n}")) for n, command in enumerate(commands)]
-        async with statements(one_connection) as executed:
-            await bus.handle_group(requests)
-        costs.append(len(executed))
+        for _ in range(2):
+            async with statements(one_connection) as executed:
+                await bus.handle_group(requests)
+            costs.append(len(executed))
 
-    assert costs[0] == costs[1]
+    fresh, again, many_fresh, many_again = costs
+    assert (fresh, again) == (many_fresh, many_again)
+    assert again < fresh
 
 
 async def test_a_cut_costs_what_it_moves_not_what_the_batch_holds(one_connection: AsyncEngine) -> None:
