@@ -9,11 +9,11 @@ MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dist test test-lowest test-kafka test-browser promtool lint audit format lock openapi promise bench faults clean FORCE
+.PHONY: help install run dist test test-lowest test-kafka test-browser test-clients lint-documents promtool lint audit format lock openapi promise bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-		printf '  make %-11s %s\n' "$$target" "$$text"; done
+		printf '  make %-14s %s\n' "$$target" "$$text"; done
 
 install: $(STAMP) ## Install everything into .venv, and start nothing (PYTHON=... picks the interpreter)
 	@:
@@ -48,6 +48,12 @@ test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs j
 test-browser: install ## Run the tests of pages in Chromium, installed with apt-get where root runs this
 	@$(BIN)/python -m tests.support.chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+test-clients: install ## Generate clients in Java, Go, TypeScript and Python, and run the README's story with each
+	@$(BIN)/python -m pytest -m clients $(ARGS)
+
+lint-documents: install ## Lint docs/openapi.json and docs/asyncapi.json with Redocly CLI (needs node and npm)
+	@$(BIN)/python -m tests.support.lint_documents
 
 promtool: install ## Fetch promtool (with apt, installing nothing), for the test of the alert rules
 	@$(BIN)/python -m tests.support.promtool

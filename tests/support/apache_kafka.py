@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import os
-import re
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from app.embedded.process import LOOPBACK, Child, free_port, start_server
-from tests.support.cache import cache_folder
+from tests.support.downloads import DownloadError, jars, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
 POM = Path(__file__).parents[1] / "apache_kafka" / "pom.xml"
-FETCH_SECONDS = 600.0
 FORMAT_SECONDS = 60.0
 READY_SECONDS = 60.0
 STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
@@ -160,31 +155,13 @@ class ApacheKafka:
 def fetch() -> Path:
     """Return the directory with the jars of Kafka, having Maven copy them there when they are not there yet.
 
-    The directory lies in `ALLOCATION_TEST_CACHE` (default `~/.cache/allocation-tests`). Several processes may fetch at
-    once: each fills a directory of its own, and the first one to be ready names it. Raises ApacheKafkaError when Maven
-    is missing or fails.
+    The directory lies in the cache of tests/support/downloads.py. Raises ApacheKafkaError when Maven is missing or
+    fails.
     """
-    found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", POM.read_text(encoding="utf-8"))
-    assert found, f"{POM} names no kafka.version"
-    cache = cache_folder()
-    jars = cache / f"kafka-{found[1]}"
-    if jars.is_dir():
-        return jars
-    maven = _program("mvn")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=f"{jars.name}-", ignore_cleanup_errors=True) as draft:
-        filled = Path(draft) / "jars"
-        _run(
-            [maven, "-q", "-B", "-f", POM, "dependency:copy-dependencies", f"-DoutputDirectory={filled}"],
-            "Maven",
-            FETCH_SECONDS,
-        )
-        # Another process may have been faster; its jars are as good as these.
-        with contextlib.suppress(OSError):
-            filled.rename(jars)
-    if not jars.is_dir():
-        raise ApacheKafkaError(f"the jars could not be put into {jars}")
-    return jars
+    try:
+        return jars(POM)
+    except DownloadError as error:
+        raise ApacheKafkaError(f"Apache Kafka cannot be fetched: {error}") from error
 
 
 def _format(java: Sequence[str], configuration: Path) -> None:
@@ -198,18 +175,10 @@ def _format(java: Sequence[str], configuration: Path) -> None:
         "--config",
         configuration,
     ]
-    _run(tool, "Kafka's StorageTool", FORMAT_SECONDS)
-
-
-def _run(command: Sequence[str | Path], name: str, seconds: float) -> None:
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ApacheKafkaError(f"{name} did not end within {seconds:g} seconds") from error
-    if done.returncode != 0:
-        raise ApacheKafkaError(f"{name} failed with status {done.returncode}:\n{done.stdout}{done.stderr}")
+        run(tool, seconds=FORMAT_SECONDS)
+    except DownloadError as error:
+        raise ApacheKafkaError(f"Kafka's StorageTool: {error}") from error
 
 
 def _program(name: str) -> str:

@@ -1,0 +1,60 @@
+"""A running service, its document, and a folder to generate clients into."""
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from app.embedded.postgresql import EmbeddedPostgresql
+from app.settings import Settings
+from tests.conftest import _execute, url_of_database
+from tests.support.live import live_application
+
+TOOLS = {"java": ("java", "javac", "mvn"), "go": ("go", "java", "mvn"), "typescript": ("node", "npm"), "python": ()}
+"""The programs that the client of a language needs, besides what is in the virtual environment."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running service, and the document that it serves, as a file."""
+
+    url: str
+    document: Path
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip these tests unless they are asked for: they download compilers' packages and take a minute."""
+    if config.option.markexpr == "clients":
+        return
+    for item in items:
+        if item.get_closest_marker("clients") is not None:
+            item.add_marker(pytest.mark.skip(reason="generated clients are tested by `make test-clients`"))
+
+
+@pytest.fixture
+def tools(request: pytest.FixtureRequest) -> None:
+    """Skip the test where a program that its language needs is missing."""
+    missing = [name for name in TOOLS[request.param] if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def served(
+    postgresql: EmbeddedPostgresql, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A service with a database of its own."""
+    name = f"clients_{uuid.uuid4().hex}"
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
+    database = SecretStr(url_of_database(postgresql, name))
+    with live_application(Settings(_env_file=None, auth="none", database_url=database)) as url:
+        document = tmp_path_factory.mktemp("document") / "openapi.json"
+        document.write_bytes(httpx.get(f"{url}/openapi.json", trust_env=False).content)
+        yield Served(url, document)
+    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))

@@ -1,0 +1,90 @@
+"""Packages of other languages for tests, fetched once by the language's own client into a cache outside the repository.
+
+Several processes may fetch at once: each fills a folder of its own, and the first one to be ready names it.
+"""
+
+import contextlib
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.support.cache import cache_folder
+
+FETCH_SECONDS = 600.0
+
+
+class DownloadError(RuntimeError):
+    """A program is missing, or it failed; the message says which."""
+
+
+def jars(pom: Path) -> Path:
+    """Return the folder with the dependencies of a Maven project. Raises DownloadError."""
+
+    def fill(folder: Path) -> None:
+        run(
+            [program("mvn"), "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={folder}"],
+            seconds=FETCH_SECONDS,
+        )
+
+    return _once("jars", pom, fill)
+
+
+def node_modules(project: Path) -> Path:
+    """Return the `node_modules` of a folder with package.json and package-lock.json. Raises DownloadError."""
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(project / name, folder)
+        run([program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, seconds=FETCH_SECONDS)
+
+    return _once("npm", project / "package-lock.json", fill) / "node_modules"
+
+
+def program(name: str) -> str:
+    """Return the path of a program. Raises DownloadError."""
+    path = shutil.which(name)
+    if path is None:
+        raise DownloadError(f"`{name}` is not installed")
+    return path
+
+
+def run(command: Sequence[str | Path], folder: Path | None = None, *, seconds: float) -> str:
+    """Run a command to its end and return its output. Raises DownloadError, with the output, where it fails."""
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DownloadError(f"{name} did not end within {seconds:g} seconds") from error
+    if done.returncode != 0:
+        raise DownloadError(f"{name} failed with status {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _once(kind: str, description: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder for this description; another description, and so another version, has a folder of its own."""
+    cache = cache_folder()
+    target = cache / f"{kind}-{hashlib.sha256(description.read_bytes()).hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f"{target.name}-", ignore_cleanup_errors=True) as draft:
+        filled = Path(draft) / "filled"
+        fill(filled)
+        # Another process may have been faster; what it has fetched is the same.
+        with contextlib.suppress(OSError):
+            filled.rename(target)
+    if not target.is_dir():
+        raise DownloadError(f"the packages could not be put into {target}")
+    return target
