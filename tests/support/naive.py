@@ -382,7 +382,8 @@ class NaiveService:
         if before.available_qty == 0 and now.available_qty > 0:
             self._tell("back_in_stock.v1", now.sku, True, {"available_qty": now.available_qty})
         if _is_low(now) and not _is_low(before):
-            self._tell("low_stock.v1", now.sku, True, asdict(now))
+            shown = {name: value for name, value in asdict(now).items() if name != "sequence"}
+            self._tell("low_stock.v1", now.sku, True, shown)
 
     def _tell_of_batch(self, kind: str, batch: NaiveBatch, **data: object) -> None:
         eta = str(batch.eta) if batch.eta else None
