@@ -16,3 +16,23 @@ async def test_the_page_renders_and_its_links_lead_to_what_they_name(visit: Visi
         target = visit.page.url.partition("#")[2]
         await expect(visit.page.locator(f"[id='{target}']")).to_be_in_viewport()
     visit.assert_nothing_went_wrong()
+
+
+async def test_the_page_fits_a_narrow_screen(visit: Visit) -> None:
+    for width in (320, 420):
+        await visit.page.set_viewport_size({"width": width, "height": 800})
+        await visit.page.goto(f"{visit.url}/asyncapi")
+        shown = "[document.documentElement.scrollWidth, window.innerWidth]"
+        needed, available = await visit.page.evaluate(shown)
+        assert needed <= available
+
+
+async def test_headings_are_larger_than_the_text(visit: Visit) -> None:
+    await visit.page.goto(f"{visit.url}/asyncapi")
+    sizes = await visit.page.evaluate(
+        """() => Object.fromEntries(['h1', 'h2', 'h3', 'p'].map(name => {
+            const element = document.querySelector(name + ' code') || document.querySelector(name);
+            return [name, parseFloat(getComputedStyle(element).fontSize)];
+        }))"""
+    )
+    assert sizes["h1"] >= sizes["h2"] > sizes["h3"] > sizes["p"]

@@ -11,11 +11,11 @@ CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-u
 
 _STYLE = """
 :root { color-scheme: light dark; --line: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h2 { margin-top: 3rem; border-bottom: 2px solid; }
 section { margin: 2rem 0; padding-left: 1rem; border-left: var(--line); border-left-width: 4px; }
 code, pre { font-family: ui-monospace, monospace; font-size: .875em; }
-code { overflow-wrap: anywhere; }
 h2 code, h3 code { font-size: 1em; }
 pre { overflow-x: auto; padding: .75rem; background: color-mix(in srgb, currentColor 8%, transparent); }
 .wide { overflow-x: auto; }
