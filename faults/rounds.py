@@ -218,13 +218,13 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
     create_topics(bootstrap, inbound, events)
     stack = Stack(
         home,
-        servers.database_url(database, proxied=fault.proxied).render_as_string(hide_password=False),
+        servers.service_url(database, proxied=fault.proxied),
         servers.bootstrap_servers(proxied=fault.proxied),
         plan.counts,
         _settings(plan, servers, inbound, events) | dict(fault.settings),
         lambda instance: fault.entry(home, instance),
     )
-    dsn = servers.database_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
+    dsn = servers.dsn(database)
     with ExitStack() as open_things:
         open_things.enter_context(stack)
         journal = open_things.enter_context(Journal(home / "journal.jsonl"))

@@ -17,6 +17,7 @@ from app.adapters import schema
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import LOOPBACK, free_port, poll_until
+from faults.pair import Pair
 from faults.proxy import Proxy
 from tests.support.apache_kafka import ApacheKafka
 
@@ -41,6 +42,8 @@ class Servers:
         """Describe servers whose data and logs lie in `home`. Ports are chosen now and kept over restarts."""
         self.kind = broker
         self.postgresql = EmbeddedPostgresql(home / "postgresql", port=free_port())
+        # Where there is one, `postgresql` is its primary.
+        self.pair: Pair | None = None
         self.database_proxy = Proxy(free_port(), self.postgresql.port)
         broker_port, inner = free_port(), free_port()
         self.broker: ApacheKafka | EmbeddedBroker
@@ -80,6 +83,16 @@ class Servers:
         """The URL of a database for SQLAlchemy, past the proxy or through it."""
         url = make_url(self.postgresql.database_url).set(database=name)
         return url.set(port=self.database_proxy.port) if proxied else url
+
+    def service_url(self, name: str, *, proxied: bool = False) -> str:
+        """The URL of a database for the service: with both servers, where there is a pair."""
+        if self.pair is not None:
+            return self.pair.url(name)
+        return self.database_url(name, proxied=proxied).render_as_string(hide_password=False)
+
+    def dsn(self, name: str) -> str:
+        """The URL of a database for asyncpg: it leads to the primary."""
+        return f"{self.service_url(name).replace('+asyncpg', '', 1)}?target_session_attrs=primary"
 
     def administer(self, statement: str) -> None:
         """Run a statement as the superuser."""

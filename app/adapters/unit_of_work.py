@@ -31,6 +31,9 @@ COMMIT_QUESTIONS = 5
 BEGIN_TIMEOUT = 3.0
 """Seconds. It waits for nothing but the network, so a connection that has died in the pool is soon found out."""
 
+COMMIT_TIMEOUT = 15.0
+"""Seconds after which a COMMIT counts as not answered. No caller over HTTP waits so long."""
+
 QUESTION_TIMEOUT = 2.0
 ROLLBACK_TIMEOUT = 2.0
 
@@ -123,7 +126,13 @@ class SqlUnitOfWork:
             self._on_commit()
 
     async def _commit(self) -> None:
-        answer = await self._connection.execute("COMMIT")
+        # After a timeout of its own the driver asks the server to cancel. A COMMIT that waits for a synchronous standby
+        # would then be reported as done, and a failover could lose it. So the connection ends, and the wait goes on.
+        timer = asyncio.get_running_loop().call_later(COMMIT_TIMEOUT, self._connection.terminate)
+        try:
+            answer = await self._connection.execute("COMMIT", timeout=2 * COMMIT_TIMEOUT)
+        finally:
+            timer.cancel()
         self._is_open = False
         if answer != "COMMIT":
             message = "the transaction had failed, and its commit rolled it back"

@@ -9,6 +9,7 @@ from faults.scenarios import (
     database,
     disconnects,
     disk,
+    failover,
     held,
     letters,
     messages,
@@ -22,4 +23,4 @@ from faults.scenarios import (
 
 FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | network.FAULTS | zombies.FAULTS
 FAULTS |= messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
-FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS
+FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS

@@ -1,6 +1,8 @@
 """A PostgreSQL with a standby: after a failover the service goes on by itself, and meanwhile it says what is wrong."""
 
 import asyncio
+import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,19 +17,25 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters import schema
+from app.adapters import database, schema, unit_of_work
+from app.adapters.database import create_engine
 from app.adapters.dead_letters import DeadLetterStore
 from app.adapters.outbox import OutboxListener, OutboxReader
 from app.bootstrap import Service, bootstrap
+from app.domain.commands import CreateBatch
+from app.domain.errors import BatchNotFoundError
 from app.embedded.process import free_port
 from app.entrypoints import doctor
+from app.read_model.queries import Queries
 from app.read_model.reader import Reader
+from app.service_layer.ports import TemporarilyUnavailableError
+from app.service_layer.requests import RetryPolicy
 from app.settings import Settings
 from faults.pair import Pair, sql
 from faults.proxy import Proxy
 from tests.support import promtool
 from tests.support.api import Api, assert_problem, in_process, new
-from tests.support.database import raw_connection
+from tests.support.database import bus_over, play, raw_connection
 from tests.support.waiting import eventually
 
 HEALED_SECONDS = 5.0
@@ -265,3 +273,39 @@ async def test_a_database_that_goes_on_refusing_writes_raises_an_alert(pair: Pai
             values.append(refusals())
     assert promtool.fires(rules, "AllocationDatabaseReadOnly", series, values)
     assert not promtool.fires(rules, "AllocationDatabaseReadOnly", series, values[:16] + values[15:16] * 16)
+
+
+@contextmanager
+def standby_stopped(pair: Pair) -> Iterator[None]:
+    """A synchronous standby that receives nothing, so that a commit of the primary waits for it."""
+    assert pair.standby is not None
+    receiver = int(sql(pair.standby, "SELECT pid FROM pg_stat_wal_receiver"))
+    os.kill(receiver, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(receiver, signal.SIGCONT)
+
+
+async def test_a_commit_that_the_synchronous_standby_lacks_is_not_acknowledged(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of both timeouts, so that it does not matter which of them ends the wait.
+    monkeypatch.setattr(database, "COMMAND_TIMEOUT", 2)
+    monkeypatch.setattr(unit_of_work, "COMMIT_TIMEOUT", 2.0, raising=False)
+    engine = create_engine(pair.url(), pool_size=3)
+    bus = bus_over(engine, RetryPolicy(attempts=1))
+    with standby_stopped(pair):
+        (outcome,) = await play(bus, CreateBatch(ref="waits-for-the-standby", sku="CHAIR", qty=10))
+        assert isinstance(outcome.error, TemporarilyUnavailableError)
+        with pytest.raises(BatchNotFoundError):
+            await Queries(engine).batch("waits-for-the-standby")
+
+    async def is_there() -> bool:
+        try:
+            return (await Queries(engine).batch("waits-for-the-standby")).qty == 10
+        except BatchNotFoundError:
+            return False
+
+    await eventually(is_there)
+    await engine.dispose()
