@@ -45,12 +45,16 @@ COLUMNS = ("row", "key", "outcome", "detail")
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Where to write what became of each row, .csv or NDJSON. Default: FILE.results.csv or the like.",
 )
-def import_command(file: Path, file_format: str | None, kind: str | None, results: Path | None) -> None:
+@click.option("--ignore-unknown-columns", is_flag=True, help="Leave out columns of CSV that are not known here.")
+def import_command(
+    file: Path, file_format: str | None, kind: str | None, results: Path | None, *, ignore_unknown_columns: bool
+) -> None:
     """Bring in order lines or batches from FILE (- for standard input).
 
-    CSV has a header: order_id,sku,qty[,if_unavailable] or ref,sku,qty[,eta]. NDJSON has an object with such fields on
-    each line, and both kinds may be mixed. Exits with 1 where any row failed. It may run while the service works, and
-    again after it was stopped: what has been brought in is left as it is.
+    CSV has a header: order_id,sku,qty[,if_unavailable] or ref,sku,qty[,eta], with commas, semicolons or tabs.
+    NDJSON has an object with such fields on each line, and both kinds may be mixed. Exits with 1 where any row
+    failed. It may run while the service works, and again after it was stopped: what has been brought in is left as
+    it is.
     """
     form = file_format or FORMATS.get(file.suffix.lower())
     if form is None:
@@ -66,7 +70,8 @@ def import_command(file: Path, file_format: str | None, kind: str | None, result
             if file != STANDARD:
                 descriptor = os.open(file, os.O_RDONLY)
                 stack.callback(os.close, descriptor)
-            await _Run(service, descriptor, form, kind, results).run(stack)
+            run = _Run(service, descriptor, form, kind, results, ignore_unknown=ignore_unknown_columns)
+            await run.run(stack)
 
     run_with_service(settings, bring_in)
 
@@ -74,13 +79,23 @@ def import_command(file: Path, file_format: str | None, kind: str | None, result
 class _Run:
     """One import: from the first line to the sum of what became of the rows."""
 
-    def __init__(self, service: Service, descriptor: int, form: str, kind: str | None, results: Path) -> None:
+    def __init__(
+        self,
+        service: Service,
+        descriptor: int,
+        form: str,
+        kind: str | None,
+        results: Path,
+        *,
+        ignore_unknown: bool,
+    ) -> None:
         from app.entrypoints.lines import LineSource
 
         self._service = service
         self._form = form
         self._kind = kind
         self._results = results
+        self._ignore_unknown = ignore_unknown
         self._stopping = asyncio.Event()
         self._source = LineSource(descriptor, self._stopping)
         self._counts: Counter[str] = Counter()
@@ -124,16 +139,33 @@ class _Run:
 
     async def _begin(self, blocks: AsyncIterator[list[bytes]]) -> tuple[RowReader, int, list[bytes] | None]:
         """What reads the rows, the number of the first of them, and the first block."""
-        from app.integration.rows import UnreadableFileError, csv_reader, ndjson_reader
+        from app.integration.rows import UnreadableFileError, csv_reader, is_blank, ndjson_reader, separator_of
 
         lines = await anext(blocks, None)
-        if self._form == "ndjson":
+        if self._form == "ndjson" and lines is not None:
             return ndjson_reader(self._kind), 1, lines
-        try:
-            # The header is row 1, as a spreadsheet shows it.
-            return csv_reader(lines.pop(0) if lines else b"", self._kind), 2, lines
-        except UnreadableFileError as error:
-            raise click.UsageError(str(error)) from None
+        # The first line of CSV is row 1, as a spreadsheet shows it.
+        row, separator = 1, None
+        while lines is not None:
+            if not lines:
+                lines = await anext(blocks, None)
+                continue
+            first = lines.pop(0)
+            row += 1
+            found = separator_of(first)
+            separator = found or separator
+            if found is None and not is_blank(first):
+                try:
+                    return (
+                        csv_reader(first, self._kind, separator=separator, ignore_unknown=self._ignore_unknown),
+                        row,
+                        lines,
+                    )
+                except UnreadableFileError as error:
+                    raise click.UsageError(str(error)) from None
+        if self._stopping.is_set():
+            raise click.Abort
+        raise click.UsageError("the file is empty")
 
     def _end(self, seconds: float, last_row: int) -> None:
         total = self._counts.total()

@@ -85,6 +85,8 @@ class Importer:
             except UnreadableRowError as fault:
                 results.append(RowResult(row, "", INVALID_ROW, str(fault)))
             else:
+                if command is None:
+                    continue
                 lane = lanes[zlib.crc32(command.routing_key.encode()) % self._lanes]
                 lane.append(_Waiting(len(results), row, command))
                 results.append(None)

@@ -21,8 +21,13 @@ LONGEST_ROW = 65_536
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
-RowReader = Callable[[bytes], Command]
-"""Makes a command of a line without its line feed. Raises UnreadableRowError."""
+RowReader = Callable[[bytes], Command | None]
+"""Makes a command of a line without its line feed; None of a row without content. Raises UnreadableRowError."""
+
+_SEPARATORS = (",", ";", "\t")
+_SEPARATOR_LINE = re.compile(rb"\s*\"?sep=([,;\t])\"?\s*", re.IGNORECASE)
+_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class UnreadableRowError(Exception):
@@ -33,28 +38,72 @@ class UnreadableFileError(Exception):
     """The first line does not tell what the rows are; the message says why."""
 
 
-def csv_reader(header: bytes, kind: str | None = None) -> RowReader:
+def separator_of(line: bytes) -> str | None:
+    """The separator that a line `sep=;` names, as Excel writes it before the header; None of any other line."""
+    found = _SEPARATOR_LINE.fullmatch(line.removeprefix(_BYTE_ORDER_MARK))
+    return found[1].decode() if found else None
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether the line has no content but separators."""
+    return not line.removeprefix(_BYTE_ORDER_MARK).strip(b',;\t \r"')
+
+
+def csv_reader(
+    header: bytes, kind: str | None = None, *, separator: str | None = None, ignore_unknown: bool = False
+) -> RowReader:
     """Reads the rows under the header, which names the fields of one kind of command in any order.
 
-    A cell that is empty stands for a field that is left out. Raises UnreadableFileError.
+    The case of the names and blanks around them do not count. A comma, a semicolon or a tab separates the columns; the
+    header shows which. Columns without a name have to be empty. A cell that is empty stands for a field that is left
+    out. Raises UnreadableFileError, also where a column is unknown, unless `ignore_unknown`.
     """
+    if header.startswith(_OTHER_ENCODINGS):
+        raise UnreadableFileError("the header cannot be read: the file is UTF-16; save it as CSV UTF-8")
     try:
-        columns = _cells(header.removeprefix(_BYTE_ORDER_MARK))
+        separator, names = _columns(header.removeprefix(_BYTE_ORDER_MARK), separator)
     except UnreadableRowError as error:
         raise UnreadableFileError(f"the header cannot be read: {error}") from None
-    adapter: TypeAdapter[Command] = TypeAdapter(_kind_of_columns(columns, kind))
+    model = _kind_of_columns([name for name in names if name], kind, ignore_unknown=ignore_unknown)
+    adapter: TypeAdapter[Command] = TypeAdapter(model)
+    fewest = max(number for number, name in enumerate(names, start=1) if name)
 
-    def read(line: bytes) -> Command:
-        cells = _cells(line)
-        if len(cells) != len(columns):
-            raise UnreadableRowError(f"the row has {len(cells)} columns, the header {len(columns)}")
-        fields: dict[str, Any] = {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
+    def read(line: bytes) -> Command | None:
+        cells = _cells(line, separator)
+        if not any(cell.strip() for cell in cells):
+            return None
+        if not fewest <= len(cells) <= len(names):
+            raise UnreadableRowError(f"the row has {len(cells)} columns, the header {len(names)}")
+        fields: dict[str, Any] = {}
+        for number, (name, cell) in enumerate(zip(names, cells, strict=False), start=1):
+            if not name and cell.strip():
+                raise UnreadableRowError(f"column {number} has no name in the header, and here it is not empty")
+            if name in model.model_fields and cell:
+                fields[name] = cell
         qty = fields.get("qty", "")
         if _WHOLE_NUMBER.fullmatch(qty):
             fields["qty"] = int(qty)
         return _validated(adapter, fields)
 
     return read
+
+
+def _columns(header: bytes, separator: str | None) -> tuple[str, list[str]]:
+    """What separates the columns, and their names; of several readings, the one in which the names are known."""
+    readings = []
+    fault: UnreadableRowError | None = None
+    for candidate in _SEPARATORS if separator is None else (separator,):
+        try:
+            names = [name.strip().lower() for name in _cells(header, candidate)]
+        except UnreadableRowError as error:
+            fault = fault or error
+            continue
+        known = max(len(set(names) & set(model.model_fields)) for model in ROW_KINDS.values())
+        readings.append((known, candidate, names))
+    if fault is not None and not readings:
+        raise fault
+    _, found, names = max(readings, key=lambda reading: reading[0])
+    return found, names
 
 
 def ndjson_reader(kind: str | None = None) -> RowReader:
@@ -74,26 +123,40 @@ def ndjson_reader(kind: str | None = None) -> RowReader:
     return read
 
 
-def _kind_of_columns(columns: Sequence[str], kind: str | None) -> type[Command]:
-    for name, model in ROW_KINDS.items():
+def _kind_of_columns(columns: Sequence[str], kind: str | None, *, ignore_unknown: bool) -> type[Command]:
+    asked = {name: model for name, model in ROW_KINDS.items() if kind in {None, name}}
+    fitting = []
+    unknown: set[str] = set()
+    for model in asked.values():
         known = model.model_fields
-        required = {field for field, facts in known.items() if facts.is_required()}
-        if kind in {None, name} and required <= set(columns) <= set(known) and len(columns) == len(set(columns)):
-            return model
-    wanted = " or ".join(",".join(model.model_fields) for name, model in ROW_KINDS.items() if kind in {None, name})
-    raise UnreadableFileError(f"the header has to be {wanted}, not {','.join(columns)[:200]}")
+        if {field for field, facts in known.items() if facts.is_required()} <= set(columns):
+            unknown = set(columns) - set(known)
+            if not unknown or ignore_unknown:
+                fitting.append(model)
+    twice = {column for column in columns if columns.count(column) > 1}
+    if len(fitting) == 1 and not twice & set(fitting[0].model_fields):
+        return fitting[0]
+    if len(fitting) > 1:
+        raise UnreadableFileError("the header fits order lines and batches; say --kind lines or --kind batches")
+    wanted = " or ".join(",".join(model.model_fields) for model in asked.values())
+    message = f"the header has to be {wanted}, not {','.join(columns)[:200]}"
+    if twice:
+        message += f"; named twice: {','.join(sorted(twice))[:200]}"
+    elif unknown:
+        message += f"; unknown: {','.join(sorted(unknown))[:200]} (--ignore-unknown-columns leaves them out)"
+    raise UnreadableFileError(message)
 
 
-def _cells(line: bytes) -> list[str]:
+def _cells(line: bytes, separator: str) -> list[str]:
     _check_length(line)
     try:
         text = line.removesuffix(b"\r").decode()
     except UnicodeDecodeError:
         raise UnreadableRowError("the row is not UTF-8") from None
     if '"' not in text:
-        return text.split(",")
+        return text.split(separator)
     try:
-        return next(csv.reader([text], strict=True))
+        return next(csv.reader([text], delimiter=separator, strict=True))
     except csv.Error as error:
         raise UnreadableRowError(f"the row is not CSV: {error}") from None
 
@@ -104,6 +167,9 @@ def _check_length(line: bytes) -> None:
 
 
 def _validated(adapter: TypeAdapter[Command], fields: dict[str, Any]) -> Command:
+    eta = fields.get("eta")
+    if isinstance(eta, str) and not _DATE.fullmatch(eta):
+        raise UnreadableRowError(f"eta: a date has the form YYYY-MM-DD, such as 2030-12-31, not {eta[:40]}")
     try:
         return adapter.validate_python(fields)
     except ValidationError as error:

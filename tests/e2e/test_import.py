@@ -225,13 +225,34 @@ def test_a_terminal_sees_a_bar_with_rate_and_time_left(settings: Settings, tmp_p
     assert "10 rows, " in seen
 
 
-async def test_an_empty_file_brings_in_nothing(tmp_path: Path, bring_in: Import) -> None:
-    (tmp_path / "nothing.ndjson").write_text("")
+async def test_a_header_without_rows_brings_in_nothing(tmp_path: Path, bring_in: Import) -> None:
     write_csv(tmp_path / "orders.csv", "order_id,sku,qty", [])
 
-    for name in ("nothing.ndjson", "orders.csv"):
-        done = bring_in(name)
-        assert (done.returncode, done.stderr[:10]) == (0, "0 rows in ")
+    done = bring_in("orders.csv")
+    assert (done.returncode, done.stderr[:10]) == (0, "0 rows in ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.ndjson", ""), ("a.csv", ""), ("a.csv", "\ufeff"), ("a.csv", "sep=;\n\n,,,\r\n")]
+)
+def test_an_empty_file_says_that_it_is_empty(tmp_path: Path, bring_in: Import, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+
+    assert_one_clear_line(bring_in(name), 2, "the file is empty")
+
+
+def test_a_file_out_of_a_spreadsheet_is_brought_in(tmp_path: Path, bring_in: Import) -> None:
+    rows = ["sep=;", "", "Ref; SKU;Qty;ETA;Comment;;", "b1;CHAIR;5;;blue;;", ";;;;;;", "b2;CHAIR;5;31.12.2030;;;"]
+    (tmp_path / "batches.csv").write_bytes("\ufeff".encode() + "\r\n".join(rows).encode())
+
+    assert_one_clear_line(bring_in("batches.csv"), 2, "unknown: comment")
+    done = bring_in("batches.csv", "--ignore-unknown-columns")
+
+    assert "1 recorded, 1 invalid-row" in done.stderr
+    results = (tmp_path / "batches.results.csv").read_text().splitlines()
+    assert results[1] == "4,b1,recorded,"
+    assert results[2].startswith("6,,invalid-row,")
+    assert "YYYY-MM-DD" in results[2]
 
 
 @pytest.mark.parametrize(
