@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     shutdown_grace: Annotated[float, Field(gt=0, le=120)] = 10.0
     http_max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     http_max_bulk_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    http_max_bodies_bytes: Annotated[int, Field(ge=1024)] = 67_108_864
     http_max_header_bytes: Annotated[int, Field(ge=1024)] = 32_768
     http_max_concurrent: Annotated[int, Field(ge=1)] = 2048
     http_max_connections: Annotated[int, Field(ge=1)] = 8192
@@ -218,6 +219,13 @@ class Settings(BaseSettings):
         if self.smtp_tls == "off" and self.smtp_url and self.smtp_url.get_secret_value().startswith("smtps:"):
             raise PydanticCustomError(
                 "contradiction", "ALLOCATION_SMTP_TLS=off contradicts smtps:// as ALLOCATION_SMTP_URL"
+            )
+        largest = max(self.http_max_body_bytes, self.http_max_bulk_body_bytes)
+        if self.http_max_bodies_bytes < 2 * largest:
+            raise PydanticCustomError(
+                "too_small_for_one",
+                "ALLOCATION_HTTP_MAX_BODIES_BYTES should be at least twice the largest body, here {least}",
+                {"least": 2 * largest},
             )
         needed = {"jwt": ("jwt_issuer", "jwt_audience", "jwt_jwks_url"), "api-keys": ("api_keys_file",)}
         for name in needed.get(self.auth or "", ()):

@@ -22,6 +22,7 @@ from app.entrypoints.http.identity import Gate
 from app.entrypoints.http.problems import configure_types
 from app.entrypoints.http.protocol import Limits, protocol_with
 from app.entrypoints.http.rate_limit import RateLimit
+from app.observability import metrics
 
 BACKLOG = 2048
 
@@ -110,11 +111,14 @@ async def serve(
         header_bytes=service.settings.http_max_header_bytes,
         connections=service.settings.http_max_connections,
         read_timeout=service.settings.http_read_timeout,
+        bodies_bytes=service.settings.http_max_bodies_bytes,
     )
+    protocol = protocol_with(limits)
+    metrics.watch_bodies(lambda: protocol.bodies.held, limits.bodies_bytes)
     server = _Server(
         uvicorn.Config(
             app,
-            http=protocol_with(limits),
+            http=protocol,
             ws="none",
             log_config=None,
             access_log=service.settings.log_access,

@@ -51,6 +51,14 @@ http_seconds = Histogram(
     ["method", "route"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+http_bodies = Gauge(
+    "allocation_http_bodies_bytes",
+    "Bytes of request bodies that are being received or handled; NaN where this process has no HTTP.",
+)
+http_bodies_limit = Gauge(
+    "allocation_http_bodies_limit_bytes",
+    "Bytes of request bodies that the process may hold; NaN where this process has no HTTP.",
+)
 outbox_published = Counter("allocation_outbox_published", "Events sent to Kafka and acknowledged.")
 outbox_failures = Counter("allocation_outbox_send_failures", "Rounds of the relay that ended in an error.")
 outbox_pending = Gauge("allocation_outbox_pending_events", "Events committed and not yet published; NaN without relay.")
@@ -128,6 +136,8 @@ mail_failures = Counter("allocation_mail_failures", "Attempts to hand over a mai
 
 UNKNOWN = float("nan")
 for _counted_by_one_process in (
+    http_bodies,
+    http_bodies_limit,
     outbox_pending,
     outbox_oldest_age,
     relay_shards,
@@ -186,6 +196,12 @@ def measure_request(method: str, route: str, status: int, seconds: float) -> Non
     """Count one request and the time that it took."""
     count_request(method, route, status)
     _request_timer(method if method in METHODS else "other", route).observe(seconds)
+
+
+def watch_bodies(held: Callable[[], int], limit: int) -> None:
+    """Show the bytes of request bodies that the process holds, asked for at each scrape, and may hold."""
+    http_bodies.set_function(held)
+    http_bodies_limit.set(limit)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

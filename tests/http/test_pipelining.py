@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from app.entrypoints.http.protocol import MAX_PIPELINED, ProblemHttpProtocol
+from app.entrypoints.http.protocol import ProblemHttpProtocol
+from app.entrypoints.http.refusals import MAX_PIPELINED
 from app.settings import Settings
 from tests.http.test_connections import HEAD, LATE, SOON, Wire, connected
 from tests.http.test_overload import served

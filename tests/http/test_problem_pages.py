@@ -8,7 +8,7 @@ from app.bootstrap import bootstrap
 from app.entrypoints.http.problem_pages import problems_markdown
 from app.entrypoints.http.problem_texts import EXPLANATIONS
 from app.entrypoints.http.problems import DEFAULT_TYPE_BASE, KINDS, ProblemError, configure_types
-from app.entrypoints.http.protocol import _Answer
+from app.entrypoints.http.refusals import Refusal
 from app.settings import Settings
 from tests.support.api import Api, assert_problem, in_process
 
@@ -52,7 +52,7 @@ async def test_the_type_is_absolute_by_a_setting(shared_settings: Settings) -> N
         async with bootstrap(settings) as service, in_process(service) as api:
             problem = assert_problem(await api.client.get("/v1/batches/nothing"), 404, "batch-not-found")
             bulk = (await api.client.post("/v1/batches/bulk", json={"items": [{}]})).json()
-            overloaded = _Answer(ProblemError("overloaded", "later")).render("/", b"", b"close")
+            overloaded = Refusal(ProblemError("overloaded", "later")).render("/", b"", b"close")
     finally:
         configure_types(DEFAULT_TYPE_BASE)
     assert problem["type"] == f"{base}batch-not-found"

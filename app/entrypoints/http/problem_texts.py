@@ -131,7 +131,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         f"Send the request again after `Retry-After` seconds. {_SAFE_TO_REPEAT}",
     ),
     "overloaded": Explanation(
-        "Too many requests or connections wait. The request was not looked at.",
+        "Too many requests or connections wait, or the bodies of all requests are too large together. The request "
+        "had no effect.",
         f"Send it again after `Retry-After` seconds, with growing pauses. {_SAFE_TO_REPEAT}",
     ),
 }

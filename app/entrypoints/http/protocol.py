@@ -1,29 +1,28 @@
 """HTTP as uvicorn reads it, but with a problem for an answer where no request reaches the application."""
 
 import asyncio
-import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import httptools
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.entrypoints.http import refusals
+from app.entrypoints.http.body_budget import BodyBudget
 from app.entrypoints.http.context import cause_of_scope
-from app.entrypoints.http.problems import ProblemError, path_of, respond
+from app.entrypoints.http.problems import ProblemError, path_of
+from app.entrypoints.http.refusals import Refusal
 from app.entrypoints.http.request_parser import RequestParser
 from app.observability import metrics
 
 # Who asks how the service is has to learn it all the more while it is overloaded.
 ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
 
-MAX_TARGET_BYTES = 8192
 # A header costs this beside its bytes, as HTTP/2 counts it (RFC 9113, 6.5.2), so that many small ones add up.
 HEADER_OVERHEAD = 32
-MAX_PIPELINED = 16
-"""So many requests may be sent behind one that has still to be answered. Hardly anybody sends any."""
 
 # A connection beyond the limit has so long to ask how the service is.
 SECONDS_BEYOND_LIMIT = 1.0
@@ -36,6 +35,8 @@ class Limits:
     header_bytes: int = 32_768
     connections: int = 8192
     read_timeout: float = 10.0
+    bodies_bytes: int = 67_108_864
+    """Of the bodies that are being received or handled, over all connections."""
 
 
 class ProblemHttpProtocol(HttpToolsProtocol):
@@ -51,16 +52,17 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     """
 
     limits = Limits()
+    bodies = BodyBudget(limits.bodies_bytes)
     parser: RequestParser  # type: ignore[assignment]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.parser = RequestParser(self)
         self._most_requests, self.limit_concurrency = self.limit_concurrency, None
-        self._refusal: _Answer | None = None
+        self._refusal: Refusal | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._last_word: _Answer | None = None
+        self._last_word: Refusal | None = None
         self._latest: RequestResponseCycle | None = None
         self._arriving = False
         self._in_head = True
@@ -68,6 +70,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._unfinished_bytes = 0
         self._beyond_limit = False
+        self._held: dict[RequestResponseCycle, int] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, not for ever."""
@@ -79,6 +82,8 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         """Forget the timers as well."""
         self._stop_timer()
         self._stop_write_timer()
+        for cycle, _ in self.pipeline:
+            self._release(cycle)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -96,7 +101,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             if self._in_head and not self._began:
                 self._unfinished_bytes += len(data)
                 if self._unfinished_bytes > self.limits.header_bytes and not self.transport.is_closing():
-                    self._end_with(_HEADERS_TOO_LARGE)
+                    self._end_with(refusals.HEADERS_TOO_LARGE)
         elif self.timeout_keep_alive_task is not None or (self._latest and not self._latest.response_complete):
             # Nothing is waited for that uvicorn does not wait for.
             return
@@ -113,8 +118,8 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of what is asked for. What is raised here reaches `send_400_response`."""
         super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            self._refuse_head(_URI_TOO_LONG)
+        if len(self.url) > refusals.MAX_TARGET_BYTES:
+            self._refuse_arriving(refusals.URI_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header. What is raised here reaches `send_400_response`.
@@ -123,17 +128,33 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         """
         self._head_bytes += len(name) + len(value) + HEADER_OVERHEAD
         if self._head_bytes > self.limits.header_bytes:
-            self._refuse_head(_HEADERS_TOO_LARGE)
+            self._refuse_arriving(refusals.HEADERS_TOO_LARGE)
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The application, or a refusal, takes over."""
-        if len(self.pipeline) >= MAX_PIPELINED:
-            self._refuse_head(_TOO_MANY_PIPELINED)
+        if len(self.pipeline) >= refusals.MAX_PIPELINED:
+            self._refuse_arriving(refusals.TOO_MANY_PIPELINED)
         self._in_head = False
         super().on_headers_complete()
         self._latest = self.cycle
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, where the budget allows it. What is raised here reaches `send_400_response`."""
+        cycle = self.cycle
+        if cycle.response_started:
+            return
+        held = self._held.get(cycle, 0)
+        if self.bodies.take(len(body), held):
+            self._held[cycle] = held + len(body)
+            super().on_body(body)
+        elif self._is_behind_another():
+            self._refuse_arriving(refusals.BODIES_TOO_LARGE)
+        else:
+            self._refuse(cycle, refusals.BODIES_TOO_LARGE)
+            # The application waits for the rest of the body: it learns that the request is over.
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """All of the request is here."""
@@ -161,9 +182,9 @@ class ProblemHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong and hang up, once the requests before have been answered."""
-        self._end_with(self._refusal or _Answer(ProblemError("malformed-request", msg)))
+        self._end_with(self._refusal or Refusal(ProblemError("malformed-request", msg)))
 
-    def _refuse_head(self, answer: "_Answer") -> None:
+    def _refuse_arriving(self, answer: Refusal) -> None:
         self._refusal = answer
         raise ValueError(answer)
 
@@ -173,18 +194,23 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             return self._latest is not None and not self._latest.response_complete
         return bool(self.pipeline)
 
-    def _end_with(self, answer: "_Answer") -> None:
+    def _end_with(self, answer: Refusal) -> None:
         """Refuse the request that is arriving, in its turn, and read no other."""
+        if not self._in_head and self.cycle.response_started:
+            # It has been answered before its body was read. A second answer would be that to another request.
+            self.parser.end()
+            self.transport.close()
+            return
         if not self._is_behind_another():
             self._hang_up(answer)
             return
         if not self._in_head:
             # It has been queued, and would never come to its end.
-            self.pipeline.popleft()
+            self._release(self.pipeline.popleft()[0])
         self._stop_timer()
         self._last_word = answer
 
-    def _hang_up(self, answer: "_Answer") -> None:
+    def _hang_up(self, answer: Refusal) -> None:
         metrics.count_request("none", "none", answer.status)
         self.parser.end()
         self.transport.write(answer.render("/", b"", b"close"))
@@ -218,7 +244,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             # It was refused without being read.
             self.transport.close()
         else:
-            self._hang_up(_TOO_SLOW)
+            self._hang_up(refusals.TOO_SLOW)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         if self._beyond_limit:
@@ -226,14 +252,24 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             self.parser.end()
         if cycle.scope["path"] not in ALWAYS_ANSWERED:
             if self._beyond_limit:
-                self._refuse(cycle, _TOO_MANY_CONNECTIONS)
+                self._refuse(cycle, refusals.TOO_MANY_CONNECTIONS)
                 return
             if self._most_requests is not None and len(self.tasks) >= self._most_requests:
-                self._refuse(cycle, _OVERLOADED)
+                self._refuse(cycle, refusals.OVERLOADED)
                 return
-        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+        super()._start_asgi_task(cycle, partial(self._run, cycle, app))
 
-    def _refuse(self, cycle: RequestResponseCycle, answer: "_Answer") -> None:
+    async def _run(self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; until it ends it may hold the body."""
+        try:
+            await app(scope, receive, send)
+        finally:
+            self._release(cycle)
+
+    def _release(self, cycle: RequestResponseCycle) -> None:
+        self.bodies.release(self._held.pop(cycle, 0))
+
+    def _refuse(self, cycle: RequestResponseCycle, answer: Refusal) -> None:
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         metrics.count_request(scope["method"], "none", HTTPStatus.SERVICE_UNAVAILABLE)
         request_id = b"x-request-id: %b\r\n" % cause_of_scope(scope).causation_id.encode("latin-1")
@@ -255,44 +291,6 @@ def protocol_with(most: Limits) -> type[ProblemHttpProtocol]:
 
     class LimitedProtocol(ProblemHttpProtocol):
         limits = most
+        bodies = BodyBudget(most.bodies_bytes)
 
     return LimitedProtocol
-
-
-class _Answer:
-    """A problem as the bytes of an HTTP response, rendered once but for what differs between two requests."""
-
-    def __init__(self, problem: ProblemError) -> None:
-        self._problem = problem
-        self.status = HTTPStatus(problem.kind.status)
-
-    @cached_property
-    def _parts(self) -> tuple[bytes, bytes, bytes]:
-        """The head, and the body before and behind the instance. Not made before the first answer: settings count."""
-        mark = "{instance}"
-        response = respond(mark, self._problem)
-        before, _, after = bytes(response.body).partition(json.dumps(mark).encode())
-        headers = b"".join(b"%b: %b\r\n" % pair for pair in response.raw_headers if pair[0] != b"content-length")
-        return b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.status.phrase.encode(), headers), before, after
-
-    def render(self, instance: str, headers: bytes, connection: bytes) -> bytes:
-        """The response; `headers` are whole lines, `connection` is the header of that name."""
-        head, before, after = self._parts
-        body = b"%b%b%b" % (before, json.dumps(instance).encode(), after)
-        return b"%b%bconnection: %b\r\ncontent-length: %d\r\n\r\n%b" % (
-            head,
-            headers,
-            connection,
-            len(body),
-            body,
-        )
-
-
-_OVERLOADED = _Answer(ProblemError("overloaded", "too many requests are being answered; try again in a moment"))
-_TOO_MANY_CONNECTIONS = _Answer(ProblemError("overloaded", "too many connections are open; use one for many requests"))
-_TOO_MANY_PIPELINED = _Answer(
-    ProblemError("overloaded", f"at most {MAX_PIPELINED} requests may wait on one connection; wait for the answers")
-)
-_HEADERS_TOO_LARGE = _Answer(ProblemError("headers-too-large", "the headers have more bytes than this service reads"))
-_URI_TOO_LONG = _Answer(ProblemError("uri-too-long", f"what is asked for has at most {MAX_TARGET_BYTES} bytes"))
-_TOO_SLOW = _Answer(ProblemError("request-timeout", "the request did not arrive in time; send it without a pause"))
