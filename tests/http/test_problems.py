@@ -142,7 +142,7 @@ async def test_another_method_is_refused_and_those_that_go_are_named(api: Api, p
 async def test_a_method_nobody_knows_is_refused(api: Api) -> None:
     answer = await api.client.request("BREW", "/v1/batches/batch-1")
     assert_problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, PATCH"
+    assert answer.headers["allow"] == "GET, HEAD, PATCH"
 
 
 @pytest.mark.parametrize(

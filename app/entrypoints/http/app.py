@@ -26,6 +26,14 @@ A body is JSON as RFC 8259 defines it, in UTF-8. NaN, Infinity, a byte order mar
 has the same name twice are refused with `malformed-body`, and nothing of such a request takes effect. Every default
 that this document states may be sent explicitly.
 
+A body is sent as it is: with a `Content-Encoding` other than `identity` it is refused with 415 and `Accept-Encoding`.
+`Content-Type`, `Content-Length`, `Idempotency-Key`, `Host`, `X-Request-ID`, `X-Correlation-ID` and `traceparent` may
+occur once; a request that has one of them twice is refused with 400 `malformed-request`. An offer of another protocol
+(`Upgrade`) is ignored.
+
+HEAD is answered wherever GET is, with the same headers and without the body. Answers bear `Cache-Control: no-store` and
+`X-Content-Type-Options: nosniff`.
+
 Each operation under `/v1` names the scope that its caller needs: `orders:write`, `stock:write` or `read`. Whether
 callers are known by tokens or by API keys, or need neither, is the installation's choice.
 

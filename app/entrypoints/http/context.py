@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.entrypoints.http.headers import protect, refuse_repeated
 from app.entrypoints.http.problems import ProblemError, path_of, respond
 from app.integration.cloudevents import well_formed
 from app.observability import logging as observed
@@ -30,7 +31,10 @@ ID_HEADERS = frozenset({b"x-request-id", b"x-correlation-id", b"traceparent"})
 
 
 class RequestContext:
-    """Gives each request an id (its own X-Request-ID where it has one), counts it, and hides what went wrong inside."""
+    """Gives each request an id (its own X-Request-ID where it has one), counts it, and hides what went wrong inside.
+
+    HEAD is answered as GET (RFC 9110, 9.3.2). The server leaves out the body, by the scope that it has kept itself.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -41,6 +45,9 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        method = scope["method"]
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
         cause = cause_of_scope(scope)
         request_id = cause.causation_id
         asked = cause.traceparent is not None
@@ -58,17 +65,16 @@ class RequestContext:
                 headers = message.setdefault("headers", [])
                 headers.append((b"x-request-id", request_id.encode("latin-1")))
                 headers.extend(scope["state"].get("headers", ()))
+                protect(headers)
             await send(message)
 
         try:
+            refuse_repeated(scope["headers"])
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
         except Exception as error:
-            problem = _problem_of(error, scope)
-            if problem is None:
-                log.exception("request %s failed", request_id)
-                problem = ProblemError("internal-error", f"the request failed; its id in the log is {request_id}")
+            problem = _problem_of(error, scope) or _fault(error, request_id)
             if status:
                 raise
             await respond(path_of(scope), problem)(scope, receive, send_with_id)
@@ -76,10 +82,10 @@ class RequestContext:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.perf_counter() - started
             status = status or HTTPStatus.INTERNAL_SERVER_ERROR
-            metrics.measure_request(scope["method"], route, status, seconds)
+            metrics.measure_request(method, route, status, seconds)
             # A span that is not ended is not exported: what a stranger asks for fills no collector.
             if span is not None and (not asked or _may_ask(scope)):
-                _end_span(span, scope["method"], route, status)
+                _end_span(span, method, route, status)
 
 
 def _start_span(scope: Scope, cause: Cause) -> Span | None:
@@ -122,6 +128,12 @@ def _problem_of(error: Exception, scope: Scope) -> ProblemError | None:
             return None
 
 
+def _fault(error: Exception, request_id: str) -> ProblemError:
+    """What a request is answered with where the fault is ours. The error itself goes to the log only."""
+    log.error("request %s failed", request_id, exc_info=error)
+    return ProblemError("internal-error", f"the request failed; its id in the log is {request_id}")
+
+
 def _methods_of(scope: Scope) -> set[str]:
     """The methods of all routes at the path: Starlette itself names those of the first one only."""
     methods: set[str] = set()
@@ -129,7 +141,7 @@ def _methods_of(scope: Scope) -> set[str]:
         match, _ = route.matches(scope)
         if match is not Match.NONE:
             methods |= getattr(route, "methods", None) or set()
-    return methods
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def cause_of_scope(scope: Mapping[str, Any]) -> Cause:

@@ -58,7 +58,7 @@ async def get_docs_file(name: str) -> Response:
     """A file that Swagger UI is made of."""
     if name not in SWAGGER_FILES:
         raise HTTPException(404)
-    return FileResponse(SWAGGER_FILES[name])
+    return FileResponse(SWAGGER_FILES[name], headers={"Cache-Control": "public, max-age=3600"})
 
 
 @router.get("/asyncapi")

@@ -212,4 +212,8 @@ def _response(kinds: list[Kind]) -> dict[str, Any]:
 
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}}
 _CHALLENGE = {"WWW-Authenticate": {"description": "What would do (RFC 6750).", "schema": {"type": "string"}}}
-_HEADERS = {401: _CHALLENGE, 403: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
+_ACCEPTED = {
+    "Accept": {"description": "The media type to send.", "schema": {"type": "string"}},
+    "Accept-Encoding": {"description": "The content coding to send: none.", "schema": {"type": "string"}},
+}
+_HEADERS = {415: _ACCEPTED, 401: _CHALLENGE, 403: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}

@@ -113,6 +113,10 @@ async def _read_body(request: Request, limit: int) -> bytes:
     if content_type is not None and not _is_json(content_type):
         detail = f"{content_type} is not supported; send application/json"
         raise ProblemError("unsupported-media-type", detail, headers={"Accept": "application/json"})
+    codings = ",".join(request.headers.getlist("content-encoding"))
+    if codings and not _is_identity(codings):
+        detail = f"the content coding {codings} is not supported; send the body as it is"
+        raise ProblemError("unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -131,6 +135,11 @@ async def _read_body(request: Request, limit: int) -> bytes:
 def _is_json(content_type: str) -> bool:
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _is_identity(codings: str) -> bool:
+    """Whether the body is not encoded. What is supported is answered in Accept-Encoding (RFC 9110, 12.5.3)."""
+    return all(coding.strip().lower() in {"", "identity"} for coding in codings.split(","))
 
 
 def _too_large(limit: int) -> ProblemError:
