@@ -24,7 +24,7 @@ async def held(client: httpx.AsyncClient) -> float:
 
 async def stall(wire: Wire) -> None:
     """Send a bulk request but for its last byte."""
-    head = b"POST /v1/batches/bulk HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/batches/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     await wire.send(head + b"Content-Length: %d\r\n\r\n" % (LARGE + 1), b" " * LARGE)
 
 
@@ -50,7 +50,7 @@ async def test_stalled_bodies_have_a_limit_and_others_are_answered(shared_settin
             if answer.done():
                 # The rest of a refused body is read, and the connection serves the next request.
                 await wire.reader.readexactly(int(answer.result().lower().split(b"content-length: ")[1].split()[0]))
-                await wire.send(b" GET /livez HTTP/1.1\r\nHost: service\r\n\r\n")
+                await wire.send(b" GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert (await wire.answer())[0] == 200
             else:
                 answer.cancel()

@@ -16,7 +16,7 @@ from tests.support.api import new
 from tests.support.database import raw_connection, waiting_for_a_lock
 from tests.support.waiting import eventually
 
-HEAD = b"GET /livez HTTP/1.1\r\nHost: service\r\n"
+HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 SOON = 1.0
 LATE = 15.0
 
@@ -134,11 +134,11 @@ async def test_headers_within_bounds_are_read_in_any_pieces(patient: httpx.Async
 
 async def test_an_address_that_is_too_long_is_refused(patient: httpx.AsyncClient) -> None:
     async with connected(patient) as wire:
-        await wire.send(b"GET /v1/batches/" + b"a" * 9000 + b" HTTP/1.1\r\nHost: service\r\n\r\n")
+        await wire.send(b"GET /v1/batches/" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await wire.is_refused(414, "uri-too-long")
 
 
-BODY = b"POST /v1/batches HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+BODY = b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 
 
 @pytest.mark.parametrize("begun", [b"G", HEAD, HEAD + b"X-Slow: ", BODY, BODY + b'{"ref": '], ids=str)
@@ -198,7 +198,7 @@ async def test_the_time_to_arrive_is_not_the_time_to_answer(settings: Settings) 
         async with blocker.transaction():
             await blocker.execute("SELECT FROM products WHERE sku = $1 FOR UPDATE", sku)
             await wire.send(
-                b"POST /v1/allocations HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
+                b"POST /v1/allocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n%b" % (len(line), line)
             )
             await waiting_for_a_lock(settings.database_url.get_secret_value())
@@ -227,7 +227,7 @@ async def test_whoever_does_not_read_the_answer_is_hung_up_on(hasty: httpx.Async
         caller.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(caller, (hasty.base_url.host, hasty.base_url.port))
-        await loop.sock_sendall(caller, f"GET {path} HTTP/1.1\r\nHost: service\r\n\r\n".encode())
+        await loop.sock_sendall(caller, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
         async def is_over() -> bool:
             return await answered() > before
@@ -244,7 +244,7 @@ async def test_beyond_the_limit_of_connections_only_those_who_ask_how_it_is_are_
                 await wire.send(HEAD + b"\r\n")
                 assert (await wire.answer())[0] == 200
             async with connected(client) as third:
-                await third.send(b"GET /v1/batches/batch-1 HTTP/1.1\r\nHost: service\r\n\r\n")
+                await third.send(b"GET /v1/batches/batch-1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 await third.is_refused(503, "overloaded")
             async with connected(client) as third:
                 await third.send(HEAD + b"\r\n")
@@ -252,7 +252,7 @@ async def test_beyond_the_limit_of_connections_only_those_who_ask_how_it_is_are_
                 await third.is_closed()
             async with connected(client) as third:
                 await third.is_closed()
-            await first.send(b"GET /v1/batches/batch-1 HTTP/1.1\r\nHost: service\r\n\r\n")
+            await first.send(b"GET /v1/batches/batch-1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await first.answer())[0] == 404
 
         async def is_free() -> bool:

@@ -128,7 +128,7 @@ async def test_a_body_that_is_not_encoded_may_say_so(api: Api) -> None:
 
 
 async def test_a_request_that_was_answered_before_its_body_is_not_answered_twice(client: httpx.AsyncClient) -> None:
-    request = b"GET /livez HTTP/1.1\r\nHost: service\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with connected(client) as wire:
         await wire.send(request)
         assert (await wire.answer())[0] == 200

@@ -32,7 +32,7 @@ async def held_up(settings: Settings, client: httpx.AsyncClient, wire: Wire) -> 
     async with raw_connection(url) as blocker, blocker.transaction():
         await blocker.execute("SELECT FROM products WHERE sku = $1 FOR UPDATE", sku)
         await wire.send(
-            b"POST /v1/allocations HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
+            b"POST /v1/allocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(line), line)
         )
         await waiting_for_a_lock(url)
@@ -66,7 +66,7 @@ async def test_a_refusal_waits_for_its_turn(settings: Settings, behind: bytes, s
 
 
 async def test_a_refusal_may_wait_longer_than_a_request_may_take_to_arrive(settings: Settings) -> None:
-    broken = b"POST /v1/batches HTTP/1.1\r\nHost: service\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
+    broken = b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
     async with served(settings.model_copy(update={"http_read_timeout": SOON})) as client, connected(client) as wire:
         async with held_up(settings, client, wire):
             await wire.send(broken)
@@ -82,7 +82,7 @@ async def test_a_refusal_of_what_is_asked_for_with_head_has_no_body(settings: Se
     settings = settings.model_copy(update={"http_max_concurrent": 1})
     async with served(settings) as client, connected(client) as wire, connected(client) as other:
         async with held_up(settings, client, wire):
-            await other.send(b"HEAD /v1/batches/none HTTP/1.1\r\nHost: service\r\n\r\n")
+            await other.send(b"HEAD /v1/batches/none HTTP/1.1\r\nHost: localhost\r\n\r\n")
             async with asyncio.timeout(LATE):
                 head = await other.reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 503 ")
@@ -93,7 +93,7 @@ async def test_a_refusal_of_what_is_asked_for_with_head_has_no_body(settings: Se
 
 async def test_what_comes_behind_a_body_is_no_header(settings: Settings) -> None:
     request = (
-        b"POST /v1/batches HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
+        b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX-Request-ID: from-behind\r\n\r\n"
     )
     async with served(settings) as client, connected(client) as wire:
@@ -119,7 +119,7 @@ async def test_whoever_does_not_read_cannot_put_it_off_by_asking_for_more(
 ) -> None:
     """Each answer that is not read takes one of the places that there are."""
     settings = settings.model_copy(update={"http_read_timeout": 3 * SOON, "http_max_concurrent": 1})
-    request = b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: service\r\n\r\n"
+    request = b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     paused, pause = asyncio.Event(), ProblemHttpProtocol.pause_writing
 
     def note_pause(protocol: ProblemHttpProtocol) -> None:

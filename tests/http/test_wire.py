@@ -30,7 +30,7 @@ async def sent_apart(wire: Wire, head: bytes, body: bytes) -> None:
 
 
 def post(path: str) -> bytes:
-    return b"POST %b HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n" % path.encode()
+    return b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % path.encode()
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "head first"])
