@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# The patch release is left open: a rebuild takes in the base's security fixes.
+# The patch release is left open: a rebuild takes in the base's security fixes. For a build that is the same every time, name a
+# digest: `--build-arg PYTHON_IMAGE=python:3.13-slim-trixie@sha256:...`.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS builder
@@ -13,14 +14,22 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         --no-deps --require-hashes -r requirements/runtime.txt
 # Installed by reference to this folder: a change to the code makes only the last, small layer anew, and the code finds
 # alembic.ini beside it as in a checkout.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 RUN python -m hatchling build --target wheel:editable --directory /tmp/wheel \
     && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --root-user-action=ignore \
         --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 
 FROM ${PYTHON_IMAGE}
+# Where it was built from: `docker build --build-arg VERSION=... --build-arg REVISION=$(git rev-parse HEAD) --build-arg SOURCE=...`.
+ARG VERSION=unreleased
+ARG REVISION=unknown
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="allocation" \
-      org.opencontainers.image.description="Stock allocation as an event-driven service"
+      org.opencontainers.image.description="Stock allocation as an event-driven service" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -26,8 +26,12 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 $(STAMP): FORCE
 endif
 
-run: install ## Start the service with its own PostgreSQL and broker, until Ctrl-C
+run: install ## Start the service with its own PostgreSQL and broker, until Ctrl-C (BROKER=apache: Apache Kafka; needs java and mvn)
+ifeq ($(BROKER),apache)
+	@$(BIN)/python -m tests.support.apache_kafka run .allocation/kafka $(BIN)/allocation dev --broker '{bootstrap_servers}' $(ARGS)
+else
 	@$(BIN)/allocation dev $(ARGS)
+endif
 
 dist: install ## Build the source distribution and the wheel into dist/
 	@$(BIN)/python -m hatchling build

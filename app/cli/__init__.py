@@ -17,6 +17,7 @@ from app.cli.documents import asyncapi, openapi
 from app.cli.errors import explain
 from app.cli.identity import api_keys
 from app.cli.importing import import_command
+from app.cli.manual import man
 from app.cli.operators import advance_clocks, health, migrate, reconcile
 from app.cli.processes import consume, dev, notify, relay, run, serve_command
 from app.cli.watch import watch
@@ -37,7 +38,7 @@ def cli() -> None:
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
     *(migrate, doctor, watch, health, dead_letters_group, reconcile, advance_clocks, import_command),
-    *(api_keys, openapi, asyncapi, completion),
+    *(api_keys, openapi, asyncapi, completion, man),
 ):
     cli.add_command(_command)
 

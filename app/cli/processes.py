@@ -47,15 +47,20 @@ _METRICS_PORT = click.option(
 )
 @click.option("--database-port", default=0, type=click.IntRange(0, 65535), help="For PostgreSQL; default: any.")
 @click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="For the broker; default: any.")
-def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -> None:
+@click.option("--broker", metavar="HOST:PORT", help="Use the Kafka there instead of a broker of its own.")
+def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, broker: str | None) -> None:
     """Run everything, with a PostgreSQL and a broker of its own."""
+    # At once, since what follows takes seconds.
+    click.echo(f"Starting the allocation service, with its data in {home}")
     from app.embedded.stack import EmbeddedStack
 
     settings = _load_settings()
     if settings.auth is None:
         settings = settings.model_copy(update={"auth": "none"})
     require_identity(settings, host)
-    stack = EmbeddedStack(home, database_port=database_port, kafka_port=kafka_port)
+    stack = EmbeddedStack(
+        home, database_port=database_port, kafka_port=kafka_port, bootstrap_servers=broker, on_step=click.echo
+    )
     stack.claim()
     # Before and after the service handles its signals, a signal still has to stop what was started.
     # A shell that starts it in the background has it ignore Ctrl-C, unless told otherwise.
@@ -66,26 +71,33 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int) -
 
     from app.adapters import kafka, schema
     from app.entrypoints.server import listen, serve, url_of
+    from app.observability import logging
 
+    # They report each step of every start; a person at a terminal looks for the address.
+    logging.quieten("alembic", "uvicorn", "app.adapters.kafka")
     with listen(host, port) as listener, stack:
         settings = settings.model_copy(
             update={
                 "database_url": SecretStr(stack.postgresql.database_url),
                 "read_database_url": None,
-                "kafka_bootstrap_servers": stack.broker.bootstrap_servers,
-                "kafka_idempotent_producer": False,
+                "kafka_bootstrap_servers": stack.bootstrap_servers,
+                # The embedded broker does not know InitProducerId.
+                "kafka_idempotent_producer": broker is not None,
                 # What is its own speaks in the clear, on the loopback, whatever the settings say of other servers.
                 "database_tls": "off",
                 "kafka_tls": "off",
                 "kafka_sasl_mechanism": None,
             }
         )
+        click.echo("Migrating the database")
         schema.migrate(stack.postgresql.database_url)
+        click.echo("Starting the service")
         url = url_of(listener)
 
         def announce() -> None:
             stack.announce(url)
-            click.echo(f"The allocation service runs at {url} (documentation: {url}/docs). Ctrl-C stops it.")
+            click.echo(f"Documentation of the API: {url}/docs, of the events: {url}/asyncapi. Ctrl-C stops everything.")
+            click.echo(f"The allocation service runs at {url}")
 
         async def run(service: Service) -> None:
             await kafka.create_topics(service.kafka, [*settings.kafka_inbound_topics, settings.kafka_events_topic])

@@ -12,6 +12,7 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.postmaster import lock_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -19,13 +20,32 @@ if TYPE_CHECKING:
 class EmbeddedStack:
     """Both servers, from `start` to `stop`. The database lives on in the home; the broker forgets."""
 
-    def __init__(self, home: Path, *, database_port: int = 0, kafka_port: int = 0) -> None:
-        """Describe a stack; port 0 takes any free one."""
+    def __init__(
+        self,
+        home: Path,
+        *,
+        database_port: int = 0,
+        kafka_port: int = 0,
+        bootstrap_servers: str | None = None,
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Describe a stack; port 0 takes any free one.
+
+        With `bootstrap_servers` it uses the Kafka there and starts no broker. `on_step` is called with each step before
+        it begins.
+        """
+        self._bootstrap_servers = bootstrap_servers
+        self._on_step = on_step
         self._home = home.resolve()
         self.postgresql = EmbeddedPostgresql(self._home / "postgresql", port=database_port)
         self.broker = EmbeddedBroker(port=kafka_port, log_file=self._home / "broker.log")
         self._file = self._home / "dev.json"
         self._lock: IO[str] | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where the broker is. Raises EmbeddedStackError where it is this stack's own and not started yet."""
+        return self._bootstrap_servers or self.broker.bootstrap_servers
 
     def claim(self) -> None:
         """Take the home for this process, and remove what a crashed one has left in `dev.json`.
@@ -45,8 +65,11 @@ class EmbeddedStack:
         """Start both. Raises EmbeddedStackError, and leaves nothing running then."""
         self.claim()
         try:
+            self._on_step("Starting PostgreSQL")
             self.postgresql.start()
-            self.broker.start()
+            if self._bootstrap_servers is None:
+                self._on_step("Starting the broker")
+                self.broker.start()
         except BaseException:
             self.stop()
             raise
@@ -56,7 +79,7 @@ class EmbeddedStack:
         content = {
             "http_url": http_url,
             "database_url": self.postgresql.database_url,
-            "kafka_bootstrap_servers": self.broker.bootstrap_servers,
+            "kafka_bootstrap_servers": self.bootstrap_servers,
         }
         partial = self._file.with_suffix(".partial")
         partial.unlink(missing_ok=True)

@@ -95,6 +95,13 @@ def configure(log_format: str, level: str, keys: LogKeys = "own") -> None:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 
+def quieten(*names: str) -> None:
+    """Write only warnings and worse of these loggers, unless the level is DEBUG."""
+    if logging.getLogger().level > logging.DEBUG:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def _without_colours(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Drop the second copy of its messages that uvicorn makes for terminals."""
     event.pop("color_message", None)

@@ -134,6 +134,15 @@ def test_image_passes_hadolint() -> None:
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
+def test_image_says_its_licence_version_and_source() -> None:
+    last_stage = re.split(r"^FROM ", read("Dockerfile"), flags=re.MULTILINE)[-1]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', last_stage))
+    assert {"licenses", "version", "revision", "source"} <= set(labels)
+    assert labels["licenses"] == tomllib.loads(read("pyproject.toml"))["project"]["license"]
+    for label in ("version", "revision", "source"):
+        assert re.search(rf"^ARG {label.upper()}=", last_stage, re.MULTILINE), label
+
+
 def test_image_does_not_run_as_root() -> None:
     last_stage = re.split(r"^FROM ", read("Dockerfile"), flags=re.MULTILINE)[-1]
     user = re.findall(r"^USER (\d+)(?::\d+)?$", last_stage, re.MULTILINE)

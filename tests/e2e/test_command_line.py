@@ -2,8 +2,10 @@
 
 import json
 import logging
+import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,7 @@ COMMANDS = [
     ["openapi"],
     ["asyncapi"],
     ["completion"],
+    ["man"],
 ]
 GROUPS: list[list[str]] = [[], ["dead-letters"], ["api-keys"]]
 OPTIONS = {
@@ -293,3 +296,47 @@ def test_a_shell_completes_commands_and_options(
 def test_there_is_a_script_for_other_shells(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["completion", shell]) == 0
     assert f"_ALLOCATION_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_the_manual_page_has_every_command_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["man"]) == 0
+    page = capsys.readouterr().out
+    plain = page.replace("\\-", "-")
+    for command in COMMANDS[1:]:
+        assert f'.SS "allocation {" ".join(command)} ' in plain
+    for option in {option for options in OPTIONS.values() for option in options}:
+        assert option in plain
+    groff = shutil.which("groff")
+    if groff is not None:
+        shown = subprocess.run(
+            [groff, "-man", "-Tascii", "-ww"], input=page, capture_output=True, text=True, check=True, timeout=30
+        )
+        assert shown.stderr == ""
+        assert "Allocates order lines to batches of stock." in shown.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["migrate", "--help"], ["completion", "bash"]])
+def test_a_short_command_imports_nothing_that_takes_long(arguments: list[str], tmp_path: Path) -> None:
+    program = f"""
+import sys
+from app.cli import main
+try:
+    main({arguments!r})
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    )
+    assert {"click", "app.cli"} <= set(done.stderr.split())
+    assert {"aiokafka", "alembic", "asyncpg", "fastapi", "pydantic", "rich", "sqlalchemy"}.isdisjoint(
+        done.stderr.split()
+    )
+
+
+def test_serving_imports_no_alembic(tmp_path: Path) -> None:
+    program = "import sys, app.entrypoints.server; from app.adapters import schema; schema.head(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    )
+    assert "alembic" not in done.stdout.split()

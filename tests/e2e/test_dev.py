@@ -16,9 +16,11 @@ import psutil
 import pytest
 from sqlalchemy.engine import make_url
 
+from app.embedded.broker import EmbeddedBroker
 from app.integration.asyncapi import EVENTS_TOPIC, INBOUND_TOPIC
 from tests.e2e.conftest import sees_batch
 from tests.embedded.processes import ended
+from tests.support.apache_kafka import ApacheKafka
 from tests.support.api import new, over_http
 from tests.support.command import Command, assert_one_clear_line, environment, run_command, running
 from tests.support.waiting import eventually
@@ -78,6 +80,32 @@ def test_it_says_where_it_runs_and_nothing_went_wrong(dev: Dev) -> None:
     assert dev.http_url in dev.command.output
     for word in ("Traceback", "[error", "[critical"):
         assert word not in dev.command.output
+
+
+def test_it_says_each_step_at_once_and_the_address_last(tmp_path: Path) -> None:
+    home = tmp_path / "dev" / "home"
+    with running_dev(home) as dev:
+        lines = dev.command.output.splitlines()
+    assert [line.partition(",")[0] for line in lines[:5]] == [
+        "Starting the allocation service",
+        "Starting PostgreSQL",
+        "Starting the broker",
+        "Migrating the database",
+        "Starting the service",
+    ]
+    assert f"{dev.http_url}/docs" in lines[5]
+    assert f"{dev.http_url}/asyncapi" in lines[5]
+    assert lines[6:] == [f"The allocation service runs at {dev.http_url}"]
+
+
+async def test_with_a_broker_of_ones_own_it_starts_none(tmp_path: Path, broker: EmbeddedBroker | ApacheKafka) -> None:
+    given = {"kafka_inbound_topics": new("inbound"), "kafka_events_topic": new("events")}
+    home, log = tmp_path / "home", tmp_path / "dev.log"
+    arguments = ("dev", "--port", "0", "--home", str(home), "--broker", broker.bootstrap_servers)
+    with running(*arguments, env=environment(None, **given), log=log) as command:
+        command.wait_for(lambda: "http://" in command.output)
+        assert "Starting the broker" not in command.output
+        assert json.loads((home / "dev.json").read_text())["kafka_bootstrap_servers"] == broker.bootstrap_servers
 
 
 async def test_the_database_of_dev_json_is_the_one_that_is_used(dev: Dev) -> None:

@@ -50,7 +50,8 @@ def test_goes_up_down_and_up_again(config: Config, revision: str) -> None:
 def test_there_is_one_line_of_revisions_whose_files_begin_with_their_numbers() -> None:
     scripts = ScriptDirectory.from_config(Config(ROOT / "alembic.ini"))
 
-    assert len(scripts.get_heads()) == 1
+    assert scripts.get_heads() == [schema.head()]
+    assert {revision.revision for revision in scripts.walk_revisions()} == schema.known_revisions()
     assert [f"{number:04}" for number in range(1, len(REVISIONS) + 1)] == REVISIONS
     for revision in scripts.walk_revisions():
         assert Path(revision.path).name.startswith(f"{revision.revision}_")

@@ -135,6 +135,15 @@ def test_the_wheel_has_one_top_level_package_of_the_name_of_the_distribution(whe
     assert {name for name in names if not name.endswith(".dist-info")} == {"allocation"}
 
 
+def test_the_wheel_bears_its_licence_and_its_types(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as content:
+        names = content.namelist()
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        assert "License-Expression: Apache-2.0" in content.read(metadata).decode()
+    assert "allocation/py.typed" in names
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
 def test_a_foreign_package_app_in_the_same_environment_stays_what_it_is(installed: Installed, elsewhere: Path) -> None:
     python = installed.folder / "bin" / "python"
     assert _run(python, "-c", "import app; print(app.OWNER)", cwd=elsewhere).stdout == "another distribution\n"

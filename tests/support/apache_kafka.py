@@ -1,6 +1,7 @@
 """A real Apache Kafka for tests: one KRaft node from Maven's jars, as a child process. Needs Java 17 and, once, Maven.
 
-`python -m tests.support.apache_kafka fetch` fetches the jars and does nothing else.
+`python -m tests.support.apache_kafka fetch` fetches the jars and does nothing else. `make run BROKER=apache` uses
+`… run DATA_DIR COMMAND...`: it runs the command beside a node, with `{bootstrap_servers}` in its arguments replaced.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import base64
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from app.embedded.errors import EmbeddedStackError
 from app.embedded.process import LOOPBACK, Child, free_port, start_server
 from tests.support.downloads import DownloadError, jars, run
 
@@ -188,14 +191,31 @@ def _program(name: str) -> str:
     return path
 
 
+def run_beside(data_dir: Path, command: Sequence[str]) -> int:
+    """Run the command beside a node, to its end; return its exit status. Ctrl-C and SIGTERM reach the command alone."""
+    print("Starting Apache Kafka", flush=True)
+    with ApacheKafka(data_dir=data_dir) as node:
+        process = subprocess.Popen([part.replace("{bootstrap_servers}", node.bootstrap_servers) for part in command])
+        # The terminal sends SIGINT to the command as well, which then ends by itself.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+        return process.wait()
+
+
 def main() -> int:
-    """Fetch the jars; return the exit status."""
+    """Fetch the jars, or run a command beside a node; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.apache_kafka", description=__doc__)
-    parser.add_argument("action", choices=["fetch"], help="fetch the jars of Apache Kafka into the cache")
-    parser.parse_args()
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("fetch", help="fetch the jars of Apache Kafka into the cache")
+    run = actions.add_parser("run", help="run a command beside a node")
+    run.add_argument("data_dir", type=Path)
+    run.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
     try:
+        if arguments.action == "run":
+            return run_beside(arguments.data_dir, arguments.command)
         print(fetch())
-    except ApacheKafkaError as error:
+    except (ApacheKafkaError, EmbeddedStackError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
