@@ -22,7 +22,7 @@ from app.adapters.tokens import Tokens
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.identity import Authenticator, Nobody
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.notifications import Addresses, Mailer
@@ -90,7 +90,6 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         or MessageBus(
             unit_of_work,
             COMMAND_HANDLERS,
-            EVENT_HANDLERS,
             workers=settings.bus_workers,
             queue_limit=settings.bus_queue_limit,
             group_limit=settings.bus_group_limit,

@@ -45,8 +45,9 @@ _PASSING_STATES = (
     "55P03",  # lock timeout
 )
 
-_QUERY_CANCELED = "57014"
-_LOCAL_STATES = (_QUERY_CANCELED, "55P03", "25P04", "40001", "40P01")
+# Statement timeout and transaction timeout.
+_TIME_LIMITS = frozenset({"57014", "25P04"})
+_LOCAL_STATES = _TIME_LIMITS | {"23505", "40001", "40P01", "55P03"}
 
 # What asyncpg raises of its own where a connection dies under it, or has died in the pool a moment ago.
 _LOST_CONNECTION = asyncpg.InterfaceError | asyncpg.InternalClientError
@@ -201,11 +202,22 @@ def is_passing(error: BaseException) -> bool:
     return state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
 
 
-def took_too_long(error: BaseException) -> bool:
-    """Whether the statement was cancelled: it had more to do than `COMMAND_TIMEOUT` allows."""
-    return getattr(getattr(error, "orig", error), "sqlstate", None) == _QUERY_CANCELED
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection was lost, for a reason that the driver does not know."""
+    if isinstance(error, TimeoutError):
+        return False  # The network is silent: the server would have ended the statement earlier.
+    return isinstance(getattr(error, "orig", None) or error, OSError | _LOST_CONNECTION) or _state_of(error) == "08003"
 
 
 def is_local(error: BaseException) -> bool:
-    """Whether the fault is one of the rows that were asked for: others can be read and written meanwhile."""
-    return getattr(getattr(error, "orig", error), "sqlstate", None) in _LOCAL_STATES
+    """Whether the fault concerns some rows only: a lock, a unique value, or more work than the time limits allow."""
+    return _state_of(error) in _LOCAL_STATES
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether the server stopped a statement or a transaction at its time limit."""
+    return _state_of(error) in _TIME_LIMITS
+
+
+def _state_of(error: BaseException) -> str:
+    return getattr(getattr(error, "orig", None) or error, "sqlstate", None) or ""

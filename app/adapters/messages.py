@@ -59,6 +59,12 @@ _KEEP = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING id
 """
 
+# A message of another source has the other key.
+_WITHDRAW = f"""
+    DELETE FROM inbox USING {_GIVEN}
+    WHERE inbox.message_id = ANY (ARRAY[given.id, {_OTHER_KEY}]) AND inbox.source = given.source
+"""  # noqa: S608 - put together from constants
+
 _PRUNE = text("""
     DELETE FROM inbox WHERE message_id IN (
         SELECT message_id FROM inbox WHERE received_at < now() - make_interval(hours => :hours)
@@ -95,9 +101,10 @@ class SqlOutbox:
             )
         )
 
-    def changes(self) -> dict[str, list[Row]]:
-        """What was added, and that all of it is to be published."""
-        return {"insert_events": self._rows, "insert_outbox": [()] if self._rows else []}
+    def take_changes(self) -> dict[str, list[Row]]:
+        """What was added since the last call, and that all of it is to be published."""
+        rows, self._rows = self._rows, []
+        return {"insert_events": rows, "insert_outbox": [()] if rows else []}
 
 
 class SqlInbox:
@@ -132,6 +139,10 @@ class SqlInbox:
             # The next statement sees what was committed while this one waited.
             remaining = [message for message in remaining if message.identity in unsettled]
         return receipts
+
+    async def withdraw(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Delete messages that this transaction has inserted."""
+        await self._connection.execute(_WITHDRAW, *_columns(messages))
 
 
 def _columns(messages: Iterable[ReceivedMessage]) -> tuple[list[str], list[str], list[bytes]]:

@@ -7,7 +7,7 @@ statement of its own, because a statement that had to wait for a lock would read
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 import asyncpg
@@ -19,9 +19,17 @@ from app.domain.events import Event
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.observability import metrics
+from app.service_layer.ports import TooLargeToShareError
 
 BATCH_COLUMNS = 10
 """Of a row of `BATCHES_AND_LINES`, so many are about the batch."""
+
+LARGE = 2000
+"""A command that fetches more lines than this is large. It runs apart from others and has more time."""
+
+FIRST_LINES = 100
+LINES_AT_A_TIME = 2000
+"""Lines that a statement fetches of those that a batch received last: at first, and at most."""
 
 
 class SqlProductRepository:
@@ -41,22 +49,25 @@ class SqlProductRepository:
         self._stored_products: dict[str, Row] = {}
         self._stored_batches: dict[tuple[str, int], Row] = {}
         self._stored_lines: defaultdict[str, dict[str, Row]] = defaultdict(dict)
+        self._written_up_to: defaultdict[str, int] = defaultdict(int)
+        self._named_lines: set[tuple[str, str]] = set()
+        self._locked_elsewhere: frozenset[str] = frozenset()
+        self._is_shared = False
+        self._is_extended = False
+        self._fetched = 0
 
     # --- the port --------------------------------------------------------------------------------------------------
 
-    async def load(self, names: Names) -> None:
+    async def load(self, names: Names, *, shared: bool = False) -> None:
         """Lock and fetch what is named."""
+        self._is_shared = shared
+        self._named_lines = names.lines
         if names.batch_refs:
             await self._resolve(names)
         skus = names.skus.union(self._owners.values())
         if not skus:
             return
-        asked = time.perf_counter()
-        locked = await self._connection.fetch(statements.LOCK_PRODUCTS, list(skus))
-        metrics.lock_wait_seconds.observe(time.perf_counter() - asked)
-        for sku, *values in locked:
-            self._products[sku] = Product(sku, *values)
-            self._stored_products[sku] = tuple(values)
+        await self._lock(list(skus))
         lines = [line for line in names.lines if line[1] in self._products]
         rows = await self._connection.fetch(
             statements.BATCHES_AND_LINES,
@@ -96,13 +107,28 @@ class SqlProductRepository:
         if owner is not None:
             return owner
         named = self._batches_to_create.get(ref, ())
-        return next((sku for sku in named if ref in self._products[sku].batches), None)
+        held = (self._products[sku] for sku in named if sku in self._products)
+        return next((product.sku for product in held if ref in product.batches), None)
+
+    @property
+    def locked_elsewhere(self) -> frozenset[str]:
+        """The products that a shared unit of work left out, because another transaction holds them."""
+        return self._locked_elsewhere
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
-        """Put the lines that came to the batch last into the product."""
+        """Put the lines that the batch received last into the product, in pages."""
         await self._write_changes(product)
-        rows = await self._connection.fetch(statements.LAST_ALLOCATED, product.sku, batch.number, qty)
-        self._attach_held(product, batch, rows)
+        before, limit = product.sequence + 1, FIRST_LINES
+        while qty > 0:
+            where = (product.sku, batch.number, before, min(qty, limit))
+            rows = await self._connection.fetch(statements.LAST_ALLOCATED, *where)
+            if not rows:
+                return
+            needed = list(_until(rows, qty))
+            await self._count_fetched(len(needed))
+            self._attach_held(product, batch, needed)
+            qty -= sum(row["qty"] for row in needed)
+            before, limit = needed[-1]["allocated"], min(4 * limit, LINES_AT_A_TIME)
 
     async def fetch_allocated(
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
@@ -111,6 +137,7 @@ class SqlProductRepository:
         await self._write_changes(product)
         where = (product.sku, batch.number, after, max_qty, limit)
         rows = await self._connection.fetch(statements.ALLOCATED, *where)
+        await self._count_fetched(len(rows))
         self._attach_held(product, batch, rows)
         return [row["order_id"] for row in rows]
 
@@ -124,6 +151,7 @@ class SqlProductRepository:
         """Put the next queued lines that are small enough into the product; returns their orders."""
         await self._write_changes(product)
         rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
+        await self._count_fetched(len(rows))
         for order_id, qty, requested in rows:
             self._attach_line(product, OrderLine(order_id, product.sku, qty), requested)
         return [row["order_id"] for row in rows]
@@ -138,9 +166,38 @@ class SqlProductRepository:
             events += product.take_events()
         return events
 
+    def start_command(self) -> None:
+        """Count the lines that the next command fetches from 0."""
+        self._fetched = 0
+
     def changes(self) -> dict[str, list[Row]]:
-        """What has changed since it was read or told last, as rows by the name of their write."""
-        return self._changes(self._touched.values())
+        """What has changed since it was read or written last, as rows by the name of their write."""
+        products = self._touched.values()
+        return self._changed_products(products) | self._changed_batches(products) | self._changed_lines(products)
+
+    def changes_of(self, product: Product, order_ids: Iterable[str]) -> dict[str, list[Row]]:
+        """What has changed of a product and of these lines of it. Other lines wait for the commit.
+
+        A long command works through more lines than it may compare again and again.
+        """
+        known = self._stored_lines[product.sku]
+        new: list[Row] = []
+        changed: list[Row] = []
+        for order_id in order_ids:
+            stored, values = known.get(order_id), _line_values(product.allocations[order_id])
+            if stored != values:
+                (new if stored is None else changed).append((order_id, product.sku, *values))
+                known[order_id] = values
+        lines = {"update_lines": changed, "insert_lines": new}
+        return self._changed_products([product]) | self._changed_batches([product]) | lines
+
+    def forget(self, product: Product, order_ids: Iterable[str]) -> None:
+        """Drop lines that are written and that no command of the group names."""
+        known = self._stored_lines[product.sku]
+        unnamed = [order_id for order_id in order_ids if (order_id, product.sku) not in self._named_lines]
+        product.forget_lines(unnamed)
+        for order_id in unnamed:
+            known.pop(order_id, None)
 
     def unused(self) -> dict[str, list[Row]]:
         """The write that removes products which were made for a first batch that was then refused."""
@@ -159,9 +216,41 @@ class SqlProductRepository:
             skus = sorted(set().union(*self._batches_to_create.values()))
             await self._connection.execute(statements.CREATE_PRODUCTS, skus)
 
+    async def _lock(self, skus: list[str]) -> None:
+        asked = time.perf_counter()
+        try:
+            lock = statements.LOCK_FREE_PRODUCTS if self._is_shared else statements.LOCK_PRODUCTS
+            locked = await self._connection.fetch(lock, skus)
+        finally:
+            # A wait that fails is the longest of all.
+            metrics.lock_wait_seconds.observe(time.perf_counter() - asked)
+        for sku, *values in locked:
+            self._products[sku] = Product(sku, *values)
+            self._stored_products[sku] = tuple(values)
+        if self._is_shared and len(locked) < len(skus):
+            missing = [sku for sku in skus if sku not in self._products]
+            rows = await self._connection.fetch(statements.EXISTING_PRODUCTS, missing)
+            self._locked_elsewhere = frozenset(row["sku"] for row in rows)
+
+    async def _count_fetched(self, lines: int) -> None:
+        """Bound what a command may do. Raises TooLargeToShareError where other commands would wait for it.
+
+        Apart from others, a large command gets more time than `transaction_timeout` gives a small one.
+        """
+        self._fetched += lines
+        if self._fetched <= LARGE or self._is_extended:
+            return
+        if self._is_shared:
+            raise TooLargeToShareError
+        self._is_extended = True
+        await self._connection.execute(statements.EXTEND_TRANSACTION)
+
     async def _write_changes(self, product: Product) -> None:
-        """Write what has become different of the product: what is fetched next depends on nothing else."""
-        changes = self._changes([product])
+        """Write what has changed of the product: what is fetched next depends on nothing else."""
+        if self._written_up_to[product.sku] == product.sequence:
+            return  # Without an event no line has changed.
+        self._written_up_to[product.sku] = product.sequence
+        changes = self._changed_products([product]) | self._changed_batches([product]) | self._changed_lines([product])
         if any(changes.values()):
             statement, arguments = statements.write(changes)
             await self._connection.execute(statement, *arguments)
@@ -201,9 +290,6 @@ class SqlProductRepository:
         if line.order_id not in product.allocations:
             allocation = product.attach_allocation(Allocation(line, requested, batch, allocated, shipped))
             self._stored_lines[line.sku][line.order_id] = _line_values(allocation)
-
-    def _changes(self, products: Collection[Product]) -> dict[str, list[Row]]:
-        return self._changed_products(products) | self._changed_batches(products) | self._changed_lines(products)
 
     def _changed_products(self, products: Iterable[Product]) -> dict[str, list[Row]]:
         changed = []
@@ -246,6 +332,15 @@ class SqlProductRepository:
                     (new if stored is None else changed).append((order_id, product.sku, *values))
                     known[order_id] = values
         return {"delete_lines": gone, "update_lines": changed, "insert_lines": new}
+
+
+def _until(rows: Iterable[asyncpg.Record], qty: int) -> Iterator[asyncpg.Record]:
+    """The first rows that make up `qty` pieces."""
+    for row in rows:
+        if qty <= 0:
+            return
+        yield row
+        qty -= row["qty"]
 
 
 def _batch_values(batch: Batch) -> Row:

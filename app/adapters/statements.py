@@ -20,6 +20,14 @@ LOCK_PRODUCTS = """
     WHERE sku = ANY($1::text[]) ORDER BY sku FOR NO KEY UPDATE
 """
 
+# The same without a wait: products that another transaction holds are left out.
+LOCK_FREE_PRODUCTS = f"{LOCK_PRODUCTS} SKIP LOCKED"
+
+EXISTING_PRODUCTS = "SELECT sku FROM products WHERE sku = ANY($1::text[])"
+
+# For the rest of a transaction. The limit that runs is not made longer, so it is ended first.
+EXTEND_TRANSACTION = "SET LOCAL transaction_timeout = 0; SET LOCAL transaction_timeout = '60s'"
+
 LOCK_KEYS = "SELECT key, pg_try_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 
 # The answers that are stored under the principals $1 and keys $2.
@@ -70,21 +78,11 @@ BATCHES_AND_LINES = """
     ) AS b ON true
 """
 
-# The lines that the batch $1, $2 holds, the one allocated last first, until they make up $3 pieces.
+# The lines that the batch $1, $2 holds and received before $3, the one allocated last first, at most $4 of them.
 LAST_ALLOCATED = """
-    WITH RECURSIVE released AS (
-        (SELECT order_id, qty, requested, allocated, qty::bigint AS total FROM order_lines
-         WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL ORDER BY allocated DESC LIMIT 1)
-        UNION ALL
-        SELECT next.order_id, next.qty, next.requested, next.allocated, released.total + next.qty
-        FROM released CROSS JOIN LATERAL (
-            SELECT order_id, qty, requested, allocated FROM order_lines
-            WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND allocated < released.allocated
-            ORDER BY allocated DESC LIMIT 1
-        ) AS next
-        WHERE released.total < $3
-    )
-    SELECT order_id, qty, requested, allocated FROM released
+    SELECT order_id, qty, requested, allocated FROM order_lines
+    WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND allocated < $3
+    ORDER BY allocated DESC LIMIT $4
 """
 
 # The lines that the batch $1, $2 holds, requested after $3 and of at most $4 pieces, the oldest $5 of them. There is no

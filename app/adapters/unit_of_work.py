@@ -4,21 +4,33 @@ import asyncio
 import contextlib
 import functools
 import logging
+import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
 
 from app.adapters import statements
-from app.adapters.database import DriverConnections, LentConnection, is_passing, took_too_long
+from app.adapters.database import (
+    TRANSACTION_TIMEOUT,
+    DriverConnections,
+    LentConnection,
+    is_local,
+    is_lost,
+    is_passing,
+    took_too_long,
+)
 from app.adapters.idempotency import SqlAnswers
 from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.orders import SqlOrderRepository
 from app.adapters.pool_guard import is_lost_session
 from app.adapters.repository import SqlProductRepository
 from app.domain.events import Event
+from app.domain.model import Product
+from app.integration.outbound import to_message
+from app.observability import metrics
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
@@ -33,6 +45,9 @@ BEGIN_TIMEOUT = 3.0
 
 COMMIT_TIMEOUT = 15.0
 """Seconds after which a COMMIT counts as not answered. No caller over HTTP waits so long."""
+
+LATE = 0.9
+"""A connection that is lost after this part of the transaction's time limit is taken to have met the limit."""
 
 QUESTION_TIMEOUT = 2.0
 ROLLBACK_TIMEOUT = 2.0
@@ -61,6 +76,9 @@ class SqlUnitOfWork:
         self._events: list[Event] = []
         self._is_open = False
         self._is_lost = False
+        self._has_flushed = False
+        self._began = time.monotonic()
+        self.published = 0
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
@@ -68,8 +86,9 @@ class SqlUnitOfWork:
         try:
             self._lent = await self._connections.lend()
         except Exception as error:
-            raise _as_port_error(error) from error
+            raise self._as_port_error(error) from error
         self._connection = self._lent.driver
+        self._began = time.monotonic()
         self._is_open = True
         self.products = SqlProductRepository(self._connection)
         self.orders = SqlOrderRepository(self._connection)
@@ -83,7 +102,7 @@ class SqlUnitOfWork:
             self._is_lost = _is_lost(error)
             await _uninterrupted(self._close())
             if isinstance(error, Exception):
-                raise _as_port_error(error) from error
+                raise self._as_port_error(error) from error
             raise
         return self
 
@@ -94,24 +113,39 @@ class SqlUnitOfWork:
         self._is_lost = self._is_lost or _is_lost(exc)
         await _uninterrupted(self._close())
         if isinstance(exc, Exception) and is_passing(exc):
-            raise _as_port_error(exc) from exc
+            raise self._as_port_error(exc) from exc
 
     def raise_event(self, event: Event) -> None:
-        """Tell of something that no product tells of."""
+        """Raise an event that belongs to no product."""
         self._events.append(event)
 
-    def take_events(self) -> list[Event]:
-        """The events raised since the last call, oldest first."""
+    def publish_events(self) -> None:
+        """Add the events of a command that has ended to the outbox."""
         events, self._events = self._events, []
-        events += self.products.take_events()
-        return events
+        self._publish([*events, *self.products.take_events()])
+        self.products.start_command()
+
+    async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
+        """Write what has changed of the product and all events so far."""
+        self._publish(product.drain_events())
+        writes = self.products.changes_of(product, done) | self.outbox.take_changes()
+        if any(writes.values()):
+            self._has_flushed = True
+            statement, arguments = statements.write(writes)
+            await self._connection.execute(statement, *arguments)
+        self.products.forget(product, done)
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.outbox.add(to_message(event), self.cause)
+        self.published += len(events)
 
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
         writes = self.products.changes() | self.products.unused() | self.orders.changes()
-        writes |= self.answers.changes() | self.outbox.changes()
+        writes |= self.answers.changes() | self.outbox.take_changes()
         transaction_id, token = None, uuid.uuid4()
-        if any(writes.values()) or self.dead_letters.has_written:
+        if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
             statement, arguments = statements.write(writes | {"note_commit": [(token,)]})
             transaction_id = await self._connection.fetchval(statement, *arguments)
         try:
@@ -122,7 +156,7 @@ class SqlUnitOfWork:
                 raise
             if not await self._has_committed(transaction_id, token):
                 raise
-        if writes["insert_events"]:
+        if self.published:
             self._on_commit()
 
     async def _commit(self) -> None:
@@ -193,6 +227,23 @@ class SqlUnitOfWork:
         else:
             await self._connections.give_back(self._lent)
 
+    def _as_port_error(self, error: Exception) -> Exception:
+        """The error in the terms of the service layer: TemporarilyUnavailableError, or the error itself.
+
+        The server ends a session at `transaction_timeout`. The driver may then report a lost connection in place of
+        the reason, so a connection that was lost after about that time counts as a time limit.
+        """
+        if not is_passing(error):
+            return error
+        lost_late = is_lost(error) and time.monotonic() - self._began > LATE * TRANSACTION_TIMEOUT
+        if is_too_long := lost_late or took_too_long(error):
+            metrics.time_limits.inc()
+        return TemporarilyUnavailableError(
+            f"the database is not available: {type(error).__name__}",
+            is_local=is_local(error),
+            took_too_long=is_too_long,
+        )
+
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
     """Let the work end even where the task is cancelled meanwhile: a connection bears one operation at a time."""
@@ -209,13 +260,3 @@ async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
 def _is_lost(error: BaseException | None) -> bool:
     """Whether the next attempt needs another connection."""
     return isinstance(error, TimeoutError) or is_lost_session(error)
-
-
-def _as_port_error(error: Exception) -> Exception:
-    """What the service layer is told: that it may try again, or the error itself."""
-    if is_passing(error):
-        return TemporarilyUnavailableError(
-            f"the database is not available: {type(error).__name__}",
-            took_too_long=took_too_long(error),
-        )
-    return error

@@ -43,7 +43,10 @@ from app.domain.events import (
     ReleaseReason,
     StockReason,
 )
-from app.domain.stock import Allocation, Batch, Move, OrderLine, StockLevel
+from app.domain.stock import Allocation, Batch, Move, OrderLine, Relocation, StockLevel
+
+STEP = 1000
+"""Lines that one step of a relocation works on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,8 +107,20 @@ class Product:
     def take_events(self) -> list[Event]:
         """The events raised since the last call, oldest first; what has become of the stock as a whole comes last."""
         self._tell_crossings()
+        return self.drain_events()
+
+    def drain_events(self) -> list[Event]:
+        """The events raised since the last call by a command that is still running, oldest first.
+
+        Unlike `take_events` it does not judge the stock level, which counts only once the command has ended.
+        """
         events, self._events = self._events, []
         return events
+
+    def forget_lines(self, order_ids: Iterable[str]) -> None:
+        """Drop lines from memory. The caller has stored them and no command of the group names them."""
+        for order_id in order_ids:
+            self.allocations.pop(order_id, None)
 
     # --- loading ---------------------------------------------------------------------------------------------------
 
@@ -239,25 +254,25 @@ class Product:
         if qty < batch.shipped_qty:
             raise BelowShippedError(ref, batch.shipped_qty)
 
-    def change_quantity(self, ref: str, qty: int, reason: StockReason | None, reference: str | None) -> list[Move]:
-        """Set what a batch holds; a line that no longer fits moves, the one allocated last first.
+    def change_quantity(self, ref: str, qty: int, reason: StockReason | None, reference: str | None) -> Relocation:
+        """Set the quantity of a batch and release the lines that no longer fit, the one allocated last first.
 
-        The lines of the batch that were allocated last have to be in memory, as many as the cut needs. Returns what
-        moved, the oldest request first; a line that finds its way back to its own batch has not moved. Raises what
-        `check_quantity` raises.
+        The lines of the batch that were allocated last must be in memory, as many as the cut needs. The relocation
+        that is returned places the released lines again, in the order of their requests; it must be run to its end.
+        A line that returns to its own batch has not moved. Raises what `check_quantity` raises.
         """
         self.check_quantity(ref, qty)
         batch = self.batch(ref)
         if batch.qty == qty:
-            return []
+            return Relocation()
         released = list(self._to_release(batch, batch.allocated_qty + batch.shipped_qty - qty))
         batch.qty = qty
         self._tell(BatchQuantityChanged, ref=ref, qty=qty, eta=batch.eta, reason=reason, reference=reference)
         for allocation in released:
             batch.release(allocation.line)
-        by_request = sorted(released, key=attrgetter("requested"))
-        targets = {allocation: self._reserve(allocation.line) for allocation in by_request}
-        return self._move(released, targets, "batch_quantity_changed")
+        relocation = Relocation(is_long=len(released) > STEP)
+        relocation.steps = self._place_again(relocation, released, "batch_quantity_changed")
+        return relocation
 
     def room_before(self, batch: Batch) -> int:
         """The largest line that a batch could hold that is preferred to this one."""
@@ -279,9 +294,11 @@ class Product:
                     break
         return targets
 
-    def move_sooner(self, targets: Mapping[Allocation, Batch]) -> list[Move]:
-        """Move lines to the batches that were found for them. Returns what moved, the oldest request first."""
-        return self._move(list(targets), targets, "batch_eta_changed")
+    def move_sooner(self, targets: Mapping[Allocation, Batch]) -> Relocation:
+        """Move lines to the batches that `reserve_sooner` found for them. The relocation must be run to its end."""
+        relocation = Relocation(is_long=len(targets) > STEP)
+        relocation.steps = self._move(relocation, list(targets), targets, "batch_eta_changed")
+        return relocation
 
     def serve_backorders(self, waiting: Iterable[str]) -> None:
         """Allocate each of the queued lines of these orders that fits, in the order given."""
@@ -309,21 +326,40 @@ class Product:
         """The batches that are preferred to this one, the best first."""
         return takewhile(lambda other: other is not batch, self.batches_by_preference())
 
+    def _place_again(
+        self, relocation: Relocation, released: Sequence[Allocation], reason: ReleaseReason
+    ) -> Iterator[Sequence[str]]:
+        """Find a batch for each released line, the oldest request first, and move the lines there."""
+        targets: dict[Allocation, Batch | None] = {}
+        for page in _pages(sorted(released, key=attrgetter("requested"))):
+            targets.update((allocation, self._reserve(allocation.line)) for allocation in page)
+            yield ()
+        yield from self._move(relocation, released, targets, reason)
+
     def _move(
-        self, released: Iterable[Allocation], targets: Mapping[Allocation, Batch | None], reason: ReleaseReason
-    ) -> list[Move]:
-        """Tell of the lines that leave their batch, in the order of `released`, and place them in that of `targets`."""
-        moves = {
-            allocation: Move(allocation.line, allocation.batch, target)
-            for allocation, target in targets.items()
-            if allocation.batch is not None and target is not allocation.batch
-        }
-        for allocation in released:
-            if allocation in moves:
-                self._deallocated(allocation.line, allocation.batch, reason)
-        for allocation, move in moves.items():
-            self._place(allocation, move.to_batch)
-        return list(moves.values())
+        self,
+        relocation: Relocation,
+        released: Sequence[Allocation],
+        targets: Mapping[Allocation, Batch | None],
+        reason: ReleaseReason,
+    ) -> Iterator[Sequence[str]]:
+        """Release the lines that leave their batch, in the order of `released`, then place them in that of `targets`.
+
+        Each step yields the orders whose line has reached its place.
+        """
+        leaving = {allocation for allocation, target in targets.items() if target is not allocation.batch}
+        for page in _pages(released):
+            for allocation in page:
+                if allocation in leaving:
+                    self._deallocated(allocation.line, allocation.batch, reason)
+            yield ()
+        for page in _pages(list(targets)):
+            for allocation in page:
+                if allocation in leaving and allocation.batch is not None:
+                    target = targets[allocation]
+                    relocation.moves.append(Move(allocation.line, allocation.batch, target, allocation.requested))
+                    self._place(allocation, target)
+            yield [allocation.line.order_id for allocation in page]
 
     def _tell(self, event: Callable[..., Event], **facts: object) -> int:
         """Raise an event, with the next sequence; returns that."""
@@ -408,3 +444,7 @@ class Product:
                 return
         message = f"{overrun} allocated pieces of batch {batch.ref} are not in memory; fetch its lines first"
         raise LookupError(message)
+
+
+def _pages(allocations: Sequence[Allocation]) -> Iterator[Sequence[Allocation]]:
+    return (allocations[start : start + STEP] for start in range(0, len(allocations), STEP))

@@ -1,6 +1,7 @@
 """What a product is made of: batches of stock, order lines, and the hold that one has on the other."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 
@@ -102,8 +103,32 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A line that had to leave a batch, and where it went: to another one, or to the queue where that is None."""
+    """A line that had to leave a batch, and the batch it moved to; None: to the queue.
+
+    `requested` is the line's place in the queue, a sequence.
+    """
 
     line: OrderLine
     from_batch: Batch
     to_batch: Batch | None
+    requested: int
+
+
+@dataclass(slots=True)
+class Relocation:
+    """Lines of one batch on their way to other batches or to the queue.
+
+    A batch may hold 100,000 lines, so the work is done in steps of bounded length. The caller iterates over `steps` to
+    the end and may store the product between two steps; each step yields the orders whose line has reached its place.
+    Only then `moves` is complete: the lines that moved, oldest request first.
+    """
+
+    moves: list[Move] = field(default_factory=list)
+    steps: Iterable[Sequence[str]] = ()
+    is_long: bool = False
+
+    def run(self) -> list[Move]:
+        """Take all steps at once. Returns `moves`."""
+        for _ in self.steps:
+            pass
+        return self.moves

@@ -1,19 +1,22 @@
 """The inbound consumer: messages from upstream systems become commands, each once, whatever the broker delivers.
 
 The records of one poll are one group for the bus: their ids, their effects and the dead letters among them commit
-together. A passing fault is waited out, however long it lasts; what fails for good goes to the dead letters, and those
-behind it are handled.
+together. A record that would keep the others waiting (its product is locked, or its work is large) is left over, and
+only its partition waits for it. A transient fault is waited out, however long it lasts; a message that fails for good
+goes to the dead letters, and those behind it are handled.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
 from app.domain.errors import DomainError
-from app.entrypoints.patience import handle_patiently
+from app.entrypoints.patience import Run, run_until_available
+from app.entrypoints.subscription import Finish
 from app.integration import cloudevents, inbound
 from app.integration.cloudevents import UnreadableMessageError
 from app.integration.dead_letters import DeadLetter, Header, KeepDeadLetter
@@ -26,6 +29,15 @@ from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inbound:
+    """A record, the request that it is, and its span where it is traced."""
+
+    record: ConsumerRecord
+    request: Request
+    span: Span | None
 
 
 class InboundConsumer:
@@ -42,16 +54,26 @@ class InboundConsumer:
         self._consumer_group = consumer_group
         self._sleep = sleep
 
-    async def handle(self, records: Sequence[ConsumerRecord]) -> None:
-        """Return when every record has taken effect, been answered with a refusal, or been set aside."""
-        requests = [self._to_request(record) for record in records]
-        spans: list[Span | None] = [None] * len(records)
-        if tracing.is_on():
-            spans = [self._start_span(record, request) for record, request in zip(records, requests, strict=True)]
-            requests = [_below(span, request) for span, request in zip(spans, requests, strict=True)]
-        outcomes = await self._run(requests)
-        failed = []
-        for record, request, outcome, span in zip(records, requests, outcomes, spans, strict=True):
+    async def handle(self, records: Sequence[ConsumerRecord]) -> dict[TopicPartition, Finish]:
+        """Handle the records: each has taken effect, been answered with a refusal, or been set aside.
+
+        Returns the partitions for which some records are left over, and for each the call that handles those.
+        """
+        inbound = [self._to_inbound(record) for record in records]
+        waiting: dict[TopicPartition, list[_Inbound]] = {}
+        for each in await self._run(self._bus.run_shared, inbound):
+            waiting.setdefault(TopicPartition(each.record.topic, each.record.partition), []).append(each)
+        return {partition: partial(self._run, self._bus.run_apart, left) for partition, left in waiting.items()}
+
+    async def _run(self, run: Run, inbound: Sequence[_Inbound]) -> list[_Inbound]:
+        """Run the requests; returns those that are left over."""
+        outcomes = await run_until_available(run, [each.request for each in inbound], self._sleep)
+        left, failed = [], []
+        for each, outcome in zip(inbound, outcomes, strict=True):
+            if outcome.deferred:
+                left.append(each)
+                continue
+            record, request = each.record, each.request
             metrics.inbound_messages.labels(_describe(request, outcome)).inc()
             if outcome.error is None:
                 self._report_letter(request, outcome)
@@ -61,15 +83,19 @@ class InboundConsumer:
                         log.info("message %s was refused: %s", request.message_id, outcome.error)
                     else:
                         failed.append(self._set_aside(record, outcome.reason, request.message_id, request.cause))
-            if span is not None:
-                _end_span(span, record, outcome)
+            if each.span is not None:
+                _end_span(each.span, record, outcome)
         if failed:
-            for request, outcome in zip(failed, await self._run(failed), strict=True):
+            kept = await run_until_available(self._bus.handle_group, failed, self._sleep)
+            for request, outcome in zip(failed, kept, strict=True):
                 outcome.unwrap()
                 self._report_letter(request, outcome)
+        return left
 
-    async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
-        return await handle_patiently(self._bus, requests, self._sleep)
+    def _to_inbound(self, record: ConsumerRecord) -> _Inbound:
+        request = self._to_request(record)
+        span = self._start_span(record, request) if tracing.is_on() else None
+        return _Inbound(record, _below(span, request), span)
 
     def _to_request(self, record: ConsumerRecord) -> Request:
         try:

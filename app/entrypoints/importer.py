@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from app.domain.commands import Allocate, Command, CreateBatch
 from app.domain.errors import DomainError
-from app.entrypoints.patience import handle_patiently
+from app.entrypoints.patience import run_until_available
 from app.integration.rows import RowReader, UnreadableRowError
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
@@ -101,7 +101,7 @@ class Importer:
         for start in range(0, len(lane), self._group_limit):
             group = lane[start : start + self._group_limit]
             requests = [Request(waiting.command, self._cause) for waiting in group]
-            outcomes = await handle_patiently(self._bus, requests, self._pause)
+            outcomes = await run_until_available(self._bus.handle_group, requests, self._pause)
             self._answered = time.monotonic()
             for waiting, outcome in zip(group, outcomes, strict=True):
                 results[waiting.place] = _result(waiting, outcome)

@@ -1,13 +1,15 @@
 """A subscription to Kafka topics that outlives every fault: of the broker, of the group, of what it hands records to.
 
-Records are handed over in small batches; offsets are committed after the batch has been dealt with. A batch may be seen
-again after a crash or a rebalance, so whoever receives it has to know what has taken effect already.
+Records are handed over in small batches; offsets are committed after the batch has been handled. A batch may be seen
+again after a crash or a rebalance, so the handler has to know what has taken effect already. A partition whose records
+have to wait is paused; the others go on.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
@@ -30,6 +32,22 @@ STALL_TIMEOUT = 30.0
 """Seconds without a record after which the consumer is asked whether it lags; one that does is built anew."""
 
 
+POLL_BESIDE_WAITING_MS = 50
+"""Milliseconds that a poll may take while a partition waits: it is to go on soon after its records are handled."""
+
+Finish = Callable[[], Awaitable[object]]
+"""Handles the records of a partition that are left over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A paused partition: the task that handles the records that are left over, their number, and the next offset."""
+
+    task: asyncio.Task[object]
+    records: int
+    next_offset: int
+
+
 class StalledError(Exception):
     """The topic has records for this consumer, and it has not fetched any for a while."""
 
@@ -37,14 +55,15 @@ class StalledError(Exception):
 class Subscription:
     """Reads topics in a consumer group, until it is cancelled.
 
-    `handle` receives the records of one poll in the order of their offsets and returns when all of them are dealt with.
-    What it raises makes the subscription start again from the offsets committed last.
+    `handle` receives the records of one poll in the order of their offsets and returns when they are handled. It may
+    leave over records of some partitions: it returns for each of them what handles those. What either raises makes the
+    subscription start again from the offsets committed last.
     """
 
     def __init__(
         self,
         start_consumer: Callable[[], Awaitable[AIOKafkaConsumer]],
-        handle: Callable[[Sequence[ConsumerRecord]], Awaitable[None]],
+        handle: Callable[[Sequence[ConsumerRecord]], Awaitable[Mapping[TopicPartition, Finish] | None]],
         *,
         name: str,
         max_records: int,
@@ -54,11 +73,13 @@ class Subscription:
         self._name = name
         self._max_records = max_records
         self._in_hand = 0
+        self._waiting: dict[TopicPartition, _Waiting] = {}
 
     async def run(self) -> None:
         """Read, for ever."""
         # From the start, so that one whose broker never answers can be told from one that does not run.
         metrics.consumer_lag.labels(self._name).set(metrics.UNKNOWN)
+        self._count([0])
         backoff = 0.0
         while True:
             started = time.monotonic()
@@ -78,12 +99,9 @@ class Subscription:
             last_progress = time.monotonic()
             while True:
                 fetched = await self._poll(consumer)
+                await self._resume(consumer, fetched)
                 if fetched:
-                    in_hand = [record for records in fetched.values() for record in records]
-                    self._in_hand = len(in_hand)
-                    await self._handle(in_hand)
-                    await self._commit(consumer, {tp: records[-1].offset + 1 for tp, records in fetched.items()})
-                    self._in_hand = 0
+                    await self._hand_over(consumer, fetched)
                     last_progress = time.monotonic()
                 elif time.monotonic() - last_progress > STALL_TIMEOUT:
                     async with asyncio.timeout(ANSWER_LIMIT):
@@ -92,13 +110,57 @@ class Subscription:
         finally:
             self._in_hand = 0
             measuring.cancel()
-            await asyncio.gather(measuring, return_exceptions=True)
+            await asyncio.gather(measuring, *map(self._abandon, list(self._waiting)), return_exceptions=True)
             await asyncio.shield(kafka.stop(consumer))
+
+    async def _hand_over(
+        self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+    ) -> None:
+        """Have the records handled and commit their offsets; pause the partitions for which some are left over."""
+        in_hand = [record for records in fetched.values() for record in records]
+        self._in_hand = len(in_hand)
+        left = await self._handle(in_hand) or {}
+        self._in_hand = 0
+        for tp, finish in left.items():
+            task = asyncio.ensure_future(finish())
+            records = fetched[tp]
+            self._waiting[tp] = _Waiting(task, len(records), records[-1].offset + 1)
+            if tp in consumer.assignment():
+                consumer.pause(tp)
+        handled = {tp: records[-1].offset + 1 for tp, records in fetched.items() if tp not in left}
+        await self._commit(consumer, handled)
+        self._count(len(fetched[tp]) for tp in handled)
+
+    async def _resume(self, consumer: AIOKafkaConsumer, fetched: Collection[TopicPartition]) -> None:
+        """Commit and resume the paused partitions whose records are handled.
+
+        After a rebalance a partition is another member's, or is fetched anew from its committed offset: what was left
+        over of it is then given up, and comes again.
+        """
+        for tp, waiting in list(self._waiting.items()):
+            if tp in fetched or tp not in consumer.assignment():
+                await self._abandon(tp)
+            elif waiting.task.done():
+                del self._waiting[tp]
+                waiting.task.result()
+                await self._commit(consumer, {tp: waiting.next_offset})
+                self._count([waiting.records])
+                if tp in consumer.assignment():
+                    consumer.resume(tp)
+
+    async def _abandon(self, tp: TopicPartition) -> None:
+        task = self._waiting.pop(tp).task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def _count(self, records: Iterable[int]) -> None:
+        metrics.subscription_records.labels(self._name).inc(sum(records))
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
         try:
             async with asyncio.timeout(POLL_LIMIT):
-                return await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._max_records)  # type: ignore[no-any-return]
+                timeout_ms = POLL_BESIDE_WAITING_MS if self._waiting else POLL_TIMEOUT_MS
+                return await consumer.getmany(timeout_ms=timeout_ms, max_records=self._max_records)  # type: ignore[no-any-return]
         except UnicodeDecodeError:
             log.warning("%s: a record has a header whose name is no UTF-8", self._name)
             tolerate_any_header_name()
@@ -117,7 +179,7 @@ class Subscription:
 
     async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
         for tp, (position, end) in (await _progress(consumer)).items():
-            if position < end:
+            if position < end and tp not in self._waiting:
                 message = f"{tp.topic}[{tp.partition}] is at {position} of {end}"
                 raise StalledError(message)
 
@@ -129,7 +191,8 @@ class Subscription:
                 try:
                     async with asyncio.timeout(ANSWER_LIMIT):
                         progress = await _progress(consumer)
-                    gauge.set(self._in_hand + sum(end - position for position, end in progress.values()))
+                    in_hand = self._in_hand + sum(waiting.records for waiting in self._waiting.values())
+                    gauge.set(in_hand + sum(end - position for position, end in progress.values()))
                 except Exception as error:  # noqa: BLE001 - a figure for people; the poll finds out what is wrong
                     log.debug("%s: the lag is not known: %r", self._name, error)
                     gauge.set(metrics.UNKNOWN)

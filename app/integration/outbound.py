@@ -4,10 +4,13 @@ The models are the promise: a field of the domain reaches the wire only where a 
 changed without anybody outside noticing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from functools import cache
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from app.domain import events
 from app.integration.fields import (
@@ -233,11 +236,23 @@ class OutboundMessage:
 
 
 def to_message(event: events.Event) -> OutboundMessage:
-    """The message that tells others of the event."""
+    """The message that publishes the event."""
     model = OUTBOUND_MESSAGES[type(event)]
-    return OutboundMessage(
-        type=model.ce_type,
-        subject=event.subject,
-        sequence=event.sequence,
-        data=model.model_validate(event).model_dump_json(),
-    )
+    if issubclass(model, ProductMessage):
+        # The fields are plain values that the domain has checked. A long queue raises 100,000 such events at once, and
+        # to build a model for each takes four times as long.
+        values = {}
+        for name, is_left_out in _fields_of(model):
+            value = getattr(event, name)
+            if is_left_out is None or not is_left_out(value):
+                values[name] = value
+        data = to_json(values).decode()
+    else:
+        data = model.model_validate(event).model_dump_json()
+    return OutboundMessage(model.ce_type, event.subject, event.sequence, data)
+
+
+@cache
+def _fields_of(model: type[ProductMessage]) -> list[tuple[str, Callable[[Any], bool] | None]]:
+    """The fields of the message, each with what leaves it out of the JSON."""
+    return [(name, field.exclude_if) for name, field in model.model_fields.items()]

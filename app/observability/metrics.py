@@ -34,6 +34,19 @@ group_size = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
 group_retries = Counter("allocation_group_retries", "Units of work tried again after a passing database fault.")
+group_splits = Counter(
+    "allocation_group_splits", "Groups run in parts after a fault that may concern some requests only.", ["reason"]
+)
+time_limits = Counter("allocation_time_limits", "Units of work that the database stopped at a time limit.")
+deferred_commands = Counter(
+    "allocation_deferred_commands",
+    "Commands that were run apart so that others need not wait: their product was locked, or their work is large.",
+    ["reason"],
+)
+for _reason in ("time-limit", "rows"):
+    group_splits.labels(_reason)
+for _reason in ("locked", "large"):
+    deferred_commands.labels(_reason)
 queue_seconds = Histogram(
     "allocation_queue_seconds",
     "Time that a command waited for its unit of work.",
@@ -95,6 +108,9 @@ consumer_lag = Gauge(
     "allocation_consumer_lag_messages",
     "Records that wait in this consumer's partitions; NaN while that is not known.",
     ["subscription"],
+)
+subscription_records = Counter(
+    "allocation_subscription_records", "Records handled and committed, by subscription.", ["subscription"]
 )
 inbound_messages = Counter(
     "allocation_inbound_messages", "Records read from Kafka, by what became of them.", ["outcome"]

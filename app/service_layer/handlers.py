@@ -1,6 +1,6 @@
 """The use cases. Each is a plain function of a message and a unit of work, which the bus begins and commits.
 
-The two tables at the foot are the table of contents: what the service can do, and what follows from what.
+The table at the foot is the table of contents: what the service can do.
 """
 
 import asyncio
@@ -38,13 +38,12 @@ from app.domain.errors import (
     ProductNotFoundError,
 )
 from app.domain.model import Product
-from app.domain.stock import Allocation, Batch, Move, OrderLine
+from app.domain.stock import Allocation, Batch, Move, OrderLine, Relocation
 from app.integration.dead_letters import KeepDeadLetter
-from app.integration.outbound import to_message
-from app.service_layer.backorders import PAGE, serve_queue
+from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.order_handlers import cancel_order, place_order
-from app.service_layer.ports import CommandHandler, EventHandler, UnitOfWork
+from app.service_layer.ports import CommandHandler, UnitOfWork
 from app.service_layer.results import (
     AllocationState,
     BatchChanged,
@@ -54,6 +53,9 @@ from app.service_layer.results import (
     LineMove,
     StockState,
 )
+
+LATE_LINES = 5000
+"""How many lines of a late batch are fetched at a time. Each page sorts all lines of the batch, so pages are large."""
 
 TOLD_ORDERS = 100
 """How many orders an event about a batch names."""
@@ -192,28 +194,20 @@ async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> bool:
     return await uow.dead_letters.add(command.letter)
 
 
-async def publish(event: events.Event, uow: UnitOfWork) -> None:
-    """Tell the rest of the company, as soon as the transaction has committed."""
-    uow.outbox.add(to_message(event), uow.cause)
-
-
 async def _each(
     items: Iterable[Item], handler: Callable[[Item, UnitOfWork], Awaitable[Result]], uow: UnitOfWork
 ) -> list[Result | DomainError]:
     answers: list[Result | DomainError] = []
-    told: list[events.Event] = []
     for number, item in enumerate(items, start=1):
         try:
             answers.append(await handler(item, uow))
         except DomainError as refusal:
             answers.append(refusal)
-        # What an item does to the stock of a product is told before the next one does something, as if it came alone.
-        told += uow.take_events()
+        # The stock level is judged after each item, as if the item came alone.
+        uow.publish_events()
         if number % ITEMS_AT_A_TIME == 0:
             # None of the handlers has to wait for anything, so nothing else would run until the last of them is done.
             await asyncio.sleep(0)
-    for event in told:
-        uow.raise_event(event)
     return answers
 
 
@@ -231,7 +225,7 @@ async def _change_quantity(
     overrun = batch.allocated_qty + batch.shipped_qty - qty
     if overrun > 0:
         await uow.products.fetch_last_allocated(product, batch, overrun)
-    return product.change_quantity(batch.ref, qty, why.reason, why.reference)
+    return await _run(product.change_quantity(batch.ref, qty, why.reason, why.reference), product, uow)
 
 
 async def _change_eta(
@@ -247,16 +241,25 @@ async def _change_eta(
     targets: dict[Allocation, Batch] = {}
     after = 0
     while batch.allocated_lines and (room := product.room_before(batch)):
-        held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=PAGE)
+        held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=LATE_LINES)
         targets |= product.reserve_sooner(batch, held)
-        if len(held) < PAGE:
+        if len(held) < LATE_LINES:
             break
         after = product.allocations[held[-1]].requested
-    return product.move_sooner(targets)
+    return await _run(product.move_sooner(targets), product, uow)
+
+
+async def _run(relocation: Relocation, product: Product, uow: UnitOfWork) -> list[Move]:
+    """Take every step of the relocation; a long one is written after each step. Returns what moved."""
+    if not relocation.is_long:
+        return relocation.run()
+    for done in relocation.steps:
+        await uow.flush(product, done=done)
+    return relocation.moves
 
 
 async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: UnitOfWork) -> BatchChanged:
-    moves.sort(key=lambda move: product.allocations[move.line.order_id].requested)
+    moves.sort(key=lambda move: move.requested)
     await serve_queue(product, uow)
     return BatchChanged(BatchState.of(product.sku, batch), [LineMove.of(move) for move in moves])
 
@@ -279,20 +282,3 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (ServeBackorders, serve_backorders),
     (KeepDeadLetter, keep_dead_letter),
 ]
-
-EVENT_HANDLERS: dict[type[events.Event], list[EventHandler]] = {
-    events.BatchCreated: [publish],
-    events.BatchQuantityChanged: [publish],
-    events.BatchEtaChanged: [publish],
-    events.LineAllocated: [publish],
-    events.LineDeallocated: [publish],
-    events.LineBackordered: [publish],
-    events.LineShipped: [publish],
-    events.AllocationFailed: [publish],
-    events.OutOfStock: [publish],
-    events.OrderPlaced: [publish],
-    events.OrderCancelled: [publish],
-    events.OrderRefused: [publish],
-    events.LowStock: [publish],
-    events.BackInStock: [publish],
-}

@@ -1,91 +1,67 @@
-"""The message bus: one way in for every command, and one unit of work for whatever is waiting.
+"""The message bus: the queue of commands in front of the dispatcher, and the workers that empty it.
 
-A commit costs the same for one command as for two hundred, and so does the lock of a popular product. So the bus groups
-the commands that are waiting, and never waits to fill a group: alone, a command runs at once. Within a group commands
-run one after another in the order of their arrival; a refusal is the answer to its own command and touches no other.
-The queue and the unit of work belong to the group, never to the bus, so that groups can run side by side.
+A worker takes whatever is waiting, up to a limit, as one group, and never waits to fill a group: alone, a command runs
+at once. The queue belongs to the worker and the unit of work to the group, so that groups can run side by side.
+Commands that would keep others waiting run in side lanes.
 """
 
 import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from app.domain.commands import Command, Names
-from app.domain.errors import DomainError
-from app.domain.events import Event
-from app.observability import logging as observed
-from app.observability import metrics, tracing
+from app.domain.commands import Command
+from app.observability import metrics
+from app.service_layer.dispatcher import Dispatcher, NoHandlerError
 from app.service_layer.idempotency import IdempotencyKey
-from app.service_layer.inbox import accept_messages
-from app.service_layer.ports import (
-    Cause,
-    CommandHandler,
-    EventHandler,
-    TemporarilyUnavailableError,
-    UnitOfWork,
-    UnitOfWorkFactory,
-)
-from app.service_layer.queueing import CommandQueue, Waiting
+from app.service_layer.ports import Cause, CommandHandler, TemporarilyUnavailableError, UnitOfWorkFactory
+from app.service_layer.queueing import CommandQueue, QueuedRequest, SideLanes
 from app.service_layer.requests import Outcome, Request, RetryPolicy
 
-log = logging.getLogger(__name__)
+__all__ = ["MessageBus", "NoHandlerError", "OverloadedError"]
 
-EVENTS_AT_A_TIME = 500
+log = logging.getLogger(__name__)
 
 
 class OverloadedError(Exception):
     """More commands are waiting than the bus takes. Nothing was done; try again in a moment."""
 
 
-class NoHandlerError(Exception):
-    """Nobody has registered a handler for this command."""
-
-
 class MessageBus:
-    """Runs commands, and the handlers of the events that they raise, in units of work.
+    """Runs commands in units of work, each shared by the commands that are waiting.
 
-    `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work, and
-    `drain_timeout` (seconds) how long the bus finishes what waits when it stops. Commands count with their places in
-    the queue and with their size in the group; the one that reaches a limit may exceed it. Use the bus as an async
-    context manager where `handle` is called; `handle_group` needs no worker.
+    `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work, `lanes`
+    how many side lanes run at a time, and `drain_timeout` (seconds) how long the bus finishes what waits when it stops.
+    Commands count with their places in the queue and with their size in the group; the one that reaches a limit may
+    exceed it. Use the bus as an async context manager where `handle` is called; `handle_group` needs no worker.
     """
 
     def __init__(
         self,
         unit_of_work: UnitOfWorkFactory,
         command_handlers: Iterable[tuple[type[Command], CommandHandler]],
-        event_handlers: Mapping[type[Event], Sequence[EventHandler]],
         *,
         workers: int = 1,
+        lanes: int = 2,
         queue_limit: int = 2048,
         group_limit: int = 256,
         retry: RetryPolicy | None = None,
         drain_timeout: float = 10.0,
     ) -> None:
-        self._unit_of_work = unit_of_work
-        self._command_handlers: dict[type[Command], CommandHandler] = {}
-        for command_type, handler in command_handlers:
-            self.register(command_type, handler)
-        self._event_handlers = event_handlers
+        self._dispatcher = Dispatcher(unit_of_work, command_handlers, retry=retry)
+        self.register = self._dispatcher.register
+        self.handle_group = self._dispatcher.run
+        self.run_shared = self._dispatcher.run_shared
+        self.run_apart = self._dispatcher.run_apart
         self._group_limit = group_limit
-        self._retry = retry or RetryPolicy()
         self._drain_timeout = drain_timeout
         self._queues = [CommandQueue(queue_limit) for _ in range(workers)]
+        self._lanes = SideLanes(self._answer_apart, parallel=lanes, limit=queue_limit, group_limit=group_limit)
         self._workers: list[asyncio.Task[None]] = []
         self._accepting = False
-
-    def register(self, command_type: type[Command], handler: CommandHandler) -> None:
-        """Give a command its handler. Raises ValueError where it has one already."""
-        if command_type in self._command_handlers:
-            message = f"{command_type.__name__} has a handler already: a command is handled once"
-            raise ValueError(message)
-        self._command_handlers[command_type] = handler
-        metrics.expect_command(command_type.__name__)
 
     async def __aenter__(self) -> Self:
         """Start to take commands."""
@@ -104,11 +80,13 @@ class MessageBus:
         try:
             async with asyncio.timeout(self._drain_timeout):
                 await asyncio.gather(*(queue.join() for queue in self._queues))
+                await self._lanes.join()
         except TimeoutError:
             log.warning("commands were still waiting after %.0f s and are given up", self._drain_timeout)
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        _give_up(await self._lanes.close())
         for queue in self._queues:
             while not queue.empty():
                 _give_up([queue.get_nowait()])
@@ -123,110 +101,25 @@ class MessageBus:
         if not self._accepting:
             message = "the service is stopping"
             raise TemporarilyUnavailableError(message)
-        waiting = Waiting(
-            Request(command, cause, key=key), asyncio.get_running_loop().create_future(), time.perf_counter()
-        )
-        try:
-            self._queue_of(command).put_nowait(waiting)
-        except asyncio.QueueFull:
+        answer = asyncio.get_running_loop().create_future()
+        request = Request(command, cause, key=key, is_abandoned=answer.done)
+        if not self._put(QueuedRequest(request, answer, time.perf_counter())):
             message = "too many commands are waiting"
-            raise OverloadedError(message) from None
-        return await waiting.answer
+            raise OverloadedError(message)
+        return await answer
 
-    async def handle_group(self, group: Sequence[Request]) -> list[Outcome]:
-        """Run the requests in one unit of work, in their order, and return what became of each.
-
-        Where one fails unexpectedly the group is rolled back and its requests run one by one, so that it fails alone.
-        """
-        # What is logged about several requests belongs to none of them.
-        observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
+    def _put(self, queued: QueuedRequest) -> bool:
+        """Put the request into its queue; returns whether there was room."""
+        key = queued.request.command.routing_key
+        if key in self._lanes:
+            return self._lanes.offer(queued)
+        # Commands on one SKU go to one worker: two would only wait for each other's lock.
+        number = zlib.crc32(key.encode()) % len(self._queues) if len(self._queues) > 1 else 0
         try:
-            return await self._run_with_retries(group)
-        except TemporarilyUnavailableError as error:
-            return _counted(group, [Outcome(error=error)] * len(group))
-        except Exception as error:
-            if len(group) == 1:
-                log.exception("%s failed", type(group[0].command).__name__)
-                return _counted(group, [Outcome(error=error)])
-            log.warning("a group of %d failed (%r); running its commands one by one", len(group), error)
-        return await self._run_one_by_one(group)
-
-    async def _run_one_by_one(self, group: Sequence[Request]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for request in group:
-            outcomes += await self.handle_group([request])
-            if isinstance(outcomes[-1].error, TemporarilyUnavailableError):
-                # The others would wait just as long, one after another, for the same answer.
-                outcomes += [outcomes[-1]] * (len(group) - len(outcomes))
-                break
-        return outcomes
-
-    async def _run_with_retries(self, group: Sequence[Request]) -> list[Outcome]:
-        attempt = 1
-        while True:
-            try:
-                with tracing.unit_of_work(request.cause.traceparent for request in group):
-                    return await self._run(group)
-            except TemporarilyUnavailableError as error:
-                if attempt >= self._retry.attempts:
-                    raise
-                log.info("attempt %d of a group of %d: %s", attempt, len(group), error)
-                metrics.group_retries.inc()
-            await self._retry.pause(attempt)
-            attempt += 1
-
-    async def _run(self, group: Sequence[Request]) -> list[Outcome]:
-        """One unit of work: lock what the group names, run its handlers, write the differences, commit."""
-        async with self._unit_of_work() as uow:
-            settled = await _settle(group, uow)
-            names = Names.of(
-                request.command for request, outcome in zip(group, settled, strict=True) if outcome is None
-            )
-            if names.orders:
-                await uow.orders.load(names)
-            await uow.products.load(names)
-            outcomes = [
-                outcome or await self._run_request(request, uow)
-                for request, outcome in zip(group, settled, strict=True)
-            ]
-            await uow.commit()
-        metrics.group_size.observe(len(group))
-        return _counted(group, outcomes)
-
-    async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
-        """Run the handler; store the answer where the request bears a key, unless one before it in the group has."""
-        key = request.key
-        if key is None:
-            return await self._run_handler(request, uow)
-        answered = _find_answer(key, uow)
-        if answered is not None:
-            return answered
-        outcome = await self._run_handler(request, uow)
-        refused = outcome.error if isinstance(outcome.error, DomainError) else None
-        answer = key.render(outcome.result, refused)
-        uow.answers.keep(key, answer)
-        return replace(outcome, answer=answer)
-
-    async def _run_handler(self, request: Request, uow: UnitOfWork) -> Outcome:
-        handler = self._command_handlers.get(type(request.command))
-        if handler is None:
-            raise NoHandlerError(type(request.command).__name__)
-        uow.cause = request.cause
-        binding = observed.bind(request.cause, request.message_id)
-        try:
-            outcome = Outcome(await handler(request.command, uow))
-        except DomainError as refusal:
-            outcome = Outcome(error=refusal)
-        finally:
-            observed.unbind(binding)
-        while raised := uow.take_events():
-            for number, event in enumerate(raised, start=1):
-                if number % EVENTS_AT_A_TIME == 0:
-                    # A command may raise thousands of events. Others must not wait for all of them.
-                    await asyncio.sleep(0)
-                for react in self._event_handlers.get(type(event), ()):
-                    await react(event, uow)
-        return outcome
+            self._queues[number].put_nowait(queued)
+        except asyncio.QueueFull:
+            return False
+        return True
 
     async def _work(self, queue: CommandQueue) -> None:
         """Take whatever waits, run it as one group, answer; for ever."""
@@ -236,67 +129,59 @@ class MessageBus:
             while size < self._group_limit and not queue.empty():
                 taken.append(queue.get_nowait())
                 size += taken[-1].request.command.size
-            group = [waiting for waiting in taken if not waiting.answer.done()]
             try:
-                if group:
-                    await self._answer(group)
+                await self._answer(taken)
             finally:
                 for _ in taken:
                     queue.task_done()
 
-    async def _answer(self, group: Sequence[Waiting]) -> None:
+    async def _answer(self, taken: Sequence[QueuedRequest]) -> None:
         started = time.perf_counter()
-        for waiting in group:
-            metrics.queue_seconds.observe(started - waiting.since)
-        try:
-            outcomes = await self.handle_group([waiting.request for waiting in group])
-        except BaseException:
-            _give_up(group)
-            raise
-        for waiting, outcome in zip(group, outcomes, strict=True):
-            if waiting.answer.done():
-                continue  # The caller has gone. What it asked for is done all the same, once.
-            if outcome.answer is not None:
-                waiting.answer.set_result(outcome.answer)
-            elif outcome.error is not None:
-                waiting.answer.set_exception(outcome.error)
-            else:
-                waiting.answer.set_result(outcome.result)
+        group = []
+        for queued in taken:
+            if queued.answer.done():
+                continue
+            if queued.request.command.routing_key in self._lanes:
+                # It came before its lane was there.
+                self._lanes.defer(queued)
+                continue
+            metrics.queue_seconds.observe(started - queued.since)
+            group.append(queued)
+        if group:
+            outcomes = await _run(self.run_shared, group)
+            for queued, outcome in zip(group, outcomes, strict=True):
+                if outcome.deferred and not queued.answer.done():
+                    self._lanes.defer(queued)
 
-    def _queue_of(self, command: Command) -> CommandQueue:
-        """Commands on one SKU go to one worker: two would only wait for each other's lock."""
-        if len(self._queues) == 1:
-            return self._queues[0]
-        return self._queues[zlib.crc32(command.routing_key.encode()) % len(self._queues)]
+    async def _answer_apart(self, taken: Sequence[QueuedRequest]) -> None:
+        group = [queued for queued in taken if not queued.answer.done()]
+        if group:
+            await _run(self.run_apart, group)
 
 
-def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:
-    for request, outcome in zip(group, outcomes, strict=True):
-        metrics.count_command(type(request.command).__name__, outcome.label)
+async def _run(
+    run: Callable[[Sequence[Request]], Awaitable[list[Outcome]]], group: Sequence[QueuedRequest]
+) -> list[Outcome]:
+    """Run the requests, and answer those that have an outcome."""
+    try:
+        outcomes = await run([queued.request for queued in group])
+    except BaseException:
+        _give_up(group)
+        raise
+    for queued, outcome in zip(group, outcomes, strict=True):
+        if outcome.deferred or queued.answer.done():
+            continue  # Where the caller has gone, what it asked for is done all the same, once.
+        if outcome.answer is not None:
+            queued.answer.set_result(outcome.answer)
+        elif outcome.error is not None:
+            queued.answer.set_exception(outcome.error)
+        else:
+            queued.answer.set_result(outcome.result)
     return outcomes
 
 
-def _give_up(group: Sequence[Waiting]) -> None:
-    """Tell callers that nobody will answer any more; what was begun may or may not take effect."""
-    for waiting in group:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(TemporarilyUnavailableError("the service is stopping"))
-
-
-async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:
-    """The outcomes that are known before anything is locked: of messages and keys that were seen before."""
-    repeated = await accept_messages(group, uow)
-    keys = [request.key for request in group if request.key is not None]
-    if keys:
-        await uow.answers.load(keys)
-    return [outcome or _find_answer(request.key, uow) for request, outcome in zip(group, repeated, strict=True)]
-
-
-def _find_answer(key: IdempotencyKey | None, uow: UnitOfWork) -> Outcome | None:
-    if key is None:
-        return None
-    try:
-        answer = uow.answers.find(key)
-    except DomainError as refusal:
-        return Outcome(error=refusal)
-    return None if answer is None else Outcome(duplicate=True, answer=answer)
+def _give_up(group: Iterable[QueuedRequest]) -> None:
+    """Answer that the service is stopping; what was begun may or may not take effect."""
+    for queued in group:
+        if not queued.answer.done():
+            queued.answer.set_exception(TemporarilyUnavailableError("the service is stopping"))

@@ -20,12 +20,19 @@ from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 class TemporarilyUnavailableError(Exception):
     """Something outside did not answer or asked to try again: the same work may succeed in a moment.
 
-    `took_too_long` says that it was at work on it, so that less at once may be what helps.
+    `is_local` says that the fault concerns some rows only (a lock that others hold, a unique value that others insert),
+    so that the rest of the group succeeds without them. `took_too_long` says that the work was stopped at a time limit,
+    so that less at once succeeds.
     """
 
-    def __init__(self, reason: str, *, took_too_long: bool = False) -> None:
+    def __init__(self, reason: str, *, is_local: bool = False, took_too_long: bool = False) -> None:
         super().__init__(reason)
         self.took_too_long = took_too_long
+        self.is_local = is_local or took_too_long
+
+
+class TooLargeToShareError(Exception):
+    """A command needs more rows than a unit of work may read that other commands wait for. Run it apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,16 @@ class Cause:
 class ProductRepository(Protocol):
     """The products that the group of commands works on, each locked until the unit of work ends."""
 
-    async def load(self, names: Names) -> None:
-        """Lock and fetch what is named, in a number of statements that does not depend on how much is named."""
+    async def load(self, names: Names, *, shared: bool = False) -> None:
+        """Lock and fetch what is named, in a number of statements that does not depend on how much is named.
+
+        A `shared` unit of work does not wait for locks: `locked_elsewhere` has the products that it left out. The
+        `fetch_…` methods of a shared unit of work raise TooLargeToShareError where one command needs too many lines.
+        """
+
+    @property
+    def locked_elsewhere(self) -> frozenset[str]:
+        """The SKUs of the products that another transaction holds, so that `load` left them out."""
 
     def get(self, sku: str) -> Product | None:
         """The product; None where no batch of the SKU was ever recorded."""
@@ -61,8 +76,11 @@ class ProductRepository(Protocol):
     def sku_of_batch(self, ref: str) -> str | None:
         """The SKU of the batch of that ref; None until it has been recorded, by an earlier group or by this one."""
 
+    def take_events(self) -> list[Event]:
+        """The events of the products since the last call, oldest first. Call it once a command has ended."""
+
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
-        """Put into the product the lines that came to the batch last, until they make up `qty` pieces."""
+        """Put into the product the lines that the batch received last, until they make up `qty` pieces."""
 
     async def fetch_allocated(
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
@@ -156,6 +174,9 @@ class Inbox(Protocol):
         has received is known whatever its source is now.
         """
 
+    async def withdraw(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Undo `accept` for messages that this transaction does not handle after all."""
+
 
 class DeadLetterBox(Protocol):
     """Messages that could not be handled, kept until somebody has mended the reason."""
@@ -197,11 +218,20 @@ class UnitOfWork(Protocol):
     cause: Cause
     """Where the command being handled came from."""
 
-    def raise_event(self, event: Event) -> None:
-        """Tell of something that no product tells of."""
+    published: int
+    """How many events this transaction publishes so far."""
 
-    def take_events(self) -> list[Event]:
-        """The events raised since the last call, oldest first."""
+    def raise_event(self, event: Event) -> None:
+        """Raise an event that belongs to no product."""
+
+    def publish_events(self) -> None:
+        """Add the events that a command has raised, oldest first, to the outbox. Call it once the command has ended."""
+
+    async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
+        """Write what a long command has changed so far, events included, and let others have their turn.
+
+        The lines of the orders `done` are dropped from memory, unless a command of the group names them.
+        """
 
     async def commit(self) -> None:
         """Write what changed and commit. Raises TemporarilyUnavailableError where it should be tried again."""
@@ -217,4 +247,3 @@ class UnitOfWork(Protocol):
 
 UnitOfWorkFactory = Callable[[], UnitOfWork]
 CommandHandler = Callable[[Any, UnitOfWork], Awaitable[Any]]
-EventHandler = Callable[[Any, UnitOfWork], Awaitable[None]]

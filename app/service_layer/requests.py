@@ -13,17 +13,23 @@ from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 from app.service_layer.ports import Cause, MessageConflictError, Receipt, TemporarilyUnavailableError
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A command, where it came from, and the message as which it must take effect only once (None: HTTP).
 
-    With a `key`, a request over HTTP is answered as the first one with the key was.
+    With a `key`, a request over HTTP is answered as the first one with the key was. `is_abandoned` says whether the
+    caller has stopped waiting; a request that has not run by then is dropped.
     """
 
     command: Command
     cause: Cause
     message: ReceivedMessage | None = None
     key: IdempotencyKey | None = None
+    is_abandoned: Callable[[], bool] = _never
 
     @property
     def message_id(self) -> str | None:
@@ -36,7 +42,8 @@ class Outcome:
     """What became of a request: its result, or the error that is its answer.
 
     `duplicate` says that the message had taken effect before and was left alone; `receipt` is how the inbox knew it.
-    `answer` is what is stored, or was stored before, for a request with a key.
+    `answer` is what is stored, or was stored before, for a request with a key. `deferred` says that the request has not
+    run and is to run apart from others.
     """
 
     result: Any = None
@@ -44,6 +51,7 @@ class Outcome:
     duplicate: bool = False
     answer: StoredAnswer | None = None
     receipt: Receipt | None = None
+    deferred: bool = False
 
     @property
     def label(self) -> str:
@@ -69,15 +77,19 @@ class Outcome:
         return self.result
 
 
+DEFERRED = Outcome(deferred=True)
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a group is tried again after a passing fault of the database, and how long it waits in between.
+    """How often a group is tried again after a transient fault of the database, and how long it waits in between.
 
-    The waits double from `first_delay` up to `longest_delay` (seconds), each shortened at random so that competitors
-    do not meet again.
+    No attempt begins after `patience` seconds: callers over HTTP have left a few seconds later. The waits double from
+    `first_delay` up to `longest_delay` (seconds), each shortened at random so that competitors do not meet again.
     """
 
     attempts: int = 5
+    patience: float = 5.0
     first_delay: float = 0.02
     longest_delay: float = 1.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -13,7 +13,7 @@ from app.adapters.database import DriverConnections
 from app.adapters.messages import SHARDS, shard_of
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, Command, CreateBatch
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Request, RetryPolicy
@@ -109,7 +109,6 @@ async def _hold(this: Round, entries: Sequence[Entry], written: threading.Event,
         bus = MessageBus(
             lambda: _HeldUnitOfWork(connections, written, released),
             COMMAND_HANDLERS,
-            EVENT_HANDLERS,
             retry=RetryPolicy(attempts=1),
         )
         sent = time.time()

@@ -159,7 +159,7 @@ async def without_a_bus(shared_settings: Settings) -> AsyncIterator[Api]:
     def no_unit_of_work() -> None:
         raise AssertionError("a unit of work was begun")
 
-    bus = NoBus(no_unit_of_work, [], {})  # type: ignore[arg-type]
+    bus = NoBus(no_unit_of_work, [])  # type: ignore[arg-type]
     async with bootstrap(shared_settings, bus=bus) as service, in_process(service) as caller:
         yield caller
 

@@ -16,7 +16,7 @@ from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.process import free_port
 from app.read_model.queries import Queries
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Outcome, RetryPolicy
 from faults.proxy import Proxy
@@ -66,7 +66,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 def bus_of(unit_of_work: Callable[[], SqlUnitOfWork]) -> MessageBus:
-    return MessageBus(unit_of_work, COMMAND_HANDLERS, EVENT_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    return MessageBus(unit_of_work, COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
 
 
 def forget(proxy: Proxy) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, CreateBatches
 from app.domain.errors import DomainError
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Outcome, Request
@@ -16,7 +16,7 @@ TABLE = CreateBatch(ref="batch-1", sku="TABLE", qty=7)
 
 @pytest.fixture
 def bus(backend: Backend) -> MessageBus:
-    return MessageBus(backend.begin, COMMAND_HANDLERS, EVENT_HANDLERS)
+    return MessageBus(backend.begin, COMMAND_HANDLERS)
 
 
 def keyed(command: Command, fingerprint: bytes) -> Request:

@@ -84,6 +84,8 @@ async def test_messages_and_dead_ends_cost_no_more_either(one_connection: AsyncE
     # The driver looks up the type of an array when it first meets one on a connection.
     await bus.handle_group([Request(CreateBatch(ref="batch-0", sku="SKU-0", qty=50), CAUSE, received("first"))])
     costs = []
+    # The driver asks for the types of an inbox row the first time that a connection meets them.
+    await bus.handle_group([Request(lines(1, 5000)[0], CAUSE, received("first"))])
     for start, size in ((0, 2), (1000, 200)):
         commands = [*lines(size, start), Allocate(order_id="order-1", sku="NONE", qty=1), *lines(size, start)]
         requests = [Request(command, CAUSE, received(f"message-{start}-{n}")) for n, command in enumerate(commands)]

@@ -18,11 +18,11 @@ from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port, poll_until
 from app.read_model.queries import Queries
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
-from app.service_layer.requests import Outcome, RetryPolicy
-from tests.support.database import bus_over, labels, play, raw_connection, waiting_for_a_lock
+from app.service_layer.requests import Outcome, Request, RetryPolicy
+from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, waiting_for_a_lock
 from tests.support.messages import Pauses
 from tests.support.waiting import eventually
 
@@ -53,7 +53,8 @@ async def test_a_deadlock_is_tried_again(
         async with other.transaction():
             await other.execute("SET LOCAL deadlock_timeout = '20s'")  # So that it is the bus that finds out first.
             await other.execute(LOCK, "TABLE")
-            both = asyncio.create_task(play(bus, LINE, Allocate(order_id="order-1", sku="TABLE", qty=1)))
+            commands = [LINE, Allocate(order_id="order-1", sku="TABLE", qty=1)]
+            both = asyncio.create_task(bus.run_apart([Request(command, CAUSE) for command in commands]))
             await waiting_for_a_lock(database_url)
             await other.execute(LOCK, "CHAIR")
         outcomes = await both
@@ -170,7 +171,6 @@ async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(en
     bus = MessageBus(
         lambda: LosesAnAnswer(DriverConnections(engine)),
         COMMAND_HANDLERS,
-        EVENT_HANDLERS,
         retry=RetryPolicy(sleep=Pauses()),
     )
     assert_done_once(await play(bus, LINE))
@@ -215,7 +215,6 @@ async def test_a_commit_that_died_with_the_database_is_not_taken_for_another_one
         bus = MessageBus(
             lambda: DiesAtItsCommit(DriverConnections(engine)),
             COMMAND_HANDLERS,
-            EVENT_HANDLERS,
             retry=RetryPolicy(sleep=Pauses()),
         )
         assert_done_once(await play(bus, LINE))
@@ -247,7 +246,7 @@ async def test_a_pool_that_is_exhausted_is_said_in_time(engine: AsyncEngine, mon
 async def test_what_is_no_fault_of_the_database_is_not_tried_again(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.adapters.statements.LOCK_PRODUCTS", "SELECT 1 / 0 WHERE $1::text[] IS NOT NULL")
+    monkeypatch.setattr("app.adapters.statements.LOCK_FREE_PRODUCTS", "SELECT 1 / 0 WHERE $1::text[] IS NOT NULL")
 
     (outcome,) = await play(bus_over(engine, RetryPolicy(sleep=(pauses := Pauses()))), LINE)
 

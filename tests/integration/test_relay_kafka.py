@@ -13,9 +13,8 @@ from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
 from app.entrypoints import components
 from app.entrypoints.relay import Relay
-from app.integration.outbound import to_message
 from app.settings import Settings
-from tests.support.database import CAUSE, play
+from tests.support.database import play
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -147,8 +146,7 @@ async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
         ref = f"batch-{sku}"
         await uow.products.load(Names(skus={sku}, batch_refs={ref}, batches_to_create={(ref, sku)}))
         uow.products.get_or_create(sku).create_batch(ref, 1, None)
-        for event in uow.take_events():
-            uow.outbox.add(to_message(event), CAUSE)
+        uow.publish_events()
         yield
         await uow.commit()
 

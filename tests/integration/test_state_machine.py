@@ -19,7 +19,7 @@ from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, Cr
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
 from app.read_model.history import HistoryEntry
 from app.read_model.queries import Queries
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
@@ -54,9 +54,7 @@ class Service(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self._engine: AsyncEngine = create_engine(self.database_url, pool_size=4)
         self._queries = Queries(self._engine)
-        self._bus = MessageBus(
-            lambda: SqlUnitOfWork(DriverConnections(self._engine)), COMMAND_HANDLERS, EVENT_HANDLERS, workers=1
-        )
+        self._bus = MessageBus(lambda: SqlUnitOfWork(DriverConnections(self._engine)), COMMAND_HANDLERS, workers=1)
         self._run(self._bus.__aenter__())
 
     def teardown(self) -> None:

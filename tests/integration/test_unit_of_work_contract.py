@@ -215,17 +215,17 @@ async def test_what_was_available_before_is_known_whatever_has_been_read(backend
     await record(backend, "open", 6)
     async with backend.begin() as uow:
         (await load(uow)).set_reorder_point(5)
-        assert uow.take_events() == []
+        assert uow.products.take_events() == []
         await uow.commit()
 
     async with backend.begin() as uow:
         product = await load(uow, refs=("sold-out",))
         await uow.products.fetch_last_allocated(product, product.batch("sold-out"), 4)
         product.allocate(line("order-2", 6), "reject")
-        (*_, low) = uow.take_events()
+        (*_, low) = uow.products.take_events()
         assert uow.products.get(SKU) is product
-        product.change_quantity("sold-out", 5, None, None)
-        (*_, back) = uow.take_events()
+        product.change_quantity("sold-out", 5, None, None).run()
+        (*_, back) = uow.products.take_events()
         await uow.commit()
 
     facts = {"reorder_point": 5, "backordered_qty": 0, "incoming_qty": 0}

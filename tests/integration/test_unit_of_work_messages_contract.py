@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from app.domain.events import ProductEvent
+from app.domain.events import AllocationFailed
 from app.domain.model import Product
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
@@ -11,19 +11,24 @@ from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, reco
 from tests.support.messages import received
 
 
-async def test_events_are_handed_out_once_those_of_products_and_others(backend: Backend) -> None:
+async def test_events_are_published_once_those_of_products_and_others(backend: Backend) -> None:
     await record(backend, "batch-1", 10)
 
     async with backend.begin() as uow:
         product = await load(uow)
-        uow.raise_event(ProductEvent(sku="OTHER", sequence=None))
+        uow.raise_event(AllocationFailed(sku="OTHER", sequence=None, order_id="order-1", qty=1, reason="invalid_sku"))
         product.allocate(line("order-1", 4), "backorder")
-
-        assert {event.subject for event in uow.take_events()} == {SKU, "OTHER"}
-        assert uow.take_events() == []
-
+        uow.publish_events()
+        uow.publish_events()
         (await load_again(uow)).allocate(line("order-2", 4), "backorder")
-        assert [event.sequence for event in uow.take_events()] == [3]
+        uow.publish_events()
+        await uow.commit()
+
+    assert [(subject, sequence) for _, subject, sequence, _ in await backend.published()] == [
+        ("OTHER", None),
+        (SKU, 2),
+        (SKU, 3),
+    ]
 
 
 async def load_again(uow: UnitOfWork) -> Product:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.database import DriverConnections
 from app.adapters.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request, RetryPolicy
@@ -23,7 +23,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None) -> MessageBus:
     """A bus as another process would have it: `handle_group` works at once."""
-    return MessageBus(lambda: SqlUnitOfWork(DriverConnections(engine)), COMMAND_HANDLERS, EVENT_HANDLERS, retry=retry)
+    return MessageBus(lambda: SqlUnitOfWork(DriverConnections(engine)), COMMAND_HANDLERS, retry=retry)
 
 
 async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:

@@ -1,15 +1,14 @@
 """The plainest messages there can be, for tests of the bus itself: an errand is done, refused, or goes wrong."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.domain.commands import Command, CreateBatch
 from app.domain.errors import DomainError
-from app.domain.events import Event, ProductEvent
+from app.domain.events import AllocationFailed
 from app.integration.inbound import ReceivedMessage
 from app.service_layer.messagebus import MessageBus
-from app.service_layer.ports import Cause, EventHandler, UnitOfWork
+from app.service_layer.ports import Cause, UnitOfWork
 from app.service_layer.requests import RetryPolicy
 from tests.support.fakes import InMemoryStore
 from tests.support.messages import Pauses
@@ -47,9 +46,7 @@ class RefusedError(DomainError):
 class Desk:
     """Runs errands over a store in memory. With `door` closed they wait within their unit of work."""
 
-    def __init__(
-        self, event_handlers: Mapping[type[Event], Sequence[EventHandler]] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, **options: Any) -> None:
         self.store = InMemoryStore()
         self.pauses = Pauses()
         self.door = asyncio.Event()
@@ -57,7 +54,7 @@ class Desk:
         self.begun: list[str] = []
         options = {"retry": RetryPolicy(sleep=self.pauses), "unit_of_work": self.store.unit_of_work, **options}
         factory = options.pop("unit_of_work")
-        self.bus = MessageBus(factory, [(Errand, self.run)], event_handlers or {}, **options)
+        self.bus = MessageBus(factory, [(Errand, self.run)], **options)
 
     @property
     def done(self) -> set[str]:
@@ -70,7 +67,7 @@ class Desk:
         if command.refused:
             raise RefusedError(command.name)
         await uow.inbox.accept([ReceivedMessage("", command.name, b"")])
-        uow.raise_event(ProductEvent(sku=command.name, sequence=None))
+        uow.raise_event(AllocationFailed(sku=command.name, sequence=None, order_id="o", qty=1, reason="invalid_sku"))
         if command.goes_wrong:
             message = f"{command.name} went wrong"
             raise RuntimeError(message)

@@ -20,7 +20,7 @@ from app.domain.orders import PlacedOrder
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.integration.inbound import ReceivedMessage
-from app.integration.outbound import OutboundMessage
+from app.integration.outbound import OutboundMessage, to_message
 from app.service_layer.idempotency import IdempotencyKey, IdempotencyKeyReusedError, StoredAnswer
 from app.service_layer.ports import Cause, Receipt
 
@@ -95,8 +95,10 @@ class FakeProductRepository:
         self._batches_to_create: set[tuple[str, str]] = set()
         self._seen: set[tuple[str, str]] = set()
         self._touched: dict[str, Product] = {}
+        self._named: set[tuple[str, str]] = set()
 
-    async def load(self, names: Names) -> None:
+    async def load(self, names: Names, *, shared: bool = False) -> None:
+        self._named = names.lines
         batches = self._tables.batches
         self._owners = {ref: batches[ref].sku for ref in names.batch_refs if ref in batches}
         self._batches_to_create = {(ref, sku) for ref, sku in names.batches_to_create if ref not in batches}
@@ -126,6 +128,10 @@ class FakeProductRepository:
         named = [sku for to_create, sku in self._batches_to_create if to_create == ref]
         recorded = (sku for sku in named if ref in self._products[sku].batches)
         return self._owners.get(ref) or next(recorded, None)
+
+    @property
+    def locked_elsewhere(self) -> frozenset[str]:
+        return frozenset()  # Units of work run one at a time.
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         held = [(row.allocated or 0, order_id, row.qty) for order_id, row in self._held(product, batch)]
@@ -196,6 +202,11 @@ class FakeProductRepository:
                 self._seen.add((order_id, sku))
         for order_id, sku in [key for key in self._seen if key[0] not in self._products[key[1]].allocations]:
             self._tables.lines.pop((order_id, sku), None)
+
+    def forget(self, product: Product, order_ids: Iterable[str]) -> None:
+        unnamed = [order_id for order_id in order_ids if (order_id, product.sku) not in self._named]
+        product.forget_lines(unnamed)
+        self._seen -= {(order_id, product.sku) for order_id in unnamed}
 
     def discard_unused(self) -> None:
         for sku in [sku for sku, row in self._tables.products.items() if not row.sequence]:
@@ -285,6 +296,10 @@ class FakeInbox:
             inbox.setdefault(message.identity, Receipt(message.content, now))
         return known
 
+    async def withdraw(self, messages: Sequence[ReceivedMessage]) -> None:
+        for message in messages:
+            del self._tables.inbox[message.identity]
+
 
 class FakeDeadLetterBox:
     """Implements `DeadLetterBox`."""
@@ -320,6 +335,7 @@ class FakeUnitOfWork:
         self._store = store
         self._tables = Tables()
         self._events: list[Event] = []
+        self.published = 0
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
@@ -342,9 +358,19 @@ class FakeUnitOfWork:
     def raise_event(self, event: Event) -> None:
         self._events.append(event)
 
-    def take_events(self) -> list[Event]:
+    def publish_events(self) -> None:
         events, self._events = self._events, []
-        return events + self.products.take_events()
+        self._publish(events + self.products.take_events())
+
+    async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
+        self._publish(product.drain_events())
+        self.products.flush()
+        self.products.forget(product, done)
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.outbox.add(to_message(event), self.cause)
+        self.published += len(events)
 
     async def commit(self) -> None:
         fault = self._store.faults.pop(0) if self._store.faults else None

@@ -8,7 +8,7 @@ from app.domain.commands import Command
 from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request, RetryPolicy
@@ -33,9 +33,7 @@ class Service:
     def __init__(self) -> None:
         self.store = InMemoryStore()
         self.pauses = Pauses()
-        self.bus = MessageBus(
-            self.store.unit_of_work, COMMAND_HANDLERS, EVENT_HANDLERS, retry=RetryPolicy(sleep=self.pauses)
-        )
+        self.bus = MessageBus(self.store.unit_of_work, COMMAND_HANDLERS, retry=RetryPolicy(sleep=self.pauses))
         self._heard = 0
 
     async def send(self, *commands: Command) -> Any:  # noqa: ANN401 - each command has a result of its own

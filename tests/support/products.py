@@ -56,9 +56,9 @@ class Shop:
         moves: list[Move] = []
         if reallocate and batch.preference > before:
             oldest = sorted(held, key=lambda each: each.requested)
-            moves += product.move_sooner(product.reserve_sooner(batch, [each.line.order_id for each in oldest]))
-        moves += product.change_quantity(ref, qty, reason, None)
-        moves.sort(key=lambda move: product.allocations[move.line.order_id].requested)
+            moves += product.move_sooner(product.reserve_sooner(batch, [each.line.order_id for each in oldest])).run()
+        moves += product.change_quantity(ref, qty, reason, None).run()
+        moves.sort(key=lambda move: move.requested)
         self._serve()
         return moves
 

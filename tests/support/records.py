@@ -134,13 +134,14 @@ class FakeConsumer:
         self._committed = committed
         self._position = committed.get(TopicPartition(TOPIC, 0), 0)
         self.mine = True
+        self.paused: set[TopicPartition] = set()
         self.mute = False
         self.stopped = False
         self.drained = asyncio.Event()
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
         await asyncio.sleep(0)
-        fetched = [] if self.mute else list(self._records[self._position : self._position + max_records])
+        fetched = [] if self.mute or self.paused else list(self._records[self._position : self._position + max_records])
         if not fetched:
             self.drained.set()
             await asyncio.sleep(0.001)  # poll
@@ -150,6 +151,12 @@ class FakeConsumer:
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition(TOPIC, 0)} if self.mine else set()
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.paused.update(partitions)
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        self.paused.difference_update(partitions)
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self._committed.update(offsets)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,11 +13,12 @@ from app.integration.dead_letters import KeepDeadLetter
 from app.service_layer.handlers import keep_dead_letter
 from app.service_layer.messagebus import MessageBus, NoHandlerError
 from app.service_layer.ports import CommandHandler, TemporarilyUnavailableError, UnitOfWork
-from app.service_layer.requests import Outcome, Request, RetryPolicy
+from app.service_layer.requests import RetryPolicy
 from tests.support.messages import Pauses, Service
 from tests.support.records import message, record
 
 AWAY = TemporarilyUnavailableError("the database is away")
+TOO_LONG = TemporarilyUnavailableError("stopped at a time limit", took_too_long=True)
 BATCH: dict[str, Any] = {"ref": "batch-1", "sku": "CHAIR", "qty": 10}
 LINE: dict[str, Any] = {"order_id": "order-1", "sku": "CHAIR", "qty": 3}
 
@@ -128,7 +128,7 @@ async def test_what_fails_for_good_is_set_aside_and_may_be_handled_once_the_reas
 ) -> None:
     store = upstream.service.store
     handlers: list[tuple[type[Command], CommandHandler]] = [(Allocate, failing), (KeepDeadLetter, keep_dead_letter)]
-    bus = MessageBus(store.unit_of_work, handlers, {}, retry=RetryPolicy(sleep=Pauses()))
+    bus = MessageBus(store.unit_of_work, handlers, retry=RetryPolicy(sleep=Pauses()))
     consumer = InboundConsumer(bus, consumer_group="allocation", sleep=Pauses())
 
     await consumer.handle(
@@ -144,7 +144,7 @@ async def test_what_fails_for_good_is_set_aside_and_may_be_handled_once_the_reas
 
 
 async def test_what_can_be_neither_handled_nor_set_aside_is_not_passed_over(upstream: Upstream) -> None:
-    bus = MessageBus(upstream.service.store.unit_of_work, [(Allocate, failing)], {}, retry=RetryPolicy(sleep=Pauses()))
+    bus = MessageBus(upstream.service.store.unit_of_work, [(Allocate, failing)], retry=RetryPolicy(sleep=Pauses()))
     consumer = InboundConsumer(bus, consumer_group="allocation", sleep=Pauses())
 
     with pytest.raises(NoHandlerError):
@@ -152,24 +152,34 @@ async def test_what_can_be_neither_handled_nor_set_aside_is_not_passed_over(upst
 
 
 async def test_a_group_that_takes_too_long_is_halved_until_it_does_not(upstream: Upstream) -> None:
-    sizes: list[int] = []
+    upstream.service.store.faults = [TOO_LONG, TOO_LONG, None, None, TOO_LONG]
 
-    class SlowBus(MessageBus):
-        async def handle_group(self, group: Sequence[Request]) -> list[Outcome]:
-            sizes.append(len(group))
-            if len(group) > 2:
-                slow = TemporarilyUnavailableError("statement timeout", took_too_long=True)
-                return [Outcome(error=slow)] * len(group)
-            return await upstream.service.bus.handle_group(group)
+    await upstream.handle([message("batch_created.v1", f"{n}", ref=f"batch-{n}", sku="CHAIR", qty=1) for n in range(5)])
 
-    bus = SlowBus(upstream.service.store.unit_of_work, [], {})
-    consumer = InboundConsumer(bus, consumer_group="allocation", sleep=upstream.pauses)
-
-    await consumer.handle([message("batch_created.v1", f"{n}", ref=f"batch-{n}", sku="CHAIR", qty=1) for n in range(5)])
-
-    assert sizes == [5, 2, 3, 1, 2]
     assert [data["ref"] for _, data in upstream.service.heard()] == [f"batch-{n}" for n in range(5)]
+    # 0-4 stopped; 0-1 stopped; 0; 1; 2-4 stopped; 2; 3-4.
+    assert (upstream.service.store.begun, upstream.service.store.commits) == (7, 4)
     assert upstream.pauses.seconds == []
+
+
+async def test_a_message_that_is_too_large_for_any_transaction_is_set_aside_and_those_behind_it_are_handled(
+    upstream: Upstream,
+) -> None:
+    upstream.service.store.faults = [TOO_LONG, TOO_LONG, None, *[TOO_LONG] * 3]
+
+    left = await upstream.handle(
+        [
+            message("batch_created.v1", "1", offset=1, **BATCH),
+            message("batch_created.v1", "2", offset=2, **{**BATCH, "ref": "other", "sku": "TABLE"}),
+        ]
+    )
+    (finish,) = left.values()
+    assert upstream.service.types_heard() == ["batch_created.v1"]
+    await finish()
+
+    ((offset, _, reason),) = upstream.letters
+    assert offset == 1
+    assert "time limit" in reason
 
 
 async def test_a_dead_letter_waits_for_the_database_like_everything_else(upstream: Upstream) -> None:

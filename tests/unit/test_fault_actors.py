@@ -20,7 +20,7 @@ from app.entrypoints.http.answers import ALLOCATION, BATCH, CHANGED_BATCH, ORDER
 from app.entrypoints.http.problems import KINDS
 from app.integration.inbound import INBOUND_MESSAGES
 from app.integration.outbound import OUTBOUND_MESSAGES, BackInStockV1, LowStockV1
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
@@ -43,7 +43,7 @@ class Theatre:
 
     def __init__(self, seed: int) -> None:
         self.store = InMemoryStore()
-        self.bus = MessageBus(self.store.unit_of_work, COMMAND_HANDLERS, EVENT_HANDLERS)
+        self.bus = MessageBus(self.store.unit_of_work, COMMAND_HANDLERS)
         http = [Actor(f"h{number}", "http", seed) for number in range(4)]
         self.actors = [*http, *(Actor(f"k{number}", "kafka", seed) for number in range(2))]
         self.story = Story([], [])

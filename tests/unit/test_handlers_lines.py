@@ -194,7 +194,7 @@ async def test_a_line_queued_earlier_in_the_group_is_served_by_a_batch_later_in_
 
 
 async def test_a_long_queue_is_served_page_by_page(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.service_layer.handlers.PAGE", 3)
+    monkeypatch.setattr("app.service_layer.backorders.PAGE", 3)
     await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=1))
     await service.send(*(Allocate(order_id=f"order-{n}", sku=SKU, qty=2 if n % 2 else 30) for n in range(20)))
     service.heard()

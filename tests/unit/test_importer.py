@@ -11,7 +11,7 @@ from app.entrypoints import importer as importer_module
 from app.entrypoints.importer import Importer, RowResult
 from app.entrypoints.lines import BLOCK, LineSource
 from app.integration.rows import LONGEST_ROW, csv_reader, ndjson_reader
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import RetryPolicy
@@ -26,7 +26,7 @@ class Intake:
         self.store = InMemoryStore()
         self.stopping = asyncio.Event()
         retry = RetryPolicy(attempts=1, sleep=Pauses())
-        bus = MessageBus(self.store.unit_of_work, COMMAND_HANDLERS, EVENT_HANDLERS, retry=retry)
+        bus = MessageBus(self.store.unit_of_work, COMMAND_HANDLERS, retry=retry)
         self.importer = Importer(bus, ndjson_reader(), lanes=lanes, group_limit=group_limit, stopping=self.stopping)
 
     async def run(self, *lines: str, first_row: int = 1) -> list[RowResult]:
@@ -237,7 +237,7 @@ async def test_who_waits_for_a_pipe_can_be_stopped(pipe: tuple[int, int]) -> Non
 async def test_a_reader_of_csv_reads_what_the_importer_hands_it() -> None:
     intake = Intake()
     intake.importer = Importer(
-        MessageBus(intake.store.unit_of_work, COMMAND_HANDLERS, EVENT_HANDLERS),
+        MessageBus(intake.store.unit_of_work, COMMAND_HANDLERS),
         csv_reader(b"ref,sku,qty"),
         lanes=1,
         group_limit=10,

@@ -5,10 +5,9 @@ import asyncio
 import pytest
 
 from app.domain.commands import CreateBatch
-from app.domain.events import ProductEvent
-from app.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, create_batch
+from app.service_layer.handlers import COMMAND_HANDLERS, create_batch
 from app.service_layer.messagebus import MessageBus, NoHandlerError, OverloadedError
-from app.service_layer.ports import Cause, TemporarilyUnavailableError, UnitOfWork
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Request
 from tests.support.errands import CAUSE, NEVER_REGISTERED, Desk, Errand, RefusedError, enqueue
 from tests.support.fakes import InMemoryStore
@@ -20,7 +19,7 @@ def requests(*errands: Errand) -> list[Request]:
 
 async def test_a_second_handler_for_a_command_is_refused() -> None:
     with pytest.raises(ValueError, match="CreateBatch has a handler already"):
-        MessageBus(InMemoryStore().unit_of_work, [*COMMAND_HANDLERS, (CreateBatch, create_batch)], EVENT_HANDLERS)
+        MessageBus(InMemoryStore().unit_of_work, [*COMMAND_HANDLERS, (CreateBatch, create_batch)])
 
 
 async def test_a_second_registration_is_refused_and_the_first_stays() -> None:
@@ -39,34 +38,15 @@ async def test_a_command_without_a_handler_fails() -> None:
     assert isinstance(outcome.error, NoHandlerError)
 
 
-async def test_every_handler_hears_of_an_event_first_in_first_out() -> None:
-    heard: list[str] = []
-
-    async def first(event: ProductEvent, uow: UnitOfWork) -> None:
-        heard.append(f"first {event.sku}")
-        if event.sku == "post":
-            uow.raise_event(ProductEvent(sku="echo", sequence=None))
-
-    async def second(event: ProductEvent, uow: UnitOfWork) -> None:
-        heard.append(f"second {event.sku}")
-
-    desk = Desk({ProductEvent: [first, second]})
-    await desk.bus.handle_group(requests(Errand(name="post"), Errand(name="bank")))
-
-    assert heard == ["first post", "second post", "first echo", "second echo", "first bank", "second bank"]
-
-
-async def test_the_handlers_of_an_event_know_where_its_own_command_came_from() -> None:
-    causes: dict[str, Cause] = {}
-
-    async def note(event: ProductEvent, uow: UnitOfWork) -> None:
-        causes[event.sku] = uow.cause
-
+async def test_an_event_is_published_with_the_cause_of_its_own_command() -> None:
     from_post, from_bank = Cause("1", "a"), Cause("2", "b")
-    desk = Desk({ProductEvent: [note]})
+    desk = Desk()
     await desk.bus.handle_group([Request(Errand(name="post"), from_post), Request(Errand(name="bank"), from_bank)])
 
-    assert causes == {"post": from_post, "bank": from_bank}
+    assert [(message.subject, cause) for message, cause in desk.store.tables.outbox] == [
+        ("post", from_post),
+        ("bank", from_bank),
+    ]
 
 
 async def test_a_command_that_is_alone_runs_at_once() -> None:
@@ -169,19 +149,6 @@ async def test_a_command_that_goes_wrong_fails_alone() -> None:
     assert isinstance(wrong.error, RuntimeError)
     assert desk.done == {"post", "baker"}
     assert desk.begun == ["post", "bank", "post", "bank", "baker"]
-
-
-async def test_a_command_whose_event_is_handled_wrongly_fails_alone() -> None:
-    async def dislike_banks(event: ProductEvent, uow: UnitOfWork) -> None:
-        if event.sku == "bank":
-            message = "no banks"
-            raise RuntimeError(message)
-
-    desk = Desk({ProductEvent: [dislike_banks]})
-    outcomes = await desk.bus.handle_group(requests(Errand(name="post"), Errand(name="bank"), Errand(name="baker")))
-
-    assert [outcome.label for outcome in outcomes] == ["ok", "error", "ok"]
-    assert desk.done == {"post", "baker"}
 
 
 async def test_what_went_wrong_reaches_its_sender_and_the_bus_goes_on() -> None:
