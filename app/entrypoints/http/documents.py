@@ -4,7 +4,6 @@ import json
 from functools import cache
 from pathlib import Path
 
-import fastapi_offline
 from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
@@ -20,7 +19,8 @@ from app.integration.asyncapi import asyncapi_document
 
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 
-SWAGGER_FILES = {file.name: file for file in (Path(fastapi_offline.__file__).parent / "static").iterdir()}
+# Vendored by requirements/vendor-swagger-ui, with its version and licence.
+SWAGGER_FILES = {file.name: file for file in (Path(__file__).parent / "static" / "swagger-ui").iterdir()}
 
 
 @router.get("/")
