@@ -266,3 +266,11 @@ def test_makefile_has_every_target_that_the_documents_name() -> None:
 )
 def test_scripts_can_be_run(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
+
+
+def test_vendored_files_have_their_version_and_licence() -> None:
+    folder = "app/entrypoints/http/static/swagger-ui"
+    version = read(f"{folder}/VERSION").strip()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert f'"{version}"' in read(f"{folder}/swagger-ui-bundle.js")
+    assert "Apache License" in read(f"{folder}/LICENSE")
