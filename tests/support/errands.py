@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from app.domain.commands import Command, CreateBatch
+from app.domain.commands import Command, CreateBatch, Names
 from app.domain.errors import DomainError
 from app.domain.events import AllocationFailed
 from app.integration.inbound import ReceivedMessage
 from app.service_layer.messagebus import MessageBus
-from app.service_layer.ports import Cause, UnitOfWork
+from app.service_layer.ports import Cause, TooLargeToShareError, UnitOfWork
 from app.service_layer.requests import RetryPolicy
 from tests.support.fakes import InMemoryStore
 from tests.support.messages import Pauses
@@ -25,6 +25,9 @@ class Errand(Command):
     goes_wrong: bool = False
     pieces: int = 1
     room: int = 1
+
+    def add_names(self, names: Names) -> None:
+        names.skus.add(self.name)
 
     @property
     def routing_key(self) -> str:
@@ -52,6 +55,7 @@ class Desk:
         self.door = asyncio.Event()
         self.door.set()
         self.begun: list[str] = []
+        self.too_large: set[str] = set()
         options = {"retry": RetryPolicy(sleep=self.pauses), "unit_of_work": self.store.unit_of_work, **options}
         factory = options.pop("unit_of_work")
         self.bus = MessageBus(factory, [(Errand, self.run)], **options)
@@ -64,6 +68,8 @@ class Desk:
     async def run(self, command: Errand, uow: UnitOfWork) -> str:
         self.begun.append(command.name)
         await self.door.wait()
+        if command.name in self.too_large:
+            raise TooLargeToShareError
         if command.refused:
             raise RefusedError(command.name)
         await uow.inbox.accept([ReceivedMessage("", command.name, b"")])

@@ -1,5 +1,7 @@
 """The message bus where the database does not answer, and where messages come twice."""
 
+import asyncio
+
 import pytest
 
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -132,3 +134,55 @@ async def test_commands_without_a_message_id_are_never_duplicates() -> None:
 
     assert labels(outcomes) == ["ok", "ok"]
     assert desk.begun == ["post", "post"]
+
+
+async def test_no_attempt_begins_once_patience_has_run_out() -> None:
+    desk = Desk(retry=RetryPolicy(patience=0, sleep=Pauses()))
+    desk.store.faults = [AWAY, None]
+
+    (outcome,) = await desk.bus.handle_group([message("1", "post")])
+
+    assert outcome.error is AWAY
+    assert desk.store.begun == 1
+
+
+async def test_a_caller_that_leaves_between_two_attempts_leaves_its_command_undone() -> None:
+    tasks: list[asyncio.Task[str]] = []
+
+    async def leave(_: float) -> None:
+        tasks[0].cancel()
+        await asyncio.sleep(0)  # poll
+
+    desk = Desk(retry=RetryPolicy(sleep=leave))
+    desk.store.faults = [AWAY]
+    async with desk.bus:
+        tasks += [asyncio.create_task(desk.handle(name)) for name in ("gone", "staying")]
+        assert await tasks[1] == "STAYING"
+
+    assert tasks[0].cancelled()
+    assert desk.done == {"staying"}
+
+
+async def test_a_fault_of_some_rows_is_kept_from_commands_with_other_keys() -> None:
+    local = TemporarilyUnavailableError("a unique value", is_local=True)
+    desk = Desk()
+    # Twice the whole group, and then what has the first key, as often as it is tried.
+    desk.store.faults = [local] * (2 + 5) + [None]
+    group = [Request(Errand(name=name, key=key), CAUSE) for name, key in (("post", "A"), ("bank", "B"), ("baker", "A"))]
+
+    outcomes = await desk.bus.run_apart(group)
+
+    assert [outcome.label for outcome in outcomes] == ["unavailable", "ok", "unavailable"]
+
+
+async def test_large_work_is_deferred_and_the_others_of_its_group_are_not() -> None:
+    desk = Desk()
+    desk.too_large = {"post"}
+
+    outcomes = await desk.bus.run_shared([message("1", "post"), message("2", "bank")])
+
+    assert [outcome.deferred for outcome in outcomes] == [True, False]
+    assert desk.done == {"2", "bank"}
+    # It has not been received either, so that it takes effect when it is run apart.
+    desk.too_large = set()
+    assert labels(await desk.bus.run_apart([message("1", "post")])) == ["ok"]

@@ -10,7 +10,7 @@ from aiokafka.errors import CommitFailedError, KafkaConnectionError
 from prometheus_client import REGISTRY
 
 from app.entrypoints import subscription
-from app.entrypoints.subscription import Subscription
+from app.entrypoints.subscription import Finish, Subscription
 from tests.support.records import TOPIC, FakeConsumer, message
 from tests.support.waiting import eventually
 
@@ -187,3 +187,86 @@ async def test_a_subscription_whose_broker_never_answers_says_that_its_lag_is_no
     lag = REGISTRY.get_sample_value("allocation_consumer_lag_messages", {"subscription": "without-a-broker"})
     assert lag is not None
     assert math.isnan(lag)
+
+
+class Parting(Reader):
+    """A reader that leaves over the records of its first batch, until `door` is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door = asyncio.Event()
+        self.finished = 0
+        self.subscription = Subscription(self.start, self.leave_over, name="test", max_records=4)
+
+    async def leave_over(self, records: Sequence[ConsumerRecord]) -> dict[TopicPartition, Finish]:
+        await self.handle(records)
+        return {TP: self.finish} if records[0].offset == 0 else {}
+
+    async def finish(self) -> None:
+        await self.door.wait()
+        self.finished += 1
+
+
+async def test_a_partition_with_records_left_over_is_paused_until_they_are_handled() -> None:
+    reader = Parting()
+
+    async def watch() -> None:
+        async def is_paused() -> bool:
+            return bool(reader.consumers) and reader.consumers[0].paused == {TP}
+
+        await eventually(is_paused, seconds=5)
+        assert (reader.committed, reader.offsets) == ({}, [[0, 1, 2, 3]])
+        reader.door.set()
+
+        async def is_done() -> bool:
+            return reader.committed == {TP: 10}
+
+        await eventually(is_done, seconds=5)
+
+    await reader._run_while(watch())
+
+    assert reader.finished == 1
+    assert reader.offsets == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+async def test_records_left_over_are_given_up_where_the_partition_is_fetched_anew() -> None:
+    reader = Parting()
+
+    async def watch() -> None:
+        async def is_paused() -> bool:
+            return bool(reader.consumers) and reader.consumers[0].paused == {TP}
+
+        await eventually(is_paused, seconds=5)
+        # A rebalance forgets pauses, and fetches from the committed offset.
+        reader.consumers[0].paused.clear()
+        reader.consumers[0]._position = 0
+
+        async def came_again() -> bool:
+            return len(reader.seen) == 2
+
+        await eventually(came_again, seconds=5)
+        reader.door.set()
+
+        async def is_done() -> bool:
+            return reader.committed == {TP: 10}
+
+        await eventually(is_done, seconds=5)
+
+    await reader._run_while(watch())
+
+    assert reader.finished == 1
+    assert reader.offsets == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+async def test_what_fails_for_records_left_over_starts_the_subscription_again() -> None:
+    reader = Parting()
+    failures = [RuntimeError("a bug")]
+
+    async def fail_once() -> None:
+        if failures:
+            raise failures.pop()
+
+    reader.finish = fail_once  # type: ignore[method-assign]
+    await reader.run_until(lambda: reader.committed == {TP: 10})
+
+    assert len(reader.consumers) == 2
