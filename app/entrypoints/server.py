@@ -91,6 +91,30 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
     )
 
 
+def configuration(service: Service, app: FastAPI) -> uvicorn.Config:
+    """Return how uvicorn serves the application: with the service's own protocol and limits."""
+    limits = Limits(
+        header_bytes=service.settings.http_max_header_bytes,
+        connections=service.settings.http_max_connections,
+        read_timeout=service.settings.http_read_timeout,
+        bodies_bytes=service.settings.http_max_bodies_bytes,
+    )
+    protocol = protocol_with(limits)
+    metrics.watch_bodies(lambda: protocol.bodies.held, limits.bodies_bytes)
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        log_config=None,
+        access_log=service.settings.log_access,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=math.ceil(service.settings.shutdown_grace),
+        timeout_keep_alive=30,
+        limit_concurrency=service.settings.http_max_concurrent,
+    )
+
+
 async def serve(
     service: Service,
     listener: socket.socket,
@@ -107,29 +131,7 @@ async def serve(
     private_names.check("uvicorn")
     schema.head()
     app = http_application(service, [*components, database_watch(service)])
-    limits = Limits(
-        header_bytes=service.settings.http_max_header_bytes,
-        connections=service.settings.http_max_connections,
-        read_timeout=service.settings.http_read_timeout,
-        bodies_bytes=service.settings.http_max_bodies_bytes,
-    )
-    protocol = protocol_with(limits)
-    metrics.watch_bodies(lambda: protocol.bodies.held, limits.bodies_bytes)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=protocol,
-            ws="none",
-            log_config=None,
-            access_log=service.settings.log_access,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=math.ceil(service.settings.shutdown_grace),
-            timeout_keep_alive=30,
-            limit_concurrency=service.settings.http_max_concurrent,
-        ),
-        on_started,
-    )
+    server = _Server(configuration(service, app), on_started)
     stopping = asyncio.create_task(_stop_on_signal(service, app, server, parent_pipe))
     try:
         await server.serve(sockets=[listener])

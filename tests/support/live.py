@@ -1,6 +1,7 @@
-"""The HTTP application under uvicorn on a thread of its own, for clients that need a socket and no event loop."""
+"""The HTTP application, served as in production on a thread of its own, for clients that need no event loop."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from app.bootstrap import bootstrap
-from app.entrypoints.server import http_application
+from app.entrypoints.server import configuration, http_application, listen, url_of
 from app.settings import Settings
 
 START_SECONDS = 10.0
@@ -19,26 +20,26 @@ STOP_SECONDS = 20.0
 def live_application(settings: Settings) -> Iterator[str]:
     """Serve over the database of the settings. Yields the URL."""
     started = threading.Event()
+    listener = listen("127.0.0.1", 0)
     servers: list[uvicorn.Server] = []
 
     class Server(uvicorn.Server):
-        async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-            await super().startup()
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
             started.set()
 
     async def serve() -> None:
         async with bootstrap(settings) as service:
-            server = Server(uvicorn.Config(http_application(service), port=0, log_config=None, access_log=False))
+            server = Server(configuration(service, http_application(service)))
             servers.append(server)
-            await server.serve()
+            await server.serve(sockets=[listener])
 
     # uvicorn leaves the signals alone where it does not run on the main thread.
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="live-application")
     thread.start()
     try:
         assert started.wait(START_SECONDS), "the application did not start"
-        port = servers[0].servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        yield url_of(listener)
     finally:
         for server in servers:
             server.should_exit = True

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/backorders", tags=["allocations"], route_class=Se
     summary="List the order lines that wait for stock",
     response_model=BackorderPage,
     response_description="Some of the lines, by SKU and then the oldest request first.",
-    responses=documented("invalid-request"),
+    responses=documented("invalid-request", "uri-too-long"),
 )
 @needs("read")
 async def list_backorders(

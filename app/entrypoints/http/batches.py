@@ -130,7 +130,7 @@ def _changed(done: BatchChanged) -> Response:
     summary="List batches",
     response_model=BatchPage,
     response_description="Some batches, by SKU and then as they were recorded.",
-    responses=documented("invalid-request"),
+    responses=documented("invalid-request", "uri-too-long"),
 )
 @needs("read")
 async def list_batches(

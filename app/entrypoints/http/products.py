@@ -76,7 +76,7 @@ async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Reque
     summary="List products",
     response_model=ProductPage,
     response_description="Some products, by SKU.",
-    responses=documented("invalid-request"),
+    responses=documented("invalid-request", "uri-too-long"),
 )
 @needs("read")
 async def list_products(
@@ -103,7 +103,7 @@ async def list_products(
     summary="Show what happened to a product",
     response_model=HistoryPage,
     response_description="Some of what happened, newest first.",
-    responses=documented("product-not-found", "invalid-request"),
+    responses=documented("product-not-found", "invalid-request", "uri-too-long"),
 )
 @needs("read")
 async def get_history(
