@@ -36,14 +36,19 @@ endif
 dist: install ## Build the source distribution and the wheel into dist/
 	@$(BIN)/python -m hatchling build
 
-test: install ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+# Tests of one file stay together, since they share what is set up for the file. ARGS="-n 0" runs all in one process.
+test: install ## Run the tests, but for those of a browser and of generated clients
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not clients" $(ARGS)
+
+# What depends on versions most: connections, bodies, problems, documents, transactions.
+LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.py request_bodies.py problems.py openapi_document.py \
+	rules_of_allocation.py orders.py bulk.py idempotency_keys.py lists.py operations.py wire.py)
 
 # Warnings are errors for the versions that are shipped; old versions may warn of what has changed since.
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@requirements/install-lowest
-	@.venv-lowest/bin/python -m pytest -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit tests/http \
-		tests/e2e/test_command_line.py tests/deploy/test_documents.py -k "not schemathesis and not at_once" $(ARGS)
+	@.venv-lowest/bin/python -m pytest -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit \
+		tests/e2e/test_command_line.py tests/deploy/test_documents.py $(LOWEST_HTTP) $(ARGS)
 
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)
 	@$(BIN)/python -m tests.support.apache_kafka fetch

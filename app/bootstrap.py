@@ -91,6 +91,8 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             unit_of_work,
             COMMAND_HANDLERS,
             workers=settings.bus_workers,
+            # A lane has a connection of its own; some are left for reads of the relay and the notifier.
+            lanes=max(1, min(4, size - settings.bus_workers - 2)),
             queue_limit=settings.bus_queue_limit,
             group_limit=settings.bus_group_limit,
             retry=retry,

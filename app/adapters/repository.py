@@ -125,7 +125,7 @@ class SqlProductRepository:
             if not rows:
                 return
             needed = list(_until(rows, qty))
-            await self._count_fetched(len(needed))
+            await self._count_fetched(product.sku, len(needed))
             self._attach_held(product, batch, needed)
             qty -= sum(row["qty"] for row in needed)
             before, limit = needed[-1]["allocated"], min(4 * limit, LINES_AT_A_TIME)
@@ -137,7 +137,7 @@ class SqlProductRepository:
         await self._write_changes(product)
         where = (product.sku, batch.number, after, max_qty, limit)
         rows = await self._connection.fetch(statements.ALLOCATED, *where)
-        await self._count_fetched(len(rows))
+        await self._count_fetched(product.sku, len(rows))
         self._attach_held(product, batch, rows)
         return [row["order_id"] for row in rows]
 
@@ -151,7 +151,7 @@ class SqlProductRepository:
         """Put the next queued lines that are small enough into the product; returns their orders."""
         await self._write_changes(product)
         rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
-        await self._count_fetched(len(rows))
+        await self._count_fetched(product.sku, len(rows))
         for order_id, qty, requested in rows:
             self._attach_line(product, OrderLine(order_id, product.sku, qty), requested)
         return [row["order_id"] for row in rows]
@@ -232,7 +232,7 @@ class SqlProductRepository:
             rows = await self._connection.fetch(statements.EXISTING_PRODUCTS, missing)
             self._locked_elsewhere = frozenset(row["sku"] for row in rows)
 
-    async def _count_fetched(self, lines: int) -> None:
+    async def _count_fetched(self, sku: str, lines: int) -> None:
         """Bound what a command may do. Raises TooLargeToShareError where other commands would wait for it.
 
         Apart from others, a large command gets more time than `transaction_timeout` gives a small one.
@@ -241,7 +241,7 @@ class SqlProductRepository:
         if self._fetched <= LARGE or self._is_extended:
             return
         if self._is_shared:
-            raise TooLargeToShareError
+            raise TooLargeToShareError(sku)
         self._is_extended = True
         await self._connection.execute(statements.EXTEND_TRANSACTION)
 

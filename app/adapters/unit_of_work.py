@@ -27,6 +27,7 @@ from app.adapters.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.orders import SqlOrderRepository
 from app.adapters.pool_guard import is_lost_session
 from app.adapters.repository import SqlProductRepository
+from app.adapters.statements import Row
 from app.domain.events import Event
 from app.domain.model import Product
 from app.integration.outbound import to_message
@@ -123,17 +124,23 @@ class SqlUnitOfWork:
         """Add the events of a command that has ended to the outbox."""
         events, self._events = self._events, []
         self._publish([*events, *self.products.take_events()])
-        self.products.start_command()
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
         """Write what has changed of the product and all events so far."""
         self._publish(product.drain_events())
-        writes = self.products.changes_of(product, done) | self.outbox.take_changes()
+        await self._flush(self.products.changes_of(product, done))
+        self.products.forget(product, done)
+
+    async def flush_all(self) -> None:
+        """Write what has changed of all products and all events so far."""
+        await self._flush(self.products.changes())
+
+    async def _flush(self, changes: dict[str, list[Row]]) -> None:
+        writes = changes | self.outbox.take_changes()
         if any(writes.values()):
             self._has_flushed = True
             statement, arguments = statements.write(writes)
             await self._connection.execute(statement, *arguments)
-        self.products.forget(product, done)
 
     def _publish(self, events: Sequence[Event]) -> None:
         for event in events:

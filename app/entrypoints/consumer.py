@@ -30,6 +30,9 @@ from app.service_layer.requests import Outcome, Request
 
 log = logging.getLogger(__name__)
 
+PARTITIONS_AT_A_TIME = 2
+"""So many partitions with records that are left over have a transaction at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Inbound:
@@ -53,6 +56,7 @@ class InboundConsumer:
         self._bus = bus
         self._consumer_group = consumer_group
         self._sleep = sleep
+        self._permits = asyncio.Semaphore(PARTITIONS_AT_A_TIME)
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> dict[TopicPartition, Finish]:
         """Handle the records: each has taken effect, been answered with a refusal, or been set aside.
@@ -63,7 +67,7 @@ class InboundConsumer:
         waiting: dict[TopicPartition, list[_Inbound]] = {}
         for each in await self._run(self._bus.run_shared, inbound):
             waiting.setdefault(TopicPartition(each.record.topic, each.record.partition), []).append(each)
-        return {partition: partial(self._run, self._bus.run_apart, left) for partition, left in waiting.items()}
+        return {partition: partial(self._run, self._run_apart, left) for partition, left in waiting.items()}
 
     async def _run(self, run: Run, inbound: Sequence[_Inbound]) -> list[_Inbound]:
         """Run the requests; returns those that are left over."""
@@ -91,6 +95,11 @@ class InboundConsumer:
                 outcome.unwrap()
                 self._report_letter(request, outcome)
         return left
+
+    async def _run_apart(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Run requests that were left over, for some partitions at a time: each takes a connection while it waits."""
+        async with self._permits:
+            return await self._bus.run_apart(requests)
 
     def _to_inbound(self, record: ConsumerRecord) -> _Inbound:
         request = self._to_request(record)

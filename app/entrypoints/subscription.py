@@ -99,7 +99,8 @@ class Subscription:
             last_progress = time.monotonic()
             while True:
                 fetched = await self._poll(consumer)
-                await self._resume(consumer, fetched)
+                if await self._resume(consumer, fetched):
+                    last_progress = time.monotonic()
                 if fetched:
                     await self._hand_over(consumer, fetched)
                     last_progress = time.monotonic()
@@ -131,12 +132,13 @@ class Subscription:
         await self._commit(consumer, handled)
         self._count(len(fetched[tp]) for tp in handled)
 
-    async def _resume(self, consumer: AIOKafkaConsumer, fetched: Collection[TopicPartition]) -> None:
-        """Commit and resume the paused partitions whose records are handled.
+    async def _resume(self, consumer: AIOKafkaConsumer, fetched: Collection[TopicPartition]) -> bool:
+        """Commit and resume the paused partitions whose records are handled; returns whether there was one.
 
         After a rebalance a partition is another member's, or is fetched anew from its committed offset: what was left
         over of it is then given up, and comes again.
         """
+        resumed = False
         for tp, waiting in list(self._waiting.items()):
             if tp in fetched or tp not in consumer.assignment():
                 await self._abandon(tp)
@@ -147,6 +149,8 @@ class Subscription:
                 self._count([waiting.records])
                 if tp in consumer.assignment():
                     consumer.resume(tp)
+                resumed = True
+        return resumed
 
     async def _abandon(self, tp: TopicPartition) -> None:
         task = self._waiting.pop(tp).task

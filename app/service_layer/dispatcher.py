@@ -26,12 +26,15 @@ from app.service_layer.ports import (
     UnitOfWork,
     UnitOfWorkFactory,
 )
-from app.service_layer.requests import DEFERRED, Outcome, Request, RetryPolicy
+from app.service_layer.requests import Outcome, Request, RetryPolicy
 
 log = logging.getLogger(__name__)
 
 MAX_EVENTS = 5000
 """A unit of work that publishes more than this ends; the rest of its group runs in the next one."""
+
+Key = tuple[str, str]
+"""What a request works on: "sku", "ref", "order" or "message", and its name."""
 
 QUICK = 1.0
 """Seconds. A fault of some rows that shows sooner is tried again with the whole group; one that took a wait is not."""
@@ -78,7 +81,7 @@ class Dispatcher:
     async def run_shared(self, group: Sequence[Request]) -> list[Outcome]:
         """Run the requests without keeping any of them waiting for another.
 
-        The outcome is `DEFERRED` for a request whose product another transaction holds, that needs too much work, or
+        The outcome is a deferral for a request whose product another transaction holds, that needs too much work, or
         that follows such a request on the same product: hand those to `run_apart`, in their order.
         """
         return _counted(group, await _Run(self, shared=True).run(group))
@@ -106,6 +109,7 @@ class Dispatcher:
         if handler is None:
             raise NoHandlerError(type(request.command).__name__)
         uow.cause = request.cause
+        uow.products.start_command()
         binding = observed.bind(request.cause, request.message_id)
         try:
             outcome = Outcome(await handler(request.command, uow))
@@ -120,8 +124,8 @@ class Dispatcher:
 class _Run:
     """One run of a group, in as many units of work as it takes.
 
-    `_kept_out` has an outcome for each SKU whose requests must not run in this run any more, so that requests on one
-    product keep their order.
+    `_kept_out` has an outcome for each product, batch and order whose requests must not run any more in this run, so
+    that requests on one of them keep their order.
     """
 
     def __init__(self, dispatcher: Dispatcher, *, shared: bool) -> None:
@@ -129,9 +133,9 @@ class _Run:
         self._retry = dispatcher.retry
         self._shared = shared
         self._until = time.monotonic() + self._retry.patience
-        self._kept_out: dict[str, Outcome] = {}
-        self._kept_out_ids: dict[str, Outcome] = {}
+        self._kept_out: dict[Key, Outcome] = {}
         self._fault: TemporarilyUnavailableError | None = None
+        self._loaded: UnitOfWork | None = None
 
     async def run(self, group: Sequence[Request]) -> list[Outcome]:
         """The outcome of each request."""
@@ -144,13 +148,13 @@ class _Run:
         """The outcomes of the first requests of the group: as many as a unit of work holds."""
         if self._fault is not None:
             # The others would wait just as long, one after another, for the same answer.
-            return [Outcome(error=self._fault)] * len(group)
+            return self._outcomes_of_fault(group, self._fault)
         # What is logged about several requests belongs to none of them.
         observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
         try:
             return await self._run_with_retries(group)
         except _LargeRequestError as error:
-            self._keep_out(error.skus, DEFERRED)
+            self._keep_out(error.keys, Outcome(deferred=error.sku))
             return []
         except TemporarilyUnavailableError as error:
             return await self._run_in_parts(group, error)
@@ -163,25 +167,32 @@ class _Run:
 
     async def _run_in_parts(self, group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Outcome]:
         """The outcomes after a fault that lasted. Where it may concern some requests only, the others get through."""
+        if not error.is_local:
+            self._fault = error
+            return self._outcomes_of_fault(group, error)
         parts = _parts(group, error)
         if len(parts) > 1:
             metrics.group_splits.labels("time-limit" if error.took_too_long else "rows").inc()
             log.info("a group of %d is run in %d parts: %s", len(group), len(parts), error)
-            outcomes = [DEFERRED] * len(group)
-            for part in parts:
-                for number, outcome in zip(part, await self.run([group[n] for n in part]), strict=True):
-                    outcomes[number] = outcome
-            return outcomes
-        if not error.is_local:
-            self._fault = error
-            return [Outcome(error=error)] * len(group)
-        outcome = DEFERRED if self._shared else Outcome(error=error)
-        self._keep_out(Names.of(request.command for request in group).skus, outcome)
-        return [outcome] * len(group)
+            return list(itertools.chain.from_iterable([await self.run(part) for part in parts]))
+        later = TemporarilyUnavailableError("a request before this one on the same product has not been handled")
+        for request in group:
+            deferred = Outcome(deferred=request.command.routing_key or "-")
+            self._keep_out(_keys_of(request.command, self._loaded), deferred if self._shared else Outcome(error=later))
+        if self._shared:
+            return [Outcome(deferred=request.command.routing_key or "-") for request in group]
+        return [Outcome(error=error)] * len(group)
+
+    def _outcomes_of_fault(self, group: Sequence[Request], fault: TemporarilyUnavailableError) -> list[Outcome]:
+        """The outcomes where the database is away: a request that may be behind a deferred one is deferred as well."""
+        if self._shared and self._kept_out:
+            return [Outcome(deferred=request.command.routing_key or "-") for request in group]
+        return [Outcome(error=fault)] * len(group)
 
     async def _run_with_retries(self, group: Sequence[Request]) -> list[Outcome]:
         for attempt in itertools.count(1):
             began = time.monotonic()
+            self._loaded = None
             try:
                 with tracing.unit_of_work(request.cause.traceparent for request in group):
                     return await self._run(group)
@@ -200,22 +211,32 @@ class _Run:
 
         Returns the outcomes of the first requests: it ends early where it publishes more than `MAX_EVENTS`.
         """
+        kept_out = [self._find_kept_out(_keys_of(request.command)) for request in group]
+        running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]
+        if not running:
+            return [outcome for outcome in kept_out if outcome is not None]
         async with self._dispatcher.unit_of_work() as uow:
-            settled = await _settle(group, uow)
-            names = Names.of(
-                request.command for request, outcome in zip(group, settled, strict=True) if outcome is None
-            )
+            settled = dict(zip(map(id, running), await _settle(running, uow), strict=True))
+            names = Names.of(request.command for request in running if settled[id(request)] is None)
             if names.orders:
                 await uow.orders.load(names)
             await uow.products.load(names, shared=self._shared)
+            self._loaded = uow
             outcomes: list[Outcome] = []
-            for request, known in zip(group, settled, strict=True):
-                outcomes.append(
-                    known or self._outcome_of_kept_out(request, uow) or await self._run_request(request, uow)
-                )
+            unhandled: list[ReceivedMessage] = []
+            for request, early in zip(group, kept_out, strict=True):
+                known = early or settled[id(request)]
+                late = None if known is not None else self._outcome_of_locked(request, uow)
+                if late is not None and request.message is not None:
+                    unhandled.append(request.message)
+                outcomes.append(known or late or await self._run_request(request, uow))
                 if uow.published > MAX_EVENTS:
                     break
-            await _withdraw(group, settled, outcomes, uow)
+            rest = group[len(outcomes) :]
+            unhandled += [each.message for each in rest if each.message and settled.get(id(each), self) is None]
+            if unhandled:
+                # They have been accepted with the others, and are not handled by this unit of work.
+                await uow.inbox.withdraw(unhandled)
             await uow.commit()
         metrics.group_size.observe(len(outcomes))
         return outcomes
@@ -223,68 +244,67 @@ class _Run:
     async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         try:
             return await self._dispatcher.run_request(request, uow)
-        except TooLargeToShareError:
+        except TooLargeToShareError as error:
             # It has changed products in memory, so the group is rolled back and run again without it.
             metrics.deferred_commands.labels("large").inc()
-            raise _LargeRequestError(_skus_of(request.command, uow)) from None
+            raise _LargeRequestError(error.sku, _keys_of(request.command, uow)) from None
 
-    def _outcome_of_kept_out(self, request: Request, uow: UnitOfWork) -> Outcome | None:
-        """The outcome of a request whose product must not be used; None where it may run."""
+    def _outcome_of_locked(self, request: Request, uow: UnitOfWork) -> Outcome | None:
+        """The outcome of a request whose product another transaction holds, or that is behind one; None: it may run."""
         locked = uow.products.locked_elsewhere
         if not locked and not self._kept_out:
             return None
-        outcome = self._find_kept_out(request, uow, locked)
-        if outcome is not None and request.message is not None:
+        keys = _keys_of(request.command, uow)
+        outcome = self._find_kept_out(keys)
+        if outcome is None:
+            held = next((name for kind, name in sorted(keys) if kind == "sku" and name in locked), None)
+            if held is None:
+                return None
+            metrics.deferred_commands.labels("locked").inc()
+            outcome = Outcome(deferred=held)
+        self._keep_out(keys, outcome)
+        if request.message is not None:
             # The inbox finds a message of another source by the first one that has its id, so that waits as well.
-            self._kept_out_ids[request.message.id] = outcome
+            self._keep_out([("message", request.message.id)], outcome)
         return outcome
 
-    def _find_kept_out(self, request: Request, uow: UnitOfWork, locked: frozenset[str]) -> Outcome | None:
-        if request.message is not None and request.message.id in self._kept_out_ids:
-            return self._kept_out_ids[request.message.id]
-        skus = _skus_of(request.command, uow)
-        for sku in skus & locked:
-            metrics.deferred_commands.labels("locked").inc()
-            self._kept_out.setdefault(sku, DEFERRED)
-        return next((self._kept_out[sku] for sku in sorted(skus) if sku in self._kept_out), None)
+    def _find_kept_out(self, keys: Iterable[Key]) -> Outcome | None:
+        return next((self._kept_out[key] for key in keys if key in self._kept_out), None) if self._kept_out else None
 
-    def _keep_out(self, skus: Iterable[str], outcome: Outcome) -> None:
-        for sku in skus:
-            self._kept_out[sku] = outcome
+    def _keep_out(self, keys: Iterable[Key], outcome: Outcome) -> None:
+        for key in keys:
+            self._kept_out.setdefault(key, outcome)
 
 
 class _LargeRequestError(Exception):
-    """A request on these SKUs needs a unit of work of its own."""
+    """A request needs a unit of work of its own, for a product with many lines."""
 
-    def __init__(self, skus: set[str]) -> None:
+    def __init__(self, sku: str, keys: set[Key]) -> None:
         super().__init__()
-        self.skus = skus
+        self.sku = sku
+        self.keys = keys
 
 
-def _parts(group: Sequence[Request], error: TemporarilyUnavailableError) -> list[list[int]]:
-    """The parts to run by themselves after a fault, as positions in the group; one part where that is of no use."""
-    everything = list(range(len(group)))
+def _parts(group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Sequence[Request]]:
+    """The parts to run one after another after a fault of some rows; one part where that is of no use.
+
+    Requests keep their order, so a part is a row of requests that follow each other.
+    """
     if error.took_too_long and len(group) > 1:
         half = len(group) // 2
-        return [everything[:half], everything[half:]]
-    if not error.is_local:
-        return [everything]
-    parts: dict[str, list[int]] = {}
-    for number, request in enumerate(group):
-        parts.setdefault(request.command.routing_key, []).append(number)
-    return list(parts.values())
+        return [group[:half], group[half:]]
+    return [list(part) for _, part in itertools.groupby(group, lambda request: request.command.routing_key)]
 
 
-def _skus_of(command: Command, uow: UnitOfWork) -> set[str]:
-    """The SKUs of the products that the command works on, once the unit of work has resolved what it names."""
+def _keys_of(command: Command, uow: UnitOfWork | None = None) -> set[Key]:
+    """What the command works on: products, batches and orders; with the products that `uow` has resolved these to."""
     names = Names.of([command])
+    keys = {("ref", ref) for ref in names.batch_refs} | {("order", order_id) for order_id in names.orders}
     skus = set(names.skus)
-    for ref in names.batch_refs:
-        if (owner := uow.products.sku_of_batch(ref)) is not None:
-            skus.add(owner)
-    for order_id in names.orders:
-        skus.update(uow.orders.skus(order_id))
-    return skus
+    if uow is not None:
+        skus.update(sku for ref in names.batch_refs if (sku := uow.products.sku_of_batch(ref)) is not None)
+        skus.update(sku for order_id in names.orders for sku in uow.orders.skus(order_id))
+    return keys | {("sku", sku) for sku in skus}
 
 
 def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:
@@ -301,21 +321,6 @@ async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | N
     if keys:
         await uow.answers.load(keys)
     return [outcome or _find_outcome(request, uow) for request, outcome in zip(group, repeated, strict=True)]
-
-
-async def _withdraw(
-    group: Sequence[Request], settled: Sequence[Outcome | None], outcomes: list[Outcome], uow: UnitOfWork
-) -> None:
-    """Leave the messages of those requests unaccepted that this unit of work does not handle."""
-    unhandled: list[ReceivedMessage] = []
-    for number, request in enumerate(group):
-        message = request.message
-        if message is None or settled[number] is not None:
-            continue
-        if number >= len(outcomes) or outcomes[number].deferred:
-            unhandled.append(message)
-    if unhandled:
-        await uow.inbox.withdraw(unhandled)
 
 
 def _find_outcome(request: Request, uow: UnitOfWork) -> Outcome | None:

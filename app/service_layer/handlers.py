@@ -60,6 +60,9 @@ LATE_LINES = 5000
 TOLD_ORDERS = 100
 """How many orders an event about a batch names."""
 
+EVENTS_AT_A_TIME = 5000
+"""How many events the items of one command raise before what they have changed is written."""
+
 ITEMS_AT_A_TIME = 100
 """How many items of one command run before others may have their turn."""
 
@@ -198,6 +201,7 @@ async def _each(
     items: Iterable[Item], handler: Callable[[Item, UnitOfWork], Awaitable[Result]], uow: UnitOfWork
 ) -> list[Result | DomainError]:
     answers: list[Result | DomainError] = []
+    written = uow.published
     for number, item in enumerate(items, start=1):
         try:
             answers.append(await handler(item, uow))
@@ -205,6 +209,9 @@ async def _each(
             answers.append(refusal)
         # The stock level is judged after each item, as if the item came alone.
         uow.publish_events()
+        if uow.published - written > EVENTS_AT_A_TIME:
+            written = uow.published
+            await uow.flush_all()
         if number % ITEMS_AT_A_TIME == 0:
             # None of the handlers has to wait for anything, so nothing else would run until the last of them is done.
             await asyncio.sleep(0)

@@ -25,6 +25,8 @@ __all__ = ["MessageBus", "NoHandlerError", "OverloadedError"]
 
 log = logging.getLogger(__name__)
 
+TOO_MANY = "too many commands are waiting"
+
 
 class OverloadedError(Exception):
     """More commands are waiting than the bus takes. Nothing was done; try again in a moment."""
@@ -45,7 +47,7 @@ class MessageBus:
         command_handlers: Iterable[tuple[type[Command], CommandHandler]],
         *,
         workers: int = 1,
-        lanes: int = 2,
+        lanes: int = 4,
         queue_limit: int = 2048,
         group_limit: int = 256,
         retry: RetryPolicy | None = None,
@@ -104,15 +106,14 @@ class MessageBus:
         answer = asyncio.get_running_loop().create_future()
         request = Request(command, cause, key=key, is_abandoned=answer.done)
         if not self._put(QueuedRequest(request, answer, time.perf_counter())):
-            message = "too many commands are waiting"
-            raise OverloadedError(message)
+            raise OverloadedError(TOO_MANY)
         return await answer
 
     def _put(self, queued: QueuedRequest) -> bool:
         """Put the request into its queue; returns whether there was room."""
         key = queued.request.command.routing_key
         if key in self._lanes:
-            return self._lanes.offer(queued)
+            return self._lanes.put(key, queued)
         # Commands on one SKU go to one worker: two would only wait for each other's lock.
         number = zlib.crc32(key.encode()) % len(self._queues) if len(self._queues) > 1 else 0
         try:
@@ -141,9 +142,10 @@ class MessageBus:
         for queued in taken:
             if queued.answer.done():
                 continue
-            if queued.request.command.routing_key in self._lanes:
+            key = queued.request.command.routing_key
+            if key in self._lanes:
                 # It came before its lane was there.
-                self._lanes.defer(queued)
+                self._defer(key, queued)
                 continue
             metrics.queue_seconds.observe(started - queued.since)
             group.append(queued)
@@ -151,7 +153,11 @@ class MessageBus:
             outcomes = await _run(self.run_shared, group)
             for queued, outcome in zip(group, outcomes, strict=True):
                 if outcome.deferred and not queued.answer.done():
-                    self._lanes.defer(queued)
+                    self._defer(outcome.deferred, queued)
+
+    def _defer(self, key: str, queued: QueuedRequest) -> None:
+        if not self._lanes.put(key, queued):
+            queued.answer.set_exception(OverloadedError(TOO_MANY))
 
     async def _answer_apart(self, taken: Sequence[QueuedRequest]) -> None:
         group = [queued for queued in taken if not queued.answer.done()]

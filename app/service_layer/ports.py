@@ -32,7 +32,11 @@ class TemporarilyUnavailableError(Exception):
 
 
 class TooLargeToShareError(Exception):
-    """A command needs more rows than a unit of work may read that other commands wait for. Run it apart."""
+    """A command needs more rows of a product than a unit of work may read that other commands wait for."""
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(sku)
+        self.sku = sku
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,9 @@ class ProductRepository(Protocol):
 
     def sku_of_batch(self, ref: str) -> str | None:
         """The SKU of the batch of that ref; None until it has been recorded, by an earlier group or by this one."""
+
+    def start_command(self) -> None:
+        """Count the lines that the next command fetches from 0."""
 
     def take_events(self) -> list[Event]:
         """The events of the products since the last call, oldest first. Call it once a command has ended."""
@@ -232,6 +239,9 @@ class UnitOfWork(Protocol):
 
         The lines of the orders `done` are dropped from memory, unless a command of the group names them.
         """
+
+    async def flush_all(self) -> None:
+        """Write everything that has changed so far, between two items of a command that has many."""
 
     async def commit(self) -> None:
         """Write what changed and commit. Raises TemporarilyUnavailableError where it should be tried again."""

@@ -46,10 +46,11 @@ class CommandQueue(asyncio.Queue[QueuedRequest]):
 
 
 class SideLanes:
-    """Runs deferred requests beside the workers: a lane for each routing key, at most `parallel` lanes at a time.
+    """Runs deferred requests beside the workers: a lane for each product, at most `parallel` lanes at a time.
 
-    As long as there is a lane for a key, further requests with the key belong there, so that they keep their order and
-    no worker meets the same lock again. A lane ends when it is empty. `answer` runs requests and answers them.
+    As long as there is a lane for a product, further requests on it belong there, so that they keep their order and no
+    worker meets the same lock again. A lane ends when it is empty. All lanes together take as many requests as `limit`
+    says. `answer` runs requests and answers them.
     """
 
     def __init__(
@@ -65,30 +66,26 @@ class SideLanes:
         self._group_limit = group_limit
         self._permits = asyncio.Semaphore(parallel)
         self._waiting: dict[str, deque[QueuedRequest]] = {}
+        self._places = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __contains__(self, key: str) -> bool:
-        """Whether requests with the routing key run in a lane now."""
+        """Whether there is a lane for the key: a SKU, or what else requests were deferred by."""
         return key in self._waiting
 
-    def offer(self, queued: QueuedRequest) -> bool:
-        """Put a new request into the lane of its key, unless the lane is full; returns whether it was put there."""
-        lane = self._waiting[queued.request.command.routing_key]
-        if sum(each.places for each in lane) >= self._limit:
+    def put(self, key: str, queued: QueuedRequest) -> bool:
+        """Put a request into the lane of the key, and start the lane; returns whether there was room."""
+        if self._places >= self._limit:
             return False
-        lane.append(queued)
-        return True
-
-    def defer(self, queued: QueuedRequest) -> None:
-        """Put a request that a worker has deferred into the lane of its key, and start the lane."""
-        key = queued.request.command.routing_key
+        self._places += queued.places
         if key in self._waiting:
             self._waiting[key].append(queued)
-            return
+            return True
         self._waiting[key] = deque([queued])
         task = asyncio.create_task(self._run(key), name="bus-side-lane")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def join(self) -> None:
         """Wait until all lanes are empty."""
@@ -110,17 +107,17 @@ class SideLanes:
         try:
             while lane:
                 async with self._permits:
-                    await self._answer(_take(lane, self._group_limit))
+                    await self._answer(self._take(lane))
         finally:
             if not lane:
                 del self._waiting[key]
 
-
-def _take(lane: deque[QueuedRequest], limit: int) -> list[QueuedRequest]:
-    """The first requests of the lane, as many as one group takes."""
-    taken = [lane.popleft()]
-    size = taken[0].request.command.size
-    while lane and size < limit:
-        taken.append(lane.popleft())
-        size += taken[-1].request.command.size
-    return taken
+    def _take(self, lane: deque[QueuedRequest]) -> list[QueuedRequest]:
+        """The first requests of the lane, as many as one group takes."""
+        taken: list[QueuedRequest] = []
+        size = 0
+        while lane and size < self._group_limit:
+            taken.append(lane.popleft())
+            size += taken[-1].request.command.size
+            self._places -= taken[-1].places
+        return taken

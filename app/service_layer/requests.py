@@ -42,8 +42,8 @@ class Outcome:
     """What became of a request: its result, or the error that is its answer.
 
     `duplicate` says that the message had taken effect before and was left alone; `receipt` is how the inbox knew it.
-    `answer` is what is stored, or was stored before, for a request with a key. `deferred` says that the request has not
-    run and is to run apart from others.
+    `answer` is what is stored, or was stored before, for a request with a key. `deferred` is set where the request has
+    not run and is to run apart from others: it is the SKU, or another key, whose requests have to keep their order.
     """
 
     result: Any = None
@@ -51,7 +51,7 @@ class Outcome:
     duplicate: bool = False
     answer: StoredAnswer | None = None
     receipt: Receipt | None = None
-    deferred: bool = False
+    deferred: str = ""
 
     @property
     def label(self) -> str:
@@ -75,9 +75,6 @@ class Outcome:
         if self.error is not None:
             raise self.error
         return self.result
-
-
-DEFERRED = Outcome(deferred=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Errand(Command):
     room: int = 1
 
     def add_names(self, names: Names) -> None:
-        names.skus.add(self.name)
+        names.skus.add(self.key or self.name)
 
     @property
     def routing_key(self) -> str:
@@ -69,7 +69,7 @@ class Desk:
         self.begun.append(command.name)
         await self.door.wait()
         if command.name in self.too_large:
-            raise TooLargeToShareError
+            raise TooLargeToShareError(command.name)
         if command.refused:
             raise RefusedError(command.name)
         await uow.inbox.accept([ReceivedMessage("", command.name, b"")])

@@ -126,7 +126,7 @@ class FakeProductRepository:
 
     def sku_of_batch(self, ref: str) -> str | None:
         named = [sku for to_create, sku in self._batches_to_create if to_create == ref]
-        recorded = (sku for sku in named if ref in self._products[sku].batches)
+        recorded = (sku for sku in named if sku in self._products and ref in self._products[sku].batches)
         return self._owners.get(ref) or next(recorded, None)
 
     @property
@@ -173,6 +173,9 @@ class FakeProductRepository:
         for order_id in orders:
             self._attach_line(order_id, product.sku)
         return orders
+
+    def start_command(self) -> None:
+        pass
 
     def take_events(self) -> list[Event]:
         return [event for product in self._touched.values() for event in product.take_events()]
@@ -366,6 +369,9 @@ class FakeUnitOfWork:
         self._publish(product.drain_events())
         self.products.flush()
         self.products.forget(product, done)
+
+    async def flush_all(self) -> None:
+        self.products.flush()
 
     def _publish(self, events: Sequence[Event]) -> None:
         for event in events:

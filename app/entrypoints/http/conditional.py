@@ -25,6 +25,8 @@ ANY = frozenset({"*"})
 _EXAMPLE = '"9b2f6c1d3e4a5b60"'
 _SCHEMA = {
     "type": "string",
+    # The headers of a request have no more bytes in all, unless the service is set otherwise.
+    "maxLength": 32_768,
     "pattern": r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$',
     # Not the example of the parameter: the page at /docs would send that.
     "examples": [_EXAMPLE],
