@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -38,12 +39,15 @@ async def test_a_request_whose_product_stays_locked_is_refused_in_time_and_has_n
 ) -> None:
     sku = new("sku")
     await api.record(sku, 100)
+    waited = REGISTRY.get_sample_value("allocation_lock_wait_seconds_sum") or 0.0
 
     async with engine.begin() as connection:
         await connection.execute(LOCK, {"sku": sku})
         started = time.monotonic()
         answers = await asyncio.gather(*(api.allocate(sku, 1) for _ in range(10)))
         assert time.monotonic() - started < 10
+    # A wait that fails is observed as well, or no alert would see it.
+    assert (REGISTRY.get_sample_value("allocation_lock_wait_seconds_sum") or 0.0) >= waited + 3
     for answer in answers:
         assert_problem(answer, 503, "unavailable")
         assert answer.headers["Retry-After"]

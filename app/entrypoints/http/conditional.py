@@ -22,11 +22,13 @@ _TAGS = re.compile(_TAG)
 _LIST = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
 ANY = frozenset({"*"})
 
+MAX_LENGTH = 4096
+"""Characters of a list of tags. A tag of this service has less than twenty."""
+
 _EXAMPLE = '"9b2f6c1d3e4a5b60"'
 _SCHEMA = {
     "type": "string",
-    # The headers of a request have no more bytes in all, unless the service is set otherwise.
-    "maxLength": 32_768,
+    "maxLength": MAX_LENGTH,
     "pattern": r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$',
     # Not the example of the parameter: the page at /docs would send that.
     "examples": [_EXAMPLE],
@@ -77,7 +79,7 @@ def if_match(request: Request) -> frozenset[str] | None:
         return None
     tags = _parse(", ".join(values))
     if tags is None:
-        message = 'Header should be * or a list of tags in quotation marks, as in "a", "b"'
+        message = 'Header should be * or a list of tags in quotation marks, as in "a", "b", of 4096 characters at most'
         raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "entity_tags"}])
     return frozenset(tag for tag in tags if not tag.startswith("W/"))
 
@@ -96,7 +98,9 @@ def show(request: Request, content: bytes, tag: str) -> Response:
 
 
 def _parse(value: str) -> frozenset[str] | None:
-    """The tags of a list, with their quotation marks, or ANY; None where it is of another form."""
+    """The tags of a list, with their quotation marks, or ANY; None where it is of another form or too long."""
+    if len(value) > MAX_LENGTH:
+        return None
     if value.strip(" \t") == "*":
         return ANY
     return frozenset(_TAGS.findall(value)) if _LIST.fullmatch(value) else None
