@@ -69,7 +69,7 @@ async def test_programs_see_each_event_and_how_it_stands_and_the_service_sees_no
 
 async def test_a_person_sees_a_page_that_changes(world: World, tmp_path: Path) -> None:
     sku, screen = new("sku"), Screen()
-    env = {**environment(world.settings), "TERM": "xterm-256color"}
+    env = {**environment(world.settings), "TERM": "xterm-256color", "COLUMNS": "160", "LINES": "50"}
     process = subprocess.Popen(  # noqa: ASYNC220 - the program under test, not a task of ours
         [ALLOCATION, "watch", "--interval", "0.5"],
         env=env,
