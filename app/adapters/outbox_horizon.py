@@ -1,9 +1,10 @@
 """Up to which id the outbox is settled: no event with a smaller id can still become visible.
 
 An id is drawn inside a transaction, so a transaction that drew its ids early can commit after others that drew theirs
-later. Whoever draws an id of `events` has locked the table (ROW EXCLUSIVE, until the end of the transaction) before the
-id is drawn. So once every transaction has ended that held this lock while an event was visible, no smaller id than that
-event's can appear any more. CREATE INDEX CONCURRENTLY waits in the same way for those who may not know its index.
+later. A transaction that draws an id of `events` has locked the table (ROW EXCLUSIVE, until the end of the transaction)
+before it draws the id. So once every transaction has ended that held this lock while an event was visible, no smaller
+id than that event's can appear any more. CREATE INDEX CONCURRENTLY waits in the same way for transactions that may
+not know its index.
 """
 
 import math
