@@ -20,6 +20,7 @@ from app.adapters.database_url import DatabaseUrl
 from app.adapters.messages import SHARDS
 from app.adapters.outbox_horizon import Horizon
 from app.adapters.pool_guard import connected_at
+from app.cancellation import cancel
 
 log = logging.getLogger(__name__)
 
@@ -206,8 +207,7 @@ class OutboxSignal:
     async def close(self) -> None:
         """Forget a signal that has not been passed on."""
         if self._pending is not None:
-            self._pending.cancel()
-            await asyncio.gather(self._pending, return_exceptions=True)
+            await cancel([self._pending])
 
     async def _notify(self) -> None:
         await asyncio.sleep(self._debounce)

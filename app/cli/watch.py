@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cancellation import cancel
 from app.cli.output import console, is_terminal, json_option, printable, show_json, table
 from app.cli.running import load_settings, run_with_service
 
@@ -60,9 +61,7 @@ def watch(*, interval: float, as_json: bool) -> None:
     async def main_task(service: Service) -> None:
         tasks = {asyncio.create_task(follow(service)), asyncio.create_task(wait_for_signal())}
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await cancel(pending)
         for task in done:
             task.result()
 

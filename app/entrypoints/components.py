@@ -15,6 +15,7 @@ from app.adapters.notifications import NotifierMemory
 from app.adapters.outbox import OutboxListener, OutboxReader
 from app.adapters.waiting import Held, SnapshotWatch, Waiting, count_waiting
 from app.bootstrap import Service, database_tls
+from app.cancellation import cancel, raise_if_cancelled
 from app.entrypoints import reconciliation
 from app.entrypoints.consumer import InboundConsumer
 from app.entrypoints.database_watch import watch
@@ -89,6 +90,7 @@ def housekeeping(service: Service) -> Component:
                 await prune_inbox(service.engine, service.settings.inbox_retention_days)
                 await prune_answers(service.engine, service.settings.idempotency_retention_hours)
             except Exception as error:  # noqa: BLE001 - it can as well be done an hour later
+                raise_if_cancelled()
                 log.warning("inbox and stored answers could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
 
@@ -100,6 +102,7 @@ def housekeeping(service: Service) -> Component:
             try:
                 await reconciliation.check(service)
             except Exception as error:  # noqa: BLE001 - the next check is as good
+                raise_if_cancelled()
                 log.warning("sums, lines, queues and events could not be compared: %r", error)
             await asyncio.sleep(interval)
 
@@ -120,6 +123,7 @@ async def _count(service: Service) -> None:
         try:
             waiting, held = await count_waiting(service.engine), await snapshots.look()
         except Exception as error:  # noqa: BLE001 - a figure for people
+            raise_if_cancelled()
             log.info("what waits could not be counted: %r", error)
             waiting = Waiting(metrics.UNKNOWN, metrics.UNKNOWN)
             held = Held(metrics.UNKNOWN, metrics.UNKNOWN, metrics.UNKNOWN)
@@ -147,9 +151,7 @@ async def running(components: Iterable[Component]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
 
 
 async def _supervise(component: Component) -> None:
@@ -157,6 +159,7 @@ async def _supervise(component: Component) -> None:
         try:
             await component()
         except Exception:
+            raise_if_cancelled()
             log.exception("%s failed; it starts again in %.0f s", component.__qualname__, RESTART_DELAY)
         await asyncio.sleep(RESTART_DELAY)
 

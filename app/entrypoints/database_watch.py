@@ -8,6 +8,7 @@ import logging
 
 from app.adapters.database_url import DatabaseUrl
 from app.bootstrap import Service
+from app.cancellation import raise_if_cancelled
 from app.entrypoints import readiness
 
 log = logging.getLogger(__name__)
@@ -41,5 +42,6 @@ async def _examine(service: Service) -> tuple[str | None, str]:
         async with asyncio.timeout(TIMEOUT):
             return await readiness.check(service), ""
     except Exception as error:  # noqa: BLE001 - every failure means that the database cannot be used
+        raise_if_cancelled()
         cause = getattr(error, "orig", None) or error
         return AWAY, f": {str(cause).partition(chr(10))[0] or type(cause).__name__}"

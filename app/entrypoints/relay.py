@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 
 from app.adapters import kafka
 from app.adapters.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.cancellation import raise_if_cancelled
 from app.entrypoints.publishing import SEND_TIMEOUT, EventPublisher, Sender, age_of, by_partition
 from app.entrypoints.relay_positions import Positions, Refusal
 from app.observability import metrics
@@ -101,6 +102,7 @@ class Relay:
                 await step()
                 backoff = 0.0
             except Exception as error:  # noqa: BLE001 - the relay outlives every fault of its neighbours
+                raise_if_cancelled()
                 metrics.outbox_failures.inc()
                 log.warning("publishing failed and will be tried again: %r", error)
                 # What is known may be of a server that is gone.
@@ -244,6 +246,7 @@ class Relay:
         try:
             await self._listener.ensure()
         except Exception as error:  # noqa: BLE001 - without signals it polls
+            raise_if_cancelled()
             log.info("no signals of other processes come through: %r", error)
 
     async def _count(self) -> None:

@@ -16,6 +16,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from app.adapters import kafka
 from app.adapters.tolerant_records import tolerate_any_header_name
+from app.cancellation import cancel, raise_if_cancelled
 from app.observability import metrics
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Subscription:
             try:
                 await self._consume()
             except Exception as error:  # noqa: BLE001 - the subscription outlives every fault of its neighbours
+                raise_if_cancelled()
                 log.warning("%s: reading failed and will be tried again: %r", self._name, error)
             if time.monotonic() - started > 10 * LONGEST_BACKOFF:
                 backoff = 0.0
@@ -110,8 +112,8 @@ class Subscription:
                     last_progress = time.monotonic()
         finally:
             self._in_hand = 0
-            measuring.cancel()
-            await asyncio.gather(measuring, *map(self._abandon, list(self._waiting)), return_exceptions=True)
+            await cancel([measuring, *(waiting.task for waiting in self._waiting.values())])
+            self._waiting.clear()
             await asyncio.shield(kafka.stop(consumer))
 
     async def _hand_over(
@@ -153,9 +155,7 @@ class Subscription:
         return resumed
 
     async def _abandon(self, tp: TopicPartition) -> None:
-        task = self._waiting.pop(tp).task
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel([self._waiting.pop(tp).task])
 
     def _count(self, records: Iterable[int]) -> None:
         metrics.subscription_records.labels(self._name).inc(sum(records))
@@ -198,6 +198,7 @@ class Subscription:
                     in_hand = self._in_hand + sum(waiting.records for waiting in self._waiting.values())
                     gauge.set(in_hand + sum(end - position for position, end in progress.values()))
                 except Exception as error:  # noqa: BLE001 - a figure for people; the poll finds out what is wrong
+                    raise_if_cancelled()
                     log.debug("%s: the lag is not known: %r", self._name, error)
                     gauge.set(metrics.UNKNOWN)
                 await asyncio.sleep(LAG_INTERVAL)

@@ -18,6 +18,7 @@ from app.adapters import kafka
 from app.adapters.inspection import Backlog, backlog_of
 from app.adapters.tolerant_records import tolerate_any_header_name
 from app.bootstrap import Service
+from app.cancellation import cancel
 
 RATE_SECONDS = 10
 RETRY_SECONDS = 1.0
@@ -82,9 +83,7 @@ class Watch:
             while not self._items.empty():
                 self._items.get_nowait()
             await asyncio.wait(tasks, timeout=END_SECONDS)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(tasks)
 
     async def _read(self) -> None:
         while not self._ended.is_set():

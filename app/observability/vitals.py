@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from app.cancellation import cancel
 from app.observability import metrics
 
 INTERVAL = 0.5
@@ -40,8 +41,7 @@ async def watched(pools: Mapping[str, Callable[[], int]], pulse: Pulse = PULSE) 
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel([task])
 
 
 async def _watch(pools: Mapping[str, Callable[[], int]], pulse: Pulse) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from app.cancellation import cancel
 from app.domain.commands import Command
 from app.observability import metrics
 from app.service_layer.dispatcher import Dispatcher, NoHandlerError
@@ -85,9 +86,7 @@ class MessageBus:
                 await self._lanes.join()
         except TimeoutError:
             log.warning("commands were still waiting after %.0f s and are given up", self._drain_timeout)
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await cancel(self._workers)
         _give_up(await self._lanes.close())
         for queue in self._queues:
             while not queue.empty():

@@ -1,12 +1,12 @@
 """The queues in front of the dispatcher: bounded by what the commands in them are worth."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.cancellation import cancel
 from app.service_layer.requests import Request
 
 
@@ -94,10 +94,7 @@ class SideLanes:
 
     async def close(self) -> list[QueuedRequest]:
         """Stop all lanes; returns the requests that have not run."""
-        for task in self._tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         left = [queued for lane in self._waiting.values() for queued in lane]
         self._waiting.clear()
         return left

@@ -15,7 +15,7 @@ import pytest
 from tests.clients.conftest import Served
 from tests.support.downloads import jars, node_modules, program, run
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 SECONDS = 300.0

@@ -1,6 +1,7 @@
 """More requests at once than the service takes: the rest is refused at once, before the application sees them."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,11 +22,15 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     started = asyncio.Event()
     with listen("127.0.0.1", 0) as listener:
         async with bootstrap(settings) as service, httpx.AsyncClient(base_url=url_of(listener)) as client:
-            serving = asyncio.create_task(serve(service, listener, on_started=started.set))
+            alive, held = os.pipe()
+            serving = asyncio.create_task(serve(service, listener, on_started=started.set, parent_pipe=alive))
             await started.wait()
-            yield client
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            try:
+                yield client
+            finally:
+                os.close(held)
+                await serving
+                os.close(alive)
 
 
 async def test_what_is_one_too_many_is_refused_at_once_and_the_rest_is_answered(settings: Settings) -> None:
