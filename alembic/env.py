@@ -8,9 +8,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.adapters.connecting import Connector
-from app.adapters.database_url import DatabaseUrl
-from app.adapters.tables import metadata
+from app.adapters.postgresql.connector import Connector
+from app.adapters.postgresql.database_url import DatabaseUrl
+from app.adapters.postgresql.tables import metadata
 from app.bootstrap import database_tls
 from app.settings import Settings
 

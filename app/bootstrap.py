@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import private_names
-from app.adapters.api_keys import ApiKeys
-from app.adapters.database import DriverConnections, connections_of, create_engine
-from app.adapters.database_url import DatabaseUrl
-from app.adapters.kafka import KafkaConfig, Sasl
-from app.adapters.notifications import LogMailer, SmtpMailer
-from app.adapters.outbox import OutboxSignal
-from app.adapters.signing_keys import PublishedKeys
+from app.adapters.identity.api_keys import ApiKeys
+from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.jwks_client import PublishedKeys
+from app.adapters.kafka.clients import KafkaConfig, Sasl
+from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
+from app.adapters.postgresql.database_url import DatabaseUrl
+from app.adapters.postgresql.outbox import OutboxSignal
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
+from app.adapters.smtp import LogMailer, SmtpMailer
 from app.adapters.tls import context_towards
-from app.adapters.tokens import Tokens
-from app.adapters.unit_of_work import SqlUnitOfWork
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS

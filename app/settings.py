@@ -12,7 +12,7 @@ from pydantic import Field, FilePath, SecretStr, field_validator, model_validato
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.adapters.database_url import DatabaseUrl
+from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.tls import is_this_machine
 
 # An IPv6 address has colons of its own, and so stands in brackets.

@@ -19,7 +19,7 @@ import asyncpg
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from app.adapters import schema
+from app.adapters.postgresql import schema
 from app.embedded.process import free_port
 from app.embedded.stack import EmbeddedStack
 from app.settings import Settings

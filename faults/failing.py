@@ -35,21 +35,24 @@ class Point:
     needs_result: bool = False
 
 
+_UNIT_OF_WORK = "app.adapters.postgresql.unit_of_work:SqlUnitOfWork"
+_OUTBOX = "app.adapters.postgresql.outbox:OutboxReader"
+
 POINTS: dict[str, Point] = {
-    "serve-before-commit": Point("serve", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "before"),
-    "serve-after-commit": Point("serve", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "after"),
+    "serve-before-commit": Point("serve", _UNIT_OF_WORK, "_commit", "before"),
+    "serve-after-commit": Point("serve", _UNIT_OF_WORK, "_commit", "after"),
     "serve-before-answer": Point("serve", "app.service_layer.messagebus:MessageBus", "handle", "after"),
-    "consume-before-commit": Point("consume", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "before"),
-    "consume-after-commit": Point("consume", "app.adapters.unit_of_work:SqlUnitOfWork", "_commit", "after"),
-    "consume-before-offsets": Point("consume", "app.entrypoints.subscription:Subscription", "_commit", "before"),
-    "consume-after-offsets": Point("consume", "app.entrypoints.subscription:Subscription", "_commit", "after"),
-    "relay-after-claim": Point("relay", "app.adapters.outbox:OutboxReader", "claim", "after", needs_result=True),
-    "relay-before-send": Point("relay", "app.entrypoints.relay:EventPublisher", "publish", "before"),
-    "relay-amid-send": Point("relay", "app.entrypoints.relay:EventPublisher", "_publish_to", "after"),
-    "relay-before-delete": Point("relay", "app.adapters.outbox:OutboxReader", "delete", "before"),
-    "relay-after-delete": Point("relay", "app.adapters.outbox:OutboxReader", "delete", "after"),
-    "notify-before-memory": Point("notify", "app.adapters.notifications:NotifierMemory", "save", "before"),
-    "notify-after-memory": Point("notify", "app.adapters.notifications:NotifierMemory", "save", "after"),
+    "consume-before-commit": Point("consume", _UNIT_OF_WORK, "_commit", "before"),
+    "consume-after-commit": Point("consume", _UNIT_OF_WORK, "_commit", "after"),
+    "consume-before-offsets": Point("consume", "app.entrypoints.kafka.subscription:Subscription", "_commit", "before"),
+    "consume-after-offsets": Point("consume", "app.entrypoints.kafka.subscription:Subscription", "_commit", "after"),
+    "relay-after-claim": Point("relay", _OUTBOX, "claim", "after", needs_result=True),
+    "relay-before-send": Point("relay", "app.entrypoints.kafka.relay:EventPublisher", "publish", "before"),
+    "relay-amid-send": Point("relay", "app.entrypoints.kafka.relay:EventPublisher", "_publish_to", "after"),
+    "relay-before-delete": Point("relay", _OUTBOX, "delete", "before"),
+    "relay-after-delete": Point("relay", _OUTBOX, "delete", "after"),
+    "notify-before-memory": Point("notify", "app.adapters.postgresql.notifier_memory:NotifierMemory", "save", "before"),
+    "notify-after-memory": Point("notify", "app.adapters.postgresql.notifier_memory:NotifierMemory", "save", "after"),
 }
 
 

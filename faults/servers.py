@@ -13,7 +13,7 @@ from typing import Literal, Self
 import asyncpg
 from sqlalchemy.engine import URL, make_url
 
-from app.adapters import schema
+from app.adapters.postgresql import schema
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import LOOPBACK, free_port, poll_until

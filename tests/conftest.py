@@ -10,7 +10,7 @@ from aiosmtpd.controller import Controller
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from app.adapters import schema
+from app.adapters.postgresql import schema
 from app.bootstrap import Service, bootstrap
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql

@@ -11,7 +11,7 @@ down_revision: str | None = "0005"
 branch_labels: str | None = None
 depends_on: str | None = None
 
-_KEY = "the id; see app/adapters/messages.py"
+_KEY = "the id; see app/adapters/postgresql/messages.py"
 
 
 def upgrade() -> None:

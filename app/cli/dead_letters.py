@@ -12,7 +12,7 @@ from app.cli.running import load_settings, run_with_service
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from app.adapters.dead_letters import Summary
+    from app.adapters.postgresql.dead_letters import Summary
     from app.bootstrap import Service
 
 _LETTER_ID = click.IntRange(1, 2**63 - 1)
@@ -27,7 +27,7 @@ def dead_letters_group() -> None:
 @json_option
 def list_dead_letters(*, as_json: bool) -> None:
     """Show the letters, oldest first: one line for each, or a table where a terminal shows it."""
-    from app.entrypoints import dead_letters
+    from app.operations import dead_letters
 
     async def show(service: Service) -> None:
         if as_json:
@@ -56,7 +56,7 @@ def list_dead_letters(*, as_json: bool) -> None:
 @json_option
 def show_dead_letter(letter_id: int, *, as_json: bool) -> None:
     """Show all of one letter: why it is here, where from, its headers and its bytes."""
-    from app.entrypoints import dead_letters
+    from app.operations import dead_letters
 
     async def show(service: Service) -> None:
         async for kept in dead_letters.letters(service, [letter_id]):
@@ -74,7 +74,7 @@ def show_dead_letter(letter_id: int, *, as_json: bool) -> None:
 @click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=_LETTER_ID)
 def retry_dead_letters(letter_ids: Sequence[int]) -> None:
     """Handle letters again: those with the IDs, or all."""
-    from app.entrypoints import dead_letters
+    from app.operations import dead_letters
 
     async def retry(service: Service) -> None:
         failures = 0
@@ -94,7 +94,7 @@ def retry_dead_letters(letter_ids: Sequence[int]) -> None:
 @click.argument("letter_ids", metavar="ID...", nargs=-1, required=True, type=_LETTER_ID)
 def discard_dead_letters(letter_ids: Sequence[int]) -> None:
     """Throw letters away for good: they will never be handled."""
-    from app.entrypoints import dead_letters
+    from app.operations import dead_letters
 
     async def discard(service: Service) -> None:
         seen = set()

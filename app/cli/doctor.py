@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.bootstrap import Service
-    from app.entrypoints.doctor import Finding
+    from app.operations.doctor import Finding
 
 
 @click.command()
@@ -28,13 +28,13 @@ def doctor(*, as_json: bool) -> None:
     Exits with 1 where there is a fault; a warning is none.
     """
     from app.adapters.tls import TlsFilesError
-    from app.entrypoints.doctor import Finding, Verdict, examine
+    from app.operations.doctor import Finding, Verdict, examine
 
     findings = list(_settings())
     if not any(finding.verdict == Verdict.FAULT for finding in findings):
         settings = load_settings()
         # What these clients complain of is told as a finding, in one line.
-        for talkative in ("aiokafka", "asyncio", "app.adapters.kafka"):
+        for talkative in ("aiokafka", "asyncio", "app.adapters.kafka.clients"):
             logging.getLogger(talkative).setLevel(logging.CRITICAL)
 
         async def look(service: Service) -> None:
@@ -70,7 +70,7 @@ def _settings() -> Iterator[Finding]:
     """What is wrong with the settings: each one that does not fit, and each name that nobody reads."""
     from pydantic import ValidationError
 
-    from app.entrypoints.doctor import Finding, Verdict
+    from app.operations.doctor import Finding, Verdict
     from app.settings import Settings
 
     try:

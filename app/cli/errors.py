@@ -17,9 +17,9 @@ def explain(error: Exception) -> tuple[str, int] | None:
 
     from aiokafka.errors import KafkaError
 
-    from app.adapters.api_keys import ApiKeyFileError
-    from app.adapters.database import is_passing
-    from app.adapters.schema import MigrationsMissingError
+    from app.adapters.identity.api_keys import ApiKeyFileError
+    from app.adapters.postgresql.connections import is_passing
+    from app.adapters.postgresql.schema import MigrationsMissingError
     from app.adapters.tls import TlsFilesError
     from app.entrypoints.server import AddressInUseError
     from app.private_names import PrivateNameMissingError

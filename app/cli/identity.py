@@ -30,7 +30,7 @@ def require_identity(settings: Settings, host: str) -> None:
             " listen on 127.0.0.1, or set ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS=true and ALLOCATION_HTTP_ALLOWED_HOSTS"
         )
     if settings.auth == "api-keys" and settings.api_keys_file is not None:
-        from app.adapters.api_keys import read_keys
+        from app.adapters.identity.api_keys import read_keys
 
         read_keys(settings.api_keys_file)
 
@@ -65,7 +65,7 @@ def new_api_key(name: str, scopes: Sequence[Scope], file: Path | None, *, once: 
     The key is shown once, on standard error, and kept nowhere. Its entry, which holds only a hash, goes to standard
     output or to the end of FILE, where a running service finds it within a second.
     """
-    from app.adapters.api_keys import append_entry, entry_of, new_key, read_keys
+    from app.adapters.identity.api_keys import append_entry, entry_of, new_key, read_keys
 
     if file is not None and file.exists() and name in {key.caller.principal for key in read_keys(file)}:
         if once:

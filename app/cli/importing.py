@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
     from app.bootstrap import Service
-    from app.entrypoints.importer import RowResult
-    from app.entrypoints.lines import LineSource
     from app.integration.rows import RowReader
+    from app.operations.importer import RowResult
+    from app.operations.line_source import LineSource
 
 FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 STANDARD = Path("-")
@@ -89,7 +89,7 @@ class _Run:
         *,
         ignore_unknown: bool,
     ) -> None:
-        from app.entrypoints.lines import LineSource
+        from app.operations.line_source import LineSource
 
         self._service = service
         self._form = form
@@ -103,8 +103,8 @@ class _Run:
 
     async def run(self, stack: ExitStack) -> None:
         """Bring in all rows, until they end or a signal comes."""
-        from app.adapters import schema
-        from app.entrypoints.importer import Importer
+        from app.adapters.postgresql import schema
+        from app.operations.importer import Importer
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

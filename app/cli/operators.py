@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 def migrate() -> None:
     """Bring the database's schema to the version that this code needs."""
-    from app.adapters import schema
+    from app.adapters.postgresql import schema
     from app.bootstrap import database_tls
 
     settings = load_settings()
@@ -29,14 +29,14 @@ def migrate() -> None:
 @click.command()
 def health() -> None:
     """Exit with 0 where database, schema and broker are as they should be, else with 1 and the reason."""
-    from app.adapters import kafka
-    from app.entrypoints import readiness
+    from app.adapters.kafka import clients
+    from app.operations import readiness
 
     async def check(service: Service) -> None:
         fault = await readiness.check(service)
         if fault is not None:
             raise click.ClickException(fault)
-        await kafka.check_broker(service.kafka)
+        await clients.check_broker(service.kafka)
 
     run_with_service(load_settings(), check)
     click.echo("healthy")
@@ -52,7 +52,7 @@ def reconcile(*, repair: bool, as_json: bool) -> None:
     clock of their product. Shows one line for each difference, and exits with 1 where any remains or a product could
     not be compared. It may run while the service works.
     """
-    from app.entrypoints import reconciliation
+    from app.operations import reconciliation
 
     async def check(service: Service) -> None:
         found = remaining = 0
@@ -84,12 +84,12 @@ def advance_clocks() -> None:
     lost into its history, and sets the clock of each product that is behind. Run it while nothing else writes to the
     database; running it again does nothing.
     """
-    from app.adapters import published
+    from app.operations import history_recovery
 
     async def advance(service: Service) -> None:
-        found = published.Adopted()
-        async for page in published.published(service.kafka, service.settings.kafka_events_topic):
-            found += await published.adopt(service.engine, page)
+        found = history_recovery.Adopted()
+        async for page in history_recovery.published(service.kafka, service.settings.kafka_events_topic):
+            found += await history_recovery.adopt(service.engine, page)
         if found.foreign:
             click.echo(f"records: {found.foreign} are no events of this service, and were left out", err=True)
         click.echo(f"products: {len(found.behind)} were behind")

@@ -69,12 +69,13 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
 
     from pydantic import SecretStr
 
-    from app.adapters import kafka, schema
+    from app.adapters.kafka import clients
+    from app.adapters.postgresql import schema
     from app.entrypoints.server import listen, serve, url_of
     from app.observability import logging
 
     # They report each step of every start; a person at a terminal looks for the address.
-    logging.quieten("alembic", "uvicorn", "app.adapters.kafka")
+    logging.quieten("alembic", "uvicorn", "app.adapters.kafka.clients")
     with listen(host, port) as listener, stack:
         settings = settings.model_copy(
             update={
@@ -100,7 +101,7 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
             click.echo(f"The allocation service runs at {url}")
 
         async def run(service: Service) -> None:
-            await kafka.create_topics(service.kafka, [*settings.kafka_inbound_topics, settings.kafka_events_topic])
+            await clients.create_topics(service.kafka, [*settings.kafka_inbound_topics, settings.kafka_events_topic])
             await serve(service, listener, _all_components(service), on_started=announce)
 
         run_with_service(settings, run)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from app.bootstrap import Service
-    from app.entrypoints.watching import SeenEvent, Status
+    from app.operations.watch import SeenEvent, Status
 
 _REFRESH_SECONDS = 0.2
 _ROWS_OF_THE_REST = 22
@@ -46,11 +46,11 @@ def watch(*, interval: float, as_json: bool) -> None:
     Only events from now on. The service does not notice.
     """
     from app.entrypoints.server import wait_for_signal
-    from app.entrypoints.watching import Watch
+    from app.operations.watch import Watch
 
     settings = load_settings()
     # Who is away is told in the status.
-    for talkative in ("aiokafka", "asyncio", "app.adapters.kafka"):
+    for talkative in ("aiokafka", "asyncio", "app.adapters.kafka.clients"):
         logging.getLogger(talkative).setLevel(logging.CRITICAL)
 
     async def follow(service: Service) -> None:
@@ -76,14 +76,14 @@ def _view(*, as_json: bool) -> AbstractContextManager[Callable[[SeenEvent | Stat
 
 
 def _show_json(item: SeenEvent | Status) -> None:
-    from app.entrypoints.watching import Status
+    from app.operations.watch import Status
 
     kind = "status" if isinstance(item, Status) else "event"
     show_json({"kind": kind, **dataclasses.asdict(item)})
 
 
 def _show_line(item: SeenEvent | Status) -> None:
-    from app.entrypoints.watching import Status
+    from app.operations.watch import Status
 
     if isinstance(item, Status):
         click.echo(printable(f"-- {'; '.join(_state(item))}"))
@@ -96,7 +96,7 @@ def _screen() -> Iterator[Callable[[SeenEvent | Status], None]]:
     """A page of the terminal that is drawn anew, at most five times a second."""
     from rich.live import Live
 
-    from app.entrypoints.watching import Status
+    from app.operations.watch import Status
 
     page = console()
     events: deque[SeenEvent] = deque(maxlen=max(1, page.height - _ROWS_OF_THE_REST))

@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from app.adapters import kafka
-from app.adapters.idempotency import prune_answers
-from app.adapters.messages import prune_inbox
-from app.adapters.notifications import NotifierMemory
-from app.adapters.outbox import OutboxListener, OutboxReader
-from app.adapters.waiting import Held, SnapshotWatch, Waiting, count_waiting
+from app.adapters.kafka import clients
+from app.adapters.postgresql.backlog_counts import Held, SnapshotWatch, Waiting, count_waiting
+from app.adapters.postgresql.idempotency import prune_answers
+from app.adapters.postgresql.messages import prune_inbox
+from app.adapters.postgresql.notifier_memory import NotifierMemory
+from app.adapters.postgresql.outbox import OutboxListener, OutboxReader
 from app.bootstrap import Service, database_tls
 from app.cancellation import cancel, raise_if_cancelled
-from app.entrypoints import reconciliation
-from app.entrypoints.consumer import InboundConsumer
-from app.entrypoints.database_watch import watch
-from app.entrypoints.notifier import Notifier
-from app.entrypoints.relay import Relay
-from app.entrypoints.subscription import Subscription
+from app.entrypoints.kafka.consumer import InboundConsumer
+from app.entrypoints.kafka.notifier import Notifier
+from app.entrypoints.kafka.relay import Relay
+from app.entrypoints.kafka.subscription import Subscription
 from app.observability import metrics
+from app.operations import reconciliation
+from app.operations.database_watch import watch
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ def relay(service: Service) -> Component:
     settings = service.settings
 
     async def start_producer() -> AIOKafkaProducer:
-        await kafka.create_topics(service.kafka, [settings.kafka_events_topic])
-        return await kafka.start_producer(service.kafka)
+        await clients.create_topics(service.kafka, [settings.kafka_events_topic])
+        return await clients.start_producer(service.kafka)
 
     return Relay(
         OutboxReader(service.engine, lease=settings.relay_lease),
@@ -166,7 +166,7 @@ async def _supervise(component: Component) -> None:
 
 def _start_consumer(service: Service, topics: list[str], group: str) -> Callable[[], Awaitable[AIOKafkaConsumer]]:
     async def start() -> AIOKafkaConsumer:
-        await kafka.create_topics(service.kafka, topics)
-        return await kafka.start_consumer(service.kafka, topics, group)
+        await clients.create_topics(service.kafka, topics)
+        return await clients.start_consumer(service.kafka, topics, group)
 
     return start

@@ -12,9 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app import private_names
-from app.adapters import schema
+from app.adapters.postgresql import schema
 from app.bootstrap import Service
-from app.entrypoints import readiness
 from app.entrypoints.components import Component, database_watch, running
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.hosts import KnownHosts
@@ -23,6 +22,7 @@ from app.entrypoints.http.problems import configure_types
 from app.entrypoints.http.protocol import Limits, protocol_with
 from app.entrypoints.http.rate_limit import RateLimit
 from app.observability import metrics
+from app.operations import readiness
 
 BACKLOG = 2048
 

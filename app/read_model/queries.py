@@ -17,10 +17,10 @@ from app.integration.fields import (
     ShippedQuantity,
     Sku,
 )
+from app.read_model.availability import Promises
 from app.read_model.history import History
 from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
-from app.read_model.promises import Promises
 from app.read_model.reader import Reader, allocation_state, batch_state
 from app.service_layer.entity_tags import product_tag
 from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence

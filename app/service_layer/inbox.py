@@ -1,10 +1,25 @@
-"""Which messages take effect: each the first time that its source and id are seen, and with the content seen then."""
+"""Inbound messages: the requests that they carry, and the check that each message takes effect once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from app.integration import cloudevents, inbound
+from app.integration.cloudevents import UnreadableMessageError
+from app.integration.dead_letters import Header
 from app.integration.inbound import ReceivedMessage
-from app.service_layer.ports import MessageConflictError, Receipt, UnitOfWork
+from app.service_layer.ports import Cause, MessageConflictError, Receipt, UnitOfWork
 from app.service_layer.requests import Outcome, Request
+
+
+def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
+    """The command that a record asks for, to take effect once. Raises UnreadableMessageError."""
+    event = cloudevents.parse(headers, value)
+    try:
+        command = inbound.to_command(event)
+        message = ReceivedMessage(event.source, event.id, inbound.digest(event))
+    except UnreadableMessageError as error:
+        error.message_id = event.id
+        raise
+    return Request(command, Cause(event.id, event.correlation_id or event.id, event.traceparent), message)
 
 
 async def accept_messages(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from app.adapters.api_keys import append_entry, entry_of, new_key
+from app.adapters.identity.api_keys import append_entry, entry_of, new_key
 from bench.collector import running_collector
 from bench.plan import Plan
 from bench.report import Row

@@ -50,7 +50,7 @@ def kafka_in_to_out(stack: Stack, plan: Plan) -> list[Row]:
 async def _send_inbound(stack: Stack, sku_prefix: str, messages: int) -> None:
     from aiokafka import AIOKafkaProducer  # noqa: PLC0415 - only this scenario produces
 
-    from app.adapters.kafka import KafkaConfig, create_topics  # noqa: PLC0415
+    from app.adapters.kafka.clients import KafkaConfig, create_topics  # noqa: PLC0415
 
     bootstrap_servers = stack.settings.kafka_bootstrap_servers
     await create_topics(KafkaConfig(bootstrap_servers), stack.settings.kafka_inbound_topics)

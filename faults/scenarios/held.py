@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.adapters.database import DriverConnections
-from app.adapters.messages import SHARDS, shard_of
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import DriverConnections
+from app.adapters.postgresql.messages import SHARDS, shard_of
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, Command, CreateBatch
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus

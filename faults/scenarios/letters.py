@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.adapters.messages import decode_headers
+from app.adapters.postgresql.messages import decode_headers
 from faults import delays
 from faults.actors import HOT, SKUS
 from faults.delays import Span

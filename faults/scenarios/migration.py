@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 
-from app.adapters import schema
+from app.adapters.postgresql import schema
 from app.embedded.process import poll_until
 from faults.actors import SKUS
 from faults.client import Connection, NoAnswerError

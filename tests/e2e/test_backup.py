@@ -15,7 +15,8 @@ from confluent_kafka import TopicPartition
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from app.adapters import kafka, schema
+from app.adapters.kafka import clients
+from app.adapters.postgresql import schema
 from app.bootstrap import Service, bootstrap
 from app.embedded import postmaster
 from app.embedded.postgresql import EmbeddedPostgresql
@@ -185,7 +186,7 @@ async def back_up_at_work(
     """Have the service consume, back it up while it does, and lose what comes after that."""
     url = settings.database_url.get_secret_value()
     async with consuming(settings) as service:
-        await kafka.create_topics(service.kafka, settings.kafka_inbound_topics)
+        await clients.create_topics(service.kafka, settings.kafka_inbound_topics)
         upstream.batch(skus[0])
         await asyncio.to_thread(upstream.orders, skus[0])
         # No relay runs yet, so the dump will have events that wait.

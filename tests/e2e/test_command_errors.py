@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.adapters import kafka
-from app.adapters.kafka import KafkaConfig
+from app.adapters.kafka import clients
+from app.adapters.kafka.clients import KafkaConfig
 from app.cli.errors import explain
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.command import assert_one_clear_line, environment, run_command
@@ -60,7 +60,7 @@ async def test_who_does_not_answer_is_told_by_whom_was_asked() -> None:
         place = f"{host}:{port}"
         assert "database" in await explained(lambda: asyncpg.connect(host="127.0.0.1", port=1, user="nobody"))
         assert "database" in await explained(lambda: in_time(asyncpg.connect(host=host, port=port, user="nobody")))
-        assert "broker" in await explained(lambda: in_time(kafka.check_broker(KafkaConfig(place))))
+        assert "broker" in await explained(lambda: in_time(clients.check_broker(KafkaConfig(place))))
         held.set()
 
 

@@ -335,7 +335,10 @@ finally:
 
 
 def test_serving_imports_no_alembic(tmp_path: Path) -> None:
-    program = "import sys, app.entrypoints.server; from app.adapters import schema; schema.head(); print(*sys.modules)"
+    program = (
+        "import sys, app.entrypoints.server; from app.adapters.postgresql import schema; "
+        "schema.head(); print(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
     )

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
-from app.adapters import dead_letters
+from app.adapters.postgresql import dead_letters
 from app.bootstrap import Service
-from app.entrypoints import dead_letters as entrypoint
+from app.operations import dead_letters as entrypoint
 from tests.e2e.conftest import RunHere
 from tests.support.command import assert_one_clear_line
 from tests.support.terminal import at_terminal

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from app.adapters import kafka
-from app.adapters.kafka import KafkaConfig, TopicState
+from app.adapters.kafka import clients
+from app.adapters.kafka.clients import KafkaConfig, TopicState
 from app.embedded.process import free_port
-from app.entrypoints import doctor
-from app.entrypoints.doctor import Verdict, _advice, _clock, _topic
+from app.operations import doctor
+from app.operations.doctor import Verdict, _advice, _clock, _topic
 from app.settings import Settings
 from tests.e2e.conftest import RunHere
 from tests.support.identity_provider import AUDIENCE, ISSUER, running_identity_provider
@@ -36,7 +36,7 @@ def given(settings: Settings, **more: str) -> dict[str, str]:
 
 def create_topics(settings: Settings) -> None:
     config = KafkaConfig(settings.kafka_bootstrap_servers)
-    asyncio.run(kafka.create_topics(config, [*settings.kafka_inbound_topics, settings.kafka_events_topic]))
+    asyncio.run(clients.create_topics(config, [*settings.kafka_inbound_topics, settings.kafka_events_topic]))
 
 
 def test_where_all_is_well_it_says_so(run_here: RunHere, kafka_settings: Settings, mail_box: MailBox) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.adapters import api_keys
+from app.adapters.identity import api_keys
 from app.cli import main
 from app.cli.identity import SCOPES as OFFERED_SCOPES
 from app.embedded.process import free_port

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.cli import importing
-from app.entrypoints.lines import LineSource
+from app.operations.line_source import LineSource
 from app.settings import Settings
 from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command, running
 from tests.support.database import raw_connection

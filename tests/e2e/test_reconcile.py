@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.database import create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, CreateBatch
 from app.settings import Settings
 from tests.support.command import environment, run_command

@@ -15,12 +15,12 @@ from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 from rich.console import Console
 
-from app.adapters import kafka
-from app.adapters.kafka import KafkaConfig
+from app.adapters.kafka import clients
+from app.adapters.kafka.clients import KafkaConfig
 from app.bootstrap import bootstrap
 from app.cli.watch import _page, _show_line
 from app.embedded.process import free_port
-from app.entrypoints.watching import SeenEvent, Status, Watch
+from app.operations.watch import SeenEvent, Status, Watch
 from app.settings import Settings
 from tests.e2e.conftest import World
 from tests.support.api import new
@@ -137,8 +137,8 @@ async def test_a_topic_that_is_not_there_is_waited_for_and_not_created(kafka_set
         async for status in found:
             if "does not exist" in status.faults.get("events", ""):
                 break
-        assert (await kafka.describe_topics(config, [topic]))[1] == {}
-        await kafka.create_topics(config, [topic])
+        assert (await clients.describe_topics(config, [topic]))[1] == {}
+        await clients.create_topics(config, [topic])
         async for status in found:
             if status.reading:
                 break

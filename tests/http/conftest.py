@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.bootstrap import bootstrap
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.adapters.idempotency import prune_answers
+from app.adapters.postgresql.idempotency import prune_answers
 from app.bootstrap import bootstrap
 from app.entrypoints.http.app import ROUTERS
 from app.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.bootstrap import bootstrap
 from app.settings import Settings
 from tests.support.api import Api, Json, assert_invalid, in_process, new

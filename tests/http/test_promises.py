@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.bootstrap import bootstrap
 from app.embedded.process import free_port
 from app.service_layer.messagebus import MessageBus

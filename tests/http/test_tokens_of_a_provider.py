@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.adapters.signing_keys import PublishedKeys
-from app.adapters.tokens import Tokens
+from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.jwks_client import PublishedKeys
 from app.bootstrap import bootstrap
 from app.settings import Settings
 from tests.support.api import assert_problem, bearer, in_process

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
-from app.adapters.tokens import Tokens
+from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.postgresql.connections import create_engine
 from app.service_layer.messagebus import MessageBus
 from tests.support.backends import Backend, in_memory, over_postgresql
 from tests.support.database import bus_over

@@ -12,12 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.outbox import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxSignal
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch
-from app.entrypoints import components, reconciliation
-from app.entrypoints.relay import Relay
+from app.entrypoints import components
+from app.entrypoints.kafka.relay import Relay
 from app.observability import metrics
+from app.operations import reconciliation
 from app.service_layer.requests import Request
 from tests.support import promtool
 from tests.support.database import CAUSE, play

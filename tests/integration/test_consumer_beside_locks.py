@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from app.adapters import kafka
+from app.adapters.kafka import clients
 from app.bootstrap import Service, bootstrap
 from app.domain.errors import OrderNotFoundError
 from app.entrypoints import components
@@ -23,7 +23,7 @@ SKUS = [f"SKU-{n}" for n in range(24)]
 @pytest.fixture
 async def service(kafka_settings: Settings) -> AsyncIterator[Service]:
     async with bootstrap(kafka_settings) as wired:
-        await kafka.create_topics(wired.kafka, kafka_settings.kafka_inbound_topics)
+        await clients.create_topics(wired.kafka, kafka_settings.kafka_inbound_topics)
         yield wired
 
 

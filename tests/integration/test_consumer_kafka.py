@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from app.adapters import kafka
-from app.adapters.dead_letters import DeadLetterStore
+from app.adapters.kafka import clients
+from app.adapters.postgresql.dead_letters import DeadLetterStore
 from app.bootstrap import Service, bootstrap
 from app.domain.errors import OrderNotFoundError
 from app.entrypoints import components
-from app.entrypoints.consumer import InboundConsumer
-from app.entrypoints.subscription import Subscription
+from app.entrypoints.kafka.consumer import InboundConsumer
+from app.entrypoints.kafka.subscription import Subscription
 from app.service_layer.results import AllocationState
 from app.settings import Settings
 from tests.support.database import raw_connection
@@ -41,7 +41,7 @@ def wire(kafka_settings: Settings) -> Iterator[Wire]:
 
 @pytest.fixture
 async def topics(service: Service) -> None:
-    await kafka.create_topics(service.kafka, service.settings.kafka_inbound_topics)
+    await clients.create_topics(service.kafka, service.settings.kafka_inbound_topics)
 
 
 async def line(service: Service, order_id: str) -> AllocationState | None:
@@ -121,7 +121,7 @@ async def test_what_is_delivered_again_after_a_crash_takes_effect_once(service: 
 
     async def start_consumer() -> AIOKafkaConsumer:
         settings = service.settings
-        return await kafka.start_consumer(service.kafka, settings.kafka_inbound_topics, settings.kafka_consumer_group)
+        return await clients.start_consumer(service.kafka, settings.kafka_inbound_topics, settings.kafka_consumer_group)
 
     subscription = Subscription(start_consumer, crashing.handle, name="consumer", max_records=100)
     async with components.running([subscription.run]):
@@ -142,7 +142,7 @@ async def test_a_successor_goes_on_where_the_offsets_were_committed(service: Ser
 
     async def start_consumer() -> AIOKafkaConsumer:
         settings = service.settings
-        return await kafka.start_consumer(service.kafka, settings.kafka_inbound_topics, settings.kafka_consumer_group)
+        return await clients.start_consumer(service.kafka, settings.kafka_inbound_topics, settings.kafka_consumer_group)
 
     async def handle(records: Sequence[ConsumerRecord]) -> None:
         handed.extend(record.offset for record in records)

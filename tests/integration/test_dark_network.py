@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters import database, outbox
-from app.adapters.database import DriverConnections, create_engine
-from app.adapters.outbox import CHANNEL, OutboxListener
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql import connections, outbox
+from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.outbox import CHANNEL, OutboxListener
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.process import free_port
 from app.read_model.queries import Queries
@@ -110,7 +110,7 @@ async def test_what_became_of_a_commit_is_asked_on_a_connection_that_lives(far: 
 async def test_once_one_reader_has_waited_in_vain_no_other_has_to(
     proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "COMMAND_TIMEOUT", 2)
+    monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 2)
     engine = create_engine(proxied_url, pool_size=5)
     queries = Queries(engine)
     await asyncio.gather(*(queries.product("CHAIR") for _ in range(5)))

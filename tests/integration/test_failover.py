@@ -17,15 +17,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters import database, schema, unit_of_work
-from app.adapters.database import create_engine
-from app.adapters.dead_letters import DeadLetterStore
-from app.adapters.outbox import OutboxListener, OutboxReader
+from app.adapters.postgresql import connections, schema, unit_of_work
+from app.adapters.postgresql.connections import create_engine
+from app.adapters.postgresql.dead_letters import DeadLetterStore
+from app.adapters.postgresql.outbox import OutboxListener, OutboxReader
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import CreateBatch
 from app.domain.errors import BatchNotFoundError
 from app.embedded.process import free_port
-from app.entrypoints import doctor
+from app.operations import doctor
 from app.read_model.queries import Queries
 from app.read_model.reader import Reader
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -291,7 +291,7 @@ async def test_a_commit_that_the_synchronous_standby_lacks_is_not_acknowledged(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of both timeouts, so that it does not matter which of them ends the wait.
-    monkeypatch.setattr(database, "COMMAND_TIMEOUT", 2)
+    monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 2)
     monkeypatch.setattr(unit_of_work, "COMMIT_TIMEOUT", 2.0, raising=False)
     engine = create_engine(pair.url(), pool_size=3)
     bus = bus_over(engine, RetryPolicy(attempts=1))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import confluent_kafka
 import pytest
 
-from app.adapters import kafka
+from app.adapters.kafka import clients
 from app.bootstrap import bootstrap
 from app.domain.commands import CreateBatch
 from app.entrypoints import components
@@ -103,7 +103,7 @@ def _send_among_messages(settings: Settings, hostile: Sequence[Record], sku: str
 async def test_hostile_records_become_letters_and_what_is_behind_each_takes_effect(kafka_settings: Settings) -> None:
     sku, hostile = f"sku-{uuid.uuid4().hex}", [*CORPUS, *_noise(100)]
     async with bootstrap(kafka_settings) as service:
-        await kafka.create_topics(service.kafka, kafka_settings.kafka_inbound_topics)
+        await clients.create_topics(service.kafka, kafka_settings.kafka_inbound_topics)
         async with service.bus, components.running([components.consumer(service)]):
             await service.bus.handle(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=1000), Cause("test", "test"))
             await asyncio.to_thread(_send_among_messages, kafka_settings, hostile, sku)

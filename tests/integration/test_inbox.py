@@ -5,9 +5,9 @@ import asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import DriverConnections, create_engine
-from app.adapters.messages import prune_inbox
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.messages import prune_inbox
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.integration.inbound import ReceivedMessage
 from app.service_layer.ports import Receipt
 from tests.support.database import raw_connection, statements, waiting_for_a_lock

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters import database, repository, unit_of_work
-from app.adapters.database import DriverConnections, create_engine
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql import connections, product_repository, unit_of_work
+from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, AllocateMany, ChangeBatchEta, ChangeBatchQuantity, CreateBatch
 from app.read_model.queries import Queries
 from app.service_layer import dispatcher
@@ -114,18 +114,18 @@ async def test_the_lines_of_a_long_queue_are_compared_once_each(
     bus = bus_over(engine)
     await queue_lines(bus)
     compared = 0
-    values_of = repository._line_values
+    values_of = product_repository._line_values
 
     def counting(allocation: object) -> object:
         nonlocal compared
         compared += 1
         return values_of(allocation)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(repository, "_line_values", counting)
+    monkeypatch.setattr(product_repository, "_line_values", counting)
     await play(bus, CreateBatch(ref="enough", sku="CHAIR", qty=2 * LINES))
 
     # Once where they are read, and once where they are written; the last page is written with the commit.
-    assert compared <= 3 * LINES + 3 * repository.LARGE
+    assert compared <= 3 * LINES + 3 * product_repository.LARGE
 
 
 async def test_a_group_goes_on_in_the_next_transaction_once_it_has_raised_many_events(
@@ -150,7 +150,7 @@ async def test_a_group_goes_on_in_the_next_transaction_once_it_has_raised_many_e
 @pytest.fixture
 async def hasty(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncEngine]:
     """Connections whose transactions may take 1 s."""
-    for module in (database, unit_of_work):
+    for module in (connections, unit_of_work):
         monkeypatch.setattr(module, "TRANSACTION_TIMEOUT", 1)
     engine = create_engine(database_url, pool_size=2)
     yield engine
@@ -179,7 +179,7 @@ async def test_a_large_command_has_more_time_than_a_small_one(
 ) -> None:
     bus = bus_over(hasty)
     await queue_lines(bus, 30)
-    monkeypatch.setattr(repository, "LARGE", 15)
+    monkeypatch.setattr(product_repository, "LARGE", 15)
     fetch = asyncpg.Connection.fetch
 
     async def slow(connection: asyncpg.Connection, query: str, *arguments: object, **options: object) -> object:

@@ -13,11 +13,12 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from app.adapters.database import DriverConnections, create_engine
+from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.process import free_port
-from app.entrypoints import components, publishing, subscription
+from app.entrypoints import components
+from app.entrypoints.kafka import publisher, subscription
 from app.observability import metrics, vitals
 from app.service_layer.requests import Request
 from app.settings import Settings
@@ -184,7 +185,7 @@ async def test_the_relay_tells_how_old_the_oldest_event_is_and_how_late_it_was(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gauge, "set", note)
         later = SimpleNamespace(time=lambda: time.time() + 90)
-        patch.setattr(publishing, "time", later)
+        patch.setattr(publisher, "time", later)
         async with components.running([components.relay(service)]):
             await wire.events("CHAIR", 1)
             await eventually(lambda: holds(bool(ages) and ages[-1] == 0))

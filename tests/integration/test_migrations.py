@@ -1,4 +1,4 @@
-"""The migrations: up, down and up again; they make what `app/adapters/tables.py` says, and wait briefly for locks."""
+"""The migrations: up, down and up again; they create the tables of `tables.py`, and wait briefly for locks."""
 
 import asyncio
 import os
@@ -11,9 +11,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from app.adapters import schema
-from app.adapters.database import create_engine
-from app.adapters.tables import metadata
+from app.adapters.postgresql import schema
+from app.adapters.postgresql.connections import create_engine
+from app.adapters.postgresql.tables import metadata
 from tests.support.database import raw_connection
 from tests.support.waiting import eventually
 

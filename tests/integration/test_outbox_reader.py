@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import DriverConnections
-from app.adapters.messages import SHARDS, shard_of
-from app.adapters.outbox import OutboxListener, OutboxReader, OutboxSignal
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import DriverConnections
+from app.adapters.postgresql.messages import SHARDS, shard_of
+from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.integration.outbound import OutboundMessage
 from app.service_layer.messagebus import MessageBus

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
-from app.adapters.database import create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
 from tests.support.database import bus_over, raw_connection, results

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import (
     Allocate,
     CancelAllocation,

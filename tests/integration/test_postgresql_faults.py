@@ -12,9 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters import database, schema
-from app.adapters.database import DriverConnections, create_engine
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql import schema, statements
+from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port, poll_until
@@ -88,7 +88,7 @@ async def test_a_serialization_failure_is_tried_again(database_url: str) -> None
 @pytest.fixture
 async def impatient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncEngine]:
     """A pool whose sessions wait 50 ms for a lock."""
-    monkeypatch.setattr("app.adapters.database.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.adapters.postgresql.connections.LOCK_TIMEOUT", 0.05)
     engine = create_engine(database_url, pool_size=2)
     yield engine
     await engine.dispose()
@@ -136,7 +136,7 @@ async def test_a_session_that_is_killed_in_the_middle_is_tried_again(engine: Asy
 
 async def test_a_process_that_hangs_gives_its_locks_back(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the two halves of asyncpg's prepare a session is not idle, and runs no statement either."""
-    monkeypatch.setattr(database, "TRANSACTION_TIMEOUT", 1)
+    monkeypatch.setattr("app.adapters.postgresql.connections.TRANSACTION_TIMEOUT", 1)
     hanging = create_engine(database_url, pool_size=1)
     connections = DriverConnections(hanging, keep=1)
     lent = await connections.lend()
@@ -252,7 +252,7 @@ async def test_a_pool_that_is_exhausted_is_said_in_time(engine: AsyncEngine, mon
 async def test_what_is_no_fault_of_the_database_is_not_tried_again(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.adapters.statements.LOCK_FREE_PRODUCTS", "SELECT 1 / 0 WHERE $1::text[] IS NOT NULL")
+    monkeypatch.setattr(statements, "LOCK_FREE_PRODUCTS", "SELECT 1 / 0 WHERE $1::text[] IS NOT NULL")
 
     (outcome,) = await play(bus_over(engine, RetryPolicy(sleep=(pauses := Pauses()))), LINE)
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import DriverConnections, create_engine
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
 from app.domain.errors import ProductNotFoundError
 from app.read_model.queries import Queries

@@ -9,8 +9,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.adapters import kafka, published
-from app.adapters.kafka import KafkaConfig
+from app.adapters.kafka import clients
+from app.adapters.kafka.clients import KafkaConfig
+from app.operations import history_recovery
 from app.settings import Settings
 from faults.foreign import Record, Sender
 from tests.support.command import environment, run_command
@@ -58,7 +59,7 @@ async def test_what_is_no_event_of_ours_is_left_out_and_told(kafka_settings: Set
     sku, order = f"sku-{uuid.uuid4().hex}", f"order-{uuid.uuid4().hex}"
     foreign = _foreign(sku)
     topic, servers = kafka_settings.kafka_events_topic, kafka_settings.kafka_bootstrap_servers
-    await kafka.create_topics(KafkaConfig(servers), [topic])
+    await clients.create_topics(KafkaConfig(servers), [topic])
     # The event of an order has no number, and is one of ours nevertheless.
     unnumbered = [(name, value) for name, value in _event(order, 1).headers if name != "ce_sequence"]
     records = [_event(sku, 1), *foreign, Record(order.encode(), b"{}", unnumbered), _event(sku, 2)]
@@ -79,9 +80,9 @@ async def test_what_is_no_event_of_ours_is_left_out_and_told(kafka_settings: Set
 async def test_a_broker_that_gives_no_more_records_is_told_and_not_waited_for(
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published, "PATIENCE", 2.0)
+    monkeypatch.setattr(history_recovery, "PATIENCE", 2.0)
     # It would hold for the tests that come after this one.
-    monkeypatch.setattr(published, "tolerate_any_header_name", lambda: None)
+    monkeypatch.setattr(history_recovery, "tolerate_any_header_name", lambda: None)
     # It stops in the middle: a record that it has told of does not come.
     end_offsets = AIOKafkaConsumer.end_offsets
 
@@ -90,10 +91,10 @@ async def test_a_broker_that_gives_no_more_records_is_told_and_not_waited_for(
 
     monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", one_more)
     topic, config = kafka_settings.kafka_events_topic, KafkaConfig(kafka_settings.kafka_bootstrap_servers)
-    await kafka.create_topics(config, [topic])
+    await clients.create_topics(config, [topic])
     with Sender(kafka_settings.kafka_bootstrap_servers, topic) as sender:
         await asyncio.to_thread(sender.send, [Record(None, b"{}", [(b"x", b"")])])
-    pages = published.published(config, topic)
+    pages = history_recovery.published(config, topic)
     assert len(await anext(pages)) == 1
     with pytest.raises(KafkaError, match="no record"):
         await anext(pages)

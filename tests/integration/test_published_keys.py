@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from app.adapters.signing_keys import MAX_BYTES
-from app.adapters.tokens import Tokens
+from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.jwks_client import MAX_BYTES
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.identity_provider import (
     CLAIMS,

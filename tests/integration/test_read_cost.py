@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.read_model.pagination import COUNT_LIMIT, Page
 from app.read_model.queries import Queries
 from tests.support.database import raw_connection

@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 
 from app.bootstrap import Service, bootstrap
 from app.embedded.postgresql import EmbeddedPostgresql
-from app.entrypoints import doctor
+from app.operations import doctor
 from app.settings import Settings
 from faults.pair import clone
 from tests.conftest import url_of_database

@@ -6,7 +6,7 @@ import pytest
 
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
-from app.entrypoints.reconciliation import Reconciliation
+from app.operations.reconciliation import Reconciliation
 from tests.support.database import play, raw_connection, results
 
 STOCK: list[Command] = [

@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from app.adapters import database
-from app.adapters.messages import SHARDS
-from app.adapters.outbox import OutboxReader
-from app.adapters.reconciliation import CountedProduct, ReconciliationStore
+from app.adapters.postgresql.messages import SHARDS
+from app.adapters.postgresql.outbox import OutboxReader
+from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
-from app.entrypoints import components, reconciliation
-from app.entrypoints.reconciliation import Difference, Kind, Reconciliation
+from app.entrypoints import components
 from app.observability import metrics
+from app.operations import reconciliation
+from app.operations.reconciliation import Difference, Kind, Reconciliation
 from app.settings import Settings
 from tests.support.database import play, raw_connection, results, waiting_for_a_lock
 from tests.support.waiting import eventually
@@ -193,7 +193,7 @@ async def test_what_is_right_by_the_time_the_lock_is_there_is_left_alone(
 async def test_a_lock_that_is_held_for_long_is_asked_for_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr("app.adapters.postgresql.connections.LOCK_TIMEOUT", 0.5)
     caplog.set_level(logging.DEBUG)
 
     async def refused() -> bool:

@@ -7,13 +7,13 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from app.adapters import reconciliation_in_pieces
-from app.adapters.reconciliation import CountedProduct, ReconciliationStore
+from app.adapters.postgresql import reconciliation_in_pieces
+from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch, ShipLine
-from app.entrypoints import reconciliation
-from app.entrypoints.reconciliation import Difference, Reconciliation
 from app.observability import metrics
+from app.operations import reconciliation
+from app.operations.reconciliation import Difference, Reconciliation
 from tests.support.database import raw_connection, results
 
 SKUS = [f"SKU-{number}" for number in range(5)]

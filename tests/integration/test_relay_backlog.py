@@ -11,15 +11,15 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters import outbox as outbox_module
-from app.adapters.database import create_engine
-from app.adapters.messages import SHARDS, shard_of
-from app.adapters.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
-from app.adapters.outbox_horizon import Horizon, ServerChangedError
-from app.entrypoints import publishing
-from app.entrypoints import relay as relay_module
-from app.entrypoints.publishing import by_partition
-from app.entrypoints.relay import Relay
+from app.adapters.postgresql import outbox as outbox_module
+from app.adapters.postgresql.connections import create_engine
+from app.adapters.postgresql.messages import SHARDS, shard_of
+from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.adapters.postgresql.outbox_horizon import Horizon, ServerChangedError
+from app.entrypoints.kafka import publisher
+from app.entrypoints.kafka import relay as relay_module
+from app.entrypoints.kafka.publisher import by_partition
+from app.entrypoints.kafka.relay import Relay
 from tests.support.database import raw_connection
 from tests.support.records import FakeBroker
 from tests.support.waiting import eventually
@@ -125,8 +125,8 @@ async def test_a_partition_that_does_not_answer_keeps_the_others_waiting_for_no_
 ) -> None:
     """Its sends would be waited for for a minute each, and it is tried again all the time."""
     monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.001)
-    monkeypatch.setattr(publishing, "SEND_TIMEOUT", 60.0)
-    monkeypatch.setattr(publishing, "STRAGGLER_TIMEOUT", 0.1)
+    monkeypatch.setattr(publisher, "SEND_TIMEOUT", 60.0)
+    monkeypatch.setattr(publisher, "STRAGGLER_TIMEOUT", 0.1)
     broker = FakeBroker()
     broker.silent = {1}
     (silent,), (healthy,) = skus_of_partition(broker, 1, 1), skus_of_partition(broker, 2, 1)

@@ -10,10 +10,10 @@ from aiokafka.errors import KafkaTimeoutError
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.outbox import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxSignal
 from app.domain.commands import Allocate, CreateBatch
-from app.entrypoints import relay as relay_module
-from app.entrypoints.relay import Relay
+from app.entrypoints.kafka import relay as relay_module
+from app.entrypoints.kafka.relay import Relay
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Request

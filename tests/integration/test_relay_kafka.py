@@ -5,14 +5,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from app.adapters import kafka
-from app.adapters.database import DriverConnections
-from app.adapters.outbox import OutboxListener, OutboxReader
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.kafka import clients
+from app.adapters.postgresql.connections import DriverConnections
+from app.adapters.postgresql.outbox import OutboxListener, OutboxReader
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
 from app.entrypoints import components
-from app.entrypoints.relay import Relay
+from app.entrypoints.kafka.relay import Relay
 from app.settings import Settings
 from tests.support.database import play
 from tests.support.waiting import eventually
@@ -114,8 +114,8 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
             await super().delete(ids)
 
     async def start_producer() -> object:
-        await kafka.create_topics(service.kafka, [service.settings.kafka_events_topic])
-        return await kafka.start_producer(service.kafka)
+        await clients.create_topics(service.kafka, [service.settings.kafka_events_topic])
+        return await clients.start_producer(service.kafka)
 
     await play(service.bus, *story("CHAIR", 1))
     reader = Forgetful(service.engine, lease=60)
@@ -163,7 +163,7 @@ async def test_what_a_long_transaction_commits_late_is_published_all_the_same(se
 async def test_a_commit_is_published_at_once_and_not_at_the_next_poll(
     service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.entrypoints.relay.POLL_INTERVAL", 60.0)
+    monkeypatch.setattr("app.entrypoints.kafka.relay.POLL_INTERVAL", 60.0)
     patient = service.settings.model_copy(update={"relay_lease": 300.0})
     async with bootstrap(patient) as relaying, components.running([components.relay(relaying)]):
         await play(relaying.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=9))

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.adapters.signing_keys import PATIENCE
-from app.adapters.tokens import Tokens
+from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.jwks_client import PATIENCE
 from app.service_layer.identity import InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.clock import Clock

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import DriverConnections, create_engine
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, CreateBatches
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
 from app.read_model.history import HistoryEntry

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from app.adapters import kafka, schema
-from app.adapters.outbox import OutboxListener
+from app.adapters.kafka import clients
+from app.adapters.postgresql import schema
+from app.adapters.postgresql.outbox import OutboxListener
 from app.bootstrap import bootstrap, database_tls
 from app.embedded.process import free_port
 from app.service_layer.notifications import Mail, Mailer
@@ -199,14 +200,14 @@ async def test_apache_kafka_is_spoken_to_over_tls_by_those_who_log_in(
             kafka_sasl_password=SecretStr("kafka-password"),
         )
         async with bootstrap(settings) as service:
-            await kafka.check_broker(service.kafka)
-            await kafka.create_topics(service.kafka, ["events"])
-            producer = await kafka.start_producer(service.kafka)
+            await clients.check_broker(service.kafka)
+            await clients.create_topics(service.kafka, ["events"])
+            producer = await clients.start_producer(service.kafka)
             await producer.send_and_wait("events", b"hello")
-            await kafka.stop(producer)
-            consumer = await kafka.start_consumer(service.kafka, ["events"], "readers")
+            await clients.stop(producer)
+            consumer = await clients.start_consumer(service.kafka, ["events"], "readers")
             assert (await asyncio.wait_for(consumer.getone(), 20)).value == b"hello"
-            await kafka.stop(consumer)
+            await clients.stop(consumer)
         wrong: list[tuple[dict[str, Any], type[Exception]]] = [
             ({"kafka_sasl_password": SecretStr("guessed")}, KafkaError),
             ({"kafka_tls_ca_file": stranger.ca_file}, KafkaConnectionError),
@@ -214,5 +215,5 @@ async def test_apache_kafka_is_spoken_to_over_tls_by_those_who_log_in(
         for change, expected in wrong:
             async with bootstrap(settings.model_copy(update=change)) as service:
                 with pytest.raises(expected) as caught:
-                    await kafka.check_broker(service.kafka)
+                    await clients.check_broker(service.kafka)
                 assert "guessed" not in repr(caught.value)

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from app.adapters.tokens import Tokens
+from app.adapters.identity.json_web_tokens import Tokens
 from app.service_layer.identity import Caller
 from tests.support.clock import Clock
 from tests.support.identity_provider import (
@@ -171,7 +171,7 @@ async def test_a_token_is_checked_anew_after_a_minute_whatever_the_time_of_day_d
     tokens = tokens_of(provider, clock=clock)
     token = provider.token(exp=now + 7200)
     await tokens.check(token)
-    monkeypatch.setattr("app.adapters.tokens.time.time", lambda: now - 3600)
+    monkeypatch.setattr("app.adapters.identity.json_web_tokens.time.time", lambda: now - 3600)
     clock.now += 61
     assert tokens.recall(token) is None
 

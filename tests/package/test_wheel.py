@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.adapters import schema
+from app.adapters.postgresql import schema
 from app.embedded.process import free_port
 from tests.support.allocation_process import running_dev
 from tests.support.command import Command, assert_one_clear_line, environment

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.adapters.database import DriverConnections, create_engine
-from app.adapters.dead_letters import DeadLetterStore
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.dead_letters import DeadLetterStore
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Names
 from app.domain.model import Product
 from app.domain.stock import OrderLine

@@ -9,8 +9,8 @@ import asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.database import DriverConnections
-from app.adapters.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import DriverConnections
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus

@@ -15,8 +15,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from app.adapters.signing_keys import FETCH_DEADLINE, PublishedKeys
-from app.adapters.tokens import Tokens
+from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.jwks_client import FETCH_DEADLINE, PublishedKeys
 from app.service_layer.identity import InvalidCredentialsError
 
 ISSUER = "https://login.test/"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.adapters.api_keys import append_entry, entry_of, new_key
+from app.adapters.identity.api_keys import append_entry, entry_of, new_key
 from app.service_layer.identity import Scope
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.api_keys import ApiKeyFileError, ApiKeys, entry_of, new_key, read_keys
+from app.adapters.identity.api_keys import ApiKeyFileError, ApiKeys, entry_of, new_key, read_keys
 from app.service_layer.identity import Caller, InvalidCredentialsError, Scope
 from tests.support.keys import add_key
 
@@ -51,7 +51,7 @@ async def test_a_key_is_compared_with_all_of_them_and_in_constant_time(
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr("app.adapters.api_keys.hmac.compare_digest", compare_digest)
+    monkeypatch.setattr("app.adapters.identity.api_keys.hmac.compare_digest", compare_digest)
     for key in (first, last):
         await keys.check(key)
     assert len(compared) == 4

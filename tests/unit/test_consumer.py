@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.domain.commands import Allocate, Command
-from app.entrypoints.consumer import InboundConsumer
+from app.entrypoints.kafka.consumer import InboundConsumer
 from app.integration.dead_letters import KeepDeadLetter
 from app.service_layer.handlers import keep_dead_letter
 from app.service_layer.messagebus import MessageBus, NoHandlerError

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.engine import make_url
 
-from app.adapters.database_url import DatabaseUrl
+from app.adapters.postgresql.database_url import DatabaseUrl
 
 
 @pytest.mark.parametrize(

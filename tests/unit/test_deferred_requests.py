@@ -14,9 +14,9 @@ from app.domain.commands import (
     OrderedLine,
     PlaceOrder,
 )
-from app.entrypoints.patience import run_until_available
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
+from app.service_layer.patience import run_until_available
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Request, RetryPolicy
 from tests.support.errands import CAUSE, Desk, Errand

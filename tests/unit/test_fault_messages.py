@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import Message
 
 from app.domain.commands import CancelAllocation, CancelOrder, Command, PlaceOrder, ShipLine
-from app.entrypoints.consumer import to_request
 from app.integration.cloudevents import UnreadableMessageError
+from app.service_layer.inbox import to_request
 from faults import delays
 from faults.delays import Delays, Span
 from faults.journal import Answer, Entry, Kind

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.entrypoints import importer as importer_module
-from app.entrypoints.importer import Importer, RowResult
-from app.entrypoints.lines import BLOCK, LineSource
 from app.integration.rows import LONGEST_ROW, csv_reader, ndjson_reader
+from app.operations import importer as importer_module
+from app.operations.importer import Importer, RowResult
+from app.operations.line_source import BLOCK, LineSource
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError

@@ -22,10 +22,10 @@ from app.domain.commands import (
     PlaceOrder,
     ShipLine,
 )
-from app.entrypoints.consumer import to_request
 from app.integration.asyncapi import asyncapi_document
 from app.integration.cloudevents import UnreadableMessageError, parse
 from app.integration.inbound import INBOUND_MESSAGES
+from app.service_layer.inbox import to_request
 from app.service_layer.ports import Cause
 
 LINE = {"order_id": "order-1", "sku": "CHAIR", "qty": 3}

@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from app.adapters.notifications import LogMailer, NotifierMemory, SmtpMailer
-from app.entrypoints.notifier import Notifier
+from app.adapters.postgresql.notifier_memory import NotifierMemory
+from app.adapters.smtp import LogMailer, SmtpMailer
+from app.entrypoints.kafka.notifier import Notifier
 from app.integration.outbound import (
     BatchCreatedV1,
     BatchQuantityChangedV1,

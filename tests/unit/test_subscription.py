@@ -9,8 +9,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaConnectionError
 from prometheus_client import REGISTRY
 
-from app.entrypoints import subscription
-from app.entrypoints.subscription import Finish, Subscription
+from app.entrypoints.kafka import subscription
+from app.entrypoints.kafka.subscription import Finish, Subscription
 from tests.support.records import TOPIC, FakeConsumer, message
 from tests.support.waiting import eventually
 

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Path, Request, Response
 from app.domain.commands import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
 from app.domain.fields import OrderId, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, PREVIEW, Answer
+from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
-from app.entrypoints.http.writing import KEYED, documented_write, write
-from app.read_model.promises import EXPLANATIONS, AllocationPreview
+from app.read_model.availability import EXPLANATIONS, AllocationPreview
 from app.service_layer.results import AllocationState, LineAccepted
 
 router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=ServiceRoute)

@@ -6,9 +6,9 @@ from typing import Annotated, Self
 from fastapi import Response
 from pydantic import Field, TypeAdapter
 
+from app.read_model.availability import AllocationPreview, Availability, OrderPreview
 from app.read_model.history import HistoryPage
 from app.read_model.lists import BackorderPage, BatchPage, ProductPage
-from app.read_model.promises import AllocationPreview, Availability, OrderPreview
 from app.read_model.queries import ProductState
 from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, OrderState, StockState
 

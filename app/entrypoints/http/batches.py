@@ -8,11 +8,11 @@ from app.domain.commands import BatchChanges, ChangeBatch, CreateBatch, CreateBa
 from app.domain.fields import LEFT_OUT, BatchRef
 from app.entrypoints.http.answers import BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
 from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
+from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Limit, SkuFilter
 from app.entrypoints.http.route import ServiceRoute
-from app.entrypoints.http.writing import KEYED, documented_write, write
 from app.read_model.lists import BatchPage
 from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
 

@@ -14,11 +14,11 @@ from app.domain.errors import DomainError
 from app.entrypoints.http.allocations import status_of_accepted
 from app.entrypoints.http.answers import Answer
 from app.entrypoints.http.batches import status_of_recorded
+from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.parameters import faults_of, invalid
 from app.entrypoints.http.problems import Problem, ProblemError, members_of, path_of
 from app.entrypoints.http.route import BulkRoute, as_problem
-from app.entrypoints.http.writing import KEYED, documented_write, write
 from app.service_layer.results import AllocationState, BatchRecorded, BatchState, LineAccepted
 
 router = APIRouter(prefix="/v1", route_class=BulkRoute)

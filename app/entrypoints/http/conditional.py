@@ -14,8 +14,8 @@ from fastapi import Request, Response
 
 from app.domain.errors import PreconditionFailedError
 from app.entrypoints.http.answers import Answer
+from app.entrypoints.http.idempotent_write import KEYED
 from app.entrypoints.http.parameters import invalid
-from app.entrypoints.http.writing import KEYED
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(_TAG)

@@ -11,12 +11,12 @@ from app.domain.commands import CancelOrder, NewOrder, PlaceOrder
 from app.domain.fields import OrderId
 from app.entrypoints.http.allocations import EXAMPLE_LINE
 from app.entrypoints.http.answers import ORDER, ORDER_PREVIEW, Answer
+from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
-from app.entrypoints.http.writing import KEYED, documented_write, write
-from app.read_model.promises import EXPLANATIONS, OrderPreview
+from app.read_model.availability import EXPLANATIONS, OrderPreview
 from app.service_layer.results import OrderAccepted, OrderState
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRoute)

@@ -8,14 +8,14 @@ from app.domain.commands import ReorderPoint, SetReorderPoint
 from app.domain.fields import LEFT_OUT, Sku
 from app.entrypoints.http.answers import AVAILABILITY, HISTORY_PAGE, PRODUCT, PRODUCT_PAGE, STOCK, Answer
 from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
+from app.entrypoints.http.idempotent_write import documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, Limit, LowStock, Pieces
 from app.entrypoints.http.route import ServiceRoute
-from app.entrypoints.http.writing import documented_write, write
+from app.read_model.availability import Availability
 from app.read_model.history import HistoryPage
 from app.read_model.lists import ProductPage
-from app.read_model.promises import Availability
 from app.read_model.queries import ProductState
 from app.service_layer.results import StockState
 

@@ -20,13 +20,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.adapters.database import is_passing
+from app.adapters.postgresql.connections import is_passing
 from app.domain.errors import DomainError
+from app.entrypoints.http.idempotent_write import key_of
 from app.entrypoints.http.identity import scope_of, security_of
 from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
 from app.entrypoints.http.problems import ProblemError, documented, problem_of
-from app.entrypoints.http.writing import key_of
 from app.integration.json_syntax import MalformedJsonError, parse_json
 from app.read_model.pagination import InvalidCursorError
 from app.service_layer.messagebus import OverloadedError

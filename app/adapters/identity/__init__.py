@@ -1,0 +1,1 @@
+"""Identifies callers: by JSON Web Tokens or by API keys."""

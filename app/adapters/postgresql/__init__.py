@@ -1,0 +1,1 @@
+"""PostgreSQL: the unit of work, its repositories, the outbox, and what operators read."""

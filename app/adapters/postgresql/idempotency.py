@@ -1,0 +1,81 @@
+"""The stored answers to requests that bore a key, over PostgreSQL."""
+
+import json
+from collections.abc import Iterable
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.postgresql import statements
+from app.adapters.postgresql.messages import prune
+from app.adapters.postgresql.statements import Row
+from app.service_layer.idempotency import (
+    IdempotencyKey,
+    IdempotencyKeyInUseError,
+    IdempotencyKeyReusedError,
+    StoredAnswer,
+)
+
+Name = tuple[str, str]
+
+_PRUNE = text("""
+    DELETE FROM idempotency_keys WHERE (principal, key) IN (
+        SELECT principal, key FROM idempotency_keys WHERE created_at < now() - make_interval(hours => :hours)
+        ORDER BY created_at LIMIT :limit
+    )
+""")
+
+
+class SqlAnswers:
+    """Implements `Answers` in the transaction of the connection.
+
+    A key that another transaction is working on is told by a lock on its name, which nobody waits for: a group must not
+    stand still because somebody is impatient. The lock ends with the transaction.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._in_use: set[Name] = set()
+        self._answers: dict[Name, tuple[bytes, StoredAnswer]] = {}
+        self._new: list[Row] = []
+
+    async def load(self, keys: Iterable[IdempotencyKey]) -> None:
+        """Lock the keys that are free, and fetch the answers that are stored."""
+        names = {key.name for key in keys}
+        locks = {statements.lock_number("key", *name): name for name in names}
+        for lock, is_ours in await self._connection.fetch(statements.LOCK_KEYS, list(locks)):
+            if not is_ours:
+                self._in_use.add(locks[lock])
+        # In a statement of its own, so that it sees what those have stored who had the lock before.
+        columns = [list(column) for column in zip(*names, strict=True)]
+        for principal, key, fingerprint, status, headers, body in await self._connection.fetch(
+            statements.STORED_ANSWERS, *columns
+        ):
+            answer = StoredAnswer(status, tuple((name, value) for name, value in json.loads(headers)), body)
+            self._answers[principal, key] = (fingerprint, answer)
+
+    def find(self, key: IdempotencyKey) -> StoredAnswer | None:
+        """The stored answer, where there is one. Raises IdempotencyKeyReusedError, IdempotencyKeyInUseError."""
+        if key.name in self._answers:
+            fingerprint, answer = self._answers[key.name]
+            if fingerprint != key.fingerprint:
+                raise IdempotencyKeyReusedError
+            return answer
+        if key.name in self._in_use:
+            raise IdempotencyKeyInUseError
+        return None
+
+    def keep(self, key: IdempotencyKey, answer: StoredAnswer) -> None:
+        """Store the answer with the commit."""
+        self._answers[key.name] = (key.fingerprint, answer)
+        self._new.append((*key.name, key.fingerprint, answer.status, json.dumps(answer.headers), answer.body))
+
+    def changes(self) -> dict[str, list[Row]]:
+        """What has to be written."""
+        return {"insert_keys": self._new}
+
+
+async def prune_answers(engine: AsyncEngine, hours: int) -> None:
+    """Forget the answers that were stored longer ago."""
+    await prune(engine, _PRUNE, hours)

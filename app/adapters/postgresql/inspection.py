@@ -1,0 +1,100 @@
+"""What the database says of itself, and how much of the service's work waits in it; for those who look after it."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.postgresql.connector import WrongServerError
+from app.adapters.postgresql.pool_guard import PoolGuard
+from app.observability import metrics
+
+_SERVER = text("""
+    SELECT current_setting('server_version') AS version,
+           current_setting('fsync')::boolean AS fsync,
+           current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+               AS connections
+""")
+_IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean")
+_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")
+_WRITTEN = text("SELECT pg_current_wal_lsn()::text")
+# Whoever is no hot standby replays nothing, and how it is kept up is not known here.
+_REPLAYED = text("""
+    SELECT NOT pg_is_in_recovery() OR coalesce(pg_last_wal_replay_lsn() >= CAST(CAST(:place AS text) AS pg_lsn), false)
+""")
+_BACKLOG = text("""
+    SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS waiting) AS pending,
+           (SELECT extract(epoch FROM clock_timestamp() - created_at)::double precision
+            FROM events WHERE id = (SELECT min(id) FROM outbox)) AS oldest_seconds,
+           (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS kept) AS dead_letters
+""")
+
+POLL_INTERVAL = 0.1
+COUNT_LIMIT = 100_000
+"""Nothing is counted beyond that: the count itself would become a load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A PostgreSQL server; `connections` is how many it allows in all, `ahead` how many seconds its clock is."""
+
+    version: str
+    connections: int
+    fsync: bool
+    ahead: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Events that are not published yet, the age of the oldest in seconds, and letters that nobody has dealt with."""
+
+    pending: int
+    oldest_seconds: float | None
+    dead_letters: int
+
+
+async def server_of(engine: AsyncEngine) -> Server:
+    """Ask the server. Raises what the database raises."""
+    async with engine.connect() as connection:
+        facts = (await connection.execute(_SERVER)).one()
+        asked = time.time()
+        its_time = (await connection.execute(_CLOCK)).scalar_one()
+        # It looked at its clock somewhere between the question and the answer.
+        ours = (asked + time.time()) / 2
+    return Server(facts.version, facts.connections, facts.fsync, float(its_time) - ours)
+
+
+async def check_writable(engine: AsyncEngine) -> None:
+    """Raise WrongServerError where a write would be refused, and what the database raises where it is away.
+
+    A pooled connection is asked as well: a server may have been made read-only since it was opened. The next check then
+    looks for another server.
+    """
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with autocommit.connect() as connection:
+        if (await connection.execute(_IS_READ_ONLY)).scalar_one():
+            metrics.read_only_refusals.inc()
+            PoolGuard.of(engine).invalidate_idle()
+            raise WrongServerError("the server takes no writes")
+
+
+async def keeps_up(replica: AsyncEngine, primary: AsyncEngine, *, seconds: float) -> bool:
+    """Whether the replica has within so many seconds what the primary has now. Raises what a database raises."""
+    async with primary.connect() as connection:
+        place = (await connection.execute(_WRITTEN)).scalar_one()
+    deadline = time.monotonic() + seconds
+    async with replica.connect() as connection:
+        while not (await connection.execute(_REPLAYED, {"place": place})).scalar_one():
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(POLL_INTERVAL)
+    return True
+
+
+async def backlog_of(engine: AsyncEngine) -> Backlog:
+    """What waits. Raises what the database raises."""
+    async with engine.connect() as connection:
+        found = (await connection.execute(_BACKLOG, {"limit": COUNT_LIMIT})).one()
+    return Backlog(found.pending, found.oldest_seconds, found.dead_letters)

@@ -1,0 +1,204 @@
+"""The outbox, the inbox and the dead letters, as the unit of work writes them."""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+import asyncpg
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.postgresql.statements import Row
+from app.integration.dead_letters import DeadLetter, Header
+from app.integration.inbound import ReceivedMessage
+from app.integration.outbound import OutboundMessage
+from app.service_layer.ports import Cause, Receipt
+
+SHARDS = 16
+"""How many shards the relays share out; the first migration made as many rows."""
+
+# A message has its id as key, unless a message of another source has that key: then a line break, which no id has, and
+# a digest of the source follow. So a release without sources finds every id that this one has received.
+_OTHER_KEY = r"given.id || E'\n' || encode(sha256(convert_to(given.source, 'UTF8')), 'hex')"
+_GIVEN = "unnest($1::text[], $2::text[], $3::bytea[]) AS given(source, id, content)"
+
+# Insert the messages, and return those that were not inserted with the rows that keep them out: `first` has the id as
+# its key, `own` the other key. What another transaction has inserted meanwhile keeps them out and does not show yet.
+_ACCEPT = f"""
+    WITH accepted AS (
+        INSERT INTO inbox (message_id, source, content) SELECT id, source, content FROM {_GIVEN}
+        ON CONFLICT (message_id) DO NOTHING RETURNING message_id, source
+    )
+    SELECT given.source, given.id, first.message_id IS NOT NULL AS shows,
+           first.source IS NULL OR first.source = given.source AS is_same, first.content, first.received_at,
+           own.content AS own_content, own.received_at AS own_received_at
+    FROM {_GIVEN}
+    LEFT JOIN LATERAL (SELECT * FROM inbox WHERE inbox.message_id = given.id LIMIT 1) AS first ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM inbox WHERE first.source <> given.source AND inbox.message_id = {_OTHER_KEY} LIMIT 1
+    ) AS own ON true
+    WHERE NOT EXISTS (
+        SELECT FROM accepted WHERE accepted.message_id = given.id AND accepted.source = given.source
+    )
+"""  # noqa: S608 - put together from constants
+
+# Insert messages whose ids are the keys of messages of other sources. Those are kept as long as these: where they were
+# forgotten first, these would be looked for under their ids and not be found.
+_ACCEPT_OTHERS = f"""
+    WITH first AS (UPDATE inbox SET received_at = now() WHERE message_id = ANY($2::text[]) RETURNING message_id)
+    INSERT INTO inbox (message_id, source, content)
+    SELECT {_OTHER_KEY}, given.source, given.content FROM {_GIVEN} JOIN first ON first.message_id = given.id
+    ON CONFLICT (message_id) DO NOTHING RETURNING source, split_part(message_id, E'\\n', 1) AS id
+"""  # noqa: S608 - put together from constants
+
+_KEEP = """
+    INSERT INTO dead_letters
+    (consumer, topic, partition, "offset", "timestamp", message_id, key, value, headers, reason, content)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING id
+"""
+
+# A message of another source has the other key.
+_WITHDRAW = f"""
+    DELETE FROM inbox USING {_GIVEN}
+    WHERE inbox.message_id = ANY (ARRAY[given.id, {_OTHER_KEY}]) AND inbox.source = given.source
+"""  # noqa: S608 - put together from constants
+
+_PRUNE = text("""
+    DELETE FROM inbox WHERE message_id IN (
+        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(hours => :hours)
+        ORDER BY received_at LIMIT :limit
+    ) AND received_at < now() - make_interval(hours => :hours)
+""")
+PRUNE_PAGE = 5000
+
+
+def shard_of(subject: str) -> int:
+    """The shard of a SKU or an order: the same in every process and for ever."""
+    return zlib.crc32(subject.encode()) % SHARDS
+
+
+class SqlOutbox:
+    """Implements `Outbox`: keeps the messages, in the order in which they were added, until the commit."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+
+    def add(self, message: OutboundMessage, cause: Cause) -> None:
+        """Publish the message with the commit. The row gives it its id, which it keeps however often it is sent."""
+        self._rows.append(
+            (
+                shard_of(message.subject),
+                message.subject,
+                message.sequence,
+                message.type,
+                message.data,
+                cause.correlation_id,
+                cause.causation_id,
+                cause.traceparent,
+                cause.principal,
+            )
+        )
+
+    def take_changes(self) -> dict[str, list[Row]]:
+        """What was added since the last call, and that all of it is to be published."""
+        rows, self._rows = self._rows, []
+        return {"insert_events": rows, "insert_outbox": [()] if rows else []}
+
+
+class SqlInbox:
+    """Implements `Inbox`."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def accept(self, messages: Sequence[ReceivedMessage]) -> dict[tuple[str, str], Receipt]:
+        """Insert the messages. One statement, unless a source uses the id of another or two consumers meet.
+
+        Sorted, so that two consumers that hold the same messages do not wait for each other in a circle.
+        """
+        receipts: dict[tuple[str, str], Receipt] = {}
+        remaining = sorted(messages, key=attrgetter("id", "source"))
+        while remaining:
+            others, unsettled = set(), set()
+            for row in await self._connection.fetch(_ACCEPT, *_columns(remaining)):
+                identity = (row["source"], row["id"])
+                if not row["shows"]:
+                    unsettled.add(identity)
+                elif row["is_same"]:
+                    receipts[identity] = Receipt(row["content"], row["received_at"])
+                elif row["own_received_at"] is not None:
+                    receipts[identity] = Receipt(row["own_content"], row["own_received_at"])
+                else:
+                    others.add(identity)
+            if others:
+                rows = [message for message in remaining if message.identity in others]
+                accepted = await self._connection.fetch(_ACCEPT_OTHERS, *_columns(rows))
+                unsettled |= others - {(row["source"], row["id"]) for row in accepted}
+            # The next statement sees what was committed while this one waited.
+            remaining = [message for message in remaining if message.identity in unsettled]
+        return receipts
+
+    async def withdraw(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Delete messages that this transaction has inserted."""
+        await self._connection.execute(_WITHDRAW, *_columns(messages))
+
+
+def _columns(messages: Iterable[ReceivedMessage]) -> tuple[list[str], list[str], list[bytes]]:
+    return (
+        [message.source for message in messages],
+        [message.id for message in messages],
+        [message.content for message in messages],
+    )
+
+
+class SqlDeadLetterBox:
+    """Implements `DeadLetterBox`."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self.has_written = False
+
+    async def add(self, letter: DeadLetter) -> bool:
+        """Insert the letter at once, because only the database knows whether it is there already."""
+        inserted = await self._connection.fetchval(
+            _KEEP,
+            letter.consumer,
+            letter.topic,
+            letter.partition,
+            letter.offset,
+            letter.timestamp,
+            letter.message_id,
+            letter.key,
+            letter.value,
+            encode_headers(letter.headers),
+            letter.reason,
+            letter.content,
+        )
+        self.has_written |= inserted is not None
+        return inserted is not None
+
+
+def encode_headers(headers: Iterable[Header]) -> str:
+    """Headers as JSON: pairs, because a name may come twice; base64, because a value may be any bytes."""
+    return json.dumps([[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers])
+
+
+def decode_headers(pairs: Iterable[tuple[str, str | None]]) -> tuple[Header, ...]:
+    """The headers behind the pairs of `encode_headers`."""
+    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in pairs)
+
+
+async def prune_inbox(engine: AsyncEngine, days: int) -> None:
+    """Forget the messages that came longer ago."""
+    await prune(engine, _PRUNE, 24 * days)
+
+
+async def prune(engine: AsyncEngine, statement: TextClause, hours: int) -> None:
+    """Delete what is older, some thousand rows at a time, so that no lock is held for long."""
+    while True:
+        async with engine.begin() as connection:
+            result = await connection.execute(statement, {"hours": hours, "limit": PRUNE_PAGE})
+        if result.rowcount < PRUNE_PAGE:
+            return

@@ -1,0 +1,72 @@
+"""The repository of orders over PostgreSQL: what was placed under which id."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+
+import asyncpg
+
+from app.adapters.postgresql import statements
+from app.adapters.postgresql.statements import Row
+from app.domain.commands import Names
+from app.domain.orders import PlacedOrder
+
+
+class SqlOrderRepository:
+    """Implements `OrderRepository` in the transaction of the connection.
+
+    An order may be locked before there is a row of it, so the lock is one on its name: an advisory lock, which ends
+    with the transaction.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._stored: dict[str, PlacedOrder] = {}
+        self._placed: dict[str, PlacedOrder] = {}
+        self._skus: dict[str, set[str]] = defaultdict(set)
+
+    async def load(self, names: Names) -> None:
+        """Lock and fetch the orders; the locks in an order that is the same everywhere, as those of the products are.
+
+        Orders come before products, for whoever holds a product waits for nothing else.
+        """
+        locks = sorted({statements.lock_number("order", order_id) for order_id in names.orders})
+        await self._connection.execute(statements.LOCK_ORDERS, locks)
+        for order_id, lines, sku in await self._connection.fetch(statements.ORDERS, list(names.orders)):
+            if lines is not None and order_id not in self._stored:
+                self._stored[order_id] = PlacedOrder.of_rows(order_id, json.loads(lines))
+            if sku is not None:
+                names.skus.add(sku)
+                names.lines.add((order_id, sku))
+        self._placed = dict(self._stored)
+        for order_id, sku in names.lines:
+            if order_id in names.orders:
+                self._skus[order_id].add(sku)
+
+    def placed(self, order_id: str) -> PlacedOrder | None:
+        """What was placed under the id last."""
+        return self._placed.get(order_id)
+
+    def skus(self, order_id: str) -> Sequence[str]:
+        """The SKUs of which the order had a line or gets one in this group."""
+        return sorted(self._skus[order_id])
+
+    def place(self, order: PlacedOrder) -> None:
+        """Remember what the order is made of."""
+        self._placed[order.order_id] = order
+
+    def forget(self, order_id: str) -> None:
+        """Forget what the order was made of."""
+        self._placed.pop(order_id, None)
+
+    def changes(self) -> dict[str, list[Row]]:
+        """What has to be written."""
+        stored = self._stored
+        return {
+            "delete_orders": [(order_id,) for order_id in stored if order_id not in self._placed],
+            "upsert_orders": [
+                (order_id, json.dumps(order.rows, separators=(",", ":")))
+                for order_id, order in self._placed.items()
+                if stored.get(order_id) != order
+            ],
+        }

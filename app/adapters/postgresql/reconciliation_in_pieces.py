@@ -1,0 +1,127 @@
+"""Counts a product that is too large for one statement: each statement looks at so many lines or events at most.
+
+The lines are read by a cursor within one read-only transaction, and so in one snapshot, in which nothing that traffic
+does looks like a difference. Events need none: those that a product has raised are never changed.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.adapters.postgresql.reconciliation import CountedProduct, WrongBatch
+
+PIECE = 20_000
+"""How many lines or events one statement looks at."""
+
+# The snapshot may be kept for longer than a transaction that locks something.
+_NO_TRANSACTION_TIMEOUT = text("SET LOCAL transaction_timeout = 0")
+_PRODUCT = text("SELECT sequence, backordered_qty FROM products WHERE sku = :sku")
+_LINES = text("""
+    SELECT batch_number, FALSE AS has_shipped, qty FROM order_lines
+    WHERE sku = :sku AND batch_number IS NOT NULL AND shipped IS NULL
+    UNION ALL
+    SELECT batch_number, TRUE, qty FROM order_lines WHERE sku = :sku AND shipped IS NOT NULL
+    UNION ALL
+    SELECT NULL, FALSE, qty FROM order_lines WHERE sku = :sku AND batch_number IS NULL
+""")
+_BATCHES = text("SELECT number, ref, qty, allocated_qty, allocated_lines, shipped_qty FROM batches WHERE sku = :sku")
+# Along the index: the ends of what there is, and how much of that lies beyond the product's own number.
+_ENDS = text("""
+    SELECT (SELECT sequence FROM events WHERE subject = :sku AND sequence IS NOT NULL
+            ORDER BY sequence LIMIT 1) AS first_event,
+           (SELECT sequence FROM events WHERE subject = :sku AND sequence > :sequence
+            ORDER BY sequence DESC LIMIT 1) AS last_beyond
+""")
+_EVENTS = text("""
+    SELECT count(*) AS number, max(sequence) AS last FROM (
+        SELECT sequence FROM events WHERE subject = :sku AND sequence > :after AND sequence <= :upto
+        ORDER BY sequence LIMIT :piece
+    ) AS some_events
+""")
+
+
+async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct, list[WrongBatch]] | None:
+    """The product, counted, and its batches whose sums are wrong; None where there is no such product.
+
+    Raises what the database raises.
+    """
+    snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    async with snapshot.begin() as connection:
+        await connection.execute(_NO_TRANSACTION_TIMEOUT)
+        stored = (await connection.execute(_PRODUCT, {"sku": sku})).one_or_none()
+        if stored is None:
+            return None
+        lines = await _sum_up(connection, sku)
+        room, wrong = 0, []
+        stream = await connection.stream(_BATCHES, {"sku": sku}, execution_options={"yield_per": PIECE})
+        async for row in stream.mappings():
+            number = row["number"]
+            held, held_lines, gone = lines.held[number], lines.held_lines[number], lines.gone[number]
+            room = max(room, row["qty"] - held - gone)
+            if (row["allocated_qty"], row["allocated_lines"], row["shipped_qty"]) != (held, held_lines, gone):
+                wrong.append(WrongBatch(**row, held_qty=held, held_lines=held_lines, gone_qty=gone))
+        ends = (await connection.execute(_ENDS, {"sku": sku, "sequence": stored.sequence})).one()
+    counted = CountedProduct(
+        sku=sku,
+        sequence=stored.sequence,
+        backordered_qty=stored.backordered_qty,
+        queued_qty=lines.queued_qty,
+        smallest_queued=lines.smallest_queued,
+        room=room,
+        has_wrong_batches=bool(wrong),
+        beyond=0,
+        last_beyond=ends.last_beyond,
+        events=0,
+        first_event=None if ends.first_event is None or ends.first_event > stored.sequence else ends.first_event,
+    )
+    return await _with_events(engine, counted), sorted(wrong, key=lambda batch: batch.number)
+
+
+class _Lines:
+    """What the lines of a product add up to, by batch and in the queue."""
+
+    def __init__(self) -> None:
+        self.held: Counter[int] = Counter()
+        self.held_lines: Counter[int] = Counter()
+        self.gone: Counter[int] = Counter()
+        self.queued_qty = 0
+        self.smallest_queued: int | None = None
+
+
+async def _sum_up(connection: AsyncConnection, sku: str) -> _Lines:
+    lines = _Lines()
+    options = {"yield_per": PIECE}
+    async for number, has_shipped, qty in await connection.stream(_LINES, {"sku": sku}, execution_options=options):
+        if number is None:
+            lines.queued_qty += qty
+            lines.smallest_queued = qty if lines.smallest_queued is None else min(qty, lines.smallest_queued)
+        elif has_shipped:
+            lines.gone[number] += qty
+        else:
+            lines.held[number] += qty
+            lines.held_lines[number] += 1
+    return lines
+
+
+async def _with_events(engine: AsyncEngine, product: CountedProduct) -> CountedProduct:
+    beyond = 0
+    if product.last_beyond is not None:
+        beyond = await _count_events(engine, product.sku, product.sequence, product.last_beyond)
+    events = await _count_events(engine, product.sku, 0, product.sequence)
+    return replace(product, events=events, beyond=beyond)
+
+
+async def _count_events(engine: AsyncEngine, sku: str, after: int, upto: int) -> int:
+    number = 0
+    async with engine.connect() as connection:
+        while True:
+            piece = {"sku": sku, "after": after, "upto": upto, "piece": PIECE}
+            found = (await connection.execute(_EVENTS, piece)).one()
+            # Each statement in a transaction of its own, which ends well within what a transaction may take.
+            await connection.commit()
+            number += int(found.number)
+            if found.number < PIECE:
+                return number
+            after = int(found.last)

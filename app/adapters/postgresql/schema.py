@@ -1,0 +1,110 @@
+"""The schema of the database: bring it to the version that this code needs, and tell whether it is there."""
+
+import asyncio
+import re
+import ssl
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.postgresql.connections import create_engine
+
+# A wheel has the same folders as the repository, inside the package `allocation`.
+_CONFIG_FILE = Path(__file__).parents[3] / "alembic.ini"
+_UNDEFINED_TABLE = "42P01"
+_REVISION = re.compile(r'^(down_)?revision: .+ = "(\w+)"$', re.MULTILINE)
+
+
+class MigrationsMissingError(Exception):
+    """The migrations are not where this code was installed: the installation is incomplete."""
+
+
+def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
+    """Upgrade to the newest revision and return it. Runs an event loop of its own, so call it where none runs.
+
+    A schema that is newer than this code is left alone: an old release that is rolled back to finds it so. Raises
+    MigrationsMissingError, and what the driver raises.
+    """
+    head()  # An incomplete installation fails before it connects.
+    revision = asyncio.run(_revision_at(database_url, tls))
+    if revision == head() or _is_newer(revision):
+        return str(revision)
+    # Importing it takes a quarter of a second of processor time, which a process without anything to migrate saves.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(_CONFIG_FILE)
+    config.attributes.update(database_url=database_url, tls=tls)
+    command.upgrade(config, "head")
+    return head()
+
+
+@cache
+def head() -> str:
+    """The revision that this code needs. Raises MigrationsMissingError."""
+    known, followed = _revisions()
+    heads = known - followed
+    if len(heads) != 1:
+        raise MigrationsMissingError(
+            f"the installation is incomplete: {_CONFIG_FILE} has {len(heads)} newest migrations beside it, not 1"
+        )
+    return next(iter(heads))
+
+
+async def check(*engines: AsyncEngine) -> str | None:
+    """What is wrong with the schema, or None. Raises what a database raises where it is away.
+
+    Each of the engines is asked: a replica may be away by itself, or be behind.
+
+    A newer schema is as good as the one that this code needs, for migrations only add: an upgrade migrates first, and
+    the old processes serve until the new ones have taken their places.
+    """
+    for engine in engines:
+        current = await _revision(engine)
+        if current != head() and not _is_newer(current):
+            return f"the schema is at revision {current or 'none'}, not at {head()}; run: allocation migrate"
+    return None
+
+
+@cache
+def _revisions() -> tuple[frozenset[str], frozenset[str]]:
+    """The revisions beside this code, and those of them that another one follows. Reads the files, without Alembic."""
+    found = [
+        (bool(down), revision)
+        for file in _CONFIG_FILE.with_name("alembic").glob("versions/*.py")
+        for down, revision in _REVISION.findall(file.read_text(encoding="utf-8"))
+    ]
+    return frozenset(each for down, each in found if not down), frozenset(each for down, each in found if down)
+
+
+def known_revisions() -> frozenset[str]:
+    """The revisions beside this code."""
+    return _revisions()[0]
+
+
+def _is_newer(revision: str | None) -> bool:
+    """Code knows every revision up to its own, for none is ever removed; so one that it does not know came later."""
+    return revision is not None and revision not in known_revisions()
+
+
+async def _revision(engine: AsyncEngine) -> str | None:
+    """The revision of the schema, None where there is none."""
+    try:
+        async with engine.connect() as connection:
+            found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+            return None if found is None else str(found)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _UNDEFINED_TABLE:
+            raise
+        return None
+
+
+async def _revision_at(database_url: str, tls: ssl.SSLContext | None) -> str | None:
+    engine = create_engine(database_url, pool_size=1, tls=tls)
+    try:
+        return await _revision(engine)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,283 @@
+"""The tables. Alembic creates them; a test holds the migrations and this page together.
+
+Invariants stand here: a batch cannot be oversold (CHECK), a line cannot be doubled (primary key) nor sit on a batch
+of another SKU (composite foreign key), a batch ref cannot be used twice (UNIQUE), and a SKU cannot have two events with
+one sequence (UNIQUE).
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# Identifiers compare by their bytes, whatever the language of the database: lists sort the same everywhere.
+Identifier = Text(collation="C")
+
+# The row is updated by every group that touches its SKU. No index names what such an update changes, and there is room
+# on its page, so the updates stay there (heap-only tuples).
+products = Table(
+    "products",
+    metadata,
+    Column("sku", Identifier, primary_key=True),
+    Column("sequence", BigInteger, nullable=False, server_default=text("0"), comment="events raised so far"),
+    Column("backordered_qty", BigInteger, nullable=False, server_default=text("0"), comment="pieces in the queue"),
+    Column("reorder_point", Integer, comment="null: nobody asked to be told"),
+    # A column of its own, as has_stock below: an index that named backordered_qty would be written at each change.
+    Column("has_backorders", Boolean, Computed("backordered_qty > 0", persisted=True), nullable=False),
+    CheckConstraint("sequence >= 0", name="sequence"),
+    CheckConstraint("backordered_qty >= 0", name="backordered_qty"),
+    CheckConstraint("reorder_point > 0", name="reorder_point"),
+    Index("ix_products_watched", "sku", postgresql_where=text("reorder_point IS NOT NULL")),
+    Index("ix_products_backordered", "sku", postgresql_where=text("has_backorders")),
+    postgresql_with={"fillfactor": "50"},
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("sku", Identifier, ForeignKey("products.sku"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, comment="sequence of the event that recorded it"),
+    Column("ref", Identifier, nullable=False),
+    Column("qty", Integer, nullable=False),
+    Column("eta", Date, comment="null: in the warehouse"),
+    Column("allocated_qty", Integer, nullable=False, server_default=text("0"), comment="held and not shipped"),
+    Column("allocated_lines", Integer, nullable=False, server_default=text("0"), comment="held and not shipped"),
+    Column("shipped_qty", Integer, nullable=False, server_default=text("0")),
+    Column("first_qty", Integer, nullable=False, comment="as first recorded"),
+    Column("first_eta", Date, comment="as first recorded"),
+    # A column of its own, because an index whose predicate names allocated_qty would have to be written at every
+    # allocation. This one changes only when a batch runs out or is filled again.
+    Column("has_stock", Boolean, Computed("(allocated_qty + shipped_qty) < qty", persisted=True), nullable=False),
+    UniqueConstraint("ref"),
+    CheckConstraint("qty >= 0", name="qty"),
+    CheckConstraint("allocated_qty >= 0 AND shipped_qty >= 0", name="never_negative"),
+    CheckConstraint("allocated_qty + shipped_qty <= qty", name="never_oversold"),
+    # The open batches are few however many were sold out before.
+    Index("ix_batches_open", "sku", postgresql_where=text("has_stock")),
+    Index("ix_batches_incoming", "sku", "number", "eta", postgresql_where=text("eta IS NOT NULL")),
+    postgresql_with={"fillfactor": "50"},
+)
+
+order_lines = Table(
+    "order_lines",
+    metadata,
+    Column("order_id", Identifier, primary_key=True),
+    Column("sku", Identifier, primary_key=True),
+    Column("qty", Integer, nullable=False),
+    Column("requested", BigInteger, nullable=False, comment="sequence of its first event: its place in the queue"),
+    Column("batch_number", BigInteger, comment="null: it waits in the queue"),
+    Column("allocated", BigInteger, comment="sequence of the event that gave it to its batch"),
+    Column("shipped", BigInteger, comment="sequence of the event that it has left; null: it has not"),
+    # A line on a batch has the SKU of the batch; only one in the queue has to be looked up among the products. Each
+    # look-up costs a tenth of what PostgreSQL spends on a line.
+    Column(
+        "waiting_sku",
+        Identifier,
+        Computed("CASE WHEN (batch_number IS NULL) THEN sku ELSE NULL::text END", persisted=True),
+        comment="the SKU of a line in the queue",
+    ),
+    ForeignKeyConstraint(["waiting_sku"], ["products.sku"]),
+    ForeignKeyConstraint(["sku", "batch_number"], ["batches.sku", "batches.number"]),
+    CheckConstraint("qty > 0", name="qty"),
+    CheckConstraint("(batch_number IS NULL) = (allocated IS NULL)", name="allocated_or_waiting"),
+    CheckConstraint("shipped IS NULL OR allocated IS NOT NULL", name="shipped_from_a_batch"),
+    Index(
+        "ix_order_lines_by_batch",
+        "sku",
+        "batch_number",
+        "allocated",
+        postgresql_where=text("batch_number IS NOT NULL AND shipped IS NULL"),
+    ),
+    Index(
+        "ix_order_lines_shipped",
+        "sku",
+        "batch_number",
+        postgresql_where=text("shipped IS NOT NULL"),
+    ),
+    Index(
+        "ix_order_lines_waiting",
+        "sku",
+        "requested",
+        "qty",
+        postgresql_where=text("batch_number IS NULL"),
+    ),
+)
+
+# Written with the state, and kept: the history of every product. For one subject, id order is commit order: the ids are
+# given while its product or its order is locked.
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("shard", SmallInteger, nullable=False, comment="stable hash of the SKU; a shard has one relay at a time"),
+    Column("subject", Identifier, nullable=False, comment="the SKU; of an event of an order, its id"),
+    Column("sequence", BigInteger, comment="null: of an order, or of a product that is not there"),
+    Column("message_id", Uuid, nullable=False, server_default=func.gen_random_uuid()),
+    Column("type", Text, nullable=False),
+    Column("data", Text, nullable=False, comment="JSON"),
+    Column("correlation_id", Text, nullable=False),
+    Column("causation_id", Text, nullable=False),
+    Column("traceparent", Text),
+    # Not now(), which is when the transaction began: this is taken under the lock, so it never runs backwards.
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
+    Column("principal", Text, comment="who asked; null: not known"),
+    Index("uq_events_of_product", "subject", "sequence", unique=True, postgresql_where=text("sequence IS NOT NULL")),
+)
+
+# The events that wait to be published. A row is a pointer, so that what the relay deletes again is small.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="of the event"),
+    Column("shard", SmallInteger, nullable=False),
+    # Rows live for milliseconds, so the dead ones are swept by number, not by their share of the table.
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "10000"},
+)
+
+# What was placed as one order, so that the same again can be told from something else. Its lines are among the others;
+# an order none of whose lines is left has been forgotten, whatever stands here.
+orders = Table(
+    "orders",
+    metadata,
+    Column("order_id", Identifier, primary_key=True),
+    Column("lines", Text, nullable=False, comment="JSON: SKU, pieces and place in the queue of each, as placed"),
+    Column("placed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# The answers to requests that bore a key, so that the same request again gets the same answer.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("principal", Text, primary_key=True, comment="whose key it is; empty: nobody has to say who"),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False, comment="digest of method, path and body"),
+    Column("status", SmallInteger, nullable=False),
+    Column("headers", JSON, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index(None, "created_at"),
+)
+
+relay_shards = Table(
+    "relay_shards",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("owner", Identifier),
+    Column("leased_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+)
+
+relay_members = Table(
+    "relay_members",
+    metadata,
+    Column("owner", Identifier, primary_key=True),
+    Column("alive_until", DateTime(timezone=True), nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("message_id", Identifier, primary_key=True, comment="the id; see app/adapters/postgresql/messages.py"),
+    Column("source", Text, comment="empty: none was given; null: received by a release that did not read it"),
+    Column("content", LargeBinary, comment="digest of type and data; null where the source is"),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index(None, "received_at"),
+)
+
+# What each session of the database has committed last. A number of a transaction is given again where a crash forgot
+# the first one, so whoever asks what became of a commit looks for its token. There are never more rows than process
+# ids, and each is updated in its place (heap-only tuples), for the token has no index.
+commits = Table(
+    "commits",
+    metadata,
+    Column("backend", Integer, primary_key=True, autoincrement=False, comment="process id of the session"),
+    Column("token", Uuid, nullable=False, comment="drawn anew for each transaction"),
+    postgresql_with={"fillfactor": "10"},
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("consumer", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("timestamp", BigInteger, nullable=False, comment="of the record, in milliseconds"),
+    Column("message_id", Identifier),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    # Not jsonb, which takes no NUL: the names come from outside.
+    Column("headers", JSON, nullable=False, comment="pairs of name and base64 value, in order"),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("1"), comment="how often it was given up"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("content", LargeBinary, comment="digest of value and headers; null: kept by a release that made none"),
+    # A record is kept once, however often it is delivered, and so is a message that was sent several times. An offset
+    # alone is not enough to know a record by: a topic that was made anew gives it again.
+    Index(
+        "uq_dead_letters_record",
+        "consumer",
+        "topic",
+        "partition",
+        "offset",
+        "timestamp",
+        text("md5(value)"),
+        unique=True,
+        postgresql_nulls_not_distinct=True,
+    ),
+    Index(
+        "uq_dead_letters_message_content",
+        "consumer",
+        "message_id",
+        "content",
+        unique=True,
+        postgresql_where=text("message_id IS NOT NULL AND content IS NOT NULL"),
+    ),
+)
+
+# What the notifier remembers of each SKU: how far it has read, and whether the buyers know that it has run out.
+notified_products = Table(
+    "notified_products",
+    metadata,
+    Column("sku", Identifier, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("out_of_stock", Boolean, nullable=False),
+)
+
+# The quantities that the notifier has read of, so that it can tell a larger quantity from a cut.
+notified_batches = Table(
+    "notified_batches",
+    metadata,
+    Column("ref", Identifier, primary_key=True),
+    Column("qty", Integer, nullable=False),
+)

@@ -1,0 +1,269 @@
+"""The unit of work over PostgreSQL: one connection, one transaction, one group of commands."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import asyncpg
+
+from app.adapters.postgresql import statements
+from app.adapters.postgresql.connections import (
+    TRANSACTION_TIMEOUT,
+    DriverConnections,
+    LentConnection,
+    is_local,
+    is_lost,
+    is_passing,
+    took_too_long,
+)
+from app.adapters.postgresql.idempotency import SqlAnswers
+from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
+from app.adapters.postgresql.order_repository import SqlOrderRepository
+from app.adapters.postgresql.pool_guard import is_lost_session
+from app.adapters.postgresql.product_repository import SqlProductRepository
+from app.adapters.postgresql.statements import Row
+from app.domain.events import Event
+from app.domain.model import Product
+from app.integration.outbound import to_message
+from app.observability import metrics
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+# Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
+_TRANSACTION_STATUS = "SELECT pg_xact_status($1::text::xid8)"
+_IN_THE_FUTURE = "22023"
+_IS_COMMITTED = "SELECT EXISTS (SELECT FROM commits WHERE token = $1)"
+COMMIT_QUESTIONS = 5
+BEGIN_TIMEOUT = 3.0
+"""Seconds. It waits for nothing but the network, so a connection that has died in the pool is soon found out."""
+
+COMMIT_TIMEOUT = 15.0
+"""Seconds after which a COMMIT counts as not answered. No caller over HTTP waits so long."""
+
+LATE = 0.9
+"""A connection that is lost after this part of the transaction's time limit is taken to have met the limit."""
+
+QUESTION_TIMEOUT = 2.0
+ROLLBACK_TIMEOUT = 2.0
+
+
+class SqlUnitOfWork:
+    """Implements `UnitOfWork`.
+
+    It speaks to the database through asyncpg itself: a group makes five round trips, and what lies between a statement
+    and the driver would cost more than the handlers do. `on_commit` is called after each commit of messages, to wake
+    whoever publishes the messages.
+    """
+
+    products: SqlProductRepository
+    orders: SqlOrderRepository
+    answers: SqlAnswers
+    outbox: SqlOutbox
+    inbox: SqlInbox
+    dead_letters: SqlDeadLetterBox
+
+    def __init__(self, connections: DriverConnections, on_commit: Callable[[], None] = lambda: None) -> None:
+        self._connections = connections
+        self._on_commit = on_commit
+        self._lent: LentConnection
+        self._connection: asyncpg.Connection
+        self._events: list[Event] = []
+        self._is_open = False
+        self._is_lost = False
+        self._has_flushed = False
+        self._began = time.monotonic()
+        self.published = 0
+        self.cause = Cause(causation_id="", correlation_id="")
+
+    async def __aenter__(self) -> Self:
+        """Take a connection and begin."""
+        try:
+            self._lent = await self._connections.lend()
+        except Exception as error:
+            raise self._as_port_error(error) from error
+        self._connection = self._lent.driver
+        self._began = time.monotonic()
+        self._is_open = True
+        self.products = SqlProductRepository(self._connection)
+        self.orders = SqlOrderRepository(self._connection)
+        self.answers = SqlAnswers(self._connection)
+        self.outbox = SqlOutbox()
+        self.inbox = SqlInbox(self._connection)
+        self.dead_letters = SqlDeadLetterBox(self._connection)
+        try:
+            await self._connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
+        except BaseException as error:
+            self._is_lost = _is_lost(error)
+            await _uninterrupted(self._close())
+            if isinstance(error, Exception):
+                raise self._as_port_error(error) from error
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
+        self._is_lost = self._is_lost or _is_lost(exc)
+        await _uninterrupted(self._close())
+        if isinstance(exc, Exception) and is_passing(exc):
+            raise self._as_port_error(exc) from exc
+
+    def raise_event(self, event: Event) -> None:
+        """Raise an event that belongs to no product."""
+        self._events.append(event)
+
+    def publish_events(self) -> None:
+        """Add the events of a command that has ended to the outbox."""
+        events, self._events = self._events, []
+        self._publish([*events, *self.products.take_events()])
+
+    async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
+        """Write what has changed of the product and all events so far."""
+        self._publish(product.drain_events())
+        await self._flush(self.products.changes_of(product, done))
+        self.products.forget(product, done)
+
+    async def flush_all(self) -> None:
+        """Write what has changed of all products and all events so far."""
+        await self._flush(self.products.changes())
+
+    async def _flush(self, changes: dict[str, list[Row]]) -> None:
+        writes = changes | self.outbox.take_changes()
+        if any(writes.values()):
+            self._has_flushed = True
+            statement, arguments = statements.write(writes)
+            await self._connection.execute(statement, *arguments)
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.outbox.add(to_message(event), self.cause)
+        self.published += len(events)
+
+    async def commit(self) -> None:
+        """Write the differences in bulk, outbox included, and commit."""
+        writes = self.products.changes() | self.products.unused() | self.orders.changes()
+        writes |= self.answers.changes() | self.outbox.take_changes()
+        transaction_id, token = None, uuid.uuid4()
+        if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
+            statement, arguments = statements.write(writes | {"note_commit": [(token,)]})
+            transaction_id = await self._connection.fetchval(statement, *arguments)
+        try:
+            await _uninterrupted(self._commit())
+        except Exception as error:
+            self._is_lost = _is_lost(error)
+            if transaction_id is None or not is_passing(error):
+                raise
+            if not await self._has_committed(transaction_id, token):
+                raise
+        if self.published:
+            self._on_commit()
+
+    async def _commit(self) -> None:
+        # After a timeout of its own the driver asks the server to cancel. A COMMIT that waits for a synchronous standby
+        # would then be reported as done, and a failover could lose it. So the connection ends, and the wait goes on.
+        timer = asyncio.get_running_loop().call_later(COMMIT_TIMEOUT, self._connection.terminate)
+        try:
+            answer = await self._connection.execute("COMMIT", timeout=2 * COMMIT_TIMEOUT)
+        finally:
+            timer.cancel()
+        self._is_open = False
+        if answer != "COMMIT":
+            message = "the transaction had failed, and its commit rolled it back"
+            raise RuntimeError(message)
+
+    async def _has_committed(self, transaction_id: str, token: uuid.UUID) -> bool:
+        """Ask what became of a commit that was not answered, so that the callers get the answers that are theirs.
+
+        Its number tells whether it is still under way, and no more than that: a database that crashed may have
+        forgotten it, and given its number to a transaction of somebody else's, which did commit. Only its token is its
+        own.
+        False also where the database does not say in time: the group is then run again, which every command allows.
+        """
+        await self._connections.distrust()
+        for attempt in range(COMMIT_QUESTIONS):
+            await asyncio.sleep(0.1 * 2**attempt)
+            try:
+                is_committed = await self._ask_for_commit(transaction_id, token)
+            except Exception as error:
+                if getattr(error, "sqlstate", None) == _IN_THE_FUTURE:
+                    return False  # The number has been forgotten, and is still to be given again.
+                if not is_passing(error):
+                    raise
+                continue
+            if is_committed is not None:
+                return is_committed
+        return False
+
+    async def _ask_for_commit(self, transaction_id: str, token: uuid.UUID) -> bool | None:
+        """Whether the transaction has committed; None while it is under way."""
+        lent = await self._connections.lend()
+        ask = functools.partial(lent.driver.fetchval, timeout=QUESTION_TIMEOUT)
+        try:
+            is_committed: bool | None = None
+            if await ask(_TRANSACTION_STATUS, transaction_id) != "in progress":
+                # A statement of its own, so that it sees what the one before it has found to be over.
+                is_committed = await ask(_IS_COMMITTED, token)
+        except BaseException:
+            await _uninterrupted(self._connections.throw_away(lent))
+            raise
+        await self._connections.give_back(lent)
+        return is_committed
+
+    async def _close(self) -> None:
+        """Roll back unless committed, and give the connection back; one that does not even do that is thrown away."""
+        is_open, self._is_open = self._is_open, False
+        if is_open and self._is_lost:
+            # A roll-back would not make it of use again, and where the server is silent it would cost time.
+            log.warning("a connection is replaced: the database did not answer, or takes no writes there")
+            await self._connections.throw_away(self._lent)
+            return
+        try:
+            if is_open:
+                await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it stands behind what the caller is told
+            log.warning("a connection was lost: %r", error)
+            await self._connections.throw_away(self._lent)
+        else:
+            await self._connections.give_back(self._lent)
+
+    def _as_port_error(self, error: Exception) -> Exception:
+        """The error in the terms of the service layer: TemporarilyUnavailableError, or the error itself.
+
+        The server ends a session at `transaction_timeout`. The driver may then report a lost connection in place of
+        the reason, so a connection that was lost after about that time counts as a time limit.
+        """
+        if not is_passing(error):
+            return error
+        lost_late = is_lost(error) and time.monotonic() - self._began > LATE * TRANSACTION_TIMEOUT
+        if is_too_long := lost_late or took_too_long(error):
+            metrics.time_limits.inc()
+        return TemporarilyUnavailableError(
+            f"the database is not available: {type(error).__name__}",
+            is_local=is_local(error),
+            took_too_long=is_too_long,
+        )
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Let the work end even where the task is cancelled meanwhile: a connection bears one operation at a time."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Whether the next attempt needs another connection."""
+    return isinstance(error, TimeoutError) or is_lost_session(error)

@@ -1,0 +1,1 @@
+"""Kafka: the inbound consumer, the relay of the outbox, and the notifier."""

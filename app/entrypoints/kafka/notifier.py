@@ -1,0 +1,146 @@
+"""The notifier: a subscriber of the published events that sends mail. A mail server that is down delays mail only.
+
+Mail is sent at least once: what was sent is remembered right after, so only a crash between the two repeats it.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+
+from app.adapters.postgresql.notifier_memory import NotifierMemory
+from app.domain.fields import IDENTIFIER_PATTERN, MAX_QUANTITY
+from app.integration import cloudevents
+from app.integration.cloudevents import UnreadableMessageError
+from app.integration.outbound import BatchCreatedV1, ProductMessage
+from app.observability import logging as observed
+from app.observability import metrics, tracing
+from app.service_layer.notifications import INTERESTING, Addresses, Mail, Mailer, MailRefusedError, react
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
+
+log = logging.getLogger(__name__)
+
+LONGEST_BACKOFF = 5.0
+IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    cause: Cause
+    """Of what follows from it."""
+    topic: str
+    sequence: int
+    message: ProductMessage
+
+
+class Notifier:
+    """Reads events in order and sends the mails that they call for."""
+
+    def __init__(
+        self,
+        memory: NotifierMemory,
+        mailer: Mailer,
+        addresses: Addresses,
+        *,
+        consumer_group: str,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._memory = memory
+        self._mailer = mailer
+        self._addresses = addresses
+        self._consumer_group = consumer_group
+        self._sleep = sleep
+
+    async def handle(self, records: Sequence[ConsumerRecord]) -> None:
+        """Return when every mail that the records call for is handed over or refused for good."""
+        events = [event for record in records if (event := _read(record)) is not None]
+        if not events:
+            return
+        skus = {event.message.sku for event in events}
+        refs = {event.message.ref for event in events if isinstance(event.message, BatchCreatedV1)}
+        products, batches = await self._memory.load(skus, refs)
+        for event in events:
+            product = products[event.message.sku]
+            if event.sequence <= product.sequence:
+                continue
+            product.sequence = event.sequence
+            mail = react(event.message, product, batches, self._addresses)
+            if mail is not None:
+                with self._observed(event):
+                    await self._send(mail, event.message.ce_type)
+                    await self._memory.save([product], batches)
+        await self._memory.save(list(products.values()), batches)
+
+    async def _send(self, mail: Mail, kind: str) -> None:
+        """Try until the mail server has taken the mail, or has said that it never will."""
+        backoff = 0.0
+        while True:
+            try:
+                await self._mailer.send(mail)
+            except MailRefusedError as error:
+                log.error("the mail to %s was refused for good: %s", mail.to, error)  # noqa: TRY400
+                metrics.mail_failures.inc()
+                return
+            except TemporarilyUnavailableError as error:
+                metrics.mail_failures.inc()
+                backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.2)
+                log.warning("the mail to %s waits %.1f s: %s", mail.to, backoff, error)
+                await self._sleep(backoff)
+            else:
+                metrics.mails.labels(kind).inc()
+                return
+
+    @contextmanager
+    def _observed(self, event: _Event) -> Iterator[None]:
+        """The event's ids in the log, and a span in its trace."""
+        event_id = event.cause.causation_id
+        attributes = {
+            **tracing.messaging("process", event.topic, self._consumer_group),
+            "messaging.message.id": event_id,
+            "allocation.event": event.message.ce_type,
+        }
+        with (
+            observed.bound(event.cause, event_id),
+            tracing.following("consumer", "notify", event.cause.traceparent, attributes),
+        ):
+            yield
+
+
+def _read(record: ConsumerRecord) -> _Event | None:
+    """The event, where the notifier has a use for it."""
+    try:
+        event = cloudevents.parse(record.headers, record.value)
+        model = INTERESTING.get(event.type)
+        if model is None:
+            return None
+        message = model.model_validate_json(event.data)
+        _check(message)
+        cause = Cause(event.id, event.correlation_id or event.id, event.traceparent)
+        return _Event(cause, record.topic, _sequence(record), message)
+    except (UnreadableMessageError, ValidationError, ValueError) as error:
+        log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
+        return None
+
+
+def _sequence(record: ConsumerRecord) -> int:
+    raw = dict(record.headers).get("ce_sequence")
+    if raw is None or not raw.isdigit() or not 0 < int(raw) < 2**63:
+        message = f"its ce_sequence is {raw!r}"
+        raise ValueError(message)
+    return int(raw)
+
+
+def _check(message: ProductMessage) -> None:
+    """Refuse what this service would never have published: others may write to the topic as well."""
+    for name, value in message:
+        if name in IDENTIFIERS and value is not None and not re.fullmatch(IDENTIFIER_PATTERN, value):
+            text = f"{name} is no identifier"
+            raise ValueError(text)
+        if name == "qty" and value > MAX_QUANTITY:
+            text = f"qty is over {MAX_QUANTITY}"
+            raise ValueError(text)

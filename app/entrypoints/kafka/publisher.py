@@ -1,0 +1,216 @@
+"""Sends rows of the outbox to Kafka, and forgets what was acknowledged."""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
+
+from app.adapters.kafka import clients
+from app.adapters.postgresql.outbox import OutboxReader, OutboxRow
+from app.integration.cloudevents import SPECVERSION
+from app.observability import metrics, tracing
+from app.observability.tracing import Span
+
+log = logging.getLogger(__name__)
+
+SEND_TIMEOUT = 15.0
+STRAGGLER_TIMEOUT = 2.0
+"""Seconds that a partition may take longer than the first one of its round, so that the others go on without it."""
+
+_choose = DefaultPartitioner()
+
+
+def by_partition(rows: Iterable[OutboxRow], partitions: Sequence[int]) -> dict[int, list[OutboxRow]]:
+    """The rows by the partition that their SKU belongs to, as every Kafka client would choose it."""
+    queues: dict[int, list[OutboxRow]] = defaultdict(list)
+    for row in rows:
+        queues[_choose(row.subject.encode(), partitions, partitions)].append(row)
+    return queues
+
+
+@dataclass(slots=True)
+class Published:
+    """What became of some rows: the ids of those that were acknowledged, and the partitions that refused."""
+
+    ids: list[int] = field(default_factory=list)
+    refused: dict[int, Exception] = field(default_factory=dict)
+
+
+class EventPublisher:
+    """Sends rows of the outbox as CloudEvents in binary mode, keyed by SKU."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, source: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._source = source.encode()
+
+    async def partitions(self) -> list[int]:
+        """The numbers of the topic's partitions."""
+        return sorted(await self._producer.partitions_for(self._topic))
+
+    async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> Published:
+        """Send the rows of each partition in their order; a partition that refuses keeps no other from its own."""
+        published = Published()
+        sends = {
+            asyncio.create_task(self._publish_to(partition, queue, published)): partition
+            for partition, queue in queues.items()
+        }
+        try:
+            await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
+            _, late = await asyncio.wait(sends, timeout=STRAGGLER_TIMEOUT)
+        finally:
+            for send in sends:
+                send.cancel()
+            await asyncio.gather(*sends, return_exceptions=True)
+        for send in late:
+            error = TimeoutError("no acknowledgement, and other partitions have given theirs")
+            published.refused.setdefault(sends[send], error)
+        return published
+
+    async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: Published) -> None:
+        sent = 0
+        spans = self._start_spans(rows, partition) if tracing.is_on() else {}
+        try:
+            while sent < len(rows):
+                batch = self._producer.create_batch()
+                end = sent
+                while end < len(rows) and self._append(batch, rows[end], spans.get(rows[end].id)):
+                    end += 1
+                if end == sent:
+                    published.refused[partition] = ValueError(f"event {rows[sent].id} does not fit into an empty batch")
+                    return
+                async with asyncio.timeout(SEND_TIMEOUT):
+                    await (await self._producer.send_batch(batch, self._topic, partition=partition))
+                metrics.relay_lag_seconds.observe(age_of(rows[sent].created_at))
+                published.ids += [row.id for row in rows[sent:end]]
+                sent = end
+        except Exception as error:  # noqa: BLE001 - reported to the relay, which goes on with the other partitions
+            published.refused[partition] = error
+        finally:
+            for number, row in enumerate(rows if spans else ()):
+                if row.id in spans:
+                    spans[row.id].end(None if number < sent else "not-acknowledged")
+
+    def _start_spans(self, rows: Sequence[OutboxRow], partition: int) -> dict[int, Span]:
+        """A span for each event that follows from something recorded. Sent again, it has another one."""
+        name, common = f"send {self._topic}", tracing.messaging("send", self._topic)
+        common["messaging.destination.partition.id"] = str(partition)
+        started = {
+            row.id: tracing.follow(
+                "producer",
+                name,
+                row.traceparent,
+                {
+                    **common,
+                    "messaging.message.id": str(row.message_id),
+                    "messaging.message.conversation_id": row.correlation_id,
+                },
+            )
+            for row in rows
+        }
+        return {row_id: span for row_id, span in started.items() if span is not None}
+
+    def _append(self, batch: object, row: OutboxRow, span: Span | None) -> bool:
+        return (
+            batch.append(  # type: ignore[attr-defined]
+                key=row.subject.encode(),
+                value=row.data.encode(),
+                timestamp=int(row.created_at.timestamp() * 1000),
+                headers=self._headers(row, row.traceparent if span is None else span.traceparent),
+            )
+            is not None
+        )
+
+    def _headers(self, row: OutboxRow, traceparent: str | None) -> list[tuple[str, bytes]]:
+        headers = [
+            ("ce_specversion", SPECVERSION.encode()),
+            ("ce_id", str(row.message_id).encode()),
+            ("ce_type", row.type.encode()),
+            ("ce_source", self._source),
+            ("ce_time", row.created_at.isoformat().replace("+00:00", "Z").encode()),
+            ("ce_subject", row.subject.encode()),
+            ("ce_correlationid", row.correlation_id.encode()),
+            ("ce_causationid", row.causation_id.encode()),
+            ("content-type", b"application/json"),
+        ]
+        if row.sequence is not None:
+            headers.append(("ce_sequence", str(row.sequence).encode()))
+        if traceparent is not None:
+            # The second is for readers by an SDK, which hand on the attributes of an event and no other header.
+            headers += [(name, traceparent.encode()) for name in ("traceparent", "ce_traceparent")]
+        return headers
+
+
+class Sender:
+    """Publishes by a producer of its own, and by a new one after a failure."""
+
+    def __init__(
+        self,
+        outbox: OutboxReader,
+        start_producer: Callable[[], Awaitable[AIOKafkaProducer]],
+        *,
+        topic: str,
+        source: str,
+    ) -> None:
+        self._outbox = outbox
+        self._start_producer = start_producer
+        self._topic = topic
+        self._source = source
+        self._producer: AIOKafkaProducer | None = None
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    async def partitions(self) -> list[int]:
+        """The numbers of the topic's partitions. Raises what the broker raises."""
+        return await (await self._publisher()).partitions()
+
+    async def send(self, queues: Mapping[int, Sequence[OutboxRow]]) -> Published:
+        """Send the rows of each partition in their order, and delete from the outbox what was acknowledged.
+
+        Raises what the database raises, and what the broker raises where no producer can be started. That a partition
+        refuses is a result, and logged.
+        """
+        if not queues:
+            return Published()
+        published = await (await self._publisher()).publish(queues)
+        if published.ids:
+            await self._outbox.delete(published.ids)
+            metrics.outbox_published.inc(len(published.ids))
+        if published.refused:
+            metrics.outbox_failures.inc()
+            for partition, error in published.refused.items():
+                log.warning("publishing to partition %d failed and will be tried again: %r", partition, error)
+            self.drop()
+        return published
+
+    def drop(self) -> None:
+        """Have the next use start another producer.
+
+        This one stops beside it, which takes seconds where its broker does not answer. What it may still send comes
+        before or after the same events from the new one, and as a whole, so it can only repeat them.
+        """
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            stopping = asyncio.create_task(clients.stop(producer))
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+
+    async def close(self) -> None:
+        """Stop for good, within bounds."""
+        self.drop()
+        await asyncio.gather(*self._stopping, return_exceptions=True)
+
+    async def _publisher(self) -> EventPublisher:
+        if self._producer is None:
+            self._producer = await self._start_producer()
+        return EventPublisher(self._producer, self._topic, self._source)
+
+
+def age_of(written: datetime) -> float:
+    """Seconds since a row was written, as far as our clock and the database's agree."""
+    return max(0.0, time.time() - written.timestamp())

@@ -1,0 +1,212 @@
+"""A subscription to Kafka topics that outlives every fault: of the broker, of the group, of what it hands records to.
+
+Records are handed over in small batches; offsets are committed after the batch has been handled. A batch may be seen
+again after a crash or a rebalance, so the handler has to know what has taken effect already. A partition whose records
+have to wait is paused; the others go on.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
+
+from app.adapters.kafka import clients
+from app.adapters.kafka.tolerant_records import tolerate_any_header_name
+from app.cancellation import cancel, raise_if_cancelled
+from app.observability import metrics
+
+log = logging.getLogger(__name__)
+
+POLL_TIMEOUT_MS = 500
+LONGEST_BACKOFF = 2.0
+POLL_LIMIT = 60.0
+"""Seconds that a poll may take in all; aiokafka itself would wait for a rebalance without end."""
+ANSWER_LIMIT = 30.0
+"""Seconds that the broker may take for a commit or a question."""
+LAG_INTERVAL = 10.0
+"""Seconds between two looks at how many records wait."""
+STALL_TIMEOUT = 30.0
+"""Seconds without a record after which the consumer is asked whether it lags; one that does is built anew."""
+
+
+POLL_BESIDE_WAITING_MS = 50
+"""Milliseconds that a poll may take while a partition waits: it is to go on soon after its records are handled."""
+
+Finish = Callable[[], Awaitable[object]]
+"""Handles the records of a partition that are left over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A paused partition: the task that handles the records that are left over, their number, and the next offset."""
+
+    task: asyncio.Task[object]
+    records: int
+    next_offset: int
+
+
+class StalledError(Exception):
+    """The topic has records for this consumer, and it has not fetched any for a while."""
+
+
+class Subscription:
+    """Reads topics in a consumer group, until it is cancelled.
+
+    `handle` receives the records of one poll in the order of their offsets and returns when they are handled. It may
+    leave over records of some partitions: it returns for each of them what handles those. What either raises makes the
+    subscription start again from the offsets committed last.
+    """
+
+    def __init__(
+        self,
+        start_consumer: Callable[[], Awaitable[AIOKafkaConsumer]],
+        handle: Callable[[Sequence[ConsumerRecord]], Awaitable[Mapping[TopicPartition, Finish] | None]],
+        *,
+        name: str,
+        max_records: int,
+    ) -> None:
+        self._start_consumer = start_consumer
+        self._handle = handle
+        self._name = name
+        self._max_records = max_records
+        self._in_hand = 0
+        self._waiting: dict[TopicPartition, _Waiting] = {}
+
+    async def run(self) -> None:
+        """Read, for ever."""
+        # From the start, so that one whose broker never answers can be told from one that does not run.
+        metrics.consumer_lag.labels(self._name).set(metrics.UNKNOWN)
+        self._count([0])
+        backoff = 0.0
+        while True:
+            started = time.monotonic()
+            try:
+                await self._consume()
+            except Exception as error:  # noqa: BLE001 - the subscription outlives every fault of its neighbours
+                raise_if_cancelled()
+                log.warning("%s: reading failed and will be tried again: %r", self._name, error)
+            if time.monotonic() - started > 10 * LONGEST_BACKOFF:
+                backoff = 0.0
+            backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.1)
+            await asyncio.sleep(backoff)
+
+    async def _consume(self) -> None:
+        consumer = await self._start_consumer()
+        measuring = asyncio.create_task(self._measure_lag(consumer), name=f"{self._name}-lag")
+        try:
+            last_progress = time.monotonic()
+            while True:
+                fetched = await self._poll(consumer)
+                if await self._resume(consumer, fetched):
+                    last_progress = time.monotonic()
+                if fetched:
+                    await self._hand_over(consumer, fetched)
+                    last_progress = time.monotonic()
+                elif time.monotonic() - last_progress > STALL_TIMEOUT:
+                    async with asyncio.timeout(ANSWER_LIMIT):
+                        await self._check_lag(consumer)
+                    last_progress = time.monotonic()
+        finally:
+            self._in_hand = 0
+            await cancel([measuring, *(waiting.task for waiting in self._waiting.values())])
+            self._waiting.clear()
+            await asyncio.shield(clients.stop(consumer))
+
+    async def _hand_over(
+        self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+    ) -> None:
+        """Have the records handled and commit their offsets; pause the partitions for which some are left over."""
+        in_hand = [record for records in fetched.values() for record in records]
+        self._in_hand = len(in_hand)
+        left = await self._handle(in_hand) or {}
+        self._in_hand = 0
+        for tp, finish in left.items():
+            task = asyncio.ensure_future(finish())
+            records = fetched[tp]
+            self._waiting[tp] = _Waiting(task, len(records), records[-1].offset + 1)
+            if tp in consumer.assignment():
+                consumer.pause(tp)
+        handled = {tp: records[-1].offset + 1 for tp, records in fetched.items() if tp not in left}
+        await self._commit(consumer, handled)
+        self._count(len(fetched[tp]) for tp in handled)
+
+    async def _resume(self, consumer: AIOKafkaConsumer, fetched: Collection[TopicPartition]) -> bool:
+        """Commit and resume the paused partitions whose records are handled; returns whether there was one.
+
+        After a rebalance a partition is another member's, or is fetched anew from its committed offset: what was left
+        over of it is then given up, and comes again.
+        """
+        resumed = False
+        for tp, waiting in list(self._waiting.items()):
+            if tp in fetched or tp not in consumer.assignment():
+                await self._abandon(tp)
+            elif waiting.task.done():
+                del self._waiting[tp]
+                waiting.task.result()
+                await self._commit(consumer, {tp: waiting.next_offset})
+                self._count([waiting.records])
+                if tp in consumer.assignment():
+                    consumer.resume(tp)
+                resumed = True
+        return resumed
+
+    async def _abandon(self, tp: TopicPartition) -> None:
+        await cancel([self._waiting.pop(tp).task])
+
+    def _count(self, records: Iterable[int]) -> None:
+        metrics.subscription_records.labels(self._name).inc(sum(records))
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        try:
+            async with asyncio.timeout(POLL_LIMIT):
+                timeout_ms = POLL_BESIDE_WAITING_MS if self._waiting else POLL_TIMEOUT_MS
+                return await consumer.getmany(timeout_ms=timeout_ms, max_records=self._max_records)  # type: ignore[no-any-return]
+        except UnicodeDecodeError:
+            log.warning("%s: a record has a header whose name is no UTF-8", self._name)
+            tolerate_any_header_name()
+            raise
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        """Commit what is still ours. After a rebalance the rest is another's, who finds it done already."""
+        ours = {tp: offset for tp, offset in offsets.items() if tp in consumer.assignment()}
+        if not ours:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                await consumer.commit(ours)
+        except (CommitFailedError, IllegalStateError) as error:
+            log.info("%s: the offsets went to another member: %r", self._name, error)
+
+    async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
+        for tp, (position, end) in (await _progress(consumer)).items():
+            if position < end and tp not in self._waiting:
+                message = f"{tp.topic}[{tp.partition}] is at {position} of {end}"
+                raise StalledError(message)
+
+    async def _measure_lag(self, consumer: AIOKafkaConsumer) -> None:
+        """Tell how far behind the consumer is, all the more while it waits for what it hands records to."""
+        gauge = metrics.consumer_lag.labels(self._name)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(ANSWER_LIMIT):
+                        progress = await _progress(consumer)
+                    in_hand = self._in_hand + sum(waiting.records for waiting in self._waiting.values())
+                    gauge.set(in_hand + sum(end - position for position, end in progress.values()))
+                except Exception as error:  # noqa: BLE001 - a figure for people; the poll finds out what is wrong
+                    raise_if_cancelled()
+                    log.debug("%s: the lag is not known: %r", self._name, error)
+                    gauge.set(metrics.UNKNOWN)
+                await asyncio.sleep(LAG_INTERVAL)
+        finally:
+            gauge.set(metrics.UNKNOWN)
+
+
+async def _progress(consumer: AIOKafkaConsumer) -> dict[TopicPartition, tuple[int, int]]:
+    """For each partition of the consumer, the offset that it fetches next and the one that would be new."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    return {tp: (await consumer.position(tp), max(end, consumer.highwater(tp) or 0)) for tp, end in ends.items()}

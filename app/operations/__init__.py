@@ -1,0 +1,1 @@
+"""Tools for operators. The command line and the processes of the service use them."""

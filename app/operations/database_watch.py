@@ -1,0 +1,47 @@
+"""Logs that the database cannot be used, and that it can be again: once for each change, from the start on.
+
+A process waits for a database that is away, and may have no work that would show it; so its log has to say it.
+"""
+
+import asyncio
+import logging
+
+from app.adapters.postgresql.database_url import DatabaseUrl
+from app.bootstrap import Service
+from app.cancellation import raise_if_cancelled
+from app.operations import readiness
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 5.0
+"""Seconds between checks while the database can be used."""
+
+RETRY_INTERVAL = 1.0
+TIMEOUT = 5.0
+AWAY = "the database does not answer"
+
+
+async def watch(service: Service) -> None:
+    """Check the database, for ever."""
+    urls = (service.settings.database_url, service.settings.read_database_url)
+    places = ", ".join(DatabaseUrl.parse(url.get_secret_value()).place for url in urls if url is not None)
+    known: str | None = None
+    while True:
+        fault, reason = await _examine(service)
+        if fault is not None and fault != known:
+            log.warning("%s (%s)%s; it is asked again each second", fault, places, reason)
+        elif fault is None and known is not None:
+            log.info("the database can be used (%s)", places)
+        known = fault
+        await asyncio.sleep(INTERVAL if fault is None else RETRY_INTERVAL)
+
+
+async def _examine(service: Service) -> tuple[str | None, str]:
+    """What is wrong, or None; and what the driver said of it, which may change from one check to the next."""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await readiness.check(service), ""
+    except Exception as error:  # noqa: BLE001 - every failure means that the database cannot be used
+        raise_if_cancelled()
+        cause = getattr(error, "orig", None) or error
+        return AWAY, f": {str(cause).partition(chr(10))[0] or type(cause).__name__}"

@@ -1,0 +1,150 @@
+"""Looks after the dead letters: shows them, and hands those that were mended to the bus again."""
+
+import base64
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.adapters.postgresql.dead_letters import DeadLetterStore, KeptLetter, Summary
+from app.bootstrap import Service
+from app.domain.errors import DomainError
+from app.integration.cloudevents import UnreadableMessageError
+from app.service_layer.inbox import to_request
+from app.service_layer.ports import TemporarilyUnavailableError
+
+_UNKNOWN_CONTENT = (
+    "an earlier release received a message with this id and kept neither its source nor its content; "
+    "discard the letter if it was the same message"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a letter, in one line."""
+
+    letter_id: int
+    line: str
+    restored: bool
+
+
+async def summaries(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[list[Summary]]:
+    """What a list shows of the letters with the ids, or of all, oldest first; page by page."""
+    store = DeadLetterStore(service.engine)
+    after = 0
+    while page := await store.summaries(after, ids):
+        yield page
+        after = page[-1].id
+
+
+async def letters(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[KeptLetter]:
+    """The letters with the ids, or all, oldest first."""
+    store = DeadLetterStore(service.engine)
+    after = 0
+    while page := await store.page(after, ids):
+        for kept in page:
+            yield kept
+        after = page[-1].id
+
+
+def fields(kept: KeptLetter) -> Iterator[tuple[str, str]]:
+    """All of a letter for people: names, and texts of one line or of several."""
+    letter = kept.letter
+    yield "number", str(kept.id)
+    yield "since", kept.created_at.isoformat(timespec="seconds")
+    yield "reason", letter.reason
+    yield "attempts", f"{kept.attempts} by {letter.consumer}"
+    yield "record", f"{letter.topic}[{letter.partition}]@{letter.offset}"
+    yield "written", _moment(letter.timestamp)
+    yield "id", letter.message_id or "-"
+    yield "key", _readable(letter.key)
+    yield "headers", "\n".join(["", *(f"{name}: {_readable(value)}" for name, value in letter.headers)])
+    yield "value", f"{_size(letter.value)}\n{_readable(letter.value)}"
+
+
+def as_json(kept: KeptLetter) -> dict[str, Any]:
+    """All of a letter for programs. Bytes are `text` where they are UTF-8, else `base64`; null where there are none."""
+    letter = kept.letter
+    return {
+        "number": kept.id,
+        "since": kept.created_at.isoformat(),
+        "reason": letter.reason,
+        "attempts": kept.attempts,
+        "consumer": letter.consumer,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "timestamp": letter.timestamp,
+        "id": letter.message_id,
+        "key": _encoded(letter.key),
+        "headers": [{"name": name, "value": _encoded(value)} for name, value in letter.headers],
+        "value": _encoded(letter.value),
+    }
+
+
+async def discard(service: Service, ids: Sequence[int]) -> AsyncIterator[int]:
+    """Throw away the letters with the ids, one after the other. Yields the numbers of those that there were."""
+    store = DeadLetterStore(service.engine)
+    async for page in summaries(service, ids):
+        for summary in page:
+            await store.discard(summary.id)
+            yield summary.id
+
+
+async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
+    """Handle the letters with the ids, or all, again; each that takes effect or is answered leaves the box.
+
+    A letter leaves the box after its effect has committed. A crash in between is harmless: the inbox knows its message.
+    """
+    store = DeadLetterStore(service.engine)
+    async for kept in letters(service, ids):
+        try:
+            request = to_request(kept.letter.headers, kept.letter.value)
+        except UnreadableMessageError as error:
+            await store.keep_failing(kept.id, str(error))
+            yield Report(kept.id, f"{kept.id} still unreadable: {error}", restored=False)
+            continue
+        (outcome,) = await service.bus.handle_group([request])
+        if isinstance(outcome.error, TemporarilyUnavailableError):
+            raise outcome.error
+        if outcome.error is not None and not isinstance(outcome.error, DomainError):
+            await store.keep_failing(kept.id, outcome.reason)
+            yield Report(kept.id, f"{kept.id} failed again: {outcome.reason}", restored=False)
+            continue
+        if outcome.duplicate and (outcome.receipt is None or outcome.receipt.content is None):
+            await store.keep_failing(kept.id, _UNKNOWN_CONTENT)
+            yield Report(kept.id, f"{kept.id} failed again: {_UNKNOWN_CONTENT}", restored=False)
+            continue
+        await store.discard(kept.id)
+        yield Report(kept.id, f"{kept.id} restored: {outcome.error or outcome.label}", restored=True)
+
+
+def _readable(raw: bytes | None) -> str:
+    """Bytes as people read them: text where they are UTF-8, else in hexadecimal, 16 for each line."""
+    if raw is None:
+        return "none"
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "\n".join(raw[start : start + 16].hex(" ") for start in range(0, len(raw), 16))
+
+
+def _moment(milliseconds: int) -> str:
+    """The time of a record, which its writer may have set to anything."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"
+
+
+def _size(raw: bytes | None) -> str:
+    return "nothing" if raw is None else f"{len(raw)} bytes"
+
+
+def _encoded(raw: bytes | None) -> dict[str, str] | None:
+    if raw is None:
+        return None
+    try:
+        return {"text": raw.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw).decode()}

@@ -1,0 +1,282 @@
+"""Looks at everything that the service needs, and says what to do about what is not as it should be.
+
+Every wait has an end, and every fault is a finding: whatever the neighbours do, the doctor has an answer.
+"""
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.identity.api_keys import ApiKeyFileError, read_keys
+from app.adapters.kafka import clients
+from app.adapters.postgresql import schema
+from app.adapters.postgresql.connector import WrongServerError
+from app.adapters.postgresql.database_url import DatabaseUrl
+from app.adapters.postgresql.inspection import check_writable, keeps_up, server_of
+from app.adapters.smtp import SmtpMailer
+from app.bootstrap import Service
+from app.service_layer.identity import Authenticator, InvalidCredentialsError
+from app.service_layer.ports import TemporarilyUnavailableError
+
+TIMEOUT = 20.0
+"""Seconds that one neighbour may take for all questions."""
+LAG_WARNING = 5.0
+"""Seconds after which a replica should have what the primary had."""
+SKEW_WARNING = 1.0
+SKEW_FAULT = 30.0
+PROCESSES = 4
+"""serve, consume, relay and notify: so many hold connections at the least."""
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do where it is not well."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    advice: str = ""
+
+    @property
+    def line(self) -> str:
+        """The finding in one line."""
+        return f"{self.verdict:<8} {self.name:<9} {self.text}{f'; {self.advice}' if self.advice else ''}"
+
+
+Check = Callable[[Service], Awaitable[list[Finding]]]
+
+
+async def examine(service: Service) -> AsyncIterator[Finding]:
+    """All findings, in a fixed order. The neighbours are asked at once, so that one which is silent costs no more."""
+    asked = [asyncio.create_task(_within_bounds(name, check, service)) for name, check in _CHECKS]
+    try:
+        for answer in asked:
+            for finding in await answer:
+                yield finding
+    finally:
+        for answer in asked:
+            answer.cancel()
+
+
+async def _within_bounds(name: str, check: Check, service: Service) -> list[Finding]:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await check(service)
+    except TimeoutError:
+        advice = "something between here and there swallows packets: look at firewalls and security groups"
+        return [Finding(name, Verdict.FAULT, "no answer in time", advice)]
+    except Exception as error:  # noqa: BLE001 - what cannot be asked is a finding as well
+        return [Finding(name, Verdict.FAULT, _one_line(error), "look at its log")]
+
+
+# --- callers ---------------------------------------------------------------------------------------------------------
+
+
+async def _callers(service: Service) -> list[Finding]:
+    settings = service.settings
+    if settings.auth is None:
+        advice = "set ALLOCATION_AUTH to jwt, api-keys or none, see docs/security.md; the other processes do without"
+        return [Finding("callers", Verdict.WARNING, "nobody said who may call: serve and run do not start", advice)]
+    if settings.auth == "api-keys" and settings.api_keys_file is not None:
+        try:
+            keys = await asyncio.to_thread(read_keys, settings.api_keys_file)
+        except ApiKeyFileError as error:
+            advice = "correct it, or ALLOCATION_API_KEYS_FILE; `allocation api-keys new` writes entries"
+            return [Finding("callers", Verdict.FAULT, _one_line(error), advice)]
+        return [Finding("callers", Verdict.OK, f"{len(keys)} API keys in {settings.api_keys_file}")]
+    if settings.auth == "jwt" and service.authenticator is not None:
+        return [await _provider(service, service.authenticator)]
+    return [Finding("callers", Verdict.OK, f"known by {settings.auth}")]
+
+
+async def _provider(service: Service, authenticator: Authenticator) -> Finding:
+    """Have it look up a key that nobody has: that asks the identity provider, and proves nothing about anybody."""
+    settings = service.settings
+    header = json.dumps({"alg": settings.jwt_algorithms[0], "kid": "allocation-doctor"}).encode()
+    try:
+        await authenticator.check(f"{base64.urlsafe_b64encode(header).decode().rstrip('=')}.e30.AA")
+    except TemporarilyUnavailableError:
+        advice = "correct ALLOCATION_JWT_JWKS_URL, or look at the provider; the log says how it failed"
+        return Finding("callers", Verdict.FAULT, f"no keys come from {settings.jwt_jwks_url}", advice)
+    except InvalidCredentialsError:
+        pass
+    return Finding("callers", Verdict.OK, f"known by tokens, with keys from {settings.jwt_jwks_url}")
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+async def _database(service: Service) -> list[Finding]:
+    engine, place = service.engine, _place(service.settings.database_url)
+    try:
+        await check_writable(engine)
+        server = await server_of(engine)
+    except Exception as error:  # noqa: BLE001 - each has its own advice
+        return [Finding("database", Verdict.FAULT, f"{place}: {_one_line(error)}", _advice(error))]
+    findings = [Finding("database", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
+    if not server.fsync:
+        text = "fsync is off: a crash of the machine can lose what was answered, or all of it"
+        findings.append(Finding("database", Verdict.WARNING, text, "set fsync = on, but for tests"))
+    wanted = 2 * PROCESSES * service.settings.database_pool_size
+    if server.connections < wanted:
+        text = f"{server.connections} connections for all; the {PROCESSES} processes may want {wanted}"
+        advice = "raise max_connections, or lower ALLOCATION_DATABASE_POOL_SIZE"
+        findings.append(Finding("database", Verdict.WARNING, text, advice))
+    return [*findings, await _schema(engine), _clock(server.ahead)]
+
+
+async def _replica(service: Service) -> list[Finding]:
+    """The database that GET requests are answered by, where it is another one."""
+    if service.settings.read_database_url is None:
+        return []
+    engine, place = service.read_engine, _place(service.settings.read_database_url)
+    try:
+        server = await server_of(engine)
+        fault = await schema.check(engine)
+    except Exception as error:  # noqa: BLE001 - each has its own advice
+        advice = _advice(error).replace("ALLOCATION_DATABASE_URL", "ALLOCATION_READ_DATABASE_URL")
+        return [Finding("replica", Verdict.FAULT, f"{place}: {_one_line(error)}", advice)]
+    if fault is not None:
+        text, advice = fault.partition(";")[0], "see that it replays what the primary writes"
+        return [Finding("replica", Verdict.FAULT, f"{place}: {text}", advice)]
+    # A primary that is away or is none is a finding of its own.
+    with suppress(Exception):
+        if not await keeps_up(engine, service.engine, seconds=LAG_WARNING):
+            text = f"{place} lacks what was written {LAG_WARNING:.0f} s ago"
+            advice = "see pg_stat_replication at the primary; until then GET requests are answered with what was"
+            return [Finding("replica", Verdict.WARNING, text, advice)]
+    return [Finding("replica", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
+
+
+async def _schema(engine: AsyncEngine) -> Finding:
+    fault = await schema.check(engine)
+    if fault is None:
+        return Finding("schema", Verdict.OK, f"at revision {schema.head()} or newer")
+    text, _, advice = fault.partition("; ")
+    return Finding("schema", Verdict.FAULT, text, advice)
+
+
+def _clock(ahead: float) -> Finding:
+    off = abs(ahead)
+    text = f"the database's is {off:.1f} s {'ahead of' if ahead > 0 else 'behind'} ours"
+    if off < SKEW_WARNING:
+        return Finding("clock", Verdict.OK, text)
+    verdict = Verdict.FAULT if off >= SKEW_FAULT else Verdict.WARNING
+    return Finding("clock", verdict, text, "have NTP (chrony) set the clock on both machines")
+
+
+def _place(url: SecretStr) -> str:
+    return DatabaseUrl.parse(url.get_secret_value()).place
+
+
+def _advice(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None) or ""
+    match cause:
+        case socket.gaierror():
+            advice = "nobody knows that host: correct it in ALLOCATION_DATABASE_URL, or the name service"
+        case WrongServerError():
+            advice = "name the primary, or all servers as host1:5432,host2:5432, in ALLOCATION_DATABASE_URL"
+        case ConnectionRefusedError():
+            advice = "nothing listens there: start PostgreSQL, or correct host and port in ALLOCATION_DATABASE_URL"
+        case TimeoutError():
+            advice = "something swallows packets: look at firewalls, and at the host in ALLOCATION_DATABASE_URL"
+        case _ if state.startswith("28"):
+            advice = "correct user and password in ALLOCATION_DATABASE_URL, or pg_hba.conf"
+        case _ if state == "3D000":
+            advice = "create the database, or correct its name in ALLOCATION_DATABASE_URL"
+        case _ if state.startswith("53"):
+            advice = "free what it lacks: connections, memory or disk"
+        case _:
+            advice = "see ALLOCATION_DATABASE_URL and the server's log"
+    return advice
+
+
+# --- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+async def _broker(service: Service) -> list[Finding]:
+    settings = service.settings
+    names = [*settings.kafka_inbound_topics, settings.kafka_events_topic]
+    try:
+        brokers, topics = await clients.describe_topics(service.kafka, names)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is about the broker
+        advice = (
+            "start the broker, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS; it has to advertise where it is reached"
+        )
+        return [
+            Finding("broker", Verdict.FAULT, f"{service.kafka.bootstrap_servers}: {_one_line(error)}", advice),
+        ]
+    found = Finding("broker", Verdict.OK, f"{brokers} brokers by way of {service.kafka.bootstrap_servers}")
+    return [found, *(_topic(name, topics.get(name), service.kafka) for name in names)]
+
+
+def _topic(name: str, topic: clients.TopicState | None, wanted: clients.KafkaConfig) -> Finding:
+    if topic is None:
+        text = f"{name} does not exist"
+        advice = (
+            f"it will be created at the start, with {wanted.topic_partitions} partitions and replication "
+            f"{wanted.topic_replication}; in production create it yourself, with replication 3"
+        )
+        return Finding("topic", Verdict.WARNING, text, advice)
+    text = f"{name}: {topic.partitions} partitions, replication {topic.replication}"
+    if topic.leaderless:
+        text += f"; {topic.leaderless} without a leader"
+        return Finding("topic", Verdict.FAULT, text, "bring back the brokers that hold them")
+    if topic.thin:
+        text += f"; {topic.thin} lack a copy"
+        return Finding("topic", Verdict.WARNING, text, "look for the broker that is away")
+    if topic.partitions < wanted.topic_partitions:
+        advice = (
+            f"no more than {topic.partitions} processes share its work, and ALLOCATION_KAFKA_TOPIC_PARTITIONS says "
+            f"{wanted.topic_partitions}; add none while the service runs, but see docs/operations.md"
+        )
+        return Finding("topic", Verdict.WARNING, text, advice)
+    return Finding("topic", Verdict.OK, text)
+
+
+# --- mail ------------------------------------------------------------------------------------------------------------
+
+
+async def _mail(service: Service) -> list[Finding]:
+    mailer = service.mailer
+    if not isinstance(mailer, SmtpMailer):
+        return [
+            Finding("mail", Verdict.WARNING, "is only logged", "set ALLOCATION_SMTP_URL where somebody should read it")
+        ]
+    try:
+        await mailer.check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is about the mail server
+        advice = "start the mail server, or correct ALLOCATION_SMTP_URL: host, port, user and password"
+        return [Finding("mail", Verdict.FAULT, f"{mailer.address}: {_one_line(error)}", advice)]
+    return [Finding("mail", Verdict.OK, f"{mailer.address} takes mail")]
+
+
+def _one_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).partition("\n")[0] or type(cause).__name__
+
+
+_CHECKS: tuple[tuple[str, Check], ...] = (
+    ("callers", _callers),
+    ("database", _database),
+    ("replica", _replica),
+    ("broker", _broker),
+    ("mail", _mail),
+)

@@ -1,0 +1,273 @@
+"""Compares what is stored twice, page by page, while the service works; and mends it where that is asked for.
+
+Sums are set under the lock of their product. A queue is served by a command on the bus, as after any other change, so
+that it is told as events. Events are only looked at: one that is gone cannot be written anew.
+"""
+
+import itertools
+import logging
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
+
+from app.adapters.postgresql.connections import is_local, is_passing, took_too_long
+from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore, WrongBatch
+from app.adapters.postgresql.reconciliation_in_pieces import count_in_pieces
+from app.bootstrap import Service
+from app.domain.commands import ServeBackorders
+from app.observability import metrics
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
+from app.service_layer.requests import Request, RetryPolicy
+
+log = logging.getLogger(__name__)
+
+PAGE = 100
+
+Answer = TypeVar("Answer")
+
+
+class Kind(StrEnum):
+    """What can differ."""
+
+    ALLOCATED_QTY = "allocated_qty"
+    BACKORDERED_QTY = "backordered_qty"
+    QUEUE = "queue"
+    EVENTS_BEYOND = "events_beyond"
+    EVENTS_GAP = "events_gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that did not agree with the rest, and whether it does by now."""
+
+    kind: Kind
+    sku: str
+    text: str
+    mended: bool = False
+
+    @property
+    def line(self) -> str:
+        """The difference in one line."""
+        return f"{self.kind} {self.sku}: {self.text}{' (mended)' if self.mended else ''}"
+
+
+def expect() -> None:
+    """Show that nothing was found yet: an alert sees a first difference only as a rise from a nought read before it."""
+    for kind in Kind:
+        metrics.reconcile_differences.labels(kind)
+    # Long ago: an alert waits for the first check, and no longer.
+    metrics.reconcile_last_complete.set(0)
+
+
+async def check(service: Service) -> None:
+    """Look for differences and mend nothing; count them, and warn of each kind once."""
+    found: Counter[Kind] = Counter()
+    first: dict[Kind, str] = {}
+    walk = Reconciliation(service)
+    async for difference in walk.differences():
+        found[difference.kind] += 1
+        first.setdefault(difference.kind, difference.line)
+    for kind, number in found.items():
+        log.warning("differences of the kind %s: %d; the first is: %s", kind, number, first[kind])
+    if walk.unchecked:
+        log.warning("products that could not be compared: %d", walk.unchecked)
+    else:
+        metrics.reconcile_last_complete.set_to_current_time()
+
+
+class Reconciliation:
+    """One walk over all products. `repair` mends what can be mended; `page_size` bounds the rows in memory.
+
+    Nothing that traffic does shows as a difference: each one is found in a single snapshot of the database, and in a
+    repair found again under the lock of its product.
+    """
+
+    def __init__(self, service: Service, *, repair: bool = False, page_size: int = PAGE) -> None:
+        self._bus = service.bus
+        self._store = ReconciliationStore(service.engine)
+        self._repair = repair
+        self._page_size = page_size
+        self._engine = service.engine
+        self._known_wrong: dict[str, list[WrongBatch]] = {}
+        self.unchecked = 0
+        """Products of which the comparison failed, each with a line in the log; those behind them are compared."""
+        run = f"reconcile-{uuid.uuid4().hex}"
+        self._cause = Cause(causation_id=run, correlation_id=run)
+
+    async def differences(self) -> AsyncIterator[Difference]:
+        """Every difference: those of the products by SKU, then those of events without a product.
+
+        Raises what the database raises where it stays away.
+        """
+        async for product in self._products():
+            try:
+                # Sums first: the queue is served by what they say.
+                for examine in (self._batches, self._sum_of_queue, self._queue, self._events):
+                    async for difference in examine(product):
+                        yield _counted(difference)
+            except Exception as error:  # noqa: BLE001 - what is not of this product is raised again
+                self._pass_over(product.sku, error)
+        async for difference in self._events_without_product():
+            yield _counted(difference)
+
+    # --- walking ---------------------------------------------------------------------------------------------------
+
+    async def _products(self) -> AsyncIterator[CountedProduct]:
+        after, limit = "", self._page_size
+        while True:
+            try:
+                page = await _persistently(partial(self._store.products, after, limit))
+            except Exception as error:
+                if not took_too_long(error):
+                    raise
+                # These products have more lines or events than can be counted within the time a statement has.
+                if limit > 1:
+                    limit = max(1, limit // 4)
+                    continue
+                sku = await _persistently(partial(self._store.next_sku, after))
+                if sku is None:
+                    return
+                async for product in self._large_product(sku):
+                    yield product
+                after = sku
+                continue
+            for product in page:
+                yield product
+            if len(page) < limit:
+                return
+            after, limit = page[-1].sku, min(self._page_size, 2 * limit)
+
+    async def _large_product(self, sku: str) -> AsyncIterator[CountedProduct]:
+        try:
+            counted = await _persistently(partial(count_in_pieces, self._engine, sku))
+        except Exception as error:  # noqa: BLE001 - what is not of this product is raised again
+            self._pass_over(sku, error)
+            return
+        if counted is not None:
+            product, self._known_wrong[sku] = counted
+            yield product
+            self._known_wrong.clear()
+
+    def _pass_over(self, sku: str, error: Exception) -> None:
+        """Go on behind a product whose comparison failed. Raises the error where the database itself is away."""
+        if is_passing(error) and not is_local(error):
+            raise error
+        self.unchecked += 1
+        metrics.reconcile_failures.inc()
+        log.warning("the product %s could not be compared: %r", sku, error)
+
+    async def _wrong_batches(self, sku: str) -> AsyncIterator[list[WrongBatch]]:
+        if sku in self._known_wrong:
+            known = self._known_wrong[sku]
+            for start in range(0, len(known), self._page_size):
+                yield known[start : start + self._page_size]
+            return
+        after = 0
+        while page := await _persistently(partial(self._store.wrong_batches, sku, after, self._page_size)):
+            yield page
+            after = page[-1].number
+
+    # --- examining -------------------------------------------------------------------------------------------------
+
+    async def _batches(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if not product.has_wrong_batches:
+            return
+        async for page in self._wrong_batches(product.sku):
+            wrong = page
+            if self._repair:
+                numbers = [batch.number for batch in page]
+                wrong = await _persistently(partial(self._store.mend_batches, product.sku, numbers))
+            for batch in wrong:
+                text = _what_differs(batch)
+                if batch.is_oversold:
+                    text += _what_to_do(batch, product)
+                mended = self._repair and not batch.is_oversold
+                yield Difference(Kind.ALLOCATED_QTY, product.sku, text, mended)
+
+    async def _sum_of_queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if product.backordered_qty == product.queued_qty:
+            return
+        sums: tuple[int, int] | None = (product.backordered_qty, product.queued_qty)
+        if self._repair:
+            sums = await _persistently(partial(self._store.mend_product, product.sku))
+        if sums is not None:
+            stored, queued = sums
+            text = f"the product says {stored}, its queued lines want {queued}"
+            yield Difference(Kind.BACKORDERED_QTY, product.sku, text, self._repair)
+
+    async def _queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if product.queue_fits:
+            mended = self._repair and await self._serve(product.sku)
+            text = f"a line of {product.smallest_queued} waits, and a batch has {product.room} available"
+            yield Difference(Kind.QUEUE, product.sku, text, mended)
+
+    async def _events(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        if product.beyond:
+            text = f"there are {product.beyond} events up to {product.last_beyond}, the product has raised "
+            yield Difference(Kind.EVENTS_BEYOND, product.sku, f"{text}{product.sequence}")
+        if product.missing_events:
+            text = f"of the events {product.first_event} to {product.sequence} are missing: {product.missing_events}"
+            yield Difference(Kind.EVENTS_GAP, product.sku, text)
+
+    async def _events_without_product(self) -> AsyncIterator[Difference]:
+        after = ""
+        while page := await _persistently(partial(self._store.skus_of_events, after, self._page_size)):
+            for sku, is_orphan in page:
+                if is_orphan:
+                    yield Difference(Kind.EVENTS_BEYOND, sku, "there are numbered events, and there is no product")
+            after = page[-1][0]
+
+    async def _serve(self, sku: str) -> bool:
+        """Serve the queue; returns whether no line that fits is left in it."""
+        (outcome,) = await self._bus.handle_group([Request(ServeBackorders(sku=sku), self._cause)])
+        if isinstance(outcome.error, TemporarilyUnavailableError):
+            raise outcome.error
+        product = await _persistently(partial(self._store.product, sku))
+        return outcome.error is None and not (product is not None and product.queue_fits)
+
+
+def _counted(difference: Difference) -> Difference:
+    metrics.reconcile_differences.labels(difference.kind).inc()
+    return difference
+
+
+def _what_differs(batch: WrongBatch) -> str:
+    said = (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
+    counted = (batch.held_qty, batch.held_lines, batch.gone_qty)
+    names = ("{} allocated", "in {} lines", "{} shipped")
+    wrong = [number for number in range(3) if said[number] != counted[number]]
+    return (
+        f"batch {batch.ref} says {', '.join(names[number].format(said[number]) for number in wrong)}"
+        f"; its lines say {', '.join(names[number].format(counted[number]) for number in wrong)}"
+    )
+
+
+def _what_to_do(batch: WrongBatch, product: CountedProduct) -> str:
+    """How people get a batch right that is oversold: only they know how many pieces there are.
+
+    A larger quantity serves the queue, and by a sum that is too small. So it has to hold all of the queue as well,
+    for the sum to be set right; then the cut to the true quantity takes back what was given last.
+    """
+    enough = batch.held_qty + batch.gone_qty + product.queued_qty
+    return (
+        f" of {batch.qty} pieces, which cannot be mended by itself: PATCH it to a qty of {enough} or more,"
+        " run reconcile --repair, then PATCH it to the qty that is there"
+    )
+
+
+async def _persistently(work: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Do it again after a passing fault: traffic may hold the lock of a popular product for longer than one waits."""
+    retry = RetryPolicy()
+    for attempt in itertools.count(1):
+        try:
+            return await work()
+        except Exception as error:
+            if attempt >= retry.attempts or took_too_long(error) or not is_passing(error):
+                raise
+            log.debug("attempt %d: %r", attempt, error)
+        await retry.pause(attempt)
+    raise AssertionError

@@ -1,0 +1,198 @@
+"""Shows what the service decides while it does: its events as they are published, how many, and what waits.
+
+It only looks. The events are read in no consumer group and from the end of the topic, so nobody notices.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from app.adapters.kafka import clients
+from app.adapters.kafka.tolerant_records import tolerate_any_header_name
+from app.adapters.postgresql.inspection import Backlog, backlog_of
+from app.bootstrap import Service
+from app.cancellation import cancel
+
+RATE_SECONDS = 10
+RETRY_SECONDS = 1.0
+ANSWER_LIMIT = 20.0
+END_SECONDS = 5.0
+QUEUE_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SeenEvent:
+    """A published event. `data` is what its JSON holds, or its text where it is none."""
+
+    id: str
+    time: str
+    type: str
+    sku: str
+    sequence: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How it stands. `seen` and `rates` (for a second) are by type; what could not be asked is None or missing.
+
+    `lags` are the records that each consumer group has not dealt with; `faults` says who does not answer.
+    """
+
+    reading: bool
+    seen: dict[str, int]
+    rates: dict[str, float]
+    backlog: Backlog | None
+    lags: dict[str, int]
+    faults: dict[str, str]
+
+
+class Watch:
+    """One look at the service that lasts."""
+
+    def __init__(self, service: Service, *, interval: float) -> None:
+        self._service = service
+        self._interval = interval
+        self._items: asyncio.Queue[SeenEvent | Status] = asyncio.Queue(QUEUE_LIMIT)
+        self._ended = asyncio.Event()
+        self._reader: AIOKafkaConsumer | None = None
+        self._faults: dict[str, str] = {}
+        self._seen: Counter[str] = Counter()
+        self._recent: deque[tuple[float, str]] = deque()
+        self._backlog: Backlog | None = None
+        self._lags: dict[str, int] = {}
+
+    async def items(self) -> AsyncGenerator[SeenEvent | Status, None]:
+        """Each event, and between them how it stands, each `interval` seconds. Without end, whoever goes away."""
+        # Each on its own, so that whoever is slow to answer keeps nothing else back.
+        steps = (self._ask_database, self._ask_broker, self._report)
+        tasks = [asyncio.create_task(part) for part in (self._read(), *map(self._repeat, steps))]
+        try:
+            while True:
+                yield await self._items.get()
+        finally:
+            # They end by themselves: aiokafka would leave a connection open that is being made when it is cancelled.
+            self._ended.set()
+            while not self._items.empty():
+                self._items.get_nowait()
+            await asyncio.wait(tasks, timeout=END_SECONDS)
+            await cancel(tasks)
+
+    async def _read(self) -> None:
+        while not self._ended.is_set():
+            try:
+                await self._follow()
+            except UnicodeDecodeError:
+                # A record with a header whose name is no UTF-8.
+                tolerate_any_header_name()
+            except Exception as error:  # noqa: BLE001 - the broker may come back
+                self._faults["events"] = str(error) or repr(error)
+            await self._pause(RETRY_SECONDS)
+
+    async def _follow(self) -> None:
+        topic, config = self._service.settings.kafka_events_topic, self._service.kafka
+        # Asking for a topic that is not there could create it.
+        _, topics = await clients.describe_topics(config, [topic])
+        if topic not in topics:
+            self._faults["events"] = f"the topic {topic} does not exist yet"
+            return
+        reader = await clients.start_reader(config, topic)
+        try:
+            self._reader = reader
+            self._faults.pop("events", None)
+            while not self._ended.is_set():
+                fetched = await reader.getmany(timeout_ms=500, max_records=QUEUE_LIMIT)
+                for record in (record for records in fetched.values() for record in records):
+                    event = _event(record)
+                    self._count(event.type)
+                    await self._show(event)
+        finally:
+            self._reader = None
+            await asyncio.shield(clients.stop(reader))
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        while not self._ended.is_set():
+            await step()
+            await self._pause(self._interval)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+
+    async def _show(self, item: SeenEvent | Status) -> None:
+        if not self._ended.is_set():
+            await self._items.put(item)
+
+    async def _report(self) -> None:
+        reading, rates, faults = self._reader is not None, self._rates(), dict(self._faults)
+        await self._show(Status(reading, dict(self._seen), rates, self._backlog, self._lags, faults))
+
+    def _count(self, type_: str) -> None:
+        self._seen[type_] += 1
+        self._recent.append((time.monotonic(), type_))
+        self._forget_the_old()
+
+    def _forget_the_old(self) -> None:
+        since = time.monotonic() - RATE_SECONDS
+        while self._recent and self._recent[0][0] < since:
+            self._recent.popleft()
+
+    def _rates(self) -> dict[str, float]:
+        self._forget_the_old()
+        counts = Counter(type_ for _, type_ in self._recent)
+        return {type_: counts[type_] / RATE_SECONDS for type_ in self._seen}
+
+    async def _ask_database(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                self._backlog = await backlog_of(self._service.engine)
+        except Exception as error:  # noqa: BLE001 - the database may come back
+            cause = getattr(error, "orig", None) or error
+            self._faults["database"] = str(cause).partition("\n")[0] or repr(cause)
+            self._backlog = None
+        else:
+            self._faults.pop("database", None)
+
+    async def _ask_broker(self) -> None:
+        settings, reader = self._service.settings, self._reader
+        if reader is None:
+            self._lags = {}
+            return
+        groups = {
+            settings.kafka_consumer_group: settings.kafka_inbound_topics,
+            settings.kafka_notifier_group: [settings.kafka_events_topic],
+        }
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                self._lags = await clients.lags_of(self._service.kafka, reader, groups)
+        except Exception as error:  # noqa: BLE001 - the broker may come back
+            self._faults["broker"] = str(error) or repr(error)
+            self._lags = {}
+        else:
+            self._faults.pop("broker", None)
+
+
+def _event(record: ConsumerRecord) -> SeenEvent:
+    """What a record tells, whatever is in it: others may write to the topic as well."""
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+    value = (record.value or b"").decode(errors="replace")
+    data: Any = value
+    with suppress(ValueError, RecursionError):
+        data = json.loads(value)
+    return SeenEvent(
+        id=headers.get("ce_id", ""),
+        time=headers.get("ce_time", ""),
+        type=headers.get("ce_type", "unknown"),
+        sku=headers.get("ce_subject", ""),
+        sequence=headers.get("ce_sequence", ""),
+        data=data,
+    )
