@@ -67,7 +67,7 @@ lint-documents: install ## Lint docs/openapi.json and docs/asyncapi.json with Re
 promtool: install ## Fetch promtool (with apt, installing nothing), for the test of the alert rules
 	@$(BIN)/python -m tests.support.promtool
 
-lint: install ## Check style, types, layers and the deployment files
+lint: install ## Check style, types, layers, language and the deployment files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -75,6 +75,7 @@ lint: install ## Check style, types, layers and the deployment files
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/kubernetes-validate --strict --no-warn --quiet $(MANIFESTS)
+	@$(BIN)/python -m tests.support.plain_english
 	@$(BIN)/python requirements/audit.py
 
 audit: install ## Look for known vulnerabilities of what is locked; says what could not be looked up
