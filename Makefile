@@ -9,7 +9,7 @@ MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dist test test-lowest test-kafka test-browser test-clients lint-documents promtool lint audit format lock openapi promise bench faults clean FORCE
+.PHONY: help install run dist test test-lowest test-kafka test-browser test-clients lint-documents promtool lint audit format lock openapi api-baseline bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -99,8 +99,8 @@ openapi: install ## Write docs/openapi.json, docs/asyncapi.json and docs/problem
 		$(BIN)/allocation $$document > docs/$$document.json.new && mv docs/$$document.json.new docs/$$document.json || \
 			{ rm -f docs/$$document.json.new; exit 1; }; done
 
-promise: openapi ## Promise callers the documents of today; the tests refuse what breaks that
-	cp docs/openapi.json docs/asyncapi.json tests/promises/
+api-baseline: openapi ## Make today's documents the baseline that later changes must stay compatible with
+	cp docs/openapi.json docs/asyncapi.json tests/api_baseline/
 
 bench: install ## Run the benchmarks
 	@$(BIN)/python -m bench $(ARGS)

@@ -48,10 +48,10 @@ PUBLIC_NAMES: tuple[str, ...] = ()
 SKIPPED = (
     "LICENSE",
     "app/entrypoints/http/static/",
+    "tests/api_baseline/",
     "tests/clients/typescript/package-lock.json",
     "tests/package/test_plain_english.py",
-    "tests/promises/",
-    "tests/schemas/",
+        "tests/schemas/",
     "tests/support/plain_english.py",
 )
 SUFFIXES = {".svg", ".png", ".typed", ".hash"}
