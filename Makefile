@@ -1,15 +1,15 @@
-# What a developer and CI run. ARGS is handed on: `make test ARGS="-k outbox -x"`.
-# Written for GNU make 3.81 (macOS) and later. Every path in here is relative, so that any folder will do.
+# What developers and CI run. ARGS is passed on: `make test ARGS="-k outbox -x"`.
+# Written for GNU make 3.81 (macOS) and later. Every path in here is relative, so any folder will do.
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# A kustomization is no object of Kubernetes; a test builds it.
+# A kustomization is not a Kubernetes object; a test builds it.
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml deploy/kubernetes/overlays/*/*.yaml))
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dist test test-lowest test-kafka test-browser test-clients lint-documents promtool lint audit format lock openapi api-baseline bench faults clean FORCE
+.PHONY: help install run dist check test test-unit test-lowest test-kafka test-browser test-clients lint-documents promtool lint lint-code lint-deployment audit format lock openapi api-baseline bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -21,7 +21,7 @@ install: $(STAMP) ## Install everything into .venv, and start nothing (PYTHON=..
 $(STAMP): pyproject.toml requirements/install requirements/build.txt requirements/dev.txt
 	@PYTHON='$(PYTHON)' requirements/install
 
-# A virtual environment holds absolute paths: one that was moved or copied here is made anew.
+# A virtual environment contains absolute paths: one that was moved or copied here is created again.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 $(STAMP): FORCE
 endif
@@ -36,15 +36,15 @@ endif
 dist: install ## Build the source distribution and the wheel into dist/
 	@$(BIN)/python -m hatchling build
 
-# Tests of one file stay together, since they share what is set up for the file. ARGS="-n 0" runs all in one process.
-test: install ## Run the tests, but for those of a browser and of generated clients
+# Tests of one file run in one process, because they share fixtures. ARGS="-n 0" runs all in one process.
+test: install ## Run all tests except those of browsers and generated clients
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not clients" $(ARGS)
 
-# What depends on versions most: connections, bodies, problems, documents, transactions.
+# The tests that depend most on versions: connections, bodies, problems, documents, transactions.
 LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.py request_bodies.py problems.py openapi_document.py \
 	rules_of_allocation.py orders.py bulk.py idempotency_keys.py lists.py operations.py wire.py)
 
-# Warnings are errors for the versions that are shipped; old versions may warn of what has changed since.
+# Warnings are errors with the locked versions only: old versions may warn of later changes.
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@requirements/install-lowest
 	@.venv-lowest/bin/python -m pytest -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit \
@@ -54,38 +54,48 @@ test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs j
 	@$(BIN)/python -m tests.support.apache_kafka fetch
 	@$(BIN)/python -m pytest -m kafka --broker=apache $(ARGS)
 
-test-browser: install ## Run the tests of pages in Chromium, installed with apt-get where root runs this
+test-browser: install ## Run the tests of pages in Chromium (root installs it with apt-get)
 	@$(BIN)/python -m tests.support.chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
-test-clients: install ## Generate clients in Java, Go, TypeScript and Python, and run the README's story with each
+test-clients: install ## Generate clients in Java, Go, TypeScript and Python, and run the README's session with each
 	@$(BIN)/python -m pytest -m clients $(ARGS)
 
 lint-documents: install ## Lint docs/openapi.json and docs/asyncapi.json with Redocly CLI (needs node and npm)
 	@$(BIN)/python -m tests.support.lint_documents
 
-promtool: install ## Fetch promtool (with apt, installing nothing), for the test of the alert rules
+promtool: install ## Download promtool with apt, without installing it, for the test of the alert rules
 	@$(BIN)/python -m tests.support.promtool
 
-lint: install ## Check style, types, layers, language and the deployment files
+# What a change is checked with while it is written: no server, no network. Both halves run at the same time.
+check: install ## Lint the code and run the unit tests, in under a minute
+	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) lint-code test-unit
+
+test-unit: install ## Run the unit tests
+	@$(BIN)/python -m pytest -q -n 2 tests/unit $(ARGS)
+
+lint: lint-code lint-deployment audit ## Check style, types, layers, language and the deployment files
+
+lint-code: install ## Check style, types, layers and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	@$(BIN)/python -m tests.support.plain_english
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+lint-deployment: install ## Check the Dockerfile, the Compose file and the Kubernetes manifests
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/kubernetes-validate --strict --no-warn --quiet $(MANIFESTS)
-	@$(BIN)/python -m tests.support.plain_english
-	@$(BIN)/python requirements/audit.py
 
-audit: install ## Look for known vulnerabilities of what is locked; says what could not be looked up
+audit: install ## Check the locked packages for known vulnerabilities, and list those that could not be checked
 	@$(BIN)/python requirements/audit.py $(ARGS)
 
-format: install ## Format the code and mend what can be mended by itself
+format: install ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: install ## Lock the requirements anew (ARGS=--upgrade for newer versions)
+lock: install ## Lock the requirements (ARGS=--upgrade for newer versions)
 	$(LOCK) --group build --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) pyproject.toml --extra embedded --group dev --output-file requirements/dev.txt \
@@ -105,10 +115,10 @@ api-baseline: openapi ## Make today's documents the baseline that later changes 
 bench: install ## Run the benchmarks
 	@$(BIN)/python -m bench $(ARGS)
 
-faults: install ## Break the service in every way and look for what was lost (ARGS=...; FAULT=name)
+faults: install ## Inject faults into the running service and check that nothing is lost (ARGS=...; FAULT=name)
 	@$(BIN)/python -m tests.support.apache_kafka fetch
 	@$(BIN)/python -m faults $(if $(FAULT),--fault $(FAULT)) $(ARGS)
 
-clean: ## Remove .venv and every cache; the database in .allocation stays
+clean: ## Remove .venv and all caches; keeps the database in .allocation
 	rm -rf $(VENV) .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -51,7 +51,7 @@ SKIPPED = (
     "tests/api_baseline/",
     "tests/clients/typescript/package-lock.json",
     "tests/package/test_plain_english.py",
-        "tests/schemas/",
+    "tests/schemas/",
     "tests/support/plain_english.py",
 )
 SUFFIXES = {".svg", ".png", ".typed", ".hash"}
