@@ -11,8 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import private_names
 from app.adapters.identity.api_keys import ApiKeys
-from app.adapters.identity.json_web_tokens import Tokens
-from app.adapters.identity.jwks_client import PublishedKeys
 from app.adapters.kafka.clients import KafkaConfig, Sasl
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
@@ -133,6 +131,10 @@ def _authenticator(settings: Settings) -> Authenticator | None:
     """What knows callers; None where everybody may do everything."""
     match settings:
         case Settings(auth="jwt", jwt_jwks_url=str(url), jwt_issuer=str(issuer), jwt_audience=str(audience)):
+            # PyJWT and cryptography take a tenth of the processor time of a start, and other settings do not need them.
+            from app.adapters.identity.json_web_tokens import Tokens  # noqa: PLC0415
+            from app.adapters.identity.jwks_client import PublishedKeys  # noqa: PLC0415
+
             algorithms = settings.jwt_algorithms
             keys = PublishedKeys(url, algorithms)
             return Tokens(keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=settings.jwt_leeway)
