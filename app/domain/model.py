@@ -45,8 +45,8 @@ from app.domain.events import (
 )
 from app.domain.stock import Allocation, Batch, Move, OrderLine, Relocation, StockLevel
 
-STEP = 1000
-"""Lines that one step of a relocation works on."""
+STEP = 250
+"""Lines that one step of a relocation works on. Between two steps other commands have their turn."""
 
 
 @dataclass(slots=True, eq=False)

@@ -1,19 +1,30 @@
 """The last part of every use case that frees stock: the queue of the product is served."""
 
-from app.domain.model import Product
+from app.domain.model import STEP, Product
 from app.service_layer.ports import UnitOfWork
 
-PAGE = 1000
-"""How many lines are fetched at a time."""
+FIRST_PAGE = 64
+PAGE = 2048
+"""Lines that are fetched at a time. The first pages are smaller, because most restocks serve few lines."""
 
 
 async def serve_queue(product: Product, uow: UnitOfWork) -> None:
-    """Allocate free stock to the queued lines, the oldest request first, each line that fits."""
-    after = 0
+    """Allocate free stock to the queued lines, the oldest request first, each line that fits.
+
+    A long queue is written after every `STEP` lines.
+    """
+    after, limit = 0, FIRST_PAGE
     while product.backordered_qty and (room := product.largest_available_qty):
-        waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=PAGE)
-        product.serve_backorders(waiting)
-        if len(waiting) < PAGE:
+        waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=limit)
+        is_last = len(waiting) < limit
+        if is_last and len(waiting) < STEP:
+            product.serve_backorders(waiting)
             return
         after = product.allocations[waiting[-1]].requested
-        await uow.flush(product, done=waiting)
+        for start in range(0, len(waiting), STEP):
+            part = waiting[start : start + STEP]
+            product.serve_backorders(part)
+            await uow.flush(product, done=part)
+        if is_last:
+            return
+        limit = min(4 * limit, PAGE)

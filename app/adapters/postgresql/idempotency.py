@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterable
 
-import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.messages import prune
+from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.statements import Row
 from app.service_layer.idempotency import (
     IdempotencyKey,
@@ -34,7 +34,7 @@ class SqlAnswers:
     stand still because somebody is impatient. The lock ends with the transaction.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: PipelinedConnection) -> None:
         self._connection = connection
         self._in_use: set[Name] = set()
         self._answers: dict[Name, tuple[bytes, StoredAnswer]] = {}

@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-import asyncpg
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.statements import Row
 from app.integration.dead_letters import DeadLetter, Header
 from app.integration.inbound import ReceivedMessage
@@ -110,7 +110,7 @@ class SqlOutbox:
 class SqlInbox:
     """Implements `Inbox`."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: PipelinedConnection) -> None:
         self._connection = connection
 
     async def accept(self, messages: Sequence[ReceivedMessage]) -> dict[tuple[str, str], Receipt]:
@@ -156,7 +156,7 @@ def _columns(messages: Iterable[ReceivedMessage]) -> tuple[list[str], list[str],
 class SqlDeadLetterBox:
     """Implements `DeadLetterBox`."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: PipelinedConnection) -> None:
         self._connection = connection
         self.has_written = False
 

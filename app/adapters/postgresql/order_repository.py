@@ -4,9 +4,8 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 
-import asyncpg
-
 from app.adapters.postgresql import statements
+from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.statements import Row
 from app.domain.commands import Names
 from app.domain.orders import PlacedOrder
@@ -19,7 +18,7 @@ class SqlOrderRepository:
     with the transaction.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: PipelinedConnection) -> None:
         self._connection = connection
         self._stored: dict[str, PlacedOrder] = {}
         self._placed: dict[str, PlacedOrder] = {}

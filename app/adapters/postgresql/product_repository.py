@@ -13,6 +13,7 @@ from datetime import date
 import asyncpg
 
 from app.adapters.postgresql import statements
+from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.statements import Row
 from app.domain.commands import Names
 from app.domain.events import Event
@@ -39,7 +40,7 @@ class SqlProductRepository:
     earlier changes of the same group write those first.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: PipelinedConnection) -> None:
         self._connection = connection
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
@@ -253,7 +254,7 @@ class SqlProductRepository:
         changes = self._changed_products([product]) | self._changed_batches([product]) | self._changed_lines([product])
         if any(changes.values()):
             statement, arguments = statements.write(changes)
-            await self._connection.execute(statement, *arguments)
+            await self._connection.start(statement, *arguments)
 
     def _touch(self, product: Product) -> Product:
         self._touched[product.sku] = self._raising[product.sku] = product

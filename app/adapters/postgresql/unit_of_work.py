@@ -10,8 +10,6 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import asyncpg
-
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.connections import (
     TRANSACTION_TIMEOUT,
@@ -25,6 +23,7 @@ from app.adapters.postgresql.connections import (
 from app.adapters.postgresql.idempotency import SqlAnswers
 from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.postgresql.order_repository import SqlOrderRepository
+from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.pool_guard import is_lost_session
 from app.adapters.postgresql.product_repository import SqlProductRepository
 from app.adapters.postgresql.statements import Row
@@ -73,7 +72,7 @@ class SqlUnitOfWork:
         self._connections = connections
         self._on_commit = on_commit
         self._lent: LentConnection
-        self._connection: asyncpg.Connection
+        self._connection: PipelinedConnection
         self._events: list[Event] = []
         self._is_open = False
         self._is_lost = False
@@ -88,7 +87,7 @@ class SqlUnitOfWork:
             self._lent = await self._connections.lend()
         except Exception as error:
             raise self._as_port_error(error) from error
-        self._connection = self._lent.driver
+        self._connection = PipelinedConnection(self._lent.driver)
         self._began = time.monotonic()
         self._is_open = True
         self.products = SqlProductRepository(self._connection)
@@ -140,7 +139,7 @@ class SqlUnitOfWork:
         if any(writes.values()):
             self._has_flushed = True
             statement, arguments = statements.write(writes)
-            await self._connection.execute(statement, *arguments)
+            await self._connection.start(statement, *arguments)
 
     def _publish(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -169,7 +168,7 @@ class SqlUnitOfWork:
     async def _commit(self) -> None:
         # After a timeout of its own the driver asks the server to cancel. A COMMIT that waits for a synchronous standby
         # would then be reported as done, and a failover could lose it. So the connection ends, and the wait goes on.
-        timer = asyncio.get_running_loop().call_later(COMMIT_TIMEOUT, self._connection.terminate)
+        timer = asyncio.get_running_loop().call_later(COMMIT_TIMEOUT, self._lent.driver.terminate)
         try:
             answer = await self._connection.execute("COMMIT", timeout=2 * COMMIT_TIMEOUT)
         finally:
@@ -227,6 +226,7 @@ class SqlUnitOfWork:
             return
         try:
             if is_open:
+                await self._connection.abandon()
                 await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands behind what the caller is told
             log.warning("a connection was lost: %r", error)
