@@ -12,7 +12,7 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -20,6 +20,7 @@ from app.adapters.kafka.clients import KafkaConfig, stop
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
 from app.adapters.postgresql.messages import shard_of
 from app.domain.fields import Identifier
+from app.integration.cloudevents import parse_leniently
 
 PATIENCE = 30.0
 """Seconds without any record until the broker is taken to be away; aiokafka itself would wait for ever."""
@@ -31,8 +32,7 @@ _CLOCKS = text("SELECT sku, sequence FROM products WHERE sku = ANY(CAST(:skus AS
 _REMEMBER = text("""
     INSERT INTO events
         (shard, subject, sequence, message_id, type, data, correlation_id, causation_id, traceparent, created_at)
-    VALUES (:shard, :ce_subject, :ce_sequence, :ce_id, :ce_type, :data, :ce_correlationid, :ce_causationid,
-        :traceparent, :ce_time)
+    VALUES (:shard, :subject, :sequence, :id, :type, :data, :correlation_id, :causation_id, :traceparent, :time)
 """)
 # A product that came later is known from now on, without any batch: its next event has to have the next number as well.
 _ADVANCE = text("""
@@ -55,20 +55,22 @@ class Adopted:
 
 
 # What PostgreSQL can keep as a text.
-_Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+_Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 
 
 class _Event(BaseModel):
-    """A record as an event of this service; whoever else writes to the topic may write anything."""
+    """A `CloudEvent` that this service has published; others may write anything to the topic as well."""
 
-    ce_id: UUID
-    ce_type: _Text
-    ce_subject: Identifier
-    ce_time: AwareDatetime
-    ce_sequence: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
-    ce_correlationid: _Text
-    ce_causationid: _Text
-    traceparent: _Text | None = None
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    type: _Text
+    subject: Identifier
+    time: AwareDatetime
+    sequence: Annotated[int, Field(ge=1, le=2**63 - 1)] | None
+    correlation_id: _Text
+    causation_id: _Text
+    traceparent: _Text | None
     data: _Text
 
 
@@ -107,15 +109,15 @@ async def adopt(engine: AsyncEngine, records: Iterable[ConsumerRecord]) -> Adopt
     """Remember the events that the products are behind of, and set their clocks."""
     read = [_event(record) for record in records]
     foreign = read.count(None)
-    events = [(event.ce_sequence, event) for event in read if event is not None and event.ce_sequence is not None]
+    events = [(event.sequence, event) for event in read if event is not None and event.sequence is not None]
     async with engine.begin() as connection:
-        skus = list({event.ce_subject for _, event in events})
+        skus = list({event.subject for _, event in events})
         clocks = {row.sku: row.sequence for row in await connection.execute(_CLOCKS, {"skus": skus})}
         unknown = {}
         for sequence, event in events:
             # Whatever comes a second time is the same.
-            if sequence > clocks.get(event.ce_subject, 0):
-                unknown[event.ce_subject, sequence] = event
+            if sequence > clocks.get(event.subject, 0):
+                unknown[event.subject, sequence] = event
         if not unknown:
             return Adopted(foreign=foreign)
         # In the order of the numbers, since the ids of a product's events are in that order.
@@ -126,13 +128,12 @@ async def adopt(engine: AsyncEngine, records: Iterable[ConsumerRecord]) -> Adopt
 
 
 def _event(record: ConsumerRecord) -> _Event | None:
-    """The event that the record bears; None where it bears none of ours."""
+    """The event in the record; None where it is not one of this service."""
     try:
-        headers = {name: value.decode() for name, value in record.headers if value is not None}
-        return _Event.model_validate({**headers, "data": None if record.value is None else record.value.decode()})
+        return _Event.model_validate(parse_leniently(record.headers, record.value))
     except ValueError:
         return None
 
 
 def _row(event: _Event) -> dict[str, object]:
-    return {**event.model_dump(), "shard": shard_of(event.ce_subject)}
+    return {**event.model_dump(), "shard": shard_of(event.subject)}

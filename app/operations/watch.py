@@ -19,6 +19,7 @@ from app.adapters.kafka.tolerant_records import tolerate_any_header_name
 from app.adapters.postgresql.inspection import Backlog, backlog_of
 from app.bootstrap import Service
 from app.cancellation import cancel
+from app.integration.cloudevents import parse_leniently
 
 RATE_SECONDS = 10
 RETRY_SECONDS = 1.0
@@ -182,17 +183,22 @@ class Watch:
 
 
 def _event(record: ConsumerRecord) -> SeenEvent:
-    """What a record tells, whatever is in it: others may write to the topic as well."""
-    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-    value = (record.value or b"").decode(errors="replace")
-    data: Any = value
+    """What a record holds; others may write anything to the topic as well."""
+    event = parse_leniently(record.headers, record.value)
+    text = event.data.decode(errors="replace")
+    data: Any = text
     with suppress(ValueError, RecursionError):
-        data = json.loads(value)
+        data = json.loads(text)
     return SeenEvent(
-        id=headers.get("ce_id", ""),
-        time=headers.get("ce_time", ""),
-        type=headers.get("ce_type", "unknown"),
-        sku=headers.get("ce_subject", ""),
-        sequence=headers.get("ce_sequence", ""),
+        id=_encodable(event.id),
+        time=_encodable(event.time),
+        type=_encodable(event.type) or "unknown",
+        sku=_encodable(event.subject),
+        sequence=_encodable(event.sequence or ""),
         data=data,
     )
+
+
+def _encodable(text: str) -> str:
+    """The text with U+FFFD in place of bytes that are not UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

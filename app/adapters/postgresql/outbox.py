@@ -6,10 +6,9 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import asyncpg
 from sqlalchemy import text
@@ -80,8 +79,7 @@ HORIZON_INTERVAL = 0.25
 """Seconds for which a horizon serves. What is published meanwhile is walked over by each read, dead as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
+class OutboxRow(NamedTuple):
     """A committed event that has not been published, as far as is known."""
 
     id: int

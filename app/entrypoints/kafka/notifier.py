@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord
-from pydantic import ValidationError
 
 from app.adapters.postgresql.notifier_memory import NotifierMemory
 from app.domain.fields import IDENTIFIER_PATTERN, MAX_QUANTITY
-from app.integration import cloudevents
-from app.integration.cloudevents import UnreadableMessageError
+from app.integration.cloudevents import CloudEvent, parse_leniently, well_formed
 from app.integration.outbound import BatchCreatedV1, ProductMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
@@ -113,26 +111,33 @@ class Notifier:
 
 def _read(record: ConsumerRecord) -> _Event | None:
     """The event, where the notifier has a use for it."""
+    event = parse_leniently(record.headers, record.value)
     try:
-        event = cloudevents.parse(record.headers, record.value)
+        cause = _cause(event)
         model = INTERESTING.get(event.type)
         if model is None:
             return None
         message = model.model_validate_json(event.data)
         _check(message)
-        cause = Cause(event.id, event.correlation_id or event.id, event.traceparent)
-        return _Event(cause, record.topic, _sequence(record), message)
-    except (UnreadableMessageError, ValidationError, ValueError) as error:
+        return _Event(cause, record.topic, _sequence(event), message)
+    except ValueError as error:
         log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
         return None
 
 
-def _sequence(record: ConsumerRecord) -> int:
-    raw = dict(record.headers).get("ce_sequence")
-    if raw is None or not raw.isdigit() or not 0 < int(raw) < 2**63:
-        message = f"its ce_sequence is {raw!r}"
+def _cause(event: CloudEvent) -> Cause:
+    if well_formed(event.id) is None:
+        message = f"its ce_id is {event.id[:100]!r}"
         raise ValueError(message)
-    return int(raw)
+    return Cause(event.id, well_formed(event.correlation_id) or event.id, well_formed(event.traceparent))
+
+
+def _sequence(event: CloudEvent) -> int:
+    text = event.sequence or ""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**63:
+        message = f"its ce_sequence is {event.sequence!r}"
+        raise ValueError(message)
+    return int(text)
 
 
 def _check(message: ProductMessage) -> None:

@@ -13,7 +13,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from app.adapters.kafka import clients
 from app.adapters.postgresql.outbox import OutboxReader, OutboxRow
-from app.integration.cloudevents import SPECVERSION
+from app.integration.cloudevents import CloudEvent
 from app.observability import metrics, tracing
 from app.observability.tracing import Span
 
@@ -48,7 +48,7 @@ class EventPublisher:
     def __init__(self, producer: AIOKafkaProducer, topic: str, source: str) -> None:
         self._producer = producer
         self._topic = topic
-        self._source = source.encode()
+        self._source = source
 
     async def partitions(self) -> list[int]:
         """The numbers of the topic's partitions."""
@@ -117,34 +117,30 @@ class EventPublisher:
         return {row_id: span for row_id, span in started.items() if span is not None}
 
     def _append(self, batch: object, row: OutboxRow, span: Span | None) -> bool:
+        headers, value = self._to_event(row, row.traceparent if span is None else span.traceparent).encode()
         return (
             batch.append(  # type: ignore[attr-defined]
                 key=row.subject.encode(),
-                value=row.data.encode(),
+                value=value,
                 timestamp=int(row.created_at.timestamp() * 1000),
-                headers=self._headers(row, row.traceparent if span is None else span.traceparent),
+                headers=headers,
             )
             is not None
         )
 
-    def _headers(self, row: OutboxRow, traceparent: str | None) -> list[tuple[str, bytes]]:
-        headers = [
-            ("ce_specversion", SPECVERSION.encode()),
-            ("ce_id", str(row.message_id).encode()),
-            ("ce_type", row.type.encode()),
-            ("ce_source", self._source),
-            ("ce_time", row.created_at.isoformat().replace("+00:00", "Z").encode()),
-            ("ce_subject", row.subject.encode()),
-            ("ce_correlationid", row.correlation_id.encode()),
-            ("ce_causationid", row.causation_id.encode()),
-            ("content-type", b"application/json"),
-        ]
-        if row.sequence is not None:
-            headers.append(("ce_sequence", str(row.sequence).encode()))
-        if traceparent is not None:
-            # The second is for readers by an SDK, which hand on the attributes of an event and no other header.
-            headers += [(name, traceparent.encode()) for name in ("traceparent", "ce_traceparent")]
-        return headers
+    def _to_event(self, row: OutboxRow, traceparent: str | None) -> CloudEvent:
+        return CloudEvent(
+            id=str(row.message_id),
+            type=row.type,
+            data=row.data.encode(),
+            source=self._source,
+            time=row.created_at.isoformat().replace("+00:00", "Z"),
+            subject=row.subject,
+            sequence=None if row.sequence is None else str(row.sequence),
+            correlation_id=row.correlation_id,
+            causation_id=row.causation_id,
+            traceparent=traceparent,
+        )
 
 
 class Sender:
