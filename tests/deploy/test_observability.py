@@ -165,7 +165,7 @@ def test_every_alert_says_what_to_do_on_a_page_that_there_is() -> None:
 
 
 def test_pages_about_alerts_name_metrics_that_there_are() -> None:
-    for page in ("docs/alerts.md", "docs/operations.md"):
+    for page in ("docs/alerts.md", "docs/monitoring.md"):
         named = set(re.findall(r"\ballocation_[a-z_]+", (ROOT / page).read_text()))
         shown = set(shown_metrics()) | {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown_metrics()}
         assert {name for name in named if name not in shown} == set(), page

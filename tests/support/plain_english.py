@@ -36,9 +36,22 @@ AVOIDED = {
 CLEAN: tuple[str, ...] = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "Makefile",
+    "README.md",
     "SECURITY.md",
     "allocation/",
+    "docs/README.md",
+    "docs/alerts.md",
+    "docs/architecture.md",
+    "docs/benchmarks.md",
+    "docs/dead-letters.md",
     "docs/glossary.md",
+    "docs/importing.md",
+    "docs/monitoring.md",
+    "docs/operations.md",
+    "docs/performance.md",
+    "docs/reconciliation.md",
+    "docs/scaling.md",
 )
 
 # Names that callers have, and that cannot change.
