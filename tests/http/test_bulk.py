@@ -233,7 +233,7 @@ async def test_a_thousand_items_with_the_longest_names_fit_and_a_larger_body_is_
 
     padded = httpx.Request("POST", "http://service", json={"items": items}).content + b" " * 1_048_576
     answer = await api.client.post(ALLOCATIONS, content=padded, headers={"content-type": "application/json"})
-    assert_problem(answer, 413, "payload-too-large", "a body has at most 1048576 bytes")
+    assert_problem(answer, 413, "payload-too-large", "a body may have at most 1048576 bytes")
 
 
 async def test_the_limit_of_single_calls_stays_and_that_of_many_items_is_a_setting(shared_settings: Settings) -> None:
@@ -263,4 +263,4 @@ async def test_of_very_many_faults_the_first_are_told_and_how_many_more(api: Api
     (result,) = answer.json()["results"]
     assert result["status"] == 422
     assert len(result["problem"]["errors"]) == 51
-    assert result["problem"]["errors"][-1]["msg"] == "And 4953 faults more"
+    assert result["problem"]["errors"][-1]["msg"] == "And 4953 more faults"

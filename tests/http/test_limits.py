@@ -32,7 +32,7 @@ def nested(depth: int) -> list[str]:
 async def test_a_body_that_is_nested_too_deeply_is_refused(api: Api, method: str, path: str, depth: int) -> None:
     for body in nested(depth):
         answer = await api.client.request(method, path, content=body, headers=JSON)
-        assert_problem(answer, 400, "too-deeply-nested", f"a body is nested at most {MAX_NESTING} deep")
+        assert_problem(answer, 400, "too-deeply-nested", f"a body may have at most {MAX_NESTING} levels")
 
 
 async def test_a_body_that_is_nested_less_is_judged_by_its_content(api: Api) -> None:

@@ -63,7 +63,7 @@ async def test_what_parsers_read_differently_is_malformed_as_a_whole(api: Api, p
     ref, sku = new("batch"), new("sku")
     sent = body.replace("REF", ref).replace("SKU", sku)
     problem = assert_problem(await api.client.post(path, content=sent, headers=JSON), 400, "malformed-body")
-    assert problem["detail"].startswith("the body cannot be read as JSON: ")
+    assert problem["detail"].startswith("the body is not valid JSON: ")
     assert_problem(await api.client.get(f"/v1/batches/{ref}"), 404, "batch-not-found")
 
 

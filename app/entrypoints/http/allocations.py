@@ -29,7 +29,7 @@ EXAMPLE_LINE = {
     "eta": "2030-01-01",
 }
 SAME_OR_PREVIEW = {
-    "same": {"summary": "The same again", "value": EXAMPLE_LINE},
+    "same": {"summary": "Repeated request", "value": EXAMPLE_LINE},
     "dry-run": {
         "summary": "With dry_run=true",
         "value": EXAMPLE_LINE | {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]},
@@ -43,15 +43,18 @@ SAME_OR_PREVIEW = {
     summary="Allocate an order line",
     status_code=201,
     response_model=AllocationState,
-    response_description="A batch serves the line.",
+    response_description="The line was allocated to a batch.",
     responses={
         200: {
             # The larger schema first: generated clients take the first one that fits.
             "model": AllocationPreview | AllocationState,
-            "description": "The same line was accepted before; here it is as it is now. Of a dry run: what would be.",
+            "description": "The line was accepted before; this is its current state. With `dry_run`: the outcome.",
             "content": {"application/json": {"examples": SAME_OR_PREVIEW}},
         },
-        202: {"model": AllocationState, "description": "No batch can hold the line; it waits in the queue of its SKU."},
+        202: {
+            "model": AllocationState,
+            "description": "No batch can hold the line, so it is backordered in the queue of its SKU.",
+        },
         **documented_write(
             "malformed-body",
             "invalid-sku",
@@ -65,10 +68,10 @@ SAME_OR_PREVIEW = {
 )
 @needs("orders:write")
 async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = False) -> Response:
-    """Gives the line to the one batch that serves it best: from the warehouse first, then by the earliest ETA.
+    """Allocates the line to one batch: from the warehouse first, then from the batch with the earliest ETA.
 
-    A line is allocated at most once, so the request can be sent again safely. With `dry_run=true` nothing is kept and
-    nothing published: the answer says what would become of the line now, and why; a refusal is the same as without.
+    A line is allocated at most once, so the request can be repeated safely. With `dry_run=true` nothing is stored or
+    published: the response has the outcome and its reason. A dry run is refused as the real request would be.
     """
     if dry_run:
         return Answer(PREVIEW.dump_json(await request.app.state.queries.foreseen.preview(command)))
@@ -80,7 +83,7 @@ def _accepted(accepted: LineAccepted) -> Response:
 
 
 def status_of_accepted(accepted: LineAccepted) -> int:
-    """What a caller is told of a line that was not refused: made, waiting, or known before."""
+    """The HTTP status of an accepted line: 201 if it was allocated, 202 if backordered, 200 if it existed before."""
     if not accepted.created:
         return 200
     return 201 if accepted.allocation.status == "allocated" else 202
@@ -89,14 +92,14 @@ def status_of_accepted(accepted: LineAccepted) -> int:
 @router.get(
     "/{order_id}",
     operation_id="getAllocations",
-    summary="Show what became of an order",
+    summary="List the lines of an order",
     response_model=list[AllocationState],
     response_description="The lines of the order, by SKU.",
     responses=documented("order-not-found", "invalid-request"),
 )
 @needs("read")
 async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response:
-    """Shows each line of the order: the batch that serves it and when that arrives, or that it waits."""
+    """Returns each line with its status, its batch and the ETA of the batch."""
     return Answer(ALLOCATIONS.dump_json(await request.app.state.queries.allocations(order_id)))
 
 
@@ -120,12 +123,12 @@ async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response
 async def change_line_quantity(
     order_id: OrderIdInPath, sku: SkuInPath, changes: LineChanges, request: Request
 ) -> Response:
-    """Sets how many pieces the line asks for, in one transaction; the pieces that it holds count as free for it.
+    """Sets the quantity of the line in one transaction. Pieces that the line already holds are available to it.
 
-    A smaller quantity always succeeds; what it frees serves the lines that wait. With a larger one the line stays on
-    its batch where that holds it, and else moves to the batch that a new line would go to. Where no batch holds it, the
-    answer is 409 `out-of-stock` and the line stays as it was. A line that waits keeps its place in the queue. The same
-    quantity again changes nothing.
+    A smaller quantity always succeeds, and the freed pieces serve backorders. With a larger quantity the line stays on
+    its batch if the batch can hold it; otherwise it moves to the batch that a new line would get. If no batch can hold
+    it, the response is 409 `out-of-stock` and the line is unchanged. A backorder keeps its place in the queue.
+    Repeating the request changes nothing.
     """
     command = ChangeLineQuantity(order_id=order_id, sku=sku, qty=changes.qty)
     return await write(request, command, lambda changed: Answer(ALLOCATION.dump_json(changed)))
@@ -137,27 +140,31 @@ async def change_line_quantity(
     summary="Cancel an order line",
     status_code=204,
     response_class=Response,
-    response_description="The line is forgotten; what it held serves the lines that wait.",
+    response_description="The line was removed; the pieces that it held serve backorders.",
     responses=documented_write("allocation-not-found", "already-shipped"),
     openapi_extra=KEYED,
 )
 @needs("orders:write")
 async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
-    """Frees the stock that the line held. A cancelled line is forgotten and may be placed anew."""
+    """Removes the line and frees its stock. The line can be placed again later."""
     return await write(request, CancelAllocation(order_id=order_id, sku=sku), lambda _: Response(status_code=204))
 
 
 @router.post(
     "/{order_id}/{sku}/ship",
     operation_id="shipLine",
-    summary="Note that an order line has left the house",
+    summary="Mark an order line as shipped",
     response_model=AllocationState,
-    response_description="The line as it is now; twice is once.",
+    response_description="The shipped line. Repeating the request changes nothing.",
     responses=documented_write("allocation-not-found", "not-allocated"),
     openapi_extra=KEYED,
 )
 @needs("orders:write")
 async def ship_line(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
-    """From now on the line is neither cancelled nor moved, and its batch cannot be cut below what has left."""
+    """Marks the line as shipped.
+
+    A shipped line cannot be cancelled, changed or moved, and the quantity of its batch cannot fall below the shipped
+    quantity.
+    """
     command = ShipLine(order_id=order_id, sku=sku)
     return await write(request, command, lambda shipped: Answer(ALLOCATION.dump_json(shipped)))

@@ -1,4 +1,4 @@
-"""What answers look like: the results of the service layer as JSON bytes."""
+"""The JSON of response bodies: one TypeAdapter for each type of result."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self
@@ -15,13 +15,13 @@ from app.service_layer.results import AllocationState, BatchChanged, BatchState,
 
 @dataclass(frozen=True, slots=True)
 class ChangedBatch(BatchState):
-    """A batch after a change, and the lines that had to leave it."""
+    """A batch after a change, and the lines that were moved off it."""
 
-    moved: Annotated[list[LineMove], Field(description="The lines that had to leave, the oldest request first.")]
+    moved: Annotated[list[LineMove], Field(description="The lines that were moved off it, oldest request first.")]
 
     @classmethod
     def after(cls, changed: BatchChanged) -> Self:
-        """The outcome of a change as one object."""
+        """The outcome of a change as a flat object."""
         batch = changed.batch
         return cls(
             ref=batch.ref,
@@ -52,6 +52,6 @@ BACKORDER_PAGE = TypeAdapter(BackorderPage)
 
 
 class Answer(Response):
-    """JSON bytes, ready to be sent."""
+    """A response whose body is already encoded as JSON."""
 
     media_type: str | None = "application/json"

@@ -16,31 +16,31 @@ from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 
 DESCRIPTION = """\
-Allocates order lines to batches of stock: what stands in the warehouse first, then what arrives earliest.
+Allocates order lines to batches of stock: from the warehouse first, then from the batch with the earliest ETA.
 
-Every answer comes after the commit. Every request may be sent again safely. Errors are `application/problem+json`
-(RFC 9457) with a stable `code`; a 429 or 503 bears `Retry-After`. What the service decides leaves as events on Kafka;
-see [the AsyncAPI document](/asyncapi).
+Each response is sent after the commit. Every request can be repeated safely. Errors are `application/problem+json`
+(RFC 9457) with a stable `code`; a 429 or 503 has `Retry-After`. Changes are published as events on Kafka; see
+[the AsyncAPI document](/asyncapi).
 
-A body is JSON as RFC 8259 defines it, in UTF-8. NaN, Infinity, a byte order mark, a lone surrogate, and an object that
-has the same name twice are refused with `malformed-body`, and nothing of such a request takes effect. Every default
-that this document states may be sent explicitly.
+A body is JSON as RFC 8259 defines it, in UTF-8. NaN, Infinity, a byte order mark, a lone surrogate and an object with a
+duplicate name are refused with `malformed-body`, and no part of such a request takes effect. Every default in this
+document can also be sent explicitly.
 
-A body is sent as it is: with a `Content-Encoding` other than `identity` it is refused with 415 and `Accept-Encoding`.
-`Content-Type`, `Content-Length`, `Idempotency-Key`, `Host`, `X-Request-ID`, `X-Correlation-ID` and `traceparent` may
-occur once; a request that has one of them twice is refused with 400 `malformed-request`. An offer of another protocol
+Bodies are not compressed: a `Content-Encoding` other than `identity` is refused with 415 and `Accept-Encoding`.
+`Content-Type`, `Content-Length`, `Idempotency-Key`, `Host`, `X-Request-ID`, `X-Correlation-ID` and `traceparent` can
+occur once; a request that repeats one of them is refused with 400 `malformed-request`. An offer of another protocol
 (`Upgrade`) is ignored.
 
-HEAD is answered wherever GET is, with the same headers and without the body. Answers bear `Cache-Control: no-store` and
-`X-Content-Type-Options: nosniff`.
+HEAD is supported wherever GET is, with the same headers and without the body. Responses have `Cache-Control: no-store`
+and `X-Content-Type-Options: nosniff`.
 
-Each operation under `/v1` names the scope that its caller needs: `orders:write`, `stock:write` or `read`. Whether
-callers are known by tokens or by API keys, or need neither, is the installation's choice.
+Each operation under `/v1` names the scope that its caller needs: `orders:write`, `stock:write` or `read`. The operator
+configures whether callers authenticate with tokens, with API keys, or not at all.
 
-Answers to POST, PUT, PATCH and DELETE are always about the present. Where the operator has GET requests answered by a
-replica of the database, those may be about a moment ago: just after a 201 a GET may still say 404, or show the state
-from before. Take the answer to the write itself, send the same write again (it changes nothing and answers with what is
-there), or ask again.
+Responses to POST, PUT, PATCH and DELETE always have the current state. If the operator has configured a read replica,
+GET requests are answered by it and can be slightly behind: just after a 201, a GET can still return 404 or the previous
+state. Use the response to the write, repeat the write (it changes nothing and returns the current state), or repeat the
+GET.
 """
 
 ROUTERS = (

@@ -1,4 +1,4 @@
-"""Order lines that wait for stock."""
+"""Backorders: order lines that wait for stock."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,15 +16,15 @@ router = APIRouter(prefix="/v1/backorders", tags=["allocations"], route_class=Se
 @router.get(
     "",
     operation_id="listBackorders",
-    summary="List the order lines that wait for stock",
+    summary="List backorders",
     response_model=BackorderPage,
-    response_description="Some of the lines, by SKU and then the oldest request first.",
+    response_description="A page of backorders, by SKU and then oldest request first.",
     responses=documented("invalid-request", "uri-too-long"),
 )
 @needs("read")
 async def list_backorders(
     request: Request, sku: SkuFilter = LEFT_OUT, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
 ) -> Response:
-    """Lists the queues of all products, or that of one, each in the order in which it is served."""
+    """Lists the order lines that wait for stock, of all products or of one, in the order in which they are served."""
     page = await request.app.state.queries.lists.backorders(sku=sku, limit=limit, cursor=cursor)
     return Answer(BACKORDER_PAGE.dump_json(page))

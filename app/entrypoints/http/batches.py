@@ -18,7 +18,7 @@ from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
 
-LOCATION = {"description": "Where the batch is.", "schema": {"type": "string"}}
+LOCATION = {"description": "The path of the batch.", "schema": {"type": "string"}}
 Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
 
 
@@ -28,12 +28,12 @@ Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
     summary="Record a batch of stock",
     status_code=201,
     response_model=BatchState,
-    response_description="The batch was recorded; waiting lines that it can hold were allocated.",
+    response_description="The batch was recorded, and backorders that it can hold were allocated to it.",
     responses={
         201: {"headers": {"Location": LOCATION, **TAGGED["headers"]}},
         200: {
             "model": BatchState,
-            "description": "The same batch was recorded before; here it is as it is now.",
+            "description": "The batch was recorded before; this is its current state.",
             **TAGGED,
         },
         **documented_write(
@@ -44,10 +44,10 @@ Ref = Annotated[BatchRef, Path(description="The ref of the batch.")]
 )
 @needs("stock:write")
 async def create_batch(command: CreateBatch, request: Request) -> Response:
-    """Records stock that was bought together.
+    """Records stock that was purchased together.
 
-    Recording the same batch again changes nothing, so the request can be sent again safely. With the header `If-Match`
-    the batch has to be there and to have one of these tags, so that nothing new is recorded.
+    Recording the same batch again changes nothing, so the request can be repeated safely. With the header `If-Match`
+    the request succeeds only if the batch exists and has one of the tags; it never records a new batch.
     """
     tags = if_match(request)
     if tags is not None:
@@ -63,16 +63,16 @@ def _recorded(recorded: BatchRecorded) -> Response:
 
 
 def status_of_recorded(recorded: BatchRecorded) -> int:
-    """What a caller is told of a batch that was not refused: made, or known before."""
+    """The HTTP status of an accepted batch: 201 if it was recorded, 200 if it existed before."""
     return 201 if recorded.created else 200
 
 
 @router.get(
     "/{ref}",
     operation_id="getBatch",
-    summary="Show a batch",
+    summary="Get a batch",
     response_model=BatchState,
-    response_description="The batch as it is now.",
+    response_description="The current state of the batch.",
     responses={
         200: TAGGED,
         304: NOT_MODIFIED,
@@ -82,7 +82,7 @@ def status_of_recorded(recorded: BatchRecorded) -> int:
 )
 @needs("read")
 async def get_batch(ref: Ref, request: Request) -> Response:
-    """Shows what was purchased, what is allocated, and what is available."""
+    """Returns the purchased, allocated, shipped and available quantity of the batch."""
     batch = await request.app.state.queries.batch(ref)
     return show(request, BATCH.dump_json(batch), batch.tag)
 
@@ -92,7 +92,7 @@ async def get_batch(ref: Ref, request: Request) -> Response:
     operation_id="changeBatch",
     summary="Change the quantity or the ETA of a batch",
     response_model=ChangedBatch,
-    response_description="The batch as it is now, and the lines that had to leave it.",
+    response_description="The current state of the batch, and the lines that were moved off it.",
     responses={
         200: TAGGED,
         **documented_write(
@@ -109,12 +109,12 @@ async def get_batch(ref: Ref, request: Request) -> Response:
 )
 @needs("stock:write")
 async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
-    """Sets the quantity that is really there, the day the batch arrives, or both; `eta: null` records its arrival.
+    """Sets the purchased quantity, the ETA, or both. `eta: null` records that the batch has arrived.
 
-    Lines that no longer fit move to other batches or into the queue, the one allocated last first. With both, the new
-    ETA counts for placing them. With `reallocate`, lines on a batch that is late move to batches that serve them
-    sooner, the oldest request first. `expected_qty` changes the quantity only where nobody else has; `If-Match` changes
-    anything only where the batch is as it was when its `ETag` was read. The same values again change nothing.
+    Lines that no longer fit move to other batches or to the queue, the last allocated line first. If the request
+    changes both, the new ETA decides where they move. With `reallocate`, the lines of a batch that became late move to
+    batches that serve them sooner, oldest request first. `expected_qty` makes the change of the quantity conditional
+    on the current quantity, `If-Match` the whole change on the `ETag`. Repeating the request changes nothing.
     """
     command = ChangeBatch(ref=ref, if_match=if_match(request), **changes.model_dump(exclude_unset=True))
     return await write(request, command, _changed)
@@ -129,7 +129,7 @@ def _changed(done: BatchChanged) -> Response:
     operation_id="listBatches",
     summary="List batches",
     response_model=BatchPage,
-    response_description="Some batches, by SKU and then as they were recorded.",
+    response_description="A page of batches, by SKU and then in the order in which they were recorded.",
     responses=documented("invalid-request", "uri-too-long"),
 )
 @needs("read")
@@ -140,6 +140,6 @@ async def list_batches(
     limit: Limit = DEFAULT_ITEMS,
     cursor: Cursor = LEFT_OUT,
 ) -> Response:
-    """Lists all batches, those of one product, or those that are on their way and arrive by a day."""
+    """Lists all batches, the batches of one product, or the batches that arrive by a day."""
     page = await request.app.state.queries.lists.batches(sku=sku, arriving_by=arriving_by, limit=limit, cursor=cursor)
     return Answer(BATCH_PAGE.dump_json(page))

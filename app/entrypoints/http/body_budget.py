@@ -1,4 +1,4 @@
-"""How many bytes of request bodies the process may hold, over all connections."""
+"""Limits the memory that request bodies use, over all connections of the process."""
 
 SMALL_BODY = 4096
 """In bytes. A body of this size may use all of the budget, a larger one three quarters of it."""
@@ -7,9 +7,9 @@ SMALL_BODY = 4096
 class BodyBudget:
     """Counts the bytes of bodies that are being received or handled.
 
-    Without it, callers that send large bodies and stop before the end could fill the memory, because requests and
-    connections are limited by their number. The last quarter is for small bodies, so that stalled bulk requests do not
-    keep out the others.
+    Requests and connections are limited by number only, so callers that send large bodies and stop before the end could
+    fill the memory. The last quarter of the budget is for small bodies, so that stalled bulk requests do not block
+    other requests.
     """
 
     def __init__(self, limit: int) -> None:
@@ -19,7 +19,7 @@ class BodyBudget:
         self._limit_of_large = limit - limit // 4
 
     def take(self, size: int, body: int) -> bool:
-        """Count `size` further bytes of a request of which `body` are held. False where they are too many."""
+        """Add `size` bytes of a request that already holds `body` bytes. Returns False if they exceed the budget."""
         held = self.held + size
         if held > (self.limit if body + size <= SMALL_BODY else self._limit_of_large):
             return False
@@ -27,5 +27,5 @@ class BodyBudget:
         return True
 
     def release(self, size: int) -> None:
-        """The bytes are no longer held."""
+        """Return the bytes to the budget."""
         self.held -= size

@@ -1,6 +1,6 @@
-"""Many order lines, or many batches, in one request: each has an answer of its own, and none fails another.
+"""Bulk requests: many order lines or batches, each with a result of its own.
 
-What can be read runs as one command in one unit of work; what cannot is answered for itself.
+The valid items run as one command in one unit of work. An invalid or refused item does not affect the others.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ Item = TypeVar("Item", bound=Command)
 
 
 def _or_problem(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    """The command, or the problem that says what is wrong with it: others must not be refused for it."""
+    """The command, or its problem: an invalid item must not make the other items fail."""
     try:
         return handler(value)
     except ValidationError as error:
@@ -35,22 +35,26 @@ def _or_problem(value: object, handler: ValidatorFunctionWrapHandler) -> object:
 
 
 class Items(BaseModel, Generic[Item]):
-    """Commands of one kind. An item that is no such command does not make the request invalid, only its own result."""
+    """Commands of one kind. An invalid item fails alone; the request as a whole stays valid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: Annotated[
         list[Annotated[Item, WrapValidator(_or_problem)]],
-        Field(min_length=1, max_length=MOST_ITEMS, description="Each as the single call takes it, run in this order."),
+        Field(
+            min_length=1,
+            max_length=MOST_ITEMS,
+            description="The items, each with the fields of the single request. They run in this order.",
+        ),
     ]
 
     def commands(self) -> tuple[Item, ...]:
-        """Those that are what they should be."""
+        """The valid items."""
         found: list[Any] = self.items
         return tuple(item for item in found if not isinstance(item, ProblemError))
 
     def answers(self, results: Sequence[Any]) -> Iterator[Any]:
-        """The answer to each item: what the bus has answered to its command, or its problem."""
+        """The outcome of each item: the result of its command, or its problem."""
         found: list[Any] = self.items
         remaining = iter(results)
         for item in found:
@@ -66,22 +70,23 @@ class BatchItems(Items[CreateBatch]):
 
 
 class ItemResult(BaseModel):
-    """What became of an item."""
+    """The result of an item."""
 
-    status: Annotated[int, Field(description="The status that the single call would have had.", examples=[201])]
+    status: Annotated[int, Field(description="The status that the single request would have.", examples=[201])]
     problem: Annotated[
-        Problem | None, Field(description="Why the item was refused.", exclude_if=lambda value: value is None)
+        Problem | None,
+        Field(description="The reason for which the item was refused.", exclude_if=lambda value: value is None),
     ] = None
 
 
 class AllocationResult(ItemResult):
-    """What became of an order line: the line as it is now, or the problem."""
+    """The result of an order line: its current state, or the problem."""
 
     allocation: Annotated[AllocationState | None, Field(exclude_if=lambda value: value is None)] = None
 
 
 class BatchResult(ItemResult):
-    """What became of a batch: the batch as it is now, or the problem."""
+    """The result of a batch: its current state, or the problem."""
 
     batch: Annotated[BatchState | None, Field(exclude_if=lambda value: value is None)] = None
 
@@ -92,7 +97,7 @@ Result = TypeVar("Result", bound=ItemResult)
 class Results(BaseModel, Generic[Result]):
     """A result for each item."""
 
-    results: Annotated[list[Result], Field(description="In the order of the items.")]
+    results: Annotated[list[Result], Field(description="The results, in the order of the items.")]
 
 
 class AllocationResults(Results[AllocationResult]):
@@ -112,16 +117,16 @@ _PROBLEMS = documented_write("malformed-body", "payload-too-large", "unsupported
     operation_id="allocateMany",
     summary="Allocate many order lines",
     response_model=AllocationResults,
-    response_description="A result for each line, in their order.",
+    response_description="A result for each line, in the order of the request.",
     responses=_PROBLEMS,
     openapi_extra=KEYED,
 )
 @needs("orders:write")
 async def allocate_many(body: AllocationItems, request: Request) -> Response:
-    """Allocates up to 1,000 lines, each as the single call would: one that is refused does not touch the others.
+    """Allocates up to 1,000 lines, each as the single request would. A refused line does not affect the others.
 
-    An item of a wrong form is refused in its own result, with 422. All that take effect do so in one transaction. Lines
-    are allocated at most once, so the request can be sent again safely.
+    An invalid item has the status 422 in its result. The accepted lines are stored in one transaction. Each line is
+    allocated at most once, so the request can be repeated safely.
     """
 
     def result(accepted: LineAccepted) -> AllocationResult:
@@ -141,16 +146,16 @@ async def allocate_many(body: AllocationItems, request: Request) -> Response:
     operation_id="createBatches",
     summary="Record many batches of stock",
     response_model=BatchResults,
-    response_description="A result for each batch, in their order.",
+    response_description="A result for each batch, in the order of the request.",
     responses=_PROBLEMS,
     openapi_extra=KEYED,
 )
 @needs("stock:write")
 async def create_batches(body: BatchItems, request: Request) -> Response:
-    """Records up to 1,000 batches, each as the single call would: one that is refused does not touch the others.
+    """Records up to 1,000 batches, each as the single request would. A refused batch does not affect the others.
 
-    An item of a wrong form is refused in its own result, with 422. All that take effect do so in one transaction.
-    Recording a batch again changes nothing, so the request can be sent again safely.
+    An invalid item has the status 422 in its result. The accepted batches are stored in one transaction. Recording a
+    batch again changes nothing, so the request can be repeated safely.
     """
 
     def result(recorded: BatchRecorded) -> BatchResult:

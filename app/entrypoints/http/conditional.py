@@ -1,8 +1,8 @@
-"""Conditional requests: the `ETag` of a batch or product, and the requests that name one.
+"""Conditional requests: the `ETag` of a batch or product, `If-Match` and `If-None-Match`.
 
-A read with `If-None-Match` is answered with 304 where the caller has the content already. A write with `If-Match` takes
-effect only where the batch or product still has one of the named tags. That is compared by the handler, under the lock
-of the product, so of two writes that name the same tag only one takes effect.
+A read with `If-None-Match` returns 304 if the caller has the current content. A write with `If-Match` takes effect only
+if the batch or product still has one of the tags. The handler compares the tags under the lock of the product, so only
+one of two writes with the same tag takes effect.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#section-13
 """
@@ -23,14 +23,14 @@ _LIST = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
 ANY = frozenset({"*"})
 
 MAX_LENGTH = 4096
-"""Characters of a list of tags. A tag of this service has less than twenty."""
+"""The longest list of tags, in characters. A tag of this service has less than twenty."""
 
 _EXAMPLE = '"9b2f6c1d3e4a5b60"'
 _SCHEMA = {
     "type": "string",
     "maxLength": MAX_LENGTH,
     "pattern": r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$',
-    # Not the example of the parameter: the page at /docs would send that.
+    # Not `example` of the parameter: Swagger UI would send it with each request.
     "examples": [_EXAMPLE],
 }
 
@@ -44,61 +44,62 @@ GUARDED: dict[str, Any] = {
         *KEYED["parameters"],
         _header(
             "If-Match",
-            "Change it only where its `ETag` is one of these, else answer with 412 `precondition-failed`. Weak tags "
-            "(`W/`) never match; `*` always does. The other writing calls refuse this header with 422.",
+            "Makes the change conditional: if the current `ETag` is not in this list, the response is 412 "
+            "`precondition-failed`. Weak tags (`W/`) never match; `*` always does. Operations that do not support this "
+            "header refuse it with 422.",
         ),
     ]
 }
-"""What the OpenAPI document says of a writing route that compares."""
+"""The OpenAPI parameters of a writing route that supports `If-Match`."""
 
 CACHED: dict[str, Any] = {
-    "parameters": [_header("If-None-Match", "Answer with 304 and no body where its `ETag` is one of these.")]
+    "parameters": [_header("If-None-Match", "If the current `ETag` is in this list, the response is 304 without body.")]
 }
-"""What the OpenAPI document says of a reading route whose answer has a tag."""
+"""The OpenAPI parameters of a reading route whose response has an `ETag`."""
 
 TAGGED: dict[str, Any] = {
     "headers": {
         "ETag": {
-            "description": "Changes whenever the batch or product does; for `If-Match` and `If-None-Match`.",
+            "description": "The entity tag: it changes with each change of the batch or product.",
             "schema": {"type": "string", "examples": [_EXAMPLE]},
         }
     }
 }
-"""What the OpenAPI document says of an answer that has a tag."""
+"""The OpenAPI headers of a response that has an `ETag`."""
 
-NOT_MODIFIED: dict[str, Any] = {"description": "The content has not changed since the caller got its tag.", **TAGGED}
+NOT_MODIFIED: dict[str, Any] = {"description": "The content has one of the tags in `If-None-Match`.", **TAGGED}
 
 
 def if_match(request: Request) -> frozenset[str] | None:
-    """The strong tags of `If-Match`, or ANY; None where there is no such header. Raises ProblemError.
+    """The strong tags of `If-Match`, or ANY; None without the header. Raises ProblemError.
 
-    Weak tags are left out, for `If-Match` compares strongly (RFC 9110, 13.1.1).
+    Weak tags are left out, because `If-Match` uses the strong comparison (RFC 9110, 13.1.1).
     """
     values = request.headers.getlist("if-match")
     if not values:
         return None
     tags = _parse(", ".join(values))
     if tags is None:
-        message = 'Header should be * or a list of tags in quotation marks, as in "a", "b", of 4096 characters at most'
+        message = 'Header should be * or a list of quoted tags, for example "a", "b", with at most 4096 characters'
         raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "entity_tags"}])
     return frozenset(tag for tag in tags if not tag.startswith("W/"))
 
 
 def show(request: Request, content: bytes, tag: str) -> Response:
-    """The answer to a read: the content, or 304 where the caller has it. Raises PreconditionFailedError."""
+    """The response to a read: the content, or 304 if the caller has it. Raises PreconditionFailedError."""
     wanted = if_match(request)
     if wanted is not None and wanted.isdisjoint({tag, *ANY}):
         raise PreconditionFailedError
     headers = {"ETag": tag}
     known = _parse(", ".join(request.headers.getlist("if-none-match"))) or frozenset()
-    # This header compares weakly (RFC 9110, 13.1.2). One of another form is ignored: without it the answer is right.
+    # The weak comparison (RFC 9110, 13.1.2). A malformed header is ignored: the full response is always correct.
     if not {each.removeprefix("W/") for each in known}.isdisjoint({tag, *ANY}):
         return Response(status_code=304, headers=headers)
     return Answer(content, headers=headers)
 
 
 def _parse(value: str) -> frozenset[str] | None:
-    """The tags of a list, with their quotation marks, or ANY; None where it is of another form or too long."""
+    """The tags of a list, with their quotation marks, or ANY; None if it is malformed or too long."""
     if len(value) > MAX_LENGTH:
         return None
     if value.strip(" \t") == "*":

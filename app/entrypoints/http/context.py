@@ -1,4 +1,4 @@
-"""The outermost layer of a request: its identity, its measurement, and the last net under it. Pure ASGI."""
+"""The outermost ASGI layer of a request: its ids, its metrics and span, and the response to unexpected errors."""
 
 import logging
 import time
@@ -24,16 +24,16 @@ from app.service_layer.ports import Cause
 
 log = logging.getLogger(__name__)
 
-# nginx's name for a caller that hung up before it had its answer.
+# nginx's status for a caller that disconnected before the response.
 CLIENT_CLOSED_REQUEST = 499
 
 ID_HEADERS = frozenset({b"x-request-id", b"x-correlation-id", b"traceparent"})
 
 
 class RequestContext:
-    """Gives each request an id (its own X-Request-ID where it has one), counts it, and hides what went wrong inside.
+    """Gives each request an id (its X-Request-ID, if it has one), measures it, and hides internal errors.
 
-    HEAD is answered as GET (RFC 9110, 9.3.2). The server leaves out the body, by the scope that it has kept itself.
+    HEAD is handled as GET (RFC 9110, 9.3.2). uvicorn leaves out the body, because its own scope still has HEAD.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -50,7 +50,7 @@ class RequestContext:
             scope = {**scope, "method": "GET"}
         cause = cause_of_scope(scope)
         request_id = cause.causation_id
-        asked = cause.traceparent is not None
+        caller_traces = cause.traceparent is not None
         span = _start_span(scope, cause) if tracing.records(cause.traceparent) else None
         if span is not None:
             cause = replace(cause, traceparent=span.traceparent)
@@ -83,13 +83,13 @@ class RequestContext:
             seconds = time.perf_counter() - started
             status = status or HTTPStatus.INTERNAL_SERVER_ERROR
             metrics.measure_request(method, route, status, seconds)
-            # A span that is not ended is not exported: what a stranger asks for fills no collector.
-            if span is not None and (not asked or _may_ask(scope)):
+            # A span that is not ended is not exported, so unauthenticated callers cannot fill the collector.
+            if span is not None and (not caller_traces or _may_trace(scope)):
                 _end_span(span, method, route, status)
 
 
 def _start_span(scope: Scope, cause: Cause) -> Span | None:
-    """The span of a request. Who asks how the service is asks every few seconds, and is not traced."""
+    """The span of a request; None for probes and documents, which are not traced."""
     if not scope["path"].startswith("/v1/"):
         return None
     attributes = {
@@ -102,8 +102,8 @@ def _start_span(scope: Scope, cause: Cause) -> Span | None:
     return tracing.start("server", scope["method"], cause.traceparent, attributes)
 
 
-def _may_ask(scope: Scope) -> bool:
-    """Whether whoever sent the request may have it recorded: a known caller, or anybody where none is known."""
+def _may_trace(scope: Scope) -> bool:
+    """Whether the caller may have the request traced: it is authenticated, or the service does not authenticate."""
     return scope["state"]["cause"].principal is not None or not scope["app"].state.gate.knows_callers
 
 
@@ -113,15 +113,16 @@ def _end_span(span: Span, method: str, route: str, status: int) -> None:
 
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError | None:
-    """What a request is answered with that no route answers; None where the fault is ours."""
+    """The problem of an error outside the routes; None for an error of the service."""
     match error:
         case ProblemError():
             return error
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             allowed = ", ".join(sorted(_methods_of(scope)))
-            return ProblemError("method-not-allowed", f"{path_of(scope)} takes {allowed}", headers={"Allow": allowed})
+            detail = f"{path_of(scope)} supports {allowed}"
+            return ProblemError("method-not-allowed", detail, headers={"Allow": allowed})
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
-            return ProblemError("not-found", f"there is nothing at {path_of(scope)}; see /docs")
+            return ProblemError("not-found", f"{path_of(scope)} does not exist; see /docs")
         case HTTPException():
             return ProblemError("invalid-request", str(error.detail), faults=[])
         case _:
@@ -129,13 +130,13 @@ def _problem_of(error: Exception, scope: Scope) -> ProblemError | None:
 
 
 def _fault(error: Exception, request_id: str) -> ProblemError:
-    """What a request is answered with where the fault is ours. The error itself goes to the log only."""
+    """The problem of an error of the service. The error itself is only logged."""
     log.error("request %s failed", request_id, exc_info=error)
-    return ProblemError("internal-error", f"the request failed; its id in the log is {request_id}")
+    return ProblemError("internal-error", f"the request failed; its request id in the log is {request_id}")
 
 
 def _methods_of(scope: Scope) -> set[str]:
-    """The methods of all routes at the path: Starlette itself names those of the first one only."""
+    """The methods of all routes at the path. Starlette names those of the first route only."""
     methods: set[str] = set()
     for route in scope["app"].routes:
         match, _ = route.matches(scope)
@@ -145,7 +146,7 @@ def _methods_of(scope: Scope) -> set[str]:
 
 
 def cause_of_scope(scope: Mapping[str, Any]) -> Cause:
-    """The ids that the request came with, or ones of its own."""
+    """The ids in the request's headers, or new ones."""
     given = {name: value for name, value in scope["headers"] if name in ID_HEADERS}
     request_id = _text(given.get(b"x-request-id")) or str(uuid.uuid4())
     return Cause(
@@ -160,6 +161,6 @@ def _text(value: bytes | None) -> str | None:
 
 
 def cause_of(request: Request) -> Cause:
-    """Where the command in this request comes from."""
+    """The cause of the command in this request."""
     cause: Cause = request.scope["state"]["cause"]
     return cause

@@ -1,4 +1,4 @@
-"""The documents of the service, readable in a browser without the internet."""
+"""The documents of the service for browsers. They need nothing from the internet."""
 
 import json
 from functools import cache
@@ -26,14 +26,14 @@ SWAGGER_FILES = {file.name: file for file in (Path(__file__).parent / "static" /
 @router.get("/")
 @open_to_all
 async def get_root() -> Response:
-    """Leads a person who opens the address of the service to the API."""
+    """Redirects to the documentation of the API."""
     return RedirectResponse("/docs")
 
 
 @router.get("/problems/{code}")
 @open_to_all
 async def get_problem_page(code: str) -> Response:
-    """What the `type` of a problem leads to, for people."""
+    """The page that the `type` of a problem refers to."""
     if code not in KINDS:
         raise HTTPException(404)
     return HTMLResponse(problem_page(code), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
@@ -55,7 +55,7 @@ async def get_docs() -> Response:
 @router.get("/docs/static/{name}")
 @open_to_all
 async def get_docs_file(name: str) -> Response:
-    """A file that Swagger UI is made of."""
+    """A file of Swagger UI."""
     if name not in SWAGGER_FILES:
         raise HTTPException(404)
     return FileResponse(SWAGGER_FILES[name], headers={"Cache-Control": "public, max-age=3600"})
@@ -64,14 +64,14 @@ async def get_docs_file(name: str) -> Response:
 @router.get("/asyncapi")
 @open_to_all
 async def get_asyncapi_page() -> Response:
-    """The AsyncAPI document, for people."""
+    """The AsyncAPI document as a page."""
     return HTMLResponse(_asyncapi_page(), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
 @router.get("/asyncapi.json")
 @open_to_all
 async def get_asyncapi() -> Response:
-    """The AsyncAPI document, for programs."""
+    """The AsyncAPI document as JSON."""
     return Answer(_asyncapi_json())
 
 

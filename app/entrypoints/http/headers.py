@@ -1,4 +1,4 @@
-"""Headers that every request and every answer have in common."""
+"""Headers that all requests and all responses have in common."""
 
 from collections.abc import Iterable
 
@@ -14,16 +14,16 @@ SINGLE = frozenset(
         b"traceparent",
     }
 )
-"""Request headers that this service reads and that may occur once. The parser checks Host, the gate credentials."""
+"""Request headers that may occur once. The parser checks Host, and the gate checks credentials."""
 
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 
 
 def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raise `malformed-request` where a header that may occur once occurs twice, with the same value or another.
+    """Raise `malformed-request` if a header in SINGLE is repeated, even with the same value.
 
-    Two readers of such a request may each take another one of the values (RFC 9110, 5.3).
+    A proxy and this service could each use a different one of the values (RFC 9110, 5.3).
     """
     seen: set[bytes] = set()
     for name, _ in headers:
@@ -34,9 +34,9 @@ def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 def protect(headers: list[tuple[bytes, bytes]]) -> None:
-    """Add what every answer bears: it is neither stored by a cache nor taken for another media type.
+    """Add the headers that keep caches from storing a response and browsers from guessing its media type.
 
-    An answer that says itself how it may be cached keeps that.
+    An existing Cache-Control is kept.
     """
     if not any(name == b"cache-control" for name, _ in headers):
         headers.append(NOT_STORED)

@@ -1,8 +1,8 @@
-"""Which names of this service requests may use where callers are not identified: a guard against DNS rebinding.
+"""The host names that requests may use without authentication: a protection against DNS rebinding.
 
 A page of another site can make its own name resolve to 127.0.0.1. The browser then sends the page's requests here, with
-that name as Host and as Origin alike. An IP address cannot be rebound, and names below `localhost` never leave the
-machine (RFC 6761, 6.3); any other name has to be listed.
+that name as Host and as Origin. An IP address cannot be rebound, and names below `localhost` are resolved on the
+machine only (RFC 6761, 6.3); any other name has to be listed.
 """
 
 import ipaddress
@@ -13,15 +13,15 @@ ANY = "*"
 
 
 class KnownHosts:
-    """The hosts that are answered: IP addresses, loopback names, and those that are listed; `*` lists every name."""
+    """The allowed hosts: IP addresses, loopback names and the listed names; `*` allows every name."""
 
     def __init__(self, listed: Iterable[str] = ()) -> None:
         self._listed = frozenset(name.lower().rstrip(".") for name in listed)
-        # A browser may send many names; the answer for each costs a few microseconds the first time only.
+        # Parsing an address takes microseconds; most requests repeat one of a few names.
         self._is_known = lru_cache(maxsize=256)(self._look_up)
 
     def __contains__(self, host: bytes) -> bool:
-        """Whether a value of the header Host, with or without a port, names a known host."""
+        """Whether a value of the header Host, with or without a port, is an allowed host."""
         return self._is_known(host)
 
     def _look_up(self, host: bytes) -> bool:

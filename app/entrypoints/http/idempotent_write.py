@@ -1,4 +1,4 @@
-"""What every writing call does: hand its command to the bus, and keep the promise of an Idempotency-Key.
+"""Writing requests: runs the command, and implements `Idempotency-Key`.
 
 Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
@@ -23,7 +23,7 @@ from app.service_layer.idempotency import (
 )
 
 KEY_PATTERN = r'^("[!#-~]{1,255}"|[!#-~]{1,255})$'
-"""Visible ASCII characters. The draft writes a key as a string of a structured field, and most callers do not."""
+"""Visible ASCII characters. The draft requires quotation marks around a key, and most callers leave them out."""
 
 KEYED: dict[str, Any] = {
     "parameters": [
@@ -32,31 +32,32 @@ KEYED: dict[str, Any] = {
             "in": "header",
             "required": False,
             "description": (
-                "Made up by the caller for each new request, for example a UUID. The same request again with the same "
-                "key gets the same answer, without any effect. It is the same request if method, path, query and body "
-                "are the same, byte for byte. Kept for 24 hours, unless the service is set otherwise."
+                "A unique value that the caller generates for each new request, for example a UUID. A repeated request "
+                "with the same key gets the stored response and has no effect. Method, path, query and body have to be "
+                "the same, byte for byte. Responses are stored for 24 hours unless the operator configures otherwise."
             ),
-            # Without an example: Swagger UI would send it with each request, and the second one would be refused.
+            # Without an example: Swagger UI would send it with each request, and refuse the second one.
             "schema": {"type": "string", "pattern": KEY_PATTERN, "maxLength": 257},
         }
     ]
 }
-"""What the OpenAPI document says of every writing route."""
+"""The OpenAPI parameters of a writing route."""
 
 
 def documented_write(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a writing route that can answer with these problems, and with those of keys."""
+    """The OpenAPI responses of a writing route: these problems, and those that every writing route can return."""
     keys = (IdempotencyKeyInUseError.code, IdempotencyKeyReusedError.code, "invalid-request")
     return documented(*codes, *keys, "overloaded")
 
 
 async def write(request: Request, command: Command, render: Callable[[Any], Response]) -> Response:
-    """Run the command and render its result. A request with a key that was answered before is answered the same.
+    """Run the command and render its result. A repeated request with the same key gets the stored response.
 
-    `If-Match` is refused where the command cannot compare it: a caller who names a tag relies on it.
+    Raises ProblemError for `If-Match` if the command does not support it: ignoring it would drop the caller's
+    condition.
     """
     if "if-match" in request.headers and "if_match" not in type(command).model_fields:
-        message = "Header should be sent only with changes of one batch or one product"
+        message = "Header is supported only by changes of one batch or one product"
         raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "unsupported"}])
     bus = request.app.state.bus
     given = key_of(request)
@@ -67,16 +68,16 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
 
 
 def key_of(request: Request) -> str | None:
-    """The Idempotency-Key of the request. Raises ProblemError unless it comes once and has the documented form.
+    """The Idempotency-Key of the request; None without one. Raises ProblemError if it is repeated or malformed.
 
-    The route asks this of every writing call, so that a mistake shows even where the key is not used: in a dry run, and
-    in a bulk request whose items are all invalid.
+    The route calls this for every writing request, so that a malformed key is refused even where the key is not used:
+    in a dry run, and in a bulk request whose items are all invalid.
     """
     given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if not given:
         return None
     if len(given) > 1:
-        raise ProblemError("malformed-request", "the request has more than one Idempotency-Key; send one")
+        raise ProblemError("malformed-request", "the header Idempotency-Key was sent more than once")
     key: str = given[0].decode("latin-1")
     if not re.fullmatch(KEY_PATTERN, key):
         message = "Key should be 1 to 255 visible ASCII characters, with or without quotation marks around them"
@@ -94,7 +95,7 @@ def _key(given: str, request: Request, render: Callable[[Any], Response]) -> Ide
 
 
 def _fingerprint(request: Request) -> bytes:
-    """A digest of what is asked for: method, path, `If-Match` and body as they came."""
+    """A digest of the request: method, path, query, `If-Match` and body as they were sent."""
     scope = request.scope
     target = f"{request.method} {path_of(scope)}?".encode() + scope["query_string"] + b"\n"
     for tags in request.headers.getlist("if-match"):

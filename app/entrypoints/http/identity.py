@@ -1,7 +1,7 @@
-"""Who may call what. Each endpoint says it where it is declared, once: `@needs("orders:write")` or `@open_to_all`.
+"""Authentication and authorization. Each endpoint declares its scope: `@needs("orders:write")` or `@open_to_all`.
 
-`ServiceRoute` reads the mark, writes it into the OpenAPI document, and asks the gate before it looks at anything else
-of the request: whoever lacks the scope learns neither whether a SKU or an order exists nor what the right request is.
+`ServiceRoute` writes the scope into the OpenAPI document and calls the gate before it validates the request. So a
+caller without the scope cannot find out whether a SKU or an order exists.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ SECURITY_SCHEMES = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A JSON Web Token, or an API key: whichever the installation takes.",
+        "description": "A JSON Web Token or an API key, depending on the installation.",
     },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
@@ -31,7 +31,7 @@ _MARK = "needed_scope"
 
 
 def needs(scope: Scope) -> Callable[[Endpoint], Endpoint]:
-    """Marks an endpoint that only callers with the scope may use."""
+    """Declare that an endpoint requires the scope."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _MARK, scope)
@@ -41,34 +41,34 @@ def needs(scope: Scope) -> Callable[[Endpoint], Endpoint]:
 
 
 def open_to_all(endpoint: Endpoint) -> Endpoint:
-    """Marks an endpoint that tells nothing of the business, and that anybody may use."""
+    """Declare that an endpoint requires no authentication: it returns no business data."""
     setattr(endpoint, _MARK, None)
     return endpoint
 
 
 def scope_of(endpoint: Callable[..., Any]) -> Scope | None:
-    """The scope that the endpoint needs, None where anybody may use it. Raises TypeError where it does not say."""
+    """The scope that the endpoint requires, None if it is open to all. Raises TypeError if it declares neither."""
     try:
         scope: Scope | None = getattr(endpoint, _MARK)
     except AttributeError:
-        raise TypeError(f"{endpoint.__qualname__} has to be marked with @needs(scope) or @open_to_all") from None
+        raise TypeError(f"{endpoint.__qualname__} has to be declared with @needs(scope) or @open_to_all") from None
     return scope
 
 
 def security_of(scope: Scope | None) -> list[dict[str, list[str]]]:
-    """What OpenAPI calls the security of an operation: any one of the schemes will do."""
+    """The OpenAPI security requirements of an operation: any one of the schemes is sufficient."""
     return [] if scope is None else [{name: [scope]} for name in SECURITY_SCHEMES]
 
 
 class Gate:
-    """Lets a request pass, or raises the problem that it is answered with."""
+    """Authenticates, authorizes and rate-limits requests."""
 
     def __init__(
         self, authenticator: Authenticator | None, rate_limit: RateLimit | None, hosts: KnownHosts | None = None
     ) -> None:
-        """Without an authenticator every caller may do everything, and all share one rate.
+        """Without an authenticator all callers have all scopes and share one rate limit.
 
-        Only web pages of other origins are refused then, and requests that name a host that is not among `hosts`.
+        Then the gate refuses only web pages of other origins, and requests for a host that is not in `hosts`.
         """
         self._authenticator = authenticator
         self._rate_limit = rate_limit
@@ -76,14 +76,14 @@ class Gate:
 
     @property
     def knows_callers(self) -> bool:
-        """Whether whoever passes has said who they are."""
+        """Whether callers are authenticated."""
         return self._authenticator is not None
 
     async def admit(self, scope: MutableMapping[str, Any], needed: Scope, seconds: float) -> float:
-        """Note who calls. Returns how many of the seconds are left.
+        """Identify the caller and note it in the request's cause. Returns the remaining seconds of the deadline.
 
         Raises ProblemError (`unauthenticated`, `forbidden`, `misdirected-request`, `too-many-requests`, `unavailable`),
-        or TimeoutError where the identity provider does not answer in time.
+        or TimeoutError if the identity provider does not answer in time.
         """
         caller, left = None, seconds
         if self._authenticator is None:
@@ -99,28 +99,28 @@ class Gate:
             self._rate_limit.take(None if caller is None else caller.principal, headers)
         if caller is not None and needed not in caller.scopes:
             challenge = _challenge(error="insufficient_scope", scope=needed)
-            raise ProblemError("forbidden", f"this needs the scope {needed}", headers=challenge)
+            raise ProblemError("forbidden", f"this operation requires the scope {needed}", headers=challenge)
         return left
 
 
 def _refuse_foreign_page(scope: MutableMapping[str, Any], known: KnownHosts) -> None:
-    """Raise `misdirected-request` for a host that is not known, and `forbidden` for a page of another origin.
+    """Raise `misdirected-request` for a host that is not allowed, and `forbidden` for a page of another origin.
 
-    A service that does not identify callers answers every program that reaches it. A web page from elsewhere, open in a
-    browser that reaches it, must not use that. Sources: https://www.rfc-editor.org/rfc/rfc6454#section-7,
+    Without authentication the service answers every program that can connect to it. A browser can connect to it too,
+    and must not do so for pages of other sites. Sources: https://www.rfc-editor.org/rfc/rfc6454#section-7,
     https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
     """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     hosts = [value for name, value in headers if name == b"host"]
     if not all(host in known for host in hosts):
         detail = (
-            "without authentication this service answers requests for IP addresses, localhost and the hosts in"
-            " ALLOCATION_HTTP_ALLOWED_HOSTS only"
+            "without authentication this service answers only requests for IP addresses, localhost and the hosts in"
+            " ALLOCATION_HTTP_ALLOWED_HOSTS"
         )
         raise ProblemError("misdirected-request", detail)
     for name, origin in headers:
         if name == b"origin" and origin.partition(b"://")[2] not in hosts:
-            raise ProblemError("forbidden", "without authentication this service refuses requests of other web pages")
+            raise ProblemError("forbidden", "without authentication this service refuses requests from other web pages")
 
 
 async def _identify(
@@ -133,7 +133,7 @@ async def _identify(
             raise ProblemError("unauthenticated", f"send your credentials as {ways}", headers=_challenge())
         caller = authenticator.recall(credentials)
         if caller is not None:
-            # Nearly every request comes by here, and to set a timer costs more than all the rest of the gate.
+            # The usual case. Setting a timer would cost more than all the rest of the gate.
             return caller, seconds
         began = time.monotonic()
         async with asyncio.timeout(seconds):
@@ -147,13 +147,13 @@ async def _identify(
 
 
 def _credentials(scope: MutableMapping[str, Any], *, takes_key_header: bool) -> str | None:
-    """What the caller shows. Raises InvalidCredentialsError where it is more than one thing, or of another kind."""
+    """The credentials in the headers. Raises InvalidCredentialsError if there are several or of another scheme."""
     found: str | None = None
     for name, value in scope["headers"]:
         if name == b"authorization":
             scheme, _, shown = value.decode("latin-1").partition(" ")
             if scheme.lower() != "bearer":
-                raise InvalidCredentialsError("the scheme of Authorization has to be Bearer")
+                raise InvalidCredentialsError("the scheme of Authorization must be Bearer")
         elif name == b"x-api-key" and takes_key_header:
             shown = value.decode("latin-1")
         else:
@@ -165,6 +165,6 @@ def _credentials(scope: MutableMapping[str, Any], *, takes_key_header: bool) -> 
 
 
 def _challenge(**parameters: str) -> dict[str, str]:
-    """What RFC 6750 has the answer say of the credentials that would do. No parameter may bear a quotation mark."""
+    """The header WWW-Authenticate as RFC 6750 defines it. Parameters must not contain quotation marks."""
     quoted = ", ".join(f'{name}="{value}"' for name, value in {"realm": REALM, **parameters}.items())
     return {"WWW-Authenticate": f"Bearer {quoted}"}

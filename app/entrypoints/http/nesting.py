@@ -1,14 +1,14 @@
-"""How deep a body is nested, without descending into it."""
+"""Measures how deeply a JSON body is nested, without recursion."""
 
 import re
 
 MAX_NESTING = 32
-# Strings are taken whole, to the end of the body where one is not closed: each byte is looked at once.
+# A string is one token, up to the end of the body if it is not closed, so that each byte is scanned once.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def is_nested_deeper_than(limit: int, body: bytes) -> bool:
-    """Whether arrays and objects lie deeper in each other than that; False where they are not all closed."""
+    """Whether arrays and objects are nested more deeply than `limit`; False if they are not all closed."""
     if body.count(b"[") + body.count(b"{") <= limit:
         return False
     depth = deepest = 0

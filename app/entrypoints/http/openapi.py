@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's description of the routes, in the form that generators of clients read best."""
+"""The OpenAPI document: FastAPI's description of the routes, adapted to what client generators support."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 CONTACT = {"name": "The operators of this service"}
 
 SERVERS = [{"url": "/", "description": "The host that serves this document."}]
-"""Relative, since the address of an installation is known only to its callers (OpenAPI 3.1, section 4.8.5)."""
+"""Relative, because the service does not have its public address (OpenAPI 3.1, section 4.8.5)."""
 
 TAGS = [
-    {"name": "batches", "description": "Stock that was bought together."},
+    {"name": "batches", "description": "Batches of stock."},
     {"name": "allocations", "description": "Order lines and the batches that serve them."},
-    {"name": "orders", "description": "Lines that are placed, shown and cancelled together."},
-    {"name": "products", "description": "A product as a whole."},
-    {"name": "operations", "description": "For those who run the service."},
+    {"name": "orders", "description": "Orders of several lines."},
+    {"name": "products", "description": "Products: stock, reorder point, history and availability."},
+    {"name": "operations", "description": "Health and metrics, for operators."},
 ]
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -39,7 +39,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     )
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     schemas = document["components"]["schemas"]
-    # FastAPI's description of its own answer to invalid requests; the routes declare problems.
+    # FastAPI's schemas for invalid requests. The routes declare problems instead.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     problem = Problem.model_json_schema(ref_template=_REFERENCE)
@@ -51,10 +51,10 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
 
 
 def _name_schemas_with_defaults(schemas: dict[str, Any]) -> None:
-    """Move each property that has a default into a schema of its own, and leave a reference to it.
+    """Move each property that has a default into a schema of its own, and replace it by a reference.
 
-    openapi-typescript declares a property required when `default` stands beside its type, and optional when the default
-    stands behind a reference. Other generators read both forms alike.
+    openapi-typescript declares a property as required if `default` is beside its type, and as optional if the default
+    is in the referenced schema. Other generators treat both forms alike.
     """
     for schema in list(schemas.values()):
         for name, facts in schema.get("properties", {}).items():

@@ -1,4 +1,4 @@
-"""For those who run the service: is it alive, is it ready, what does it measure."""
+"""Endpoints for operators: liveness, readiness and metrics."""
 
 import asyncio
 from typing import Annotated, Any
@@ -18,40 +18,40 @@ router = APIRouter(tags=["operations"], route_class=ServiceRoute)
 READINESS_TIMEOUT = 5.0
 
 NO_HTTP: dict[int | str, dict[str, Any]] = {400: documented("malformed-request")[400]}
-"""The one refusal that every path has, whatever it does: the request is not valid HTTP."""
+"""The problem that every path can return: the request is not valid HTTP."""
 
 
 class Health(BaseModel):
-    """How the service is."""
+    """The health of the service."""
 
-    status: Annotated[str, Field(description="One word.", examples=["ready"])]
+    status: Annotated[str, Field(description="`alive` or `ready`.", examples=["ready"])]
 
 
 @router.get(
     "/livez",
     operation_id="getLiveness",
-    summary="Is the process alive?",
+    summary="Check that the process is alive",
     response_model=Health,
     responses=NO_HTTP,
 )
 @open_to_all
 async def livez() -> Response:
-    """Answers without asking anybody. Where it does not answer, restart the process."""
+    """Checks nothing but the process itself. If there is no response, restart the process."""
     return Answer(b'{"status":"alive"}')
 
 
 @router.get(
     "/readyz",
     operation_id="getReadiness",
-    summary="Can the service do its work?",
+    summary="Check that the service is ready",
     response_model=Health,
     responses={**NO_HTTP, 503: documented()[503]},
 )
 @open_to_all
 async def readyz(request: Request) -> Response:
-    """Asks the database whether it takes writes, and whether its schema is the one this version needs.
+    """Checks that the database accepts writes and has the schema that this version needs.
 
-    Where not, send no traffic here.
+    If the response is 503, send no traffic to this process.
     """
     state = request.app.state
     if state.stopping:
@@ -69,15 +69,15 @@ async def readyz(request: Request) -> Response:
 @router.get(
     "/metrics",
     operation_id="getMetrics",
-    summary="Prometheus metrics",
+    summary="Get Prometheus metrics",
     response_class=PlainTextResponse,
     responses=NO_HTTP,
 )
 @open_to_all
 async def get_metrics(request: Request) -> Response:
-    """Everything that the process measures of itself, in the Prometheus text format.
+    """Returns the metrics of the process in the Prometheus text format.
 
-    It is OpenMetrics 1.0 where `Accept` names `application/openmetrics-text`.
+    If `Accept` includes `application/openmetrics-text`, the format is OpenMetrics 1.0.
     """
     if metrics.wants_openmetrics(request.headers.get("accept", "")):
         body, content_type = metrics.openmetrics_exposition(), metrics.OPENMETRICS_CONTENT_TYPE

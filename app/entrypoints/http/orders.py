@@ -24,11 +24,11 @@ router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRout
 OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
 
 
-_WHY = {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]}
+_REASON = {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]}
 _ORDER = {"order_id": "order-1", "complete": True, "earliest_eta": "2030-01-01"}
 SAME_OR_PREVIEW = {
-    "same": {"summary": "The same again", "value": _ORDER | {"lines": [EXAMPLE_LINE]}},
-    "dry-run": {"summary": "With dry_run=true", "value": _ORDER | {"lines": [EXAMPLE_LINE | _WHY]}},
+    "same": {"summary": "Repeated request", "value": _ORDER | {"lines": [EXAMPLE_LINE]}},
+    "dry-run": {"summary": "With dry_run=true", "value": _ORDER | {"lines": [EXAMPLE_LINE | _REASON]}},
 }
 
 
@@ -38,15 +38,15 @@ SAME_OR_PREVIEW = {
     summary="Place an order of several lines",
     status_code=201,
     response_model=OrderState,
-    response_description="The order was accepted: each line has a batch, or waits in the queue of its SKU.",
+    response_description="The order was accepted: each line is allocated or backordered.",
     responses={
-        201: {"headers": {"Location": {"description": "Where the order is.", "schema": {"type": "string"}}}},
+        201: {"headers": {"Location": {"description": "The path of the order.", "schema": {"type": "string"}}}},
         200: {
             # The larger schema first: generated clients take the first one that fits.
             "model": OrderPreview | OrderState,
             "description": (
-                "The same order was placed before; here it is as it is now. With `dry_run`: what would become of the "
-                "order and why; nothing of it is kept."
+                "The order was placed before; this is its current state. With `dry_run`: the outcome of each line and "
+                "its reason; nothing is stored."
             ),
             "content": {"application/json": {"examples": SAME_OR_PREVIEW}},
         },
@@ -63,11 +63,11 @@ SAME_OR_PREVIEW = {
 )
 @needs("orders:write")
 async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = False) -> Response:
-    """Allocates 1 to 100 lines, each SKU at most once, in one transaction.
+    """Allocates 1 to 100 lines of different SKUs in one transaction.
 
-    With `backorder` each line is allocated or waits; with `reject` all lines are allocated or nothing is kept. Without
-    an `order_id` the service makes one (a UUIDv7, so that ids are in the order of time); whoever may have to send the
-    request again gives one, or sends an Idempotency-Key.
+    With `backorder` each line is allocated or backordered. With `reject` either all lines are allocated or the order is
+    refused. If `order_id` is missing, the service generates a UUIDv7, so that ids sort by time. To be able to repeat
+    the request, send an `order_id` or an Idempotency-Key.
     """
     order_id = order.order_id if "order_id" in order.model_fields_set else str(_uuid7())
     command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
@@ -91,28 +91,28 @@ def _accepted(accepted: OrderAccepted) -> Response:
 @router.get(
     "/{order_id}",
     operation_id="getOrder",
-    summary="Show an order as a whole",
+    summary="Get an order",
     response_model=OrderState,
-    response_description="The lines that the order has, and whether and when all of them are there.",
+    response_description="The lines of the order, and the day from which it can be shipped as a whole.",
     responses=documented("order-not-found", "invalid-request"),
 )
 @needs("read")
 async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
-    """Shows every line that the order has, however it was placed; a cancelled line is forgotten."""
+    """Returns all lines of the order, including those that were placed one by one. Cancelled lines are not included."""
     return Answer(ORDER.dump_json(await request.app.state.queries.order(order_id)))
 
 
 @router.delete(
     "/{order_id}",
     operation_id="cancelOrder",
-    summary="Cancel what has not been shipped of an order",
+    summary="Cancel an order",
     status_code=204,
     response_class=Response,
-    response_description="Every line that had not been shipped is forgotten; what it held serves those that wait.",
+    response_description="The lines that were not shipped were removed; the pieces that they held serve backorders.",
     responses=documented_write("order-not-found"),
     openapi_extra=KEYED,
 )
 @needs("orders:write")
 async def cancel_order(order_id: OrderIdInPath, request: Request) -> Response:
-    """Frees the stock of every line that is still in the house. Lines that have been shipped stay as they are."""
+    """Cancels all lines that are not shipped and frees their stock. Shipped lines are unchanged."""
     return await write(request, CancelOrder(order_id=order_id), lambda _: Response(status_code=204))

@@ -1,6 +1,6 @@
-"""What an endpoint declares besides its answer, and what a request gives for it: parameters of path and query.
+"""The parameters that an endpoint declares, and their values in a request.
 
-Values are validated by the TypeAdapters of the annotations; whatever is wrong is told at once, as one problem.
+Values are validated by the TypeAdapters of the annotations. One problem lists all faults of the parameters.
 """
 
 import inspect
@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from app.entrypoints.http.problems import ProblemError
 
 MOST_FAULTS = 50
-"""So many faults are told at once. An answer must not be larger than what was sent."""
+"""The most faults that a problem lists. A response must not be larger than the request."""
 
 
 class Parameters:
-    """The arguments of an endpoint. `body` holds what validates its body, by name; there is at most one."""
+    """The parameters of an endpoint. `body` has the TypeAdapter of the body by its name; there is at most one."""
 
     def __init__(self, endpoint: Callable[..., Any], path: str) -> None:
         self.body: dict[str, TypeAdapter[Any]] = {}
@@ -34,7 +34,7 @@ class Parameters:
         self._required = [name for name in self._query if signature[name].default is inspect.Parameter.empty]
 
     def parse(self, request: Request) -> dict[str, Any]:
-        """The arguments but for the body, where the endpoint takes them. Raises ProblemError."""
+        """The arguments of the endpoint, except for the body. Raises ProblemError."""
         arguments: dict[str, Any] = {"request": request} if self._takes_request else {}
         faults: list[dict[str, Any]] = []
         if self._path:
@@ -49,11 +49,11 @@ class Parameters:
     def _parse_query(
         self, arguments: dict[str, Any], faults: list[dict[str, Any]], items: Sequence[tuple[str, str]]
     ) -> None:
-        """Add what the query says. A name that is not known is refused: a filter that is misspelt finds too much."""
+        """Add the arguments from the query. Unknown names are refused: a misspelt filter would return too much."""
         given: set[str] = set()
         for name, value in items:
             if name not in self._query:
-                message = f"Unknown parameter; known are {', '.join(self._query)}"
+                message = f"Unknown parameter; the parameters are {', '.join(self._query)}"
                 faults.append({"loc": ["query", name], "msg": message, "type": "unknown"})
             elif name in given:
                 faults.append({"loc": ["query", name], "msg": "Parameter should be given once", "type": "repeated"})
@@ -68,18 +68,18 @@ class Parameters:
 
 
 def faults_of(error: ValidationError, *where: str) -> list[dict[str, Any]]:
-    """What is wrong, without the values that were sent; of very many faults the first ones, and how many more."""
+    """The faults without the values that were sent: at most MOST_FAULTS, and the number of those left out."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
+    listed = [
         {"loc": [*where, *fault["loc"]], "msg": fault["msg"], "type": fault["type"]} for fault in faults[:MOST_FAULTS]
     ]
     if len(faults) > MOST_FAULTS:
-        told.append({"loc": [*where], "msg": f"And {len(faults) - MOST_FAULTS} faults more", "type": "more"})
-    return told
+        listed.append({"loc": [*where], "msg": f"And {len(faults) - MOST_FAULTS} more faults", "type": "more"})
+    return listed
 
 
 def invalid(faults: list[dict[str, Any]]) -> ProblemError:
-    """The problem of a request of which some parts are wrong."""
+    """The problem of a request with these faults."""
     detail = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
     return ProblemError("invalid-request", detail, faults=faults)
 
@@ -103,7 +103,7 @@ def _is_query(hint: Any) -> bool:  # noqa: ANN401 - a type annotation can be any
 
 
 def _without_marker(hint: Any) -> Any:  # noqa: ANN401 - a type annotation can be anything
-    """The annotation without FastAPI's marker, which says where the value stands and nothing about its form."""
+    """The annotation without FastAPI's marker, which names the place of the value and does not validate it."""
     if get_origin(hint) is not Annotated:
         return hint
     inner, *metadata = get_args(hint)

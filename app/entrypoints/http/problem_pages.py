@@ -1,4 +1,4 @@
-"""The problems for people: the page that the `type` of a problem leads to, and docs/problems.md.
+"""Documentation of the problems: the page that the `type` of a problem refers to, and docs/problems.md.
 
 `python -m app.entrypoints.http.problem_pages` writes the latter.
 """
@@ -29,7 +29,7 @@ code {{ font-family: ui-monospace, monospace; overflow-wrap: anywhere; }}
 <p>{meaning}</p>
 <h2>What to do</h2>
 <p>{remedy}</p>
-<p><a href="/docs">The whole API</a></p>
+<p><a href="/docs">API documentation</a></p>
 </body>
 </html>
 """
@@ -37,14 +37,14 @@ code {{ font-family: ui-monospace, monospace; overflow-wrap: anywhere; }}
 _INTRODUCTION = """\
 # Problems
 
-Every error of the HTTP interface is `application/problem+json` (RFC 9457). Its `code` names the problem for programs
-and does not change. Its `type` is a URI that leads to the explanation: `/problems/{code}` at the service itself, unless
-`ALLOCATION_PROBLEM_TYPE_BASE` names another place. `make openapi` writes this page.
+Every error of the HTTP interface is `application/problem+json` (RFC 9457). Its `code` identifies the problem for
+programs and does not change. Its `type` is the URI of the explanation: `/problems/{code}` of the service, unless
+`ALLOCATION_PROBLEM_TYPE_BASE` has another base. `make openapi` writes this page.
 """
 
 
 def problem_page(code: str) -> str:
-    """The page about the problem with the code. Raises KeyError for a code that does not exist."""
+    """The page about the problem with the code. Raises KeyError for an unknown code."""
     kind = KINDS[code]
     meaning, remedy = EXPLANATIONS[code]
     return _PAGE.format(
@@ -53,7 +53,7 @@ def problem_page(code: str) -> str:
 
 
 def problems_markdown() -> str:
-    """The page of the manual: an entry for each problem, by status."""
+    """The text of docs/problems.md: an entry for each problem, by status."""
     entries = (
         f"\n## {kind.code}\n\n{kind.status}: {kind.title}.\n\n{EXPLANATIONS[kind.code].meaning}\n\n"
         f"What to do: {EXPLANATIONS[kind.code].remedy}\n"
@@ -63,7 +63,7 @@ def problems_markdown() -> str:
 
 
 def _marked(text: str) -> str:
-    """The text as HTML, with what is between backticks as code."""
+    """The text as HTML, with `code` elements for backticks."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
 
 

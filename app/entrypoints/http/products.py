@@ -1,4 +1,4 @@
-"""Products as a whole: what there is of them, what happened to them, what can be promised."""
+"""Products: stock, reorder point, history and availability."""
 
 from typing import Annotated
 
@@ -27,9 +27,9 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
 @router.get(
     "/{sku}",
     operation_id="getProduct",
-    summary="Show a product and its batches",
+    summary="Get a product and its batches",
     response_model=ProductState,
-    response_description="The sums, and the batches in the order in which they are allocated from.",
+    response_description="The quantities, and the batches in order of preference.",
     responses={
         200: TAGGED,
         304: NOT_MODIFIED,
@@ -39,7 +39,7 @@ SkuInPath = Annotated[Sku, Path(description="The product.")]
 )
 @needs("read")
 async def get_product(sku: SkuInPath, request: Request) -> Response:
-    """Shows what is available of a product, what is allocated, and what is waited for."""
+    """Returns the available, allocated, shipped and backordered quantity of the product, and its batches."""
     product = await request.app.state.queries.product(sku)
     return show(request, PRODUCT.dump_json(product), product.tag)
 
@@ -47,9 +47,9 @@ async def get_product(sku: SkuInPath, request: Request) -> Response:
 @router.put(
     "/{sku}/reorder-point",
     operation_id="setReorderPoint",
-    summary="Have the buyers told when stock is low",
+    summary="Set the reorder point of a product",
     response_model=StockState,
-    response_description="The reorder point, and how much there is now.",
+    response_description="The reorder point and the current quantities.",
     responses={
         200: TAGGED,
         **documented_write(
@@ -60,11 +60,11 @@ async def get_product(sku: SkuInPath, request: Request) -> Response:
 )
 @needs("stock:write")
 async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Request) -> Response:
-    """Sets below how many available pieces the buyers get a mail and others the event `low_stock.v1`.
+    """Sets the available quantity below which `low_stock.v1` is published and the buyers get a mail.
 
-    They are told once each time that it has come to be so: at once where less is available already, and again only
-    after there was enough in between. `qty: 0` has them told no more. The same again changes nothing. `ETag` and
-    `If-Match` are those of the product as a whole.
+    The event is published once each time the available quantity falls below the reorder point, and immediately if it is
+    already below. `qty: 0` switches it off. Repeating the request changes nothing. `ETag` and `If-Match` are those of
+    the product.
     """
     command = SetReorderPoint(sku=sku, qty=wanted.qty, if_match=if_match(request))
     return await write(request, command, lambda level: Answer(STOCK.dump_json(level), headers={"ETag": level.tag}))
@@ -75,7 +75,7 @@ async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Reque
     operation_id="listProducts",
     summary="List products",
     response_model=ProductPage,
-    response_description="Some products, by SKU.",
+    response_description="A page of products, by SKU.",
     responses=documented("invalid-request", "uri-too-long"),
 )
 @needs("read")
@@ -87,9 +87,9 @@ async def list_products(
     limit: Limit = DEFAULT_ITEMS,
     cursor: Cursor = LEFT_OUT,
 ) -> Response:
-    """Lists all products, or those that somebody should look after.
+    """Lists all products, or those that are low on stock or backordered.
 
-    A product is low on stock where less of it is available than its reorder point, over all its batches.
+    A product is low on stock if its available quantity, over all batches, is below its reorder point.
     """
     page = await request.app.state.queries.lists.products(
         low_stock=low_stock, backordered=backordered, limit=limit, cursor=cursor
@@ -100,31 +100,31 @@ async def list_products(
 @router.get(
     "/{sku}/history",
     operation_id="getProductHistory",
-    summary="Show what happened to a product",
+    summary="Get the history of a product",
     response_model=HistoryPage,
-    response_description="Some of what happened, newest first.",
+    response_description="A page of events, newest first.",
     responses=documented("product-not-found", "invalid-request", "uri-too-long"),
 )
 @needs("read")
 async def get_history(
     sku: SkuInPath, request: Request, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
 ) -> Response:
-    """Shows everything that ever changed the product: when, what, why and at whose request."""
+    """Returns all events of the product, with their time, content and cause."""
     return Answer(HISTORY_PAGE.dump_json(await request.app.state.queries.history.page(sku, limit=limit, cursor=cursor)))
 
 
 @router.get(
     "/{sku}/availability",
     operation_id="getAvailability",
-    summary="Ask when a quantity can be had",
+    summary="Check the availability of a quantity",
     response_model=Availability,
-    response_description="Whether so many can be had by the day, from which batch, and when at the earliest.",
+    response_description="Whether a batch can hold the quantity by the day, which one, and the earliest day.",
     responses=documented("product-not-found", "invalid-request"),
 )
 @needs("read")
 async def get_availability(sku: SkuInPath, request: Request, qty: Pieces, by: ByDay = LEFT_OUT) -> Response:
-    """Answers by the rule that allocates: one batch has to hold the whole quantity, for a line is never split.
+    """Uses the rule that allocates: one batch has to hold the whole quantity, because a line is never split.
 
-    It is a look and no reservation: whoever places an order first gets the stock.
+    Nothing is reserved: another order can allocate the stock first.
     """
     return Answer(AVAILABILITY.dump_json(await request.app.state.queries.promises.availability(sku, qty, by)))

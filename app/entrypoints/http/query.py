@@ -1,6 +1,6 @@
-"""What callers can say in the query of several calls, and how it is written.
+"""Query parameters that several operations share.
 
-Pydantic would also take ` 40` and `4_0` for a number and `yes` for true; here, a value has one form.
+Each value has one form. Pydantic would also accept ` 40` and `4_0` as a number and `yes` as true.
 """
 
 import re
@@ -34,29 +34,32 @@ Limit = Annotated[
     int,
     Field(ge=1, le=MOST_ITEMS),
     _WholeNumber,
-    Query(description="How many items a page has at most.", examples=[50]),
+    Query(description="The maximum number of items on a page.", examples=[50]),
 ]
 Cursor = Annotated[
     str,
     Field(min_length=1, max_length=MAX_CURSOR_LENGTH),
-    Query(description="The `next_cursor` of the page before; none: the first page.", examples=["eyJ2IjoxfQ"]),
+    Query(description="The `next_cursor` of the previous page; omit it for the first page.", examples=["eyJ2IjoxfQ"]),
 ]
-SkuFilter = Annotated[Sku, Query(description="Only of this product.")]
+SkuFilter = Annotated[Sku, Query(description="Only items of this product.")]
 Pieces = Annotated[
-    int, Field(ge=1, le=MAX_QUANTITY), _WholeNumber, Query(description="Pieces wanted, in one batch.", examples=[40])
+    int,
+    Field(ge=1, le=MAX_QUANTITY),
+    _WholeNumber,
+    Query(description="The quantity, which one batch has to hold.", examples=[40]),
 ]
-ByDay = Annotated[Day, Query(description="The day by which they are wanted; none: any.", examples=["2030-01-01"])]
+ByDay = Annotated[Day, Query(description="The latest acceptable day; omit it for any day.", examples=["2030-01-01"])]
 ArrivingBy = Annotated[
-    Day, Query(description="Only batches on their way that arrive on this day at the latest.", examples=["2030-01-01"])
+    Day, Query(description="Only batches with an ETA on or before this day.", examples=["2030-01-01"])
 ]
 LowStock = Annotated[
-    Flag, Query(description="true: only products of which less is available than their reorder point.", examples=[True])
+    Flag, Query(description="true: only products whose available quantity is below the reorder point.", examples=[True])
 ]
-Backordered = Annotated[Flag, Query(description="true: only products that order lines wait for.", examples=[True])]
+Backordered = Annotated[Flag, Query(description="true: only products with backorders.", examples=[True])]
 DryRun = Annotated[
     Flag,
     Query(
-        description="true: answer what would happen and why, and keep nothing. A look, not a reservation.",
+        description="true: return the outcome and its reason without storing anything. Nothing is reserved.",
         examples=[True],
     ),
 ]

@@ -1,13 +1,13 @@
 """The route class of the service: bytes in, command out, bytes back.
 
-FastAPI's own handling of a request (dependencies, a model for the body, a model for the answer) costs more than all the
-rest of it together. This class keeps FastAPI's declaration, and so the OpenAPI document, and does the work itself: the
-body is validated by the command's own TypeAdapter straight from the bytes, parameters of path and query by those of
-their annotations, and the endpoint returns its answer ready to be sent.
+FastAPI's own handling of a request (dependencies, a model for the body, a model for the response) costs more than all
+the rest of the request. This class keeps FastAPI's declarations, and so the OpenAPI document, but handles requests
+differently: the command's TypeAdapter validates the body directly from the bytes, the TypeAdapters of the annotations
+validate the parameters, and the endpoint returns an encoded response.
 
-An endpoint declares its path parameters, those of the query (marked with `Query()`), at most one body, and the request
-where it needs it: `async def change(ref: Ref, changes: Changes, request: Request, dry: Dry = False) -> Response`. What
-it raises becomes a problem here or, where it is none that is known, in `RequestContext`.
+An endpoint declares its path parameters, its query parameters (marked with `Query()`), at most one body, and the
+request if it needs it: `async def change(ref: Ref, changes: Changes, request: Request, dry: Dry = False) -> Response`.
+An error that it raises becomes a problem here, or in `RequestContext` if it is unexpected.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 class ServiceRoute(APIRoute):
-    """An APIRoute whose endpoints say who may call them, take validated arguments and return a Response."""
+    """An APIRoute whose endpoints declare a scope, take validated arguments and return a Response."""
 
     body_limit: ClassVar[str] = "max_body_bytes"
-    """The name that the application's state has for the most bytes of a body."""
+    """The attribute of the application's state that has the maximum size of a body."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         scope = scope_of(endpoint)
@@ -59,7 +59,7 @@ class BulkRoute(ServiceRoute):
 
 
 def _application(endpoint: Callable[..., Any], path: str, body_limit: str, *, is_writing: bool) -> ASGIApp:
-    """The ASGI application that answers requests to the endpoint."""
+    """The ASGI application of the endpoint."""
     parameters = Parameters(endpoint, path)
     needed = scope_of(endpoint)
 
@@ -89,7 +89,7 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str, *, is
 
 
 def as_problem(error: Exception) -> ProblemError | None:  # noqa: PLR0911 - one for each kind of error
-    """What the caller is told about an error that an endpoint may raise; None where it is a fault of ours."""
+    """The problem of an error that an endpoint raised; None for an error of the service."""
     match error:
         case ProblemError():
             return error
@@ -100,10 +100,10 @@ def as_problem(error: Exception) -> ProblemError | None:  # noqa: PLR0911 - one 
         case OverloadedError():
             return ProblemError("overloaded", str(error))
         case TimeoutError():
-            detail = "no answer in time; the request may still take effect, and may be sent again safely"
+            detail = "the request timed out; it may still take effect, and can be repeated safely"
             return ProblemError("unavailable", detail)
         case _ if isinstance(error, TemporarilyUnavailableError) or is_passing(error):
-            return ProblemError("unavailable", "the database does not answer; try again")
+            return ProblemError("unavailable", "the database does not respond; try again")
         case _:
             return None
 
@@ -115,7 +115,7 @@ async def _read_body(request: Request, limit: int) -> bytes:
         raise ProblemError("unsupported-media-type", detail, headers={"Accept": "application/json"})
     codings = ",".join(request.headers.getlist("content-encoding"))
     if codings and not _is_identity(codings):
-        detail = f"the content coding {codings} is not supported; send the body as it is"
+        detail = f"the content coding {codings} is not supported; send the body without one"
         raise ProblemError("unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
@@ -138,13 +138,13 @@ def _is_json(content_type: str) -> bool:
 
 
 def _is_identity(codings: str) -> bool:
-    """Whether the body is not encoded. What is supported is answered in Accept-Encoding (RFC 9110, 12.5.3)."""
+    """Whether the body has no content coding."""
     return all(coding.strip().lower() in {"", "identity"} for coding in codings.split(","))
 
 
 def _too_large(limit: int) -> ProblemError:
     # The rest of the body is not read, so the connection cannot be used again.
-    return ProblemError("payload-too-large", f"a body has at most {limit} bytes", headers={"Connection": "close"})
+    return ProblemError("payload-too-large", f"a body may have at most {limit} bytes", headers={"Connection": "close"})
 
 
 def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
@@ -152,7 +152,7 @@ def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
         command: BaseModel = adapter.validate_json(body)
     except ValidationError as error:
         if is_nested_deeper_than(MAX_NESTING, body):
-            raise ProblemError("too-deeply-nested", f"a body is nested at most {MAX_NESTING} deep") from None
+            raise ProblemError("too-deeply-nested", f"a body may have at most {MAX_NESTING} levels") from None
         _refuse_malformed(body)
         raise invalid(faults_of(error, "body")) from None
     _refuse_malformed(body)
@@ -163,4 +163,4 @@ def _refuse_malformed(body: bytes) -> None:
     try:
         parse_json(body)
     except MalformedJsonError as error:
-        raise ProblemError("malformed-body", f"the body cannot be read as JSON: {error}") from None
+        raise ProblemError("malformed-body", f"the body is not valid JSON: {error}") from None
