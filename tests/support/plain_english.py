@@ -40,18 +40,9 @@ CLEAN: tuple[str, ...] = (
     "README.md",
     "SECURITY.md",
     "allocation/",
-    "docs/README.md",
-    "docs/alerts.md",
-    "docs/architecture.md",
-    "docs/benchmarks.md",
-    "docs/dead-letters.md",
-    "docs/glossary.md",
-    "docs/importing.md",
-    "docs/monitoring.md",
-    "docs/operations.md",
-    "docs/performance.md",
-    "docs/reconciliation.md",
-    "docs/scaling.md",
+    "deploy/",
+    "docs/*.md",
+    "docs/decisions/",
 )
 
 # Names that callers have, and that cannot change.
