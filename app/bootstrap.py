@@ -17,11 +17,11 @@ from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.postgresql.outbox import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
-from app.adapters.tls import context_towards
+from app.adapters.tls import client_context
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS
-from app.service_layer.identity import Authenticator, Nobody
+from app.service_layer.identity import Authenticator, DenyAll
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.notifications import Addresses, Mailer
 from app.service_layer.ports import UnitOfWorkFactory
@@ -107,7 +107,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         metrics.pool_limit.labels(pool).set(settings.database_pool_size)
     with tracing.exporting(settings.otlp_endpoint, settings.trace_ratio):
         try:
-            async with vitals.watched(in_use):
+            async with vitals.monitored(in_use):
                 yield service
         finally:
             await signal.close()
@@ -132,18 +132,20 @@ def _authenticator(settings: Settings) -> Authenticator | None:
     match settings:
         case Settings(auth="jwt", jwt_jwks_url=str(url), jwt_issuer=str(issuer), jwt_audience=str(audience)):
             # PyJWT and cryptography take a tenth of the processor time of a start, and other settings do not need them.
-            from app.adapters.identity.json_web_tokens import Tokens  # noqa: PLC0415
-            from app.adapters.identity.jwks_client import PublishedKeys  # noqa: PLC0415
+            from app.adapters.identity.json_web_tokens import JwtAuthenticator  # noqa: PLC0415
+            from app.adapters.identity.jwks_client import JwksClient  # noqa: PLC0415
 
             algorithms = settings.jwt_algorithms
-            keys = PublishedKeys(url, algorithms)
-            return Tokens(keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=settings.jwt_leeway)
+            keys = JwksClient(url, algorithms)
+            return JwtAuthenticator(
+                keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=settings.jwt_leeway
+            )
         case Settings(auth="api-keys", api_keys_file=Path() as file):
             return ApiKeys(file)
         case Settings(auth="none"):
             return None
         case _:
-            return Nobody()
+            return DenyAll()
 
 
 def _default_session_timeout(settings: Settings) -> float:
@@ -155,7 +157,7 @@ def database_tls(settings: Settings) -> ssl.SSLContext | None:
     """How to speak to the databases; None: in the clear. Raises TlsFilesError."""
     urls = [url.get_secret_value() for url in (settings.database_url, settings.read_database_url) if url is not None]
     hosts = [server.host for url in urls for server in DatabaseUrl.parse(url).servers]
-    return context_towards(hosts, settings.database_tls, ca_file=settings.database_tls_ca_file)
+    return client_context(hosts, settings.database_tls, ca_file=settings.database_tls_ca_file)
 
 
 def _kafka_config(settings: Settings) -> KafkaConfig:
@@ -165,7 +167,7 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         sasl = Sasl(settings.kafka_sasl_mechanism, settings.kafka_sasl_username, password)
     return KafkaConfig(
         bootstrap_servers=settings.kafka_bootstrap_servers,
-        tls=context_towards(
+        tls=client_context(
             [server.strip().rpartition(":")[0] for server in settings.kafka_bootstrap_servers.split(",")],
             settings.kafka_tls,
             ca_file=settings.kafka_tls_ca_file,
@@ -186,5 +188,5 @@ def _mailer(settings: Settings) -> Mailer:
     url = settings.smtp_url.get_secret_value()
     parts = urlsplit(url)
     choice = "verify" if parts.scheme == "smtps" else settings.smtp_tls
-    tls = context_towards([parts.hostname or ""], choice, ca_file=settings.smtp_tls_ca_file)
+    tls = client_context([parts.hostname or ""], choice, ca_file=settings.smtp_tls_ca_file)
     return SmtpMailer(url, settings.from_email, tls=tls)

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.adapters.postgresql.database_url import DatabaseUrl
-from app.adapters.tls import is_this_machine
+from app.adapters.tls import is_loopback
 
 # An IPv6 address has colons of its own, and so stands in brackets.
 _SERVER = r"(?:[^\s,:\[\]]+|\[[0-9A-Fa-f:.]+(?:%[^\s,:\[\]]+)?\]):[0-9]{1,5}"
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
             _check_url(value, {"https", "http"}, "https://login.example.com/jwks.json")
             parts = urlsplit(value)
             # Whoever sits in between could hand out keys of their own, and so make callers up.
-            if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+            if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
                 raise PydanticCustomError("in_the_clear", "should begin with https://, but for a provider on localhost")
         return value
 

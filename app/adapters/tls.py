@@ -10,7 +10,7 @@ class TlsFilesError(Exception):
     """A certificate or key cannot be used. The text names the files, and nothing that is in them."""
 
 
-def context_towards(
+def client_context(
     hosts: Iterable[str],
     choice: str | None,
     *,
@@ -24,7 +24,7 @@ def context_towards(
     who may vouch for the server, in place of the authorities of the system; `cert_file` and `key_file` are what the
     service itself is known by. Raises TlsFilesError.
     """
-    if (choice or ("off" if all(map(is_this_machine, hosts)) else "verify")) == "off":
+    if (choice or ("off" if all(map(is_loopback, hosts)) else "verify")) == "off":
         return None
     try:
         context = ssl.create_default_context(cafile=ca_file)
@@ -39,7 +39,7 @@ def context_towards(
     return context
 
 
-def is_this_machine(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether the name is one of the loopback's."""
     try:
         return ip_address(host.strip("[]")).is_loopback

@@ -65,7 +65,7 @@ def new_api_key(name: str, scopes: Sequence[Scope], file: Path | None, *, once: 
     The key is shown once, on standard error, and kept nowhere. Its entry, which holds only a hash, goes to standard
     output or to the end of FILE, where a running service finds it within a second.
     """
-    from app.adapters.identity.api_keys import append_entry, entry_of, new_key, read_keys
+    from app.adapters.identity.api_keys import append_entry, format_entry, new_key, read_keys
 
     if file is not None and file.exists() and name in {key.caller.principal for key in read_keys(file)}:
         if once:
@@ -73,7 +73,7 @@ def new_api_key(name: str, scopes: Sequence[Scope], file: Path | None, *, once: 
         raise click.UsageError(f"{file} has a key of the name {name}")
     key = new_key()
     try:
-        entry = entry_of(name, key, scopes)
+        entry = format_entry(name, key, scopes)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if file is not None:

@@ -87,9 +87,9 @@ def advance_clocks() -> None:
     from app.operations import history_recovery
 
     async def advance(service: Service) -> None:
-        found = history_recovery.Adopted()
-        async for page in history_recovery.published(service.kafka, service.settings.kafka_events_topic):
-            found += await history_recovery.adopt(service.engine, page)
+        found = history_recovery.ImportResult()
+        async for page in history_recovery.read_topic(service.kafka, service.settings.kafka_events_topic):
+            found += await history_recovery.import_missing(service.engine, page)
         if found.foreign:
             click.echo(f"records: {found.foreign} are no events of this service, and were left out", err=True)
         click.echo(f"products: {len(found.behind)} were behind")

@@ -209,7 +209,7 @@ async def _until_signal(service: Service, parts: Sequence[Component], metrics_po
 
     if metrics_port is not None:
         try:
-            metrics.serve(metrics_port, vitals.PULSE.is_felt)
+            metrics.serve(metrics_port, vitals.HEARTBEAT.is_alive)
         except OSError as error:
             message = f"cannot listen on port {metrics_port}: {error.strerror or error}"
             raise AddressInUseError(message) from error

@@ -95,7 +95,7 @@ def housekeeping(service: Service) -> Component:
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def reconcile() -> None:
-        reconciliation.expect()
+        reconciliation.initialize_metrics()
         # At a random moment first, so that processes which were started together do not all look at once.
         await asyncio.sleep(random.uniform(0, interval))  # noqa: S311 - a moment is no secret
         while True:

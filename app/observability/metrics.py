@@ -168,7 +168,7 @@ for _counted_by_one_process in (
     _counted_by_one_process.set(UNKNOWN)
 
 
-def show_refused(ages: Mapping[int, float]) -> None:
+def set_refused_ages(ages: Mapping[int, float]) -> None:
     """Show for each partition that refuses its events the age of the oldest, and nothing for the others."""
     outbox_refused_age.clear()
     for partition, age in ages.items():

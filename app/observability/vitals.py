@@ -1,4 +1,4 @@
-"""How a process itself is doing: whether its event loop comes round, and how much of its connections is in use."""
+"""The health of the process itself: delays of its event loop, and its database connections in use."""
 
 import asyncio
 import math
@@ -10,43 +10,45 @@ from app.cancellation import cancel
 from app.observability import metrics
 
 INTERVAL = 0.5
-"""Seconds between two looks."""
+"""Seconds between measurements."""
 STUCK_AFTER = 15.0
-"""Seconds without a look after which the event loop is taken to stand still for good."""
+"""Seconds without a heartbeat after which the event loop counts as blocked."""
 
 
-class Pulse:
-    """When an event loop came round last. It may be asked from any thread."""
+class EventLoopHeartbeat:
+    """The time of the last heartbeat of an event loop. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._last = -math.inf
 
     def beat(self) -> None:
-        """It comes round."""
+        """Record a heartbeat."""
         self._last = time.monotonic()
 
-    def is_felt(self) -> bool:
-        """Whether the event loop does its work."""
+    def is_alive(self) -> bool:
+        """Whether there was a heartbeat in the last `STUCK_AFTER` seconds."""
         return time.monotonic() - self._last < STUCK_AFTER
 
 
-PULSE = Pulse()
-"""Of the process, which has one event loop."""
+HEARTBEAT = EventLoopHeartbeat()
+"""The heartbeat of the process, which has one event loop."""
 
 
 @asynccontextmanager
-async def watched(pools: Mapping[str, Callable[[], int]], pulse: Pulse = PULSE) -> AsyncIterator[None]:
-    """Measure while the block runs. `pools` say how many of their connections are in use, without asking anybody."""
-    task = asyncio.create_task(_watch(pools, pulse), name="vitals")
+async def monitored(
+    pools: Mapping[str, Callable[[], int]], heartbeat: EventLoopHeartbeat = HEARTBEAT
+) -> AsyncIterator[None]:
+    """Measure while the block runs. `pools` return the numbers of their connections in use."""
+    task = asyncio.create_task(_monitor(pools, heartbeat), name="vitals")
     try:
         yield
     finally:
         await cancel([task])
 
 
-async def _watch(pools: Mapping[str, Callable[[], int]], pulse: Pulse) -> None:
+async def _monitor(pools: Mapping[str, Callable[[], int]], heartbeat: EventLoopHeartbeat) -> None:
     while True:
-        pulse.beat()
+        heartbeat.beat()
         for name, in_use in pools.items():
             metrics.pool_connections.labels(name).set(in_use())
         due = time.perf_counter() + INTERVAL

@@ -10,6 +10,7 @@ from app.adapters.postgresql.database_url import DatabaseUrl
 from app.bootstrap import Service
 from app.cancellation import raise_if_cancelled
 from app.operations import readiness
+from app.operations.error_text import first_line
 
 log = logging.getLogger(__name__)
 
@@ -43,5 +44,4 @@ async def _examine(service: Service) -> tuple[str | None, str]:
             return await readiness.check(service), ""
     except Exception as error:  # noqa: BLE001 - every failure means that the database cannot be used
         raise_if_cancelled()
-        cause = getattr(error, "orig", None) or error
-        return AWAY, f": {str(cause).partition(chr(10))[0] or type(cause).__name__}"
+        return AWAY, f": {first_line(error)}"

@@ -23,6 +23,7 @@ from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.postgresql.inspection import check_writable, keeps_up, server_of
 from app.adapters.smtp import SmtpMailer
 from app.bootstrap import Service
+from app.operations.error_text import first_line
 from app.service_layer.identity import Authenticator, InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 
@@ -82,7 +83,7 @@ async def _within_bounds(name: str, check: Check, service: Service) -> list[Find
         advice = "something between here and there swallows packets: look at firewalls and security groups"
         return [Finding(name, Verdict.FAULT, "no answer in time", advice)]
     except Exception as error:  # noqa: BLE001 - what cannot be asked is a finding as well
-        return [Finding(name, Verdict.FAULT, _one_line(error), "look at its log")]
+        return [Finding(name, Verdict.FAULT, first_line(error), "look at its log")]
 
 
 # --- callers ---------------------------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ async def _callers(service: Service) -> list[Finding]:
             keys = await asyncio.to_thread(read_keys, settings.api_keys_file)
         except ApiKeyFileError as error:
             advice = "correct it, or ALLOCATION_API_KEYS_FILE; `allocation api-keys new` writes entries"
-            return [Finding("callers", Verdict.FAULT, _one_line(error), advice)]
+            return [Finding("callers", Verdict.FAULT, first_line(error), advice)]
         return [Finding("callers", Verdict.OK, f"{len(keys)} API keys in {settings.api_keys_file}")]
     if settings.auth == "jwt" and service.authenticator is not None:
         return [await _provider(service, service.authenticator)]
@@ -128,7 +129,7 @@ async def _database(service: Service) -> list[Finding]:
         await check_writable(engine)
         server = await server_of(engine)
     except Exception as error:  # noqa: BLE001 - each has its own advice
-        return [Finding("database", Verdict.FAULT, f"{place}: {_one_line(error)}", _advice(error))]
+        return [Finding("database", Verdict.FAULT, f"{place}: {first_line(error)}", _advice(error))]
     findings = [Finding("database", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
     if not server.fsync:
         text = "fsync is off: a crash of the machine can lose what was answered, or all of it"
@@ -151,7 +152,7 @@ async def _replica(service: Service) -> list[Finding]:
         fault = await schema.check(engine)
     except Exception as error:  # noqa: BLE001 - each has its own advice
         advice = _advice(error).replace("ALLOCATION_DATABASE_URL", "ALLOCATION_READ_DATABASE_URL")
-        return [Finding("replica", Verdict.FAULT, f"{place}: {_one_line(error)}", advice)]
+        return [Finding("replica", Verdict.FAULT, f"{place}: {first_line(error)}", advice)]
     if fault is not None:
         text, advice = fault.partition(";")[0], "see that it replays what the primary writes"
         return [Finding("replica", Verdict.FAULT, f"{place}: {text}", advice)]
@@ -221,7 +222,7 @@ async def _broker(service: Service) -> list[Finding]:
             "start the broker, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS; it has to advertise where it is reached"
         )
         return [
-            Finding("broker", Verdict.FAULT, f"{service.kafka.bootstrap_servers}: {_one_line(error)}", advice),
+            Finding("broker", Verdict.FAULT, f"{service.kafka.bootstrap_servers}: {first_line(error)}", advice),
         ]
     found = Finding("broker", Verdict.OK, f"{brokers} brokers by way of {service.kafka.bootstrap_servers}")
     return [found, *(_topic(name, topics.get(name), service.kafka) for name in names)]
@@ -239,8 +240,8 @@ def _topic(name: str, topic: clients.TopicState | None, wanted: clients.KafkaCon
     if topic.leaderless:
         text += f"; {topic.leaderless} without a leader"
         return Finding("topic", Verdict.FAULT, text, "bring back the brokers that hold them")
-    if topic.thin:
-        text += f"; {topic.thin} lack a copy"
+    if topic.under_replicated:
+        text += f"; {topic.under_replicated} lack a copy"
         return Finding("topic", Verdict.WARNING, text, "look for the broker that is away")
     if topic.partitions < wanted.topic_partitions:
         advice = (
@@ -264,13 +265,8 @@ async def _mail(service: Service) -> list[Finding]:
         await mailer.check()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is about the mail server
         advice = "start the mail server, or correct ALLOCATION_SMTP_URL: host, port, user and password"
-        return [Finding("mail", Verdict.FAULT, f"{mailer.address}: {_one_line(error)}", advice)]
+        return [Finding("mail", Verdict.FAULT, f"{mailer.address}: {first_line(error)}", advice)]
     return [Finding("mail", Verdict.OK, f"{mailer.address} takes mail")]
-
-
-def _one_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(cause).partition("\n")[0] or type(cause).__name__
 
 
 _CHECKS: tuple[tuple[str, Check], ...] = (

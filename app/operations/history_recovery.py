@@ -22,20 +22,20 @@ from app.adapters.postgresql.messages import shard_of
 from app.domain.fields import Identifier
 from app.integration.cloudevents import parse_leniently
 
-PATIENCE = 30.0
+RECORD_TIMEOUT = 30.0
 """Seconds without any record until the broker is taken to be away; aiokafka itself would wait for ever."""
 POLL_TIMEOUT_MS = 1000
 MAX_RECORDS = 5000
 
-_CLOCKS = text("SELECT sku, sequence FROM products WHERE sku = ANY(CAST(:skus AS text[]))")
+_SEQUENCES = text("SELECT sku, sequence FROM products WHERE sku = ANY(CAST(:skus AS text[]))")
 # It is history, and not to be published: nothing points to it from the outbox.
-_REMEMBER = text("""
+_INSERT_EVENTS = text("""
     INSERT INTO events
         (shard, subject, sequence, message_id, type, data, correlation_id, causation_id, traceparent, created_at)
     VALUES (:shard, :subject, :sequence, :id, :type, :data, :correlation_id, :causation_id, :traceparent, :time)
 """)
 # A product that came later is known from now on, without any batch: its next event has to have the next number as well.
-_ADVANCE = text("""
+_SET_SEQUENCES = text("""
     INSERT INTO products (sku, sequence)
     SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[]))
     ON CONFLICT (sku) DO UPDATE SET sequence = excluded.sequence WHERE products.sequence < excluded.sequence
@@ -43,15 +43,15 @@ _ADVANCE = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
-    """What came of some records: the SKUs that were behind, and how many records are no events of this service."""
+class ImportResult:
+    """The SKUs whose events were missing, and the number of records that this service has not published."""
 
     behind: frozenset[str] = frozenset()
     foreign: int = 0
 
-    def __add__(self, other: "Adopted") -> "Adopted":
+    def __add__(self, other: "ImportResult") -> "ImportResult":
         """What came of both."""
-        return Adopted(self.behind | other.behind, self.foreign + other.foreign)
+        return ImportResult(self.behind | other.behind, self.foreign + other.foreign)
 
 
 # What PostgreSQL can keep as a text.
@@ -74,7 +74,7 @@ class _Event(BaseModel):
     data: _Text
 
 
-async def published(config: KafkaConfig, topic: str) -> AsyncIterator[list[ConsumerRecord]]:
+async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[list[ConsumerRecord]]:
     """The records of the topic, as far as it goes now, page by page. Raises KafkaError."""
     # For good, since it is read only once: what is slower is not worth to be begun anew where such a record comes up.
     tolerate_any_header_name()
@@ -82,13 +82,13 @@ async def published(config: KafkaConfig, topic: str) -> AsyncIterator[list[Consu
     consumer = AIOKafkaConsumer(topic, **config.connection(), enable_auto_commit=False, auto_offset_reset="earliest")
     try:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(RECORD_TIMEOUT):
                 await consumer.start()
                 ends = await consumer.end_offsets(consumer.assignment())
             while (page := await _next_page(consumer, ends)) is not None:
                 yield page
         except TimeoutError:
-            message = f"no record of {topic} within {PATIENCE:.0f} s"
+            message = f"no record of {topic} within {RECORD_TIMEOUT:.0f} s"
             raise KafkaTimeoutError(message) from None
     finally:
         await stop(consumer)
@@ -96,7 +96,7 @@ async def published(config: KafkaConfig, topic: str) -> AsyncIterator[list[Consu
 
 async def _next_page(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[ConsumerRecord] | None:
     """The next records; None where there are no more before the ends. Raises TimeoutError."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(RECORD_TIMEOUT):
         # What comes back empty may still have gone past a marker of a transaction, which is no record.
         while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
             fetched = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_RECORDS)
@@ -105,26 +105,26 @@ async def _next_page(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, i
     return None
 
 
-async def adopt(engine: AsyncEngine, records: Iterable[ConsumerRecord]) -> Adopted:
+async def import_missing(engine: AsyncEngine, records: Iterable[ConsumerRecord]) -> ImportResult:
     """Remember the events that the products are behind of, and set their clocks."""
     read = [_event(record) for record in records]
     foreign = read.count(None)
     events = [(event.sequence, event) for event in read if event is not None and event.sequence is not None]
     async with engine.begin() as connection:
         skus = list({event.subject for _, event in events})
-        clocks = {row.sku: row.sequence for row in await connection.execute(_CLOCKS, {"skus": skus})}
+        clocks = {row.sku: row.sequence for row in await connection.execute(_SEQUENCES, {"skus": skus})}
         unknown = {}
         for sequence, event in events:
             # Whatever comes a second time is the same.
             if sequence > clocks.get(event.subject, 0):
                 unknown[event.subject, sequence] = event
         if not unknown:
-            return Adopted(foreign=foreign)
+            return ImportResult(foreign=foreign)
         # In the order of the numbers, since the ids of a product's events are in that order.
-        await connection.execute(_REMEMBER, [_row(unknown[place]) for place in sorted(unknown)])
+        await connection.execute(_INSERT_EVENTS, [_row(unknown[place]) for place in sorted(unknown)])
         last = dict(sorted(unknown))
-        await connection.execute(_ADVANCE, {"skus": list(last), "sequences": list(last.values())})
-        return Adopted(frozenset(last), foreign)
+        await connection.execute(_SET_SEQUENCES, {"skus": list(last), "sequences": list(last.values())})
+        return ImportResult(frozenset(last), foreign)
 
 
 def _event(record: ConsumerRecord) -> _Event | None:

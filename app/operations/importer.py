@@ -1,8 +1,8 @@
-"""Brings rows of a file into the service, through the bus like everything else.
+"""Imports the rows of a file: each row is a command on the bus.
 
-A block of rows is shared out among lanes by SKU, each lane runs groups one after another, and the results come back in
-the order of the rows. So rows of one SKU keep their order, whatever fails in between. Every row is a command that may
-be sent again: a file that was brought in halfway is brought in again from its beginning.
+Rows are assigned to lanes by SKU. A lane runs its groups one after another, so rows of one SKU keep their order,
+whatever fails. Results are returned in the order of the rows. A row may be imported twice without effect: after an
+interrupted import, the whole file is imported again.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request
 from app.service_layer.results import BatchRecorded, LineAccepted
 
-PATIENCE = 60.0
-"""Seconds that the database may stay away before the import gives up."""
+OUTAGE_LIMIT = 60.0
+"""Seconds without an answer from the database after which the import fails."""
 
 INVALID_ROW = "invalid-row"
 SUCCESSES = frozenset({"allocated", "backordered", "recorded", "known"})
@@ -31,10 +31,10 @@ SUCCESSES = frozenset({"allocated", "backordered", "recorded", "known"})
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What became of a row.
+    """The result of a row.
 
-    `key` is the batch's ref, or the order and the SKU of a line; `outcome` a word for programs: one of `SUCCESSES`, the
-    code of a refusal, `invalid-row`, or `failed` where the fault is ours; `detail` the batch of a line, or the reason.
+    `key` is the batch's ref, or the order and the SKU of a line. `outcome` is one of `SUCCESSES`, a problem code,
+    `invalid-row`, or `failed` for an internal error. `detail` is the batch of a line, or the reason.
     """
 
     row: int
@@ -49,14 +49,14 @@ class RowResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _PendingRow:
     place: int
     row: int
     command: Command
 
 
 class Importer:
-    """Runs rows in groups of `group_limit`, in so many `lanes` side by side, until `stopping` or `PATIENCE` ends it."""
+    """Runs rows in groups of up to `group_limit`, in `lanes` concurrent lanes, until `stopping` is set."""
 
     def __init__(
         self, bus: MessageBus, read: RowReader, *, lanes: int, group_limit: int, stopping: asyncio.Event
@@ -66,17 +66,17 @@ class Importer:
         self._lanes = lanes
         self._group_limit = group_limit
         self._stopping = stopping
-        self._answered = time.monotonic()
+        self._last_answer_at = time.monotonic()
         run = f"import-{uuid.uuid4().hex}"
         self._cause = Cause(causation_id=run, correlation_id=run)
 
     async def run(self, first_row: int, lines: Sequence[bytes]) -> list[RowResult]:
-        """Run the lines, the first of which is row `first_row`. Returns what became of each that is not blank.
+        """Run the lines, the first of which is row `first_row`. Returns the result of each line that is not blank.
 
-        Raises TemporarilyUnavailableError where the database stays away: the rows may or may not have taken effect.
+        Raises TemporarilyUnavailableError after `OUTAGE_LIMIT`: the rows may or may not have taken effect.
         """
         results: list[RowResult | None] = []
-        lanes: list[list[_Waiting]] = [[] for _ in range(self._lanes)]
+        lanes: list[list[_PendingRow]] = [[] for _ in range(self._lanes)]
         for row, line in enumerate(lines, start=first_row):
             if not line or line.isspace():
                 continue
@@ -88,39 +88,39 @@ class Importer:
                 if command is None:
                     continue
                 lane = lanes[zlib.crc32(command.routing_key.encode()) % self._lanes]
-                lane.append(_Waiting(len(results), row, command))
+                lane.append(_PendingRow(len(results), row, command))
                 results.append(None)
-        self._answered = time.monotonic()
+        self._last_answer_at = time.monotonic()
         ended = await asyncio.gather(*(self._run_lane(lane, results) for lane in lanes), return_exceptions=True)
         for error in ended:
             if error is not None:
                 raise error
         return [result for result in results if result is not None]
 
-    async def _run_lane(self, lane: Sequence[_Waiting], results: list[RowResult | None]) -> None:
+    async def _run_lane(self, lane: Sequence[_PendingRow], results: list[RowResult | None]) -> None:
         for start in range(0, len(lane), self._group_limit):
             group = lane[start : start + self._group_limit]
-            requests = [Request(waiting.command, self._cause) for waiting in group]
+            requests = [Request(pending.command, self._cause) for pending in group]
             outcomes = await run_until_available(self._bus.handle_group, requests, self._pause)
-            self._answered = time.monotonic()
-            for waiting, outcome in zip(group, outcomes, strict=True):
-                results[waiting.place] = _result(waiting, outcome)
+            self._last_answer_at = time.monotonic()
+            for pending, outcome in zip(group, outcomes, strict=True):
+                results[pending.place] = _result(pending, outcome)
 
     async def _pause(self, seconds: float) -> None:
-        if self._stopping.is_set() or time.monotonic() - self._answered > PATIENCE:
-            raise TemporarilyUnavailableError("the database does not answer; what is done is done, run it again")
+        if self._stopping.is_set() or time.monotonic() - self._last_answer_at > OUTAGE_LIMIT:
+            raise TemporarilyUnavailableError("the database does not answer; run the import again")
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
 
-def _result(waiting: _Waiting, outcome: Outcome) -> RowResult:
-    word, detail = _what_became(outcome)
-    return RowResult(waiting.row, _key(waiting.command), word, detail)
+def _result(pending: _PendingRow, outcome: Outcome) -> RowResult:
+    word, detail = _describe(outcome)
+    return RowResult(pending.row, _key(pending.command), word, detail)
 
 
-def _what_became(outcome: Outcome) -> tuple[str, str]:
-    """The outcome in a word, and what more there is to say."""
+def _describe(outcome: Outcome) -> tuple[str, str]:
+    """The outcome and the detail of a `RowResult`."""
     match outcome.error or outcome.result:
         case LineAccepted(allocation=line, created=created):
             batch_ref = line.batch_ref or ""

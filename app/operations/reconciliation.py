@@ -55,7 +55,7 @@ class Difference:
         return f"{self.kind} {self.sku}: {self.text}{' (mended)' if self.mended else ''}"
 
 
-def expect() -> None:
+def initialize_metrics() -> None:
     """Show that nothing was found yet: an alert sees a first difference only as a rise from a nought read before it."""
     for kind in Kind:
         metrics.reconcile_differences.labels(kind)

@@ -20,10 +20,11 @@ from app.adapters.postgresql.inspection import Backlog, backlog_of
 from app.bootstrap import Service
 from app.cancellation import cancel
 from app.integration.cloudevents import parse_leniently
+from app.operations.error_text import first_line
 
 RATE_SECONDS = 10
 RETRY_SECONDS = 1.0
-ANSWER_LIMIT = 20.0
+REQUEST_TIMEOUT = 20.0
 END_SECONDS = 5.0
 QUEUE_LIMIT = 1000
 
@@ -73,7 +74,7 @@ class Watch:
     async def items(self) -> AsyncGenerator[SeenEvent | Status, None]:
         """Each event, and between them how it stands, each `interval` seconds. Without end, whoever goes away."""
         # Each on its own, so that whoever is slow to answer keeps nothing else back.
-        steps = (self._ask_database, self._ask_broker, self._report)
+        steps = (self._check_database, self._check_broker, self._report)
         tasks = [asyncio.create_task(part) for part in (self._read(), *map(self._repeat, steps))]
         try:
             while True:
@@ -140,30 +141,29 @@ class Watch:
     def _count(self, type_: str) -> None:
         self._seen[type_] += 1
         self._recent.append((time.monotonic(), type_))
-        self._forget_the_old()
+        self._drop_old()
 
-    def _forget_the_old(self) -> None:
+    def _drop_old(self) -> None:
         since = time.monotonic() - RATE_SECONDS
         while self._recent and self._recent[0][0] < since:
             self._recent.popleft()
 
     def _rates(self) -> dict[str, float]:
-        self._forget_the_old()
+        self._drop_old()
         counts = Counter(type_ for _, type_ in self._recent)
         return {type_: counts[type_] / RATE_SECONDS for type_ in self._seen}
 
-    async def _ask_database(self) -> None:
+    async def _check_database(self) -> None:
         try:
-            async with asyncio.timeout(ANSWER_LIMIT):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
                 self._backlog = await backlog_of(self._service.engine)
         except Exception as error:  # noqa: BLE001 - the database may come back
-            cause = getattr(error, "orig", None) or error
-            self._faults["database"] = str(cause).partition("\n")[0] or repr(cause)
+            self._faults["database"] = first_line(error)
             self._backlog = None
         else:
             self._faults.pop("database", None)
 
-    async def _ask_broker(self) -> None:
+    async def _check_broker(self) -> None:
         settings, reader = self._service.settings, self._reader
         if reader is None:
             self._lags = {}
@@ -173,7 +173,7 @@ class Watch:
             settings.kafka_notifier_group: [settings.kafka_events_topic],
         }
         try:
-            async with asyncio.timeout(ANSWER_LIMIT):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
                 self._lags = await clients.lags_of(self._service.kafka, reader, groups)
         except Exception as error:  # noqa: BLE001 - the broker may come back
             self._faults["broker"] = str(error) or repr(error)

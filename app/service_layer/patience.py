@@ -1,19 +1,21 @@
-"""Runs requests until the database has answered, for entrypoints whose callers can wait."""
+"""Retries requests while the database is unavailable, for entrypoints whose callers can wait."""
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
+from app.backoff import next_delay
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request
 
 log = logging.getLogger(__name__)
 
+FIRST_BACKOFF = 0.05
 LONGEST_BACKOFF = 2.0
 
 MAX_TIME_LIMITS = 3
-"""So many times a request that is run alone may be stopped at a time limit. Then it has failed for good."""
+"""Times that a request may be stopped at a time limit, run alone. Then it fails permanently."""
 
 Run = Callable[[Sequence[Request]], Awaitable[list[Outcome]]]
 
@@ -21,10 +23,10 @@ Run = Callable[[Sequence[Request]], Awaitable[list[Outcome]]]
 async def run_until_available(
     run: Run, requests: Sequence[Request], pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> list[Outcome]:
-    """Run the requests, and those that met a transient fault again until each has an outcome.
+    """Run the requests, and retry those with a transient fault until each has an outcome.
 
-    `pause` waits so many seconds, or raises where it has been enough. The outcome of a request that is too large for
-    the database's time limits is the TemporarilyUnavailableError of its last attempt.
+    `pause` waits the seconds given, or raises to give up. A request that exceeds the database's time limits
+    `MAX_TIME_LIMITS` times has the TemporarilyUnavailableError of its last attempt as its outcome.
     """
     outcomes = await run(requests)
     stopped: Counter[int] = Counter()
@@ -38,8 +40,8 @@ async def run_until_available(
                     waiting.append(number)
         if not waiting:
             return outcomes
-        backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.05)
-        log.warning("%d commands wait %.2f s: %s", len(waiting), backoff, outcomes[waiting[0]].error)
+        backoff = next_delay(backoff, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
+        log.warning("%d commands are retried in %.2f s: %s", len(waiting), backoff, outcomes[waiting[0]].error)
         await pause(backoff)
         again = await run([requests[number] for number in waiting])
         for number, outcome in zip(waiting, again, strict=True):

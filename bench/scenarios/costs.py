@@ -14,7 +14,7 @@ from pathlib import Path
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from app.adapters.identity.api_keys import append_entry, entry_of, new_key
+from app.adapters.identity.api_keys import append_entry, format_entry, new_key
 from bench.collector import running_collector
 from bench.plan import Plan
 from bench.report import Row
@@ -42,7 +42,7 @@ def identity(stack: Stack, plan: Plan) -> list[Row]:
         file = Path(folder) / "api-keys.toml"
         keys = [new_key() for _ in range(CALLERS)]
         for number, key in enumerate(keys):
-            append_entry(file, entry_of(f"caller-{number}", key, ["orders:write", "read"]))
+            append_entry(file, format_entry(f"caller-{number}", key, ["orders:write", "read"]))
         provider = {
             "ALLOCATION_JWT_ISSUER": ISSUER,
             "ALLOCATION_JWT_AUDIENCE": "allocation",

@@ -219,10 +219,14 @@ def test_the_clock(ahead: float, verdict: str) -> None:
 @pytest.mark.parametrize(
     ("topic", "verdict", "word"),
     [
-        (TopicState("t", partitions=6, replication=3, leaderless=0, thin=0), Verdict.OK, "6 partitions"),
-        (TopicState("t", partitions=6, replication=3, leaderless=1, thin=1), Verdict.FAULT, "leader"),
-        (TopicState("t", partitions=6, replication=3, leaderless=0, thin=2), Verdict.WARNING, "copy"),
-        (TopicState("t", partitions=1, replication=3, leaderless=0, thin=0), Verdict.WARNING, "1 partitions"),
+        (TopicState("t", partitions=6, replication=3, leaderless=0, under_replicated=0), Verdict.OK, "6 partitions"),
+        (TopicState("t", partitions=6, replication=3, leaderless=1, under_replicated=1), Verdict.FAULT, "leader"),
+        (TopicState("t", partitions=6, replication=3, leaderless=0, under_replicated=2), Verdict.WARNING, "copy"),
+        (
+            TopicState("t", partitions=1, replication=3, leaderless=0, under_replicated=0),
+            Verdict.WARNING,
+            "1 partitions",
+        ),
     ],
 )
 def test_the_state_of_a_topic(topic: TopicState, verdict: Verdict, word: str) -> None:

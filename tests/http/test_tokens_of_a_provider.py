@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.adapters.identity.json_web_tokens import Tokens
-from app.adapters.identity.jwks_client import PublishedKeys
+from app.adapters.identity.json_web_tokens import JwtAuthenticator
+from app.adapters.identity.jwks_client import JwksClient
 from app.bootstrap import bootstrap
 from app.settings import Settings
 from tests.support.api import assert_problem, bearer, in_process
@@ -56,8 +56,8 @@ async def test_while_the_provider_is_away_and_nothing_is_known_the_service_is_un
 async def test_a_key_of_the_provider_may_change_under_way(
     shared_settings: Settings, provider: IdentityProvider
 ) -> None:
-    keys = PublishedKeys(provider.url, ["ES256"], min_interval=0)
-    tokens = Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=["ES256"])
+    keys = JwksClient(provider.url, ["ES256"], min_interval=0)
+    tokens = JwtAuthenticator(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=["ES256"])
     settings = jwt_settings(shared_settings, provider)
     async with bootstrap(settings, authenticator=tokens) as service, in_process(service) as api:
         for kid in ("first", "second", "third"):

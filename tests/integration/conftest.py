@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.adapters.postgresql.connections import create_engine
 from app.service_layer.messagebus import MessageBus
 from tests.support.backends import Backend, in_memory, over_postgresql
@@ -54,6 +54,6 @@ def provider() -> Iterator[IdentityProvider]:
 
 
 @pytest.fixture
-def tokens(provider: IdentityProvider) -> Tokens:
+def tokens(provider: IdentityProvider) -> JwtAuthenticator:
     """What knows the callers whom it knows."""
     return tokens_of(provider)

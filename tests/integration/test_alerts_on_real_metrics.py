@@ -144,7 +144,7 @@ async def test_a_relay_that_holds_half_of_the_shards(service: Service, tmp_path:
 async def test_a_comparison_that_finds_a_difference_and_one_that_is_never_completed(
     service: Service, tmp_path: Path
 ) -> None:
-    reconciliation.expect()
+    reconciliation.initialize_metrics()
     before = exported()
     assert fires("AllocationComparisonOverdue", before, before, tmp_path)
 

@@ -126,7 +126,7 @@ async def test_the_pools_tell_how_much_of_them_is_in_use(settings: Settings) -> 
     assert connections.in_use() == 0
     lent = [await connections.lend() for _ in range(3)]
     assert connections.in_use() == 3
-    async with vitals.watched({"test": connections.in_use}):
+    async with vitals.monitored({"test": connections.in_use}):
         await eventually(lambda: holds(value("allocation_database_pool_connections", pool="test") == 3))
     for each in lent:
         await connections.give_back(each)
@@ -142,7 +142,7 @@ async def holds(condition: bool) -> bool:
 async def test_an_event_loop_that_is_held_up_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vitals, "INTERVAL", 0.01)
     before = value("allocation_event_loop_lag_seconds_sum")
-    async with vitals.watched({}):
+    async with vitals.monitored({}):
         await asyncio.sleep(0)
         # Whoever computes for so long keeps everybody else waiting.
         until = asyncio.get_running_loop().time() + 0.2
@@ -217,8 +217,8 @@ async def test_a_consumer_tells_how_far_it_is_behind_while_it_cannot_go_on(publi
 async def test_a_worker_whose_event_loop_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vitals, "STUCK_AFTER", 1.0)
     # Its own: other tests have event loops in other threads of this process.
-    port, pulse = free_port(), vitals.Pulse()
-    metrics.serve(port, pulse.is_felt)
+    port, heartbeat = free_port(), vitals.EventLoopHeartbeat()
+    metrics.serve(port, heartbeat.is_alive)
     url = f"http://127.0.0.1:{port}"
 
     def becomes(status: int) -> None:
@@ -228,7 +228,7 @@ async def test_a_worker_whose_event_loop_stands_still_is_not_alive(monkeypatch: 
 
     with ThreadPoolExecutor(1) as thread:
         becomes(503)
-        async with vitals.watched({}, pulse):
+        async with vitals.monitored({}, heartbeat):
             await asyncio.wrap_future(thread.submit(becomes, 200))
             scraped = await asyncio.wrap_future(thread.submit(httpx.get, f"{url}/metrics"))
             assert "allocation_event_loop_lag_seconds_count" in scraped.text

@@ -80,7 +80,7 @@ async def test_what_is_no_event_of_ours_is_left_out_and_told(kafka_settings: Set
 async def test_a_broker_that_gives_no_more_records_is_told_and_not_waited_for(
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_recovery, "PATIENCE", 2.0)
+    monkeypatch.setattr(history_recovery, "RECORD_TIMEOUT", 2.0)
     # It would hold for the tests that come after this one.
     monkeypatch.setattr(history_recovery, "tolerate_any_header_name", lambda: None)
     # It stops in the middle: a record that it has told of does not come.
@@ -94,7 +94,7 @@ async def test_a_broker_that_gives_no_more_records_is_told_and_not_waited_for(
     await clients.create_topics(config, [topic])
     with Sender(kafka_settings.kafka_bootstrap_servers, topic) as sender:
         await asyncio.to_thread(sender.send, [Record(None, b"{}", [(b"x", b"")])])
-    pages = history_recovery.published(config, topic)
+    pages = history_recovery.read_topic(config, topic)
     assert len(await anext(pages)) == 1
     with pytest.raises(KafkaError, match="no record"):
         await anext(pages)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.adapters.identity.jwks_client import MAX_BYTES
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.identity_provider import (
@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
     ids=range(8),
 )
 async def test_a_provider_that_publishes_nonsense_is_like_one_that_is_away(
-    provider: IdentityProvider, tokens: Tokens, published: object, caplog: pytest.LogCaptureFixture
+    provider: IdentityProvider, tokens: JwtAuthenticator, published: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = provider.token()
     provider.published = published
@@ -63,7 +63,7 @@ async def test_an_answer_that_never_ends_is_given_up_and_keeps_nobody_from_the_n
 
 
 async def test_an_answer_without_an_end_is_not_taken_in(
-    provider: IdentityProvider, tokens: Tokens, caplog: pytest.LogCaptureFixture
+    provider: IdentityProvider, tokens: JwtAuthenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.published["more"] = "x" * MAX_BYTES
     with pytest.raises(TemporarilyUnavailableError):
@@ -114,7 +114,7 @@ ODD: dict[str, list[object]] = {
 
 @pytest.mark.parametrize("more", [{name: value} for name, values in ODD.items() for value in values], ids=str)
 async def test_a_key_that_is_none_takes_nothing_from_the_others(
-    provider: IdentityProvider, tokens: Tokens, more: dict[str, object]
+    provider: IdentityProvider, tokens: JwtAuthenticator, more: dict[str, object]
 ) -> None:
     provider.add_key("odd")
     provider.published["keys"][-1].update(more)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.adapters.identity.json_web_tokens import Tokens
-from app.adapters.identity.jwks_client import PATIENCE
+from app.adapters.identity.json_web_tokens import JwtAuthenticator
+from app.adapters.identity.jwks_client import STALE_LIMIT
 from app.service_layer.identity import InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.clock import Clock
@@ -34,12 +34,12 @@ async def asked(provider: IdentityProvider, *, times: int = 1) -> None:
     await eventually(has_been, seconds=10)
 
 
-async def test_the_keys_are_fetched_once_for_many_callers(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_the_keys_are_fetched_once_for_many_callers(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     await asyncio.gather(*(tokens.check(provider.token(sub=f"caller-{number}")) for number in range(20)))
     assert provider.requests == 1
 
 
-async def test_a_new_key_is_fetched_when_a_token_names_it(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_a_new_key_is_fetched_when_a_token_names_it(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     await tokens.check(provider.token())
     provider.add_key("second")
     assert (await tokens.check(provider.token("second"))).principal == "anna"
@@ -57,7 +57,7 @@ async def test_a_withdrawn_key_signs_nothing_after_a_quiet_night(provider: Ident
 
 
 async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to_be_withdrawn(
-    provider: IdentityProvider, tokens: Tokens
+    provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     token = provider.token()
     await tokens.check(token)
@@ -68,7 +68,7 @@ async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to
 
 
 async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to_be_another(
-    provider: IdentityProvider, tokens: Tokens
+    provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     token = provider.token()
     await tokens.check(token)
@@ -79,7 +79,9 @@ async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to
     assert "signature" in await refusal(tokens, token)
 
 
-async def test_a_key_that_is_added_takes_nothing_from_the_others(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_a_key_that_is_added_takes_nothing_from_the_others(
+    provider: IdentityProvider, tokens: JwtAuthenticator
+) -> None:
     token = provider.token()
     await tokens.check(token)
     provider.add_key("second")
@@ -128,7 +130,7 @@ async def test_a_provider_that_was_away_is_waited_for_again_after_a_while(
     provider.status = 200
     provider.withdraw_key("first")
     provider.add_key("second")
-    clock.now += PATIENCE
+    clock.now += STALE_LIMIT
     assert "not published" in await refusal(tokens, provider.token(sub="mallory"))
 
 
@@ -193,7 +195,9 @@ async def test_without_any_key_nobody_is_refused_but_nobody_is_let_in_either() -
         assert (await tokens.check(token)).principal == "anna"
 
 
-async def test_the_loop_goes_on_while_the_provider_takes_its_time(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_the_loop_goes_on_while_the_provider_takes_its_time(
+    provider: IdentityProvider, tokens: JwtAuthenticator
+) -> None:
     provider.may_answer.clear()
     waiting = asyncio.create_task(tokens.check(provider.token()))
     await asked(provider)
@@ -202,7 +206,9 @@ async def test_the_loop_goes_on_while_the_provider_takes_its_time(provider: Iden
     assert (await waiting).principal == "anna"
 
 
-async def test_who_hangs_up_does_not_take_the_keys_from_the_others(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_who_hangs_up_does_not_take_the_keys_from_the_others(
+    provider: IdentityProvider, tokens: JwtAuthenticator
+) -> None:
     provider.may_answer.clear()
     impatient = asyncio.create_task(tokens.check(provider.token()))
     patient = asyncio.create_task(tokens.check(provider.token(sub="ben")))

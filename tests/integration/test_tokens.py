@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from app.adapters.identity.json_web_tokens import Tokens
+from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.service_layer.identity import Caller
 from tests.support.clock import Clock
 from tests.support.identity_provider import (
@@ -25,7 +25,7 @@ from tests.support.identity_provider import (
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_a_token_tells_who_calls_and_what_they_may(
-    provider: IdentityProvider, tokens: Tokens, algorithm: str
+    provider: IdentityProvider, tokens: JwtAuthenticator, algorithm: str
 ) -> None:
     provider.add_key("mine", algorithm)
     token = provider.token("mine", scope="orders:write read")
@@ -46,7 +46,7 @@ async def test_a_token_tells_who_calls_and_what_they_may(
     ],
 )
 async def test_scopes_are_read_as_providers_write_them(
-    provider: IdentityProvider, tokens: Tokens, claims: dict[str, Any], scopes: set[str]
+    provider: IdentityProvider, tokens: JwtAuthenticator, claims: dict[str, Any], scopes: set[str]
 ) -> None:
     assert (await tokens.check(provider.token(**claims))).scopes == scopes
 
@@ -70,7 +70,7 @@ async def test_scopes_are_read_as_providers_write_them(
     ],
 )
 async def test_a_token_with_a_wrong_claim_is_refused(
-    provider: IdentityProvider, tokens: Tokens, claims: dict[str, Any], reason: str
+    provider: IdentityProvider, tokens: JwtAuthenticator, claims: dict[str, Any], reason: str
 ) -> None:
     assert reason in await refusal(tokens, provider.token(**claims))
 
@@ -82,7 +82,7 @@ async def test_clocks_may_differ_a_little(provider: IdentityProvider) -> None:
 
 
 async def test_a_token_without_a_signature_is_refused_before_a_key_is_asked_for(
-    provider: IdentityProvider, tokens: Tokens
+    provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     algorithms: list[object] = ["none", "None", "HS256", ["ES256"], {}, None]
     for algorithm in algorithms:
@@ -92,7 +92,7 @@ async def test_a_token_without_a_signature_is_refused_before_a_key_is_asked_for(
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS512"])
 async def test_what_is_published_is_no_secret_to_sign_with(
-    provider: IdentityProvider, tokens: Tokens, algorithm: str
+    provider: IdentityProvider, tokens: JwtAuthenticator, algorithm: str
 ) -> None:
     published = json.dumps(provider.published["keys"][0])
     # PyJWT itself would not sign so; an attacker's tool does.
@@ -101,7 +101,9 @@ async def test_what_is_published_is_no_secret_to_sign_with(
     assert "signed with" in await refusal(tokens, forged)
 
 
-async def test_a_symmetric_key_among_those_published_is_passed_over(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_a_symmetric_key_among_those_published_is_passed_over(
+    provider: IdentityProvider, tokens: JwtAuthenticator
+) -> None:
     secret = base64.urlsafe_b64encode(b"s" * 64).decode().rstrip("=")
     provider.published["keys"].append({"kty": "oct", "kid": "shared", "k": secret, "alg": "HS256"})
     forged = jwt.encode(CLAIMS, b"s" * 64, "HS256", headers={"kid": "shared"})
@@ -110,19 +112,21 @@ async def test_a_symmetric_key_among_those_published_is_passed_over(provider: Id
     assert "not published" in await refusal(tokens, claims_other)
 
 
-async def test_a_key_that_is_for_something_else_signs_nothing(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_a_key_that_is_for_something_else_signs_nothing(
+    provider: IdentityProvider, tokens: JwtAuthenticator
+) -> None:
     provider.add_key("encryption", use="enc")
     provider.add_key("pss", "PS256")
     for kid, algorithm in (("encryption", "not published"), ("pss", "signed with")):
         assert algorithm in await refusal(tokens, provider.token(kid))
 
 
-async def test_another_key_of_the_same_name_does_not_do(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_another_key_of_the_same_name_does_not_do(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     with running_identity_provider() as other:
         assert "signature" in await refusal(tokens, other.token("first"))
 
 
-async def test_a_token_that_was_changed_is_refused(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_a_token_that_was_changed_is_refused(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     header, _, signature = provider.token().split(".")
     changed = unsigned({}, CLAIMS).split(".")[1]
     assert "signature" in await refusal(tokens, f"{header}.{changed}.{signature}")
@@ -133,12 +137,14 @@ async def test_a_token_that_was_changed_is_refused(provider: IdentityProvider, t
     ["", "x", "a.b.c", "..", "ä.ö.ü", "a" * 20_000, base64.urlsafe_b64encode(b"[" * 9_000).decode() + ".e30.e30"],
     ids=range(7),
 )
-async def test_what_is_no_token_is_refused(provider: IdentityProvider, tokens: Tokens, token: str) -> None:
+async def test_what_is_no_token_is_refused(provider: IdentityProvider, tokens: JwtAuthenticator, token: str) -> None:
     assert "no JSON Web Token" in await refusal(tokens, token)
     assert provider.requests == 0
 
 
-async def test_a_key_by_another_address_in_the_token_is_not_fetched(provider: IdentityProvider, tokens: Tokens) -> None:
+async def test_a_key_by_another_address_in_the_token_is_not_fetched(
+    provider: IdentityProvider, tokens: JwtAuthenticator
+) -> None:
     with running_identity_provider() as other:
         other.add_key("theirs")
         token = other.token("theirs", headers={"jku": other.url})
@@ -147,7 +153,7 @@ async def test_a_key_by_another_address_in_the_token_is_not_fetched(provider: Id
 
 
 async def test_a_token_that_was_checked_is_known_again_without_a_check(
-    provider: IdentityProvider, tokens: Tokens
+    provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     token = provider.token()
     caller = await tokens.check(token)
@@ -177,7 +183,7 @@ async def test_a_token_is_checked_anew_after_a_minute_whatever_the_time_of_day_d
 
 
 async def test_no_more_tokens_are_remembered_than_there_is_room_for(provider: IdentityProvider) -> None:
-    tokens = tokens_of(provider, kept_tokens=2)
+    tokens = tokens_of(provider, cache_size=2)
     first, second, third = (provider.token(sub=name) for name in ("anna", "ben", "carla"))
     for token in (first, second, third):
         await tokens.check(token)
@@ -186,7 +192,9 @@ async def test_no_more_tokens_are_remembered_than_there_is_room_for(provider: Id
     assert tokens.recall(third) is not None
 
 
-async def test_no_token_is_logged(provider: IdentityProvider, tokens: Tokens, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_token_is_logged(
+    provider: IdentityProvider, tokens: JwtAuthenticator, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     good, bad = provider.token(), provider.token(aud="somebody else")
     await tokens.check(good)

@@ -15,8 +15,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from app.adapters.identity.json_web_tokens import Tokens
-from app.adapters.identity.jwks_client import FETCH_DEADLINE, PublishedKeys
+from app.adapters.identity.json_web_tokens import JwtAuthenticator
+from app.adapters.identity.jwks_client import FETCH_DEADLINE, JwksClient
 from app.service_layer.identity import InvalidCredentialsError
 
 ISSUER = "https://login.test/"
@@ -143,15 +143,15 @@ def tokens_of(
     deadline: float = FETCH_DEADLINE,
     clock: Callable[[], float] = time.monotonic,
     **more: Any,
-) -> Tokens:
-    """What knows callers by the provider's tokens; `more` is for `Tokens`."""
-    keys = PublishedKeys(
+) -> JwtAuthenticator:
+    """What knows callers by the provider's tokens; `more` is for `JwtAuthenticator`."""
+    keys = JwksClient(
         provider.url, algorithms, max_age=max_age, min_interval=min_interval, deadline=deadline, clock=clock
     )
-    return Tokens(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=algorithms, clock=clock, **more)
+    return JwtAuthenticator(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=algorithms, clock=clock, **more)
 
 
-async def refusal(tokens: Tokens, token: str) -> str:
+async def refusal(tokens: JwtAuthenticator, token: str) -> str:
     """Why the token is refused."""
     assert tokens.recall(token) is None
     with pytest.raises(InvalidCredentialsError) as refused:

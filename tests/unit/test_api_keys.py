@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.identity.api_keys import ApiKeyFileError, ApiKeys, entry_of, new_key, read_keys
+from app.adapters.identity.api_keys import ApiKeyFileError, ApiKeys, format_entry, new_key, read_keys
 from app.service_layer.identity import Caller, InvalidCredentialsError, Scope
 from tests.support.keys import add_key
 
@@ -100,7 +100,7 @@ async def test_a_file_of_the_same_age_and_size_is_read_again(file: Path) -> None
     keys = ApiKeys(file, check_interval=0)
     await keys.check(old)
     before, new = file.stat(), new_key()
-    file.write_text(entry_of("new", new, ["read"]))
+    file.write_text(format_entry("new", new, ["read"]))
     assert file.stat().st_size == before.st_size
     # The clock of the files may be too coarse to tell the two apart at once.
     while file.stat().st_ctime_ns == before.st_ctime_ns or file.stat().st_mtime_ns != before.st_mtime_ns:
@@ -116,7 +116,7 @@ async def test_a_file_that_could_not_be_read_for_a_moment_is_read_as_soon_as_it_
     keys = ApiKeys(file, check_interval=0)
     await keys.check(withdrawn)
     new = new_key()
-    file.write_text(entry_of("new", new, ["read"]))
+    file.write_text(format_entry("new", new, ["read"]))
 
     def refuse(*_: object, **__: object) -> str:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -207,7 +207,7 @@ def test_a_name_may_be_any_that_can_be_printed(file: Path) -> None:
     assert [entry["name"] for entry in tomllib.loads(file.read_text())["keys"]] == names
     for name in ("", "a\nb", "a" * 256):
         with pytest.raises(ValueError, match="printable"):
-            entry_of(name, new_key(), ["read"])
+            format_entry(name, new_key(), ["read"])
 
 
 def test_a_file_that_is_made_is_its_owners_alone(file: Path) -> None:

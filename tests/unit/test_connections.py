@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.adapters.tls import TlsFilesError, context_towards
+from app.adapters.tls import TlsFilesError, client_context
 from app.bootstrap import bootstrap, database_tls
 from app.settings import Settings
 from tests.support.tls import Authority
@@ -18,16 +18,16 @@ ELSEWHERE = "postgresql+asyncpg://allocation:database-password@database.example.
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
 def test_this_machine_is_spoken_to_in_the_clear_unless_told_otherwise(host: str) -> None:
-    assert context_towards([host], None) is None
-    assert context_towards([host], "verify") is not None
+    assert client_context([host], None) is None
+    assert client_context([host], "verify") is not None
 
 
 @pytest.mark.parametrize("host", ["kafka", "10.0.0.1", "localhost.example.com", "0.0.0.0", ""])
 def test_whatever_leaves_this_machine_is_encrypted_unless_told_otherwise(host: str) -> None:
-    context = context_towards(["localhost", host], None)
+    context = client_context(["localhost", host], None)
     assert context is not None
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert context_towards([host], "off") is None
+    assert client_context([host], "off") is None
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
@@ -36,14 +36,14 @@ def test_a_file_of_authorities_that_cannot_be_used_is_named(tmp_path: Path, cont
     if content is not None:
         file.write_text(content)
     with pytest.raises(TlsFilesError, match=r"ca\.pem"):
-        context_towards(["kafka"], "verify", ca_file=file)
+        client_context(["kafka"], "verify", ca_file=file)
 
 
 def test_a_key_that_belongs_to_another_certificate_is_named(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     mine, other = authority.identity("mine"), authority.identity("other")
     with pytest.raises(TlsFilesError, match=r"other\.key"):
-        context_towards(["kafka"], "verify", cert_file=mine.cert_file, key_file=other.key_file)
+        client_context(["kafka"], "verify", cert_file=mine.cert_file, key_file=other.key_file)
 
 
 async def test_the_broker_is_told_who_we_are(tmp_path: Path) -> None:

@@ -138,11 +138,11 @@ async def test_a_row_that_fails_for_a_fault_of_ours_fails_alone() -> None:
 
 
 async def test_a_database_that_stays_away_ends_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(importer_module, "OUTAGE_LIMIT", 0.0)
     intake = Intake()
     intake.store.faults = [TemporarilyUnavailableError("away")] * 100
 
-    with pytest.raises(TemporarilyUnavailableError, match="run it again"):
+    with pytest.raises(TemporarilyUnavailableError, match="run the import again"):
         await intake.run(batch("b1", "CHAIR", 5))
 
 

@@ -158,7 +158,7 @@ def new_key() -> str:
     return PREFIX + secrets.token_urlsafe(KEY_BYTES)
 
 
-def entry_of(name: str, key: str, scopes: Iterable[Scope]) -> str:
+def format_entry(name: str, key: str, scopes: Iterable[Scope]) -> str:
     """What the file has to say of the key. Raises ValueError where nobody can be called that."""
     if not is_principal(name):
         raise ValueError(f"a name has 1 to {MAX_PRINCIPAL_LENGTH} printable characters")

@@ -1,4 +1,4 @@
-"""Callers known by JSON Web Tokens, which an identity provider signs."""
+"""Callers known by JSON Web JwtAuthenticator, which an identity provider signs."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +36,11 @@ class SigningKeys(Protocol):
 class _Kept:
     caller: Caller
     until: float
-    """On the clock of `Tokens`, which nobody sets."""
+    """On the clock of `JwtAuthenticator`, which nobody sets."""
     withdrawals: int
 
 
-class Tokens:
+class JwtAuthenticator:
     """Implements `Authenticator`.
 
     A signature costs about as much as the rest of a request, so a token that was checked is believed for `recheck`
@@ -58,7 +58,7 @@ class Tokens:
         algorithms: Sequence[str],
         leeway: float = 10.0,
         recheck: float = 60.0,
-        kept_tokens: int = KEPT_TOKENS,
+        cache_size: int = KEPT_TOKENS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
@@ -67,7 +67,7 @@ class Tokens:
         self._algorithms = list(algorithms)
         self._leeway = leeway
         self._recheck = recheck
-        self._kept_tokens = kept_tokens
+        self._kept_tokens = cache_size
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
 

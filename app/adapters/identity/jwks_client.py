@@ -25,16 +25,16 @@ FETCH_DEADLINE = 4.0
 MAX_BYTES = 1_000_000
 FETCHED_BESIDE = 0.8
 """The share of their greatest age from which on the keys are fetched again while the old ones still count."""
-PATIENCE = 30.0
+STALE_LIMIT = 30.0
 """Seconds for which a provider that did not answer is asked beside the requests only."""
 
 
-class PublishedKeys:
+class JwksClient:
     """Implements `SigningKeys` with what the identity provider publishes, and keeps that.
 
     Keys that are older than `max_age` seconds are good for nothing until they are fetched again. So that nobody has to
     wait for it, they are fetched beside the requests shortly before; after a quiet night somebody waits. What is kept
-    stays good only while the provider is away, and for `PATIENCE` seconds after it was nobody waits for it.
+    stays good only while the provider is away, and for `STALE_LIMIT` seconds after it was nobody waits for it.
 
     They are fetched too when a token names a key that is not among them; but so that nobody can make this service a
     nuisance with invented names, never more often than every `min_interval` seconds. In between nobody can tell.
@@ -67,7 +67,7 @@ class PublishedKeys:
         now = self._clock()
         age = now - self._fetched
         key = self._keys.get((kid, algorithm))
-        if key is None or (age >= self._max_age and now - self._failed >= PATIENCE):
+        if key is None or (age >= self._max_age and now - self._failed >= STALE_LIMIT):
             fetching = self._fetch_soon()
             if fetching is not None:
                 # Whoever hangs up must not take the keys from the others.

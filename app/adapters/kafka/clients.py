@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -65,6 +66,35 @@ class KafkaConfig:
         return told
 
 
+_Client = TypeVar("_Client", AIOKafkaProducer, AIOKafkaConsumer)
+
+
+async def _started(client: _Client, seconds: float, prepare: Callable[[], Awaitable[object]] | None = None) -> _Client:
+    try:
+        async with asyncio.timeout(seconds):
+            await client.start()
+            if prepare is not None:
+                await prepare()
+    except BaseException:
+        await stop(client)
+        raise
+    return client
+
+
+@asynccontextmanager
+async def _admin(
+    config: KafkaConfig, *, seconds: float = 10.0, request_timeout_ms: int = 5_000
+) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client. The block may take `seconds` in all."""
+    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=request_timeout_ms)
+    try:
+        async with asyncio.timeout(seconds):
+            await admin.start()
+            yield admin
+    finally:
+        await stop(admin)
+
+
 async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
     """A connected producer. Raises KafkaError."""
     producer = AIOKafkaProducer(
@@ -76,13 +106,7 @@ async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
         retry_backoff_ms=50,
         metadata_max_age_ms=10_000,
     )
-    try:
-        async with asyncio.timeout(15):
-            await producer.start()
-    except BaseException:
-        await stop(producer)
-        raise
-    return producer
+    return await _started(producer, 15)
 
 
 async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id: str) -> AIOKafkaConsumer:
@@ -102,13 +126,7 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
         retry_backoff_ms=100,
         fetch_max_wait_ms=100,
     )
-    try:
-        async with asyncio.timeout(30):
-            await consumer.start()
-    except BaseException:
-        await stop(consumer)
-        raise
-    return consumer
+    return await _started(consumer, 30)
 
 
 async def start_reader(config: KafkaConfig, topic: str) -> AIOKafkaConsumer:
@@ -122,14 +140,7 @@ async def start_reader(config: KafkaConfig, topic: str) -> AIOKafkaConsumer:
         request_timeout_ms=10_000,
         fetch_max_wait_ms=100,
     )
-    try:
-        async with asyncio.timeout(15):
-            await reader.start()
-            await reader.seek_to_end()
-    except BaseException:
-        await stop(reader)
-        raise
-    return reader
+    return await _started(reader, 15, reader.seek_to_end)
 
 
 async def lags_of(
@@ -140,22 +151,17 @@ async def lags_of(
     `reader` is asked where the topics end; it may be reading anything.
     """
     _, topics = await describe_topics(config, {name for names in groups.values() for name in names})
-    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=5_000)
     lags = {}
-    try:
-        async with asyncio.timeout(10):
-            await admin.start()
-            for group, names in groups.items():
-                states = [topics[name] for name in names if name in topics]
-                every = [TopicPartition(state.name, number) for state in states for number in range(state.partitions)]
-                # Named one by one: the embedded broker does not understand the question for all.
-                committed = await admin.list_consumer_group_offsets(group, partitions=every) if every else {}
-                # A partition of which nothing has been dealt with is read from its beginning.
-                begin, end = await reader.beginning_offsets(every), await reader.end_offsets(every)
-                # A broker may tell of an end from before what has been dealt with since; nobody is ahead of it.
-                lags[group] = sum(max(0, end[each] - _position(committed.get(each), begin[each])) for each in every)
-    finally:
-        await stop(admin)
+    async with _admin(config) as admin:
+        for group, names in groups.items():
+            states = [topics[name] for name in names if name in topics]
+            every = [TopicPartition(state.name, number) for state in states for number in range(state.partitions)]
+            # Named one by one: the embedded broker does not understand the question for all.
+            committed = await admin.list_consumer_group_offsets(group, partitions=every) if every else {}
+            # A partition of which nothing has been dealt with is read from its beginning.
+            begin, end = await reader.beginning_offsets(every), await reader.end_offsets(every)
+            # A broker may tell of an end from before what has been dealt with since; nobody is ahead of it.
+            lags[group] = sum(max(0, end[each] - _position(committed.get(each), begin[each])) for each in every)
     return lags
 
 
@@ -196,18 +202,13 @@ async def _tear_down(client: object, close: asyncio.Future[None]) -> None:
 
 async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
     """Create the topics that are missing. Raises KafkaError."""
-    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=10_000)
-    try:
-        async with asyncio.timeout(15):
-            await admin.start()
-            missing = sorted(set(topics) - set(await admin.list_topics()))
-            if not missing:
-                return
-            response = await admin.create_topics(
-                [NewTopic(name, config.topic_partitions, config.topic_replication) for name in missing]
-            )
-    finally:
-        await stop(admin)
+    async with _admin(config, seconds=15.0, request_timeout_ms=10_000) as admin:
+        missing = sorted(set(topics) - set(await admin.list_topics()))
+        if not missing:
+            return
+        response = await admin.create_topics(
+            [NewTopic(name, config.topic_partitions, config.topic_replication) for name in missing]
+        )
     for name, code, text in response.topic_errors:
         if code not in {0, _TOPIC_EXISTS}:
             raise for_code(code)(f"topic {name}: {text}")
@@ -216,13 +217,13 @@ async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as the broker has it; `leaderless` and `thin` count partitions without a leader or without all copies."""
+    """A topic on the broker. `leaderless` and `under_replicated` count partitions."""
 
     name: str
     partitions: int
     replication: int
     leaderless: int
-    thin: int
+    under_replicated: int
 
 
 async def describe_topics(config: KafkaConfig, topics: Collection[str]) -> tuple[int, dict[str, TopicState]]:
@@ -230,15 +231,10 @@ async def describe_topics(config: KafkaConfig, topics: Collection[str]) -> tuple
 
     It asks only for what is there: a broker may create a topic that it is asked for.
     """
-    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=5_000)
-    try:
-        async with asyncio.timeout(10):
-            await admin.start()
-            cluster = await admin.describe_cluster()
-            existing = sorted(set(topics) & set(await admin.list_topics()))
-            described = await admin.describe_topics(existing) if existing else []
-    finally:
-        await stop(admin)
+    async with _admin(config) as admin:
+        cluster = await admin.describe_cluster()
+        existing = sorted(set(topics) & set(await admin.list_topics()))
+        described = await admin.describe_topics(existing) if existing else []
     states = (_state(topic["topic"], topic["partitions"]) for topic in described)
     return len(cluster["brokers"]), {state.name: state for state in states}
 
@@ -249,16 +245,11 @@ def _state(name: str, partitions: Sequence[Mapping[str, Any]]) -> TopicState:
         partitions=len(partitions),
         replication=min((len(each["replicas"]) for each in partitions), default=0),
         leaderless=sum(each["leader"] < 0 for each in partitions),
-        thin=sum(len(each["isr"]) < len(each["replicas"]) for each in partitions),
+        under_replicated=sum(len(each["isr"]) < len(each["replicas"]) for each in partitions),
     )
 
 
 async def check_broker(config: KafkaConfig) -> None:
     """Ask the broker for its topics. Raises KafkaError or TimeoutError where it does not answer."""
-    admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=5_000)
-    try:
-        async with asyncio.timeout(10):
-            await admin.start()
-            await admin.list_topics()
-    finally:
-        await stop(admin)
+    async with _admin(config) as admin:
+        await admin.list_topics()

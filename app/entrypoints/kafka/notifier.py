@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiokafka import ConsumerRecord
 
 from app.adapters.postgresql.notifier_memory import NotifierMemory
+from app.backoff import next_delay
 from app.domain.fields import IDENTIFIER_PATTERN, MAX_QUANTITY
 from app.integration.cloudevents import CloudEvent, parse_leniently, well_formed
 from app.integration.outbound import BatchCreatedV1, ProductMessage
@@ -23,6 +24,7 @@ from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
 
+FIRST_BACKOFF = 0.2
 LONGEST_BACKOFF = 5.0
 IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
 
@@ -86,7 +88,7 @@ class Notifier:
                 return
             except TemporarilyUnavailableError as error:
                 metrics.mail_failures.inc()
-                backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.2)
+                backoff = next_delay(backoff, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
                 log.warning("the mail to %s waits %.1f s: %s", mail.to, backoff, error)
                 await self._sleep(backoff)
             else:

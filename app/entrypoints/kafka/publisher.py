@@ -35,7 +35,7 @@ def by_partition(rows: Iterable[OutboxRow], partitions: Sequence[int]) -> dict[i
 
 
 @dataclass(slots=True)
-class Published:
+class PublishResult:
     """What became of some rows: the ids of those that were acknowledged, and the partitions that refused."""
 
     ids: list[int] = field(default_factory=list)
@@ -54,9 +54,9 @@ class EventPublisher:
         """The numbers of the topic's partitions."""
         return sorted(await self._producer.partitions_for(self._topic))
 
-    async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> Published:
+    async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> PublishResult:
         """Send the rows of each partition in their order; a partition that refuses keeps no other from its own."""
-        published = Published()
+        published = PublishResult()
         sends = {
             asyncio.create_task(self._publish_to(partition, queue, published)): partition
             for partition, queue in queues.items()
@@ -73,7 +73,7 @@ class EventPublisher:
             published.refused.setdefault(sends[send], error)
         return published
 
-    async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: Published) -> None:
+    async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: PublishResult) -> None:
         sent = 0
         spans = self._start_spans(rows, partition) if tracing.is_on() else {}
         try:
@@ -87,7 +87,7 @@ class EventPublisher:
                     return
                 async with asyncio.timeout(SEND_TIMEOUT):
                     await (await self._producer.send_batch(batch, self._topic, partition=partition))
-                metrics.relay_lag_seconds.observe(age_of(rows[sent].created_at))
+                metrics.relay_lag_seconds.observe(age_in_seconds(rows[sent].created_at))
                 published.ids += [row.id for row in rows[sent:end]]
                 sent = end
         except Exception as error:  # noqa: BLE001 - reported to the relay, which goes on with the other partitions
@@ -165,14 +165,14 @@ class Sender:
         """The numbers of the topic's partitions. Raises what the broker raises."""
         return await (await self._publisher()).partitions()
 
-    async def send(self, queues: Mapping[int, Sequence[OutboxRow]]) -> Published:
+    async def send(self, queues: Mapping[int, Sequence[OutboxRow]]) -> PublishResult:
         """Send the rows of each partition in their order, and delete from the outbox what was acknowledged.
 
         Raises what the database raises, and what the broker raises where no producer can be started. That a partition
         refuses is a result, and logged.
         """
         if not queues:
-            return Published()
+            return PublishResult()
         published = await (await self._publisher()).publish(queues)
         if published.ids:
             await self._outbox.delete(published.ids)
@@ -207,6 +207,6 @@ class Sender:
         return EventPublisher(self._producer, self._topic, self._source)
 
 
-def age_of(written: datetime) -> float:
+def age_in_seconds(written: datetime) -> float:
     """Seconds since a row was written, as far as our clock and the database's agree."""
     return max(0.0, time.time() - written.timestamp())

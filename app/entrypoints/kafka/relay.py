@@ -20,8 +20,9 @@ from aiokafka import AIOKafkaProducer
 
 from app.adapters.kafka import clients
 from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.backoff import next_delay
 from app.cancellation import raise_if_cancelled
-from app.entrypoints.kafka.publisher import SEND_TIMEOUT, EventPublisher, Sender, age_of, by_partition
+from app.entrypoints.kafka.publisher import SEND_TIMEOUT, EventPublisher, Sender, age_in_seconds, by_partition
 from app.entrypoints.kafka.relay_positions import Positions, Refusal
 from app.observability import metrics
 
@@ -36,6 +37,7 @@ READ_LIMIT = 2000
 FIRST_REFUSAL = 0.2
 LONGEST_REFUSAL = 60.0
 """Seconds for which a partition that has refused is passed over: at first, and when it goes on refusing."""
+FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 2.0
 CLAIMS_IN_A_LEASE = 3
 COUNT_INTERVAL = 10.0
@@ -108,7 +110,7 @@ class Relay:
                 # What is known may be of a server that is gone.
                 self._is_in_doubt = True
                 sender.drop()
-                backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.1)
+                backoff = next_delay(backoff, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
                 await asyncio.sleep(backoff)
 
     # --- partitions that take their events ---------------------------------------------------------------------------
@@ -138,7 +140,7 @@ class Relay:
         return bool(reading.queues)
 
     def _refuse(self, partition: int, refusal: Refusal) -> None:
-        seconds = min(LONGEST_REFUSAL, 2 * refusal.seconds or FIRST_REFUSAL)
+        seconds = next_delay(refusal.seconds, first=FIRST_REFUSAL, longest=LONGEST_REFUSAL)
         self._positions.refused[partition] = replace(refusal, seconds=seconds, until=time.monotonic() + seconds)
         self._has_refusals.set()
 
@@ -158,8 +160,8 @@ class Relay:
     def _show_ages(self, oldest: OutboxRow | None) -> None:
         refused = {number: refusal.oldest for number, refusal in self._positions.refused.items()}
         written = [*refused.values(), *([oldest.created_at] if oldest is not None else ())]
-        metrics.outbox_oldest_age.set(age_of(min(written)) if written else 0.0)
-        metrics.show_refused({number: age_of(since) for number, since in refused.items()})
+        metrics.outbox_oldest_age.set(age_in_seconds(min(written)) if written else 0.0)
+        metrics.set_refused_ages({number: age_in_seconds(since) for number, since in refused.items()})
 
     # --- partitions that have refused theirs -------------------------------------------------------------------------
 
@@ -257,7 +259,7 @@ class Relay:
             log.info("what is pending could not be counted: %r", error)
 
     async def _stop(self) -> None:
-        metrics.show_refused({})
+        metrics.set_refused_ages({})
         await asyncio.gather(self._sender.close(), self._retrier.close())
         try:
             async with asyncio.timeout(clients.STOP_TIMEOUT):

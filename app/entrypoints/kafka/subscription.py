@@ -16,16 +16,18 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from app.adapters.kafka import clients
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
+from app.backoff import next_delay
 from app.cancellation import cancel, raise_if_cancelled
 from app.observability import metrics
 
 log = logging.getLogger(__name__)
 
 POLL_TIMEOUT_MS = 500
+FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 2.0
-POLL_LIMIT = 60.0
-"""Seconds that a poll may take in all; aiokafka itself would wait for a rebalance without end."""
-ANSWER_LIMIT = 30.0
+POLL_DEADLINE = 60.0
+"""Seconds for one poll; aiokafka itself waits for a rebalance without a limit."""
+REQUEST_TIMEOUT = 30.0
 """Seconds that the broker may take for a commit or a question."""
 LAG_INTERVAL = 10.0
 """Seconds between two looks at how many records wait."""
@@ -33,7 +35,7 @@ STALL_TIMEOUT = 30.0
 """Seconds without a record after which the consumer is asked whether it lags; one that does is built anew."""
 
 
-POLL_BESIDE_WAITING_MS = 50
+POLL_TIMEOUT_WHILE_PAUSED_MS = 50
 """Milliseconds that a poll may take while a partition waits: it is to go on soon after its records are handled."""
 
 Finish = Callable[[], Awaitable[object]]
@@ -41,7 +43,7 @@ Finish = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _PausedPartition:
     """A paused partition: the task that handles the records that are left over, their number, and the next offset."""
 
     task: asyncio.Task[object]
@@ -73,8 +75,8 @@ class Subscription:
         self._handle = handle
         self._name = name
         self._max_records = max_records
-        self._in_hand = 0
-        self._waiting: dict[TopicPartition, _Waiting] = {}
+        self._being_handled = 0
+        self._paused: dict[TopicPartition, _PausedPartition] = {}
 
     async def run(self) -> None:
         """Read, for ever."""
@@ -91,7 +93,7 @@ class Subscription:
                 log.warning("%s: reading failed and will be tried again: %r", self._name, error)
             if time.monotonic() - started > 10 * LONGEST_BACKOFF:
                 backoff = 0.0
-            backoff = min(LONGEST_BACKOFF, 2 * backoff or 0.1)
+            backoff = next_delay(backoff, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
             await asyncio.sleep(backoff)
 
     async def _consume(self) -> None:
@@ -104,30 +106,30 @@ class Subscription:
                 if await self._resume(consumer, fetched):
                     last_progress = time.monotonic()
                 if fetched:
-                    await self._hand_over(consumer, fetched)
+                    await self._handle_batch(consumer, fetched)
                     last_progress = time.monotonic()
                 elif time.monotonic() - last_progress > STALL_TIMEOUT:
-                    async with asyncio.timeout(ANSWER_LIMIT):
+                    async with asyncio.timeout(REQUEST_TIMEOUT):
                         await self._check_lag(consumer)
                     last_progress = time.monotonic()
         finally:
-            self._in_hand = 0
-            await cancel([measuring, *(waiting.task for waiting in self._waiting.values())])
-            self._waiting.clear()
+            self._being_handled = 0
+            await cancel([measuring, *(waiting.task for waiting in self._paused.values())])
+            self._paused.clear()
             await asyncio.shield(clients.stop(consumer))
 
-    async def _hand_over(
+    async def _handle_batch(
         self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
     ) -> None:
         """Have the records handled and commit their offsets; pause the partitions for which some are left over."""
-        in_hand = [record for records in fetched.values() for record in records]
-        self._in_hand = len(in_hand)
-        left = await self._handle(in_hand) or {}
-        self._in_hand = 0
+        batch = [record for records in fetched.values() for record in records]
+        self._being_handled = len(batch)
+        left = await self._handle(batch) or {}
+        self._being_handled = 0
         for tp, finish in left.items():
             task = asyncio.ensure_future(finish())
             records = fetched[tp]
-            self._waiting[tp] = _Waiting(task, len(records), records[-1].offset + 1)
+            self._paused[tp] = _PausedPartition(task, len(records), records[-1].offset + 1)
             if tp in consumer.assignment():
                 consumer.pause(tp)
         handled = {tp: records[-1].offset + 1 for tp, records in fetched.items() if tp not in left}
@@ -141,11 +143,11 @@ class Subscription:
         over of it is then given up, and comes again.
         """
         resumed = False
-        for tp, waiting in list(self._waiting.items()):
+        for tp, waiting in list(self._paused.items()):
             if tp in fetched or tp not in consumer.assignment():
                 await self._abandon(tp)
             elif waiting.task.done():
-                del self._waiting[tp]
+                del self._paused[tp]
                 waiting.task.result()
                 await self._commit(consumer, {tp: waiting.next_offset})
                 self._count([waiting.records])
@@ -155,15 +157,15 @@ class Subscription:
         return resumed
 
     async def _abandon(self, tp: TopicPartition) -> None:
-        await cancel([self._waiting.pop(tp).task])
+        await cancel([self._paused.pop(tp).task])
 
     def _count(self, records: Iterable[int]) -> None:
         metrics.subscription_records.labels(self._name).inc(sum(records))
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
         try:
-            async with asyncio.timeout(POLL_LIMIT):
-                timeout_ms = POLL_BESIDE_WAITING_MS if self._waiting else POLL_TIMEOUT_MS
+            async with asyncio.timeout(POLL_DEADLINE):
+                timeout_ms = POLL_TIMEOUT_WHILE_PAUSED_MS if self._paused else POLL_TIMEOUT_MS
                 return await consumer.getmany(timeout_ms=timeout_ms, max_records=self._max_records)  # type: ignore[no-any-return]
         except UnicodeDecodeError:
             log.warning("%s: a record has a header whose name is no UTF-8", self._name)
@@ -176,14 +178,14 @@ class Subscription:
         if not ours:
             return
         try:
-            async with asyncio.timeout(ANSWER_LIMIT):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
                 await consumer.commit(ours)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("%s: the offsets went to another member: %r", self._name, error)
 
     async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
         for tp, (position, end) in (await _progress(consumer)).items():
-            if position < end and tp not in self._waiting:
+            if position < end and tp not in self._paused:
                 message = f"{tp.topic}[{tp.partition}] is at {position} of {end}"
                 raise StalledError(message)
 
@@ -193,10 +195,10 @@ class Subscription:
         try:
             while True:
                 try:
-                    async with asyncio.timeout(ANSWER_LIMIT):
+                    async with asyncio.timeout(REQUEST_TIMEOUT):
                         progress = await _progress(consumer)
-                    in_hand = self._in_hand + sum(waiting.records for waiting in self._waiting.values())
-                    gauge.set(in_hand + sum(end - position for position, end in progress.values()))
+                    unfinished = self._being_handled + sum(waiting.records for waiting in self._paused.values())
+                    gauge.set(unfinished + sum(end - position for position, end in progress.values()))
                 except Exception as error:  # noqa: BLE001 - a figure for people; the poll finds out what is wrong
                     raise_if_cancelled()
                     log.debug("%s: the lag is not known: %r", self._name, error)
