@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from app.domain.commands import Command, Names
+from app.domain.commands import Command
 from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
 from app.service_layer.idempotency import IdempotencyKey
 from app.service_layer.inbox import accept_messages
+from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import (
     CommandHandler,
     TemporarilyUnavailableError,
@@ -215,10 +216,10 @@ class _Run:
             return [outcome for outcome in kept_out if outcome is not None]
         async with self._dispatcher.unit_of_work() as uow:
             settled = dict(zip(map(id, running), await _settle(running, uow), strict=True))
-            names = Names.of(request.command for request in running if settled[id(request)] is None)
-            if names.orders:
-                await uow.orders.load(names)
-            await uow.products.load(names, shared=self._shared)
+            locks = LockSet.of(request.command for request in running if settled[id(request)] is None)
+            if locks.orders:
+                await uow.orders.load(locks)
+            await uow.products.load(locks, shared=self._shared)
             self._loaded = uow
             outcomes: list[Outcome] = []
             unhandled: list[ReceivedMessage] = []

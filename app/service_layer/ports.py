@@ -6,7 +6,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
 from app.domain.orders import PlacedOrder
@@ -15,6 +14,7 @@ from app.integration.dead_letters import DeadLetter
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
 from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
+from app.service_layer.lock_sets import LockSet
 
 
 class TemporarilyUnavailableError(Exception):
@@ -60,7 +60,7 @@ class Cause:
 class ProductRepository(Protocol):
     """The products that the group of commands works on, each locked until the unit of work ends."""
 
-    async def load(self, names: Names, *, shared: bool = False) -> None:
+    async def load(self, locks: LockSet, *, shared: bool = False) -> None:
         """Lock and fetch what is named, in a number of statements that does not depend on how much is named.
 
         A `shared` unit of work does not wait for locks: `locked_elsewhere` has the products that it left out. The
@@ -110,7 +110,7 @@ class ProductRepository(Protocol):
 class OrderRepository(Protocol):
     """The orders that the group of commands names, each locked until the unit of work ends. Load them first."""
 
-    async def load(self, names: Names) -> None:
+    async def load(self, locks: LockSet) -> None:
         """Lock and fetch the orders, and add to the names every line that they have."""
 
     def placed(self, order_id: str) -> PlacedOrder | None:

@@ -3,7 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
-from app.domain.commands import Command, Names
+from app.domain.commands import Command
+from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import TemporarilyUnavailableError, UnitOfWork
 from app.service_layer.requests import Request
 
@@ -24,10 +25,10 @@ def parts_of(group: Sequence[Request], error: TemporarilyUnavailableError) -> li
 
 def keys_of(command: Command, uow: UnitOfWork | None = None) -> set[Key]:
     """What the command works on: products, batches and orders; with the products that `uow` has resolved these to."""
-    names = Names.of([command])
-    keys = {("ref", ref) for ref in names.batch_refs} | {("order", order_id) for order_id in names.orders}
-    skus = set(names.skus)
+    locks = LockSet.of([command])
+    keys = {("ref", ref) for ref in locks.batch_refs} | {("order", order_id) for order_id in locks.orders}
+    skus = set(locks.skus)
     if uow is not None:
-        skus.update(sku for ref in names.batch_refs if (sku := uow.products.sku_of_batch(ref)) is not None)
-        skus.update(sku for order_id in names.orders for sku in uow.orders.skus(order_id))
+        skus.update(sku for ref in locks.batch_refs if (sku := uow.products.sku_of_batch(ref)) is not None)
+        skus.update(sku for order_id in locks.orders for sku in uow.orders.skus(order_id))
     return keys | {("sku", sku) for sku in skus}

@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
 from app.domain.errors import ProductNotFoundError
 from app.read_model.queries import Queries
+from app.service_layer.lock_sets import LockSet
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request, RetryPolicy
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, results, waiting_for_a_lock
@@ -68,7 +69,8 @@ async def test_products_made_for_refused_batches_leave_no_row(
 ) -> None:
     await at_once(processes, *(CreateBatch(ref="batch-1", sku=f"SKU-{number}", qty=1) for number in range(8)))
     async with SqlUnitOfWork(DriverConnections(engine)) as uow:
-        await uow.products.load(Names(skus={"CHAIR"}, batch_refs={"batch-2"}, batches_to_create={("batch-2", "CHAIR")}))
+        pair = ("batch-2", "CHAIR")
+        await uow.products.load(LockSet(skus={"CHAIR"}, batch_refs={"batch-2"}, batches_to_create={pair}))
         await uow.commit()
 
     async with raw_connection(database_url) as connection:

@@ -10,9 +10,10 @@ from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.outbox import OutboxListener, OutboxReader
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.bootstrap import Service, bootstrap
-from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, Names
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
 from app.entrypoints import components
 from app.entrypoints.kafka.relay import Relay
+from app.service_layer.lock_sets import LockSet
 from app.settings import Settings
 from tests.support.database import play
 from tests.support.waiting import eventually
@@ -144,7 +145,7 @@ async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
     """A unit of work that has written its events, and commits at the end of the block."""
     async with SqlUnitOfWork(DriverConnections(service.engine)) as uow:
         ref = f"batch-{sku}"
-        await uow.products.load(Names(skus={sku}, batch_refs={ref}, batches_to_create={(ref, sku)}))
+        await uow.products.load(LockSet(skus={sku}, batch_refs={ref}, batches_to_create={(ref, sku)}))
         uow.products.get_or_create(sku).create_batch(ref, 1, None)
         uow.publish_events()
         yield

@@ -10,8 +10,8 @@ import asyncio
 import pytest
 
 from app.domain import events
-from app.domain.commands import Names
 from app.integration.outbound import OutboundMessage
+from app.service_layer.lock_sets import LockSet
 from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, record
 from tests.support.messages import received
 
@@ -68,7 +68,7 @@ async def test_an_error_rolls_back_even_what_was_flushed(backend: Backend) -> No
 
 async def test_nobody_knows_a_sku_or_a_ref_that_was_never_recorded(backend: Backend) -> None:
     async with backend.begin() as uow:
-        await uow.products.load(Names(skus={SKU}, batch_refs={"batch-1"}, lines={("order-1", SKU)}))
+        await uow.products.load(LockSet(skus={SKU}, batch_refs={"batch-1"}, lines={("order-1", SKU)}))
 
         assert uow.products.get(SKU) is None
         assert uow.products.sku_of_batch("batch-1") is None
@@ -77,13 +77,13 @@ async def test_nobody_knows_a_sku_or_a_ref_that_was_never_recorded(backend: Back
 
 async def test_a_product_made_for_a_batch_that_was_refused_leaves_nothing(backend: Backend) -> None:
     async with backend.begin() as uow:
-        await uow.products.load(Names(skus={SKU}, batch_refs={"batch-1"}, batches_to_create={("batch-1", SKU)}))
+        await uow.products.load(LockSet(skus={SKU}, batch_refs={"batch-1"}, batches_to_create={("batch-1", SKU)}))
         assert uow.products.get(SKU) is None
         assert uow.products.sku_of_batch("batch-1") is None
         await uow.commit()
 
     async with backend.begin() as uow:
-        await uow.products.load(Names(skus={SKU}, batch_refs={"batch-1"}))
+        await uow.products.load(LockSet(skus={SKU}, batch_refs={"batch-1"}))
         assert (uow.products.get(SKU), uow.products.sku_of_batch("batch-1")) == (None, None)
 
 
@@ -91,7 +91,7 @@ async def test_a_ref_leads_to_its_product_without_the_sku_being_named(backend: B
     await record(backend, "batch-1", 10)
 
     async with backend.begin() as uow:
-        await uow.products.load(Names(batch_refs={"batch-1"}))
+        await uow.products.load(LockSet(batch_refs={"batch-1"}))
         product = uow.products.get(SKU)
 
         assert uow.products.sku_of_batch("batch-1") == SKU

@@ -9,10 +9,10 @@ from sqlalchemy import text
 from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.dead_letters import DeadLetterStore
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Names
 from app.domain.model import Product
 from app.domain.stock import OrderLine
 from app.integration.dead_letters import DeadLetter
+from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import Cause, UnitOfWork, UnitOfWorkFactory
 from tests.support.fakes import InMemoryStore
 
@@ -62,7 +62,7 @@ def line(order_id: str, qty: int, sku: str = SKU) -> OrderLine:
 
 
 async def load(uow: UnitOfWork, *orders: str, refs: tuple[str, ...] = ()) -> Product:
-    await uow.products.load(Names(skus={SKU}, batch_refs=set(refs), lines={(order, SKU) for order in orders}))
+    await uow.products.load(LockSet(skus={SKU}, batch_refs=set(refs), lines={(order, SKU) for order in orders}))
     product = uow.products.get(SKU)
     assert product is not None
     return product
@@ -71,7 +71,7 @@ async def load(uow: UnitOfWork, *orders: str, refs: tuple[str, ...] = ()) -> Pro
 async def record(backend: Backend, ref: str, qty: int, *orders: tuple[str, int]) -> None:
     """Commit a batch, and after it lines that want stock."""
     async with backend.begin() as uow:
-        await uow.products.load(Names(skus={SKU}, batch_refs={ref}, batches_to_create={(ref, SKU)}))
+        await uow.products.load(LockSet(skus={SKU}, batch_refs={ref}, batches_to_create={(ref, SKU)}))
         product = uow.products.get_or_create(SKU)
         product.create_batch(ref, qty, None)
         for order_id, line_qty in orders:

@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
-from app.domain.commands import Command, CreateBatch, Names
+from app.domain.commands import Command, CreateBatch
 from app.domain.errors import DomainError
 from app.domain.events import AllocationFailed
 from app.integration.inbound import ReceivedMessage
+from app.service_layer.lock_sets import LOCKS, LockSet
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, TooLargeToShareError, UnitOfWork
 from app.service_layer.requests import RetryPolicy
@@ -26,9 +27,6 @@ class Errand(Command):
     pieces: int = 1
     room: int = 1
 
-    def add_names(self, names: Names) -> None:
-        names.skus.add(self.key or self.name)
-
     @property
     def routing_key(self) -> str:
         return self.key
@@ -40,6 +38,13 @@ class Errand(Command):
     @property
     def places(self) -> int:
         return self.room
+
+
+def _lock(errand: Errand, locks: LockSet) -> None:
+    locks.skus.add(errand.key or errand.name)
+
+
+LOCKS[Errand] = _lock
 
 
 class RefusedError(DomainError):

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Self
 
-from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
 from app.domain.orders import PlacedOrder
@@ -22,6 +21,7 @@ from app.integration.dead_letters import DeadLetter
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage, to_message
 from app.service_layer.idempotency import IdempotencyKey, IdempotencyKeyReusedError, StoredAnswer
+from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import Cause, Receipt
 
 
@@ -97,23 +97,23 @@ class FakeProductRepository:
         self._touched: dict[str, Product] = {}
         self._named: set[tuple[str, str]] = set()
 
-    async def load(self, names: Names, *, shared: bool = False) -> None:
-        self._named = names.lines
+    async def load(self, locks: LockSet, *, shared: bool = False) -> None:
+        self._named = locks.lines
         batches = self._tables.batches
-        self._owners = {ref: batches[ref].sku for ref in names.batch_refs if ref in batches}
-        self._batches_to_create = {(ref, sku) for ref, sku in names.batches_to_create if ref not in batches}
+        self._owners = {ref: batches[ref].sku for ref in locks.batch_refs if ref in batches}
+        self._batches_to_create = {(ref, sku) for ref, sku in locks.batches_to_create if ref not in batches}
         for _, sku in self._batches_to_create:
             self._products[sku] = Product(sku)
-        for sku in names.skus | set(self._owners.values()):
+        for sku in locks.skus | set(self._owners.values()):
             if sku in self._tables.products:
                 row = self._tables.products[sku]
                 self._products[sku] = Product(sku, row.sequence, row.backordered_qty, row.reorder_point)
         for ref, batch in batches.items():
             if batch.sku in self._products and (
-                batch.allocated_qty + batch.shipped_qty < batch.qty or ref in names.batch_refs
+                batch.allocated_qty + batch.shipped_qty < batch.qty or ref in locks.batch_refs
             ):
                 self._attach_batch(ref)
-        for order_id, sku in names.lines:
+        for order_id, sku in locks.lines:
             if (order_id, sku) in self._tables.lines and sku in self._products:
                 self._attach_line(order_id, sku)
 
@@ -234,20 +234,20 @@ class FakeOrderRepository:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._names = Names()
+        self._locks = LockSet()
 
-    async def load(self, names: Names) -> None:
+    async def load(self, locks: LockSet) -> None:
         for order_id, sku in self._tables.lines:
-            if order_id in names.orders:
-                names.skus.add(sku)
-                names.lines.add((order_id, sku))
-        self._names = names
+            if order_id in locks.orders:
+                locks.skus.add(sku)
+                locks.lines.add((order_id, sku))
+        self._locks = locks
 
     def placed(self, order_id: str) -> PlacedOrder | None:
         return self._tables.orders.get(order_id)
 
     def skus(self, order_id: str) -> Sequence[str]:
-        return sorted(sku for named, sku in self._names.lines if named == order_id)
+        return sorted(sku for named, sku in self._locks.lines if named == order_id)
 
     def place(self, order: PlacedOrder) -> None:
         self._tables.orders[order.order_id] = order

@@ -15,12 +15,13 @@ from app.domain.commands import (
     Command,
     CreateBatch,
     CreateBatches,
-    Names,
     OrderedLine,
     PlaceOrder,
     ServeBackorders,
     SetReorderPoint,
 )
+from app.service_layer.handlers import COMMAND_HANDLERS
+from app.service_layer.lock_sets import LOCKS, LockSet
 
 LARGEST = 2_147_483_647
 
@@ -118,7 +119,7 @@ def test_is_frozen_and_takes_no_unknown_field(command: Command) -> None:
 
 
 def test_a_group_names_everything_its_commands_name() -> None:
-    names = Names.of(
+    locks = LockSet.of(
         [
             CreateBatch(ref="b1", sku="A", qty=1),
             CreateBatch(ref="b1", sku="B", qty=1),
@@ -130,10 +131,14 @@ def test_a_group_names_everything_its_commands_name() -> None:
         ]
     )
 
-    assert names.skus == {"A", "B", "C", "D", "E"}
-    assert names.batches_to_create == {("b1", "A"), ("b1", "B")}
-    assert names.batch_refs == {"b1", "b2"}
-    assert names.lines == {("o1", "C"), ("o2", "C")}
+    assert locks.skus == {"A", "B", "C", "D", "E"}
+    assert locks.batches_to_create == {("b1", "A"), ("b1", "B")}
+    assert locks.batch_refs == {"b1", "b2"}
+    assert locks.lines == {("o1", "C"), ("o2", "C")}
+
+
+def test_each_command_with_a_handler_states_the_rows_that_it_locks() -> None:
+    assert {command for command, _ in COMMAND_HANDLERS} <= set(LOCKS)
 
 
 def test_many_commands_in_one_name_and_weigh_what_they_do_together() -> None:
@@ -142,8 +147,8 @@ def test_many_commands_in_one_name_and_weigh_what_they_do_together() -> None:
     )
     batches = CreateBatches(items=(CreateBatch(ref="b1", sku="CHAIR", qty=1),))
 
-    assert Names.of([lines]) == Names.of(lines.items)
-    assert Names.of([batches]) == Names.of(batches.items)
+    assert LockSet.of([lines]) == LockSet.of(lines.items)
+    assert LockSet.of([batches]) == LockSet.of(batches.items)
     assert (lines.size, batches.size, lines.items[0].size) == (2, 1, 1)
     assert (lines.routing_key, batches.routing_key) == ("CHAIR", "CHAIR")
 

@@ -10,11 +10,11 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     Command,
     CreateBatch,
-    Names,
     OrderedLine,
     PlaceOrder,
 )
 from app.service_layer.handlers import COMMAND_HANDLERS
+from app.service_layer.lock_sets import LockSet
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.patience import run_until_available
 from app.service_layer.ports import TemporarilyUnavailableError
@@ -31,7 +31,7 @@ class LockingRepository(FakeProductRepository):
 
     _locked: frozenset[str] = frozenset()
 
-    async def load(self, names: Names, *, shared: bool = False) -> None:
+    async def load(self, names: LockSet, *, shared: bool = False) -> None:
         await super().load(names, shared=shared)
         if shared and "CHAIR" in self._products:
             del self._products["CHAIR"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.statements import Row
-from app.domain.commands import Names
 from app.domain.orders import PlacedOrder
+from app.service_layer.lock_sets import LockSet
 
 
 class SqlOrderRepository:
@@ -24,22 +24,22 @@ class SqlOrderRepository:
         self._placed: dict[str, PlacedOrder] = {}
         self._skus: dict[str, set[str]] = defaultdict(set)
 
-    async def load(self, names: Names) -> None:
+    async def load(self, locks: LockSet) -> None:
         """Lock and fetch the orders; the locks in an order that is the same everywhere, as those of the products are.
 
         Orders come before products, for whoever holds a product waits for nothing else.
         """
-        locks = sorted({statements.lock_number("order", order_id) for order_id in names.orders})
-        await self._connection.execute(statements.LOCK_ORDERS, locks)
-        for order_id, lines, sku in await self._connection.fetch(statements.ORDERS, list(names.orders)):
+        lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in locks.orders})
+        await self._connection.execute(statements.LOCK_ORDERS, lock_numbers)
+        for order_id, lines, sku in await self._connection.fetch(statements.ORDERS, list(locks.orders)):
             if lines is not None and order_id not in self._stored:
                 self._stored[order_id] = PlacedOrder.of_rows(order_id, json.loads(lines))
             if sku is not None:
-                names.skus.add(sku)
-                names.lines.add((order_id, sku))
+                locks.skus.add(sku)
+                locks.lines.add((order_id, sku))
         self._placed = dict(self._stored)
-        for order_id, sku in names.lines:
-            if order_id in names.orders:
+        for order_id, sku in locks.lines:
+            if order_id in locks.orders:
                 self._skus[order_id].add(sku)
 
     def placed(self, order_id: str) -> PlacedOrder | None:

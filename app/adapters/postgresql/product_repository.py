@@ -15,11 +15,11 @@ import asyncpg
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.statements import Row
-from app.domain.commands import Names
 from app.domain.events import Event
 from app.domain.model import Product
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.observability import metrics
+from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import TooLargeToShareError
 
 BATCH_COLUMNS = 10
@@ -59,21 +59,21 @@ class SqlProductRepository:
 
     # --- the port --------------------------------------------------------------------------------------------------
 
-    async def load(self, names: Names, *, shared: bool = False) -> None:
+    async def load(self, locks: LockSet, *, shared: bool = False) -> None:
         """Lock and fetch what is named."""
         self._is_shared = shared
-        self._named_lines = names.lines
-        if names.batch_refs:
-            await self._resolve(names)
-        skus = names.skus.union(self._owners.values())
+        self._named_lines = locks.lines
+        if locks.batch_refs:
+            await self._resolve(locks)
+        skus = locks.skus.union(self._owners.values())
         if not skus:
             return
         await self._lock(list(skus))
-        lines = [line for line in names.lines if line[1] in self._products]
+        lines = [line for line in locks.lines if line[1] in self._products]
         rows = await self._connection.fetch(
             statements.BATCHES_AND_LINES,
             list(self._products),
-            list(names.batch_refs),
+            list(locks.batch_refs),
             [order_id for order_id, _ in lines],
             [sku for _, sku in lines],
         )
@@ -206,10 +206,10 @@ class SqlProductRepository:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    async def _resolve(self, names: Names) -> None:
+    async def _resolve(self, locks: LockSet) -> None:
         """Find the products of the batches that are named, and make those that a first batch may need."""
-        self._owners = dict(await self._connection.fetch(statements.OWNERS, list(names.batch_refs)))
-        for ref, sku in names.batches_to_create:
+        self._owners = dict(await self._connection.fetch(statements.OWNERS, list(locks.batch_refs)))
+        for ref, sku in locks.batches_to_create:
             if ref not in self._owners:
                 self._batches_to_create[ref].add(sku)
         if self._batches_to_create:

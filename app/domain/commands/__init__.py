@@ -1,11 +1,9 @@
-"""What the service can be asked to do, in the imperative.
+"""The commands of the service.
 
-A command is the request body and the message data at once: parsing it is its validation. Besides its fields it says
-what it names (`add_names`), so that a whole group of commands can be fetched and locked with a fixed number of
-statements.
+A command is the body of an HTTP request and the data of a Kafka message: parsing validates it.
 """
 
-from app.domain.commands.base import Command, Names
+from app.domain.commands.base import Command
 from app.domain.commands.batches import (
     BatchChanges,
     ChangeBatch,
@@ -36,7 +34,6 @@ __all__ = [
     "CreateBatchIfMatch",
     "CreateBatches",
     "LineChanges",
-    "Names",
     "NewOrder",
     "OrderedLine",
     "OrderedLines",

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.domain.commands.base import Command, Names
+from app.domain.commands.base import Command
 from app.domain.events import StockReason
 from app.domain.fields import (
     LEFT_OUT,
@@ -29,12 +29,6 @@ class CreateBatch(Command):
     qty: BatchQuantity
     eta: BatchEta = None
 
-    def add_names(self, names: Names) -> None:
-        """The batch, and the product that it may bring into being."""
-        names.skus.add(self.sku)
-        names.batch_refs.add(self.ref)
-        names.batches_to_create.add((self.ref, self.sku))
-
     @property
     def routing_key(self) -> str:
         """The SKU."""
@@ -49,9 +43,6 @@ class CreateBatchIfMatch(CreateBatch):
 
 class _NamedBatchCommand(Command):
     ref: BatchRef
-
-    def add_names(self, names: Names) -> None:
-        names.batch_refs.add(self.ref)
 
     @property
     def routing_key(self) -> str:

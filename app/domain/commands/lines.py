@@ -2,17 +2,13 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from app.domain.commands.base import Command, Names
+from app.domain.commands.base import Command
 from app.domain.fields import IfUnavailable, LineQuantity, OrderId, Sku
 
 
 class _NamedLineCommand(Command):
     order_id: OrderId
     sku: Sku
-
-    def add_names(self, names: Names) -> None:
-        names.skus.add(self.sku)
-        names.lines.add((self.order_id, self.sku))
 
     @property
     def routing_key(self) -> str:

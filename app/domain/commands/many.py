@@ -4,7 +4,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
-from app.domain.commands.base import Command, Names
+from app.domain.commands.base import Command
 from app.domain.commands.batches import CreateBatch
 from app.domain.commands.lines import Allocate
 
@@ -18,11 +18,6 @@ class _ManyCommand(Command, Generic[Item]):
     """Commands of one kind that run one after another in one unit of work, each with an answer of its own."""
 
     items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=MOST_ITEMS)]
-
-    def add_names(self, names: Names) -> None:
-        """Everything that any of them names."""
-        for item in self.items:
-            item.add_names(names)
 
     @property
     def routing_key(self) -> str:

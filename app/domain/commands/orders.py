@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.domain.commands.base import Command, Names
+from app.domain.commands.base import Command
 from app.domain.fields import LEFT_OUT, IfUnavailable, LineQuantity, OrderId, Sku, drop_default
 
 
@@ -56,13 +56,6 @@ class PlaceOrder(Command):
     lines: OrderedLines
     if_unavailable: IfUnavailable = "backorder"
 
-    def add_names(self, names: Names) -> None:
-        """The order and its lines."""
-        names.orders.add(self.order_id)
-        for line in self.lines:
-            names.skus.add(line.sku)
-            names.lines.add((self.order_id, line.sku))
-
     @property
     def routing_key(self) -> str:
         """The order: it is placed before it is cancelled."""
@@ -78,10 +71,6 @@ class CancelOrder(Command):
     """Forget every line of an order that has not been shipped, and free the stock that they held."""
 
     order_id: OrderId
-
-    def add_names(self, names: Names) -> None:
-        """The order, whatever it has."""
-        names.orders.add(self.order_id)
 
     @property
     def routing_key(self) -> str:

@@ -4,15 +4,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.commands.base import Command, Names
+from app.domain.commands.base import Command
 from app.domain.fields import EntityTags, NewQuantity, Sku
 
 
 class _NamedProductCommand(Command):
     sku: Sku
-
-    def add_names(self, names: Names) -> None:
-        names.skus.add(self.sku)
 
     @property
     def routing_key(self) -> str:

@@ -1,0 +1,122 @@
+"""The rows that commands lock and read before their handlers run.
+
+A whole group of commands is locked and read with a fixed number of statements, so the rows of all of them are collected
+first.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from app.domain.commands import (
+    Allocate,
+    AllocateMany,
+    CancelAllocation,
+    CancelOrder,
+    ChangeBatch,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    ChangeLineQuantity,
+    Command,
+    CreateBatch,
+    CreateBatches,
+    CreateBatchIfMatch,
+    PlaceOrder,
+    ServeBackorders,
+    SetReorderPoint,
+    ShipLine,
+)
+from app.integration.dead_letters import KeepDeadLetter
+
+
+@dataclass(slots=True)
+class LockSet:
+    """The rows that a group of commands needs.
+
+    `skus` are products to lock, `batch_refs` batches whose product is to be found and locked, `batches_to_create`
+    pairs of ref and SKU that a handler may record, `lines` pairs of order id and SKU. `orders` are orders as a whole:
+    they are locked, and the repository of orders adds each of their lines to `lines`.
+
+    A pair in `batches_to_create` records nothing yet: its command may be refused, and another command may record the
+    ref for another SKU.
+    """
+
+    skus: set[str] = field(default_factory=set)
+    batch_refs: set[str] = field(default_factory=set)
+    batches_to_create: set[tuple[str, str]] = field(default_factory=set)
+    lines: set[tuple[str, str]] = field(default_factory=set)
+    orders: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, commands: Iterable[Command]) -> Self:
+        """The rows that the commands need."""
+        locks = cls()
+        for command in commands:
+            locks.add(command)
+        return locks
+
+    def add(self, command: Command) -> None:
+        """Add the rows that the command needs. A command that is not in the table below needs none."""
+        add = LOCKS.get(type(command))
+        if add is not None:
+            add(command, self)
+
+
+def _product(command: ServeBackorders | SetReorderPoint, locks: LockSet) -> None:
+    locks.skus.add(command.sku)
+
+
+def _line(command: Allocate | CancelAllocation | ChangeLineQuantity | ShipLine, locks: LockSet) -> None:
+    locks.skus.add(command.sku)
+    locks.lines.add((command.order_id, command.sku))
+
+
+def _batch(command: ChangeBatch | ChangeBatchEta | ChangeBatchQuantity, locks: LockSet) -> None:
+    locks.batch_refs.add(command.ref)
+
+
+def _new_batch(command: CreateBatch, locks: LockSet) -> None:
+    locks.skus.add(command.sku)
+    locks.batch_refs.add(command.ref)
+    locks.batches_to_create.add((command.ref, command.sku))
+
+
+def _new_order(command: PlaceOrder, locks: LockSet) -> None:
+    locks.orders.add(command.order_id)
+    for line in command.lines:
+        locks.skus.add(line.sku)
+        locks.lines.add((command.order_id, line.sku))
+
+
+def _order(command: CancelOrder, locks: LockSet) -> None:
+    locks.orders.add(command.order_id)
+
+
+def _items(command: AllocateMany | CreateBatches, locks: LockSet) -> None:
+    for item in command.items:
+        locks.add(item)
+
+
+def _nothing(command: KeepDeadLetter, locks: LockSet) -> None:
+    """The database keeps each dead letter once without a lock."""
+
+
+LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
+    Allocate: _line,
+    AllocateMany: _items,
+    CancelAllocation: _line,
+    CancelOrder: _order,
+    ChangeBatch: _batch,
+    ChangeBatchEta: _batch,
+    ChangeBatchQuantity: _batch,
+    ChangeLineQuantity: _line,
+    CreateBatch: _new_batch,
+    CreateBatches: _items,
+    CreateBatchIfMatch: _new_batch,
+    KeepDeadLetter: _nothing,
+    PlaceOrder: _new_order,
+    ServeBackorders: _product,
+    SetReorderPoint: _product,
+    ShipLine: _line,
+}
+"""What each command locks, by its type."""
