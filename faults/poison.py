@@ -57,7 +57,7 @@ POISON: dict[str, Poison] = {
     "no-headers": Poison(lambda _: [], lambda _: LINE, "no id"),
     "no-type": Poison(lambda name: [("ce_id", name.encode())], lambda _: LINE, "no type"),
     "unknown-type": _binary(LINE, "unknown type 'allocation_required.v99'", b"allocation_required.v99"),
-    "type-no-text": _binary(LINE, "type is not a text", b"\xff\x00", has_id=False),
+    "type-no-text": _binary(LINE, "type is not a string", b"\xff\x00", has_id=False),
     "id-blank": _odd_id(b" "),
     "id-long": _odd_id(b"x" * 255),
     "id-no-text": _odd_id(b"\xff\xfe"),
@@ -65,12 +65,12 @@ POISON: dict[str, Poison] = {
     "id-twice": Poison(
         lambda name: [("ce_id", name.encode()), ("CE_ID", name.encode()), ("ce_type", ALLOCATE)],
         lambda _: LINE,
-        "'ce_id' is there more than once",
+        "'ce_id' appears more than once",
     ),
     "source-blank": Poison(
         lambda name: [("ce_id", name.encode()), ("ce_source", b" "), ("ce_type", ALLOCATE)],
         lambda _: LINE,
-        "source is not a text",
+        "source is not a string",
     ),
     "name-twice": _binary(LINE[:-1] + b', "qty": 1}', "the same name twice"),
     "other-version": Poison(

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document, made from the message models."""
+"""The AsyncAPI 3.0 document, generated from the message models."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ EVENTS_TOPIC = "allocation.events.v1"
 _REFERENCE = "#/components/schemas/{model}"
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
-_TYPE = {"type": "string", "description": "What the data is; the name of the message."}
+_TYPE = {"type": "string", "description": "The name of the message, which defines its data."}
 _SUBJECT = "RED-CHAIR"
 _MESSAGE_ID = "8b0a2f0e-6f6c-4d3c-9f7f-2f4b8c1d9e10"
 _EXAMPLE_TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-_TRACE = {"type": "string", "description": "W3C trace context, where there is one.", "examples": [_EXAMPLE_TRACE]}
+_TRACE = {"type": "string", "description": "W3C trace context.", "examples": [_EXAMPLE_TRACE]}
 
 _INBOUND_HEADERS: dict[str, Any] = {
     "type": "object",
@@ -26,8 +26,8 @@ _INBOUND_HEADERS: dict[str, Any] = {
         "ce_id": {
             **_TEXT,
             "description": (
-                "A message takes effect once for each ce_source and ce_id, however often it is delivered. Another "
-                "message with both, whose type or data differ, is set aside as a dead letter and takes no effect."
+                "A message takes effect once for each ce_source and ce_id, however often it is delivered. A message "
+                "with the same ce_source and ce_id but another type or other data becomes a dead letter."
             ),
             "examples": [_MESSAGE_ID],
         },
@@ -35,14 +35,14 @@ _INBOUND_HEADERS: dict[str, Any] = {
         "ce_source": {
             "type": "string",
             "description": (
-                "The context in which the ce_id is unique: a URI reference of 1 to 2048 printable characters. "
-                "CloudEvents requires it; a message without it counts as one of the empty source."
+                "The context in which ce_id is unique: a URI reference of 1 to 2048 printable characters. "
+                "CloudEvents requires it; a message without it has the empty source."
             ),
             "examples": ["/purchasing"],
         },
         "ce_correlationid": {
             **_TEXT,
-            "description": "Handed on with every event that follows.",
+            "description": "Copied to every event that the message causes.",
             "examples": ["conversation-1"],
         },
         "content-type": {"type": "string", "examples": ["application/json"]},
@@ -50,8 +50,8 @@ _INBOUND_HEADERS: dict[str, Any] = {
         "ce_traceparent": {
             "type": "string",
             "description": (
-                "CloudEvents' distributed tracing extension, as SDKs send it: read where there is no traceparent. A "
-                "ce_tracestate may be there and is not handed on."
+                "CloudEvents' distributed tracing extension, as SDKs send it. Used if there is no traceparent. "
+                "ce_tracestate is ignored."
             ),
             "examples": [_EXAMPLE_TRACE],
         },
@@ -76,7 +76,7 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
         "ce_id": {
             "type": "string",
             "format": "uuid",
-            "description": "The same each time the event is delivered.",
+            "description": "Identical in every delivery of the event.",
             "examples": [_MESSAGE_ID],
         },
         "ce_type": _TYPE,
@@ -84,34 +84,34 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
         "ce_time": {
             "type": "string",
             "format": "date-time",
-            "description": "When the event was committed.",
+            "description": "The time of the commit.",
             "examples": ["2030-01-01T12:00:00.000000+00:00"],
         },
         "ce_subject": {
             "type": "string",
-            "description": "The SKU; of an event of an order as a whole, the order id.",
+            "description": "The SKU, or the order id of an event of an order as a whole.",
             "examples": [_SUBJECT],
         },
         "ce_sequence": {
             "type": "string",
             "pattern": "^[1-9][0-9]*$",
             "description": (
-                "Counts the events of one SKU: 1, 2, 3 … without a gap, in the order of commits. A decimal number "
-                "without leading zeros: compare it as a number, because as texts 10 sorts before 9. (CloudEvents' "
-                "sequence extension leaves the format to the sender.) Absent only from the "
-                "events of an order as a whole, which come in the order of commits as well, and from an "
-                "allocation_failed.v1 for a SKU that does not exist."
+                "Numbers the events of one SKU 1, 2, 3 … without a gap, in the order of commits. A decimal number "
+                "without leading zeros: compare it as a number, because as text 10 sorts before 9. (CloudEvents' "
+                "sequence extension leaves the format to the sender.) Absent only from events of an order as a whole, "
+                "which are also in the order of commits, and from an allocation_failed.v1 for a SKU that does not "
+                "exist."
             ),
             "examples": ["7"],
         },
         "ce_correlationid": {
             **_TEXT,
-            "description": "Of the conversation that the event belongs to.",
+            "description": "The conversation that the event belongs to.",
             "examples": ["conversation-1"],
         },
         "ce_causationid": {
             **_TEXT,
-            "description": "The ce_id of the message, or the id of the HTTP request, behind it.",
+            "description": "The ce_id of the message or the id of the HTTP request that caused the event.",
             "examples": ["request-1"],
         },
         "content-type": {"const": "application/json"},
@@ -126,12 +126,14 @@ _OUTBOUND_HEADERS: dict[str, Any] = {
 
 
 def asyncapi_document() -> dict[str, Any]:
-    """Both channels, as this service reads and writes them."""
+    """The document: the inbound channel and the events channel."""
     messages = {
         **{f"in.{name}": _inbound_message(name, model) for name, model in INBOUND_MESSAGES.items()},
         **{f"out.{model.ce_type}": _outbound_message(model) for model in OUTBOUND_MESSAGES.values()},
     }
-    shared = {name: schema for message in messages.values() for name, schema in _parts_of(message["payload"]).items()}
+    shared = {
+        name: schema for message in messages.values() for name, schema in _pop_definitions(message["payload"]).items()
+    }
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -140,25 +142,25 @@ def asyncapi_document() -> dict[str, Any]:
             "contact": {"name": "The operators of this service"},
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             "description": (
-                "CloudEvents 1.0 over Kafka. Events leave in binary mode; messages are read in binary or in structured "
-                "mode. In a message each ce_ header and content-type may come once, whatever the case of its name, and "
-                "each name once in a JSON object; a message that breaks this rule is set aside as a dead letter, "
-                "because its readers could understand it differently. Other headers may repeat. The key of a record is "
-                "the SKU, or of an event of an order as a whole its id. A reader may see an event twice, and then with "
-                "the same ce_id and ce_sequence; first occurrences are always in order."
+                "CloudEvents 1.0 over Kafka. Events are published in binary mode; messages are read in binary or "
+                "structured mode. In a message, each ce_ header and content-type may appear once (header names are "
+                "case-insensitive), and each name once in a JSON object. A message that breaks this rule becomes a "
+                "dead letter, because programs read duplicates differently. Other headers may repeat. The record key "
+                "is the SKU, or the order id for an event of an order as a whole. An event may be delivered more than "
+                "once, with the same ce_id and ce_sequence; first deliveries are always in order."
             ),
         },
         "defaultContentType": "application/json",
         "channels": {
             "inbound": _channel(
                 INBOUND_TOPIC,
-                "What upstream systems ask for. More topics by the setting ALLOCATION_KAFKA_INBOUND_TOPICS.",
+                "Requests of upstream systems. ALLOCATION_KAFKA_INBOUND_TOPICS sets other or further topics.",
                 list(INBOUND_MESSAGES),
                 "in",
             ),
             "events": _channel(
                 EVENTS_TOPIC,
-                "What the service decided.",
+                "Decisions of the service.",
                 [model.ce_type for model in OUTBOUND_MESSAGES.values()],
                 "out",
             ),
@@ -168,24 +170,24 @@ def asyncapi_document() -> dict[str, Any]:
                 "action": "receive",
                 "channel": {"$ref": "#/channels/inbound"},
                 "summary": (
-                    "Each message becomes one command and takes effect once for its source and id; what cannot be read "
-                    "is set aside."
+                    "Each message is one command and takes effect once for its source and id. An unreadable message "
+                    "becomes a dead letter."
                 ),
             },
             "sendEvents": {
                 "action": "send",
                 "channel": {"$ref": "#/channels/events"},
-                "summary": "Each decision becomes one event, published after it has been committed.",
+                "summary": "Each decision is one event, published after its commit.",
             },
         },
         "components": {"messages": messages, "schemas": shared},
     }
 
 
-def _parts_of(payload: dict[str, Any]) -> dict[str, Any]:
-    """Take the parts that the payload refers to out of it, for they stand beside the messages."""
-    parts: dict[str, Any] = payload.pop("$defs", {})
-    return parts
+def _pop_definitions(payload: dict[str, Any]) -> dict[str, Any]:
+    """Remove the payload's `$defs`, which the document has under `components`, and return them."""
+    definitions: dict[str, Any] = payload.pop("$defs", {})
+    return definitions
 
 
 def _channel(topic: str, description: str, names: list[str], direction: str) -> dict[str, Any]:
@@ -199,16 +201,18 @@ def _channel(topic: str, description: str, names: list[str], direction: str) -> 
 
 def _inbound_message(name: str, model: type[Command]) -> dict[str, Any]:
     schema = model.model_json_schema(mode="validation", ref_template=_REFERENCE)
-    # A tolerant reader: fields that this service does not know are ignored.
+    # Unknown fields of messages are ignored.
     for each in (schema, *schema.get("$defs", {}).values()):
         each.pop("additionalProperties", None)
-    key = "The order's id" if issubclass(model, (PlaceOrder, CancelOrder)) else "The SKU"
-    return _message(name, model.__doc__, schema, _INBOUND_HEADERS, f"{key}; the data decide, whatever the key is.")
+    key = "The order id" if issubclass(model, (PlaceOrder, CancelOrder)) else "The SKU"
+    return _message(
+        name, model.__doc__, schema, _INBOUND_HEADERS, f"{key}. Only the data are read, whatever the key is."
+    )
 
 
 def _outbound_message(model: type[Message]) -> dict[str, Any]:
     schema = model.model_json_schema(mode="serialization", ref_template=_REFERENCE)
-    key = "The order's id." if issubclass(model, OrderMessage) else "The SKU."
+    key = "The order id." if issubclass(model, OrderMessage) else "The SKU."
     return _message(model.ce_type, model.__doc__, schema, _OUTBOUND_HEADERS, key)
 
 
@@ -232,7 +236,7 @@ def _message(
 
 
 def _example(schema: dict[str, Any], parts: dict[str, Any]) -> Any:  # noqa: ANN401 - an example is any JSON
-    """An example put together from those of the parts; what has none is left out."""
+    """An example assembled from the examples of the parts. Parts without an example are left out."""
     match schema:
         case {"examples": [example, *_]} | {"const": example} | {"enum": [example, *_]} | {"default": example}:
             return example

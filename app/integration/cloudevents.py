@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 over Kafka, as far as this service needs it.
+"""CloudEvents 1.0 over Kafka: encoding, and a strict and a lenient parser.
 
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """
@@ -26,9 +26,9 @@ _MAX_QUOTED = 64
 
 
 class UnreadableMessageError(Exception):
-    """The record is not a message that this service can handle. The text says why, for operators.
+    """The record is not a valid message. The text gives the reason, for operators.
 
-    `message_id` is the id of the message, where that much could be read.
+    `message_id` is the id of the message, if it could be read.
     """
 
     message_id: str | None = None
@@ -82,7 +82,7 @@ def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> C
     which belongs to the transport, and otherwise that of the distributed tracing extension, which SDKs send as
     `ce_traceparent`.
     """
-    texts = _texts(headers)
+    texts = _decoded(headers)
     if value is None:
         message = "the record has no value"
         raise UnreadableMessageError(message)
@@ -93,7 +93,7 @@ def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> C
     data = value
     if content_type.startswith(_STRUCTURED):
         attributes, data = _structured(content_type, value)
-    elif not attributes and (event := _unannounced(value)) is not None:
+    elif not attributes and (event := _structured_without_header(value)) is not None:
         attributes, data = event, _data_of(event)
     _check_version(attributes.get("specversion"))
     return CloudEvent(
@@ -132,16 +132,16 @@ def parse_leniently(headers: Iterable[tuple[str, bytes | None]], value: bytes | 
 
 
 def well_formed(value: object, max_length: int = MAX_ATTRIBUTE_LENGTH) -> str | None:
-    """The value where it is a text of 1 to `max_length` printable characters without outer blanks; else None."""
+    """The value if it is a text of 1 to `max_length` printable characters without outer blanks, else None."""
     if isinstance(value, str) and 0 < len(value) <= max_length and value.isprintable() and value == value.strip():
         return value
     return None
 
 
-def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
-    """The texts of the headers that are read here. Other headers belong to others and may hold anything.
+def _decoded(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+    """The decoded headers of CloudEvents and the trace. Other headers may contain any bytes and are skipped.
 
-    Bytes that are not UTF-8 become characters that no attribute may have.
+    Bytes that are not UTF-8 become lone surrogates, which no attribute may contain.
     """
     texts: dict[str, str] = {}
     seen: set[str] = set()
@@ -149,7 +149,7 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
         name = given.lower()
         if name.startswith(_PREFIX) or name == _CONTENT_TYPE:
             if name in seen:
-                raise UnreadableMessageError(f"the header {name[:_MAX_QUOTED]!r} is there more than once")
+                raise UnreadableMessageError(f"the header {name[:_MAX_QUOTED]!r} appears more than once")
             seen.add(name)
         elif name != _TRACEPARENT:
             continue
@@ -167,7 +167,7 @@ def _check_version(version: object) -> None:
 
 
 def _required(attributes: Mapping[str, Any], name: str, max_length: int = MAX_ATTRIBUTE_LENGTH) -> str:
-    """An attribute that has to be a text. In JSON, null stands for an attribute that is not there."""
+    """An attribute that must be a string. In JSON, null stands for a missing attribute."""
     given = attributes.get(name)
     if given is None:
         message = f"no {name}: send it as the header ce_{name}, or in structured mode as the attribute {name}"
@@ -176,13 +176,13 @@ def _required(attributes: Mapping[str, Any], name: str, max_length: int = MAX_AT
         raise UnreadableMessageError(f"{name} is a JSON {_JSON_TYPES[type(given)]}; send a string")
     value = well_formed(given, max_length)
     if value is None:
-        message = f"{name} is not a text of 1 to {max_length} printable characters"
+        message = f"{name} is not a string of 1 to {max_length} printable characters"
         raise UnreadableMessageError(message)
     return value
 
 
 def _optional(attributes: Mapping[str, Any], name: str) -> str | None:
-    """An attribute as it is written in a header: JSON integers and booleans have a text there. None if malformed."""
+    """An attribute as a header has it: JSON integers and booleans as text. None if it is missing or malformed."""
     value = attributes.get(name)
     return well_formed(json.dumps(value) if isinstance(value, int) else value)
 
@@ -202,8 +202,8 @@ def _structured(content_type: str, value: bytes) -> tuple[dict[str, Any], bytes]
     return attributes, _data_of(attributes)
 
 
-def _unannounced(value: bytes) -> dict[str, Any] | None:
-    """The attributes of a structured event that no header announces, as the official Python SDK before 2.0 sends it."""
+def _structured_without_header(value: bytes) -> dict[str, Any] | None:
+    """A structured event without a content-type header, as the official Python SDK before 2.0 sends it."""
     try:
         event = parse_json(value)
     except MalformedJsonError:

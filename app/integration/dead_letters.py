@@ -1,4 +1,4 @@
-"""Messages that could not be handled: the record with its bytes and headers, and the reason."""
+"""Dead letters: records that could not be handled, with the reason."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from app.domain.commands import Command
 
 Header = tuple[str, bytes | None]
 
-_OF_THE_DELIVERY = frozenset({"traceparent", "tracestate"})
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record as it came, where it came from, and why it was given up.
+    """An unmodified record, its place in the topic, and the reason why it was set aside.
 
-    `consumer` is the consumer group that gave it up, `message_id` its CloudEvents id where that could be read,
-    `timestamp` that of the record in milliseconds: a topic that was made anew gives its offsets again.
+    `consumer` is the consumer group, `message_id` the CloudEvents id if it could be read. `timestamp` is that of the
+    record in milliseconds: it distinguishes records with the same offset after a topic was recreated.
     """
 
     consumer: str
@@ -31,16 +31,16 @@ class DeadLetter:
 
     @property
     def content(self) -> bytes:
-        """A digest of the value and the headers, by which a message that was sent several times is kept once.
+        """A digest of the value and the headers: a message that is sent several times is kept once.
 
-        The order of the headers does not count, nor does the trace that a delivery belongs to.
+        The order of the headers does not count, and neither does the trace, which differs for each delivery.
         """
         headers = sorted((name.lower(), value or b"", value is None) for name, value in self.headers)
-        kept = [header for header in headers if header[0] not in _OF_THE_DELIVERY]
+        kept = [header for header in headers if header[0] not in _TRACE_HEADERS]
         return hashlib.blake2b(repr((self.value, kept)).encode(), digest_size=16).digest()
 
 
 class KeepDeadLetter(Command):
-    """Set a message aside, in the same transaction as the effects of those around it."""
+    """Keep a dead letter, in the same transaction as the effects of the records around it."""
 
     letter: DeadLetter

@@ -1,4 +1,4 @@
-"""What the fields are called and mean wherever the service shows them: in its events and in its answers."""
+"""Field types and descriptions shared by events and HTTP responses."""
 
 from datetime import date
 from typing import Annotated
@@ -9,21 +9,26 @@ OrderId = Annotated[str, Field(description="The customer's order.", examples=["o
 Sku = Annotated[str, Field(description="Identifies the product.", examples=["RED-CHAIR"])]
 BatchRef = Annotated[str, Field(description="Identifies the batch.", examples=["batch-1"])]
 LineQuantity = Annotated[int, Field(ge=1, description="Pieces ordered.", examples=[10])]
-PurchasedQuantity = Annotated[int, Field(ge=0, description="Pieces purchased, as known now.", examples=[100])]
-AllocatedQuantity = Annotated[int, Field(ge=0, description="Pieces held by lines that are not shipped.", examples=[10])]
-ShippedQuantity = Annotated[int, Field(ge=0, description="Pieces that have left the house.", examples=[0])]
-AvailableQuantity = Annotated[int, Field(ge=0, description="Pieces neither held nor shipped.", examples=[90])]
-BackorderedQuantity = Annotated[int, Field(ge=0, description="Pieces that order lines wait for.", examples=[0])]
+PurchasedQuantity = Annotated[int, Field(ge=0, description="Pieces purchased.", examples=[100])]
+AllocatedQuantity = Annotated[
+    int, Field(ge=0, description="Pieces allocated to lines that are not shipped.", examples=[10])
+]
+ShippedQuantity = Annotated[int, Field(ge=0, description="Pieces shipped.", examples=[0])]
+AvailableQuantity = Annotated[int, Field(ge=0, description="Pieces neither allocated nor shipped.", examples=[90])]
+BackorderedQuantity = Annotated[
+    int, Field(ge=0, description="Pieces of order lines that wait for stock.", examples=[0])
+]
 IncomingQuantity = Annotated[
-    int, Field(ge=0, description="Of the available pieces, those that have not arrived yet.", examples=[40])
+    int, Field(ge=0, description="Available pieces in batches that have not arrived yet.", examples=[40])
 ]
 ReorderPoint = Annotated[
     int | None,
     Field(
-        description="The buyers are told when less than this is available; null: nobody asked for that.", examples=[100]
+        description="`low_stock.v1` is published when availability falls below this; null: no reorder point.",
+        examples=[100],
     ),
 ]
 Eta = Annotated[
     date | None,
-    Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"]),
+    Field(description="The day of arrival; null: the batch is in the warehouse.", examples=["2030-01-01"]),
 ]

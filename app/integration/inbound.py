@@ -1,4 +1,4 @@
-"""Messages from upstream systems, the commands that they become, and what they are known by."""
+"""Inbound messages: their commands, and their identity."""
 
 import hashlib
 import json
@@ -36,9 +36,9 @@ INBOUND_MESSAGES: dict[str, type[Command]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """What a message is known by: its CloudEvents identity, and a digest of its content.
+    """The identity of a message, and a digest of its content.
 
-    `source` is empty where the sender gave none. Two messages with one identity have to have one content.
+    `source` is empty if the sender gave none. Messages with the same identity must have the same content.
     """
 
     source: str
@@ -47,18 +47,17 @@ class ReceivedMessage:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """CloudEvents' identity: an id is unique only within its source."""
+        """CloudEvents' identity: an id is unique within its source."""
         return (self.source, self.id)
 
 
 def digest(event: CloudEvent) -> bytes:
-    """A digest of what an event says: its type and its data.
+    """A digest of the type and the data of an event.
 
     Raises UnreadableMessageError for data that `parse_json` refuses, such as an object with the same name twice.
 
-    The data are compared as JSON and not as bytes, so that a copy in the other mode, with other white space or with
-    its fields in another order has the same content. All fields count, those that this service does not know as well:
-    otherwise a release that learns a field would take a message for another one than its predecessor did.
+    The digest is of the JSON value and not of the bytes, so the mode, white space and the order of fields do not
+    matter. Unknown fields count: otherwise a release that learns a field would compute another digest.
     """
     try:
         data = json.dumps(parse_json(event.data), sort_keys=True, separators=(",", ":"))
@@ -68,13 +67,13 @@ def digest(event: CloudEvent) -> bytes:
 
 
 def to_command(event: CloudEvent) -> Command:
-    """The command that a message asks for; fields that this service does not know are ignored.
+    """The command of a message. Unknown fields are ignored.
 
-    Raises UnreadableMessageError for a type that is not known and for data of another shape.
+    Raises UnreadableMessageError for an unknown type and for invalid data.
     """
     model = INBOUND_MESSAGES.get(event.type)
     if model is None:
-        message = f"unknown type {event.type!r}; known are {', '.join(INBOUND_MESSAGES)}"
+        message = f"unknown type {event.type!r}; known types: {', '.join(INBOUND_MESSAGES)}"
         raise UnreadableMessageError(message)
     try:
         return model.model_validate_json(event.data, extra="ignore")
@@ -83,7 +82,7 @@ def to_command(event: CloudEvent) -> Command:
 
 
 def _summary(error: ValidationError) -> str:
-    """What is wrong with which field, without the values: a dead letter has the bytes beside it."""
+    """The error of each field, without values: a dead letter has the bytes beside it."""
     return "; ".join(
         f"{'.'.join(map(str, fault['loc'])) or 'data'}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_context=False, include_input=False)

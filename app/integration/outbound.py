@@ -1,7 +1,7 @@
-"""The service's own events as others read them.
+"""Published events.
 
-The models are the promise: a field of the domain reaches the wire only where a model names it, so the domain can be
-changed without anybody outside noticing.
+The models are the contract: a domain field is published only if a model names it, so the domain can change without
+a change for subscribers.
 """
 
 from collections.abc import Callable
@@ -29,25 +29,25 @@ from app.integration.fields import (
 class Message(BaseModel):
     """The data of a published event."""
 
-    # A field that came later has a default, for readers of events from before it; it is always written.
+    # Fields that were added later have defaults, so that older events can be read. They are always written.
     model_config = ConfigDict(
         frozen=True,
         from_attributes=True,
         json_schema_serialization_defaults_required=True,
-        # An error is logged, and what was sent is not.
+        # Errors are logged, and logs contain no payload.
         hide_input_in_errors=True,
     )
     ce_type: ClassVar[str]
 
 
 class ProductMessage(Message):
-    """The data of an event of one product; its key is the SKU."""
+    """The data of an event of one product. The record key is the SKU."""
 
     sku: Sku
 
 
 class LineAllocatedV1(ProductMessage):
-    """A batch will serve the order line."""
+    """The order line was allocated to a batch."""
 
     ce_type = "line_allocated.v1"
     order_id: OrderId
@@ -56,23 +56,23 @@ class LineAllocatedV1(ProductMessage):
 
 
 class LineDeallocatedV1(ProductMessage):
-    """The order line left its batch; where it left the queue, `batch_ref` is null.
+    """The order line was deallocated from its batch, or removed from the queue of backorders.
 
-    With `new_qty` the line goes on: the next `line_allocated.v1` or `line_backordered.v1` of it has that quantity.
+    With `new_qty` the line is placed again: its next `line_allocated.v1` or `line_backordered.v1` has that quantity.
     """
 
     ce_type = "line_deallocated.v1"
     order_id: OrderId
     qty: LineQuantity
     batch_ref: Annotated[
-        str | None, Field(description="The batch that it left; null: it left the queue.", examples=["batch-1"])
+        str | None, Field(description="The previous batch; null: the line was in the queue.", examples=["batch-1"])
     ]
-    reason: Annotated[events.ReleaseReason, Field(description="Why it left.", examples=["cancelled"])]
+    reason: Annotated[events.ReleaseReason, Field(description="Why it was deallocated.", examples=["cancelled"])]
     new_qty: Annotated[
         int | None,
         Field(
             ge=1,
-            description="Only where the quantity of the line was changed: the new one, in which it is placed anew.",
+            description="Only if the quantity of the line was changed: the new quantity.",
             examples=[6],
             exclude_if=lambda value: value is None,
         ),
@@ -80,7 +80,7 @@ class LineDeallocatedV1(ProductMessage):
 
 
 class LineShippedV1(ProductMessage):
-    """The order line has left the house."""
+    """The order line was shipped."""
 
     ce_type = "line_shipped.v1"
     order_id: OrderId
@@ -97,7 +97,7 @@ class LineBackorderedV1(ProductMessage):
 
 
 class AllocationFailedV1(ProductMessage):
-    """The order line was refused and is not kept; where it was accepted before, it stays as it was."""
+    """The order line was refused. An earlier accepted line of the same order and SKU is unchanged."""
 
     ce_type = "allocation_failed.v1"
     order_id: OrderId
@@ -117,17 +117,17 @@ class OutOfStockV1(ProductMessage):
 
 
 class LowStockV1(ProductMessage):
-    """Less has become available than the reorder point. It is told again only after there was enough in between."""
+    """Availability fell below the reorder point. Published again only after availability has recovered."""
 
     ce_type = "low_stock.v1"
     available_qty: AvailableQuantity
-    reorder_point: Annotated[int, Field(ge=1, description="From so many pieces on there is enough.", examples=[100])]
+    reorder_point: Annotated[int, Field(ge=1, description="Availability below this is low stock.", examples=[100])]
     backordered_qty: BackorderedQuantity
     incoming_qty: IncomingQuantity
 
 
 class BackInStockV1(ProductMessage):
-    """Something is available again of a product that had run out."""
+    """A product that was out of stock is available again."""
 
     ce_type = "back_in_stock.v1"
     available_qty: AvailableQuantity
@@ -146,31 +146,33 @@ class BatchQuantityChangedV1(BatchCreatedV1):
     """The purchased quantity of a batch changed."""
 
     ce_type = "batch_quantity_changed.v1"
-    reason: Annotated[
-        events.StockReason | None, Field(description="Why; null where it was not told.", examples=["damaged"])
-    ] = None
+    reason: Annotated[events.StockReason | None, Field(description="Why; null: not given.", examples=["damaged"])] = (
+        None
+    )
     reference: Annotated[
         str | None,
-        Field(description="Where more is written about it; null where it was not told.", examples=["report-17"]),
+        Field(description="A reference to a document; null: not given.", examples=["report-17"]),
     ] = None
 
 
 class BatchEtaChangedV1(BatchCreatedV1):
-    """The day of arrival of a batch changed."""
+    """The arrival date of a batch changed."""
 
     ce_type = "batch_eta_changed.v1"
     order_ids: Annotated[
         list[str],
         Field(
-            description="Orders that had a line on the batch: those allocated first, at most 100.",
+            description="Orders with a line on the batch: the first 100 that were allocated.",
             examples=[["order-1"]],
         ),
     ] = []
-    order_count: Annotated[int, Field(ge=0, description="How many orders had a line on it.", examples=[1])] = 0
+    order_count: Annotated[
+        int, Field(ge=0, description="The number of orders with a line on the batch.", examples=[1])
+    ] = 0
 
 
 class LineOfOrder(BaseModel):
-    """So many pieces of one SKU."""
+    """A quantity of one SKU."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -182,26 +184,26 @@ LinesOfOrder = Annotated[list[LineOfOrder], Field(description="By SKU.", example
 
 
 class OrderMessage(Message):
-    """The data of an event of an order as a whole; its key is the order's id, and it bears no `ce_sequence`."""
+    """The data of an event of an order as a whole. The record key is the order id; there is no `ce_sequence`."""
 
     order_id: OrderId
     lines: LinesOfOrder
 
 
 class OrderPlacedV1(OrderMessage):
-    """An order was accepted; what becomes of each of its lines is told by the events of its product."""
+    """An order was accepted. The events of each product report the result for its line."""
 
     ce_type = "order_placed.v1"
 
 
 class OrderCancelledV1(OrderMessage):
-    """The lines named were cancelled: all of the order that had not been shipped."""
+    """An order was cancelled. `lines` are the cancelled lines: all that were not shipped."""
 
     ce_type = "order_cancelled.v1"
 
 
 class OrderRefusedV1(OrderMessage):
-    """An order was refused and nothing of it is kept; the lines named were the reason."""
+    """An order was refused as a whole. `lines` are the lines that caused the refusal."""
 
     ce_type = "order_refused.v1"
     reason: Annotated[events.RefusalReason, Field(description="Why it was refused.", examples=["out_of_stock"])]
@@ -227,7 +229,7 @@ OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """An event ready to be published: its type, its key, its place among the events of the key, and its JSON data."""
+    """An event ready to be published: its type, its key (`subject`), its sequence, and its JSON data."""
 
     type: str
     subject: str
@@ -239,8 +241,8 @@ def to_message(event: events.Event) -> OutboundMessage:
     """The message that publishes the event."""
     model = OUTBOUND_MESSAGES[type(event)]
     if issubclass(model, ProductMessage):
-        # The fields are plain values that the domain has checked. A long queue raises 100,000 such events at once, and
-        # to build a model for each takes four times as long.
+        # The domain has validated the values. A long queue raises 100,000 of these events at once, and building a
+        # model for each takes four times as long.
         values = {}
         for name, is_left_out in _fields_of(model):
             value = getattr(event, name)
@@ -254,5 +256,5 @@ def to_message(event: events.Event) -> OutboundMessage:
 
 @cache
 def _fields_of(model: type[ProductMessage]) -> list[tuple[str, Callable[[Any], bool] | None]]:
-    """The fields of the message, each with what leaves it out of the JSON."""
+    """The fields of the message, each with the condition that leaves it out of the JSON."""
     return [(name, field.exclude_if) for name, field in model.model_fields.items()]

@@ -1,6 +1,6 @@
-"""Rows of a file that become commands: CSV with a header, or a JSON object on each line (NDJSON).
+"""Rows of a file as commands: CSV with a header, or NDJSON (a JSON object on each line).
 
-A line of the file is a row: no field can hold a line break, so an unclosed quote spoils its own row and no other.
+Each line is a row. No field can contain a line break, so an unclosed quote affects only its own row.
 """
 
 import csv
@@ -16,13 +16,13 @@ from app.integration.json_syntax import MalformedJsonError, parse_json
 ROW_KINDS: dict[str, type[Command]] = {"lines": Allocate, "batches": CreateBatch}
 
 LONGEST_ROW = 65_536
-"""Bytes. The longest names there can be make some 600."""
+"""Bytes. A row with the longest possible identifiers has about 600."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 RowReader = Callable[[bytes], Command | None]
-"""Makes a command of a line without its line feed; None of a row without content. Raises UnreadableRowError."""
+"""Returns the command of a line without its line feed, or None for a blank row. Raises UnreadableRowError."""
 
 _SEPARATORS = (",", ";", "\t")
 _SEPARATOR_LINE = re.compile(rb"\s*\"?sep=([,;\t])\"?\s*", re.IGNORECASE)
@@ -31,32 +31,32 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class UnreadableRowError(Exception):
-    """A row is not what it should be; the message says why."""
+    """A row is not valid. The message gives the reason."""
 
 
 class UnreadableFileError(Exception):
-    """The first line does not tell what the rows are; the message says why."""
+    """The header does not define the rows. The message gives the reason."""
 
 
 def separator_of(line: bytes) -> str | None:
-    """The separator that a line `sep=;` names, as Excel writes it before the header; None of any other line."""
+    """The separator in a line `sep=;`, which Excel writes before the header; None for any other line."""
     found = _SEPARATOR_LINE.fullmatch(line.removeprefix(_BYTE_ORDER_MARK))
     return found[1].decode() if found else None
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether the line has no content but separators."""
+    """Whether the line contains nothing but separators."""
     return not line.removeprefix(_BYTE_ORDER_MARK).strip(b',;\t \r"')
 
 
 def csv_reader(
     header: bytes, kind: str | None = None, *, separator: str | None = None, ignore_unknown: bool = False
 ) -> RowReader:
-    """Reads the rows under the header, which names the fields of one kind of command in any order.
+    """A reader of the rows below the header, which names the fields of one kind of command in any order.
 
-    The case of the names and blanks around them do not count. A comma, a semicolon or a tab separates the columns; the
-    header shows which. Columns without a name have to be empty. A cell that is empty stands for a field that is left
-    out. Raises UnreadableFileError, also where a column is unknown, unless `ignore_unknown`.
+    Names are case-insensitive, and blanks around them are ignored. The separator is a comma, a semicolon or a tab,
+    detected from the header. Columns without a name must be empty. An empty cell is a field that is left out. Raises
+    UnreadableFileError, also for an unknown column unless `ignore_unknown`.
     """
     if header.startswith(_OTHER_ENCODINGS):
         raise UnreadableFileError("the header cannot be read: the file is UTF-16; save it as CSV UTF-8")
@@ -77,7 +77,7 @@ def csv_reader(
         fields: dict[str, Any] = {}
         for number, (name, cell) in enumerate(zip(names, cells, strict=False), start=1):
             if not name and cell.strip():
-                raise UnreadableRowError(f"column {number} has no name in the header, and here it is not empty")
+                raise UnreadableRowError(f"column {number} has no name in the header and is not empty")
             if name in model.model_fields and cell:
                 fields[name] = cell
         qty = fields.get("qty", "")
@@ -89,7 +89,7 @@ def csv_reader(
 
 
 def _columns(header: bytes, separator: str | None) -> tuple[str, list[str]]:
-    """What separates the columns, and their names; of several readings, the one in which the names are known."""
+    """The separator and the names of the columns: of several readings, the one with the most known names."""
     readings = []
     fault: UnreadableRowError | None = None
     for candidate in _SEPARATORS if separator is None else (separator,):
@@ -107,7 +107,7 @@ def _columns(header: bytes, separator: str | None) -> tuple[str, list[str]]:
 
 
 def ndjson_reader(kind: str | None = None) -> RowReader:
-    """Reads objects of one kind, or of either: a batch has a `ref`, an order line has none."""
+    """A reader of objects of one kind, or of both: a batch has a `ref`, an order line does not."""
     adapters: dict[str, TypeAdapter[Command]] = {name: TypeAdapter(model) for name, model in ROW_KINDS.items()}
 
     def read(line: bytes) -> Command:
@@ -117,7 +117,7 @@ def ndjson_reader(kind: str | None = None) -> RowReader:
         except MalformedJsonError as error:
             raise UnreadableRowError(f"the row is not JSON: {error}") from None
         if not isinstance(fields, dict):
-            raise UnreadableRowError("the row is no JSON object")
+            raise UnreadableRowError("the row is not a JSON object")
         return _validated(adapters[kind or ("batches" if "ref" in fields else "lines")], fields)
 
     return read
@@ -137,7 +137,7 @@ def _kind_of_columns(columns: Sequence[str], kind: str | None, *, ignore_unknown
     if len(fitting) == 1 and not twice & set(fitting[0].model_fields):
         return fitting[0]
     if len(fitting) > 1:
-        raise UnreadableFileError("the header fits order lines and batches; say --kind lines or --kind batches")
+        raise UnreadableFileError("the header fits order lines and batches; use --kind lines or --kind batches")
     wanted = " or ".join(",".join(model.model_fields) for model in asked.values())
     message = f"the header has to be {wanted}, not {','.join(columns)[:200]}"
     if twice:

@@ -228,7 +228,7 @@ def test_a_line_of_ndjson_is_a_line_or_a_batch(row: bytes, expected: Command) ->
             "the row is not JSON: an object has the same name twice",
         ),
         (b"[" * 5000, "the row is not JSON: "),
-        (b"[]", "the row is no JSON object"),
+        (b"[]", "the row is not a JSON object"),
         (b'{"order_id":"o1","sku":"CHAIR","qty":"3"}', "qty: Input should be a valid integer"),
         (b'{"order_id":"o1","sku":"CHAIR","qty":3,"eta":null}', "eta: Extra inputs are not permitted"),
         (b'"' + b"x" * LONGEST_ROW + b'"', "the row is longer than 65536 bytes"),
