@@ -38,24 +38,24 @@ Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
 NewQuantity = Annotated[int, Field(strict=True, ge=0, le=MAX_QUANTITY)]
 Eta = Annotated[date | None, BeforeValidator(_only_iso_date)]
 
-OrderId = Annotated[Identifier, Field(description="The customer's order.", examples=["order-1"])]
-Sku = Annotated[Identifier, Field(description="Identifies the product.", examples=["RED-CHAIR"])]
+OrderId = Annotated[Identifier, Field(description="The id of the order.", examples=["order-1"])]
+Sku = Annotated[Identifier, Field(description="The SKU of the product.", examples=["RED-CHAIR"])]
 BatchRef = Annotated[
-    Identifier, Field(description="Identifies the batch, over all products and for ever.", examples=["batch-1"])
+    Identifier, Field(description="The permanent ref of the batch, unique over all products.", examples=["batch-1"])
 ]
 LineQuantity = Annotated[Quantity, Field(description="Pieces ordered.", examples=[10])]
 BatchQuantity = Annotated[Quantity, Field(description="Pieces purchased.", examples=[100])]
 NewBatchQuantity = Annotated[
-    NewQuantity, Field(description="Pieces purchased, as counted now; 0 where nothing is left.", examples=[25])
+    NewQuantity, Field(description="The new purchased quantity, shipped pieces included.", examples=[25])
 ]
 BatchEta = Annotated[
-    Eta, Field(description="The day the batch arrives; null: it is in the warehouse.", examples=["2030-01-01"])
+    Eta, Field(description="The day the batch arrives; null if it is in the warehouse.", examples=["2030-01-01"])
 ]
 EntityTags = frozenset[str]
 """Strong entity tags (RFC 9110, 8.8.3) in their quotation marks, or `*` alone: any."""
 IfUnavailable = Annotated[
     Literal["backorder", "reject"],
-    Field(description="What becomes of a line that no batch can hold: it waits in the queue, or is refused."),
+    Field(description="The outcome of a line that no batch can hold: it is backordered or refused."),
 ]
 
 

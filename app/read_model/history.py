@@ -35,23 +35,23 @@ _NEVER = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """Something that happened to a product. What an event does not tell is null."""
+    """An event of a product. Fields that the event does not have are null."""
 
-    time: Annotated[datetime, Field(description="When it happened.", examples=["2030-01-01T12:00:00Z"])]
-    event: Annotated[str, Field(description="What happened: the event's ce_type.", examples=["line_allocated.v1"])]
-    sequence: Annotated[int, Field(ge=1, description="Its place among all events of the SKU.", examples=[2])]
-    order_id: Annotated[str | None, Field(description="The customer's order.", examples=["order-1"])]
-    batch_ref: Annotated[str | None, Field(description="The batch.", examples=["batch-1"])]
+    time: Annotated[datetime, Field(description="The time of the event.", examples=["2030-01-01T12:00:00Z"])]
+    event: Annotated[str, Field(description="The type of the event: its ce_type.", examples=["line_allocated.v1"])]
+    sequence: Annotated[int, Field(ge=1, description="The event's position among all of the SKU.", examples=[2])]
+    order_id: Annotated[str | None, Field(description="The id of the order.", examples=["order-1"])]
+    batch_ref: Annotated[str | None, Field(description="The ref of the batch.", examples=["batch-1"])]
     qty: Annotated[int | None, Field(description="Pieces of the line, or of the batch as purchased.", examples=[10])]
     eta: Eta
-    reason: Annotated[str | None, Field(description="Why, in a word.", examples=["cancelled"])]
-    reference: Annotated[str | None, Field(description="Where more is written about it.", examples=["report-17"])]
-    who: Annotated[str | None, Field(description="Who asked for it; null: not known.", examples=["ana"])]
+    reason: Annotated[str | None, Field(description="The reason, as a code.", examples=["cancelled"])]
+    reference: Annotated[str | None, Field(description="The reference to details.", examples=["report-17"])]
+    who: Annotated[str | None, Field(description="The caller; null if it is unknown.", examples=["ana"])]
     correlation_id: Annotated[
-        str, Field(description="The conversation that it belongs to.", examples=["conversation-1"])
+        str, Field(description="The id of the conversation that caused the event.", examples=["conversation-1"])
     ]
     causation_id: Annotated[
-        str, Field(description="The request or message that it follows from.", examples=["request-1"])
+        str, Field(description="The id of the request or message that caused the event.", examples=["request-1"])
     ]
     event_id: Annotated[
         UUID, Field(description="The event's ce_id.", examples=["0197a7c2-6c1e-7d0c-9d3e-2f1b8f0a4c11"])
@@ -59,7 +59,7 @@ class HistoryEntry:
     new_qty: Annotated[
         int | None,
         Field(
-            description="Only of a line whose quantity was changed: the new one, in which it is placed anew.",
+            description="The new quantity of a line, only in the event of its change.",
             examples=[6],
             exclude_if=lambda value: value is None,
         ),
@@ -89,7 +89,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage(Page):
-    """Some of what happened to a product, newest first."""
+    """A page of a product's events, newest first."""
 
     items: list[HistoryEntry]
 

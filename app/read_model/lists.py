@@ -20,7 +20,7 @@ from app.service_layer.results import AllocationState, BatchState
 
 @dataclass(frozen=True, slots=True)
 class ProductSummary:
-    """A product in a list. What is allocated and shipped of it, its own page tells."""
+    """A product in a list. Its allocated and shipped quantities are not included."""
 
     sku: Sku
     available_qty: AvailableQuantity
@@ -30,21 +30,21 @@ class ProductSummary:
 
 @dataclass(frozen=True, slots=True)
 class ProductPage(Page):
-    """Some products, by SKU."""
+    """A page of products, by SKU."""
 
     items: list[ProductSummary]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPage(Page):
-    """Some batches, by SKU and then as they were recorded."""
+    """A page of batches, by SKU and then in the order in which they were recorded."""
 
     items: list[BatchState]
 
 
 @dataclass(frozen=True, slots=True)
 class BackorderPage(Page):
-    """Some order lines that wait for stock, by SKU and then the oldest request first."""
+    """A page of backorders, by SKU and then oldest request first."""
 
     items: list[AllocationState]
 

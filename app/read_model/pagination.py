@@ -36,24 +36,22 @@ class InvalidCursorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some items of a list, and where the next ones begin."""
+    """Some items of a list, and the cursor of the next page."""
 
     items: list[Any]
     next_cursor: Annotated[
         str | None,
         Field(
-            description="Ask for the next page with it, and with the same filter; null: this is the last one.",
+            description="The `cursor` of the next page, with the same filter; null on the last page.",
             examples=["eyJ2IjoxfQ"],
         ),
     ]
     count: Annotated[
         int,
-        Field(
-            ge=0, description="How many items there are on all pages; of a long list, at least so many.", examples=[1]
-        ),
+        Field(ge=0, description="The number of items on all pages; a lower bound for long lists.", examples=[1]),
     ]
     count_is_exact: Annotated[
-        bool, Field(description="False: there may be more items than were counted.", examples=[True])
+        bool, Field(description="false if there may be more items than were counted.", examples=[True])
     ]
 
 

@@ -47,7 +47,7 @@ _PRODUCT = text("""
 
 @dataclass(frozen=True, slots=True)
 class ProductState:
-    """A product as it is now: the sums over its batches and its queue, and the batches in the order of preference."""
+    """The current state of a product: its quantities, and its batches in order of preference."""
 
     sku: Sku
     available_qty: AvailableQuantity
@@ -55,7 +55,7 @@ class ProductState:
     shipped_qty: ShippedQuantity
     backordered_qty: BackorderedQuantity
     reorder_point: ReorderPoint
-    batches: Annotated[list[BatchState], Field(description="In the order in which they are allocated from.")]
+    batches: Annotated[list[BatchState], Field(description="The batches, in order of preference.")]
     sequence: ProductSequence = field(default=0, compare=False)
 
     @property

@@ -22,7 +22,7 @@ from app.domain.fields import (
 
 
 class CreateBatch(Command):
-    """Record a batch of stock that was bought together."""
+    """Record a batch of stock that was purchased together."""
 
     ref: BatchRef
     sku: Sku
@@ -53,7 +53,7 @@ class WhyStockChanged(BaseModel):
     """What a person would write beside a corrected quantity. What is left out is None; null itself is refused."""
 
     reason: Annotated[
-        StockReason, Field(description="Why there is more or less than was thought.", examples=["damaged"])
+        StockReason, Field(description="The reason for the correction of the quantity.", examples=["damaged"])
     ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
     reference: Annotated[
         str,
@@ -63,7 +63,7 @@ class WhyStockChanged(BaseModel):
             max_length=255,
             pattern=ONE_LINE_PATTERN,
             description=(
-                "Where more is written about it: a report, a ticket. One line: no control characters, no line or "
+                "A reference to details, for example a report or a ticket. One line: no control characters, no line or "
                 "paragraph separators, no characters that change the direction of text."
             ),
             examples=["report-17"],
@@ -81,7 +81,7 @@ Reallocate = Annotated[
     bool,
     Field(
         strict=True,
-        description="Where the batch is late: move its lines to batches that serve them sooner, oldest line first.",
+        description="If the batch became late: move its lines to batches that serve them sooner, oldest line first.",
     ),
 ]
 
@@ -94,9 +94,9 @@ class ChangeBatchEta(_NamedBatchCommand):
 
 
 class BatchChanges(WhyStockChanged):
-    """What to change about a batch. A field left out stays as it is; `qty` or `eta` has to be there.
+    """Changes of a batch. Fields that are left out are unchanged; `qty` or `eta` is required.
 
-    `reason`, `reference` and `expected_qty` go with `qty`, `reallocate: true` with `eta`.
+    `reason`, `reference` and `expected_qty` require `qty`; `reallocate: true` requires `eta`.
     """
 
     model_config = ConfigDict(
@@ -128,7 +128,10 @@ class BatchChanges(WhyStockChanged):
     eta: BatchEta = Field(default=None, json_schema_extra=drop_default)
     expected_qty: Annotated[
         NewQuantity,
-        Field(description="Change the quantity only where it is this now, else answer with 409.", examples=[100]),
+        Field(
+            description="The expected current quantity. If it differs, the response is 409 and nothing changes.",
+            examples=[100],
+        ),
     ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
     reallocate: Reallocate = False
 

@@ -16,14 +16,14 @@ class _NamedLineCommand(Command):
 
 
 class Allocate(_NamedLineCommand):
-    """Allocate an order line to the one batch that serves it best."""
+    """Allocate an order line to one batch."""
 
     qty: LineQuantity
     if_unavailable: IfUnavailable = "backorder"
 
 
 class LineChanges(BaseModel):
-    """What to change about an order line."""
+    """Changes of an order line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -10,7 +10,7 @@ from app.domain.fields import LEFT_OUT, IfUnavailable, LineQuantity, OrderId, Sk
 
 
 class OrderedLine(BaseModel):
-    """So many pieces of one SKU."""
+    """A quantity of one SKU."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,7 +32,7 @@ OrderedLines = Annotated[
     Field(
         min_length=1,
         max_length=100,
-        description="What is ordered, each SKU at most once.",
+        description="The lines of the order, each with a different SKU.",
         examples=[[{"sku": "RED-CHAIR", "qty": 10}, {"sku": "OAK-TABLE", "qty": 1}]],
     ),
     AfterValidator(_refuse_repeated_skus),
@@ -40,7 +40,7 @@ OrderedLines = Annotated[
 
 
 class NewOrder(BaseModel):
-    """An order of several lines; its id may be left to the service."""
+    """An order of several lines. If `order_id` is missing, the service generates one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -21,13 +21,13 @@ class ServeBackorders(_NamedProductCommand):
 
 
 class ReorderPoint(BaseModel):
-    """From how many pieces on there is enough of a product."""
+    """The available quantity below which a product is low on stock."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     qty: Annotated[
         NewQuantity,
-        Field(description="The buyers are told when less than this is available; 0: they are not.", examples=[20]),
+        Field(description="The reorder point; 0 switches `low_stock.v1` off.", examples=[20]),
     ]
 
 

@@ -17,8 +17,8 @@ from app.service_layer.results import AllocationState, LineAccepted
 
 router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=ServiceRoute)
 
-OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
-SkuInPath = Annotated[Sku, Path(description="The product.")]
+OrderIdInPath = Annotated[OrderId, Path(description="The id of the order.")]
+SkuInPath = Annotated[Sku, Path(description="The SKU of the product.")]
 
 EXAMPLE_LINE = {
     "order_id": "order-1",

@@ -21,7 +21,7 @@ from app.service_layer.results import OrderAccepted, OrderState
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRoute)
 
-OrderIdInPath = Annotated[OrderId, Path(description="The customer's order.")]
+OrderIdInPath = Annotated[OrderId, Path(description="The id of the order.")]
 
 
 _REASON = {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]}

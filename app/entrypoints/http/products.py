@@ -21,7 +21,7 @@ from app.service_layer.results import StockState
 
 router = APIRouter(prefix="/v1/products", tags=["products"], route_class=ServiceRoute)
 
-SkuInPath = Annotated[Sku, Path(description="The product.")]
+SkuInPath = Annotated[Sku, Path(description="The SKU of the product.")]
 
 
 @router.get(
