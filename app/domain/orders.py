@@ -45,7 +45,7 @@ class PlacedOrder:
     @classmethod
     def of(cls, order_id: str, allocations: Iterable[Allocation]) -> Self:
         """The order of these lines."""
-        lines = (PlacedLine(each.line.sku, each.line.qty, each.requested) for each in allocations)
+        lines = (PlacedLine(each.line.sku, each.line.qty, each.requested_sequence) for each in allocations)
         return cls(order_id, tuple(lines))
 
     @classmethod
@@ -55,7 +55,7 @@ class PlacedOrder:
 
     def as_now(self, present: Iterable[Allocation]) -> Self:
         """What was placed, with the quantities that its lines have now; one that is gone has the quantity as placed."""
-        now = {(each.line.sku, each.requested): each.line.qty for each in present}
+        now = {(each.line.sku, each.requested_sequence): each.line.qty for each in present}
         lines = (replace(line, qty=now.get((line.sku, line.requested), line.qty)) for line in self.lines)
         return type(self)(self.order_id, tuple(lines))
 
@@ -66,7 +66,7 @@ class PlacedOrder:
 
     def holds(self, present: Sequence[Allocation]) -> bool:
         """Whether one of its lines is among those that the order has now."""
-        left = {(each.line.sku, each.requested) for each in present}
+        left = {(each.line.sku, each.requested_sequence) for each in present}
         return any((line.sku, line.requested) in left for line in self.lines)
 
     def is_made_of(self, lines: Sequence[OrderLine]) -> bool:

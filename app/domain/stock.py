@@ -1,13 +1,12 @@
-"""What a product is made of: batches of stock, order lines, and the hold that one has on the other."""
+"""Batches of stock, order lines, and the allocation of a line to a batch."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """So many pieces of one SKU for one order. Its identity is (`order_id`, `sku`)."""
+    """Pieces of one SKU for one order. Its identity is (`order_id`, `sku`)."""
 
     order_id: str
     sku: str
@@ -16,11 +15,11 @@ class OrderLine:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Stock that was bought together.
+    """Stock that was purchased together.
 
-    `number` is the sequence of the event that recorded it and identifies it within its product. `first_qty` and
-    `first_eta` are what it was recorded with, whatever changed since. `allocated_qty` pieces are held by
-    `allocated_lines` order lines, `shipped_qty` pieces have left the house.
+    `number` is the sequence of the event that recorded the batch, and identifies it within its product. `first_qty` and
+    `first_eta` are the values that it was recorded with. `allocated_lines` order lines hold `allocated_qty` pieces;
+    `shipped_qty` pieces were shipped.
     """
 
     number: int
@@ -35,7 +34,7 @@ class Batch:
 
     @property
     def available_qty(self) -> int:
-        """Pieces that no line holds and that have not left. Never below 0."""
+        """Pieces that no line holds and that were not shipped. Never below 0."""
         return self.qty - self.allocated_qty - self.shipped_qty
 
     @property
@@ -44,28 +43,28 @@ class Batch:
         return (self.eta is not None, self.eta or date.min, self.number)
 
     def is_here_by(self, day: date) -> bool:
-        """Whether it is in the warehouse, or arrives on that day at the latest."""
+        """Whether the batch is in the warehouse, or arrives on that day or earlier."""
         return self.eta is None or self.eta <= day
 
     def hold(self, line: OrderLine) -> None:
-        """Keep the pieces of the line for it."""
+        """Hold the pieces of the line."""
         self.allocated_qty += line.qty
         self.allocated_lines += 1
 
     def release(self, line: OrderLine) -> None:
-        """Give back what was held for the line."""
+        """Release the pieces of the line."""
         self.allocated_qty -= line.qty
         self.allocated_lines -= 1
 
     def ship(self, line: OrderLine) -> None:
-        """Let go what was held for the line: it leaves the house."""
+        """Ship the pieces that are held for the line."""
         self.release(line)
         self.shipped_qty += line.qty
 
 
 @dataclass(slots=True)
 class StockLevel:
-    """How much there is of a product at some moment, and the reorder point then; None: nobody asked to be told.
+    """What is available of a product, and its reorder point; None: it has none.
 
     `incoming_qty` of the available pieces have not arrived yet.
     """
@@ -76,11 +75,11 @@ class StockLevel:
 
     @property
     def is_low(self) -> bool:
-        """Whether less is available than somebody wants there to be."""
+        """Whether less is available than the reorder point."""
         return self.reorder_point is not None and self.available_qty < self.reorder_point
 
     def add(self, batch: Batch) -> None:
-        """Count what the batch has available."""
+        """Add what the batch has available."""
         self.available_qty += batch.available_qty
         if batch.eta is not None:
             self.incoming_qty += batch.available_qty
@@ -88,47 +87,14 @@ class StockLevel:
 
 @dataclass(slots=True, eq=False)
 class Allocation:
-    """An order line that was accepted: held by `batch`, or waiting in the queue where that is None.
+    """An accepted order line: held by `batch`, or waiting in the queue where that is None.
 
-    `requested` is its place in the queue, `allocated` tells how late it came to its batch, `shipped` when it left;
-    all three are sequences.
+    The sequences are those of the events that requested the line, put it on its batch, and shipped it.
+    `requested_sequence` is also its place in the queue.
     """
 
     line: OrderLine
-    requested: int
+    requested_sequence: int
     batch: Batch | None = None
-    allocated: int | None = None
-    shipped: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A line that had to leave a batch, and the batch it moved to; None: to the queue.
-
-    `requested` is the line's place in the queue, a sequence.
-    """
-
-    line: OrderLine
-    from_batch: Batch
-    to_batch: Batch | None
-    requested: int
-
-
-@dataclass(slots=True)
-class Relocation:
-    """Lines of one batch on their way to other batches or to the queue.
-
-    A batch may hold 100,000 lines, so the work is done in steps of bounded length. The caller iterates over `steps` to
-    the end and may store the product between two steps; each step yields the orders whose line has reached its place.
-    Only then `moves` is complete: the lines that moved, oldest request first.
-    """
-
-    moves: list[Move] = field(default_factory=list)
-    steps: Iterable[Sequence[str]] = ()
-    is_long: bool = False
-
-    def run(self) -> list[Move]:
-        """Take all steps at once. Returns `moves`."""
-        for _ in self.steps:
-            pass
-        return self.moves
+    allocated_sequence: int | None = None
+    shipped_sequence: int | None = None

@@ -15,8 +15,8 @@ from sqlalchemy import Row, text
 
 from app.domain.commands import Allocate, PlaceOrder
 from app.domain.errors import ProductNotFoundError
-from app.domain.model import Product
 from app.domain.orders import PlacedOrder
+from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.fields import Eta, LineQuantity, OrderId, Sku
 from app.read_model.reader import Reader
@@ -126,7 +126,7 @@ class Promises:
         product = (await self.products([sku])).get(sku)
         if product is None:
             raise ProductNotFoundError(sku)
-        best = product.best_batch(qty)
+        best = product.batches.best(qty)
         in_time = best if best is not None and (by is None or best.is_here_by(by)) else None
         return Availability(
             sku=sku,

@@ -1,6 +1,7 @@
 """The last part of every use case that frees stock: the queue of the product is served."""
 
-from app.domain.model import STEP, Product
+from app.domain.product import Product
+from app.domain.relocation import STEP
 from app.service_layer.ports import UnitOfWork
 
 FIRST_PAGE = 64
@@ -14,13 +15,13 @@ async def serve_queue(product: Product, uow: UnitOfWork) -> None:
     A long queue is written after every `STEP` lines.
     """
     after, limit = 0, FIRST_PAGE
-    while product.backordered_qty and (room := product.largest_available_qty):
+    while product.backordered_qty and (room := product.batches.largest_available_qty):
         waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=limit)
         is_last = len(waiting) < limit
         if is_last and len(waiting) < STEP:
             product.serve_backorders(waiting)
             return
-        after = product.allocations[waiting[-1]].requested
+        after = product.allocations[waiting[-1]].requested_sequence
         for start in range(0, len(waiting), STEP):
             part = waiting[start : start + STEP]
             product.serve_backorders(part)

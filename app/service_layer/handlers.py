@@ -37,8 +37,9 @@ from app.domain.errors import (
     PreconditionFailedError,
     ProductNotFoundError,
 )
-from app.domain.model import Product
-from app.domain.stock import Allocation, Batch, Move, OrderLine, Relocation
+from app.domain.product import Product
+from app.domain.relocation import Move, Relocation, reserve_sooner
+from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import KeepDeadLetter
 from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
@@ -57,7 +58,7 @@ from app.service_layer.results import (
 LATE_LINES = 5000
 """How many lines of a late batch are fetched at a time. Each page sorts all lines of the batch, so pages are large."""
 
-TOLD_ORDERS = 100
+NAMED_ORDERS = 100
 """How many orders an event about a batch names."""
 
 EVENTS_AT_A_TIME = 5000
@@ -223,7 +224,7 @@ def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
     product = uow.products.get(sku) if sku is not None else None
     if product is None:
         raise BatchNotFoundError(ref)
-    return product, product.batch(ref)
+    return product, product.batches.find(ref)
 
 
 async def _change_quantity(
@@ -238,22 +239,22 @@ async def _change_quantity(
 async def _change_eta(
     product: Product, batch: Batch, eta: date | None, uow: UnitOfWork, *, reallocate: bool
 ) -> list[Move]:
-    before = batch.preference
     if batch.eta == eta:
         return []
-    orders = await uow.products.first_orders(product, batch, limit=TOLD_ORDERS) if batch.allocated_lines else ()
-    product.change_eta(batch.ref, eta, orders)
-    if not reallocate or batch.preference < before:
+    order_ids = await uow.products.first_orders(product, batch, limit=NAMED_ORDERS) if batch.allocated_lines else ()
+    is_late = product.change_eta(batch.ref, eta, order_ids)
+    if not reallocate or not is_late:
         return []
     targets: dict[Allocation, Batch] = {}
     after = 0
-    while batch.allocated_lines and (room := product.room_before(batch)):
+    while batch.allocated_lines and (room := product.batches.room_before(batch)):
         held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=LATE_LINES)
-        targets |= product.reserve_sooner(batch, held)
-        if len(held) < LATE_LINES:
+        lines = [product.allocations[order_id] for order_id in held]
+        targets |= reserve_sooner(product.batches, batch, lines)
+        if len(lines) < LATE_LINES:
             break
-        after = product.allocations[held[-1]].requested
-    return await _run(product.move_sooner(targets), product, uow)
+        after = lines[-1].requested_sequence
+    return await _run(Relocation.to_targets(product, targets, "batch_eta_changed"), product, uow)
 
 
 async def _run(relocation: Relocation, product: Product, uow: UnitOfWork) -> list[Move]:
@@ -266,7 +267,7 @@ async def _run(relocation: Relocation, product: Product, uow: UnitOfWork) -> lis
 
 
 async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: UnitOfWork) -> BatchChanged:
-    moves.sort(key=lambda move: move.requested)
+    moves.sort(key=lambda move: move.requested_sequence)
     await serve_queue(product, uow)
     return BatchChanged(BatchState.of(product.sku, batch), [LineMove.of(move) for move in moves])
 

@@ -3,8 +3,8 @@
 from app.domain import events
 from app.domain.commands import CancelOrder, PlaceOrder
 from app.domain.errors import InvalidSkuError, OrderConflictError, OrderNotFoundError, OutOfStockError
-from app.domain.model import Product
 from app.domain.orders import Order, PlacedOrder
+from app.domain.product import Product
 from app.domain.stock import Allocation, OrderLine
 from app.service_layer.backorders import serve_queue
 from app.service_layer.ports import UnitOfWork
@@ -38,7 +38,7 @@ async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
     lines = _lines_of(command.order_id, uow)
     if not lines:
         raise OrderNotFoundError(command.order_id)
-    cancelled = [(product, allocation) for product, allocation in lines if allocation.shipped is None]
+    cancelled = [(product, allocation) for product, allocation in lines if allocation.shipped_sequence is None]
     for product, _ in cancelled:
         product.cancel(command.order_id)
         await serve_queue(product, uow)
@@ -100,7 +100,7 @@ def _products_of(order: Order, uow: UnitOfWork) -> dict[str, Product]:
 
 def _check_stock(order: Order, products: dict[str, Product], uow: UnitOfWork) -> None:
     """Raise OutOfStockError where a line finds no batch. Each is of another SKU, so none takes another's stock."""
-    short = tuple(line for line in order.lines if line.qty > products[line.sku].largest_available_qty)
+    short = tuple(line for line in order.lines if line.qty > products[line.sku].batches.largest_available_qty)
     if short:
         for line in short:
             products[line.sku].refuse(line)

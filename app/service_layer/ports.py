@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from app.domain.events import Event
-from app.domain.model import Product
 from app.domain.orders import PlacedOrder
+from app.domain.product import Product
 from app.domain.stock import Batch
 from app.integration.dead_letters import DeadLetter
 from app.integration.inbound import ReceivedMessage

@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from app.domain.model import Product
-from app.domain.stock import Allocation, Batch, Move
+from app.domain.product import Product
+from app.domain.relocation import Move
+from app.domain.stock import Allocation, Batch
 from app.integration.fields import (
     AllocatedQuantity,
     AvailableQuantity,
@@ -88,7 +89,7 @@ class AllocationState:
             order_id=line.order_id,
             sku=line.sku,
             qty=line.qty,
-            status=status_of(is_allocated=batch is not None, is_shipped=allocation.shipped is not None),
+            status=status_of(is_allocated=batch is not None, is_shipped=allocation.shipped_sequence is not None),
             batch_ref=batch.ref if batch else None,
             eta=batch.eta if batch else None,
         )
@@ -210,7 +211,7 @@ class StockState:
     @classmethod
     def of(cls, product: Product) -> Self:
         """The product as it is now."""
-        level = product.stock_level()
+        level = product.batches.level(product.reorder_point)
         return cls(
             sku=product.sku,
             reorder_point=level.reorder_point,

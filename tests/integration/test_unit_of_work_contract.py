@@ -21,10 +21,10 @@ async def test_what_is_committed_is_there_for_the_next(backend: Backend) -> None
 
     async with backend.begin() as uow:
         product = await load(uow, "order-1")
-        batch, allocation = product.batch("batch-1"), product.allocations["order-1"]
+        batch, allocation = product.batches.find("batch-1"), product.allocations["order-1"]
 
         assert (batch.qty, batch.allocated_qty, batch.number, batch.first_qty) == (10, 4, 1, 10)
-        assert (allocation.line, allocation.batch, allocation.allocated) == (line("order-1", 4), batch, 2)
+        assert (allocation.line, allocation.batch, allocation.allocated_sequence) == (line("order-1", 4), batch, 2)
         assert (product.sequence, product.backordered_qty) == (2, 0)
         assert uow.products.get(SKU) is product
 
@@ -43,7 +43,7 @@ async def test_what_is_not_committed_never_was(backend: Backend) -> None:
     async with backend.begin() as uow:
         product = await load(uow, "order-1", refs=("batch-2",))
         assert (product.sequence, set(product.batches), product.allocations) == (1, {"batch-1"}, {})
-        assert product.batch("batch-1").allocated_qty == 0
+        assert product.batches.find("batch-1").allocated_qty == 0
         assert await uow.inbox.accept([received("message-1")]) == {}
     assert await backend.published() == []
     assert await backend.letters() == []
@@ -110,7 +110,7 @@ async def test_a_product_in_memory_is_not_its_whole_history(backend: Backend) ->
     async with backend.begin() as uow:
         product = await load(uow, "order-1", refs=("sold-out",))
         assert set(product.batches) == {"open", "sold-out"}
-        assert product.allocations["order-1"].batch is product.batch("sold-out")
+        assert product.allocations["order-1"].batch is product.batches.find("sold-out")
         assert set(product.allocations) == {"order-1"}
 
 
@@ -124,7 +124,7 @@ async def test_a_named_line_brings_its_batch_although_that_is_sold_out(backend: 
 
     async with backend.begin() as uow:
         product = await load(uow, "order-1")
-        assert (product.batch("sold-out").allocated_qty, product.allocations) == (0, {})
+        assert (product.batches.find("sold-out").allocated_qty, product.allocations) == (0, {})
 
 
 async def test_a_cancelled_line_may_be_placed_anew_in_the_same_unit_of_work(backend: Backend) -> None:
@@ -138,7 +138,7 @@ async def test_a_cancelled_line_may_be_placed_anew_in_the_same_unit_of_work(back
 
     async with backend.begin() as uow:
         allocation = (await load(uow, "order-1")).allocations["order-1"]
-        assert (allocation.line.qty, allocation.batch, allocation.requested) == (11, None, 4)
+        assert (allocation.line.qty, allocation.batch, allocation.requested_sequence) == (11, None, 4)
 
 
 async def test_fetches_the_lines_that_came_last_and_no_more_than_needed(backend: Backend) -> None:
@@ -146,10 +146,10 @@ async def test_fetches_the_lines_that_came_last_and_no_more_than_needed(backend:
 
     async with backend.begin() as uow:
         product = await load(uow, refs=("batch-1",))
-        await uow.products.fetch_last_allocated(product, product.batch("batch-1"), 7)
+        await uow.products.fetch_last_allocated(product, product.batches.find("batch-1"), 7)
 
         assert set(product.allocations) == {"order-4", "order-5", "order-6"}
-        assert all(held.batch is product.batch("batch-1") for held in product.allocations.values())
+        assert all(held.batch is product.batches.find("batch-1") for held in product.allocations.values())
 
 
 async def test_fetches_lines_that_came_within_this_unit_of_work_too(backend: Backend) -> None:
@@ -159,7 +159,7 @@ async def test_fetches_lines_that_came_within_this_unit_of_work_too(backend: Bac
         product = await load(uow, "order-2", refs=("batch-1",))
         product.cancel("order-2")
         latest, _ = product.allocate(line("order-3", 3), "backorder")
-        await uow.products.fetch_last_allocated(product, product.batch("batch-1"), 6)
+        await uow.products.fetch_last_allocated(product, product.batches.find("batch-1"), 6)
 
         assert set(product.allocations) == {"order-1", "order-3"}
         assert product.allocations["order-3"] is latest
@@ -173,7 +173,7 @@ async def test_fetches_the_queue_oldest_request_first_in_pages_of_what_fits(back
         product = await load(uow)
         page = await uow.products.fetch_backorders(product, max_qty=5, after=0, limit=3)
         assert page == ["order-0", "order-1", "order-3"]
-        after = product.allocations["order-3"].requested
+        after = product.allocations["order-3"].requested_sequence
         assert await uow.products.fetch_backorders(product, max_qty=5, after=after, limit=3) == ["order-4"]
         assert "order-2" not in product.allocations
 
@@ -195,7 +195,7 @@ async def test_the_queue_is_as_this_unit_of_work_has_left_it(backend: Backend) -
     async with backend.begin() as uow:
         product = await load(uow, "order-1", "order-2", "order-3", refs=("batch-2",))
         assert set(product.allocations) == {"order-2", "order-3"}
-        assert product.allocations["order-2"].batch is product.batch("batch-2")
+        assert product.allocations["order-2"].batch is product.batches.find("batch-2")
         assert product.backordered_qty == 5
 
 
@@ -220,7 +220,7 @@ async def test_what_was_available_before_is_known_whatever_has_been_read(backend
 
     async with backend.begin() as uow:
         product = await load(uow, refs=("sold-out",))
-        await uow.products.fetch_last_allocated(product, product.batch("sold-out"), 4)
+        await uow.products.fetch_last_allocated(product, product.batches.find("sold-out"), 4)
         product.allocate(line("order-2", 6), "reject")
         (*_, low) = uow.products.take_events()
         assert uow.products.get(SKU) is product
@@ -241,7 +241,7 @@ async def test_units_of_work_on_one_product_wait_for_each_other(backend: Backend
     async def take_one(order_id: str) -> bool:
         async with backend.begin() as uow:
             product = await load(uow, order_id)
-            if not product.largest_available_qty:
+            if not product.batches.largest_available_qty:
                 return False
             product.allocate(line(order_id, 1), "reject")
             await uow.commit()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.domain.events import AllocationFailed
-from app.domain.model import Product
+from app.domain.product import Product
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
 from app.service_layer.ports import Receipt, UnitOfWork

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.dead_letters import DeadLetterStore
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
-from app.domain.model import Product
+from app.domain.product import Product
 from app.domain.stock import OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.service_layer.lock_sets import LockSet

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from app.domain.events import Event
-from app.domain.model import Product
 from app.domain.orders import PlacedOrder
+from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.integration.inbound import ReceivedMessage
@@ -200,7 +200,7 @@ class FakeProductRepository:
             for order_id, held in product.allocations.items():
                 ref = held.batch.ref if held.batch else None
                 self._tables.lines[order_id, sku] = LineRow(
-                    held.line.qty, held.requested, ref, held.allocated, held.shipped
+                    held.line.qty, held.requested_sequence, ref, held.allocated_sequence, held.shipped_sequence
                 )
                 self._seen.add((order_id, sku))
         for order_id, sku in [key for key in self._seen if key[0] not in self._products[key[1]].allocations]:

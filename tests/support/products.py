@@ -6,8 +6,9 @@ from typing import Literal
 
 from app.domain import events
 from app.domain.events import StockReason
-from app.domain.model import Product
-from app.domain.stock import Allocation, Batch, Move, OrderLine
+from app.domain.product import Product
+from app.domain.relocation import Move, Relocation, reserve_sooner
+from app.domain.stock import Allocation, Batch, OrderLine
 
 SKU = "RED-CHAIR"
 
@@ -42,23 +43,23 @@ class Shop:
 
     def cut(self, ref: str, qty: int) -> list[Move]:
         """Set the purchased quantity, larger or smaller."""
-        return self.change(ref, qty, self.product.batch(ref).eta)
+        return self.change(ref, qty, self.product.batches.find(ref).eta)
 
     def change(
         self, ref: str, qty: int, eta: date | None, *, reallocate: bool = False, reason: StockReason | None = None
     ) -> list[Move]:
-        product, batch = self.product, self.product.batch(ref)
+        product, batch = self.product, self.product.batches.find(ref)
         product.check_quantity(ref, qty)
-        before = batch.preference
-        held = [each for each in product.allocations.values() if each.batch is batch and each.shipped is None]
-        first = sorted(held, key=lambda each: each.allocated or 0)
-        product.change_eta(ref, eta, [each.line.order_id for each in first])
+        held = [each for each in product.allocations.values() if each.batch is batch and each.shipped_sequence is None]
+        first = sorted(held, key=lambda each: each.allocated_sequence or 0)
+        is_late = product.change_eta(ref, eta, [each.line.order_id for each in first])
         moves: list[Move] = []
-        if reallocate and batch.preference > before:
-            oldest = sorted(held, key=lambda each: each.requested)
-            moves += product.move_sooner(product.reserve_sooner(batch, [each.line.order_id for each in oldest])).run()
+        if reallocate and is_late:
+            oldest = sorted(held, key=lambda each: each.requested_sequence)
+            targets = reserve_sooner(product.batches, batch, oldest)
+            moves += Relocation.to_targets(product, targets, "batch_eta_changed").run()
         moves += product.change_quantity(ref, qty, reason, None).run()
-        moves.sort(key=lambda move: move.requested)
+        moves.sort(key=lambda move: move.requested_sequence)
         self._serve()
         return moves
 
@@ -75,7 +76,7 @@ class Shop:
         return batch.ref if batch else None
 
     def available(self) -> dict[str, int]:
-        return {batch.ref: batch.available_qty for batch in self.product.batches_by_preference()}
+        return {batch.ref: batch.available_qty for batch in self.product.batches.by_preference()}
 
     def story(self) -> list[str]:
         """The events since the last look, one line each."""
@@ -90,13 +91,13 @@ class Shop:
         return (
             product.backordered_qty,
             product.reorder_point,
-            [tuple(getattr(batch, name) for name in Batch.__slots__) for batch in product.batches_by_preference()],
+            [tuple(getattr(batch, name) for name in Batch.__slots__) for batch in product.batches.by_preference()],
             {
                 order_id: (
                     held.line,
-                    held.requested,
-                    held.allocated,
-                    held.shipped,
+                    held.requested_sequence,
+                    held.allocated_sequence,
+                    held.shipped_sequence,
                     held.batch.ref if held.batch else None,
                 )
                 for order_id, held in product.allocations.items()
@@ -105,7 +106,7 @@ class Shop:
 
     def _serve(self) -> None:
         waiting = [held for held in self.product.allocations.values() if held.batch is None]
-        waiting.sort(key=lambda held: held.requested)
+        waiting.sort(key=lambda held: held.requested_sequence)
         self.product.serve_backorders([held.line.order_id for held in waiting])
 
 

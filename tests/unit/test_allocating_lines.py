@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from app.domain.errors import AllocationConflictError, AllocationNotFoundError, OutOfStockError
-from app.domain.model import Product
+from app.domain.product import Product
 from app.domain.stock import OrderLine
 from tests.support.products import SKU, Shop
 
@@ -166,7 +166,7 @@ def test_a_line_that_nothing_can_hold_waits() -> None:
     allocation = shop.order("order-1", 3)
 
     assert allocation.batch is None
-    assert allocation.allocated is None
+    assert allocation.allocated_sequence is None
     assert shop.product.backordered_qty == 3
     assert shop.story()[1:] == ["2 OutOfStock order-1: 3", "3 LineBackordered order-1: 3"]
 

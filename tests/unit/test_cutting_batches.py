@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from app.domain.model import Product
+from app.domain.product import Product
 from app.domain.stock import Batch
 from tests.support.products import SKU, Shop, moved
 
@@ -257,5 +257,5 @@ def test_refuses_to_guess_where_the_lines_to_release_are_not_in_memory() -> None
     with pytest.raises(LookupError, match="not in memory"):
         product.change_quantity("batch-1", 3, None, None)
 
-    assert (product.batch("batch-1").qty, product.sequence) == (10, 2)
+    assert (product.batches.find("batch-1").qty, product.sequence) == (10, 2)
     assert product.take_events() == []

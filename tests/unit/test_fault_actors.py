@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 
 from app.domain.commands import ChangeBatch, Command
 from app.domain.errors import DomainError
-from app.domain.model import Product
 from app.domain.orders import Order
+from app.domain.product import Product
 from app.domain.stock import Allocation
 from app.entrypoints.http.answers import ALLOCATION, BATCH, CHANGED_BATCH, ORDER, ChangedBatch
 from app.entrypoints.http.problems import KINDS
@@ -181,13 +181,13 @@ def forget_to_ship(product: Product, order_id: str) -> Allocation:
 
 
 def ship_twice(product: Product, order_id: str) -> Allocation:
-    ship(product, order_id).shipped = None
+    ship(product, order_id).shipped_sequence = None
     return ship(product, order_id)
 
 
 def call_back(product: Product, order_id: str) -> None:
     if order_id in product.allocations:
-        product.allocations[order_id].shipped = None
+        product.allocations[order_id].shipped_sequence = None
     cancel(product, order_id)
 
 

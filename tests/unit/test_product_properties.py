@@ -18,8 +18,8 @@ from app.domain.commands import (
     ShipLine,
 )
 from app.domain.errors import DomainError
-from app.domain.model import Product
-from app.domain.stock import Move
+from app.domain.product import Product
+from app.domain.relocation import Move
 from app.integration.outbound import to_message
 from app.service_layer.results import AllocationState, BatchState, LineMove
 from tests.support.naive import NaiveService, Told
@@ -57,7 +57,7 @@ def play(shop: Shop, command: Command) -> str | None:
 
 
 def change(shop: Shop, command: ChangeBatchQuantity | ChangeBatchEta | ChangeBatch) -> list[Move]:
-    batch = shop.product.batch(command.ref)
+    batch = shop.product.batches.find(command.ref)
     given = command.model_dump(exclude_unset=True)
     if "qty" in given:
         shop.product.check_quantity(command.ref, given["qty"], given.get("expected_qty"))
@@ -77,13 +77,13 @@ def told(shop: Shop) -> list[Told]:
 
 def check_invariants(product: Product) -> None:
     for batch in product.batches.values():
-        held = [a.line.qty for a in product.allocations.values() if a.batch is batch and a.shipped is None]
-        gone = [a.line.qty for a in product.allocations.values() if a.batch is batch and a.shipped is not None]
+        held = [a.line.qty for a in product.allocations.values() if a.batch is batch and a.shipped_sequence is None]
+        gone = [a.line.qty for a in product.allocations.values() if a.batch is batch and a.shipped_sequence is not None]
         assert (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty) == (sum(held), len(held), sum(gone))
         assert 0 <= sum(held) + sum(gone) <= batch.qty
     waiting = [a.line.qty for a in product.allocations.values() if a.batch is None]
     assert product.backordered_qty == sum(waiting)
-    assert product.largest_available_qty < min(waiting, default=product.largest_available_qty + 1)
+    assert product.batches.largest_available_qty < min(waiting, default=product.batches.largest_available_qty + 1)
 
 
 @given(stories)
@@ -103,7 +103,7 @@ def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> N
             assert shop.snapshot() == before
         heard += told(shop)
         assert heard == naive.told[SKU]
-        assert [BatchState.of(SKU, b) for b in shop.product.batches_by_preference()] == (
+        assert [BatchState.of(SKU, b) for b in shop.product.batches.by_preference()] == (
             state.batches if (state := naive.product(SKU)) else []
         )
         for order_id, allocation in shop.product.allocations.items():
@@ -121,7 +121,7 @@ def test_a_change_moves_what_the_naive_model_moves(story: list[Command], data: s
         play(shop, command)
         naive.play(command)
     ref = data.draw(st.sampled_from(sorted(shop.product.batches)))
-    least = shop.product.batch(ref).shipped_qty
+    least = shop.product.batches.find(ref).shipped_qty
     reallocate = data.draw(st.booleans())
     cut = ChangeBatch(ref=ref, qty=data.draw(st.integers(least, 9)), eta=data.draw(etas), reallocate=reallocate)
 

@@ -16,7 +16,7 @@ def test_the_best_batch_is_the_one_that_a_line_would_get(qty: int, ref: str | No
         shop.batch(name, batch_qty, eta)
     before = shop.snapshot()
 
-    best = shop.product.best_batch(qty)
+    best = shop.product.batches.best(qty)
 
     assert (best and best.ref) == ref
     assert shop.snapshot() == before

@@ -30,7 +30,7 @@ def test_shipping_is_told_and_counted_once() -> None:
 
     assert first is again
     assert shop.story() == ["3 LineShipped order-1: 4 from batch-1"]
-    batch = shop.product.batch("batch-1")
+    batch = shop.product.batches.find("batch-1")
     assert (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty, batch.available_qty) == (0, 0, 4, 6)
 
 
@@ -95,5 +95,5 @@ def test_the_same_line_again_is_still_shipped() -> None:
 
     again = shop.order("gone", 4)
 
-    assert again.shipped is not None
+    assert again.shipped_sequence is not None
     assert shop.story() == []

@@ -16,7 +16,7 @@ from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.statements import Row
 from app.domain.events import Event
-from app.domain.model import Product
+from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.observability import metrics
 from app.service_layer.lock_sets import LockSet
@@ -351,6 +351,6 @@ def _batch_values(batch: Batch) -> Row:
 
 def _line_values(allocation: Allocation) -> Row:
     """What can change about a line: all of it, for a cancelled one may be placed anew."""
-    batch = allocation.batch
-    number = batch.number if batch else None
-    return (allocation.line.qty, allocation.requested, number, allocation.allocated, allocation.shipped)
+    line, batch = allocation.line, allocation.batch
+    sequences = (allocation.allocated_sequence, allocation.shipped_sequence)
+    return (line.qty, allocation.requested_sequence, batch.number if batch else None, *sequences)

@@ -28,7 +28,7 @@ from app.adapters.postgresql.pool_guard import is_lost_session
 from app.adapters.postgresql.product_repository import SqlProductRepository
 from app.adapters.postgresql.statements import Row
 from app.domain.events import Event
-from app.domain.model import Product
+from app.domain.product import Product
 from app.integration.outbound import to_message
 from app.observability import metrics
 from app.service_layer.ports import Cause, TemporarilyUnavailableError

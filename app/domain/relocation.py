@@ -1,0 +1,147 @@
+"""Moves order lines from one batch to other batches or to the queue.
+
+A batch may hold 100,000 lines, so the work is done in steps of bounded length, between which the caller may store the
+product.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Protocol
+
+from app.domain.batches import Batches
+from app.domain.events import ReleaseReason
+from app.domain.stock import Allocation, Batch, OrderLine
+
+STEP = 250
+"""Lines of one step. Other commands run between two steps."""
+
+
+class Placement(Protocol):
+    """What a relocation needs of a product."""
+
+    def reserve(self, line: OrderLine) -> Batch | None:
+        """Take the stock for a whole line from the preferred batch that can hold it."""
+
+    def leave(self, allocation: Allocation, reason: ReleaseReason) -> None:
+        """Raise the event of a line that leaves its batch."""
+
+    def place(self, allocation: Allocation, batch: Batch | None) -> None:
+        """Put a line on the batch that reserved the stock for it; None: into the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A line that left a batch, and the batch that it moved to; None: to the queue.
+
+    `requested_sequence` is the place of the line in the queue.
+    """
+
+    line: OrderLine
+    from_batch: Batch
+    to_batch: Batch | None
+    requested_sequence: int
+
+
+@dataclass(slots=True)
+class Relocation:
+    """The lines of one batch that move. The caller must iterate over `steps` to the end, or call `run`.
+
+    Each step yields the order ids of the lines that it placed. `moves` is complete after the last step: the lines that
+    moved, oldest request first.
+    """
+
+    moves: list[Move] = field(default_factory=list)
+    steps: Iterable[Sequence[str]] = ()
+    is_long: bool = False
+
+    @classmethod
+    def of_released(cls, product: Placement, released: Sequence[Allocation], reason: ReleaseReason) -> "Relocation":
+        """Find a batch for each released line, oldest request first, and move it there.
+
+        A line that returns to its own batch has not moved.
+        """
+        relocation = cls(is_long=len(released) > STEP)
+        relocation.steps = relocation._find_and_move(product, released, reason)
+        return relocation
+
+    @classmethod
+    def to_targets(cls, product: Placement, targets: Mapping[Allocation, Batch], reason: ReleaseReason) -> "Relocation":
+        """Move each line to the batch that reserved stock for it."""
+        relocation = cls(is_long=len(targets) > STEP)
+        relocation.steps = relocation._move(product, list(targets), targets, reason)
+        return relocation
+
+    def run(self) -> list[Move]:
+        """Take all steps at once. Returns `moves`."""
+        for _ in self.steps:
+            pass
+        return self.moves
+
+    def _find_and_move(
+        self, product: Placement, released: Sequence[Allocation], reason: ReleaseReason
+    ) -> Iterator[Sequence[str]]:
+        targets: dict[Allocation, Batch | None] = {}
+        for page in _pages(sorted(released, key=attrgetter("requested_sequence"))):
+            targets.update((allocation, product.reserve(allocation.line)) for allocation in page)
+            yield ()
+        yield from self._move(product, released, targets, reason)
+
+    def _move(
+        self,
+        product: Placement,
+        released: Sequence[Allocation],
+        targets: Mapping[Allocation, Batch | None],
+        reason: ReleaseReason,
+    ) -> Iterator[Sequence[str]]:
+        """Lines leave their batch in the order of `released` and are placed in the order of `targets`."""
+        leaving = {allocation for allocation, target in targets.items() if target is not allocation.batch}
+        for page in _pages(released):
+            for allocation in page:
+                if allocation in leaving:
+                    product.leave(allocation, reason)
+            yield ()
+        for page in _pages(list(targets)):
+            for allocation in page:
+                if allocation in leaving and allocation.batch is not None:
+                    target = targets[allocation]
+                    self.moves.append(Move(allocation.line, allocation.batch, target, allocation.requested_sequence))
+                    product.place(allocation, target)
+            yield [allocation.line.order_id for allocation in page]
+
+
+def reserve_sooner(batches: Batches, late: Batch, held: Iterable[Allocation]) -> dict[Allocation, Batch]:
+    """Reserve stock for lines of a late batch on batches that are preferred to it. `Relocation.to_targets` moves them.
+
+    The lines come oldest request first.
+    """
+    targets: dict[Allocation, Batch] = {}
+    for allocation in held:
+        for other in batches.before(late):
+            if other.available_qty >= allocation.line.qty:
+                late.release(allocation.line)
+                other.hold(allocation.line)
+                targets[allocation] = other
+                break
+    return targets
+
+
+def last_allocated(allocations: Iterable[Allocation], batch: Batch, qty: int) -> Iterator[Allocation]:
+    """The lines that the batch received last, as many as make up `qty` pieces.
+
+    Raises LookupError where too few of its lines are in memory.
+    """
+    if qty <= 0:
+        return
+    held = [each for each in allocations if each.batch is batch and each.shipped_sequence is None]
+    for allocation in sorted(held, key=attrgetter("allocated_sequence"), reverse=True):
+        yield allocation
+        qty -= allocation.line.qty
+        if qty <= 0:
+            return
+    message = f"{qty} allocated pieces of batch {batch.ref} are not in memory; fetch its lines first"
+    raise LookupError(message)
+
+
+def _pages(allocations: Sequence[Allocation]) -> Iterator[Sequence[Allocation]]:
+    return (allocations[start : start + STEP] for start in range(0, len(allocations), STEP))
