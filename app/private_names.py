@@ -91,7 +91,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName("uvicorn:Server", "capture_signals", "an orderly stop by this code's own handlers of signals"),
     PrivateName("uvicorn:Server", "startup", "the announcement that the server listens"),
-    # A client that does not stop is torn down: see adapters/kafka.py.
+    # A client that does not stop is torn down: see adapters/kafka/clients.py.
     PrivateName("aiokafka:AIOKafkaProducer", "_sender", "the end of a producer that does not stop"),
     PrivateName("aiokafka:AIOKafkaProducer", "client", "the end of a producer that does not stop"),
     PrivateName("aiokafka:AIOKafkaConsumer", "_coordinator", "the end of a consumer that does not stop"),
@@ -102,7 +102,7 @@ PRIVATE_NAMES = (
         PrivateName("aiokafka.consumer.group_coordinator:GroupCoordinator", name, "the end of a consumer's membership")
         for name in ("_heartbeat_task", "_coordination_task")
     ),
-    # Records with a header whose name is not UTF-8: see adapters/tolerant_records.py.
+    # Records with a header whose name is not UTF-8: see adapters/kafka/tolerant_records.py.
     *(
         PrivateName(owner, name, "records with a header whose name is not UTF-8")
         for owner, name in (

@@ -183,7 +183,7 @@ def _command_counter(command: str, outcome: str) -> Counter:
     return commands.labels(command, outcome)
 
 
-def expect_command(command: str) -> None:
+def initialize_command(command: str) -> None:
     """Show that the command has never failed: an alert sees the first failure only as a rise from nought."""
     _command_counter(command, "error")
 

@@ -17,10 +17,10 @@ from app.domain.commands import Allocate, Command, CreateBatch
 from app.domain.errors import DomainError
 from app.integration.rows import RowReader, UnreadableRowError
 from app.service_layer.messagebus import MessageBus
-from app.service_layer.patience import run_until_available
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request
 from app.service_layer.results import BatchRecorded, LineAccepted
+from app.service_layer.retry import run_until_available
 
 OUTAGE_LIMIT = 60.0
 """Seconds without an answer from the database after which the import fails."""

@@ -65,7 +65,7 @@ class Dispatcher:
             message = f"{command_type.__name__} has a handler already: a command is handled once"
             raise ValueError(message)
         self._handlers[command_type] = handler
-        metrics.expect_command(command_type.__name__)
+        metrics.initialize_command(command_type.__name__)
 
     async def run(self, group: Sequence[Request]) -> list[Outcome]:
         """Run the requests, in their order, and return the outcome of each. It may wait for locks."""

@@ -1,4 +1,4 @@
-"""Inbound messages: the requests that they carry, and the check that each message takes effect once."""
+"""Inbound messages: their requests, and the check that each message takes effect once."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ from app.service_layer.requests import Outcome, Request
 
 
 def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
-    """The command that a record asks for, to take effect once. Raises UnreadableMessageError."""
+    """The command of a record, to take effect once. Raises UnreadableMessageError."""
     event = cloudevents.parse(headers, value)
     try:
         command = inbound.to_command(event)
@@ -23,7 +23,7 @@ def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
 
 
 async def accept_messages(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:
-    """The outcomes of messages that were received before; None for each request that is to take effect."""
+    """The outcomes of messages that were received before, and None for each request that has to run."""
     first: dict[tuple[str, str], ReceivedMessage] = {}
     for request in group:
         if request.message is not None:

@@ -1,4 +1,4 @@
-"""Who gets mail about what. The notifier reads the published events and asks here."""
+"""Rules for mail: which events cause which mail to whom."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,21 +23,21 @@ class Mail:
 
 
 class MailRefusedError(Exception):
-    """The mail server will never take this mail; trying again is of no use."""
+    """The mail server has permanently refused the mail."""
 
 
 class Mailer(Protocol):
-    """Hands a mail to the world."""
+    """Sends mail."""
 
     async def send(self, mail: Mail) -> None:
-        """Send it. Raises MailRefusedError, or TemporarilyUnavailableError where it may be tried again."""
+        """Send the mail. Raises MailRefusedError, or TemporarilyUnavailableError if it may be retried."""
 
 
 @dataclass(slots=True)
 class NotifiedProduct:
-    """What is remembered of a SKU between its events.
+    """The state of a SKU between its events.
 
-    `sequence` is the last event that was dealt with, and `out_of_stock` says that the buyers know that it has run out.
+    `sequence` is that of the last event handled. `out_of_stock`: the buyers were notified that the SKU ran out.
     """
 
     sku: str
@@ -47,13 +47,13 @@ class NotifiedProduct:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Who gets the mail; no warehouse address means that the warehouse gets none."""
+    """The recipients. Without a warehouse address, the warehouse gets no mail."""
 
     stock: str
     warehouse: str | None
 
 
-INTERESTING: dict[str, type[ProductMessage]] = {
+HANDLED_EVENTS: dict[str, type[ProductMessage]] = {
     model.ce_type: model
     for model in (OutOfStockV1, LowStockV1, BatchCreatedV1, BatchQuantityChangedV1, LineAllocatedV1)
 }
@@ -62,11 +62,10 @@ INTERESTING: dict[str, type[ProductMessage]] = {
 def react(
     message: ProductMessage, product: NotifiedProduct, known_batches: dict[str, int], addresses: Addresses
 ) -> Mail | None:
-    """The mail that an event calls for. Updates what is known of the product and of its batches.
+    """The mail that an event causes. Updates the states of the product and of its batches.
 
-    The buyers are told once that a SKU has run out; a new batch, or a batch that grew, makes the next time news again.
-    A batch that was never read of before counts as grown: one mail too many is better than silence. Of low stock there
-    is an event only when it has become so, and a mail for each.
+    The buyers get one mail when a SKU has run out, and the next only after a new batch or an increase of a batch. An
+    unknown batch counts as increased: a repeated mail is better than a missing one. Each LowStock event causes a mail.
     """
     match message:
         case OutOfStockV1() if not product.out_of_stock:

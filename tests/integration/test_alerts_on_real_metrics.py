@@ -99,7 +99,7 @@ async def relaying(engine: AsyncEngine, database_url: str, broker: FakeBroker) -
 
 
 async def test_a_command_that_goes_wrong(tmp_path: Path) -> None:
-    metrics.expect_command("Errand")
+    metrics.initialize_command("Errand")
     before = exported()
     await Desk().bus.handle_group([Request(Errand(name="one", goes_wrong=True), CAUSE)])
 

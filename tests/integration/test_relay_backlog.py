@@ -295,7 +295,7 @@ async def test_a_row_behind_a_position_that_is_wrong_is_found_by_looking_back(
         await eventually(lambda: holds(reader.after > 0))
         await write(engine, "CHAIR", 1, 2)
         await eventually(is_published)
-    assert "waits behind the position" in caplog.text
+    assert "before the position of partition" in caplog.text
 
 
 async def holds(condition: bool) -> bool:

@@ -228,7 +228,7 @@ async def test_a_relay_without_shards_says_that_it_publishes_nothing(
     async def is_said() -> bool:
         await asyncio.gather(*(holder.claim() for holder in holders))
         return (
-            "no shard of the outbox is leased to this relay" in caplog.text
+            "no lease on a shard of the outbox" in caplog.text
             and REGISTRY.get_sample_value("allocation_relay_leased_shards") == 0
         )
 

@@ -263,5 +263,5 @@ async def test_log_metric_and_table_agree_on_the_letters(upstream: Upstream, cap
         await upstream.handle(records)
     await upstream.handle([record([types[0], ("ce_id", b"1"), ("traceparent", b"00")], b"{}", offset=9)])
 
-    warnings = [line for line in caplog.messages if "goes to the dead letters" in line]
+    warnings = [line for line in caplog.messages if "is a dead letter now" in line]
     assert [len(upstream.letters), letters_counted() - before, len(warnings)] == [3, 3, 3]

@@ -16,9 +16,9 @@ from app.domain.commands import (
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.messagebus import MessageBus
-from app.service_layer.patience import run_until_available
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Request, RetryPolicy
+from app.service_layer.retry import run_until_available
 from tests.support.errands import CAUSE, Desk, Errand
 from tests.support.fakes import FakeProductRepository, FakeUnitOfWork, InMemoryStore
 from tests.support.messages import Pauses, received

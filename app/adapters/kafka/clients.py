@@ -1,4 +1,4 @@
-"""aiokafka, with what it leaves unsafe set: acknowledgement by all replicas, explicit offsets, bounded waits."""
+"""aiokafka clients with safe settings: acknowledgement by all replicas, explicit offsets, bounded waits."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0
-"""Seconds that a client may take to stop; aiokafka itself would wait for ever."""
+"""Seconds for a client to stop. aiokafka itself has no limit."""
 
 TEAR_DOWN_TIMEOUT = 1.0
 
@@ -25,7 +25,7 @@ _TOPIC_EXISTS = 36
 
 @dataclass(frozen=True, slots=True)
 class Sasl:
-    """How to log in to the broker. The password shows in no representation."""
+    """Credentials for the broker. The password is excluded from the representation."""
 
     mechanism: str
     username: str
@@ -34,11 +34,11 @@ class Sasl:
 
 @dataclass(frozen=True, slots=True)
 class KafkaConfig:
-    """Where the broker is and how to speak to it.
+    """The address of the broker, and the settings of its clients.
 
-    Without `tls` it is spoken to in the clear, without `sasl` nobody logs in. `idempotent_producer` is off only for the
-    embedded broker, which does not know InitProducerId. `session_timeout` (seconds) is how long a consumer that has
-    died keeps its partitions from its successor.
+    Without `tls` the connection is not encrypted, without `sasl` there is no login. `idempotent_producer` is off only
+    for the embedded broker, which does not implement InitProducerId. `session_timeout` (seconds) is the time after
+    which the partitions of a dead consumer are reassigned.
     """
 
     bootstrap_servers: str
@@ -50,20 +50,20 @@ class KafkaConfig:
     topic_replication: int = 1
 
     def connection(self) -> dict[str, Any]:
-        """What every client is told: where, and how."""
+        """The connection arguments of every client."""
         sasl = self.sasl
-        told: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
             "security_protocol": ("SASL_" if sasl else "") + ("SSL" if self.tls else "PLAINTEXT"),
             "ssl_context": self.tls,
         }
         if sasl is not None:
-            told |= {
+            arguments |= {
                 "sasl_mechanism": sasl.mechanism,
                 "sasl_plain_username": sasl.username,
                 "sasl_plain_password": sasl.password,
             }
-        return told
+        return arguments
 
 
 _Client = TypeVar("_Client", AIOKafkaProducer, AIOKafkaConsumer)
@@ -110,7 +110,7 @@ async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
 
 
 async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id: str) -> AIOKafkaConsumer:
-    """A consumer that has joined its group. It commits nothing by itself. Raises KafkaError."""
+    """A consumer that has joined its group, without automatic commits. Raises KafkaError."""
     consumer = AIOKafkaConsumer(
         *topics,
         **config.connection(),
@@ -119,7 +119,7 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
         auto_offset_reset="earliest",
         session_timeout_ms=int(config.session_timeout * 1000),
         heartbeat_interval_ms=int(config.session_timeout * 250),
-        # A handler may wait for its database or its mail server as long as that takes; the group is not told.
+        # A handler may wait for its database or its mail server without a limit.
         max_poll_interval_ms=24 * 3600 * 1000,
         request_timeout_ms=15_000,
         metadata_max_age_ms=10_000,
@@ -130,7 +130,7 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
 
 
 async def start_reader(config: KafkaConfig, topic: str) -> AIOKafkaConsumer:
-    """A consumer that reads the topic from its end on, in no group: nobody notices it. Raises KafkaError."""
+    """A consumer without a group that reads the topic from its end on. Raises KafkaError."""
     reader = AIOKafkaConsumer(
         topic,
         **config.connection(),
@@ -146,9 +146,9 @@ async def start_reader(config: KafkaConfig, topic: str) -> AIOKafkaConsumer:
 async def lags_of(
     config: KafkaConfig, reader: AIOKafkaConsumer, groups: Mapping[str, Collection[str]]
 ) -> dict[str, int]:
-    """How many records of its topics each consumer group has not dealt with. Raises KafkaError, TimeoutError.
+    """The lag of each consumer group in its topics. Raises KafkaError, TimeoutError.
 
-    `reader` is asked where the topics end; it may be reading anything.
+    `reader` returns the end offsets; it may be reading any topic.
     """
     _, topics = await describe_topics(config, {name for names in groups.values() for name in names})
     lags = {}
@@ -156,11 +156,11 @@ async def lags_of(
         for group, names in groups.items():
             states = [topics[name] for name in names if name in topics]
             every = [TopicPartition(state.name, number) for state in states for number in range(state.partitions)]
-            # Named one by one: the embedded broker does not understand the question for all.
+            # By partition: the embedded broker does not implement the request for all.
             committed = await admin.list_consumer_group_offsets(group, partitions=every) if every else {}
-            # A partition of which nothing has been dealt with is read from its beginning.
+            # A partition without a committed offset is read from its beginning.
             begin, end = await reader.beginning_offsets(every), await reader.end_offsets(every)
-            # A broker may tell of an end from before what has been dealt with since; nobody is ahead of it.
+            # A broker may return an end offset that is older than the commit, so the lag is at least 0.
             lags[group] = sum(max(0, end[each] - _position(committed.get(each), begin[each])) for each in every)
     return lags
 
@@ -170,7 +170,7 @@ def _position(committed: OffsetAndMetadata | None, begin: int) -> int:
 
 
 async def stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
-    """Stop a client within bounds, whatever state it is in."""
+    """Stop a client in any state, within `STOP_TIMEOUT` and `TEAR_DOWN_TIMEOUT`."""
     close = asyncio.ensure_future(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
     await asyncio.wait({close}, timeout=STOP_TIMEOUT)
     if close.done():
@@ -182,7 +182,7 @@ async def stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient
 
 
 async def _tear_down(client: object, close: asyncio.Future[None]) -> None:
-    """End what aiokafka would leave running: the tasks that send and that keep up a membership, and the connections."""
+    """End what aiokafka would leave running: the tasks for sending and for the group, and the connections."""
     coordinator = getattr(client, "_coordinator", None)
     sender = getattr(client, "_sender", None)
     running: list[asyncio.Future[None] | None] = [
@@ -227,9 +227,9 @@ class TopicState:
 
 
 async def describe_topics(config: KafkaConfig, topics: Collection[str]) -> tuple[int, dict[str, TopicState]]:
-    """How many brokers there are, and those of the topics that exist. Raises KafkaError, TimeoutError.
+    """The number of brokers, and the state of each topic that exists. Raises KafkaError, TimeoutError.
 
-    It asks only for what is there: a broker may create a topic that it is asked for.
+    Only existing topics are described: a broker may create a topic that it is asked for.
     """
     async with _admin(config) as admin:
         cluster = await admin.describe_cluster()
@@ -250,6 +250,6 @@ def _state(name: str, partitions: Sequence[Mapping[str, Any]]) -> TopicState:
 
 
 async def check_broker(config: KafkaConfig) -> None:
-    """Ask the broker for its topics. Raises KafkaError or TimeoutError where it does not answer."""
+    """Check that the broker answers. Raises KafkaError, TimeoutError."""
     async with _admin(config) as admin:
         await admin.list_topics()

@@ -1,7 +1,7 @@
-"""A way past records that aiokafka cannot read: those with a header whose name is no UTF-8.
+"""Reads records that aiokafka cannot read: those with a header whose name is not UTF-8.
 
-aiokafka stops for good at such a record, and with it everything behind, although Kafka itself takes any bytes. Its
-parser in Python can be taught to be tolerant. The one in C is faster, so this is for a process that has met one.
+Kafka accepts any bytes in the name, but aiokafka cannot read past such a record. This module makes its parser in Python
+tolerant. The parser in C is faster, so only a process that has received such a record uses this one.
 """
 
 # mypy: disable-error-code="misc, has-type"
@@ -14,19 +14,19 @@ from aiokafka.record import default_records, memory_records
 
 
 class _TolerantBytes(bytearray):
-    """Bytes whose parts decode to text even where they are no UTF-8."""
+    """Bytes whose slices decode to text even if they are not UTF-8."""
 
     def __getitem__(self, index: Any) -> Any:
         part = super().__getitem__(index)
         return _TolerantBytes(part) if isinstance(index, slice) else part
 
     def decode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> str:
-        """The text; what is no UTF-8 stands in it as lone surrogates."""
+        """The text, with lone surrogates for bytes that are not UTF-8."""
         return super().decode(encoding, errors)
 
 
 class _TolerantRecordBatch(default_records._DefaultRecordBatchPy):
-    """A batch of records that can be read whatever the names of their headers are."""
+    """A batch of records whose headers may have any names."""
 
     def _read_msg(self, *arguments: Any) -> Any:
         if not isinstance(self._buffer, _TolerantBytes):
@@ -35,6 +35,6 @@ class _TolerantRecordBatch(default_records._DefaultRecordBatchPy):
 
 
 def tolerate_any_header_name() -> None:
-    """Read every record from now on with the tolerant parser."""
+    """Use the tolerant parser for all records from now on, in the whole process."""
     memory_records.DefaultRecordBatch = _TolerantRecordBatch
     fetcher.MemoryRecords = memory_records._MemoryRecordsPy

@@ -1,9 +1,8 @@
-"""The inbound consumer: messages from upstream systems become commands, each once, whatever the broker delivers.
+"""The inbound consumer: runs each message of upstream systems as a command, once.
 
-The records of one poll are one group for the bus: their ids, their effects and the dead letters among them commit
-together. A record that would keep the others waiting (its product is locked, or its work is large) is left over, and
-only its partition waits for it. A transient fault is waited out, however long it lasts; a message that fails for good
-goes to the dead letters, and those behind it are handled.
+The records of one poll are one group on the bus: their ids, effects and dead letters commit together. A record that
+would delay the others (its product is locked, or its work is large) is deferred, and only its partition waits for it.
+Transient faults are retried without a limit. A message that fails permanently becomes a dead letter.
 """
 
 import asyncio
@@ -23,19 +22,19 @@ from app.observability import metrics, tracing
 from app.observability.tracing import Span
 from app.service_layer.inbox import to_request
 from app.service_layer.messagebus import MessageBus
-from app.service_layer.patience import Run, run_until_available
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
+from app.service_layer.retry import Run, run_until_available
 
 log = logging.getLogger(__name__)
 
 PARTITIONS_AT_A_TIME = 2
-"""So many partitions with records that are left over have a transaction at a time."""
+"""Partitions whose deferred records may have a transaction at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Inbound:
-    """A record, the request that it is, and its span where it is traced."""
+    """A record, its request, and its span if it is traced."""
 
     record: ConsumerRecord
     request: Request
@@ -43,7 +42,7 @@ class _Inbound:
 
 
 class InboundConsumer:
-    """Hands records to the bus."""
+    """Runs records on the bus."""
 
     def __init__(
         self,
@@ -58,23 +57,23 @@ class InboundConsumer:
         self._permits = asyncio.Semaphore(PARTITIONS_AT_A_TIME)
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> dict[TopicPartition, Finish]:
-        """Handle the records: each has taken effect, been answered with a refusal, or been set aside.
+        """Handle the records: each takes effect, is refused, becomes a dead letter, or is deferred.
 
-        Returns the partitions for which some records are left over, and for each the call that handles those.
+        Returns the partitions with deferred records, each with the call that handles them.
         """
         inbound = [self._to_inbound(record) for record in records]
         waiting: dict[TopicPartition, list[_Inbound]] = {}
         for each in await self._run(self._bus.run_shared, inbound):
             waiting.setdefault(TopicPartition(each.record.topic, each.record.partition), []).append(each)
-        return {partition: partial(self._run, self._run_apart, left) for partition, left in waiting.items()}
+        return {partition: partial(self._run, self._run_apart, deferred) for partition, deferred in waiting.items()}
 
     async def _run(self, run: Run, inbound: Sequence[_Inbound]) -> list[_Inbound]:
-        """Run the requests; returns those that are left over."""
+        """Run the requests. Returns those that were deferred."""
         outcomes = await run_until_available(run, [each.request for each in inbound], self._sleep)
-        left, failed = [], []
+        deferred, failed = [], []
         for each, outcome in zip(inbound, outcomes, strict=True):
             if outcome.deferred:
-                left.append(each)
+                deferred.append(each)
                 continue
             record, request = each.record, each.request
             metrics.inbound_messages.labels(_describe(request, outcome)).inc()
@@ -93,17 +92,17 @@ class InboundConsumer:
             for request, outcome in zip(failed, kept, strict=True):
                 outcome.unwrap()
                 self._report_letter(request, outcome)
-        return left
+        return deferred
 
     async def _run_apart(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Run requests that were left over, for some partitions at a time: each takes a connection while it waits."""
+        """Run deferred requests, for a few partitions at a time: each holds a connection while it waits."""
         async with self._permits:
             return await self._bus.run_apart(requests)
 
     def _to_inbound(self, record: ConsumerRecord) -> _Inbound:
         request = self._to_request(record)
         span = self._start_span(record, request) if tracing.is_on() else None
-        return _Inbound(record, _below(span, request), span)
+        return _Inbound(record, _child_of(span, request), span)
 
     def _to_request(self, record: ConsumerRecord) -> Request:
         try:
@@ -128,17 +127,17 @@ class InboundConsumer:
         return Request(KeepDeadLetter(letter=letter), cause)
 
     def _report_letter(self, request: Request, outcome: Outcome) -> None:
-        """Log and count a letter that is new, after its commit: so log, metric and table agree."""
+        """Log and count a new letter after its commit, so that log, metric and table agree."""
         if not isinstance(request.command, KeepDeadLetter):
             return
         letter = request.command.letter
         place = f"{letter.topic}[{letter.partition}]@{letter.offset}"
         with observed.bound(request.cause, letter.message_id):
             if outcome.result:
-                log.warning("%s goes to the dead letters: %s", place, letter.reason)
+                log.warning("%s is a dead letter now: %s", place, letter.reason)
                 metrics.dead_letters.labels(self._consumer_group).inc()
             else:
-                log.info("%s is among the dead letters already: %s", place, letter.reason)
+                log.info("%s is already a dead letter: %s", place, letter.reason)
 
     def _start_span(self, record: ConsumerRecord, request: Request) -> Span | None:
         if not tracing.records(request.cause.traceparent):
@@ -154,18 +153,18 @@ class InboundConsumer:
 
 
 def _end_span(span: Span, record: ConsumerRecord, outcome: Outcome) -> None:
-    """A refusal is an answer like any other, and no fault."""
+    """End the span. A refusal is a normal result and not an error."""
     span.note(f"process {record.topic}", {"allocation.outcome": outcome.label})
     span.end(None if outcome.error is None or isinstance(outcome.error, DomainError) else type(outcome.error).__name__)
 
 
-def _below(span: Span | None, request: Request) -> Request:
-    """The request as something that follows from the span."""
+def _child_of(span: Span | None, request: Request) -> Request:
+    """The request with the span as its parent."""
     return request if span is None else replace(request, cause=replace(request.cause, traceparent=span.traceparent))
 
 
 def _describe(request: Request, outcome: Outcome) -> str:
-    """What became of a record, in a word."""
+    """The outcome of a record, as the metric labels it."""
     if isinstance(request.command, KeepDeadLetter) and outcome.error is None:
         return "dead_letter" if outcome.result else "duplicate"
     return outcome.label

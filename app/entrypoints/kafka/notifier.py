@@ -1,6 +1,6 @@
-"""The notifier: a subscriber of the published events that sends mail. A mail server that is down delays mail only.
+"""The notifier: a subscriber of the published events that sends mail. An outage of the mail server delays only mail.
 
-Mail is sent at least once: what was sent is remembered right after, so only a crash between the two repeats it.
+Mail is sent at least once: the notifier saves its state after each mail, so only a crash between the two repeats it.
 """
 
 import asyncio
@@ -19,27 +19,26 @@ from app.integration.cloudevents import CloudEvent, parse_leniently, well_formed
 from app.integration.outbound import BatchCreatedV1, ProductMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
-from app.service_layer.notifications import INTERESTING, Addresses, Mail, Mailer, MailRefusedError, react
+from app.service_layer.notifications import HANDLED_EVENTS, Addresses, Mail, Mailer, MailRefusedError, react
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
 
 FIRST_BACKOFF = 0.2
 LONGEST_BACKOFF = 5.0
-IDENTIFIERS = frozenset({"sku", "ref", "order_id", "batch_ref"})
+IDENTIFIER_FIELDS = frozenset({"sku", "ref", "order_id", "batch_ref"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
     cause: Cause
-    """Of what follows from it."""
     topic: str
     sequence: int
     message: ProductMessage
 
 
 class Notifier:
-    """Reads events in order and sends the mails that they call for."""
+    """Reads events in order and sends the mail that they cause."""
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class Notifier:
         self._sleep = sleep
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
-        """Return when every mail that the records call for is handed over or refused for good."""
+        """Return when every mail that the records cause is sent or permanently refused."""
         events = [event for record in records if (event := _read(record)) is not None]
         if not events:
             return
@@ -71,33 +70,33 @@ class Notifier:
             product.sequence = event.sequence
             mail = react(event.message, product, batches, self._addresses)
             if mail is not None:
-                with self._observed(event):
+                with self._in_context(event):
                     await self._send(mail, event.message.ce_type)
                     await self._memory.save([product], batches)
         await self._memory.save(list(products.values()), batches)
 
     async def _send(self, mail: Mail, kind: str) -> None:
-        """Try until the mail server has taken the mail, or has said that it never will."""
+        """Retry until the mail server has accepted or permanently refused the mail."""
         backoff = 0.0
         while True:
             try:
                 await self._mailer.send(mail)
             except MailRefusedError as error:
-                log.error("the mail to %s was refused for good: %s", mail.to, error)  # noqa: TRY400
+                log.error("the mail to %s was permanently refused: %s", mail.to, error)  # noqa: TRY400
                 metrics.mail_failures.inc()
                 return
             except TemporarilyUnavailableError as error:
                 metrics.mail_failures.inc()
                 backoff = next_delay(backoff, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
-                log.warning("the mail to %s waits %.1f s: %s", mail.to, backoff, error)
+                log.warning("the mail to %s is retried in %.1f s: %s", mail.to, backoff, error)
                 await self._sleep(backoff)
             else:
                 metrics.mails.labels(kind).inc()
                 return
 
     @contextmanager
-    def _observed(self, event: _Event) -> Iterator[None]:
-        """The event's ids in the log, and a span in its trace."""
+    def _in_context(self, event: _Event) -> Iterator[None]:
+        """Add the ids of the event to the log, and a span to its trace."""
         event_id = event.cause.causation_id
         attributes = {
             **tracing.messaging("process", event.topic, self._consumer_group),
@@ -112,18 +111,20 @@ class Notifier:
 
 
 def _read(record: ConsumerRecord) -> _Event | None:
-    """The event, where the notifier has a use for it."""
+    """The event, if the notifier handles its type."""
     event = parse_leniently(record.headers, record.value)
     try:
         cause = _cause(event)
-        model = INTERESTING.get(event.type)
+        model = HANDLED_EVENTS.get(event.type)
         if model is None:
             return None
         message = model.model_validate_json(event.data)
         _check(message)
         return _Event(cause, record.topic, _sequence(event), message)
     except ValueError as error:
-        log.warning("%s[%d]@%d is no event of ours: %s", record.topic, record.partition, record.offset, error)
+        log.warning(
+            "%s[%d]@%d is not an event of this service: %s", record.topic, record.partition, record.offset, error
+        )
         return None
 
 
@@ -143,10 +144,10 @@ def _sequence(event: CloudEvent) -> int:
 
 
 def _check(message: ProductMessage) -> None:
-    """Refuse what this service would never have published: others may write to the topic as well."""
+    """Refuse values that this service never publishes: other programs may write to the topic."""
     for name, value in message:
-        if name in IDENTIFIERS and value is not None and not re.fullmatch(IDENTIFIER_PATTERN, value):
-            text = f"{name} is no identifier"
+        if name in IDENTIFIER_FIELDS and value is not None and not re.fullmatch(IDENTIFIER_PATTERN, value):
+            text = f"{name} is not an identifier"
             raise ValueError(text)
         if name == "qty" and value > MAX_QUANTITY:
             text = f"qty is over {MAX_QUANTITY}"

@@ -1,4 +1,4 @@
-"""Sends rows of the outbox to Kafka, and forgets what was acknowledged."""
+"""Publishes rows of the outbox to Kafka, and deletes those that were acknowledged."""
 
 import asyncio
 import logging
@@ -21,29 +21,29 @@ log = logging.getLogger(__name__)
 
 SEND_TIMEOUT = 15.0
 STRAGGLER_TIMEOUT = 2.0
-"""Seconds that a partition may take longer than the first one of its round, so that the others go on without it."""
+"""Seconds that a partition may take longer than the first one of its round: the others do not wait for it."""
 
-_choose = DefaultPartitioner()
+_partitioner = DefaultPartitioner()
 
 
 def by_partition(rows: Iterable[OutboxRow], partitions: Sequence[int]) -> dict[int, list[OutboxRow]]:
-    """The rows by the partition that their SKU belongs to, as every Kafka client would choose it."""
+    """The rows by partition, which is that of the subject by Kafka's default partitioner."""
     queues: dict[int, list[OutboxRow]] = defaultdict(list)
     for row in rows:
-        queues[_choose(row.subject.encode(), partitions, partitions)].append(row)
+        queues[_partitioner(row.subject.encode(), partitions, partitions)].append(row)
     return queues
 
 
 @dataclass(slots=True)
 class PublishResult:
-    """What became of some rows: the ids of those that were acknowledged, and the partitions that refused."""
+    """The ids of the acknowledged rows, and the errors of the partitions that refused theirs."""
 
     ids: list[int] = field(default_factory=list)
     refused: dict[int, Exception] = field(default_factory=dict)
 
 
 class EventPublisher:
-    """Sends rows of the outbox as CloudEvents in binary mode, keyed by SKU."""
+    """Sends rows of the outbox as CloudEvents in binary mode, with their subject as key."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, source: str) -> None:
         self._producer = producer
@@ -55,7 +55,7 @@ class EventPublisher:
         return sorted(await self._producer.partitions_for(self._topic))
 
     async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> PublishResult:
-        """Send the rows of each partition in their order; a partition that refuses keeps no other from its own."""
+        """Send the rows of each partition in their order. A partition that refuses does not affect the others."""
         published = PublishResult()
         sends = {
             asyncio.create_task(self._publish_to(partition, queue, published)): partition
@@ -69,7 +69,7 @@ class EventPublisher:
                 send.cancel()
             await asyncio.gather(*sends, return_exceptions=True)
         for send in late:
-            error = TimeoutError("no acknowledgement, and other partitions have given theirs")
+            error = TimeoutError("no acknowledgement, while other partitions have acknowledged")
             published.refused.setdefault(sends[send], error)
         return published
 
@@ -90,7 +90,7 @@ class EventPublisher:
                 metrics.relay_lag_seconds.observe(age_in_seconds(rows[sent].created_at))
                 published.ids += [row.id for row in rows[sent:end]]
                 sent = end
-        except Exception as error:  # noqa: BLE001 - reported to the relay, which goes on with the other partitions
+        except Exception as error:  # noqa: BLE001 - returned to the relay, which continues with the other partitions
             published.refused[partition] = error
         finally:
             for number, row in enumerate(rows if spans else ()):
@@ -98,7 +98,7 @@ class EventPublisher:
                     spans[row.id].end(None if number < sent else "not-acknowledged")
 
     def _start_spans(self, rows: Sequence[OutboxRow], partition: int) -> dict[int, Span]:
-        """A span for each event that follows from something recorded. Sent again, it has another one."""
+        """A span for each event whose trace is recorded. An event that is sent again has a new span."""
         name, common = f"send {self._topic}", tracing.messaging("send", self._topic)
         common["messaging.destination.partition.id"] = str(partition)
         started = {
@@ -144,7 +144,7 @@ class EventPublisher:
 
 
 class Sender:
-    """Publishes by a producer of its own, and by a new one after a failure."""
+    """Publishes with its own producer, and with a new one after a failure."""
 
     def __init__(
         self,
@@ -162,14 +162,14 @@ class Sender:
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def partitions(self) -> list[int]:
-        """The numbers of the topic's partitions. Raises what the broker raises."""
+        """The numbers of the topic's partitions. Raises KafkaError."""
         return await (await self._publisher()).partitions()
 
     async def send(self, queues: Mapping[int, Sequence[OutboxRow]]) -> PublishResult:
-        """Send the rows of each partition in their order, and delete from the outbox what was acknowledged.
+        """Send the rows of each partition in their order, and delete the acknowledged ones from the outbox.
 
-        Raises what the database raises, and what the broker raises where no producer can be started. That a partition
-        refuses is a result, and logged.
+        Raises errors of the database, and errors of the broker if no producer can be started. A refusal by a partition
+        is logged and returned.
         """
         if not queues:
             return PublishResult()
@@ -180,15 +180,15 @@ class Sender:
         if published.refused:
             metrics.outbox_failures.inc()
             for partition, error in published.refused.items():
-                log.warning("publishing to partition %d failed and will be tried again: %r", partition, error)
+                log.warning("publishing to partition %d failed and will be retried: %r", partition, error)
             self.drop()
         return published
 
     def drop(self) -> None:
-        """Have the next use start another producer.
+        """Discard the producer: the next use starts a new one.
 
-        This one stops beside it, which takes seconds where its broker does not answer. What it may still send comes
-        before or after the same events from the new one, and as a whole, so it can only repeat them.
+        The old producer stops in the background, which takes seconds if its broker does not answer. A batch that it
+        still sends can only repeat events of the new producer, because it contains the same events in their order.
         """
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -197,7 +197,7 @@ class Sender:
             stopping.add_done_callback(self._stopping.discard)
 
     async def close(self) -> None:
-        """Stop for good, within bounds."""
+        """Stop the producers, within `clients.STOP_TIMEOUT`."""
         self.drop()
         await asyncio.gather(*self._stopping, return_exceptions=True)
 
@@ -208,5 +208,5 @@ class Sender:
 
 
 def age_in_seconds(written: datetime) -> float:
-    """Seconds since a row was written, as far as our clock and the database's agree."""
+    """Seconds since a row was written; 0 if the clock of the database is ahead."""
     return max(0.0, time.time() - written.timestamp())

@@ -1,12 +1,11 @@
-"""The relay: publishes what is committed to the outbox, in order for each SKU, and forgets it once acknowledged.
+"""The relay: publishes the events in the outbox, in order for each SKU, and deletes them once acknowledged.
 
-Nothing is locked while it sends. For each partition one batch is on its way at a time, and the next goes only after the
-broker has acknowledged it; so whatever fails, and however often it is sent again, a reader sees the first occurrences
-of the events of a SKU in their order.
+Nothing is locked while it sends. Each partition has one batch in flight, and the next is sent after the broker has
+acknowledged it. So a subscriber sees the first deliveries of the events of a SKU in order, whatever fails.
 
-Two tasks share the partitions. One publishes to all that take their events. A partition that refuses passes to the
-other, which tries it again at growing intervals and works off what has piled up, by a producer of its own; so its
-failures and its backlog cost the others nothing. docs/decisions/0024 says why neither reads from the first row.
+Two tasks share the partitions. One publishes to all partitions that accept their events. A partition that refuses
+passes to the other task, which retries it at growing intervals and publishes its backlog with a producer of its own,
+so its failures do not delay the others. docs/decisions/0024 says why neither task reads from the first row.
 """
 
 import asyncio
@@ -31,24 +30,24 @@ __all__ = ["SEND_TIMEOUT", "EventPublisher", "Relay"]
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.5
-"""Seconds between looks at the outbox where no signal comes."""
+"""Seconds between reads of the outbox without a signal."""
 
 READ_LIMIT = 2000
 FIRST_REFUSAL = 0.2
 LONGEST_REFUSAL = 60.0
-"""Seconds for which a partition that has refused is passed over: at first, and when it goes on refusing."""
+"""Seconds for which a partition that has refused is skipped: the first time, and at most."""
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 2.0
 CLAIMS_IN_A_LEASE = 3
 COUNT_INTERVAL = 10.0
-"""Seconds between counts of what waits; a count costs as much as there is."""
+"""Seconds between counts of pending events. The cost of a count grows with their number."""
 LOOK_BACK_INTERVAL = 15.0
-"""Seconds between looks at a page of what should not be waiting any more, in case that a position is wrong."""
+"""Seconds between reads of a page before the position, in case that the position is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """Rows to publish, by partition, and the id up to which those who asked have then dealt with everything."""
+class _Page:
+    """Rows to publish, by partition, and the caller's position once they are published."""
 
     queues: dict[int, list[OutboxRow]]
     position: int
@@ -57,7 +56,7 @@ class _Reading:
 
 
 class Relay:
-    """Runs until it is cancelled, whatever happens to the database or the broker meanwhile."""
+    """Runs until it is cancelled, through outages of the database and the broker."""
 
     def __init__(
         self,
@@ -82,13 +81,13 @@ class Relay:
         self._counted_at = -math.inf
         self._partitions: list[int] = []
         self._positions = Positions()
-        self._is_in_doubt = False
+        self._positions_in_doubt = False
         self._has_refusals = asyncio.Event()
         self._looked_back_at = time.monotonic()
         self._looked_back_to = 0
 
     async def run(self) -> None:
-        """Publish, for ever."""
+        """Publish until cancelled."""
         async with self._listener:
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -103,17 +102,17 @@ class Relay:
             try:
                 await step()
                 backoff = 0.0
-            except Exception as error:  # noqa: BLE001 - the relay outlives every fault of its neighbours
+            except Exception as error:  # noqa: BLE001 - the relay survives every fault of database and broker
                 raise_if_cancelled()
                 metrics.outbox_failures.inc()
-                log.warning("publishing failed and will be tried again: %r", error)
-                # What is known may be of a server that is gone.
-                self._is_in_doubt = True
+                log.warning("publishing failed and will be retried: %r", error)
+                # The positions may be those of a server that was replaced.
+                self._positions_in_doubt = True
                 sender.drop()
                 backoff = next_delay(backoff, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
                 await asyncio.sleep(backoff)
 
-    # --- partitions that take their events ---------------------------------------------------------------------------
+    # --- partitions that accept their events -------------------------------------------------------------------------
 
     async def _publish(self) -> None:
         if time.monotonic() - self._claimed_at >= self._claim_interval:
@@ -122,22 +121,22 @@ class Relay:
             await self._signal.wait(min(POLL_INTERVAL, self._claim_interval))
 
     async def _round(self) -> bool:
-        """Publish what waits in our shards, up to a limit. Returns whether there was anything."""
-        if self._is_in_doubt:
-            self._is_in_doubt = False
-            self._positions.forget()
+        """Publish a page of the events in our shards. Returns whether there were any."""
+        if self._positions_in_doubt:
+            self._positions_in_doubt = False
+            self._positions.reset()
         self._positions.take_back()
         if time.monotonic() - self._looked_back_at >= LOOK_BACK_INTERVAL:
             await self._look_back()
         refused = frozenset(self._positions.refused)
         start = self._positions.start
-        reading = await self._read(self._sender, start, lambda number, _: number not in refused)
-        self._show_ages(reading.oldest)
-        published = await self._sender.send(reading.queues)
+        page = await self._read(self._sender, start, lambda number, _: number not in refused)
+        self._report_ages(page.oldest)
+        published = await self._sender.send(page.queues)
         for number in published.refused:
-            self._refuse(number, Refusal(start, reading.queues[number][0].created_at))
-        self._positions.advance(reading.position)
-        return bool(reading.queues)
+            self._refuse(number, Refusal(start, page.queues[number][0].created_at))
+        self._positions.advance(page.position)
+        return bool(page.queues)
 
     def _refuse(self, partition: int, refusal: Refusal) -> None:
         seconds = next_delay(refusal.seconds, first=FIRST_REFUSAL, longest=LONGEST_REFUSAL)
@@ -145,49 +144,49 @@ class Relay:
         self._has_refusals.set()
 
     async def _look_back(self) -> None:
-        """Look at a page of the rows that are taken to be published or refused, from the first row on, page by page."""
+        """Check a page of the rows before the position, which should be published or refused."""
         self._looked_back_at = time.monotonic()
-        # Before the read: what is published meanwhile is not there, or was to be there when these were the positions.
+        # Taken before the read: positions may advance during it, past rows that it returns.
         start = self._positions.start
         limits = {number: refusal.position for number, refusal in self._positions.refused.items()}
         rows = await self._outbox.read(self._shards, READ_LIMIT, after=self._looked_back_to)
         self._looked_back_to = rows[-1].id if len(rows) == READ_LIMIT and rows[-1].id < start else 0
         for number, queue in by_partition(rows, await self._partitions_of(self._sender) if rows else ()).items():
             if queue[0].id <= limits.get(number, start):
-                log.warning("event %d waits behind the position of partition %d", queue[0].id, number)
+                log.warning("event %d is not published and is before the position of partition %d", queue[0].id, number)
                 self._positions.go_back(number, queue[0].id)
 
-    def _show_ages(self, oldest: OutboxRow | None) -> None:
+    def _report_ages(self, oldest: OutboxRow | None) -> None:
         refused = {number: refusal.oldest for number, refusal in self._positions.refused.items()}
         written = [*refused.values(), *([oldest.created_at] if oldest is not None else ())]
         metrics.outbox_oldest_age.set(age_in_seconds(min(written)) if written else 0.0)
         metrics.set_refused_ages({number: age_in_seconds(since) for number, since in refused.items()})
 
-    # --- partitions that have refused theirs -------------------------------------------------------------------------
+    # --- refused partitions ------------------------------------------------------------------------------------------
 
     async def _retry(self) -> None:
-        """Try the partitions that are due; those that take their events come first, until they have caught up."""
+        """Retry the partitions that are due, first those that accept their events again."""
         due = self._positions.due(time.monotonic())
         if not due:
             await self._wait_for_refusals()
             return
         due = {number: refusal for number, refusal in due.items() if not refusal.seconds} or due
         start = min(refusal.position for refusal in due.values())
-        reading = await self._read(
+        page = await self._read(
             self._retrier, start, lambda number, row_id: number in due and row_id > due[number].position
         )
-        published = await self._retrier.send(reading.queues)
+        published = await self._retrier.send(page.queues)
         for number, refusal in due.items():
             if self._positions.refused.get(number) is not refusal:
-                continue  # What is known was forgotten meanwhile.
-            queue = reading.queues.get(number)
+                continue  # The positions were reset meanwhile.
+            queue = page.queues.get(number)
             if number in published.refused:
-                self._refuse(number, replace(refusal, oldest=reading.queues[number][0].created_at))
+                self._refuse(number, replace(refusal, oldest=page.queues[number][0].created_at))
             else:
                 self._positions.refused[number] = Refusal(
-                    max(refusal.position, reading.position),
+                    max(refusal.position, page.position),
                     queue[-1].created_at if queue else refusal.oldest,
-                    has_caught_up=reading.reached >= self._positions.start,
+                    has_caught_up=page.reached >= self._positions.start,
                 )
         if any(refusal.has_caught_up for refusal in self._positions.refused.values()):
             self._signal.received()
@@ -203,10 +202,10 @@ class Relay:
 
     # --- both --------------------------------------------------------------------------------------------------------
 
-    async def _read(self, sender: Sender, after: int, is_wanted: Callable[[int, int], bool]) -> _Reading:
-        """The next rows of our shards that are wanted, by partition and id; from as many pages as it takes to find one.
+    async def _read(self, sender: Sender, after: int, is_wanted: Callable[[int, int], bool]) -> _Page:
+        """The next rows of our shards for which `is_wanted(partition, id)`, from as many pages as it takes to find one.
 
-        What was settled before the first page is read bounds the position: rows behind it may appear between pages.
+        The id that was settled before the first page bounds the position: later rows may appear between pages.
         """
         settled = await self._outbox.settled()
         oldest = None
@@ -218,18 +217,18 @@ class Relay:
                 if wanted := [row for row in queue if is_wanted(number, row.id)]:
                     queues[number] = wanted
             if len(rows) < READ_LIMIT:
-                return _Reading(queues, settled, oldest, math.inf)
+                return _Page(queues, settled, oldest, math.inf)
             after = rows[-1].id
             if queues:
-                return _Reading(queues, min(settled, after), oldest, after)
+                return _Page(queues, min(settled, after), oldest, after)
 
     async def _partitions_of(self, sender: Sender) -> Sequence[int]:
-        """The partitions, the same for both tasks. Raises RuntimeError where they have changed: positions are wrong."""
+        """The partitions, the same for both tasks. Raises RuntimeError if they have changed: positions are wrong."""
         partitions = await sender.partitions()
         if partitions != self._partitions and sender is self._sender:
             known, self._partitions = self._partitions, partitions
             if known:
-                raise RuntimeError(f"the topic has {len(partitions)} partitions now, and had {len(known)}")
+                raise RuntimeError(f"the topic has {len(partitions)} partitions, after {len(known)}")
         return self._partitions
 
     async def _claim(self) -> None:
@@ -237,26 +236,26 @@ class Relay:
         shards = sorted(await self._outbox.claim())
         if shards != self._shards:
             self._shards = shards
-            self._positions.forget()
+            self._positions.reset()
         metrics.relay_shards.set(len(shards))
         self._empty_claims = 0 if shards else self._empty_claims + 1
-        # A whole lease has passed: what another relay held when it vanished is free by now.
+        # A whole lease has passed, so the leases of a relay that died have ended.
         if self._empty_claims == CLAIMS_IN_A_LEASE + 1:
-            log.warning("no shard of the outbox is leased to this relay, so it publishes nothing")
+            log.warning("this relay has no lease on a shard of the outbox, so it publishes nothing")
         if time.monotonic() - self._counted_at >= COUNT_INTERVAL:
             await self._count()
         try:
             await self._listener.ensure()
-        except Exception as error:  # noqa: BLE001 - without signals it polls
+        except Exception as error:  # noqa: BLE001 - without signals the relay polls
             raise_if_cancelled()
-            log.info("no signals of other processes come through: %r", error)
+            log.info("the relay polls, because it cannot listen for signals of other processes: %r", error)
 
     async def _count(self) -> None:
         self._counted_at = time.monotonic()
         try:
             metrics.outbox_pending.set(await self._outbox.pending())
-        except Exception as error:  # noqa: BLE001 - a figure for people must not stand in the way of publishing
-            log.info("what is pending could not be counted: %r", error)
+        except Exception as error:  # noqa: BLE001 - a metric must not keep the relay from publishing
+            log.info("pending events could not be counted: %r", error)
 
     async def _stop(self) -> None:
         metrics.set_refused_ages({})
@@ -264,5 +263,5 @@ class Relay:
         try:
             async with asyncio.timeout(clients.STOP_TIMEOUT):
                 await self._outbox.leave()
-        except Exception as error:  # noqa: BLE001 - the leases end by themselves
-            log.warning("the shards could not be given back: %r", error)
+        except Exception as error:  # noqa: BLE001 - the leases expire
+            log.warning("the leases could not be released: %r", error)

@@ -1,4 +1,4 @@
-"""How far a relay has come in the outbox: what it need not read again, and what a partition has refused to take."""
+"""The positions of a relay in the outbox, for all partitions and for those that refuse their events."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -7,11 +7,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A partition that has refused its events, and takes none before `until` (on the monotonic clock).
+    """A partition that has refused its events and is not tried before `until` (on the monotonic clock).
 
-    All of its events up to the id `position` are published and none can appear any more; the next ones have been left
-    waiting since `oldest`. `seconds` is for how long it was last passed over. One that `has_caught_up` has been read up
-    to where the others are.
+    All of its events up to the id `position` are published, and no more can appear there. `oldest` is the time of the
+    first event that waits, `seconds` the last delay. `has_caught_up`: it has been read up to the other partitions.
     """
 
     position: int
@@ -23,24 +22,24 @@ class Refusal:
 
 @dataclass(slots=True)
 class Positions:
-    """Every event up to the id `start` is published, or belongs to a partition in `refused`; none can appear any more.
+    """Every event up to the id `start` is published or belongs to a partition in `refused`; no more can appear there.
 
-    One task reads from `start` for all partitions but the refused ones. Another one reads for those, each from its own
-    position, and marks them as caught up; the first takes them back when it is between two rounds.
+    One task reads from `start` for all partitions but the refused ones. A second task reads for those, each from its
+    own position, and marks them as caught up. Between two rounds, the first task takes them back.
     """
 
     start: int = 0
     refused: dict[int, Refusal] = field(default_factory=dict)
 
-    def forget(self) -> None:
-        """Have everything read from the first row again. That is always right: what was published is not there."""
+    def reset(self) -> None:
+        """Read everything from the first row again. Always safe: published events are deleted from the outbox."""
         self.start = 0
         self.refused = {
             number: replace(refusal, position=0, has_caught_up=False) for number, refusal in self.refused.items()
         }
 
     def take_back(self) -> None:
-        """End the refusal of partitions that have caught up: what they have not taken yet is read from `start` on."""
+        """End the refusal of partitions that have caught up: their remaining events are read from `start` on."""
         for number, refusal in list(self.refused.items()):
             if refusal.has_caught_up:
                 self.start = min(self.start, refusal.position)
@@ -51,7 +50,7 @@ class Positions:
         self.start = max(self.start, position)
 
     def due(self, now: float) -> dict[int, Refusal]:
-        """The refused partitions that are to be tried again."""
+        """The refused partitions to be retried now."""
         return {
             number: refusal
             for number, refusal in self.refused.items()
@@ -59,7 +58,7 @@ class Positions:
         }
 
     def go_back(self, partition: int, row_id: int) -> None:
-        """Have the partition read from this row on: it waits although it should not."""
+        """Read the partition from this row on, which was missed."""
         if partition in self.refused:
             self.refused[partition] = replace(self.refused[partition], position=row_id - 1, has_caught_up=False)
         else:

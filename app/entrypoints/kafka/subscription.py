@@ -1,8 +1,7 @@
-"""A subscription to Kafka topics that outlives every fault: of the broker, of the group, of what it hands records to.
+"""A subscription to Kafka topics that survives faults of the broker, the consumer group and the handler.
 
-Records are handed over in small batches; offsets are committed after the batch has been handled. A batch may be seen
-again after a crash or a rebalance, so the handler has to know what has taken effect already. A partition whose records
-have to wait is paused; the others go on.
+Records are handled in small batches, and offsets are committed afterwards. A batch may come again after a crash or a
+rebalance, so the handler has to be idempotent. A partition with deferred records is paused; the others continue.
 """
 
 import asyncio
@@ -28,23 +27,22 @@ LONGEST_BACKOFF = 2.0
 POLL_DEADLINE = 60.0
 """Seconds for one poll; aiokafka itself waits for a rebalance without a limit."""
 REQUEST_TIMEOUT = 30.0
-"""Seconds that the broker may take for a commit or a question."""
+"""Seconds for a commit or another request to the broker."""
 LAG_INTERVAL = 10.0
-"""Seconds between two looks at how many records wait."""
+"""Seconds between measurements of the lag."""
 STALL_TIMEOUT = 30.0
-"""Seconds without a record after which the consumer is asked whether it lags; one that does is built anew."""
-
+"""Seconds without a record after which the lag is checked. A consumer that lags is replaced."""
 
 POLL_TIMEOUT_WHILE_PAUSED_MS = 50
-"""Milliseconds that a poll may take while a partition waits: it is to go on soon after its records are handled."""
+"""Milliseconds for a poll while a partition is paused, so that it resumes soon after its records are handled."""
 
 Finish = Callable[[], Awaitable[object]]
-"""Handles the records of a partition that are left over."""
+"""Handles the deferred records of a partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PausedPartition:
-    """A paused partition: the task that handles the records that are left over, their number, and the next offset."""
+    """The task that handles the deferred records, the number of fetched records, and the offset after them."""
 
     task: asyncio.Task[object]
     records: int
@@ -52,15 +50,15 @@ class _PausedPartition:
 
 
 class StalledError(Exception):
-    """The topic has records for this consumer, and it has not fetched any for a while."""
+    """The topic has records for this consumer, and it fetches none."""
 
 
 class Subscription:
-    """Reads topics in a consumer group, until it is cancelled.
+    """Reads topics in a consumer group until it is cancelled.
 
     `handle` receives the records of one poll in the order of their offsets and returns when they are handled. It may
-    leave over records of some partitions: it returns for each of them what handles those. What either raises makes the
-    subscription start again from the offsets committed last.
+    defer records: it returns the partitions with deferred records, each with the call that handles them. If either
+    raises, the subscription restarts from the committed offsets.
     """
 
     def __init__(
@@ -79,8 +77,8 @@ class Subscription:
         self._paused: dict[TopicPartition, _PausedPartition] = {}
 
     async def run(self) -> None:
-        """Read, for ever."""
-        # From the start, so that one whose broker never answers can be told from one that does not run.
+        """Read until cancelled."""
+        # Set at once, so that a subscription whose broker never answers has its series.
         metrics.consumer_lag.labels(self._name).set(metrics.UNKNOWN)
         self._count([0])
         backoff = 0.0
@@ -88,9 +86,9 @@ class Subscription:
             started = time.monotonic()
             try:
                 await self._consume()
-            except Exception as error:  # noqa: BLE001 - the subscription outlives every fault of its neighbours
+            except Exception as error:  # noqa: BLE001 - the subscription survives every fault of broker and handler
                 raise_if_cancelled()
-                log.warning("%s: reading failed and will be tried again: %r", self._name, error)
+                log.warning("%s: reading failed and will be retried: %r", self._name, error)
             if time.monotonic() - started > 10 * LONGEST_BACKOFF:
                 backoff = 0.0
             backoff = next_delay(backoff, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
@@ -114,43 +112,43 @@ class Subscription:
                     last_progress = time.monotonic()
         finally:
             self._being_handled = 0
-            await cancel([measuring, *(waiting.task for waiting in self._paused.values())])
+            await cancel([measuring, *(paused.task for paused in self._paused.values())])
             self._paused.clear()
             await asyncio.shield(clients.stop(consumer))
 
     async def _handle_batch(
         self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
     ) -> None:
-        """Have the records handled and commit their offsets; pause the partitions for which some are left over."""
+        """Handle the records and commit their offsets. Pause partitions with deferred records."""
         batch = [record for records in fetched.values() for record in records]
         self._being_handled = len(batch)
-        left = await self._handle(batch) or {}
+        deferred = await self._handle(batch) or {}
         self._being_handled = 0
-        for tp, finish in left.items():
+        for tp, finish in deferred.items():
             task = asyncio.ensure_future(finish())
             records = fetched[tp]
             self._paused[tp] = _PausedPartition(task, len(records), records[-1].offset + 1)
             if tp in consumer.assignment():
                 consumer.pause(tp)
-        handled = {tp: records[-1].offset + 1 for tp, records in fetched.items() if tp not in left}
+        handled = {tp: records[-1].offset + 1 for tp, records in fetched.items() if tp not in deferred}
         await self._commit(consumer, handled)
         self._count(len(fetched[tp]) for tp in handled)
 
     async def _resume(self, consumer: AIOKafkaConsumer, fetched: Collection[TopicPartition]) -> bool:
-        """Commit and resume the paused partitions whose records are handled; returns whether there was one.
+        """Commit and resume the paused partitions whose records are handled. Returns whether there was one.
 
-        After a rebalance a partition is another member's, or is fetched anew from its committed offset: what was left
-        over of it is then given up, and comes again.
+        After a rebalance, a partition belongs to another member or is fetched from its committed offset. Its deferred
+        records are then abandoned, because they come again.
         """
         resumed = False
-        for tp, waiting in list(self._paused.items()):
+        for tp, paused in list(self._paused.items()):
             if tp in fetched or tp not in consumer.assignment():
                 await self._abandon(tp)
-            elif waiting.task.done():
+            elif paused.task.done():
                 del self._paused[tp]
-                waiting.task.result()
-                await self._commit(consumer, {tp: waiting.next_offset})
-                self._count([waiting.records])
+                paused.task.result()
+                await self._commit(consumer, {tp: paused.next_offset})
+                self._count([paused.records])
                 if tp in consumer.assignment():
                     consumer.resume(tp)
                 resumed = True
@@ -168,12 +166,12 @@ class Subscription:
                 timeout_ms = POLL_TIMEOUT_WHILE_PAUSED_MS if self._paused else POLL_TIMEOUT_MS
                 return await consumer.getmany(timeout_ms=timeout_ms, max_records=self._max_records)  # type: ignore[no-any-return]
         except UnicodeDecodeError:
-            log.warning("%s: a record has a header whose name is no UTF-8", self._name)
+            log.warning("%s: a record has a header whose name is not UTF-8", self._name)
             tolerate_any_header_name()
             raise
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
-        """Commit what is still ours. After a rebalance the rest is another's, who finds it done already."""
+        """Commit the offsets of assigned partitions. Others were reassigned, and their new member reads them again."""
         ours = {tp: offset for tp, offset in offsets.items() if tp in consumer.assignment()}
         if not ours:
             return
@@ -181,7 +179,7 @@ class Subscription:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 await consumer.commit(ours)
         except (CommitFailedError, IllegalStateError) as error:
-            log.info("%s: the offsets went to another member: %r", self._name, error)
+            log.info("%s: offsets were not committed after a rebalance: %r", self._name, error)
 
     async def _check_lag(self, consumer: AIOKafkaConsumer) -> None:
         for tp, (position, end) in (await _progress(consumer)).items():
@@ -190,18 +188,18 @@ class Subscription:
                 raise StalledError(message)
 
     async def _measure_lag(self, consumer: AIOKafkaConsumer) -> None:
-        """Tell how far behind the consumer is, all the more while it waits for what it hands records to."""
+        """Measure the lag in a task of its own, so that it is also measured while the handler waits."""
         gauge = metrics.consumer_lag.labels(self._name)
         try:
             while True:
                 try:
                     async with asyncio.timeout(REQUEST_TIMEOUT):
                         progress = await _progress(consumer)
-                    unfinished = self._being_handled + sum(waiting.records for waiting in self._paused.values())
+                    unfinished = self._being_handled + sum(paused.records for paused in self._paused.values())
                     gauge.set(unfinished + sum(end - position for position, end in progress.values()))
-                except Exception as error:  # noqa: BLE001 - a figure for people; the poll finds out what is wrong
+                except Exception as error:  # noqa: BLE001 - only a metric; the poll reports the fault
                     raise_if_cancelled()
-                    log.debug("%s: the lag is not known: %r", self._name, error)
+                    log.debug("%s: the lag is unknown: %r", self._name, error)
                     gauge.set(metrics.UNKNOWN)
                 await asyncio.sleep(LAG_INTERVAL)
         finally:
@@ -209,6 +207,6 @@ class Subscription:
 
 
 async def _progress(consumer: AIOKafkaConsumer) -> dict[TopicPartition, tuple[int, int]]:
-    """For each partition of the consumer, the offset that it fetches next and the one that would be new."""
+    """For each assigned partition, the offset to be fetched next and the end offset."""
     ends = await consumer.end_offsets(list(consumer.assignment()))
     return {tp: (await consumer.position(tp), max(end, consumer.highwater(tp) or 0)) for tp, end in ends.items()}
