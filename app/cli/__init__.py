@@ -1,6 +1,6 @@
-"""The command line. A mistake gives one clear line and exit status 2.
+"""The command line. A usage error prints one line and exits with status 2.
 
-Each command imports what it needs only when it runs: all of it takes seconds, and `--help` should not.
+Each command imports what it needs when it runs, because importing everything takes seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def cli() -> None:
     """Allocates order lines to batches of stock.
 
-    Settings are environment variables with the prefix ALLOCATION_; .env.example names them all.
+    Settings are environment variables with the prefix ALLOCATION_; .env.example lists them all.
     """
 
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
-        # A group without a command is a question for its help, not a mistake.
+        # A group without a command prints its help.
         click.echo(error.message)
     except click.UsageError as error:
         _fail(error.format_message(), 2)
@@ -66,6 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    # Click lists the choices of an option below each other.
+    # Click puts each choice of an option on a line of its own.
     click.echo(f"allocation: {' '.join(message.split())}", err=True)
     sys.exit(status)

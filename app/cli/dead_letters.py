@@ -1,4 +1,4 @@
-"""The commands for messages that could not be handled."""
+"""The commands for dead letters."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LETTER_ID = click.IntRange(1, 2**63 - 1)
 
 @click.group(name="dead-letters")
 def dead_letters_group() -> None:
-    """Messages that could not be handled."""
+    """Manage dead letters: messages that could not be handled."""
 
 
 @dead_letters_group.command(name="list")
 @json_option
 def list_dead_letters(*, as_json: bool) -> None:
-    """Show the letters, oldest first: one line for each, or a table where a terminal shows it."""
+    """List the dead letters, oldest first: a table on a terminal, otherwise one line for each."""
     from app.operations import dead_letters
 
     async def show(service: Service) -> None:
@@ -35,7 +35,7 @@ def list_dead_letters(*, as_json: bool) -> None:
                 show_json(dead_letters.as_json(kept))
             return
         seen = False
-        # A table for each page: one for all would have to be held until the last letter is known.
+        # A table for each page: a single one would need all letters in memory.
         async for page in dead_letters.summaries(service):
             seen = True
             if is_terminal():
@@ -55,7 +55,7 @@ def list_dead_letters(*, as_json: bool) -> None:
 @click.argument("letter_id", metavar="ID", type=_LETTER_ID)
 @json_option
 def show_dead_letter(letter_id: int, *, as_json: bool) -> None:
-    """Show all of one letter: why it is here, where from, its headers and its bytes."""
+    """Show a dead letter with its reason, its source, its headers and its bytes."""
     from app.operations import dead_letters
 
     async def show(service: Service) -> None:
@@ -73,7 +73,7 @@ def show_dead_letter(letter_id: int, *, as_json: bool) -> None:
 @dead_letters_group.command(name="retry")
 @click.argument("letter_ids", metavar="[ID]...", nargs=-1, type=_LETTER_ID)
 def retry_dead_letters(letter_ids: Sequence[int]) -> None:
-    """Handle letters again: those with the IDs, or all."""
+    """Handle the dead letters with the IDs again, or all of them."""
     from app.operations import dead_letters
 
     async def retry(service: Service) -> None:
@@ -85,7 +85,7 @@ def retry_dead_letters(letter_ids: Sequence[int]) -> None:
             seen.add(report.letter_id)
         _refuse_missing(letter_ids, seen)
         if failures:
-            raise click.ClickException(f"{failures} of the letters could not be restored")
+            raise click.ClickException(f"{failures} dead letters could not be handled")
 
     run_with_service(load_settings(), retry)
 
@@ -93,7 +93,7 @@ def retry_dead_letters(letter_ids: Sequence[int]) -> None:
 @dead_letters_group.command(name="discard")
 @click.argument("letter_ids", metavar="ID...", nargs=-1, required=True, type=_LETTER_ID)
 def discard_dead_letters(letter_ids: Sequence[int]) -> None:
-    """Throw letters away for good: they will never be handled."""
+    """Delete dead letters permanently, without handling them."""
     from app.operations import dead_letters
 
     async def discard(service: Service) -> None:
@@ -120,4 +120,4 @@ def _row(letter: Summary) -> tuple[str, ...]:
 def _refuse_missing(wanted: Sequence[int], seen: Collection[int]) -> None:
     missing = sorted(set(wanted) - set(seen))
     if missing:
-        raise click.UsageError(f"no letter has the number {', '.join(map(str, missing))}")
+        raise click.UsageError(f"there is no dead letter with the id {', '.join(map(str, missing))}")

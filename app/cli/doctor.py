@@ -1,4 +1,4 @@
-"""The command that looks at everything the service needs."""
+"""The command that checks everything the service needs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @click.command()
 @json_option
 def doctor(*, as_json: bool) -> None:
-    """Look at everything the service needs, and say what to do about each fault.
+    """Check everything the service needs, and advise on each fault.
 
-    That is: settings, callers, database, schema, clock, replica, broker, topics and mail server. Nothing is changed.
-    Exits with 1 where there is a fault; a warning is none.
+    Checks settings, authentication, database, schema, clock, replica, broker, topics and mail server. Changes nothing.
+    Exits with 1 if there is a fault; warnings do not count.
     """
     from app.adapters.tls import TlsFilesError
     from app.operations.doctor import Finding, Verdict, examine
@@ -33,20 +33,18 @@ def doctor(*, as_json: bool) -> None:
     findings = list(_settings())
     if not any(finding.verdict == Verdict.FAULT for finding in findings):
         settings = load_settings()
-        # What these clients complain of is told as a finding, in one line.
-        for talkative in ("aiokafka", "asyncio", "app.adapters.kafka.clients"):
-            logging.getLogger(talkative).setLevel(logging.CRITICAL)
+        # A finding reports the same errors in one line.
+        for name in ("aiokafka", "asyncio", "app.adapters.kafka.clients"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
-        async def look(service: Service) -> None:
+        async def check(service: Service) -> None:
             findings.extend([finding async for finding in examine(service)])
 
         try:
-            run_with_service(settings, look)
+            run_with_service(settings, check)
         except TlsFilesError as error:
-            # Nobody can be asked without them.
-            advice = (
-                "correct the file, or the setting ALLOCATION_…_TLS_…_FILE that names it; nothing else was looked at"
-            )
+            # Every connection needs them.
+            advice = "correct the file, or the setting ALLOCATION_…_TLS_…_FILE that names it; nothing else was checked"
             findings.append(Finding("tls", Verdict.FAULT, str(error), advice))
     _show(findings, as_json=as_json)
     faults = sum(finding.verdict == Verdict.FAULT for finding in findings)
@@ -67,7 +65,7 @@ def _show(findings: list[Finding], *, as_json: bool) -> None:
 
 
 def _settings() -> Iterator[Finding]:
-    """What is wrong with the settings: each one that does not fit, and each name that nobody reads."""
+    """The findings on the settings: invalid values, and names that are not settings."""
     from pydantic import ValidationError
 
     from app.operations.doctor import Finding, Verdict
@@ -78,7 +76,7 @@ def _settings() -> Iterator[Finding]:
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_input=False):
             name = f"{PREFIX}{'_'.join(map(str, fault['loc'][:1])).upper()}"
-            yield Finding("settings", Verdict.FAULT, f"{name}: {fault['msg']}", ".env.example explains each")
+            yield Finding("settings", Verdict.FAULT, f"{name}: {fault['msg']}", ".env.example explains each setting")
     else:
         known, given = known_names(), given_names()
         text = f"{len(known & given)} set, {len(known - given)} at their defaults"

@@ -1,4 +1,4 @@
-"""What the command line says about errors that are no fault of the program's."""
+"""The messages of the command line for expected errors."""
 
 import traceback
 
@@ -9,7 +9,7 @@ _BROKER = frozenset({"aiokafka"})
 
 
 def explain(error: Exception) -> tuple[str, int] | None:
-    """What to say about the error, and the exit status; None where it is a fault of the program's."""
+    """The message for the error and the exit status; None for an unexpected error."""
     from app.embedded.errors import EmbeddedStackError
 
     if isinstance(error, EmbeddedStackError):
@@ -35,7 +35,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
             explanation = str(error), 2
         case _ if isinstance(error, KafkaError) or (isinstance(error, OSError) and _came_through(error, _BROKER)):
             explanation = f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
-        # The machine's own: a disk that is full, for one.
+        # An error of this machine, for example a full disk.
         case OSError() if not _came_through(error, _DATABASE):
             explanation = _first_line(error), 1
         case _ if state == UNDEFINED_TABLE:
@@ -54,11 +54,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _came_through(error: BaseException | None, packages: frozenset[str]) -> bool:
-    """Whether one of the packages raised the error or handed it on: nothing else tells whose connection it was."""
+    """Whether the traceback has a frame of one of the packages, which shows whose connection failed."""
     while error is not None:
         frames = traceback.walk_tb(error.__traceback__)
         if any(frame.f_globals.get("__name__", "").partition(".")[0] in packages for frame, _ in frames):
             return True
-        # What took too long was cancelled there.
+        # A timeout has the frames of the package in its cause.
         error = error.__cause__
     return False

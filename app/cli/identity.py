@@ -1,4 +1,4 @@
-"""Who may call: the choice that has to be made before anything listens, and the keys of those who are known by one."""
+"""Authentication: the check of its settings before the service listens, and the commands for API keys."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from app.service_layer.identity import Scope
     from app.settings import Settings
 
-# Those of app.service_layer.identity, which --help need not load; a test holds the two together.
+# The scopes of app.service_layer.identity, which --help does not import. A test compares the two.
 SCOPES = ("orders:write", "stock:write", "read", "admin")
 
 
 def require_identity(settings: Settings, host: str) -> None:
-    """Refuse to listen there before somebody has said who may call. Raises click.UsageError, ApiKeyFileError."""
+    """Check that authentication is configured for listening on `host`. Raises click.UsageError, ApiKeyFileError."""
     if settings.auth is None:
         raise click.UsageError(
-            "set ALLOCATION_AUTH, which says who may call, to jwt, api-keys or none (see docs/security.md)"
+            "set ALLOCATION_AUTH, which chooses the authentication, to jwt, api-keys or none (see docs/security.md)"
         )
     if settings.auth == "none" and not settings.auth_none_on_any_address and not _is_loopback(host):
         raise click.UsageError(
-            f"ALLOCATION_AUTH=none lets anybody who reaches {host} do everything: set it to jwt or api-keys,"
+            f"ALLOCATION_AUTH=none gives every caller on {host} full access: set it to jwt or api-keys,"
             " listen on 127.0.0.1, or set ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS=true and ALLOCATION_HTTP_ALLOWED_HOSTS"
         )
     if settings.auth == "api-keys" and settings.api_keys_file is not None:
@@ -44,7 +44,7 @@ def _is_loopback(host: str) -> bool:
 
 @click.group(name="api-keys")
 def api_keys() -> None:
-    """Keys for callers, where ALLOCATION_AUTH is api-keys."""
+    """Manage API keys, for ALLOCATION_AUTH=api-keys."""
 
 
 @api_keys.command(name="new")
@@ -55,22 +55,22 @@ def api_keys() -> None:
     multiple=True,
     required=True,
     type=click.Choice(SCOPES),
-    help="What the caller may do; repeat it.",
+    help="A scope of the caller; repeatable.",
 )
 @click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="Add the entry to this file.")
-@click.option("--once", is_flag=True, help="With --file: leave it alone where a key of that name is in it.")
+@click.option("--once", is_flag=True, help="With --file: do nothing if the file has a key of that name.")
 def new_api_key(name: str, scopes: Sequence[Scope], file: Path | None, *, once: bool) -> None:
-    """Make a key for the caller NAME.
+    """Create a key for the caller NAME.
 
-    The key is shown once, on standard error, and kept nowhere. Its entry, which holds only a hash, goes to standard
-    output or to the end of FILE, where a running service finds it within a second.
+    The key is printed once, on standard error, and is not stored. Its entry, which contains only a hash, is printed on
+    standard output or appended to FILE, which a running service reads again within a second.
     """
     from app.adapters.identity.api_keys import append_entry, format_entry, new_key, read_keys
 
     if file is not None and file.exists() and name in {key.caller.principal for key in read_keys(file)}:
         if once:
             return
-        raise click.UsageError(f"{file} has a key of the name {name}")
+        raise click.UsageError(f"{file} already has a key of the name {name}")
     key = new_key()
     try:
         entry = format_entry(name, key, scopes)
@@ -78,7 +78,7 @@ def new_api_key(name: str, scopes: Sequence[Scope], file: Path | None, *, once: 
         raise click.UsageError(str(error)) from None
     if file is not None:
         file.touch(mode=0o600)
-    # First, so that no entry is ever left whose key nobody has; a key without an entry is good for nothing.
+    # Before the entry is written: a key without an entry is useless, but an entry whose key was not shown would remain.
     click.echo(key, err=True)
     if file is None:
         click.echo(entry, nl=False)

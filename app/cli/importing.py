@@ -1,4 +1,4 @@
-"""The command that brings in files of order lines or batches."""
+"""The command that imports files of order lines or batches."""
 
 from __future__ import annotations
 
@@ -36,48 +36,49 @@ COLUMNS = ("row", "key", "outcome", "detail")
 
 @click.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
-@click.option("--format", "file_format", type=click.Choice(["csv", "ndjson"]), help="Default: as FILE is called.")
 @click.option(
-    "--kind", type=click.Choice(["lines", "batches"]), help="What the rows are. Default: as their fields say."
+    "--format", "file_format", type=click.Choice(["csv", "ndjson"]), help="Default: by the file name extension."
+)
+@click.option(
+    "--kind", type=click.Choice(["lines", "batches"]), help="The kind of the rows. Default: detected by their fields."
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="Where to write what became of each row, .csv or NDJSON. Default: FILE.results.csv or the like.",
+    help="The file for the result of each row, CSV or NDJSON. Default: FILE.results.csv or FILE.results.ndjson.",
 )
-@click.option("--ignore-unknown-columns", is_flag=True, help="Leave out columns of CSV that are not known here.")
+@click.option("--ignore-unknown-columns", is_flag=True, help="Ignore unknown CSV columns.")
 def import_command(
     file: Path, file_format: str | None, kind: str | None, results: Path | None, *, ignore_unknown_columns: bool
 ) -> None:
-    """Bring in order lines or batches from FILE (- for standard input).
+    """Import order lines or batches from FILE (- for standard input).
 
     CSV has a header: order_id,sku,qty[,if_unavailable] or ref,sku,qty[,eta], with commas, semicolons or tabs.
-    NDJSON has an object with such fields on each line, and both kinds may be mixed. Exits with 1 where any row
-    failed. It may run while the service works, and again after it was stopped: what has been brought in is left as
-    it is.
+    NDJSON has an object with these fields on each line, and both kinds can be mixed. Exits with 1 if any row failed.
+    The import can run while the service runs, and can be repeated: rows that were imported before change nothing.
     """
     form = file_format or FORMATS.get(file.suffix.lower())
     if form is None:
-        raise click.UsageError(f"{file} is called neither .csv nor .ndjson; say --format csv or --format ndjson")
+        raise click.UsageError(f"{file} does not end in .csv or .ndjson; use --format csv or --format ndjson")
     results = results or (STANDARD if file == STANDARD else file.with_suffix(f".results.{form}"))
     if file != STANDARD and results.resolve() == file.resolve():
-        raise click.UsageError(f"the results would take the place of {file}; say --results with another name")
+        raise click.UsageError(f"the results would overwrite {file}; use --results with another name")
     settings = load_settings()
 
-    async def bring_in(service: Service) -> None:
+    async def run(service: Service) -> None:
         with ExitStack() as stack:
             descriptor = 0
             if file != STANDARD:
                 descriptor = os.open(file, os.O_RDONLY)
                 stack.callback(os.close, descriptor)
-            run = _Run(service, descriptor, form, kind, results, ignore_unknown=ignore_unknown_columns)
-            await run.run(stack)
+            importing = _Run(service, descriptor, form, kind, results, ignore_unknown=ignore_unknown_columns)
+            await importing.run(stack)
 
-    run_with_service(settings, bring_in)
+    run_with_service(settings, run)
 
 
 class _Run:
-    """One import: from the first line to the sum of what became of the rows."""
+    """One import, from the first line to the summary."""
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class _Run:
         self._failures = 0
 
     async def run(self, stack: ExitStack) -> None:
-        """Bring in all rows, until they end or a signal comes."""
+        """Import all rows, until the end of the file or a signal."""
         from app.adapters.postgresql import schema
         from app.operations.importer import Importer
 
@@ -138,7 +139,7 @@ class _Run:
         self._end(progress.seconds, row - 1)
 
     async def _begin(self, blocks: AsyncIterator[list[bytes]]) -> tuple[RowReader, int, list[bytes] | None]:
-        """What reads the rows, the number of the first of them, and the first block."""
+        """The reader of the rows, the number of the first row, and the first block of lines."""
         from app.integration.rows import UnreadableFileError, csv_reader, is_blank, ndjson_reader, separator_of
 
         lines = await anext(blocks, None)
@@ -182,11 +183,11 @@ class _Run:
 
 
 class _Progress:
-    """How far it is: a bar on a terminal, elsewhere a line now and then."""
+    """The progress: a bar on a terminal, otherwise a line every few seconds."""
 
     def __init__(self, source: LineSource) -> None:
         self._source = source
-        self._started = self._told = time.monotonic()
+        self._started = self._reported = time.monotonic()
         self._rows = 0
         self._bar: ProgressBar[object] | None = None
         if source.size and sys.stderr.isatty():
@@ -197,20 +198,20 @@ class _Progress:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """The seconds since the start."""
         return time.monotonic() - self._started
 
     def show(self, rows: int) -> None:
-        """So many rows are done."""
+        """Update the progress to the number of rows."""
         self._rows = rows
         if self._bar is not None:
             self._bar.update(self._source.position - self._bar.pos)
-        elif time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._reported >= SECONDS_BETWEEN_LINES:
+            self._reported = time.monotonic()
             click.echo(f"import: {self._rate()}{self._left()}", err=True)
 
     def close(self) -> None:
-        """Leave the line of the bar."""
+        """End the line of the bar."""
         if self._bar is not None:
             self._bar.render_finish()
             self._bar = None
@@ -231,7 +232,7 @@ def _opened(results: Path) -> TextIO:
 
 
 def _writer(file: TextIO, results: Path, form: str) -> Callable[[Iterable[RowResult]], None]:
-    """Writes results as the name of the file says, or in the form of the rows."""
+    """A function that writes results, in the format of the file name, or else in that of the rows."""
     if FORMATS.get(results.suffix.lower(), form) == "csv":
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)

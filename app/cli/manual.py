@@ -1,4 +1,4 @@
-"""The command that prints the manual page, made from the help texts of the others."""
+"""The command that prints the manual page, generated from the help texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.pass_context
 def man(context: click.Context) -> None:
-    """Print the manual page, as the program `man` reads it.
+    """Print the manual page in the format of the program `man`.
 
     For example: allocation man > ~/.local/share/man/man1/allocation.1
     """
@@ -33,7 +33,7 @@ def _page(root: click.Context) -> Iterator[str]:
 
 
 def _commands(parent: click.Context) -> Iterator[str]:
-    """Each command below the parent with its usage, help and options; groups before what is in them."""
+    """Each command of the parent with its usage, help and options; a group precedes its commands."""
     group = parent.command
     for name in group.list_commands(parent) if isinstance(group, click.Group) else ():
         command = group.get_command(parent, name) if isinstance(group, click.Group) else None
@@ -62,6 +62,6 @@ def _options(context: click.Context) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """The text as roff shows it: a backslash, a hyphen and a full stop at the beginning mean something else there."""
+    """The text with roff's special characters escaped: backslash, hyphen, quotation mark, and a leading full stop."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped

@@ -1,4 +1,4 @@
-"""The commands for those who look after the service."""
+"""The commands for operators."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema to the version that this code needs."""
+    """Migrate the database schema to the revision that this version needs."""
     from app.adapters.postgresql import schema
     from app.bootstrap import database_tls
 
     settings = load_settings()
     revision = schema.migrate(settings.database_url.get_secret_value(), tls=database_tls(settings))
-    note = "" if revision == schema.head() else f", newer than {schema.head()}, which this code needs; it is left alone"
+    note = "" if revision == schema.head() else f", newer than {schema.head()}, which this version needs; unchanged"
     click.echo(f"The schema is at revision {revision}{note}.")
 
 
 @click.command()
 def health() -> None:
-    """Exit with 0 where database, schema and broker are as they should be, else with 1 and the reason."""
+    """Exit with 0 if database, schema and broker are usable, else with 1 and the reason."""
     from app.adapters.kafka import clients
     from app.operations import readiness
 
@@ -43,14 +43,14 @@ def health() -> None:
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--repair", is_flag=True, help="Repair the differences that can be repaired.")
 @json_option
 def reconcile(*, repair: bool, as_json: bool) -> None:
-    """Find what does not agree: sums, lines, queues, outbox.
+    """Find inconsistencies in sums, lines, queues and outbox.
 
-    Sums that are stored are compared with the lines they sum up, queues with the stock, and pending events with the
-    clock of their product. Shows one line for each difference, and exits with 1 where any remains or a product could
-    not be compared. It may run while the service works.
+    Compares stored sums with their lines, queues with the stock, and pending events with the sequence of their product.
+    Prints one line for each difference. Exits with 1 if a difference remains or a product could not be compared. It can
+    run while the service runs.
     """
     from app.operations import reconciliation
 
@@ -64,7 +64,7 @@ def reconcile(*, repair: bool, as_json: bool) -> None:
                 click.echo(difference.line)
             found += 1
             remaining += not difference.mended
-        summary = f"differences: {found} found, {found - remaining} mended, {remaining} remaining"
+        summary = f"differences: {found} found, {found - remaining} repaired, {remaining} remaining"
         if walk.unchecked:
             summary += f"; {walk.unchecked} products could not be compared, see the log"
         if remaining or walk.unchecked:
@@ -77,12 +77,12 @@ def reconcile(*, repair: bool, as_json: bool) -> None:
 
 @click.command(name="advance-clocks")
 def advance_clocks() -> None:
-    """After a restore: number on from what was published.
+    """After a restore from a backup: continue the sequences of published events.
 
-    A database that was restored would number its next events as others have been numbered that it does not know of, and
-    whoever reads them would take them for old. Reads the events topic once, takes the events that the database has
-    lost into its history, and sets the clock of each product that is behind. Run it while nothing else writes to the
-    database; running it again does nothing.
+    A restored database would reuse the sequences of events that were published after the backup, and subscribers would
+    skip the new events as old. This command reads the events topic once, imports the missing events into the history,
+    and advances the sequence of each product that is behind. Run it while nothing else writes to the database. It can
+    be repeated.
     """
     from app.operations import history_recovery
 
@@ -91,7 +91,7 @@ def advance_clocks() -> None:
         async for page in history_recovery.read_topic(service.kafka, service.settings.kafka_events_topic):
             found += await history_recovery.import_missing(service.engine, page)
         if found.foreign:
-            click.echo(f"records: {found.foreign} are no events of this service, and were left out", err=True)
+            click.echo(f"records: {found.foreign} are not events of this service and were skipped", err=True)
         click.echo(f"products: {len(found.behind)} were behind")
 
     run_with_service(load_settings(), advance)

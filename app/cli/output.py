@@ -1,4 +1,4 @@
-"""What the commands show: tables and colours for a person at a terminal, plain lines for a pipe, JSON for a program."""
+"""Output of the commands: tables and colours on a terminal, plain lines in a pipe, JSON for programs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Show JSON: one object for each line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object on each line.")
 
 STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at the output."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def show_json(thing: Mapping[str, Any]) -> None:
-    """One line for programs. Whatever is not ASCII is escaped, so it may be looked at as well."""
+    """Print a JSON object on one line. Characters outside ASCII are escaped, so terminals can show it safely."""
     click.echo(json.dumps(thing, default=str))
 
 
 def printable(text: str) -> str:
-    """The text in one line, and without anything that a terminal would obey: much of it comes from strangers."""
+    """The text with control characters and line breaks escaped: callers could inject terminal sequences."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
         for character in text
@@ -38,14 +38,14 @@ def printable(text: str) -> str:
 
 
 def console() -> Console:
-    """Where tables go. Colours are left out for NO_COLOR and where nobody looks."""
+    """The console for tables. It prints no colours if NO_COLOR is set or the output is not a terminal."""
     from rich.console import Console
 
     return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Mapping[str, str] = STYLES) -> Table:
-    """A table of plain text; a cell that has a style of its own, such as "fault", is shown in it."""
+    """A table of plain text. A cell whose text is in `styles`, such as "fault", has that style."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -57,7 +57,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Mapp
 
 
 def show_fields(fields: Iterable[tuple[str, str]]) -> None:
-    """Names and texts below each other; a text of several lines is set off below its name."""
+    """Print names and texts; the further lines of a text are indented below its name."""
     from rich.text import Text
 
     to = console()

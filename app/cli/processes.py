@@ -1,4 +1,4 @@
-"""The commands that run the service, or a part of it, until they are told to stop."""
+"""The commands that run the service, or a part of it, until a signal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PORT = click.option(
 _METRICS_PORT = click.option(
     "--metrics-port",
     type=click.IntRange(1, 65535),
-    help="Serve Prometheus metrics and /livez here; default: nowhere.",
+    help="The port for Prometheus metrics and /livez; default: none.",
 )
 
 
@@ -43,14 +43,14 @@ _METRICS_PORT = click.option(
     default=Path(".allocation"),
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the database lives on.",
+    help="The folder of the database.",
 )
-@click.option("--database-port", default=0, type=click.IntRange(0, 65535), help="For PostgreSQL; default: any.")
-@click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="For the broker; default: any.")
-@click.option("--broker", metavar="HOST:PORT", help="Use the Kafka there instead of a broker of its own.")
+@click.option("--database-port", default=0, type=click.IntRange(0, 65535), help="The port of PostgreSQL; default: any.")
+@click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="The port of the broker; default: any.")
+@click.option("--broker", metavar="HOST:PORT", help="Use this Kafka instead of the embedded broker.")
 def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, broker: str | None) -> None:
-    """Run everything, with a PostgreSQL and a broker of its own."""
-    # At once, since what follows takes seconds.
+    """Run everything, with an embedded PostgreSQL and broker."""
+    # Before the imports, which take seconds.
     click.echo(f"Starting the allocation service, with its data in {home}")
     from app.embedded.stack import EmbeddedStack
 
@@ -62,8 +62,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
         home, database_port=database_port, kafka_port=kafka_port, bootstrap_servers=broker, on_step=click.echo
     )
     stack.claim()
-    # Before and after the service handles its signals, a signal still has to stop what was started.
-    # A shell that starts it in the background has it ignore Ctrl-C, unless told otherwise.
+    # Signals have to stop the servers also before and after the service handles signals.
+    # A shell starts background processes with SIGINT ignored, so it is set explicitly.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
 
@@ -74,7 +74,7 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
     from app.entrypoints.server import listen, serve, url_of
     from app.observability import logging
 
-    # They report each step of every start; a person at a terminal looks for the address.
+    # Their messages about each start would hide the address.
     logging.quieten("alembic", "uvicorn", "app.adapters.kafka.clients")
     with listen(host, port) as listener, stack:
         settings = settings.model_copy(
@@ -82,9 +82,9 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
                 "database_url": SecretStr(stack.postgresql.database_url),
                 "read_database_url": None,
                 "kafka_bootstrap_servers": stack.bootstrap_servers,
-                # The embedded broker does not know InitProducerId.
+                # The embedded broker does not support InitProducerId.
                 "kafka_idempotent_producer": broker is not None,
-                # What is its own speaks in the clear, on the loopback, whatever the settings say of other servers.
+                # The embedded servers use plain connections on the loopback, whatever the settings are.
                 "database_tls": "off",
                 "kafka_tls": "off",
                 "kafka_sasl_mechanism": None,
@@ -111,7 +111,7 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
 @_HOST
 @_PORT
 def run(host: str, port: int) -> None:
-    """Run everything in one process, against the servers of the settings."""
+    """Run everything in one process, with the servers in the settings."""
     from app.entrypoints.server import listen, serve
 
     settings = _load_settings()
@@ -123,8 +123,8 @@ def run(host: str, port: int) -> None:
 @click.command(name="serve")
 @_HOST
 @_PORT
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes behind the port.")
-@click.option("--inherited", hidden=True, help="Of a worker: its socket, and the pipe to its parent.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="The number of processes.")
+@click.option("--inherited", hidden=True, help="For a worker: its socket, and the pipe to its parent.")
 def serve_command(host: str, port: int, workers: int, inherited: str | None) -> None:
     """Run the HTTP API."""
     from app.entrypoints.server import listen, serve
@@ -184,7 +184,7 @@ def notify(metrics_port: int | None) -> None:
 
 
 def _load_settings() -> Settings:
-    """The settings of a process that runs on, with a line in its log for each name that no setting has."""
+    """The settings of a long-running process. Logs a warning for each name that is not a setting."""
     settings = load_settings()
     for name, advice in unknown_names():
         log.warning("%s is not a setting and is not read; %s", name, advice)

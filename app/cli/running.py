@@ -1,4 +1,4 @@
-"""How a command gets its settings and runs its task with the service."""
+"""Loads the settings and runs the task of a command with the service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load_settings() -> Settings:
-    """The settings, with logging set up as they say. Raises click.UsageError, which names the one that is wrong."""
+    """The settings; also configures logging. Raises click.UsageError, which names an invalid setting."""
     from pydantic import ValidationError
 
     from app.observability import logging
@@ -26,7 +26,7 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        # What is wrong with several settings together names them itself.
+        # An error that concerns several settings names them in its message.
         where = "".join(f"ALLOCATION_{str(name).upper()}: " for name in fault["loc"][:1])
         raise click.UsageError(f"{where}{fault['msg']}") from None
     logging.configure(settings.log_format, settings.log_level, settings.log_keys)
@@ -34,13 +34,13 @@ def load_settings() -> Settings:
 
 
 def run_with_service(settings: Settings, main_task: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
-    """Run a task with the service, on the fastest event loop there is."""
+    """Run a task with the service, on uvloop where it is installed."""
     from app.bootstrap import bootstrap
 
     async def with_service() -> None:
         async with bootstrap(settings) as service:
-            # What is loaded by now stays for good. Left to the collector, it would be looked through again and again,
-            # a tenth of a second each time.
+            # Everything loaded so far stays in memory. Scanning it takes the garbage collector a tenth of a second
+            # each time.
             gc.collect()
             gc.freeze()
             await main_task(service)
@@ -52,6 +52,6 @@ def run_with_service(settings: Settings, main_task: Callable[[Service], Coroutin
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:  # There is none for Windows.
+    except ImportError:  # uvloop does not support Windows.
         return None
     return uvloop.new_event_loop

@@ -1,4 +1,4 @@
-"""Names of our prefix that are set, and those among them that no setting has: most often a slip of the pen."""
+"""Finds variables with the prefix of the settings that are not settings, usually misspelt names."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def known_names() -> set[str]:
 
 
 def given_names() -> set[str]:
-    """The names of our prefix in the environment and in `.env`."""
+    """The names with the prefix in the environment and in `.env`."""
     from dotenv import dotenv_values
 
     return {name.upper() for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(PREFIX)}
 
 
 def unknown_names() -> Iterator[tuple[str, str]]:
-    """Each name that is given and that no setting has, and what to do about it."""
+    """Each given name that is not a setting, with advice."""
     known = known_names()
     for name in sorted(given_names() - known):
         near = difflib.get_close_matches(name, known, n=1)
-        yield name, f"did you mean {near[0]}?" if near else "remove it; .env.example names all settings"
+        yield name, f"did you mean {near[0]}?" if near else "remove it; .env.example lists all settings"

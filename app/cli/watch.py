@@ -1,4 +1,4 @@
-"""The command that shows what the service decides while it does."""
+"""The command that shows events and backlogs while the service runs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from app.operations.watch import SeenEvent, Status
 
 _REFRESH_SECONDS = 0.2
-_ROWS_OF_THE_REST = 22
-"""What stands above the events: the status, and a row for each type."""
+_ROWS_ABOVE_EVENTS = 22
+"""The status, and a row for each type of event."""
 
 
 @click.command()
@@ -36,22 +36,22 @@ _ROWS_OF_THE_REST = 22
     default=2.0,
     show_default=True,
     type=click.FloatRange(0.1, 3600),
-    help="Seconds from one status to the next.",
+    help="The seconds between two status reports.",
 )
 @json_option
 def watch(*, interval: float, as_json: bool) -> None:
-    """Show what the service decides while it does, until Ctrl-C.
+    """Show published events and backlogs until Ctrl-C.
 
-    That is: the events as they are published, how many for a second, and what waits in outbox, topics and dead letters.
-    Only events from now on. The service does not notice.
+    Shows new events as they are published, their rate, and the backlogs of outbox, topics and dead letters. It does not
+    affect the service.
     """
     from app.entrypoints.server import wait_for_signal
     from app.operations.watch import Watch
 
     settings = load_settings()
-    # Who is away is told in the status.
-    for talkative in ("aiokafka", "asyncio", "app.adapters.kafka.clients"):
-        logging.getLogger(talkative).setLevel(logging.CRITICAL)
+    # The status reports the same errors.
+    for name in ("aiokafka", "asyncio", "app.adapters.kafka.clients"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
     async def follow(service: Service) -> None:
         with _view(as_json=as_json) as view:
@@ -69,7 +69,7 @@ def watch(*, interval: float, as_json: bool) -> None:
 
 
 def _view(*, as_json: bool) -> AbstractContextManager[Callable[[SeenEvent | Status], None]]:
-    """What shows one thing after the other."""
+    """The function that shows each item."""
     if as_json:
         return nullcontext(_show_json)
     return _screen() if is_terminal() else nullcontext(_show_line)
@@ -88,18 +88,18 @@ def _show_line(item: SeenEvent | Status) -> None:
     if isinstance(item, Status):
         click.echo(printable(f"-- {'; '.join(_state(item))}"))
     else:
-        click.echo(printable(f"{item.time} {item.sku} #{item.sequence} {item.type} {_told(item)}"))
+        click.echo(printable(f"{item.time} {item.sku} #{item.sequence} {item.type} {_data(item)}"))
 
 
 @contextmanager
 def _screen() -> Iterator[Callable[[SeenEvent | Status], None]]:
-    """A page of the terminal that is drawn anew, at most five times a second."""
+    """A page on the terminal, redrawn at most five times a second."""
     from rich.live import Live
 
     from app.operations.watch import Status
 
     page = console()
-    events: deque[SeenEvent] = deque(maxlen=max(1, page.height - _ROWS_OF_THE_REST))
+    events: deque[SeenEvent] = deque(maxlen=max(1, page.height - _ROWS_ABOVE_EVENTS))
     last: Status | None = None
     drawn = 0.0
 
@@ -128,16 +128,16 @@ def _page(status: Status | None, events: Iterable[SeenEvent]) -> Group:
     types = (
         [] if status is None else [(name, f"{seen}", f"{status.rates[name]:.1f}") for name, seen in status.seen.items()]
     )
-    rows = [(each.time[11:23], each.sku, each.sequence, each.type, _told(each)) for each in events]
+    rows = [(each.time[11:23], each.sku, each.sequence, each.type, _data(each)) for each in events]
     return Group(
         *heads,
         table(("event", "seen", "per second"), sorted(types)),
-        table(("time", "SKU", "#", "event", "what"), rows),
+        table(("time", "SKU", "#", "event", "data"), rows),
     )
 
 
 def _state(status: Status) -> list[str]:
-    """How it stands, in a few words for each part."""
+    """A short text for each part of the status."""
     parts = [f"! {name}: {fault}" for name, fault in status.faults.items()]
     if status.reading:
         parts.append(f"{sum(status.seen.values())} events, {sum(status.rates.values()):.1f} per second")
@@ -149,9 +149,9 @@ def _state(status: Status) -> list[str]:
     return parts or ["connecting"]
 
 
-def _told(event: SeenEvent) -> str:
-    """The data without the SKU, which stands beside it."""
+def _data(event: SeenEvent) -> str:
+    """The data without the SKU, which has a column of its own."""
     if not isinstance(event.data, dict):
         return str(event.data)
-    told = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in event.data.items())
-    return " ".join(f"{name}={value}" for name, value in told if name != "sku")
+    pairs = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in event.data.items())
+    return " ".join(f"{name}={value}" for name, value in pairs if name != "sku")

@@ -41,7 +41,7 @@ async def test_nothing_to_report_is_one_line_and_status_0(settings: Settings, re
     for arguments in ([], ["--repair"]):
         done = reconcile(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == "differences: 0 found, 0 mended, 0 remaining\n"
+        assert done.stdout == "differences: 0 found, 0 repaired, 0 remaining\n"
 
 
 async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: Settings, reconcile: Reconcile) -> None:
@@ -61,15 +61,15 @@ async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: 
     after = reconcile()
 
     assert (reported.returncode, reported.stdout.splitlines()) == (1, lines)
-    assert reported.stderr == "allocation: differences: 3 found, 0 mended, 3 remaining\n"
+    assert reported.stderr == "allocation: differences: 3 found, 0 repaired, 3 remaining\n"
     assert [f"{each['kind']} {each['sku']}: {each['text']}" for each in told] == lines
     assert {each["mended"] for each in told} == {False}
     assert (repaired.returncode, repaired.stderr) == (0, "")
     assert repaired.stdout.splitlines() == [
         *(f"{line} (mended)" for line in lines),
-        "differences: 3 found, 3 mended, 0 remaining",
+        "differences: 3 found, 3 repaired, 0 remaining",
     ]
-    assert (after.returncode, after.stdout) == (0, "differences: 0 found, 0 mended, 0 remaining\n")
+    assert (after.returncode, after.stdout) == (0, "differences: 0 found, 0 repaired, 0 remaining\n")
 
 
 async def test_what_cannot_be_mended_remains_and_gives_status_1(settings: Settings, reconcile: Reconcile) -> None:
@@ -79,4 +79,4 @@ async def test_what_cannot_be_mended_remains_and_gives_status_1(settings: Settin
 
     assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["backordered_qty", "events_gap"]
-    assert done.stderr == "allocation: differences: 2 found, 1 mended, 1 remaining\n"
+    assert done.stderr == "allocation: differences: 2 found, 1 repaired, 1 remaining\n"

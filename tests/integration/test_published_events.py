@@ -70,7 +70,7 @@ async def test_what_is_no_event_of_ours_is_left_out_and_told(kafka_settings: Set
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "products: 1 were behind" in done.stdout
-    assert f"records: {len(foreign)} are no events of this service" in done.stderr
+    assert f"records: {len(foreign)} are not events of this service" in done.stderr
     async with raw_connection(kafka_settings.database_url.get_secret_value()) as connection:
         assert await connection.fetchval("SELECT sequence FROM products WHERE sku = $1", sku) == 2
         remembered = await connection.fetch("SELECT subject, sequence FROM events ORDER BY id")
