@@ -1,4 +1,4 @@
-"""The parts of the service that run for ever: relay, consumer, notifier. One process may run any of them."""
+"""The components that run in the background: relay, consumer, notifier, housekeeping. A process can run any of them."""
 
 import asyncio
 import logging
@@ -53,7 +53,7 @@ def relay(service: Service) -> Component:
 
 
 def consumer(service: Service) -> Component:
-    """Turns inbound messages into commands."""
+    """Handles inbound messages as commands."""
     settings = service.settings
     group = settings.kafka_consumer_group
     return Subscription(
@@ -81,7 +81,7 @@ def notifier(service: Service) -> Component:
 
 
 def housekeeping(service: Service) -> Component:
-    """Forgets the ids of old messages and the answers to old requests, and looks for differences."""
+    """Deletes old message ids and stored responses, counts backlogs, and reconciles."""
     interval = service.settings.reconcile_interval
 
     async def prune() -> None:
@@ -89,19 +89,19 @@ def housekeeping(service: Service) -> Component:
             try:
                 await prune_inbox(service.engine, service.settings.inbox_retention_days)
                 await prune_answers(service.engine, service.settings.idempotency_retention_hours)
-            except Exception as error:  # noqa: BLE001 - it can as well be done an hour later
+            except Exception as error:  # noqa: BLE001 - it is repeated an hour later
                 raise_if_cancelled()
                 log.warning("inbox and stored answers could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def reconcile() -> None:
         reconciliation.initialize_metrics()
-        # At a random moment first, so that processes which were started together do not all look at once.
-        await asyncio.sleep(random.uniform(0, interval))  # noqa: S311 - a moment is no secret
+        # After a random delay, so that processes which start together do not reconcile at the same time.
+        await asyncio.sleep(random.uniform(0, interval))  # noqa: S311 - a delay is not a secret
         while True:
             try:
                 await reconciliation.check(service)
-            except Exception as error:  # noqa: BLE001 - the next check is as good
+            except Exception as error:  # noqa: BLE001 - it is repeated after the interval
                 raise_if_cancelled()
                 log.warning("sums, lines, queues and events could not be compared: %r", error)
             await asyncio.sleep(interval)
@@ -117,12 +117,12 @@ def housekeeping(service: Service) -> Component:
 
 
 async def _count(service: Service) -> None:
-    """What waits for people, and what keeps dead rows, for the metrics."""
+    """Updates the metrics of backlogs and of old snapshots."""
     snapshots = SnapshotWatch(service.engine)
     while True:
         try:
             waiting, held = await count_waiting(service.engine), await snapshots.look()
-        except Exception as error:  # noqa: BLE001 - a figure for people
+        except Exception as error:  # noqa: BLE001 - a missing figure must not stop the component
             raise_if_cancelled()
             log.info("what waits could not be counted: %r", error)
             waiting = Waiting(metrics.UNKNOWN, metrics.UNKNOWN)
@@ -136,7 +136,7 @@ async def _count(service: Service) -> None:
 
 
 def database_watch(service: Service) -> Component:
-    """Logs when the database cannot be used, and when it can be again."""
+    """Logs when the database becomes unusable, and when it is usable again."""
 
     async def run() -> None:
         await watch(service)
@@ -146,7 +146,7 @@ def database_watch(service: Service) -> Component:
 
 @asynccontextmanager
 async def running(components: Iterable[Component]) -> AsyncIterator[None]:
-    """Run the components beside the block, and stop them at its end. One that fails is started again."""
+    """Run the components during the block. A component that fails is started again."""
     tasks = [asyncio.create_task(_supervise(component), name=component.__qualname__) for component in components]
     try:
         yield
@@ -160,7 +160,7 @@ async def _supervise(component: Component) -> None:
             await component()
         except Exception:
             raise_if_cancelled()
-            log.exception("%s failed; it starts again in %.0f s", component.__qualname__, RESTART_DELAY)
+            log.exception("%s failed; restarting it in %.0f s", component.__qualname__, RESTART_DELAY)
         await asyncio.sleep(RESTART_DELAY)
 
 

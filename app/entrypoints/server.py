@@ -1,4 +1,4 @@
-"""Runs the HTTP application under uvicorn until a signal says stop: not ready first, then drained, then gone."""
+"""Runs the HTTP application with uvicorn until a signal. Then it is not ready, drains, and stops."""
 
 import asyncio
 import contextlib
@@ -28,11 +28,11 @@ BACKLOG = 2048
 
 
 class AddressInUseError(Exception):
-    """The address to listen on is taken or is none of this machine's."""
+    """The address to listen on is in use or not an address of this machine."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own handling of signals, and with a word when it listens."""
+    """uvicorn without its own handling of signals, and with a callback when it listens."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -44,14 +44,14 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell."""
+        """Start, and call `on_started`."""
         await super().startup(sockets)
         if self.started:
             self._on_started()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises AddressInUseError."""
+    """A listening socket. Raises AddressInUseError."""
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
@@ -62,14 +62,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where the socket is reached from this machine."""
+    """The URL of the socket on this machine."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def http_application(service: Service, components: Sequence[Component] = ()) -> FastAPI:
-    """The HTTP application over the service; the bus and the components run while it does."""
+    """The HTTP application of the service. The bus and the components run while it runs."""
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -92,7 +92,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
 
 
 def configuration(service: Service, app: FastAPI) -> uvicorn.Config:
-    """Return how uvicorn serves the application: with the service's own protocol and limits."""
+    """The configuration of uvicorn, with the service's own protocol and limits."""
     limits = Limits(
         header_bytes=service.settings.http_max_header_bytes,
         connections=service.settings.http_max_connections,
@@ -123,10 +123,10 @@ async def serve(
     on_started: Callable[[], None] = lambda: None,
     parent_pipe: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or until the parent dies at the other end of `parent_pipe`.
+    """Serve until SIGTERM or SIGINT, or until the parent process closes `parent_pipe`.
 
-    Raises schema.MigrationsMissingError, since without its migrations it could never be ready, and
-    PrivateNameMissingError.
+    Raises PrivateNameMissingError, and schema.MigrationsMissingError, because without the migrations the service would
+    never be ready.
     """
     private_names.check("uvicorn")
     schema.head()
@@ -147,7 +147,7 @@ async def _stop_on_signal(service: Service, app: FastAPI, server: uvicorn.Server
 
 
 async def wait_for_signal(parent_pipe: int | None = None) -> None:
-    """Return when SIGTERM or SIGINT comes, or when the other end of the pipe closes."""
+    """Return after SIGTERM or SIGINT, or when the other end of the pipe closes."""
     loop = asyncio.get_running_loop()
     received = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,7 @@
-"""Several processes behind one port: they share the listening socket, and whichever is free takes the next connection.
+"""Several processes for one port: they share the listening socket, and an idle one accepts the next connection.
 
-Each worker is the command line itself, `allocation serve`, with a socket that is open already. A worker that dies is
-replaced. The workers hold one end of a pipe, which closes when the parent dies, however it dies; then they stop too.
+Each worker is a process `allocation serve` with the inherited socket. A worker that ends is replaced. The workers have
+one end of a pipe, which the kernel closes when the parent ends, even by SIGKILL; then they stop.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ RESTART_DELAY = 1.0
 
 
 async def supervise(listener: socket.socket, workers: int, *, grace: float) -> None:
-    """Keep so many workers running until SIGTERM or SIGINT, then stop them within `grace` seconds."""
+    """Keep the workers running until SIGTERM or SIGINT, then stop them within `grace` seconds."""
     alive, held = os.pipe()
     os.set_inheritable(alive, True)  # noqa: FBT003 - positional in the standard library
     listener.set_inheritable(True)
-    # Not `-m app`: an installed wheel has no module of that name at the top. -P: nothing of the working directory.
+    # Not `-m app`, because a wheel has no such top-level module. -P: without the working directory in sys.path.
     command = (sys.executable, "-P", "-m", "allocation", "serve", "--inherited", f"{listener.fileno()},{alive}")
     keepers = [asyncio.create_task(_keep_running(command, (listener.fileno(), alive), grace)) for _ in range(workers)]
     try:
@@ -38,7 +38,7 @@ async def supervise(listener: socket.socket, workers: int, *, grace: float) -> N
 
 async def _keep_running(command: Sequence[str], descriptors: Sequence[int], grace: float) -> None:
     while True:
-        # In a session of its own, so that Ctrl-C reaches the worker through its parent alone.
+        # In a session of its own, so that Ctrl-C does not reach the worker directly.
         process = await asyncio.create_subprocess_exec(*command, pass_fds=descriptors, start_new_session=True)
         try:
             status = await process.wait()
@@ -51,5 +51,5 @@ async def _keep_running(command: Sequence[str], descriptors: Sequence[int], grac
                 process.kill()
                 await process.wait()
             raise
-        log.warning("worker %d ended with status %d; another one starts", process.pid, status)
+        log.warning("worker %d ended with status %d; starting another one", process.pid, status)
         await asyncio.sleep(RESTART_DELAY)

@@ -1,4 +1,4 @@
-"""The AsyncAPI document as a page for people: one file, without a script and without anything from elsewhere."""
+"""The AsyncAPI document as one HTML page, without scripts and external resources."""
 
 import html
 import json
@@ -30,13 +30,13 @@ _BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems
 
 
 class _Html(str):
-    """Text that is markup already. Whatever else is put into an element is escaped."""
+    """Text that is markup already. Other text is escaped when it is put into an element."""
 
     __slots__ = ()
 
 
 def asyncapi_page(document: Json) -> str:
-    """The whole page: channels, their messages, and of each its headers, its data and an example."""
+    """The page: channels and their messages, each with its headers, its data and an example."""
     channels = document["channels"].items()
     return "<!DOCTYPE html>\n" + _element(
         "html",
@@ -44,14 +44,14 @@ def asyncapi_page(document: Json) -> str:
             "head",
             _Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
             _element("title", f"{document['info']['title']}: events and messages"),
-            # Ours alone, and what a style element holds is not to be escaped.
+            # Constant text, and the content of a style element must not be escaped.
             _element("style", _Html(_STYLE)),
         ),
         _element(
             "body",
             _element("h1", f"{document['info']['title']}: events and messages"),
             _element("p", document["info"].get("description", "")),
-            _element("p", "The same for programs: ", _element("a", "/asyncapi.json", href="/asyncapi.json")),
+            _element("p", "As JSON: ", _element("a", "/asyncapi.json", href="/asyncapi.json")),
             *(_channel(document, name, channel) for name, channel in channels),
         ),
         lang="en",
@@ -97,11 +97,11 @@ def _example(example: Json) -> _Html:
 
 
 def _table(document: Json, schema: Json) -> _Html:
-    """A row for each property, those within others included."""
-    heads = (_element("th", title) for title in ("name", "is", "meaning"))
+    """A row for each property, nested ones included."""
+    heads = (_element("th", title) for title in ("name", "type", "meaning"))
     rows = (_element("tr", *row) for row in _rows(document, schema, ""))
     table = _element("table", _element("tr", *heads), *rows)
-    # On a narrow screen the table scrolls, and not the page.
+    # On a narrow screen the table scrolls instead of the page.
     return _element("div", table, **{"class": "wide", "tabindex": "0"})
 
 
@@ -120,7 +120,7 @@ def _rows(document: Json, schema: Json, prefix: str) -> Iterator[Iterable[_Html]
 
 
 def _kind(document: Json, schema: Json) -> str:
-    """What a value may be, in words: `string (date) or null`, `integer, minimum 1`."""
+    """The type of a value: `string (date) or null`, `integer, minimum 1`."""
     schema = _resolved(document, schema)
     if alternatives := schema.get("anyOf") or schema.get("oneOf"):
         return " or ".join(_kind(document, each) for each in alternatives)
@@ -137,7 +137,7 @@ def _kind(document: Json, schema: Json) -> str:
 
 
 def _resolved(document: Json, part: Json) -> Json:
-    """What a reference stands for, with what stands beside it."""
+    """The target of a reference, with the members beside the reference."""
     if "$ref" not in part:
         return part
     found: Any = document
@@ -151,7 +151,7 @@ def _code(text: str) -> _Html:
 
 
 def _element(name: str, *children: str, **attributes: str) -> _Html:
-    """An element; its attributes and those of its children that are no markup yet are escaped."""
+    """An element. Its attributes, and children that are plain text, are escaped."""
     written = "".join(f' {key}="{html.escape(value)}"' for key, value in attributes.items())
     return _Html(f"<{name}{written}>{_together(*children)}</{name}>\n")
 

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn reads it, but with a problem for an answer where no request reaches the application."""
+"""uvicorn's HTTP protocol with limits. Requests that do not reach the application get a problem as their response."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,37 +18,37 @@ from app.entrypoints.http.refusals import Refusal
 from app.entrypoints.http.request_parser import RequestParser
 from app.observability import metrics
 
-# Who asks how the service is has to learn it all the more while it is overloaded.
+# Probes are answered even under overload.
 ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
 
-# A header costs this beside its bytes, as HTTP/2 counts it (RFC 9113, 6.5.2), so that many small ones add up.
+# Added to the size of each header, as in HTTP/2 (RFC 9113, 6.5.2), so that many small headers reach the limit too.
 HEADER_OVERHEAD = 32
 
-# A connection beyond the limit has so long to ask how the service is.
+# The read timeout of a connection beyond the limit, which can only be used by a probe.
 SECONDS_BEYOND_LIMIT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a connection may ask of this process. `read_timeout` is in seconds, from the first byte of a request."""
+    """The limits of a process. `read_timeout` is in seconds, from the first byte of a request."""
 
     header_bytes: int = 32_768
     connections: int = 8192
     read_timeout: float = 10.0
     bodies_bytes: int = 67_108_864
-    """Of the bodies that are being received or handled, over all connections."""
+    """The total size of the bodies that are being received or handled, over all connections."""
 
 
 class ProblemHttpProtocol(HttpToolsProtocol):
-    """Answers what is no HTTP request with `malformed-request`, and what is one too many with `overloaded`.
+    """Refuses malformed requests with `malformed-request`, and requests beyond the limits with `overloaded`.
 
-    uvicorn's setting `limit_concurrency` counts requests that are being answered and not, as uvicorn has it,
-    connections that may be idle. A request beyond it is answered before the application sees it: whoever is overloaded
-    must be able to refuse far more requests than it can answer, or it will do nothing but refuse.
+    Here uvicorn's setting `limit_concurrency` limits running requests; in uvicorn it limits connections, even idle
+    ones. A request beyond it is refused before the application is called, because refusing has to cost far less than
+    answering: otherwise an overloaded process would do nothing but refuse.
 
-    uvicorn bounds neither the size of headers, the requests behind one that is being answered, the time that a request
-    takes to arrive, nor that which a caller takes to read its answer. A timer runs only while something is waited for,
-    so who sends whole requests and reads the answers has none.
+    uvicorn does not limit the size of headers, the number of pipelined requests, the time in which a request has to
+    arrive, and the time in which a caller has to read the response. A timer runs only while the process waits for a
+    caller, so that complete requests need none.
     """
 
     limits = Limits()
@@ -73,13 +73,13 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self._held: dict[RequestResponseCycle, int] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request, not for ever."""
+        """Wait for the first request, up to the read timeout."""
         super().connection_made(transport)
         self._beyond_limit = len(self.connections) > self.limits.connections
         self._start_timer(SECONDS_BEYOND_LIMIT if self._beyond_limit else self.limits.read_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers as well."""
+        """Stop the timers, and release the bodies of pipelined requests."""
         self._stop_timer()
         self._stop_write_timer()
         for cycle, _ in self.pipeline:
@@ -87,7 +87,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and see to it that what has begun to arrive arrives."""
+        """Parse the data, and run the read timer while a request is incomplete."""
         if self._last_word is not None:
             return
         self._began = False
@@ -95,36 +95,36 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self.send_400_response(f"this is not a request of HTTP/1.1: {error.__context__ or error}")
+            self.send_400_response(f"this is not an HTTP/1.1 request: {error.__context__ or error}")
         if self._arriving:
-            # The parser keeps a header to itself until it has all of it.
+            # The parser does not report a header before it is complete.
             if self._in_head and not self._began:
                 self._unfinished_bytes += len(data)
                 if self._unfinished_bytes > self.limits.header_bytes and not self.transport.is_closing():
                     self._end_with(refusals.HEADERS_TOO_LARGE)
         elif self.timeout_keep_alive_task is not None or (self._latest and not self._latest.response_complete):
-            # Nothing is waited for that uvicorn does not wait for.
+            # uvicorn's own timer runs, or a response is in progress.
             return
-        # Empty lines between two requests begin none, but end uvicorn's own waiting for the next.
+        # Empty lines between two requests do not begin a request, but stop uvicorn's timer for the next one.
         if self._timer is None and self._last_word is None:
             self._start_timer(self.limits.read_timeout)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Note that a request begins."""
         super().on_message_begin()
         self._arriving = self._in_head = self._began = True
         self._head_bytes = self._unfinished_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of what is asked for. What is raised here reaches `send_400_response`."""
+        """Add a part of the request target. An error that is raised here reaches `send_400_response`."""
         super().on_url(url)
         if len(self.url) > refusals.MAX_TARGET_BYTES:
             self._refuse_arriving(refusals.URI_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. What is raised here reaches `send_400_response`.
+        """Add a header. An error that is raised here reaches `send_400_response`.
 
-        What comes behind a body in chunks is no header, and nobody has checked it as one (RFC 9110, 6.5.1).
+        Trailers after a chunked body are dropped, because they are not validated as headers (RFC 9110, 6.5.1).
         """
         self._head_bytes += len(name) + len(value) + HEADER_OVERHEAD
         if self._head_bytes > self.limits.header_bytes:
@@ -133,7 +133,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The application, or a refusal, takes over."""
+        """Start the request, unless too many are pipelined."""
         if len(self.pipeline) >= refusals.MAX_PIPELINED:
             self._refuse_arriving(refusals.TOO_MANY_PIPELINED)
         self._in_head = False
@@ -141,7 +141,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self._latest = self.cycle
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body, where the budget allows it. What is raised here reaches `send_400_response`."""
+        """Add a part of the body, if the budget allows it. An error that is raised here reaches `send_400_response`."""
         cycle = self.cycle
         if cycle.response_started:
             return
@@ -153,17 +153,17 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             self._refuse_arriving(refusals.BODIES_TOO_LARGE)
         else:
             self._refuse(cycle, refusals.BODIES_TOO_LARGE)
-            # The application waits for the rest of the body: it learns that the request is over.
+            # Wakes the application, which waits for the rest of the body.
             cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """All of the request is here."""
+        """Note that the request is complete."""
         self._arriving = False
         self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Answer the next request; behind the last one that is read, say why it is."""
+        """Continue with the next request. After the last one, send the pending refusal and close."""
         if self._last_word is not None and not self.pipeline:
             if not self.transport.is_closing():
                 self._hang_up(self._last_word)
@@ -171,17 +171,17 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The caller does not read: wait for that, but not for ever, whatever it sends meanwhile."""
+        """Start the write timer: the caller does not read its response."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(self.limits.read_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The caller reads."""
+        """Stop the write timer."""
         super().resume_writing()
         self._stop_write_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong and hang up, once the requests before have been answered."""
+        """Send the refusal after the responses to earlier requests, and close the connection."""
         self._end_with(self._refusal or Refusal(ProblemError("malformed-request", msg)))
 
     def _refuse_arriving(self, answer: Refusal) -> None:
@@ -189,15 +189,15 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         raise ValueError(answer)
 
     def _is_behind_another(self) -> bool:
-        """Whether a request before the one that is arriving has still to be answered."""
+        """Whether an earlier request has not been answered yet."""
         if self._in_head:
             return self._latest is not None and not self._latest.response_complete
         return bool(self.pipeline)
 
     def _end_with(self, answer: Refusal) -> None:
-        """Refuse the request that is arriving, in its turn, and read no other."""
+        """Refuse the arriving request after the responses to earlier ones, and read no further request."""
         if not self._in_head and self.cycle.response_started:
-            # It has been answered before its body was read. A second answer would be that to another request.
+            # It was answered before its body arrived. A second response would be taken for that to the next request.
             self.parser.end()
             self.transport.close()
             return
@@ -205,7 +205,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             self._hang_up(answer)
             return
         if not self._in_head:
-            # It has been queued, and would never come to its end.
+            # It is in the pipeline, and would never be complete.
             self._release(self.pipeline.popleft()[0])
         self._stop_timer()
         self._last_word = answer
@@ -232,16 +232,16 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     def _time_is_up(self, seconds: float) -> None:
         self._timer = None
         if self.transport.is_closing():
-            # The caller does not read what it has asked for.
+            # The caller does not read its response.
             self.transport.abort()
         elif not self._arriving:
-            # No request has begun. Whoever keeps a connection ready would take an answer for that to its next request.
+            # No request has begun. The caller would take a response for that to its next request.
             self.transport.close()
         elif self._is_behind_another():
-            # That one has to be answered first, and nothing may have been read meanwhile; it is bounded by itself.
+            # The earlier request is answered first; its own deadline limits it.
             self._start_timer(seconds)
         elif not self._in_head and self.cycle.response_started:
-            # It was refused without being read.
+            # It was refused before its body arrived.
             self.transport.close()
         else:
             self._hang_up(refusals.TOO_SLOW)
@@ -260,7 +260,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, partial(self._run, cycle, app))
 
     async def _run(self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; until it ends it may hold the body."""
+        """Run the application, and release the body when it ends."""
         try:
             await app(scope, receive, send)
         finally:
@@ -276,10 +276,10 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         connection = b"keep-alive" if cycle.keep_alive else b"close"
         rendered = answer.render(path_of(scope), request_id, connection)
         if scope["method"] == "HEAD":
-            # Its body would be read as the beginning of the next answer.
+            # The caller would read a body as the beginning of the next response.
             rendered = rendered.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
         self.transport.write(rendered)
-        # What follows of the request is read and forgotten.
+        # The rest of the request is read and dropped.
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -287,7 +287,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
 
 
 def protocol_with(most: Limits) -> type[ProblemHttpProtocol]:
-    """The protocol with these limits, as uvicorn takes it."""
+    """A protocol class with these limits; uvicorn creates an instance for each connection."""
 
     class LimitedProtocol(ProblemHttpProtocol):
         limits = most

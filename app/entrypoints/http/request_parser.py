@@ -1,11 +1,11 @@
-"""The requests in the bytes of one connection: llhttp's parser without the states in which it stops inside a message.
+"""Parses the requests of a connection: httptools' parser, without the case in which it loses the end of a message.
 
-A server has to know where each message ends, or a caller can hide a request in a body (request smuggling). llhttp knows
-it, but httptools leaves that state in one case: after a request that offers another protocol it reports the offer and
-continues with the next byte as the start of a new request, and the body of that request is never read.
+A server has to find the end of each message, or a caller can hide a request in a body (request smuggling). httptools
+fails to do so in one case: after a request that offers another protocol (`Upgrade`) it parses the next byte as the
+start of a new request, although the body of the first one follows.
 
-`RequestParser` has the interface of `httptools.HttpRequestParser` that uvicorn uses, and no such case: a request that
-offers another protocol is read again without the offer, by a new parser, and CONNECT is an error. An error is final.
+`RequestParser` has the interface of `httptools.HttpRequestParser` that uvicorn uses. A new parser reads a request with
+an offer again, without the offer. CONNECT is an error. After an error no further data is parsed.
 
 Source: https://www.rfc-editor.org/rfc/rfc9112 (6 and 9.6), https://www.rfc-editor.org/rfc/rfc9110#section-7.8
 """
@@ -19,7 +19,7 @@ import httptools
 
 
 class RequestReceiver(Protocol):
-    """What uvicorn's protocol offers to its parser. `url` and `headers` are those of the request that is arriving."""
+    """The callbacks of uvicorn's protocol. `url` and `headers` are those of the request that is being parsed."""
 
     url: bytes
     headers: list[tuple[bytes, bytes]]
@@ -44,11 +44,11 @@ class RequestReceiver(Protocol):
 
 
 class RequestParser:
-    """Calls the receiver for each part of each request. What the receiver raises ends the parser."""
+    """Calls the receiver for each part of each request. An error that the receiver raises ends the parser."""
 
     def __init__(self, receiver: RequestReceiver) -> None:
         self._receiver = receiver
-        # httptools looks these up once. Those that nothing is added to reach the receiver without another call.
+        # httptools looks these up once. Callbacks without additions call the receiver directly.
         self.on_url = receiver.on_url
         self.on_header = receiver.on_header
         self.on_body = receiver.on_body
@@ -64,17 +64,17 @@ class RequestParser:
         self.should_keep_alive = parser.should_keep_alive
 
     def should_upgrade(self) -> bool:
-        """False: no other protocol is spoken here (RFC 9110, 7.8: a server may ignore the offer)."""
+        """False: offers of other protocols are ignored, as RFC 9110, 7.8 allows."""
         return False
 
     def end(self) -> None:
-        """Read no further request. The rest of the one that is arriving is still read."""
+        """Read no further request. The rest of the current one is still read."""
         self._is_last = True
 
     def feed_data(self, data: bytes) -> None:
-        """Read the next bytes of the connection; those behind its last request are ignored.
+        """Parse the next bytes of the connection; bytes after its last request are ignored.
 
-        Raises httptools.HttpParserError; then nothing more is read.
+        Raises httptools.HttpParserError; after that, data is ignored.
         """
         if self._ended:
             return
@@ -92,37 +92,37 @@ class RequestParser:
                 raise
 
     def on_message_begin(self) -> None:
-        """Stop where the request before was the last one (RFC 9112, 9.6)."""
+        """Stop if the previous request was the last one (RFC 9112, 9.6)."""
         if self._ended:
             raise _NoFurtherRequestError
         self._receiver.on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Announce the request, unless it has to be read again without its offer of another protocol."""
+        """Report the request, unless it has to be read again without its offer of another protocol."""
         version = self.get_http_version()
         if version not in _VERSIONS:
-            raise ValueError("the version of HTTP has to be 1.1 or 1.0")
+            raise ValueError("the HTTP version must be 1.1 or 1.0")
         hosts = 0
         for name, value in self._receiver.headers:
             if name == b"host":
                 hosts += 1
                 if not _is_host(value):
-                    raise ValueError("the Host header has to name a host, and may name a port")
-            # No other transfer coding is decoded here, and HTTP/1.0 has none (RFC 9112, 6.1).
+                    raise ValueError("the Host header must have a host and an optional port")
+            # Other transfer codings are not supported, and HTTP/1.0 has none (RFC 9112, 6.1).
             elif name == b"transfer-encoding" and (version == "1.0" or value.strip().lower() != b"chunked"):
-                raise ValueError("the transfer coding has to be chunked")
+                raise ValueError("the transfer coding must be chunked")
         if hosts != 1 and (hosts or version != "1.0"):
-            raise ValueError("a request has one Host header")
+            raise ValueError("a request must have one Host header")
         if self._parser.should_upgrade():
             if self.get_method() == b"CONNECT":
-                raise ValueError("this service is no proxy")
+                raise ValueError("this service is not a proxy")
             self._head_without_offer = self._head(version)
         else:
             self._receiver.on_headers_complete()
             self._is_last |= version == "1.0" or not self.should_keep_alive()
 
     def on_message_complete(self) -> None:
-        """Announce the end of the request."""
+        """Report the end of the request."""
         if self._head_without_offer is None:
             self._ended = self._is_last
             self._receiver.on_message_complete()
@@ -137,7 +137,7 @@ class RequestParser:
         return head
 
     def _head(self, version: str) -> bytes:
-        """The head of the request as it arrived, without the Upgrade header, which alone makes it an offer."""
+        """The head of the request without its Upgrade header."""
         receiver = self._receiver
         lines = [b"%b %b HTTP/%b" % (self.get_method(), receiver.url, version.encode())]
         lines += [b"%b: %b" % header for header in receiver.headers if header[0] != b"upgrade"]
@@ -146,7 +146,7 @@ class RequestParser:
 
 @lru_cache(maxsize=64)
 def _is_host(value: bytes) -> bool:
-    """Whether this is a host and, where it is given, a port (RFC 3986, 3.2.2). `http` knows no empty host."""
+    """Whether this is a host with an optional port (RFC 3986, 3.2.2). In `http` URIs a host must not be empty."""
     found = _HOST.fullmatch(value)
     if found is None or int(found["port"] or 0) > _MAX_PORT:
         return False
@@ -157,7 +157,7 @@ def _is_host(value: bytes) -> bool:
 
 
 class _NoFurtherRequestError(Exception):
-    """Stops the parser behind the last request."""
+    """Stops the parser after the last request."""
 
 
 _VERSIONS = frozenset({"1.1", "1.0"})
