@@ -21,6 +21,7 @@ from app.entrypoints.http.identity import Gate
 from app.entrypoints.http.problems import configure_types
 from app.entrypoints.http.protocol import Limits, protocol_with
 from app.entrypoints.http.rate_limit import RateLimit
+from app.entrypoints.http.services import HttpServices
 from app.observability import metrics
 from app.operations import readiness
 
@@ -79,16 +80,16 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
     settings = service.settings
     configure_types(settings.problem_type_base)
     rate_limit = RateLimit(settings.http_rate_limit, settings.http_rate_window) if settings.http_rate_limit else None
-    return create_app(
-        lifespan,
+    services = HttpServices(
         bus=service.bus,
         queries=service.queries,
-        check_database=lambda: readiness.check(service),
         gate=Gate(service.authenticator, rate_limit, KnownHosts(settings.http_allowed_hosts)),
+        check_database=lambda: readiness.check(service),
         deadline=settings.http_deadline,
         max_body_bytes=settings.http_max_body_bytes,
         max_bulk_body_bytes=settings.http_max_bulk_body_bytes,
     )
+    return create_app(lifespan, services)
 
 
 def configuration(service: Service, app: FastAPI) -> uvicorn.Config:
@@ -141,7 +142,7 @@ async def serve(
 
 async def _stop_on_signal(service: Service, app: FastAPI, server: uvicorn.Server, parent_pipe: int | None) -> None:
     await wait_for_signal(parent_pipe)
-    app.state.stopping = True
+    app.state.services.is_stopping = True
     await asyncio.sleep(service.settings.shutdown_delay)
     server.should_exit = True
 

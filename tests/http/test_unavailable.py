@@ -241,8 +241,8 @@ class Silent:
 
 async def test_whoever_knows_the_callers_and_does_not_answer_holds_nobody_up(shared_settings: Settings) -> None:
     async with bootstrap(shared_settings) as service, in_process(service) as api:
-        state = api.client._transport.app.state  # type: ignore[attr-defined]
-        state.gate, state.deadline = Gate(Silent(), None), 0.05
+        services = api.client._transport.app.state.services  # type: ignore[attr-defined]
+        services.gate, services.deadline = Gate(Silent(), None), 0.05
         with answering_503() as answers:
             async with asyncio.timeout(5):
                 answers.append(await api.client.get("/v1/batches/b-1", headers=bearer("somebody")))

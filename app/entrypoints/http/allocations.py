@@ -12,6 +12,7 @@ from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.http.services import queries_of
 from app.read_model.availability import EXPLANATIONS, AllocationPreview
 from app.service_layer.results import AllocationState, LineAccepted
 
@@ -74,7 +75,7 @@ async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = Fal
     published: the response has the outcome and its reason. A dry run is refused as the real request would be.
     """
     if dry_run:
-        return Answer(PREVIEW.dump_json(await request.app.state.queries.foreseen.preview(command)))
+        return Answer(PREVIEW.dump_json(await queries_of(request).foreseen.preview(command)))
     return await write(request, command, _accepted)
 
 
@@ -100,7 +101,7 @@ def status_of_accepted(accepted: LineAccepted) -> int:
 @needs("read")
 async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response:
     """Returns each line with its status, its batch and the ETA of the batch."""
-    return Answer(ALLOCATIONS.dump_json(await request.app.state.queries.allocations(order_id)))
+    return Answer(ALLOCATIONS.dump_json(await queries_of(request).allocations(order_id)))
 
 
 @router.patch(

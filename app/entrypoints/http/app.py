@@ -1,6 +1,6 @@
-"""The HTTP application: its routes and its document."""
+"""The HTTP application with its routes and its OpenAPI document."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -10,10 +10,8 @@ from starlette.types import ASGIApp
 
 from app.entrypoints.http import allocations, backorders, batches, bulk, documents, operations, orders, products
 from app.entrypoints.http.context import RequestContext
-from app.entrypoints.http.identity import Gate
 from app.entrypoints.http.openapi import openapi_document
-from app.read_model.queries import Queries
-from app.service_layer.messagebus import MessageBus
+from app.entrypoints.http.services import HttpServices
 
 DESCRIPTION = """\
 Allocates order lines to batches of stock: from the warehouse first, then from the batch with the earliest ETA.
@@ -56,29 +54,15 @@ ROUTERS = (
 
 
 class Application(FastAPI):
-    """FastAPI with one layer around its routes in place of its six: none of them has anything to do here."""
+    """FastAPI with RequestContext as its only middleware. It replaces the six layers of FastAPI."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The routes inside `RequestContext`."""
+        """RequestContext around the routes."""
         return RequestContext(self.router)
 
 
-def create_app(
-    lifespan: Callable[[], AbstractAsyncContextManager[None]],
-    *,
-    bus: MessageBus,
-    queries: Queries,
-    check_database: Callable[[], Awaitable[str | None]],
-    gate: Gate,
-    deadline: float = 8.0,
-    max_body_bytes: int = 65_536,
-    max_bulk_body_bytes: int = 1_048_576,
-) -> FastAPI:
-    """The ASGI application. `lifespan` runs what has to run while it serves; `deadline` is in seconds.
-
-    `gate` lets requests pass. `check_database` says why the service cannot do its work on the database, or None, and
-    raises where the database is away.
-    """
+def create_app(lifespan: Callable[[], AbstractAsyncContextManager[None]], services: HttpServices) -> FastAPI:
+    """The ASGI application. `lifespan` is entered while it serves."""
 
     @asynccontextmanager
     async def run(_: FastAPI) -> AsyncIterator[None]:
@@ -92,28 +76,21 @@ def create_app(
         lifespan=run,
         docs_url=None,
         redoc_url=None,
-        # FastAPI's own spans and logs, which would quote what was sent: `RequestContext` has ours.
+        # FastAPI's spans and logs would contain what callers send. `RequestContext` has those of the service.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
     )
-    app.state.bus = bus
-    app.state.queries = queries
-    app.state.check_database = check_database
-    app.state.gate = gate
-    app.state.deadline = deadline
-    app.state.max_body_bytes = max_body_bytes
-    app.state.max_bulk_body_bytes = max_bulk_body_bytes
-    app.state.stopping = False
+    app.state.services = services
 
     for router in ROUTERS:
-        # Flat, and the most used first: FastAPI would ask each included router in turn.
+        # A flat list with the most used routes first: FastAPI would search each included router in turn.
         app.router.routes.extend(router.routes)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The document, made once."""
+    """The OpenAPI document, generated once."""
     if app.openapi_schema is None:
         app.openapi_schema = openapi_document(app)
     return app.openapi_schema

@@ -8,6 +8,7 @@ from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, Cursor, Limit, SkuFilter
 from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.http.services import queries_of
 from app.read_model.lists import BackorderPage
 
 router = APIRouter(prefix="/v1/backorders", tags=["allocations"], route_class=ServiceRoute)
@@ -26,5 +27,5 @@ async def list_backorders(
     request: Request, sku: SkuFilter = LEFT_OUT, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
 ) -> Response:
     """Lists the order lines that wait for stock, of all products or of one, in the order in which they are served."""
-    page = await request.app.state.queries.lists.backorders(sku=sku, limit=limit, cursor=cursor)
+    page = await queries_of(request).lists.backorders(sku=sku, limit=limit, cursor=cursor)
     return Answer(BACKORDER_PAGE.dump_json(page))

@@ -13,6 +13,7 @@ from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Limit, SkuFilter
 from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.http.services import queries_of
 from app.read_model.lists import BatchPage
 from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
 
@@ -83,7 +84,7 @@ def status_of_recorded(recorded: BatchRecorded) -> int:
 @needs("read")
 async def get_batch(ref: Ref, request: Request) -> Response:
     """Returns the purchased, allocated, shipped and available quantity of the batch."""
-    batch = await request.app.state.queries.batch(ref)
+    batch = await queries_of(request).batch(ref)
     return show(request, BATCH.dump_json(batch), batch.tag)
 
 
@@ -141,5 +142,5 @@ async def list_batches(
     cursor: Cursor = LEFT_OUT,
 ) -> Response:
     """Lists all batches, the batches of one product, or the batches that arrive by a day."""
-    page = await request.app.state.queries.lists.batches(sku=sku, arriving_by=arriving_by, limit=limit, cursor=cursor)
+    page = await queries_of(request).lists.batches(sku=sku, arriving_by=arriving_by, limit=limit, cursor=cursor)
     return Answer(BATCH_PAGE.dump_json(page))

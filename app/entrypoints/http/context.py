@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.entrypoints.http.headers import protect, refuse_repeated
 from app.entrypoints.http.problems import ProblemError, path_of, respond
+from app.entrypoints.http.services import services_of
 from app.integration.cloudevents import well_formed
 from app.observability import logging as observed
 from app.observability import metrics, tracing
@@ -104,7 +105,7 @@ def _start_span(scope: Scope, cause: Cause) -> Span | None:
 
 def _may_trace(scope: Scope) -> bool:
     """Whether the caller may have the request traced: it is authenticated, or the service does not authenticate."""
-    return scope["state"]["cause"].principal is not None or not scope["app"].state.gate.knows_callers
+    return scope["state"]["cause"].principal is not None or not services_of(scope).gate.knows_callers
 
 
 def _end_span(span: Span, method: str, route: str, status: int) -> None:

@@ -15,6 +15,7 @@ from app.domain.errors import DomainError
 from app.entrypoints.http.context import cause_of
 from app.entrypoints.http.parameters import invalid
 from app.entrypoints.http.problems import ProblemError, documented, path_of, problem_of, respond
+from app.entrypoints.http.services import services_of
 from app.service_layer.idempotency import (
     IdempotencyKey,
     IdempotencyKeyInUseError,
@@ -59,7 +60,7 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
     if "if-match" in request.headers and "if_match" not in type(command).model_fields:
         message = "Header is supported only by changes of one batch or one product"
         raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "unsupported"}])
-    bus = request.app.state.bus
+    bus = services_of(request.scope).bus
     given = key_of(request)
     if given is None:
         return render(await bus.handle(command, cause_of(request)))

@@ -11,6 +11,7 @@ from app.entrypoints.http.answers import Answer
 from app.entrypoints.http.identity import open_to_all
 from app.entrypoints.http.problems import ProblemError, documented
 from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.http.services import services_of
 from app.observability import metrics
 
 router = APIRouter(tags=["operations"], route_class=ServiceRoute)
@@ -53,12 +54,12 @@ async def readyz(request: Request) -> Response:
 
     If the response is 503, send no traffic to this process.
     """
-    state = request.app.state
-    if state.stopping:
+    services = services_of(request.scope)
+    if services.is_stopping:
         raise ProblemError("unavailable", "the service is stopping")
     try:
         async with asyncio.timeout(READINESS_TIMEOUT):
-            fault = await state.check_database()
+            fault = await services.check_database()
     except Exception as error:
         raise ProblemError("unavailable", f"the database does not answer ({type(error).__name__})") from error
     if fault is not None:

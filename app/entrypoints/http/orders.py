@@ -16,6 +16,7 @@ from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.http.services import queries_of
 from app.read_model.availability import EXPLANATIONS, OrderPreview
 from app.service_layer.results import OrderAccepted, OrderState
 
@@ -72,7 +73,7 @@ async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = Fa
     order_id = order.order_id if "order_id" in order.model_fields_set else str(_uuid7())
     command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
     if dry_run:
-        return Answer(ORDER_PREVIEW.dump_json(await request.app.state.queries.foreseen.preview_order(command)))
+        return Answer(ORDER_PREVIEW.dump_json(await queries_of(request).foreseen.preview_order(command)))
     return await write(request, command, _accepted)
 
 
@@ -99,7 +100,7 @@ def _accepted(accepted: OrderAccepted) -> Response:
 @needs("read")
 async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
     """Returns all lines of the order, including those that were placed one by one. Cancelled lines are not included."""
-    return Answer(ORDER.dump_json(await request.app.state.queries.order(order_id)))
+    return Answer(ORDER.dump_json(await queries_of(request).order(order_id)))
 
 
 @router.delete(

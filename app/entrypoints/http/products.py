@@ -13,6 +13,7 @@ from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, Limit, LowStock, Pieces
 from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.http.services import queries_of
 from app.read_model.availability import Availability
 from app.read_model.history import HistoryPage
 from app.read_model.lists import ProductPage
@@ -40,7 +41,7 @@ SkuInPath = Annotated[Sku, Path(description="The SKU of the product.")]
 @needs("read")
 async def get_product(sku: SkuInPath, request: Request) -> Response:
     """Returns the available, allocated, shipped and backordered quantity of the product, and its batches."""
-    product = await request.app.state.queries.product(sku)
+    product = await queries_of(request).product(sku)
     return show(request, PRODUCT.dump_json(product), product.tag)
 
 
@@ -91,7 +92,7 @@ async def list_products(
 
     A product is low on stock if its available quantity, over all batches, is below its reorder point.
     """
-    page = await request.app.state.queries.lists.products(
+    page = await queries_of(request).lists.products(
         low_stock=low_stock, backordered=backordered, limit=limit, cursor=cursor
     )
     return Answer(PRODUCT_PAGE.dump_json(page))
@@ -110,7 +111,7 @@ async def get_history(
     sku: SkuInPath, request: Request, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
 ) -> Response:
     """Returns all events of the product, with their time, content and cause."""
-    return Answer(HISTORY_PAGE.dump_json(await request.app.state.queries.history.page(sku, limit=limit, cursor=cursor)))
+    return Answer(HISTORY_PAGE.dump_json(await queries_of(request).history.page(sku, limit=limit, cursor=cursor)))
 
 
 @router.get(
@@ -127,4 +128,4 @@ async def get_availability(sku: SkuInPath, request: Request, qty: Pieces, by: By
 
     Nothing is reserved: another order can allocate the stock first.
     """
-    return Answer(AVAILABILITY.dump_json(await request.app.state.queries.promises.availability(sku, qty, by)))
+    return Answer(AVAILABILITY.dump_json(await queries_of(request).promises.availability(sku, qty, by)))

@@ -27,6 +27,7 @@ from app.entrypoints.http.identity import scope_of, security_of
 from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
 from app.entrypoints.http.parameters import Parameters, faults_of, invalid
 from app.entrypoints.http.problems import ProblemError, documented, problem_of
+from app.entrypoints.http.services import services_of
 from app.integration.json_syntax import MalformedJsonError, parse_json
 from app.read_model.pagination import InvalidCursorError
 from app.service_layer.messagebus import OverloadedError
@@ -39,7 +40,7 @@ class ServiceRoute(APIRoute):
     """An APIRoute whose endpoints declare a scope, take validated arguments and return a Response."""
 
     body_limit: ClassVar[str] = "max_body_bytes"
-    """The attribute of the application's state that has the maximum size of a body."""
+    """The attribute of HttpServices that has the maximum size of a body."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         scope = scope_of(endpoint)
@@ -66,15 +67,15 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str, *, is
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            left = scope["app"].state.deadline
+            services = services_of(scope)
+            left = services.deadline
             if needed is not None:
-                left = await scope["app"].state.gate.admit(scope, needed, left)
+                left = await services.gate.admit(scope, needed, left)
             if is_writing:
                 key_of(request)
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
-                limit = getattr(scope["app"].state, body_limit)
-                body = scope["state"]["body"] = await _read_body(request, limit)
+                body = scope["state"]["body"] = await _read_body(request, getattr(services, body_limit))
                 arguments[name] = _parse(adapter, body)
             async with asyncio.timeout(left):
                 response: Response = await endpoint(**arguments)

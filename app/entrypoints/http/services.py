@@ -1,0 +1,40 @@
+"""The objects and limits that the routes use."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from app.entrypoints.http.identity import Gate
+from app.read_model.queries import Queries
+from app.service_layer.messagebus import MessageBus
+
+
+@dataclass(slots=True)
+class HttpServices:
+    """The services of an HTTP application, at `app.state.services`.
+
+    `check_database` returns the reason for which the service cannot use the database, or None, and raises if the
+    database does not respond. `deadline` is in seconds.
+    """
+
+    bus: MessageBus
+    queries: Queries
+    gate: Gate
+    check_database: Callable[[], Awaitable[str | None]]
+    deadline: float = 8.0
+    max_body_bytes: int = 65_536
+    max_bulk_body_bytes: int = 1_048_576
+    is_stopping: bool = False
+
+
+def services_of(scope: Mapping[str, Any]) -> HttpServices:
+    """The services of the application that handles the request."""
+    services: HttpServices = scope["app"].state.services
+    return services
+
+
+def queries_of(request: Request) -> Queries:
+    """The queries of the application that handles the request."""
+    return services_of(request.scope).queries
