@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import click
@@ -59,11 +58,11 @@ def reconcile(*, repair: bool, as_json: bool) -> None:
         walk = reconciliation.Reconciliation(service, repair=repair)
         async for difference in walk.differences():
             if as_json:
-                show_json(dataclasses.asdict(difference))
+                show_json(difference.as_json())
             else:
                 click.echo(difference.line)
             found += 1
-            remaining += not difference.mended
+            remaining += not difference.repaired
         summary = f"differences: {found} found, {found - remaining} repaired, {remaining} remaining"
         if walk.unchecked:
             summary += f"; {walk.unchecked} products could not be compared, see the log"

@@ -1,4 +1,4 @@
-"""Looks after the dead letters: shows them, and hands those that were mended to the bus again."""
+"""Shows, retries and discards dead letters."""
 
 import base64
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,14 +14,14 @@ from app.service_layer.inbox import to_request
 from app.service_layer.ports import TemporarilyUnavailableError
 
 _UNKNOWN_CONTENT = (
-    "an earlier release received a message with this id and kept neither its source nor its content; "
-    "discard the letter if it was the same message"
+    "an earlier release received a message with this id and did not record its source and content; "
+    "discard the letter if it is the same message"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a letter, in one line."""
+    """The result of a retry, in one line."""
 
     letter_id: int
     line: str
@@ -29,7 +29,7 @@ class Report:
 
 
 async def summaries(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[list[Summary]]:
-    """What a list shows of the letters with the ids, or of all, oldest first; page by page."""
+    """Summaries of the letters with these ids, or of all, oldest first, in pages."""
     store = DeadLetterStore(service.engine)
     after = 0
     while page := await store.summaries(after, ids):
@@ -38,7 +38,7 @@ async def summaries(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[
 
 
 async def letters(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[KeptLetter]:
-    """The letters with the ids, or all, oldest first."""
+    """The letters with these ids, or all, oldest first."""
     store = DeadLetterStore(service.engine)
     after = 0
     while page := await store.page(after, ids):
@@ -48,14 +48,14 @@ async def letters(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[Ke
 
 
 def fields(kept: KeptLetter) -> Iterator[tuple[str, str]]:
-    """All of a letter for people: names, and texts of one line or of several."""
+    """A letter for people: names, and texts of one or more lines."""
     letter = kept.letter
     yield "number", str(kept.id)
     yield "since", kept.created_at.isoformat(timespec="seconds")
     yield "reason", letter.reason
     yield "attempts", f"{kept.attempts} by {letter.consumer}"
     yield "record", f"{letter.topic}[{letter.partition}]@{letter.offset}"
-    yield "written", _moment(letter.timestamp)
+    yield "written", _timestamp(letter.timestamp)
     yield "id", letter.message_id or "-"
     yield "key", _readable(letter.key)
     yield "headers", "\n".join(["", *(f"{name}: {_readable(value)}" for name, value in letter.headers)])
@@ -63,7 +63,7 @@ def fields(kept: KeptLetter) -> Iterator[tuple[str, str]]:
 
 
 def as_json(kept: KeptLetter) -> dict[str, Any]:
-    """All of a letter for programs. Bytes are `text` where they are UTF-8, else `base64`; null where there are none."""
+    """A letter for programs. Bytes are `text` if they are UTF-8, else `base64`; null if there are none."""
     letter = kept.letter
     return {
         "number": kept.id,
@@ -83,7 +83,7 @@ def as_json(kept: KeptLetter) -> dict[str, Any]:
 
 
 async def discard(service: Service, ids: Sequence[int]) -> AsyncIterator[int]:
-    """Throw away the letters with the ids, one after the other. Yields the numbers of those that there were."""
+    """Delete the letters with these ids. Yields the ids of those that existed."""
     store = DeadLetterStore(service.engine)
     async for page in summaries(service, ids):
         for summary in page:
@@ -92,9 +92,9 @@ async def discard(service: Service, ids: Sequence[int]) -> AsyncIterator[int]:
 
 
 async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
-    """Handle the letters with the ids, or all, again; each that takes effect or is answered leaves the box.
+    """Handle the letters with these ids, or all, again. Those that take effect or are refused are deleted.
 
-    A letter leaves the box after its effect has committed. A crash in between is harmless: the inbox knows its message.
+    A letter is deleted after the commit of its effect. A crash in between is harmless: the inbox contains the message.
     """
     store = DeadLetterStore(service.engine)
     async for kept in letters(service, ids):
@@ -120,7 +120,7 @@ async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
 
 
 def _readable(raw: bytes | None) -> str:
-    """Bytes as people read them: text where they are UTF-8, else in hexadecimal, 16 for each line."""
+    """Bytes for people: text if they are UTF-8, else hexadecimal, 16 bytes a line."""
     if raw is None:
         return "none"
     try:
@@ -129,8 +129,8 @@ def _readable(raw: bytes | None) -> str:
         return "\n".join(raw[start : start + 16].hex(" ") for start in range(0, len(raw), 16))
 
 
-def _moment(milliseconds: int) -> str:
-    """The time of a record, which its writer may have set to anything."""
+def _timestamp(milliseconds: int) -> str:
+    """The timestamp of a record, for which producers may set any number."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
     except (OverflowError, ValueError, OSError):

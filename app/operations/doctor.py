@@ -1,6 +1,6 @@
-"""Looks at everything that the service needs, and says what to do about what is not as it should be.
+"""Checks everything that the service depends on, and gives advice about faults.
 
-Every wait has an end, and every fault is a finding: whatever the neighbours do, the doctor has an answer.
+Every check has a time limit, and every fault is a finding.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ from app.service_layer.identity import Authenticator, InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 
 TIMEOUT = 20.0
-"""Seconds that one neighbour may take for all questions."""
+"""Seconds for one check."""
 LAG_WARNING = 5.0
-"""Seconds after which a replica should have what the primary had."""
+"""Seconds of replication lag that are tolerated."""
 SKEW_WARNING = 1.0
 SKEW_FAULT = 30.0
 PROCESSES = 4
-"""serve, consume, relay and notify: so many hold connections at the least."""
+"""serve, consume, relay and notify: each has a pool of connections."""
 
 
 class Verdict(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it is, and what to do where it is not well."""
+    """The result of a check, with advice unless the verdict is OK."""
 
     name: str
     verdict: Verdict
@@ -64,26 +64,26 @@ Check = Callable[[Service], Awaitable[list[Finding]]]
 
 
 async def examine(service: Service) -> AsyncIterator[Finding]:
-    """All findings, in a fixed order. The neighbours are asked at once, so that one which is silent costs no more."""
-    asked = [asyncio.create_task(_within_bounds(name, check, service)) for name, check in _CHECKS]
+    """All findings, in a fixed order. Checks run concurrently, so their time limits do not add up."""
+    tasks = [asyncio.create_task(_with_time_limit(name, check, service)) for name, check in _CHECKS]
     try:
-        for answer in asked:
-            for finding in await answer:
+        for task in tasks:
+            for finding in await task:
                 yield finding
     finally:
-        for answer in asked:
-            answer.cancel()
+        for task in tasks:
+            task.cancel()
 
 
-async def _within_bounds(name: str, check: Check, service: Service) -> list[Finding]:
+async def _with_time_limit(name: str, check: Check, service: Service) -> list[Finding]:
     try:
         async with asyncio.timeout(TIMEOUT):
             return await check(service)
     except TimeoutError:
-        advice = "something between here and there swallows packets: look at firewalls and security groups"
+        advice = "packets are dropped on the way: check firewalls and security groups"
         return [Finding(name, Verdict.FAULT, "no answer in time", advice)]
-    except Exception as error:  # noqa: BLE001 - what cannot be asked is a finding as well
-        return [Finding(name, Verdict.FAULT, first_line(error), "look at its log")]
+    except Exception as error:  # noqa: BLE001 - an unexpected error is a finding as well
+        return [Finding(name, Verdict.FAULT, first_line(error), "check its log")]
 
 
 # --- callers ---------------------------------------------------------------------------------------------------------
@@ -92,8 +92,10 @@ async def _within_bounds(name: str, check: Check, service: Service) -> list[Find
 async def _callers(service: Service) -> list[Finding]:
     settings = service.settings
     if settings.auth is None:
-        advice = "set ALLOCATION_AUTH to jwt, api-keys or none, see docs/security.md; the other processes do without"
-        return [Finding("callers", Verdict.WARNING, "nobody said who may call: serve and run do not start", advice)]
+        advice = (
+            "set ALLOCATION_AUTH to jwt, api-keys or none, see docs/security.md; the other processes do not need it"
+        )
+        return [Finding("callers", Verdict.WARNING, "ALLOCATION_AUTH is not set: serve and run do not start", advice)]
     if settings.auth == "api-keys" and settings.api_keys_file is not None:
         try:
             keys = await asyncio.to_thread(read_keys, settings.api_keys_file)
@@ -103,21 +105,21 @@ async def _callers(service: Service) -> list[Finding]:
         return [Finding("callers", Verdict.OK, f"{len(keys)} API keys in {settings.api_keys_file}")]
     if settings.auth == "jwt" and service.authenticator is not None:
         return [await _provider(service, service.authenticator)]
-    return [Finding("callers", Verdict.OK, f"known by {settings.auth}")]
+    return [Finding("callers", Verdict.OK, f"authenticated by {settings.auth}")]
 
 
 async def _provider(service: Service, authenticator: Authenticator) -> Finding:
-    """Have it look up a key that nobody has: that asks the identity provider, and proves nothing about anybody."""
+    """Look up a key id that does not exist, which fetches the keys of the identity provider."""
     settings = service.settings
     header = json.dumps({"alg": settings.jwt_algorithms[0], "kid": "allocation-doctor"}).encode()
     try:
         await authenticator.check(f"{base64.urlsafe_b64encode(header).decode().rstrip('=')}.e30.AA")
     except TemporarilyUnavailableError:
-        advice = "correct ALLOCATION_JWT_JWKS_URL, or look at the provider; the log says how it failed"
-        return Finding("callers", Verdict.FAULT, f"no keys come from {settings.jwt_jwks_url}", advice)
+        advice = "correct ALLOCATION_JWT_JWKS_URL, or check the provider; the log has the error"
+        return Finding("callers", Verdict.FAULT, f"keys cannot be fetched from {settings.jwt_jwks_url}", advice)
     except InvalidCredentialsError:
         pass
-    return Finding("callers", Verdict.OK, f"known by tokens, with keys from {settings.jwt_jwks_url}")
+    return Finding("callers", Verdict.OK, f"authenticated by tokens, with keys from {settings.jwt_jwks_url}")
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
@@ -128,39 +130,39 @@ async def _database(service: Service) -> list[Finding]:
     try:
         await check_writable(engine)
         server = await server_of(engine)
-    except Exception as error:  # noqa: BLE001 - each has its own advice
+    except Exception as error:  # noqa: BLE001 - _advice distinguishes them
         return [Finding("database", Verdict.FAULT, f"{place}: {first_line(error)}", _advice(error))]
     findings = [Finding("database", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
     if not server.fsync:
-        text = "fsync is off: a crash of the machine can lose what was answered, or all of it"
-        findings.append(Finding("database", Verdict.WARNING, text, "set fsync = on, but for tests"))
-    wanted = 2 * PROCESSES * service.settings.database_pool_size
-    if server.connections < wanted:
-        text = f"{server.connections} connections for all; the {PROCESSES} processes may want {wanted}"
+        text = "fsync is off: a crash of the machine can lose committed transactions or the database"
+        findings.append(Finding("database", Verdict.WARNING, text, "set fsync = on, except in tests"))
+    needed = 2 * PROCESSES * service.settings.database_pool_size
+    if server.connections < needed:
+        text = f"{server.connections} connections in all; the {PROCESSES} processes may need {needed}"
         advice = "raise max_connections, or lower ALLOCATION_DATABASE_POOL_SIZE"
         findings.append(Finding("database", Verdict.WARNING, text, advice))
     return [*findings, await _schema(engine), _clock(server.ahead)]
 
 
 async def _replica(service: Service) -> list[Finding]:
-    """The database that GET requests are answered by, where it is another one."""
+    """The read replica, if there is one."""
     if service.settings.read_database_url is None:
         return []
     engine, place = service.read_engine, _place(service.settings.read_database_url)
     try:
         server = await server_of(engine)
         fault = await schema.check(engine)
-    except Exception as error:  # noqa: BLE001 - each has its own advice
+    except Exception as error:  # noqa: BLE001 - _advice distinguishes them
         advice = _advice(error).replace("ALLOCATION_DATABASE_URL", "ALLOCATION_READ_DATABASE_URL")
         return [Finding("replica", Verdict.FAULT, f"{place}: {first_line(error)}", advice)]
     if fault is not None:
-        text, advice = fault.partition(";")[0], "see that it replays what the primary writes"
+        text, advice = fault.partition(";")[0], "check that it replicates from the primary"
         return [Finding("replica", Verdict.FAULT, f"{place}: {text}", advice)]
-    # A primary that is away or is none is a finding of its own.
+    # `_database` reports a primary that is unavailable or read-only.
     with suppress(Exception):
         if not await keeps_up(engine, service.engine, seconds=LAG_WARNING):
-            text = f"{place} lacks what was written {LAG_WARNING:.0f} s ago"
-            advice = "see pg_stat_replication at the primary; until then GET requests are answered with what was"
+            text = f"{place} is more than {LAG_WARNING:.0f} s behind the primary"
+            advice = "see pg_stat_replication at the primary; meanwhile GET requests return old data"
             return [Finding("replica", Verdict.WARNING, text, advice)]
     return [Finding("replica", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
 
@@ -175,11 +177,11 @@ async def _schema(engine: AsyncEngine) -> Finding:
 
 def _clock(ahead: float) -> Finding:
     off = abs(ahead)
-    text = f"the database's is {off:.1f} s {'ahead of' if ahead > 0 else 'behind'} ours"
+    text = f"the clock of the database is {off:.1f} s {'ahead of' if ahead > 0 else 'behind'} ours"
     if off < SKEW_WARNING:
         return Finding("clock", Verdict.OK, text)
     verdict = Verdict.FAULT if off >= SKEW_FAULT else Verdict.WARNING
-    return Finding("clock", verdict, text, "have NTP (chrony) set the clock on both machines")
+    return Finding("clock", verdict, text, "synchronize the clocks of both machines with NTP (chrony)")
 
 
 def _place(url: SecretStr) -> str:
@@ -191,13 +193,13 @@ def _advice(error: Exception) -> str:
     state = getattr(cause, "sqlstate", None) or ""
     match cause:
         case socket.gaierror():
-            advice = "nobody knows that host: correct it in ALLOCATION_DATABASE_URL, or the name service"
+            advice = "the host is unknown: correct it in ALLOCATION_DATABASE_URL, or the name service"
         case WrongServerError():
             advice = "name the primary, or all servers as host1:5432,host2:5432, in ALLOCATION_DATABASE_URL"
         case ConnectionRefusedError():
-            advice = "nothing listens there: start PostgreSQL, or correct host and port in ALLOCATION_DATABASE_URL"
+            advice = "the port is closed: start PostgreSQL, or correct host and port in ALLOCATION_DATABASE_URL"
         case TimeoutError():
-            advice = "something swallows packets: look at firewalls, and at the host in ALLOCATION_DATABASE_URL"
+            advice = "packets are dropped: check firewalls, and the host in ALLOCATION_DATABASE_URL"
         case _ if state.startswith("28"):
             advice = "correct user and password in ALLOCATION_DATABASE_URL, or pg_hba.conf"
         case _ if state == "3D000":
@@ -217,14 +219,12 @@ async def _broker(service: Service) -> list[Finding]:
     names = [*settings.kafka_inbound_topics, settings.kafka_events_topic]
     try:
         brokers, topics = await clients.describe_topics(service.kafka, names)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is about the broker
-        advice = (
-            "start the broker, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS; it has to advertise where it is reached"
-        )
+    except Exception as error:  # noqa: BLE001 - every error is a fault of the broker
+        advice = "start the broker, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS; check advertised.listeners"
         return [
             Finding("broker", Verdict.FAULT, f"{service.kafka.bootstrap_servers}: {first_line(error)}", advice),
         ]
-    found = Finding("broker", Verdict.OK, f"{brokers} brokers by way of {service.kafka.bootstrap_servers}")
+    found = Finding("broker", Verdict.OK, f"{brokers} brokers at {service.kafka.bootstrap_servers}")
     return [found, *(_topic(name, topics.get(name), service.kafka) for name in names)]
 
 
@@ -232,21 +232,21 @@ def _topic(name: str, topic: clients.TopicState | None, wanted: clients.KafkaCon
     if topic is None:
         text = f"{name} does not exist"
         advice = (
-            f"it will be created at the start, with {wanted.topic_partitions} partitions and replication "
+            f"it is created at the start, with {wanted.topic_partitions} partitions and replication "
             f"{wanted.topic_replication}; in production create it yourself, with replication 3"
         )
         return Finding("topic", Verdict.WARNING, text, advice)
     text = f"{name}: {topic.partitions} partitions, replication {topic.replication}"
     if topic.leaderless:
         text += f"; {topic.leaderless} without a leader"
-        return Finding("topic", Verdict.FAULT, text, "bring back the brokers that hold them")
+        return Finding("topic", Verdict.FAULT, text, "restart the brokers that have their replicas")
     if topic.under_replicated:
-        text += f"; {topic.under_replicated} lack a copy"
-        return Finding("topic", Verdict.WARNING, text, "look for the broker that is away")
+        text += f"; {topic.under_replicated} under-replicated"
+        return Finding("topic", Verdict.WARNING, text, "find the broker that is down")
     if topic.partitions < wanted.topic_partitions:
         advice = (
-            f"no more than {topic.partitions} processes share its work, and ALLOCATION_KAFKA_TOPIC_PARTITIONS says "
-            f"{wanted.topic_partitions}; add none while the service runs, but see docs/operations.md"
+            f"at most {topic.partitions} processes share its work, and ALLOCATION_KAFKA_TOPIC_PARTITIONS is "
+            f"{wanted.topic_partitions}; do not add partitions while the service runs, see docs/operations.md"
         )
         return Finding("topic", Verdict.WARNING, text, advice)
     return Finding("topic", Verdict.OK, text)
@@ -258,15 +258,13 @@ def _topic(name: str, topic: clients.TopicState | None, wanted: clients.KafkaCon
 async def _mail(service: Service) -> list[Finding]:
     mailer = service.mailer
     if not isinstance(mailer, SmtpMailer):
-        return [
-            Finding("mail", Verdict.WARNING, "is only logged", "set ALLOCATION_SMTP_URL where somebody should read it")
-        ]
+        return [Finding("mail", Verdict.WARNING, "is only logged", "set ALLOCATION_SMTP_URL to send it")]
     try:
         await mailer.check()
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is about the mail server
+    except Exception as error:  # noqa: BLE001 - every error is a fault of the mail server
         advice = "start the mail server, or correct ALLOCATION_SMTP_URL: host, port, user and password"
         return [Finding("mail", Verdict.FAULT, f"{mailer.address}: {first_line(error)}", advice)]
-    return [Finding("mail", Verdict.OK, f"{mailer.address} takes mail")]
+    return [Finding("mail", Verdict.OK, f"{mailer.address} accepts mail")]
 
 
 _CHECKS: tuple[tuple[str, Check], ...] = (

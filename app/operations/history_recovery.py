@@ -1,7 +1,7 @@
-"""What has been published, taken into a database that was restored from a backup.
+"""Imports published events into a database that was restored from a backup.
 
-Such a database stands where it stood when the backup was made. Of what came later it knows nothing, while the readers
-of the events do: they would take the next events for old ones, since their numbers are.
+Such a database lacks everything after the backup. It would reuse the sequences of events that were published since, and
+subscribers would skip the new events as repeated ones.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from app.domain.fields import Identifier
 from app.integration.cloudevents import parse_leniently
 
 RECORD_TIMEOUT = 30.0
-"""Seconds without any record until the broker is taken to be away; aiokafka itself would wait for ever."""
+"""Seconds without a record after which reading fails. aiokafka itself has no limit."""
 POLL_TIMEOUT_MS = 1000
 MAX_RECORDS = 5000
 
 _SEQUENCES = text("SELECT sku, sequence FROM products WHERE sku = ANY(CAST(:skus AS text[]))")
-# It is history, and not to be published: nothing points to it from the outbox.
+# The events are history, and not published again: they are not in the outbox.
 _INSERT_EVENTS = text("""
     INSERT INTO events
         (shard, subject, sequence, message_id, type, data, correlation_id, causation_id, traceparent, created_at)
     VALUES (:shard, :subject, :sequence, :id, :type, :data, :correlation_id, :causation_id, :traceparent, :time)
 """)
-# A product that came later is known from now on, without any batch: its next event has to have the next number as well.
+# A product that was created after the backup is inserted without batches: its events must be numbered on as well.
 _SET_SEQUENCES = text("""
     INSERT INTO products (sku, sequence)
     SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[]))
@@ -50,16 +50,16 @@ class ImportResult:
     foreign: int = 0
 
     def __add__(self, other: "ImportResult") -> "ImportResult":
-        """What came of both."""
+        """The sum of two results."""
         return ImportResult(self.behind | other.behind, self.foreign + other.foreign)
 
 
-# What PostgreSQL can keep as a text.
+# PostgreSQL stores no NUL in text.
 _Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 
 
 class _Event(BaseModel):
-    """A `CloudEvent` that this service has published; others may write anything to the topic as well."""
+    """A `CloudEvent` as this service publishes it. Other programs may write anything to the topic."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -75,10 +75,10 @@ class _Event(BaseModel):
 
 
 async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[list[ConsumerRecord]]:
-    """The records of the topic, as far as it goes now, page by page. Raises KafkaError."""
-    # For good, since it is read only once: what is slower is not worth to be begun anew where such a record comes up.
+    """The records of the topic up to its current end, in pages. Raises KafkaError."""
+    # From the start: the slower parser costs less than to begin again at a record that needs it.
     tolerate_any_header_name()
-    # Without a group it reads all partitions, and moves nobody's offsets.
+    # Without a group it reads all partitions and commits no offsets.
     consumer = AIOKafkaConsumer(topic, **config.connection(), enable_auto_commit=False, auto_offset_reset="earliest")
     try:
         try:
@@ -95,9 +95,9 @@ async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[list[Cons
 
 
 async def _next_page(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[ConsumerRecord] | None:
-    """The next records; None where there are no more before the ends. Raises TimeoutError."""
+    """The next records, or None at the ends. Raises TimeoutError."""
     async with asyncio.timeout(RECORD_TIMEOUT):
-        # What comes back empty may still have gone past a marker of a transaction, which is no record.
+        # An empty result may have advanced past the marker of a transaction, which is not a record.
         while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
             fetched = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_RECORDS)
             if fetched:
@@ -106,29 +106,29 @@ async def _next_page(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, i
 
 
 async def import_missing(engine: AsyncEngine, records: Iterable[ConsumerRecord]) -> ImportResult:
-    """Remember the events that the products are behind of, and set their clocks."""
+    """Insert the events that the database lacks, and set the sequences of their products."""
     read = [_event(record) for record in records]
     foreign = read.count(None)
     events = [(event.sequence, event) for event in read if event is not None and event.sequence is not None]
     async with engine.begin() as connection:
         skus = list({event.subject for _, event in events})
-        clocks = {row.sku: row.sequence for row in await connection.execute(_SEQUENCES, {"skus": skus})}
-        unknown = {}
+        known = {row.sku: row.sequence for row in await connection.execute(_SEQUENCES, {"skus": skus})}
+        missing = {}
         for sequence, event in events:
-            # Whatever comes a second time is the same.
-            if sequence > clocks.get(event.subject, 0):
-                unknown[event.subject, sequence] = event
-        if not unknown:
+            # An event that was published twice is the same both times.
+            if sequence > known.get(event.subject, 0):
+                missing[event.subject, sequence] = event
+        if not missing:
             return ImportResult(foreign=foreign)
-        # In the order of the numbers, since the ids of a product's events are in that order.
-        await connection.execute(_INSERT_EVENTS, [_row(unknown[place]) for place in sorted(unknown)])
-        last = dict(sorted(unknown))
+        # In the order of their sequences, because the ids of a product's events have that order.
+        await connection.execute(_INSERT_EVENTS, [_row(missing[place]) for place in sorted(missing)])
+        last = dict(sorted(missing))
         await connection.execute(_SET_SEQUENCES, {"skus": list(last), "sequences": list(last.values())})
         return ImportResult(frozenset(last), foreign)
 
 
 def _event(record: ConsumerRecord) -> _Event | None:
-    """The event in the record; None where it is not one of this service."""
+    """The event in the record, or None if this service has not published it."""
     try:
         return _Event.model_validate(parse_leniently(record.headers, record.value))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The lines of a file or a pipe, a block at a time: what is in memory does not depend on how many there are."""
+"""Reads the lines of a file or a pipe in blocks, so that memory does not depend on their number."""
 
 import asyncio
 import os
@@ -11,10 +11,9 @@ BLOCK = 131_072
 
 
 class LineSource:
-    """Reads the lines from an open descriptor. `stopping` ends it between two blocks.
+    """Reads lines from an open descriptor. `stopping` ends it between two blocks.
 
-    `size` is the bytes there are, where that is known, `position` how many have been read, and `has_ended` says whether
-    that were all.
+    `size` is the number of bytes if it is known, `position` the number of bytes read. `has_ended`: all were read.
     """
 
     def __init__(self, descriptor: int, stopping: asyncio.Event) -> None:
@@ -22,14 +21,14 @@ class LineSource:
         self._stopping = stopping
         self._rest = b""
         kind = os.fstat(descriptor)
-        # A file answers at once, and cannot be waited for.
+        # A file is always readable, and the event loop cannot wait for it.
         self._has_to_wait = stat.S_ISFIFO(kind.st_mode) or stat.S_ISSOCK(kind.st_mode) or os.isatty(descriptor)
         self.size = kind.st_size if stat.S_ISREG(kind.st_mode) else None
         self.position = 0
         self.has_ended = False
 
     async def blocks(self) -> AsyncIterator[list[bytes]]:
-        """The lines without their line feeds, as many at a time as have come."""
+        """The lines without their line feeds, in blocks as they arrive."""
         while not self._stopping.is_set():
             if self._has_to_wait:
                 await self._wait()
@@ -43,13 +42,13 @@ class LineSource:
                 return
             self.position += len(block)
             *lines, rest = (self._rest + block).split(b"\n")
-            # Of a line that is too long, enough is kept to be refused.
+            # A line that is too long is cut to a length that is still refused.
             self._rest = rest[: LONGEST_ROW + 2]
             if lines:
                 yield lines
 
     async def _wait(self) -> None:
-        """Until there is something to read, or it is time to stop."""
+        """Wait until there is data, or until `stopping` is set."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         waits = [asyncio.create_task(event.wait()) for event in (readable, self._stopping)]

@@ -1,7 +1,7 @@
-"""Compares what is stored twice, page by page, while the service works; and mends it where that is asked for.
+"""Compares redundant data page by page while the service runs, and repairs it on request.
 
-Sums are set under the lock of their product. A queue is served by a command on the bus, as after any other change, so
-that it is told as events. Events are only looked at: one that is gone cannot be written anew.
+Sums are set under the lock of their product. A queue is served by a command on the bus, so that events are published as
+for any other change. Events are only checked: a lost one cannot be restored.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.adapters.postgresql.connections import is_local, is_passing, took_too_long
 from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore, WrongBatch
@@ -31,7 +31,7 @@ Answer = TypeVar("Answer")
 
 
 class Kind(StrEnum):
-    """What can differ."""
+    """Kinds of differences."""
 
     ALLOCATED_QTY = "allocated_qty"
     BACKORDERED_QTY = "backordered_qty"
@@ -42,29 +42,33 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that did not agree with the rest, and whether it does by now."""
+    """Data that is inconsistent, and whether it was repaired."""
 
     kind: Kind
     sku: str
     text: str
-    mended: bool = False
+    repaired: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The difference for programs."""
+        return {"kind": self.kind, "sku": self.sku, "text": self.text, "mended": self.repaired}
 
     @property
     def line(self) -> str:
         """The difference in one line."""
-        return f"{self.kind} {self.sku}: {self.text}{' (mended)' if self.mended else ''}"
+        return f"{self.kind} {self.sku}: {self.text}{' (repaired)' if self.repaired else ''}"
 
 
 def initialize_metrics() -> None:
-    """Show that nothing was found yet: an alert sees a first difference only as a rise from a nought read before it."""
+    """Create the metrics with 0, because an alert detects the first difference only as an increase."""
     for kind in Kind:
         metrics.reconcile_differences.labels(kind)
-    # Long ago: an alert waits for the first check, and no longer.
+    # The epoch: an alert fires if no check completes.
     metrics.reconcile_last_complete.set(0)
 
 
 async def check(service: Service) -> None:
-    """Look for differences and mend nothing; count them, and warn of each kind once."""
+    """Find differences without repairing them. Count them, and log a warning for each kind."""
     found: Counter[Kind] = Counter()
     first: dict[Kind, str] = {}
     walk = Reconciliation(service)
@@ -72,7 +76,7 @@ async def check(service: Service) -> None:
         found[difference.kind] += 1
         first.setdefault(difference.kind, difference.line)
     for kind, number in found.items():
-        log.warning("differences of the kind %s: %d; the first is: %s", kind, number, first[kind])
+        log.warning("differences of kind %s: %d; the first: %s", kind, number, first[kind])
     if walk.unchecked:
         log.warning("products that could not be compared: %d", walk.unchecked)
     else:
@@ -80,10 +84,10 @@ async def check(service: Service) -> None:
 
 
 class Reconciliation:
-    """One walk over all products. `repair` mends what can be mended; `page_size` bounds the rows in memory.
+    """One pass over all products. `repair` fixes what can be fixed; `page_size` bounds the rows in memory.
 
-    Nothing that traffic does shows as a difference: each one is found in a single snapshot of the database, and in a
-    repair found again under the lock of its product.
+    Concurrent traffic never causes a difference: each is found in a single snapshot of the database, and a repair
+    checks it again under the lock of the product.
     """
 
     def __init__(self, service: Service, *, repair: bool = False, page_size: int = PAGE) -> None:
@@ -94,23 +98,23 @@ class Reconciliation:
         self._engine = service.engine
         self._known_wrong: dict[str, list[WrongBatch]] = {}
         self.unchecked = 0
-        """Products of which the comparison failed, each with a line in the log; those behind them are compared."""
+        """Products whose comparison failed, each with a line in the log. The others are compared."""
         run = f"reconcile-{uuid.uuid4().hex}"
         self._cause = Cause(causation_id=run, correlation_id=run)
 
     async def differences(self) -> AsyncIterator[Difference]:
         """Every difference: those of the products by SKU, then those of events without a product.
 
-        Raises what the database raises where it stays away.
+        Raises errors of a database that stays unavailable.
         """
         async for product in self._products():
             try:
-                # Sums first: the queue is served by what they say.
+                # Sums first, because the queue is served according to them.
                 for examine in (self._batches, self._sum_of_queue, self._queue, self._events):
                     async for difference in examine(product):
                         yield _counted(difference)
-            except Exception as error:  # noqa: BLE001 - what is not of this product is raised again
-                self._pass_over(product.sku, error)
+            except Exception as error:  # noqa: BLE001 - errors of the database itself are raised again
+                self._skip(product.sku, error)
         async for difference in self._events_without_product():
             yield _counted(difference)
 
@@ -120,15 +124,15 @@ class Reconciliation:
         after, limit = "", self._page_size
         while True:
             try:
-                page = await _persistently(partial(self._store.products, after, limit))
+                page = await _with_retries(partial(self._store.products, after, limit))
             except Exception as error:
                 if not took_too_long(error):
                     raise
-                # These products have more lines or events than can be counted within the time a statement has.
+                # These products have more lines or events than a statement can count within its time limit.
                 if limit > 1:
                     limit = max(1, limit // 4)
                     continue
-                sku = await _persistently(partial(self._store.next_sku, after))
+                sku = await _with_retries(partial(self._store.next_sku, after))
                 if sku is None:
                     return
                 async for product in self._large_product(sku):
@@ -143,17 +147,17 @@ class Reconciliation:
 
     async def _large_product(self, sku: str) -> AsyncIterator[CountedProduct]:
         try:
-            counted = await _persistently(partial(count_in_pieces, self._engine, sku))
-        except Exception as error:  # noqa: BLE001 - what is not of this product is raised again
-            self._pass_over(sku, error)
+            counted = await _with_retries(partial(count_in_pieces, self._engine, sku))
+        except Exception as error:  # noqa: BLE001 - errors of the database itself are raised again
+            self._skip(sku, error)
             return
         if counted is not None:
             product, self._known_wrong[sku] = counted
             yield product
             self._known_wrong.clear()
 
-    def _pass_over(self, sku: str, error: Exception) -> None:
-        """Go on behind a product whose comparison failed. Raises the error where the database itself is away."""
+    def _skip(self, sku: str, error: Exception) -> None:
+        """Skip a product whose comparison failed. Raises the error if the database itself is unavailable."""
         if is_passing(error) and not is_local(error):
             raise error
         self.unchecked += 1
@@ -167,7 +171,7 @@ class Reconciliation:
                 yield known[start : start + self._page_size]
             return
         after = 0
-        while page := await _persistently(partial(self._store.wrong_batches, sku, after, self._page_size)):
+        while page := await _with_retries(partial(self._store.wrong_batches, sku, after, self._page_size)):
             yield page
             after = page[-1].number
 
@@ -180,53 +184,53 @@ class Reconciliation:
             wrong = page
             if self._repair:
                 numbers = [batch.number for batch in page]
-                wrong = await _persistently(partial(self._store.mend_batches, product.sku, numbers))
+                wrong = await _with_retries(partial(self._store.repair_batches, product.sku, numbers))
             for batch in wrong:
-                text = _what_differs(batch)
+                text = _mismatch(batch)
                 if batch.is_oversold:
-                    text += _what_to_do(batch, product)
-                mended = self._repair and not batch.is_oversold
-                yield Difference(Kind.ALLOCATED_QTY, product.sku, text, mended)
+                    text += _instructions(batch, product)
+                repaired = self._repair and not batch.is_oversold
+                yield Difference(Kind.ALLOCATED_QTY, product.sku, text, repaired)
 
     async def _sum_of_queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
         if product.backordered_qty == product.queued_qty:
             return
         sums: tuple[int, int] | None = (product.backordered_qty, product.queued_qty)
         if self._repair:
-            sums = await _persistently(partial(self._store.mend_product, product.sku))
+            sums = await _with_retries(partial(self._store.repair_product, product.sku))
         if sums is not None:
             stored, queued = sums
-            text = f"the product says {stored}, its queued lines want {queued}"
+            text = f"the product has {stored}, its queued lines need {queued}"
             yield Difference(Kind.BACKORDERED_QTY, product.sku, text, self._repair)
 
     async def _queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
         if product.queue_fits:
-            mended = self._repair and await self._serve(product.sku)
+            repaired = self._repair and await self._serve(product.sku)
             text = f"a line of {product.smallest_queued} waits, and a batch has {product.room} available"
-            yield Difference(Kind.QUEUE, product.sku, text, mended)
+            yield Difference(Kind.QUEUE, product.sku, text, repaired)
 
     async def _events(self, product: CountedProduct) -> AsyncIterator[Difference]:
         if product.beyond:
-            text = f"there are {product.beyond} events up to {product.last_beyond}, the product has raised "
+            text = f"there are {product.beyond} events up to {product.last_beyond}, the sequence of the product is "
             yield Difference(Kind.EVENTS_BEYOND, product.sku, f"{text}{product.sequence}")
         if product.missing_events:
-            text = f"of the events {product.first_event} to {product.sequence} are missing: {product.missing_events}"
+            text = f"of the events {product.first_event} to {product.sequence}, {product.missing_events} are missing"
             yield Difference(Kind.EVENTS_GAP, product.sku, text)
 
     async def _events_without_product(self) -> AsyncIterator[Difference]:
         after = ""
-        while page := await _persistently(partial(self._store.skus_of_events, after, self._page_size)):
+        while page := await _with_retries(partial(self._store.skus_of_events, after, self._page_size)):
             for sku, is_orphan in page:
                 if is_orphan:
-                    yield Difference(Kind.EVENTS_BEYOND, sku, "there are numbered events, and there is no product")
+                    yield Difference(Kind.EVENTS_BEYOND, sku, "there are numbered events without a product")
             after = page[-1][0]
 
     async def _serve(self, sku: str) -> bool:
-        """Serve the queue; returns whether no line that fits is left in it."""
+        """Serve the queue. Returns whether it contains no more line that fits."""
         (outcome,) = await self._bus.handle_group([Request(ServeBackorders(sku=sku), self._cause)])
         if isinstance(outcome.error, TemporarilyUnavailableError):
             raise outcome.error
-        product = await _persistently(partial(self._store.product, sku))
+        product = await _with_retries(partial(self._store.product, sku))
         return outcome.error is None and not (product is not None and product.queue_fits)
 
 
@@ -235,32 +239,32 @@ def _counted(difference: Difference) -> Difference:
     return difference
 
 
-def _what_differs(batch: WrongBatch) -> str:
-    said = (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
+def _mismatch(batch: WrongBatch) -> str:
+    stored = (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
     counted = (batch.held_qty, batch.held_lines, batch.gone_qty)
     names = ("{} allocated", "in {} lines", "{} shipped")
-    wrong = [number for number in range(3) if said[number] != counted[number]]
+    wrong = [number for number in range(3) if stored[number] != counted[number]]
     return (
-        f"batch {batch.ref} says {', '.join(names[number].format(said[number]) for number in wrong)}"
-        f"; its lines say {', '.join(names[number].format(counted[number]) for number in wrong)}"
+        f"batch {batch.ref} has {', '.join(names[number].format(stored[number]) for number in wrong)}"
+        f"; its lines have {', '.join(names[number].format(counted[number]) for number in wrong)}"
     )
 
 
-def _what_to_do(batch: WrongBatch, product: CountedProduct) -> str:
-    """How people get a batch right that is oversold: only they know how many pieces there are.
+def _instructions(batch: WrongBatch, product: CountedProduct) -> str:
+    """How to repair an oversold batch by hand: the service does not know how many pieces there are.
 
-    A larger quantity serves the queue, and by a sum that is too small. So it has to hold all of the queue as well,
-    for the sum to be set right; then the cut to the true quantity takes back what was given last.
+    A larger quantity serves the queue, according to a sum that is too small. So it must include the whole queue before
+    the sum can be repaired. The cut to the true quantity then deallocates the last lines.
     """
     enough = batch.held_qty + batch.gone_qty + product.queued_qty
     return (
-        f" of {batch.qty} pieces, which cannot be mended by itself: PATCH it to a qty of {enough} or more,"
-        " run reconcile --repair, then PATCH it to the qty that is there"
+        f" of {batch.qty} pieces, which cannot be repaired automatically: PATCH it to a qty of {enough} or more,"
+        " run reconcile --repair, then PATCH it to the actual qty"
     )
 
 
-async def _persistently(work: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Do it again after a passing fault: traffic may hold the lock of a popular product for longer than one waits."""
+async def _with_retries(work: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Retry after a transient fault: traffic may hold the lock of a popular product beyond the lock timeout."""
     retry = RetryPolicy()
     for attempt in itertools.count(1):
         try:

@@ -1,6 +1,6 @@
-"""Shows what the service decides while it does: its events as they are published, how many, and what waits.
+"""Shows events as they are published, their rates, and the backlog.
 
-It only looks. The events are read in no consumer group and from the end of the topic, so nobody notices.
+It has no effect on the service: events are read without a consumer group, from the end of the topic.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ QUEUE_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class SeenEvent:
-    """A published event. `data` is what its JSON holds, or its text where it is none."""
+    """A published event. `data` is its JSON value, or its text if it is not JSON."""
 
     id: str
     time: str
@@ -43,9 +43,9 @@ class SeenEvent:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How it stands. `seen` and `rates` (for a second) are by type; what could not be asked is None or missing.
+    """The state of the service. Values that could not be read are None or missing.
 
-    `lags` are the records that each consumer group has not dealt with; `faults` says who does not answer.
+    `seen` and `rates` (per second) are by type of event, `lags` by consumer group, `faults` by component.
     """
 
     reading: bool
@@ -57,7 +57,7 @@ class Status:
 
 
 class Watch:
-    """One look at the service that lasts."""
+    """Watches the service until `items` is closed."""
 
     def __init__(self, service: Service, *, interval: float) -> None:
         self._service = service
@@ -72,15 +72,15 @@ class Watch:
         self._lags: dict[str, int] = {}
 
     async def items(self) -> AsyncGenerator[SeenEvent | Status, None]:
-        """Each event, and between them how it stands, each `interval` seconds. Without end, whoever goes away."""
-        # Each on its own, so that whoever is slow to answer keeps nothing else back.
+        """Each event, and the status every `interval` seconds. Never ends, even if a component is unavailable."""
+        # Separate tasks, so that a slow component does not delay the others.
         steps = (self._check_database, self._check_broker, self._report)
         tasks = [asyncio.create_task(part) for part in (self._read(), *map(self._repeat, steps))]
         try:
             while True:
                 yield await self._items.get()
         finally:
-            # They end by themselves: aiokafka would leave a connection open that is being made when it is cancelled.
+            # Not cancelled at first: aiokafka would leave a connection open that is being made.
             self._ended.set()
             while not self._items.empty():
                 self._items.get_nowait()
@@ -92,7 +92,7 @@ class Watch:
             try:
                 await self._follow()
             except UnicodeDecodeError:
-                # A record with a header whose name is no UTF-8.
+                # A record with a header whose name is not UTF-8.
                 tolerate_any_header_name()
             except Exception as error:  # noqa: BLE001 - the broker may come back
                 self._faults["events"] = str(error) or repr(error)
@@ -100,7 +100,7 @@ class Watch:
 
     async def _follow(self) -> None:
         topic, config = self._service.settings.kafka_events_topic, self._service.kafka
-        # Asking for a topic that is not there could create it.
+        # To subscribe to a topic that does not exist could create it.
         _, topics = await clients.describe_topics(config, [topic])
         if topic not in topics:
             self._faults["events"] = f"the topic {topic} does not exist yet"
@@ -125,7 +125,7 @@ class Watch:
             await self._pause(self._interval)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not beyond the end."""
+        """Wait, at most until `items` is closed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
@@ -183,7 +183,7 @@ class Watch:
 
 
 def _event(record: ConsumerRecord) -> SeenEvent:
-    """What a record holds; others may write anything to the topic as well."""
+    """The event in a record. Other programs may write anything to the topic."""
     event = parse_leniently(record.headers, record.value)
     text = event.data.decode(errors="replace")
     data: Any = text

@@ -57,7 +57,7 @@ def test_topics_that_are_missing_are_a_warning_and_stay_missing(run_here: RunHer
         findings = [json.loads(line) for line in done.stdout.splitlines()]
         topics = [each for each in findings if each["name"] == "topic"]
         assert {(each["verdict"], each["text"].split()[1]) for each in topics} == {("warning", "does")}
-        assert all("will be created" in each["advice"] for each in topics)
+        assert all("is created" in each["advice"] for each in topics)
 
 
 def test_each_neighbour_that_is_away_is_a_fault_with_its_advice(run_here: RunHere) -> None:
@@ -173,7 +173,7 @@ def test_a_replica_is_looked_at_like_the_database(
     replicas = {
         kafka_settings.database_url.get_secret_value(): ("ok", "PostgreSQL"),
         away: ("fault", "ALLOCATION_READ_DATABASE_URL"),
-        empty_database_url: ("fault", "replays"),
+        empty_database_url: ("fault", "replicates"),
     }
     for replica, (verdict, word) in replicas.items():
         done = run_here("doctor", **given(kafka_settings, read_database_url=replica))
@@ -221,7 +221,11 @@ def test_the_clock(ahead: float, verdict: str) -> None:
     [
         (TopicState("t", partitions=6, replication=3, leaderless=0, under_replicated=0), Verdict.OK, "6 partitions"),
         (TopicState("t", partitions=6, replication=3, leaderless=1, under_replicated=1), Verdict.FAULT, "leader"),
-        (TopicState("t", partitions=6, replication=3, leaderless=0, under_replicated=2), Verdict.WARNING, "copy"),
+        (
+            TopicState("t", partitions=6, replication=3, leaderless=0, under_replicated=2),
+            Verdict.WARNING,
+            "under-replicated",
+        ),
         (
             TopicState("t", partitions=1, replication=3, leaderless=0, under_replicated=0),
             Verdict.WARNING,
@@ -237,4 +241,4 @@ def test_the_state_of_a_topic(topic: TopicState, verdict: Verdict, word: str) ->
 
 
 def test_a_host_that_nobody_knows_comes_with_its_advice() -> None:
-    assert "nobody knows that host" in _advice(socket.gaierror(-2, "Name or service not known"))
+    assert "the host is unknown" in _advice(socket.gaierror(-2, "Name or service not known"))

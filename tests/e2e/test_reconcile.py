@@ -44,14 +44,16 @@ async def test_nothing_to_report_is_one_line_and_status_0(settings: Settings, re
         assert done.stdout == "differences: 0 found, 0 repaired, 0 remaining\n"
 
 
-async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: Settings, reconcile: Reconcile) -> None:
+async def test_a_difference_is_a_line_and_status_1_until_it_is_repaired(
+    settings: Settings, reconcile: Reconcile
+) -> None:
     await damage(
         settings,
         "UPDATE batches SET qty = 6, allocated_qty = 3; UPDATE products SET backordered_qty = 1",
     )
     lines = [
-        "allocated_qty CHAIR: batch batch-1 says 3 allocated; its lines say 4 allocated",
-        "backordered_qty CHAIR: the product says 1, its queued lines want 2",
+        "allocated_qty CHAIR: batch batch-1 has 3 allocated; its lines have 4 allocated",
+        "backordered_qty CHAIR: the product has 1, its queued lines need 2",
         "queue CHAIR: a line of 2 waits, and a batch has 2 available",
     ]
 
@@ -66,13 +68,13 @@ async def test_a_difference_is_a_line_and_status_1_until_it_is_mended(settings: 
     assert {each["mended"] for each in told} == {False}
     assert (repaired.returncode, repaired.stderr) == (0, "")
     assert repaired.stdout.splitlines() == [
-        *(f"{line} (mended)" for line in lines),
+        *(f"{line} (repaired)" for line in lines),
         "differences: 3 found, 3 repaired, 0 remaining",
     ]
     assert (after.returncode, after.stdout) == (0, "differences: 0 found, 0 repaired, 0 remaining\n")
 
 
-async def test_what_cannot_be_mended_remains_and_gives_status_1(settings: Settings, reconcile: Reconcile) -> None:
+async def test_what_cannot_be_repaired_remains_and_gives_status_1(settings: Settings, reconcile: Reconcile) -> None:
     await damage(settings, "DELETE FROM events WHERE sequence = 2; UPDATE products SET backordered_qty = 1")
 
     done = reconcile("--repair")

@@ -15,7 +15,7 @@ from faults.proxy import Proxy
 from tests.support.command import Command, environment, running
 
 AWAY = "the database does not answer"
-BACK = "the database can be used"
+BACK = "the database is available"
 
 
 def lines_with(command: Command, text: str) -> list[str]:

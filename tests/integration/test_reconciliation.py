@@ -1,4 +1,4 @@
-"""Rows that were damaged behind the service's back: each kind of difference is found, and mended where it can be."""
+"""Rows that were damaged behind the service's back: each kind of difference is found, and repaired where it can be."""
 
 from datetime import date
 
@@ -61,22 +61,22 @@ async def test_nothing_is_found_where_nothing_was_damaged(stocked: Service) -> N
     [
         pytest.param(
             "UPDATE batches SET allocated_qty = 9 WHERE ref = 'old'",
-            "allocated_qty CHAIR: batch old says 9 allocated; its lines say 10 allocated",
+            "allocated_qty CHAIR: batch old has 9 allocated; its lines have 10 allocated",
             id="a-batch-with-too-small-a-sum",
         ),
         pytest.param(
             "UPDATE batches SET allocated_qty = 3 WHERE ref = 'new'",
-            "allocated_qty CHAIR: batch new says 3 allocated; its lines say 2 allocated",
+            "allocated_qty CHAIR: batch new has 3 allocated; its lines have 2 allocated",
             id="a-batch-with-too-large-a-sum",
         ),
         pytest.param(
             "UPDATE products SET backordered_qty = 0 WHERE sku = 'CHAIR'",
-            "backordered_qty CHAIR: the product says 0, its queued lines want 11",
+            "backordered_qty CHAIR: the product has 0, its queued lines need 11",
             id="a-queue-with-too-small-a-sum",
         ),
         pytest.param(
             "UPDATE products SET backordered_qty = 2 WHERE sku = 'TABLE'",
-            "backordered_qty TABLE: the product says 2, its queued lines want 0",
+            "backordered_qty TABLE: the product has 2, its queued lines need 0",
             id="a-queue-with-too-large-a-sum",
         ),
         pytest.param(
@@ -86,16 +86,16 @@ async def test_nothing_is_found_where_nothing_was_damaged(stocked: Service) -> N
         ),
     ],
 )
-async def test_a_difference_is_found_and_mended(stocked: Service, damage: str, line: str) -> None:
+async def test_a_difference_is_found_and_repaired(stocked: Service, damage: str, line: str) -> None:
     await sql(stocked, damage)
 
     assert await found(stocked) == [line]
     assert await found(stocked) == [line], "looking changes nothing"
-    assert await found(stocked, repair=True) == [f"{line} (mended)"]
+    assert await found(stocked, repair=True) == [f"{line} (repaired)"]
     assert await found(stocked) == []
 
 
-async def test_differences_that_hide_each_other_are_mended_in_one_walk(stocked: Service) -> None:
+async def test_differences_that_hide_each_other_are_repaired_in_one_walk(stocked: Service) -> None:
     await sql(
         stocked,
         """
@@ -108,10 +108,10 @@ async def test_differences_that_hide_each_other_are_mended_in_one_walk(stocked: 
     lines = await found(stocked, repair=True)
 
     assert lines == [
-        "allocated_qty CHAIR: batch new says 9 allocated; its lines say 2 allocated (mended)",
-        "backordered_qty CHAIR: the product says 0, its queued lines want 11 (mended)",
-        "queue CHAIR: a line of 5 waits, and a batch has 7 available (mended)",
-        "allocated_qty TABLE: batch table says 0 allocated; its lines say 1 allocated (mended)",
+        "allocated_qty CHAIR: batch new has 9 allocated; its lines have 2 allocated (repaired)",
+        "backordered_qty CHAIR: the product has 0, its queued lines need 11 (repaired)",
+        "queue CHAIR: a line of 5 waits, and a batch has 7 available (repaired)",
+        "allocated_qty TABLE: batch table has 0 allocated; its lines have 1 allocated (repaired)",
     ]
     assert await found(stocked) == []
 
@@ -137,23 +137,23 @@ async def test_an_oversold_batch_is_closed_and_the_advice_gets_it_right(stocked:
         "UPDATE batches SET allocated_qty = 6 WHERE ref = 'old'",
     )
     advice = (
-        " of 10 pieces, which cannot be mended by itself: PATCH it to a qty of 28 or more,"
-        " run reconcile --repair, then PATCH it to the qty that is there"
+        " of 10 pieces, which cannot be repaired automatically: PATCH it to a qty of 28 or more,"
+        " run reconcile --repair, then PATCH it to the actual qty"
     )
 
     assert await found(stocked) == [
-        f"allocated_qty CHAIR: batch old says 6 allocated; its lines say 14 allocated{advice}"
+        f"allocated_qty CHAIR: batch old has 6 allocated; its lines have 14 allocated{advice}"
     ]
     assert await found(stocked, repair=True) == [
-        f"allocated_qty CHAIR: batch old says 6 allocated; its lines say 14 allocated{advice}"
+        f"allocated_qty CHAIR: batch old has 6 allocated; its lines have 14 allocated{advice}"
     ]
     assert (await stocked.queries.batch("old")).available_qty == 0
     assert await found(stocked) == [
-        f"allocated_qty CHAIR: batch old says 10 allocated; its lines say 14 allocated{advice}"
+        f"allocated_qty CHAIR: batch old has 10 allocated; its lines have 14 allocated{advice}"
     ]
 
     await results(stocked.bus, ChangeBatchQuantity(ref="old", qty=28))
-    assert [line.endswith("(mended)") for line in await found(stocked, repair=True)] == [True]
+    assert [line.endswith("(repaired)") for line in await found(stocked, repair=True)] == [True]
     await results(stocked.bus, ChangeBatchQuantity(ref="old", qty=10))
 
     assert await found(stocked) == []
@@ -167,22 +167,22 @@ async def test_an_oversold_batch_is_closed_and_the_advice_gets_it_right(stocked:
     [
         pytest.param(
             "DELETE FROM events WHERE subject = 'CHAIR' AND sequence IN (3, 5)",
-            "events_gap CHAIR: of the events 1 to 9 are missing: 2",
+            "events_gap CHAIR: of the events 1 to 9, 2 are missing",
             id="lost-from-the-middle",
         ),
         pytest.param(
             "DELETE FROM events WHERE subject = 'CHAIR' AND (sequence < 4 OR sequence = 9)",
-            "events_gap CHAIR: of the events 4 to 9 are missing: 1",
+            "events_gap CHAIR: of the events 4 to 9, 1 are missing",
             id="the-last-lost",
         ),
         pytest.param(
             "UPDATE products SET sequence = 7 WHERE sku = 'CHAIR'",
-            "events_beyond CHAIR: there are 2 events up to 9, the product has raised 7",
+            "events_beyond CHAIR: there are 2 events up to 9, the sequence of the product is 7",
             id="a-clock-set-back",
         ),
         pytest.param(
             f"{EVENTS} VALUES (0, 'SHELF', 1, gen_random_uuid(), 't', '{{}}', 'c', 'c')",
-            "events_beyond SHELF: there are numbered events, and there is no product",
+            "events_beyond SHELF: there are numbered events without a product",
             id="no-product",
         ),
     ],
@@ -203,7 +203,7 @@ async def test_events_from_before_they_were_kept_are_not_missed(stocked: Service
     assert await found(stocked) == []
 
 
-async def test_a_product_that_was_mended_goes_on_working(stocked: Service) -> None:
+async def test_a_product_that_was_repaired_goes_on_working(stocked: Service) -> None:
     await sql(stocked, "UPDATE products SET backordered_qty = 0; UPDATE batches SET allocated_qty = 0")
     await found(stocked, repair=True)
 

@@ -83,20 +83,20 @@ async def test_traffic_is_never_taken_for_a_difference(service: Service) -> None
             tasks.create_task(work())
 
 
-async def test_differences_are_mended_while_traffic_runs(service: Service) -> None:
+async def test_differences_are_repaired_while_traffic_runs(service: Service) -> None:
     chance = random.Random(5)
     await results(
         service.bus, *(CreateBatch(ref=f"{sku}-{number}", sku=sku, qty=20) for sku in SKUS for number in range(3))
     )
-    mended = 0
+    repaired = 0
 
     async def command() -> None:
-        while mended < 30:
+        while repaired < 30:
             await play(service.bus, *(anything(chance) for _ in range(chance.randint(1, 4))))
 
     async def damage_and_mend() -> None:
-        nonlocal mended
-        while mended < 30:
+        nonlocal repaired
+        while repaired < 30:
             # Too large only: traffic may take from these sums all that the lines hold. Locked as the service locks, so
             # that the two do not wait for each other in a circle.
             await sql(
@@ -106,8 +106,8 @@ async def test_differences_are_mended_while_traffic_runs(service: Service) -> No
                 "UPDATE products SET backordered_qty = backordered_qty + 1",
             )
             differences = await found(service, repair=True, page_size=3)
-            assert all(difference.mended for difference in differences)
-            mended += len(differences)
+            assert all(difference.repaired for difference in differences)
+            repaired += len(differences)
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         for work in (command, command, damage_and_mend):
@@ -139,12 +139,12 @@ async def test_no_more_rows_than_a_page_come_back_at_a_time(service: Service, mo
     seen = {page_size: await found(service, page_size=page_size) for page_size in (1, 2, 3, 100)}
     assert max(sizes) == 35 // 5 + 5
     sizes.clear()
-    mended = await found(service, repair=True, page_size=2)
+    repaired = await found(service, repair=True, page_size=2)
 
     assert max(sizes) == 2
     assert seen[1] == seen[2] == seen[3] == seen[100]
     assert len(seen[1]) == 7 * 5 + 7 + 1 + 5
-    assert [difference.text for difference in mended] == [difference.text for difference in seen[1]]
+    assert [difference.text for difference in repaired] == [difference.text for difference in seen[1]]
     assert {difference.kind for difference in await found(service)} == {Kind.EVENTS_GAP, Kind.EVENTS_BEYOND}
 
 
@@ -207,7 +207,7 @@ async def test_a_lock_that_is_held_for_long_is_asked_for_again(
             repairing = asyncio.create_task(found(service, repair=True))
             await eventually(refused)
 
-        assert [difference.mended for difference in await repairing] == [True]
+        assert [difference.repaired for difference in await repairing] == [True]
 
 
 async def test_the_check_counts_warns_and_mends_nothing(service: Service, caplog: pytest.LogCaptureFixture) -> None:

@@ -74,7 +74,7 @@ async def test_what_is_counted_in_pieces_is_what_one_statement_counts(
     request.getfixturevalue("_too_large")
 
     assert await found(stocked) == at_once
-    assert {difference.sku for difference in await found(stocked, repair=True) if difference.mended} == {
+    assert {difference.sku for difference in await found(stocked, repair=True) if difference.repaired} == {
         "SKU-1",
         "SKU-2",
         "SKU-3",

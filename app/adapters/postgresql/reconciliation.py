@@ -182,7 +182,7 @@ class ReconciliationStore:
         rows = await self._read(_SKUS_OF_EVENTS, after=after, limit=limit)
         return [(row["sku"], row["is_orphan"]) for row in rows]
 
-    async def mend_batches(self, sku: str, numbers: Sequence[int]) -> list[WrongBatch]:
+    async def repair_batches(self, sku: str, numbers: Sequence[int]) -> list[WrongBatch]:
         """Set the sums of these batches, as far as the batch allows. Returns those that were wrong under the lock."""
         async with self._engine.begin() as connection:
             await connection.execute(_LOCK, {"sku": sku})
@@ -198,7 +198,7 @@ class ReconciliationStore:
                 await connection.execute(_MEND_BATCHES, {"sku": sku, **new})
             return wrong
 
-    async def mend_product(self, sku: str) -> tuple[int, int] | None:
+    async def repair_product(self, sku: str) -> tuple[int, int] | None:
         """Set the sum of the queue. Returns what was stored and what the lines say, where they differed."""
         async with self._engine.begin() as connection:
             stored = (await connection.execute(_LOCK, {"sku": sku})).scalar_one_or_none()
