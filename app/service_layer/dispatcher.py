@@ -92,14 +92,14 @@ class Dispatcher:
     async def run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         """Run the handler; store the answer where the request has a key, unless one before it in the group did."""
         key = request.key
-        if key is None:
+        if key is None or request.encode is None:
             return await self._run_handler(request, uow)
         answered = _find_answer(key, uow)
         if answered is not None:
             return answered
         outcome = await self._run_handler(request, uow)
         refused = outcome.error if isinstance(outcome.error, DomainError) else None
-        answer = key.render(outcome.result, refused)
+        answer = request.encode(outcome.result, refused)
         uow.answers.keep(key, answer)
         return replace(outcome, answer=answer)
 

@@ -1,7 +1,7 @@
-"""Requests that bear a key: the same request again is answered with the stored answer of the first.
+"""Idempotency keys: a repeated request with the same key gets the stored answer of the first request.
 
-The answer is stored in the transaction of the effect, so there is never one without the other. That is why it has to be
-rendered inside the unit of work.
+The answer is stored in the transaction of the effect, so neither exists without the other. Therefore it is encoded
+inside the unit of work.
 
 Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
@@ -33,27 +33,26 @@ class IdempotencyKeyInUseError(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer as it was given, ready to be given again."""
+    """An answer that was given and can be repeated."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
 
+AnswerEncoder = Callable[[Any, DomainError | None], StoredAnswer]
+"""Makes the answer from the result of a command, or from its refusal."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """The key of a request. A key belongs to the `principal` who sent it.
-
-    `fingerprint` is a digest of everything that was asked for. `render` makes the answer out of the result of the
-    command, or out of the refusal.
-    """
+    """The key of a request. It belongs to the `principal` that sent it; `fingerprint` is a digest of the request."""
 
     principal: str
     key: str
     fingerprint: bytes
-    render: Callable[[Any, DomainError | None], StoredAnswer]
 
     @property
     def name(self) -> tuple[str, str]:
-        """What the answer is stored under."""
+        """The name under which the answer is stored."""
         return (self.principal, self.key)

@@ -17,7 +17,7 @@ from app.cancellation import cancel
 from app.domain.commands import Command
 from app.observability import metrics
 from app.service_layer.dispatcher import Dispatcher, NoHandlerError
-from app.service_layer.idempotency import IdempotencyKey
+from app.service_layer.idempotency import AnswerEncoder, IdempotencyKey
 from app.service_layer.ports import Cause, CommandHandler, TemporarilyUnavailableError, UnitOfWorkFactory
 from app.service_layer.queueing import CommandQueue, QueuedRequest, SideLanes
 from app.service_layer.requests import Outcome, Request, RetryPolicy
@@ -92,8 +92,16 @@ class MessageBus:
             while not queue.empty():
                 _give_up([queue.get_nowait()])
 
-    async def handle(self, command: Command, cause: Cause, key: IdempotencyKey | None = None) -> Any:  # noqa: ANN401
-        """Run the command in the next group and return its result, or with a key the stored answer, after the commit.
+    async def handle(
+        self,
+        command: Command,
+        cause: Cause,
+        key: IdempotencyKey | None = None,
+        encode: AnswerEncoder | None = None,
+    ) -> Any:  # noqa: ANN401 - each command has a result type of its own
+        """Run the command in the next group and return its result after the commit.
+
+        With `key` and `encode` it returns the stored answer instead.
 
         Raises the DomainError that is its answer, OverloadedError where the queue is full,
         TemporarilyUnavailableError where the database did not answer in time, and whatever else the handler raised.
@@ -103,7 +111,7 @@ class MessageBus:
             message = "the service is stopping"
             raise TemporarilyUnavailableError(message)
         answer = asyncio.get_running_loop().create_future()
-        request = Request(command, cause, key=key, is_abandoned=answer.done)
+        request = Request(command, cause, key=key, encode=encode, is_abandoned=answer.done)
         if not self._put(QueuedRequest(request, answer, time.perf_counter())):
             raise OverloadedError(TOO_MANY)
         return await answer

@@ -9,7 +9,7 @@ from typing import Any
 from app.domain.commands import Command
 from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
-from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
+from app.service_layer.idempotency import AnswerEncoder, IdempotencyKey, StoredAnswer
 from app.service_layer.ports import Cause, MessageConflictError, Receipt, TemporarilyUnavailableError
 
 
@@ -21,14 +21,15 @@ def _never() -> bool:
 class Request:
     """A command, where it came from, and the message as which it must take effect only once (None: HTTP).
 
-    With a `key`, a request over HTTP is answered as the first one with the key was. `is_abandoned` says whether the
-    caller has stopped waiting; a request that has not run by then is dropped.
+    With a `key`, a repeated request over HTTP gets the stored answer of the first one, which `encode` makes.
+    `is_abandoned` says whether the caller has stopped waiting; a request that has not run by then is dropped.
     """
 
     command: Command
     cause: Cause
     message: ReceivedMessage | None = None
     key: IdempotencyKey | None = None
+    encode: AnswerEncoder | None = None
     is_abandoned: Callable[[], bool] = _never
 
     @property

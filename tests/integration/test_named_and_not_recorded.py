@@ -22,7 +22,7 @@ def bus(backend: Backend) -> MessageBus:
 def keyed(command: Command, fingerprint: bytes) -> Request:
     """The command with the one key of this file; another fingerprint makes it another request."""
     answer = StoredAnswer(200, (), b"")
-    return Request(command, CAUSE, key=IdempotencyKey("", "key-1", fingerprint, lambda *_: answer))
+    return Request(command, CAUSE, key=IdempotencyKey("", "key-1", fingerprint), encode=lambda *_: answer)
 
 
 def code(outcome: Outcome) -> str | None:

@@ -64,7 +64,14 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
     given = key_of(request)
     if given is None:
         return render(await bus.handle(command, cause_of(request)))
-    answer: StoredAnswer = await bus.handle(command, cause_of(request), _key(given, request, render))
+    key = IdempotencyKey(cause_of(request).principal or "", given.strip('"'), _fingerprint(request))
+
+    def encode(result: Any, refusal: DomainError | None) -> StoredAnswer:  # noqa: ANN401 - as the bus returns it
+        answer = render(result) if refusal is None else respond(path_of(request.scope), problem_of(refusal))
+        headers = ((name, value) for name, value in answer.headers.items() if name != "content-length")
+        return StoredAnswer(answer.status_code, tuple(headers), bytes(answer.body))
+
+    answer: StoredAnswer = await bus.handle(command, cause_of(request), key, encode)
     return Response(answer.body, answer.status, dict(answer.headers))
 
 
@@ -84,15 +91,6 @@ def key_of(request: Request) -> str | None:
         message = "Key should be 1 to 255 visible ASCII characters, with or without quotation marks around them"
         raise invalid([{"loc": ["header", "Idempotency-Key"], "msg": message, "type": "key_form"}])
     return key
-
-
-def _key(given: str, request: Request, render: Callable[[Any], Response]) -> IdempotencyKey:
-    def stored(result: Any, refusal: DomainError | None) -> StoredAnswer:  # noqa: ANN401 - as the bus has it
-        answer = render(result) if refusal is None else respond(path_of(request.scope), problem_of(refusal))
-        headers = ((name, value) for name, value in answer.headers.items() if name != "content-length")
-        return StoredAnswer(answer.status_code, tuple(headers), bytes(answer.body))
-
-    return IdempotencyKey(cause_of(request).principal or "", given.strip('"'), _fingerprint(request), stored)
 
 
 def _fingerprint(request: Request) -> bytes:
