@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.messages import prune
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
-from app.adapters.postgresql.statements import Row
+from app.adapters.postgresql.rows import AnswerRow
+from app.adapters.postgresql.writes import INSERT_ANSWERS, Writes
 from app.service_layer.idempotency import (
     IdempotencyKey,
     IdempotencyKeyInUseError,
@@ -38,7 +39,7 @@ class SqlAnswers:
         self._connection = connection
         self._in_use: set[Name] = set()
         self._answers: dict[Name, tuple[bytes, StoredAnswer]] = {}
-        self._new: list[Row] = []
+        self._new: list[AnswerRow] = []
 
     async def load(self, keys: Iterable[IdempotencyKey]) -> None:
         """Lock the keys that are free, and fetch the answers that are stored."""
@@ -69,11 +70,12 @@ class SqlAnswers:
     def keep(self, key: IdempotencyKey, answer: StoredAnswer) -> None:
         """Store the answer with the commit."""
         self._answers[key.name] = (key.fingerprint, answer)
-        self._new.append((*key.name, key.fingerprint, answer.status, json.dumps(answer.headers), answer.body))
+        headers = json.dumps(answer.headers)
+        self._new.append(AnswerRow(*key.name, key.fingerprint, answer.status, headers, answer.body))
 
-    def changes(self) -> dict[str, list[Row]]:
+    def changes(self) -> Writes:
         """What has to be written."""
-        return {"insert_keys": self._new}
+        return {INSERT_ANSWERS: self._new}
 
 
 async def prune_answers(engine: AsyncEngine, hours: int) -> None:

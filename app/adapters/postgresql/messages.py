@@ -10,7 +10,8 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
-from app.adapters.postgresql.statements import Row
+from app.adapters.postgresql.rows import EventRow
+from app.adapters.postgresql.writes import INSERT_EVENTS, INSERT_OUTBOX, Writes
 from app.integration.dead_letters import DeadLetter, Header
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
@@ -83,12 +84,12 @@ class SqlOutbox:
     """Implements `Outbox`: keeps the messages, in the order in which they were added, until the commit."""
 
     def __init__(self) -> None:
-        self._rows: list[Row] = []
+        self._rows: list[EventRow] = []
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
         """Publish the message with the commit. The row gives it its id, which it keeps however often it is sent."""
         self._rows.append(
-            (
+            EventRow(
                 shard_of(message.subject),
                 message.subject,
                 message.sequence,
@@ -101,10 +102,10 @@ class SqlOutbox:
             )
         )
 
-    def take_changes(self) -> dict[str, list[Row]]:
+    def take_changes(self) -> Writes:
         """What was added since the last call, and that all of it is to be published."""
         rows, self._rows = self._rows, []
-        return {"insert_events": rows, "insert_outbox": [()] if rows else []}
+        return {INSERT_EVENTS: rows, INSERT_OUTBOX: [()] if rows else []}
 
 
 class SqlInbox:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
-from app.adapters.postgresql.statements import Row
+from app.adapters.postgresql.rows import OrderKey, OrderRow
+from app.adapters.postgresql.writes import DELETE_ORDERS, UPSERT_ORDERS, Writes
 from app.domain.orders import PlacedOrder
 from app.service_layer.lock_sets import LockSet
 
@@ -58,13 +59,13 @@ class SqlOrderRepository:
         """Forget what the order was made of."""
         self._placed.pop(order_id, None)
 
-    def changes(self) -> dict[str, list[Row]]:
+    def changes(self) -> Writes:
         """What has to be written."""
         stored = self._stored
         return {
-            "delete_orders": [(order_id,) for order_id in stored if order_id not in self._placed],
-            "upsert_orders": [
-                (order_id, json.dumps(order.rows, separators=(",", ":")))
+            DELETE_ORDERS: [OrderKey(order_id) for order_id in stored if order_id not in self._placed],
+            UPSERT_ORDERS: [
+                OrderRow(order_id, json.dumps(order.rows, separators=(",", ":")))
                 for order_id, order in self._placed.items()
                 if stored.get(order_id) != order
             ],

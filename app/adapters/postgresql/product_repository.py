@@ -8,22 +8,20 @@ statement of its own, because a statement that had to wait for a lock would read
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
 
 import asyncpg
 
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
-from app.adapters.postgresql.statements import Row
+from app.adapters.postgresql.product_changes import ProductChanges
+from app.adapters.postgresql.rows import BatchRow, LineRow, ProductRow
+from app.adapters.postgresql.writes import Writes, write
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.observability import metrics
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import TooLargeToShareError
-
-BATCH_COLUMNS = 10
-"""Of a row of `BATCHES_AND_LINES`, so many are about the batch."""
 
 LARGE = 2000
 """A command that fetches more lines than this is large. It runs apart from others and has more time."""
@@ -47,9 +45,7 @@ class SqlProductRepository:
         self._batches_to_create: defaultdict[str, set[str]] = defaultdict(set)
         self._touched: dict[str, Product] = {}
         self._raising: dict[str, Product] = {}
-        self._stored_products: dict[str, Row] = {}
-        self._stored_batches: dict[tuple[str, int], Row] = {}
-        self._stored_lines: defaultdict[str, dict[str, Row]] = defaultdict(dict)
+        self._changes = ProductChanges()
         self._written_up_to: defaultdict[str, int] = defaultdict(int)
         self._named_lines: set[tuple[str, str]] = set()
         self._locked_elsewhere: frozenset[str] = frozenset()
@@ -77,19 +73,20 @@ class SqlProductRepository:
             [order_id for order_id, _ in lines],
             [sku for _, sku in lines],
         )
+        width = len(BatchRow._fields)
         for row in rows:
-            sku, number, ref, first_qty, first_eta, *now = row[:BATCH_COLUMNS]
-            order_id, line_qty, requested, *placed = row[BATCH_COLUMNS:]
-            product = self._products.get(sku)
+            batch = BatchRow(*row[:width]) if row[0] is not None else None
+            line = LineRow(*row[width:]) if row[width] is not None else None
+            named = batch or line
+            product = self._products.get(named.sku) if named is not None else None
             if product is None:
-                # Another transaction has just given a named ref to another SKU. Should this one record it as well, it
-                # meets the unique constraint, and is run again.
+                # Another transaction has just given a named ref to another SKU. If this one records it too, it violates
+                # the unique constraint and runs again.
                 continue
-            batch = None
-            if number is not None:
-                batch = self._attach_batch(product, number, ref, tuple(now), (first_qty, first_eta))
-            if order_id is not None:
-                self._attach_line(product, OrderLine(order_id, sku, line_qty), requested, batch, *placed)
+            if batch is not None:
+                self._attach_batch(product, batch)
+            if line is not None:
+                self._attach_line(product, line, product.batches[batch.ref] if batch is not None else None)
 
     def get(self, sku: str) -> Product | None:
         """The product, unless no batch of it was ever recorded."""
@@ -153,8 +150,8 @@ class SqlProductRepository:
         await self._write_changes(product)
         rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
         await self._count_fetched(product.sku, len(rows))
-        for order_id, qty, requested in rows:
-            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested)
+        for row in rows:
+            self._attach_line(product, LineRow(*row), None)
         return [row["order_id"] for row in rows]
 
     # --- for the unit of work --------------------------------------------------------------------------------------
@@ -171,38 +168,19 @@ class SqlProductRepository:
         """Count the lines that the next command fetches from 0."""
         self._fetched = 0
 
-    def changes(self) -> dict[str, list[Row]]:
-        """What has changed since it was read or written last, as rows by the name of their write."""
-        products = self._touched.values()
-        return self._changed_products(products) | self._changed_batches(products) | self._changed_lines(products)
+    def changes(self) -> Writes:
+        """The writes of everything that has changed since it was read or written last."""
+        return {**self._changes.of(self._touched.values()), **ProductChanges.of_unused(self._products.values())}
 
-    def changes_of(self, product: Product, order_ids: Iterable[str]) -> dict[str, list[Row]]:
-        """What has changed of a product and of these lines of it. Other lines wait for the commit.
-
-        A long command works through more lines than it may compare again and again.
-        """
-        known = self._stored_lines[product.sku]
-        new: list[Row] = []
-        changed: list[Row] = []
-        for order_id in order_ids:
-            stored, values = known.get(order_id), _line_values(product.allocations[order_id])
-            if stored != values:
-                (new if stored is None else changed).append((order_id, product.sku, *values))
-                known[order_id] = values
-        lines = {"update_lines": changed, "insert_lines": new}
-        return self._changed_products([product]) | self._changed_batches([product]) | lines
+    def changes_of(self, product: Product, order_ids: Iterable[str]) -> Writes:
+        """The writes of what has changed about the product, its batches and these lines."""
+        return self._changes.of_some_lines(product, order_ids)
 
     def forget(self, product: Product, order_ids: Iterable[str]) -> None:
-        """Drop lines that are written and that no command of the group names."""
-        known = self._stored_lines[product.sku]
+        """Remove lines from memory that are written and that no command of the group names."""
         unnamed = [order_id for order_id in order_ids if (order_id, product.sku) not in self._named_lines]
         product.forget_lines(unnamed)
-        for order_id in unnamed:
-            known.pop(order_id, None)
-
-    def unused(self) -> dict[str, list[Row]]:
-        """The write that removes products which were made for a first batch that was then refused."""
-        return {"delete_products": [(sku,) for sku, product in self._products.items() if not product.sequence]}
+        self._changes.forget_lines(product.sku, unnamed)
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
@@ -225,9 +203,9 @@ class SqlProductRepository:
         finally:
             # A wait that fails is the longest of all.
             metrics.lock_wait_seconds.observe(time.perf_counter() - asked)
-        for sku, *values in locked:
-            self._products[sku] = Product(sku, *values)
-            self._stored_products[sku] = tuple(values)
+        for row in map(ProductRow._make, locked):
+            self._products[row.sku] = Product(*row)
+            self._changes.add_product(row)
         if self._is_shared and len(locked) < len(skus):
             missing = [sku for sku in skus if sku not in self._products]
             rows = await self._connection.fetch(statements.EXISTING_PRODUCTS, missing)
@@ -251,88 +229,29 @@ class SqlProductRepository:
         if self._written_up_to[product.sku] == product.sequence:
             return  # Without an event no line has changed.
         self._written_up_to[product.sku] = product.sequence
-        changes = self._changed_products([product]) | self._changed_batches([product]) | self._changed_lines([product])
+        changes = self._changes.of([product])
         if any(changes.values()):
-            statement, arguments = statements.write(changes)
+            statement, arguments = write(changes)
             await self._connection.start(statement, *arguments)
 
     def _touch(self, product: Product) -> Product:
         self._touched[product.sku] = self._raising[product.sku] = product
         return product
 
-    def _attach_batch(
-        self,
-        product: Product,
-        number: int,
-        ref: str,
-        now: Row,
-        first: tuple[int, date | None],
-    ) -> Batch:
-        batch = product.batches.get(ref)
-        if batch is None:
-            qty, eta, *sums = now
-            batch = product.attach_batch(Batch(number, ref, qty, eta, *first, *sums))
-            self._stored_batches[product.sku, number] = now
-        return batch
+    def _attach_batch(self, product: Product, row: BatchRow) -> None:
+        if row.ref not in product.batches:
+            product.attach_batch(row.to_batch())
+            self._changes.add_batch(row)
 
     def _attach_held(self, product: Product, batch: Batch, rows: Iterable[asyncpg.Record]) -> None:
-        for order_id, qty, requested, allocated in rows:
-            self._attach_line(product, OrderLine(order_id, product.sku, qty), requested, batch, allocated)
+        for row in rows:
+            self._attach_line(product, LineRow(*row), batch)
 
-    def _attach_line(
-        self,
-        product: Product,
-        line: OrderLine,
-        requested: int,
-        batch: Batch | None = None,
-        allocated: int | None = None,
-        shipped: int | None = None,
-    ) -> None:
-        if line.order_id not in product.allocations:
-            allocation = product.attach_allocation(Allocation(line, requested, batch, allocated, shipped))
-            self._stored_lines[line.sku][line.order_id] = _line_values(allocation)
-
-    def _changed_products(self, products: Iterable[Product]) -> dict[str, list[Row]]:
-        changed = []
-        for product in products:
-            values = (product.sequence, product.backordered_qty, product.reorder_point)
-            if self._stored_products[product.sku] != values:
-                self._stored_products[product.sku] = values
-                changed.append((product.sku, *values))
-        return {"update_products": changed}
-
-    def _changed_batches(self, products: Iterable[Product]) -> dict[str, list[Row]]:
-        new: list[Row] = []
-        changed: list[Row] = []
-        for product in products:
-            for batch in product.batches.values():
-                key, values = (product.sku, batch.number), _batch_values(batch)
-                stored = self._stored_batches.get(key)
-                if stored == values:
-                    continue
-                if stored is None:
-                    new.append((*key, batch.ref, batch.first_qty, batch.first_eta, *values))
-                else:
-                    changed.append((*key, *values))
-                self._stored_batches[key] = values
-        return {"insert_batches": new, "update_batches": changed}
-
-    def _changed_lines(self, products: Iterable[Product]) -> dict[str, list[Row]]:
-        new: list[Row] = []
-        changed: list[Row] = []
-        gone: list[Row] = []
-        for product in products:
-            known = self._stored_lines[product.sku]
-            cancelled = [order_id for order_id in known if order_id not in product.allocations]
-            for order_id in cancelled:
-                del known[order_id]
-                gone.append((order_id, product.sku))
-            for order_id, allocation in product.allocations.items():
-                stored, values = known.get(order_id), _line_values(allocation)
-                if stored != values:
-                    (new if stored is None else changed).append((order_id, product.sku, *values))
-                    known[order_id] = values
-        return {"delete_lines": gone, "update_lines": changed, "insert_lines": new}
+    def _attach_line(self, product: Product, row: LineRow, batch: Batch | None) -> None:
+        if row.order_id not in product.allocations:
+            line = OrderLine(row.order_id, row.sku, row.qty)
+            product.attach_allocation(Allocation(line, row.requested, batch, row.allocated, row.shipped))
+            self._changes.add_line(row)
 
 
 def _until(rows: Iterable[asyncpg.Record], qty: int) -> Iterator[asyncpg.Record]:
@@ -342,15 +261,3 @@ def _until(rows: Iterable[asyncpg.Record], qty: int) -> Iterator[asyncpg.Record]
             return
         yield row
         qty -= row["qty"]
-
-
-def _batch_values(batch: Batch) -> Row:
-    """What can change about a batch."""
-    return (batch.qty, batch.eta, batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
-
-
-def _line_values(allocation: Allocation) -> Row:
-    """What can change about a line: all of it, for a cancelled one may be placed anew."""
-    line, batch = allocation.line, allocation.batch
-    sequences = (allocation.allocated_sequence, allocation.shipped_sequence)
-    return (line.qty, allocation.requested_sequence, batch.number if batch else None, *sequences)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from app.adapters.postgresql import statements
 from app.adapters.postgresql.connections import (
     TRANSACTION_TIMEOUT,
     DriverConnections,
@@ -26,7 +25,8 @@ from app.adapters.postgresql.order_repository import SqlOrderRepository
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.pool_guard import is_lost_session
 from app.adapters.postgresql.product_repository import SqlProductRepository
-from app.adapters.postgresql.statements import Row
+from app.adapters.postgresql.rows import CommitRow
+from app.adapters.postgresql.writes import NOTE_COMMIT, Writes, write
 from app.domain.events import Event
 from app.domain.product import Product
 from app.integration.outbound import to_message
@@ -134,11 +134,11 @@ class SqlUnitOfWork:
         """Write what has changed of all products and all events so far."""
         await self._flush(self.products.changes())
 
-    async def _flush(self, changes: dict[str, list[Row]]) -> None:
-        writes = changes | self.outbox.take_changes()
+    async def _flush(self, changes: Writes) -> None:
+        writes = {**changes, **self.outbox.take_changes()}
         if any(writes.values()):
             self._has_flushed = True
-            statement, arguments = statements.write(writes)
+            statement, arguments = write(writes)
             await self._connection.start(statement, *arguments)
 
     def _publish(self, events: Sequence[Event]) -> None:
@@ -148,11 +148,11 @@ class SqlUnitOfWork:
 
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
-        writes = self.products.changes() | self.products.unused() | self.orders.changes()
-        writes |= self.answers.changes() | self.outbox.take_changes()
+        writes = {**self.products.changes(), **self.orders.changes(), **self.answers.changes()}
+        writes |= self.outbox.take_changes()
         transaction_id, token = None, uuid.uuid4()
         if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
-            statement, arguments = statements.write(writes | {"note_commit": [(token,)]})
+            statement, arguments = write({**writes, NOTE_COMMIT: [CommitRow(token)]})
             transaction_id = await self._connection.fetchval(statement, *arguments)
         try:
             await _uninterrupted(self._commit())

@@ -1,0 +1,99 @@
+"""What a transaction has read or written of products, and what has changed since."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from app.adapters.postgresql import writes
+from app.adapters.postgresql.rows import BatchRow, LineKey, LineRow, ProductKey, ProductRow
+from app.adapters.postgresql.writes import Writes
+from app.domain.product import Product
+
+
+class ProductChanges:
+    """Compares products in memory with their rows. Each method that returns writes takes them as written."""
+
+    def __init__(self) -> None:
+        self._products: dict[str, ProductRow] = {}
+        self._batches: dict[tuple[str, int], BatchRow] = {}
+        self._lines: defaultdict[str, dict[str, LineRow]] = defaultdict(dict)
+
+    def add_product(self, row: ProductRow) -> None:
+        """Add a row that was read."""
+        self._products[row.sku] = row
+
+    def add_batch(self, row: BatchRow) -> None:
+        """Add a row that was read."""
+        self._batches[row.sku, row.number] = row
+
+    def add_line(self, row: LineRow) -> None:
+        """Add a row that was read."""
+        self._lines[row.sku][row.order_id] = row
+
+    def of(self, products: Iterable[Product]) -> Writes:
+        """The writes of everything that has changed about the products."""
+        products = list(products)
+        return {**self._of_products(products), **self._of_batches(products), **self._of_lines(products)}
+
+    def of_some_lines(self, product: Product, order_ids: Iterable[str]) -> Writes:
+        """The writes of what has changed about the product, its batches and these lines; no line was cancelled.
+
+        A long command works on more lines than it may compare again and again.
+        """
+        known = self._lines[product.sku]
+        new: list[LineRow] = []
+        changed: list[LineRow] = []
+        for order_id in order_ids:
+            row, stored = LineRow.of(product.allocations[order_id]), known.get(order_id)
+            if stored != row:
+                (new if stored is None else changed).append(row)
+                known[order_id] = row
+        lines = {writes.UPDATE_LINES: changed, writes.INSERT_LINES: new}
+        return {**self._of_products([product]), **self._of_batches([product]), **lines}
+
+    def forget_lines(self, sku: str, order_ids: Iterable[str]) -> None:
+        """Forget lines that are written and were removed from memory."""
+        known = self._lines[sku]
+        for order_id in order_ids:
+            known.pop(order_id, None)
+
+    @staticmethod
+    def of_unused(products: Iterable[Product]) -> Writes:
+        """The write that deletes products which were inserted for a first batch that was refused."""
+        return {writes.DELETE_PRODUCTS: [ProductKey(product.sku) for product in products if not product.sequence]}
+
+    def _of_products(self, products: Iterable[Product]) -> Writes:
+        changed = []
+        for product in products:
+            row = ProductRow.of(product)
+            if self._products[product.sku] != row:
+                self._products[product.sku] = row
+                changed.append(row)
+        return {writes.UPDATE_PRODUCTS: changed}
+
+    def _of_batches(self, products: Iterable[Product]) -> Writes:
+        new: list[BatchRow] = []
+        changed: list[BatchRow] = []
+        for product in products:
+            for batch in product.batches.values():
+                row = BatchRow.of(product.sku, batch)
+                stored = self._batches.get((product.sku, batch.number))
+                if stored != row:
+                    (new if stored is None else changed).append(row)
+                    self._batches[product.sku, batch.number] = row
+        return {writes.INSERT_BATCHES: new, writes.UPDATE_BATCHES: changed}
+
+    def _of_lines(self, products: Iterable[Product]) -> Writes:
+        new: list[LineRow] = []
+        changed: list[LineRow] = []
+        cancelled: list[LineKey] = []
+        for product in products:
+            known = self._lines[product.sku]
+            for order_id in [order_id for order_id in known if order_id not in product.allocations]:
+                del known[order_id]
+                cancelled.append(LineKey(order_id, product.sku))
+            for order_id, allocation in product.allocations.items():
+                row, stored = LineRow.of(allocation), known.get(order_id)
+                if stored != row:
+                    (new if stored is None else changed).append(row)
+                    known[order_id] = row
+        return {writes.DELETE_LINES: cancelled, writes.UPDATE_LINES: changed, writes.INSERT_LINES: new}

@@ -1,0 +1,150 @@
+"""Rows of the tables, as the unit of work reads and writes them. The fields have the names of the columns."""
+
+from datetime import date
+from typing import NamedTuple
+from uuid import UUID
+
+from app.domain.product import Product
+from app.domain.stock import Allocation, Batch
+
+
+class ProductRow(NamedTuple):
+    """A row of `products`."""
+
+    sku: str
+    sequence: int
+    backordered_qty: int
+    reorder_point: int | None
+
+    @classmethod
+    def of(cls, product: Product) -> "ProductRow":
+        """The row that stores the product."""
+        return cls(product.sku, product.sequence, product.backordered_qty, product.reorder_point)
+
+
+class BatchRow(NamedTuple):
+    """A row of `batches`."""
+
+    sku: str
+    number: int
+    ref: str
+    first_qty: int
+    first_eta: date | None
+    qty: int
+    eta: date | None
+    allocated_qty: int
+    allocated_lines: int
+    shipped_qty: int
+
+    @classmethod
+    def of(cls, sku: str, batch: Batch) -> "BatchRow":
+        """The row that stores the batch."""
+        return cls(
+            sku,
+            batch.number,
+            batch.ref,
+            batch.first_qty,
+            batch.first_eta,
+            batch.qty,
+            batch.eta,
+            batch.allocated_qty,
+            batch.allocated_lines,
+            batch.shipped_qty,
+        )
+
+    def to_batch(self) -> Batch:
+        """The batch that the row stores."""
+        return Batch(
+            self.number,
+            self.ref,
+            self.qty,
+            self.eta,
+            self.first_qty,
+            self.first_eta,
+            self.allocated_qty,
+            self.allocated_lines,
+            self.shipped_qty,
+        )
+
+
+class LineRow(NamedTuple):
+    """A row of `order_lines`."""
+
+    order_id: str
+    sku: str
+    qty: int
+    requested: int
+    batch_number: int | None
+    allocated: int | None
+    shipped: int | None
+
+    @classmethod
+    def of(cls, allocation: Allocation) -> "LineRow":
+        """The row that stores the line."""
+        line, batch = allocation.line, allocation.batch
+        return cls(
+            line.order_id,
+            line.sku,
+            line.qty,
+            allocation.requested_sequence,
+            batch.number if batch else None,
+            allocation.allocated_sequence,
+            allocation.shipped_sequence,
+        )
+
+
+class LineKey(NamedTuple):
+    """The primary key of a line."""
+
+    order_id: str
+    sku: str
+
+
+class ProductKey(NamedTuple):
+    """The primary key of a product."""
+
+    sku: str
+
+
+class OrderKey(NamedTuple):
+    """The primary key of an order."""
+
+    order_id: str
+
+
+class OrderRow(NamedTuple):
+    """A row of `orders`; `lines` is JSON."""
+
+    order_id: str
+    lines: str
+
+
+class AnswerRow(NamedTuple):
+    """A row of `idempotency_keys`; `headers` is JSON."""
+
+    principal: str
+    key: str
+    fingerprint: bytes
+    status: int
+    headers: str
+    body: bytes
+
+
+class EventRow(NamedTuple):
+    """A row of `events`; `data` is JSON."""
+
+    shard: int
+    subject: str
+    sequence: int | None
+    type: str
+    data: str
+    correlation_id: str
+    causation_id: str
+    traceparent: str | None
+    principal: str | None
+
+
+class CommitRow(NamedTuple):
+    """The token of a row of `commits`."""
+
+    token: UUID

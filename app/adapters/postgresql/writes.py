@@ -1,0 +1,120 @@
+"""The writes of the unit of work: one statement writes the changed rows of all tables.
+
+The statements are generated from the tables. A field of a row that is not a column of its table is an error when this
+module is imported.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from typing import Any, NamedTuple
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from app.adapters.postgresql import tables
+from app.adapters.postgresql.rows import (
+    AnswerRow,
+    BatchRow,
+    CommitRow,
+    EventRow,
+    LineKey,
+    LineRow,
+    OrderKey,
+    OrderRow,
+    ProductKey,
+    ProductRow,
+)
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write of many rows: `sql` reads them from `{rows}`, where they are called `new`.
+
+    The rows are sent as one array for each column, with the array types `types`.
+    """
+
+    name: str
+    sql: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+Rows = Sequence[tuple[Any, ...]]
+Writes = Mapping[Write, Rows]
+
+
+def _write(name: str, sql: str, table: Table, row: type[NamedTuple]) -> Write:
+    columns = row._fields
+    types = (table.c[column].type.compile(dialect=_DIALECT).partition(" COLLATE")[0] for column in columns)
+    return Write(name, sql, columns, tuple(types))
+
+
+def _insert(table: Table, row: type[NamedTuple], then: str = "") -> Write:
+    sql = f"INSERT INTO {table.name} ({', '.join(row._fields)}) SELECT * FROM {{rows}} {then}"
+    return _write(f"insert_{table.name}", sql, table, row)
+
+
+def _update(table: Table, row: type[NamedTuple], *, but: Sequence[str] = ()) -> Write:
+    keys = table.primary_key.columns.keys()
+    values = ", ".join(f"{name} = new.{name}" for name in row._fields if name not in {*keys, *but})
+    sql = f"UPDATE {table.name} SET {values} FROM {{rows}} WHERE {_same(table, keys)}"
+    return _write(f"update_{table.name}", sql, table, row)
+
+
+def _delete(table: Table, key: type[NamedTuple]) -> Write:
+    sql = f"DELETE FROM {table.name} USING {{rows}} WHERE {_same(table, key._fields)}"
+    return _write(f"delete_{table.name}", sql, table, key)
+
+
+def _same(table: Table, columns: Sequence[str]) -> str:
+    return " AND ".join(f"{table.name}.{column} = new.{column}" for column in columns)
+
+
+DELETE_PRODUCTS = _delete(tables.products, ProductKey)
+UPDATE_PRODUCTS = _update(tables.products, ProductRow)
+INSERT_BATCHES = _insert(tables.batches, BatchRow)
+UPDATE_BATCHES = _update(tables.batches, BatchRow, but=("ref", "first_qty", "first_eta"))
+DELETE_LINES = _delete(tables.order_lines, LineKey)
+UPDATE_LINES = _update(tables.order_lines, LineRow)
+INSERT_LINES = _insert(tables.order_lines, LineRow)
+DELETE_ORDERS = _delete(tables.orders, OrderKey)
+UPSERT_ORDERS = _insert(
+    tables.orders, OrderRow, "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()"
+)
+INSERT_ANSWERS = _insert(tables.idempotency_keys, AnswerRow)
+INSERT_EVENTS = _insert(tables.events, EventRow, "RETURNING id, shard")
+INSERT_OUTBOX = Write(
+    "insert_outbox", f"INSERT INTO outbox (id, shard) SELECT id, shard FROM {INSERT_EVENTS.name}", (), ()
+)
+NOTE_COMMIT = _write(
+    "note_commit",
+    "INSERT INTO commits (backend, token) SELECT pg_backend_pid(), new.token FROM {rows} "
+    "ON CONFLICT (backend) DO UPDATE SET token = excluded.token",
+    tables.commits,
+    CommitRow,
+)
+
+
+def write(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
+    """One statement that does all the writes, and its arguments; it returns the id of the transaction.
+
+    The cost of a round trip is paid once, however many tables change. Foreign keys are checked at the end of the
+    statement, so the order of the writes does not matter.
+    """
+    filled = tuple(write for write in writes if writes[write])
+    return _statement(filled), [column for write in filled for column in zip(*writes[write], strict=True)]
+
+
+@cache
+def _statement(writes: tuple[Write, ...]) -> str:
+    placeholder = count(1)
+    parts = []
+    for each in writes:
+        arrays = ", ".join(f"${next(placeholder)}::{kind}[]" for kind in each.types)
+        rows = f"unnest({arrays}) AS new({', '.join(each.columns)})"
+        parts.append(f"{each.name} AS ({each.sql.format(rows=rows)})")
+    return f"WITH {', '.join(parts)} SELECT pg_current_xact_id()::text"
