@@ -1,8 +1,8 @@
-"""Starts the command line, from a checkout and from an installed wheel alike.
+"""Starts the command line, from a checkout or from an installed wheel.
 
-A wheel carries the folders `app` and `alembic` and the file `alembic.ini` inside this package, so that it installs no
-top-level module of a name as common as `app`. Only a process of this service finds them: its first place to import
-from is this folder. In a checkout they are beside this package, and nothing has to be added.
+In a wheel the folders `app` and `alembic` and the file `alembic.ini` are inside this package, so that it does not
+install a top-level module with the common name `app`. `main` puts this folder first in the import path. In a checkout
+they are beside this package.
 """
 
 import sys
@@ -14,6 +14,6 @@ def main() -> None:
     here = Path(__file__).parent
     if (here / "app").is_dir():
         sys.path.insert(0, str(here))
-    from app.cli import main as run  # noqa: PLC0415 - it is found only now
+    from app.cli import main as run  # noqa: PLC0415 - the import path is complete only now
 
     run()

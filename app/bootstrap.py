@@ -1,4 +1,4 @@
-"""Builds the graph of objects from the settings. Every one can be replaced by an argument."""
+"""Builds the objects of the service from the settings. Arguments replace single objects."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the entrypoints work with."""
+    """The objects that the entrypoints use."""
 
     settings: Settings
     engine: AsyncEngine
@@ -46,7 +46,7 @@ class Service:
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
-        """One for each database that has to answer for the service to do its work."""
+        """One engine for each database that the service needs."""
         return (self.engine,) if self.settings.read_database_url is None else (self.engine, self.read_engine)
 
 
@@ -64,7 +64,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     mailer: Mailer | None = None,
     authenticator: Authenticator | None = None,
 ) -> AsyncIterator[Service]:
-    """The service, wired. The connections are closed at the end; nothing is connected before it is needed.
+    """The service with all its objects. Connections are opened when they are needed, and closed at the end.
 
     Raises PrivateNameMissingError, TlsFilesError.
     """
@@ -72,11 +72,11 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     private_names.check("aiokafka")
     tls, size = database_tls(settings), settings.database_pool_size
     engine = engine or create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls)
-    # A pool of its own, so that however many read, those who write need not wait for a connection.
+    # A separate pool, so that reads cannot use up the connections for writes.
     read_engine = read_engine or _read_engine(settings, tls)
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
-    # One is always left for whoever else needs the pool.
+    # One connection remains for other users of the pool.
     connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
     unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal))
     service = Service(
@@ -89,7 +89,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             unit_of_work,
             COMMAND_HANDLERS,
             workers=settings.bus_workers,
-            # A lane has a connection of its own; some are left for reads of the relay and the notifier.
+            # Each lane uses a connection; some remain for the relay and the notifier.
             lanes=max(1, min(4, size - settings.bus_workers - 2)),
             queue_limit=settings.bus_queue_limit,
             group_limit=settings.bus_group_limit,
@@ -117,9 +117,9 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
 
 
 def _read_engine(settings: Settings, tls: ssl.SSLContext | None) -> AsyncEngine:
-    """The pool for reading. Any server of a database that is for reading will do.
+    """The pool for reading. With `read_database_url` any of its servers is used.
 
-    Otherwise answers have to be about the present, so they come from the primary, even one that is closed for writes.
+    Without it reads have to be current, so they use the primary, even if it does not accept writes.
     """
     size = settings.database_pool_size
     if settings.read_database_url is not None:
@@ -128,7 +128,7 @@ def _read_engine(settings: Settings, tls: ssl.SSLContext | None) -> AsyncEngine:
 
 
 def _authenticator(settings: Settings) -> Authenticator | None:
-    """What knows callers; None where everybody may do everything."""
+    """The authenticator of the settings; None for ALLOCATION_AUTH=none."""
     match settings:
         case Settings(auth="jwt", jwt_jwks_url=str(url), jwt_issuer=str(issuer), jwt_audience=str(audience)):
             # PyJWT and cryptography take a tenth of the processor time of a start, and other settings do not need them.
@@ -149,12 +149,12 @@ def _authenticator(settings: Settings) -> Authenticator | None:
 
 
 def _default_session_timeout(settings: Settings) -> float:
-    """Apache Kafka allows 6 s and more; the embedded broker takes twice as long as it is told, and less."""
+    """The minimum of Apache Kafka is 6 s. The embedded broker needs less, and waits twice the given time."""
     return 6.0 if settings.kafka_idempotent_producer else 2.0
 
 
 def database_tls(settings: Settings) -> ssl.SSLContext | None:
-    """How to speak to the databases; None: in the clear. Raises TlsFilesError."""
+    """The TLS context for the databases; None for plain connections. Raises TlsFilesError."""
     urls = [url.get_secret_value() for url in (settings.database_url, settings.read_database_url) if url is not None]
     hosts = [server.host for url in urls for server in DatabaseUrl.parse(url).servers]
     return client_context(hosts, settings.database_tls, ca_file=settings.database_tls_ca_file)

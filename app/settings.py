@@ -1,6 +1,6 @@
-"""The settings: environment variables with the prefix ALLOCATION_, or the same lines in a file `.env`.
+"""The settings: environment variables with the prefix ALLOCATION_, or the same names in a file `.env`.
 
-`.env.example` names every one of them; a test holds the two together.
+`.env.example` explains each of them; a test compares the two.
 """
 
 import re
@@ -15,21 +15,21 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.tls import is_loopback
 
-# An IPv6 address has colons of its own, and so stands in brackets.
+# An IPv6 address is in brackets, because it contains colons.
 _SERVER = r"(?:[^\s,:\[\]]+|\[[0-9A-Fa-f:.]+(?:%[^\s,:\[\]]+)?\]):[0-9]{1,5}"
 _SERVERS = re.compile(rf"{_SERVER}(\s*,\s*{_SERVER})*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
-# Signed with a private key, and so checked with one that is no secret. HS256 and `none` are not among them.
+# Asymmetric algorithms only: the key that checks a signature is public. HS256 and `none` are excluded.
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 Email = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
 Tls = Literal["verify", "off"]
-"""Whether a connection is encrypted and the server's certificate and name are checked, or neither of it."""
+"""`verify`: the connection is encrypted, and the server's certificate and name are checked. `off`: neither."""
 
 
 def _check_url(value: str, schemes: set[str], example: str) -> None:
-    """Refuse what is no URL of one of the schemes. It is not repeated in the error: it may bear a password."""
+    """Raise an error unless the value is a URL of one of the schemes. The error omits it: it may have a password."""
     try:
         parts = urlsplit(value)
         well_formed = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     @field_validator("database_url", "read_database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        """Another driver, or none, would be found out only by the first connection."""
+        """Report a wrong driver or URL when the process starts, not at the first connection."""
         if value is None:
             return None
         try:
@@ -131,8 +131,8 @@ class Settings(BaseSettings):
             example = "postgresql+asyncpg://user:password@host:5432/database"
             raise PydanticCustomError("url_form", "should be a URL like {example}", {"example": example})
         if any(name.startswith("ssl") for name in database.url.query):
-            raise PydanticCustomError("tls_apart", "should not speak of ssl; ALLOCATION_DATABASE_TLS does")
-        # The driver would connect to it, while TLS was decided on for the other one.
+            raise PydanticCustomError("tls_apart", "should not have ssl parameters; use ALLOCATION_DATABASE_TLS")
+        # The driver would connect to the host in the query, but TLS is chosen for the host before it.
         if not database.url.query.keys().isdisjoint(("host", "port", "dsn")):
             raise PydanticCustomError(
                 "one_place",
@@ -143,9 +143,11 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_target(cls, value: SecretStr) -> SecretStr:
-        """On a server that takes no writes, every write would fail."""
+        """A server that does not accept writes would make every write fail."""
         if DatabaseUrl.parse(value.get_secret_value()).target not in {None, "read-write", "primary"}:
-            raise PydanticCustomError("takes_writes", "should have read-write as target_session_attrs, or none")
+            raise PydanticCustomError(
+                "takes_writes", "should have read-write or primary as target_session_attrs, or omit it"
+            )
         return value
 
     @field_validator("smtp_url")
@@ -168,27 +170,27 @@ class Settings(BaseSettings):
         if not value.startswith("/"):
             _check_url(value, {"http", "https"}, "https://docs.example.com/problems/")
         if not value.endswith(("/", "#")):
-            raise PydanticCustomError("base_form", "should end in / or #; the code of the problem follows")
+            raise PydanticCustomError("base_form", "should end in / or #; the code of the problem is appended")
         return value
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _check_servers(cls, value: str) -> str:
         if not _SERVERS.fullmatch(value):
-            raise PydanticCustomError("servers_form", "should be host:port, or several with commas between them")
+            raise PydanticCustomError("servers_form", "should be host:port, or several separated by commas")
         return value
 
     @field_validator("kafka_inbound_topics")
     @classmethod
     def _check_topics(cls, value: list[str]) -> list[str]:
         if not value or not all(_TOPIC.fullmatch(topic) for topic in value):
-            raise PydanticCustomError("topics_form", "should be names of topics with commas between them")
+            raise PydanticCustomError("topics_form", "should be names of topics separated by commas")
         return value
 
     @field_validator("kafka_inbound_topics", "jwt_algorithms", "http_allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Several are written with commas between them."""
+        """Split a list at its commas."""
         if isinstance(value, str):
             return [item.strip() for item in value.split(",") if item.strip()]
         return value
@@ -199,14 +201,16 @@ class Settings(BaseSettings):
         if value is not None:
             _check_url(value, {"https", "http"}, "https://login.example.com/jwks.json")
             parts = urlsplit(value)
-            # Whoever sits in between could hand out keys of their own, and so make callers up.
+            # Without TLS an attacker on the network could replace the keys, and so forge tokens.
             if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-                raise PydanticCustomError("in_the_clear", "should begin with https://, but for a provider on localhost")
+                raise PydanticCustomError(
+                    "in_the_clear", "should begin with https://, except for a provider on localhost"
+                )
         return value
 
     @model_validator(mode="after")
     def _check_what_belongs_together(self) -> Self:
-        """Half of a way to log in would be found out only by the broker, and half of an identity by nobody."""
+        """Report incomplete or contradictory settings when the process starts."""
         sasl = (self.kafka_sasl_mechanism, self.kafka_sasl_username, self.kafka_sasl_password)
         if any(sasl) and not all(sasl):
             raise PydanticCustomError(
@@ -232,7 +236,7 @@ class Settings(BaseSettings):
             if getattr(self, name) is None:
                 raise PydanticCustomError(
                     "identity_incomplete",
-                    "ALLOCATION_AUTH={auth} needs ALLOCATION_{name} as well",
+                    "ALLOCATION_AUTH={auth} also requires ALLOCATION_{name}",
                     {"auth": self.auth, "name": name.upper()},
                 )
         return self

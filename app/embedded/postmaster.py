@@ -1,4 +1,4 @@
-"""Whom a PostgreSQL server runs as, who may use its directory, and what its `postmaster.pid` tells."""
+"""The user of a PostgreSQL server, the lock of its directory, and the content of its `postmaster.pid`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ UNPRIVILEGED_USER = "nobody"
 LOCK_SECONDS = 5.0
 LEFTOVER_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
-# Nothing of the caller's environment: PGOPTIONS, PGHOST and the like would change what the programs do.
+# Without the caller's environment: PGOPTIONS, PGHOST and other variables would change what the programs do.
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
 def lock_directory(file: Path) -> IO[str]:
-    """Take the lock that one service at a time holds on a data directory; closing the returned file gives it back.
+    """Lock a data directory for this process; closing the returned file unlocks it.
 
-    The kernel frees the lock of a process that is killed, so it can never be left over. Raises EmbeddedStackError when
-    another process keeps it.
+    The kernel releases the lock of a killed process. Raises EmbeddedStackError if another process keeps the lock.
     """
-    import fcntl  # This module is imported on Windows too, only to say that there is no wheel.
+    import fcntl  # Absent on Windows, where this module is imported only to report that there is no wheel.
 
     lock = file.open("a", encoding="ascii")
 
@@ -38,34 +37,34 @@ def lock_directory(file: Path) -> IO[str]:
             return True
         return False
 
-    # A predecessor that is just shutting down holds it for a moment more.
+    # A previous process may be shutting down.
     if not poll_until(taken, seconds=LOCK_SECONDS):
         lock.close()
-        raise EmbeddedStackError(f"another process runs on this directory: it holds {file}")
+        raise EmbeddedStackError(f"another process uses this directory: it has locked {file}")
     return lock
 
 
 def hand_over_when_root(directory: Path) -> None:
-    """Give `directory` to the unprivileged user when we are root, since PostgreSQL refuses to run as root."""
+    """If this process is root, give `directory` to an unprivileged user: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return
-    import pwd  # As above: absent on Windows.
+    import pwd  # Absent on Windows.
 
     try:
         user = pwd.getpwnam(UNPRIVILEGED_USER)
     except KeyError:
         raise EmbeddedStackUnavailable(
-            f"PostgreSQL refuses to run as root and there is no user `{UNPRIVILEGED_USER}` to run it as"
+            f"PostgreSQL refuses to run as root, and the user `{UNPRIVILEGED_USER}` does not exist"
         ) from None
     os.chown(directory, user.pw_uid, user.pw_gid)
 
 
 def run_as(data_dir: Path, bin_dir: Path) -> tuple[str, ...]:
-    """Return the command prefix under which PostgreSQL's programs may use `data_dir`: empty unless we are root.
+    """Return the command prefix with which PostgreSQL's programs can use `data_dir`: empty unless this process is root.
 
-    As root they run as the owner of `data_dir`, with the one capability to pass through directories that are closed to
-    that user (the home of a service, a virtual environment under /root), so that no permission has to be changed.
-    Raises EmbeddedStackUnavailable where that cannot be done and EmbeddedStackError where the owner is wrong.
+    As root they run as the owner of `data_dir`, with the capability to pass directories that are closed to that user (a
+    virtual environment under /root, for example), so that no permissions have to be changed. Raises
+    EmbeddedStackUnavailable if that is impossible, and EmbeddedStackError if the owner is wrong.
     """
     owner = data_dir.stat()
     if os.geteuid() != 0:
@@ -82,8 +81,8 @@ def _run_as(uid: int, gid: int, bin_dir: Path) -> tuple[str, ...]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise EmbeddedStackUnavailable(
-            "PostgreSQL refuses to run as root and `setpriv` of util-linux is not there to change the user"
-            " (a plain user needs none)"
+            "PostgreSQL refuses to run as root, and `setpriv` of util-linux is missing, which changes the user"
+            " (a plain user does not need it)"
         )
     prefix = (
         setpriv,
@@ -92,7 +91,7 @@ def _run_as(uid: int, gid: int, bin_dir: Path) -> tuple[str, ...]:
         "--clear-groups",
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
-        # Without this bit access(2), by which PostgreSQL checks its own programs, ignores the capability.
+        # Without this bit access(2), with which PostgreSQL checks its own programs, ignores the capability.
         "--securebits=+no_setuid_fixup",
     )
     attempt = subprocess.run(
@@ -104,15 +103,15 @@ def _run_as(uid: int, gid: int, bin_dir: Path) -> tuple[str, ...]:
         env=ENVIRONMENT,
     )
     if attempt.returncode != 0:
-        said = attempt.stderr.strip().splitlines() or ["no message"]
+        message = attempt.stderr.strip().splitlines() or ["no message"]
         raise EmbeddedStackUnavailable(
-            f"PostgreSQL refuses to run as root and changing the user failed ({said[-1]}; a plain user need not)"
+            f"PostgreSQL refuses to run as root, and changing the user failed ({message[-1]}); use a plain user"
         )
     return prefix
 
 
 def is_ready(data_dir: Path, pid: int) -> bool:
-    """Tell whether the postmaster `pid` on `data_dir` accepts connections, by the status in its `postmaster.pid`."""
+    """Whether the postmaster `pid` on `data_dir` accepts connections, according to its `postmaster.pid`."""
     lines = _pid_file(data_dir)
     status_line = 7
     return len(lines) > status_line and lines[0] == str(pid) and lines[status_line].strip() == "ready"
@@ -121,7 +120,8 @@ def is_ready(data_dir: Path, pid: int) -> bool:
 def stop_leftover(data_dir: Path) -> None:
     """Stop the postmaster that an earlier run left on `data_dir`, if there is one.
 
-    The caller holds the lock of the directory, so nobody alive uses that server. Raises EmbeddedStackError if it stays.
+    The caller has locked the directory, so no other process uses that server. Raises EmbeddedStackError if it does not
+    end.
     """
     lines = _pid_file(data_dir)
     if not lines or not lines[0].isdigit():
@@ -145,9 +145,9 @@ def _pid_file(data_dir: Path) -> list[str]:
 
 
 def _is_postmaster_of(pid: int, data_dir: Path) -> bool:
-    """Tell whether `pid` is alive and was started on `data_dir`; the number may be some other process's by now."""
+    """Whether `pid` is running and was started on `data_dir`; the kernel may have reused the number."""
     try:
-        # A process that has ended but was not waited for shows an empty command line here.
+        # A zombie process has an empty command line.
         command_line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         if Path("/proc/self").exists():

@@ -1,8 +1,7 @@
-"""Child processes for the embedded stack: started on a free port, awaited by a condition, and never left behind.
+"""Child processes of the embedded stack: started on a free port, and stopped with their parent.
 
-One mechanism for every server. A child lives in a session of its own, so that Ctrl-C in the terminal reaches only the
-service, which drains first and stops its servers last. On Linux it also ends when its parent is killed (see
-`dies_with_parent`).
+A child runs in a session of its own, so that Ctrl-C in the terminal reaches only the service, which drains before it
+stops its servers. On Linux a child also ends when its parent is killed (see `dies_with_parent`).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LOG_TAIL_LINES = 15
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now. Another process may take it before the caller does."""
+    """Return a free TCP port of 127.0.0.1. Another process may take it before the caller uses it."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -39,9 +38,9 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Tell whether a server could listen on `port` of 127.0.0.1 now."""
+    """Whether a server could listen on `port` of 127.0.0.1 now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Servers set this too; without it the last connections of a server just stopped would make its port look taken.
+        # As servers do: without it, closed connections of a server that just stopped would block its port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -51,7 +50,7 @@ def port_is_free(port: int) -> bool:
 
 
 def poll_until(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Wait until `condition` holds, for at most `seconds`; return whether it came to hold."""
+    """Wait until `condition` holds, for at most `seconds`. Returns whether it holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -62,11 +61,11 @@ def poll_until(condition: Callable[[], bool], *, seconds: float) -> bool:
 
 @functools.cache
 def dies_with_parent(parent_death_signal: signal.Signals) -> tuple[str, ...]:
-    """Return the command prefix that has the kernel send `parent_death_signal` when the parent dies, even by SIGKILL.
+    """Return the command prefix with which the kernel sends `parent_death_signal` when the parent ends, even killed.
 
-    The kernel ties this to the *thread* that started the child, so servers must be started from a thread that lives
-    as long as the service: the main thread. Where util-linux's `setpriv` is missing or too old (macOS has no such
-    kernel feature) the prefix is empty, and a parent that is killed leaves its servers running.
+    The kernel sends it when the *thread* that started the child ends, so servers have to be started from the main
+    thread. If util-linux's `setpriv` is missing or too old (macOS has no such kernel feature), the prefix is empty, and
+    a killed parent leaves its servers running.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
@@ -77,7 +76,7 @@ def dies_with_parent(parent_death_signal: signal.Signals) -> tuple[str, ...]:
 
 
 class Child:
-    """One server process. All methods are synchronous; none may be called from two threads at once."""
+    """A server process. The methods are synchronous and not thread-safe."""
 
     def __init__(
         self,
@@ -90,18 +89,18 @@ class Child:
         parent_death_signal: signal.Signals = signal.SIGKILL,
         run_as: Sequence[str] = (),
     ) -> None:
-        """Start `command` at once; its output is appended to `log_file`.
+        """Start `command`; its output is appended to `log_file`.
 
-        `stop_steps` are the signals that `stop` sends one after another, each with the seconds the process has to end
-        after it. `run_as` is a command prefix that changes the user. `name` is what errors call the server.
+        `stop_steps` are the signals that `stop` sends, each with the seconds in which the process has to end. `run_as`
+        is a command prefix that changes the user. `name` is the name of the server in errors.
         """
         self.name = name
         self.log_file = log_file
         self._stop_steps = stop_steps
-        # The change of user comes first, since it clears the signal that `dies_with_parent` asks the kernel for.
+        # The change of user comes first, because it resets the signal that `dies_with_parent` sets.
         arguments = [*run_as, *dies_with_parent(parent_death_signal), *(os.fspath(part) for part in command)]
         with log_file.open("ab") as log:
-            self._log_start = log.tell()
+            self._log_start = log.seek(0, os.SEEK_END)
             self._process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
@@ -113,7 +112,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id of the server itself: each prefix replaces itself by the program that it starts."""
+        """The process id of the server: each prefix command replaces itself with `exec`."""
         return self._process.pid
 
     @property
@@ -122,7 +121,7 @@ class Child:
         return self._process.poll() is None
 
     def log(self) -> str:
-        """Return what the server has written since it was started."""
+        """Return the output of the server since its start."""
         with self.log_file.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
@@ -141,7 +140,7 @@ class Child:
             raise EmbeddedStackError(f"{self.name} was not ready within {seconds:g} seconds{self._tail()}")
 
     def stop(self) -> None:
-        """End the process, by force where it does not end by itself in time. Does nothing when it has ended already."""
+        """Stop the process with the signals of `stop_steps`. Does nothing when it has ended already."""
         for step, seconds in self._stop_steps:
             if not self.running:
                 break
@@ -150,7 +149,7 @@ class Child:
                 self._process.wait(seconds)
 
     def kill(self) -> None:
-        """End the process with SIGKILL, as a crash would, and wait for it."""
+        """End the process with SIGKILL, like a crash, and wait for it."""
         self._process.kill()
         self._process.wait()
 
@@ -169,11 +168,11 @@ def start_server(
 ) -> tuple[Child, int]:
     """Start a server on `port` and wait until it is ready; return the child and its port.
 
-    With `any_port` the server moves to a free port when `port` is 0 or taken, and again when it loses a race for one.
-    `start` starts the server on the port it is given, `ready` tells whether it serves there.
+    With `any_port` another free port is used when `port` is 0 or taken. `start` starts the server on a port, `ready`
+    returns whether it serves there.
 
-    Raises PortTakenError when no port could be had, ServerExitedError when the server ends by itself, and
-    EmbeddedStackError when it is not ready after `seconds`; in each case no process is left behind.
+    Raises PortTakenError when no port is free, ServerExitedError when the server ends, and EmbeddedStackError when it
+    is not ready after `seconds`; in each case no process is left running.
     """
     for attempt in range(PORT_ATTEMPTS if any_port else 1):
         candidate = port if port and attempt == 0 else free_port()
@@ -183,7 +182,7 @@ def start_server(
         try:
             child.wait_until_ready(functools.partial(ready, child, candidate), seconds=seconds)
         except ServerExitedError:
-            # Where the port is still free the server failed for a reason of its own; else somebody was faster.
+            # If the port is still free, the server failed for another reason. Otherwise another process took the port.
             if port_is_free(candidate):
                 raise
         except BaseException:

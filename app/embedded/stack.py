@@ -1,4 +1,4 @@
-"""PostgreSQL and the broker together, with everything of theirs under one directory, the home."""
+"""PostgreSQL and the broker together. All their files are in one directory, the home."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EmbeddedStack:
-    """Both servers, from `start` to `stop`. The database lives on in the home; the broker forgets."""
+    """Both servers, from `start` to `stop`. The database remains in the home; the broker loses its data."""
 
     def __init__(
         self,
@@ -29,10 +29,9 @@ class EmbeddedStack:
         bootstrap_servers: str | None = None,
         on_step: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Describe a stack; port 0 takes any free one.
+        """Describe a stack; port 0 is any free port.
 
-        With `bootstrap_servers` it uses the Kafka there and starts no broker. `on_step` is called with each step before
-        it begins.
+        With `bootstrap_servers` it uses that Kafka and starts no broker. `on_step` is called before each step.
         """
         self._bootstrap_servers = bootstrap_servers
         self._on_step = on_step
@@ -44,14 +43,14 @@ class EmbeddedStack:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where the broker is. Raises EmbeddedStackError where it is this stack's own and not started yet."""
+        """The address of the broker. Raises EmbeddedStackError if it is the embedded one and not started yet."""
         return self._bootstrap_servers or self.broker.bootstrap_servers
 
     def claim(self) -> None:
-        """Take the home for this process, and remove what a crashed one has left in `dev.json`.
+        """Lock the home for this process, and remove the `dev.json` of a crashed one.
 
-        A part of `start` that comes first, because whoever waits for the file must not find the old one. Raises
-        EmbeddedStackError where another process has the home.
+        The first step of `start`, so that a program that waits for the file does not find an old one. Raises
+        EmbeddedStackError if another process uses the home.
         """
         if self._lock is None:
             try:
@@ -62,7 +61,7 @@ class EmbeddedStack:
             self._file.unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Start both. Raises EmbeddedStackError, and leaves nothing running then."""
+        """Start both. Raises EmbeddedStackError; then no process is left running."""
         self.claim()
         try:
             self._on_step("Starting PostgreSQL")
@@ -75,7 +74,7 @@ class EmbeddedStack:
             raise
 
     def announce(self, http_url: str) -> None:
-        """Say in `dev.json` where everything is reached. It holds the password of the database: for this user only."""
+        """Write the addresses to `dev.json`. Only this user can read it, because it has the database password."""
         content = {
             "http_url": http_url,
             "database_url": self.postgresql.database_url,

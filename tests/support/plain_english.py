@@ -40,13 +40,23 @@ CLEAN: tuple[str, ...] = (
     "README.md",
     "SECURITY.md",
     "allocation/",
+    "app/bootstrap.py",
+    "app/cli/",
+    "app/embedded/",
+    "app/entrypoints/*.py",
+    "app/entrypoints/http/",
+    "app/settings.py",
     "deploy/",
     "docs/*.md",
     "docs/decisions/",
+    "docs/openapi.json",
 )
 
 # Names that callers have, and that cannot change.
-PUBLIC_NAMES: tuple[str, ...] = ()
+PUBLIC_NAMES: tuple[str, ...] = (
+    # The user of Unix.
+    'UNPRIVILEGED_USER = "nobody"',
+)
 
 # Written elsewhere, or a list of the avoided words.
 SKIPPED = (
