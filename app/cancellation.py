@@ -1,8 +1,8 @@
-"""Ends tasks for certain.
+"""Cancellation of tasks that cannot be lost.
 
 A task can lose its cancellation: an exception that is raised while the cancellation unwinds the stack, such as that of
 a connection which is closed at the same moment, takes the place of `asyncio.CancelledError`. A loop that catches
-exceptions and continues would then run for ever, and a program that waits for the loop would never end.
+exceptions and continues would then never end, and neither would a program that waits for the loop.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 REPEAT_INTERVAL = 10.0
-"""Seconds until a task that has not ended is cancelled again. Every orderly end is bounded by less."""
+"""Seconds until a task that has not ended is cancelled again. Every clean-up has a shorter limit."""
 
 
 def raise_if_cancelled() -> None:
-    """Raise asyncio.CancelledError where the current task has been cancelled.
+    """Raise asyncio.CancelledError if the current task was cancelled.
 
-    To be called first where a loop catches every exception and goes on.
+    Call it first in an `except Exception` of a loop that continues.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

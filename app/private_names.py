@@ -1,7 +1,7 @@
-"""Every private name of a library that this code uses, why, and the check that the installed version has it.
+"""The private names of libraries that this code uses, why, and a check that the installed version has them.
 
-A private name may be renamed in any release. Where that would only switch off what hangs on it, nobody would notice; so
-a process does not start without it, and a test compares this list with the code.
+Any release may rename a private name, and some features would then be off without an error. So a process does not start
+if a name is missing, and a test compares this list with the code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class PrivateNameMissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PrivateName:
-    """A name of a class, or of a module where `owner` ends with a colon, and what fails without it.
+    """A name of a class, or of a module if `owner` ends with a colon, and what fails without it.
 
     The name is an attribute of its owner, or one that the methods of a class use on themselves.
     """
@@ -50,7 +50,7 @@ _PROTOCOL = "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol"
 _CYCLE = "uvicorn.protocols.http.httptools_impl:RequestResponseCycle"
 
 PRIVATE_NAMES = (
-    # The module itself is undocumented, so each name that is taken from it is here, with an underscore or without.
+    # The module is undocumented, so all names used from it are listed, also those without an underscore.
     *(
         PrivateName(_PROTOCOL, name, purpose)
         for name, purpose in {
@@ -91,7 +91,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName("uvicorn:Server", "capture_signals", "an orderly stop by this code's own handlers of signals"),
     PrivateName("uvicorn:Server", "startup", "the announcement that the server listens"),
-    # A client that does not stop is torn down: see adapters/kafka/clients.py.
+    # Tears down a client that does not stop: see adapters/kafka/clients.py.
     PrivateName("aiokafka:AIOKafkaProducer", "_sender", "the end of a producer that does not stop"),
     PrivateName("aiokafka:AIOKafkaProducer", "client", "the end of a producer that does not stop"),
     PrivateName("aiokafka:AIOKafkaConsumer", "_coordinator", "the end of a consumer that does not stop"),
@@ -123,7 +123,7 @@ PRIVATE_NAMES = (
 
 @cache
 def check(library: str) -> None:
-    """Look for the names of the library, once in a process. Raises PrivateNameMissingError."""
+    """Check the names of the library, once in a process. Raises PrivateNameMissingError."""
     for private in PRIVATE_NAMES:
         if private.library == library and not private.exists():
             raise PrivateNameMissingError(
@@ -133,7 +133,7 @@ def check(library: str) -> None:
 
 
 def _used_by_methods_of(owner: type) -> set[str]:
-    """The names in the code of the methods: an attribute of instances exists nowhere else before there is one."""
+    """The names in the code of the methods: instance attributes do not exist before there is an instance."""
     functions = (value for kind in owner.__mro__ for value in vars(kind).values() if isinstance(value, FunctionType))
     annotated = (name for kind in owner.__mro__ for name in vars(kind).get("__annotations__", ()))
     return {*annotated, *(name for function in functions for name in function.__code__.co_names)}

@@ -21,13 +21,13 @@ _PERMANENT = range(500, 600)
 class SmtpMailer:
     """Implements `Mailer` over `smtp://[user:password@]host:port`, or `smtps://…` for TLS from the first byte.
 
-    With `tls` an smtp:// server has to change to TLS (STARTTLS) before it is told anything; without, it is not asked.
+    With `tls`, STARTTLS is required of an smtp:// server. Without, the connection is not encrypted.
     """
 
     def __init__(self, url: str, sender: str, *, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
-            message = f"{parts.scheme}:// is no mail server; use smtp://host:port"
+            message = f"{parts.scheme}:// is not a mail server; use smtp://host:port"
             raise ValueError(message)
         self._tls_from_the_start = parts.scheme == "smtps"
         self._tls = tls
@@ -38,7 +38,7 @@ class SmtpMailer:
         self._sender = sender
 
     async def send(self, mail: Mail) -> None:
-        """Hand the mail to the server. Raises MailRefusedError, TemporarilyUnavailableError."""
+        """Send the mail. Raises MailRefusedError, TemporarilyUnavailableError."""
         try:
             await aiosmtplib.send(
                 self._compose(mail),
@@ -52,14 +52,14 @@ class SmtpMailer:
             if error.code in _PERMANENT:
                 raise MailRefusedError(str(error)) from error
             raise TemporarilyUnavailableError(str(error)) from error
-        # Before ValueError, which the error of a certificate that does not hold is as well.
+        # Before ValueError: the error of an invalid certificate is a ValueError as well.
         except (aiosmtplib.SMTPException, OSError) as error:
             raise TemporarilyUnavailableError(str(error)) from error
         except ValueError as error:
             raise MailRefusedError(str(error)) from error
 
     async def check(self) -> None:
-        """Connect and log in as for a mail, and send none. Raises TemporarilyUnavailableError, which says why not."""
+        """Connect and log in without sending mail. Raises TemporarilyUnavailableError with the reason."""
         try:
             async with aiosmtplib.SMTP(**self._connection()) as server:
                 await server.noop()
@@ -68,7 +68,7 @@ class SmtpMailer:
 
     @property
     def address(self) -> str:
-        """Where the server is."""
+        """Host and port of the server."""
         return f"{self._host}:{self._port}"
 
     def _connection(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class SmtpMailer:
 
 
 class LogMailer:
-    """Implements `Mailer` where no mail server is set: the mail stands in the log."""
+    """Implements `Mailer` without a mail server: mail is only logged."""
 
     async def send(self, mail: Mail) -> None:
         """Log the mail."""

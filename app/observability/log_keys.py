@@ -1,4 +1,4 @@
-"""The names that a line of the JSON log has for its parts: the service's own, or those of a standard.
+"""The keys of a JSON log line: the service's own, or those of a standard.
 
 Sources: https://www.elastic.co/docs/reference/ecs/ecs-field-reference (Elastic Common Schema),
 https://opentelemetry.io/docs/specs/otel/logs/data-model/ and
@@ -24,7 +24,7 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def processors(keys: LogKeys) -> Sequence[Processor]:
-    """What gives a line its exception and the names of its parts, as the last step before it is written as JSON."""
+    """The processors that render the exception and rename the keys, the last before the JSON renderer."""
     match keys:
         case "ecs":
             return ExceptionRenderer(_exception), _as_ecs
@@ -44,7 +44,7 @@ def _exception(exc_info: ExcInfo) -> dict[str, str]:
 
 
 def _as_ecs(_: object, __: str, line: EventDict) -> EventDict:
-    """Names with dots, as ECS's own loggers write them. What ECS has no name for is a label."""
+    """Dotted names, as ECS's own loggers write them. Keys without an ECS field become labels."""
     named: dict[str, Any] = {
         "@timestamp": line.pop("timestamp"),
         "log.level": line.pop("level"),
@@ -66,7 +66,7 @@ def _as_ecs(_: object, __: str, line: EventDict) -> EventDict:
 
 
 def _as_otel(_: object, __: str, line: EventDict) -> EventDict:
-    """The fields of OpenTelemetry's data model of logs. What it has no field for is an attribute."""
+    """The fields of OpenTelemetry's log data model. Other keys become attributes."""
     level, exception = line.pop("level"), line.pop("exception", {})
     named: dict[str, Any] = {
         "Timestamp": str(_nanoseconds(line.pop("timestamp"))),

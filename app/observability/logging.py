@@ -1,7 +1,7 @@
-"""Structured logs for everything in the process, uvicorn and aiokafka included.
+"""Structured logs for everything in the process, including uvicorn and aiokafka.
 
-A line that is written while a request or a message is handled bears its ids, whoever writes it. No line bears what was
-sent: neither payloads nor the local variables of a traceback, which may hold them, or a password.
+Every line that is logged while a request or a message is handled has its ids. No line contains payloads, or the local
+variables of a traceback, which may contain payloads or passwords.
 """
 
 import logging
@@ -18,7 +18,7 @@ from app.observability.log_keys import LogKeys
 
 
 class Ids(Protocol):
-    """Where the work under way comes from: a `Cause`, whose layer is above this one."""
+    """The ids of a `Cause`, which this layer cannot import."""
 
     @property
     def causation_id(self) -> str:
@@ -35,24 +35,24 @@ class Ids(Protocol):
 
 TRACEPARENT_PARTS = 4
 
-# One variable, set in a tenth of a microsecond: a command must not pay for lines that are seldom written.
+# A single variable, set in a tenth of a microsecond, because it is set for each command and read for few.
 _handled: ContextVar[tuple[Ids | None, str | None]] = ContextVar("handled", default=(None, None))
 Binding = Token[tuple[Ids | None, str | None]]
 
 
 def bind(ids: Ids | None, message_id: str | None = None) -> Binding:
-    """From now on this task handles the request or message with these ids; None: none, or several at once."""
+    """Add these ids to the lines of this task from now on; None: no request, or several at once."""
     return _handled.set((ids, message_id))
 
 
 def unbind(binding: Binding) -> None:
-    """Go back to what was handled before."""
+    """Restore the ids from before `bind`."""
     _handled.reset(binding)
 
 
 @contextmanager
 def bound(ids: Ids | None, message_id: str | None = None) -> Iterator[None]:
-    """`bind` for a block, where it may cost more."""
+    """`bind` for a block. It costs more than `bind` and `unbind`."""
     binding = bind(ids, message_id)
     try:
         yield
@@ -61,7 +61,7 @@ def bound(ids: Ids | None, message_id: str | None = None) -> Iterator[None]:
 
 
 def configure(log_format: str, level: str, keys: LogKeys = "own") -> None:
-    """Write one line for each event to standard error: JSON for machines, with the keys chosen, or text for people."""
+    """Log to standard error, one line for each event: as JSON with the given keys, or as text for people."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -96,20 +96,20 @@ def configure(log_format: str, level: str, keys: LogKeys = "own") -> None:
 
 
 def quieten(*names: str) -> None:
-    """Write only warnings and worse of these loggers, unless the level is DEBUG."""
+    """Limit these loggers to warnings and errors, unless the level is DEBUG."""
     if logging.getLogger().level > logging.DEBUG:
         for name in names:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _without_colours(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Drop the second copy of its messages that uvicorn makes for terminals."""
+    """Drop uvicorn's second copy of its messages, which is for terminals."""
     event.pop("color_message", None)
     return event
 
 
 def _with_ids(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Add the ids of what is being handled; those that the line names itself go before them."""
+    """Add the bound ids. Ids that the line has itself take precedence."""
     ids, message_id = _handled.get()
     if ids is None:
         return event

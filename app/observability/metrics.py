@@ -1,4 +1,4 @@
-"""The service's Prometheus metrics, in base units. No label bears a SKU, an order or a batch."""
+"""The service's Prometheus metrics, in base units. No label contains a SKU, an order or a batch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -21,7 +21,7 @@ from prometheus_client import (
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-# A series more for each counter, which nothing here reads.
+# They would add a series to each counter, and nothing reads it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,14 +33,14 @@ group_size = Histogram(
     "Commands that shared one unit of work.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
-group_retries = Counter("allocation_group_retries", "Units of work tried again after a passing database fault.")
+group_retries = Counter("allocation_group_retries", "Units of work retried after a transient database fault.")
 group_splits = Counter(
     "allocation_group_splits", "Groups run in parts after a fault that may concern some requests only.", ["reason"]
 )
 time_limits = Counter("allocation_time_limits", "Units of work that the database stopped at a time limit.")
 deferred_commands = Counter(
     "allocation_deferred_commands",
-    "Commands that were run apart so that others need not wait: their product was locked, or their work is large.",
+    "Commands run separately so that others do not wait: their product was locked, or their work is large.",
     ["reason"],
 )
 for _reason in ("time-limit", "rows"):
@@ -66,14 +66,14 @@ http_seconds = Histogram(
 )
 http_bodies = Gauge(
     "allocation_http_bodies_bytes",
-    "Bytes of request bodies that are being received or handled; NaN where this process has no HTTP.",
+    "Bytes of request bodies that are being received or handled; NaN in a process without HTTP.",
 )
 http_bodies_limit = Gauge(
     "allocation_http_bodies_limit_bytes",
-    "Bytes of request bodies that the process may hold; NaN where this process has no HTTP.",
+    "Bytes of request bodies that the process may hold; NaN in a process without HTTP.",
 )
 outbox_published = Counter("allocation_outbox_published", "Events sent to Kafka and acknowledged.")
-outbox_failures = Counter("allocation_outbox_send_failures", "Rounds of the relay that ended in an error.")
+outbox_failures = Counter("allocation_outbox_send_failures", "Rounds of the relay that failed.")
 outbox_pending = Gauge("allocation_outbox_pending_events", "Events committed and not yet published; NaN without relay.")
 outbox_oldest_age = Gauge(
     "allocation_outbox_oldest_age_seconds",
@@ -81,7 +81,7 @@ outbox_oldest_age = Gauge(
 )
 outbox_refused_age = Gauge(
     "allocation_outbox_refused_age_seconds",
-    "Age of the oldest event that a partition refuses; no series for partitions that take their events.",
+    "Age of the oldest event that a partition refuses; no series for partitions that accept their events.",
     ["partition"],
 )
 relay_shards = Gauge(
@@ -89,15 +89,16 @@ relay_shards = Gauge(
     "Shards of the outbox that are leased to this relay, 16 over all relays; NaN without relay.",
 )
 outbox_dead_rows = Gauge(
-    "allocation_outbox_dead_rows", "Rows deleted from the outbox and not vacuumed; NaN where this process does not ask."
+    "allocation_outbox_dead_rows",
+    "Rows deleted from the outbox and not vacuumed; NaN if not measured.",
 )
 oldest_snapshot_seconds = Gauge(
     "allocation_database_oldest_snapshot_seconds",
-    "Time for which the same snapshot, slot or prepared transaction has kept dead rows; NaN where this is not asked.",
+    "Time for which the same snapshot, slot or prepared transaction has kept dead rows; NaN if not measured.",
 )
 oldest_snapshot_transactions = Gauge(
     "allocation_database_oldest_snapshot_transactions",
-    "Transactions since the oldest snapshot, slot or prepared transaction; NaN where this is not asked.",
+    "Transactions since the oldest snapshot, slot or prepared transaction; NaN if not measured.",
 )
 relay_lag_seconds = Histogram(
     "allocation_relay_lag_seconds",
@@ -106,33 +107,29 @@ relay_lag_seconds = Histogram(
 )
 consumer_lag = Gauge(
     "allocation_consumer_lag_messages",
-    "Records that wait in this consumer's partitions; NaN while that is not known.",
+    "Records that wait in this consumer's partitions; NaN while unknown.",
     ["subscription"],
 )
 subscription_records = Counter(
     "allocation_subscription_records", "Records handled and committed, by subscription.", ["subscription"]
 )
-inbound_messages = Counter(
-    "allocation_inbound_messages", "Records read from Kafka, by what became of them.", ["outcome"]
-)
-dead_letters = Counter(
-    "allocation_dead_letters", "Messages set aside, by the consumer that gave them up.", ["consumer"]
-)
+inbound_messages = Counter("allocation_inbound_messages", "Records read from Kafka, by outcome.", ["outcome"])
+dead_letters = Counter("allocation_dead_letters", "Messages that became dead letters, by consumer group.", ["consumer"])
 dead_letters_kept = Gauge(
-    "allocation_dead_letters_kept_messages", "Messages that lie in the box; NaN where this process does not count them."
+    "allocation_dead_letters_kept_messages", "Dead letters that are kept; NaN if this process does not count them."
 )
 backordered_lines = Gauge(
-    "allocation_backordered_lines", "Lines that wait for stock; NaN where this process does not count them."
+    "allocation_backordered_lines", "Lines that wait for stock; NaN if this process does not count them."
 )
 pool_connections = Gauge("allocation_database_pool_connections", "Connections to the database in use.", ["pool"])
 pool_limit = Gauge("allocation_database_pool_limit_connections", "Connections that a pool may hold.", ["pool"])
 read_only_refusals = Counter(
     "allocation_database_read_only_refusals",
-    "Connections that were given up because the server behind them takes no writes.",
+    "Connections closed because their server takes no writes.",
 )
 event_loop_lag_seconds = Histogram(
     "allocation_event_loop_lag_seconds",
-    "How much later than asked for the event loop came round.",
+    "Delay of the event loop beyond the requested time.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 reconcile_differences = Counter(
@@ -145,13 +142,13 @@ reconcile_failures = Counter(
 )
 reconcile_last_complete = Gauge(
     "allocation_reconcile_last_complete_timestamp_seconds",
-    "When all products were last compared, in Unix time; 0 before the first time, NaN where none are.",
+    "When all products were last compared, in Unix time; 0 before the first time, NaN if this process compares none.",
 )
-mails = Counter("allocation_mails", "Mails handed to the mail server.", ["kind"])
-mail_failures = Counter("allocation_mail_failures", "Attempts to hand over a mail that failed.")
+mails = Counter("allocation_mails", "Mails accepted by the mail server.", ["kind"])
+mail_failures = Counter("allocation_mail_failures", "Failed attempts to send a mail.")
 
 UNKNOWN = float("nan")
-for _counted_by_one_process in (
+for _measured_by_one_process in (
     http_bodies,
     http_bodies_limit,
     outbox_pending,
@@ -164,12 +161,12 @@ for _counted_by_one_process in (
     oldest_snapshot_seconds,
     oldest_snapshot_transactions,
 ):
-    # A nought would claim what this process may never have looked at.
-    _counted_by_one_process.set(UNKNOWN)
+    # 0 would be wrong in a process that does not measure them.
+    _measured_by_one_process.set(UNKNOWN)
 
 
 def set_refused_ages(ages: Mapping[int, float]) -> None:
-    """Show for each partition that refuses its events the age of the oldest, and nothing for the others."""
+    """Set the age of the oldest event of each refused partition, and remove the series of the others."""
     outbox_refused_age.clear()
     for partition, age in ages.items():
         outbox_refused_age.labels(str(partition)).set(age)
@@ -184,7 +181,7 @@ def _command_counter(command: str, outcome: str) -> Counter:
 
 
 def initialize_command(command: str) -> None:
-    """Show that the command has never failed: an alert sees the first failure only as a rise from nought."""
+    """Create the error counter with 0, because an alert detects the first failure only as an increase."""
     _command_counter(command, "error")
 
 
@@ -204,7 +201,7 @@ def _request_timer(method: str, route: str) -> Histogram:
 
 
 def count_request(method: str, route: str, status: int) -> None:
-    """Count one request by its route, as it stands in the OpenAPI document."""
+    """Count one request by its route in the OpenAPI document."""
     _request_counter(method if method in METHODS else "other", route, status).inc()
 
 
@@ -215,27 +212,27 @@ def measure_request(method: str, route: str, status: int, seconds: float) -> Non
 
 
 def watch_bodies(held: Callable[[], int], limit: int) -> None:
-    """Show the bytes of request bodies that the process holds, asked for at each scrape, and may hold."""
+    """Set the gauges of request bodies. `held` is called at each scrape."""
     http_bodies.set_function(held)
     http_bodies_limit.set(limit)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each request, so that whoever is slow to ask keeps nobody else waiting."""
+    """A thread for each request, so that a slow client does not delay the others."""
 
     daemon_threads = True
 
 
-class _Unlogged(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - so it is called
-        """A line for each scrape and each probe would hide the others."""
+class _SilentRequestHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+        """Do nothing: a line for each scrape and probe would hide the others."""
 
 
 def serve(port: int, is_alive: Callable[[], bool]) -> None:
-    """Serve the metrics of a process that has no HTTP of its own, on all addresses. Raises OSError.
+    """Serve the metrics of a process without HTTP, on all addresses. Raises OSError.
 
-    A thread of its own answers, whatever the process does or does not do. So `/livez` asks `is_alive`, and says 503
-    where it is not.
+    The server has its own thread and answers even if the event loop is blocked. So `/livez` returns 503 unless
+    `is_alive`.
     """
     exposed: WSGIApplication = make_wsgi_app()
 
@@ -246,7 +243,7 @@ def serve(port: int, is_alive: Callable[[], bool]) -> None:
         start_response("200 OK" if alive else "503 Service Unavailable", [("Content-Type", "application/json")])
         return [b'{"status":"alive"}' if alive else b'{"status":"stuck"}']
 
-    server = make_server("0.0.0.0", port, application, _Server, _Unlogged)  # noqa: S104 - it is scraped from elsewhere
+    server = make_server("0.0.0.0", port, application, _Server, _SilentRequestHandler)  # noqa: S104 - Prometheus is on another host
     Thread(target=server.serve_forever, daemon=True).start()
 
 
@@ -262,7 +259,7 @@ def openmetrics_exposition() -> bytes:
 
 
 def wants_openmetrics(accept: str) -> bool:
-    """Whether a header Accept names OpenMetrics 1. Prometheus names it first, and the text format after it."""
+    """Whether an Accept header includes OpenMetrics 1. Prometheus lists it first, and the text format after it."""
     return any(_is_openmetrics(each) for each in accept.lower().split(","))
 
 

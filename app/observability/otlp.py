@@ -1,4 +1,4 @@
-"""OpenTelemetry behind `tracing`: imported only where traces are exported."""
+"""OpenTelemetry behind `tracing`. Imported only if traces are exported."""
 
 import threading
 from collections.abc import Iterable
@@ -20,12 +20,12 @@ KINDS: dict[Kind, trace.SpanKind] = {
     "consumer": trace.SpanKind.CONSUMER,
 }
 SAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED)
-# As many as a group may have requests; the SDK's default of 128 would drop the others.
+# The largest number of requests in a group. The SDK's default of 128 would drop links.
 MAX_LINKS = 1000
 QUEUE_SIZE = 8192
 EXPORT_TIMEOUT = 5.0
 SHUTDOWN_TIMEOUT = 3.0
-"""Seconds that the last spans may take at the end. A collector that is away must not keep a process from stopping."""
+"""Seconds for exporting the last spans. An unavailable collector must not keep a process from stopping."""
 
 
 class RecordedSpan:
@@ -39,12 +39,12 @@ class RecordedSpan:
         self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
     def note(self, name: str, attributes: Attributes) -> None:
-        """Give it a better name, and attributes."""
+        """See `tracing.Span`."""
         self._span.update_name(name)
         self._span.set_attributes(attributes)
 
     def end(self, error: str | None = None) -> None:
-        """End it, as failed where there is an error."""
+        """See `tracing.Span`."""
         if error is not None:
             self._span.set_attribute("error.type", error)
             self._span.set_status(trace.StatusCode.ERROR)
@@ -52,13 +52,13 @@ class RecordedSpan:
 
 
 class Tracer:
-    """Records spans, and exports them in batches from a thread of its own. See `tracing.exporting`."""
+    """Records spans, and exports them in batches from its own thread. See `tracing.exporting`."""
 
     def __init__(self, endpoint: str | None) -> None:
-        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go before the name given here.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over the name given here.
         resource = Resource.create({SERVICE_NAME: "allocation"}).merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(
-            # What comes here is to be recorded: see `tracing.records`.
+            # `tracing.records` has already sampled.
             sampler=ALWAYS_ON,
             resource=resource,
             span_limits=SpanLimits(max_links=MAX_LINKS),
@@ -79,34 +79,34 @@ class Tracer:
         *,
         links: Iterable[str] = (),
     ) -> RecordedSpan:
-        """Begin a span; a parent that is no traceparent counts as none. See `tracing`."""
-        # Always a context of its own: what else may be current in this task is nobody's parent.
+        """Start a span. An invalid parent is ignored. See `tracing.start`."""
+        # A new context: the current span of the task is not the parent.
         context = Context()
         if parent is not None:
-            context = trace.set_span_in_context(trace.NonRecordingSpan(_parsed(parent)), context)
+            context = trace.set_span_in_context(trace.NonRecordingSpan(_span_context(parent)), context)
         span = self._tracer.start_span(
             name,
             context=context,
             kind=KINDS[kind],
             attributes=attributes,
-            links=[trace.Link(_parsed(link)) for link in links],
+            links=[trace.Link(_span_context(link)) for link in links],
         )
         return RecordedSpan(span)
 
     def shutdown(self) -> None:
-        """Export what is left, within bounds."""
+        """Export the last spans, within `SHUTDOWN_TIMEOUT`."""
         last = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         last.start()
         last.join(SHUTDOWN_TIMEOUT)
         if last.is_alive():
-            # It would go on to try for half a minute.
+            # It would retry for half a minute.
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _parsed(traceparent: str) -> trace.SpanContext:
-    """The context that a traceparent names; an invalid one, which counts as none, where it names none.
+def _span_context(traceparent: str) -> trace.SpanContext:
+    """The context in a traceparent; an invalid context, which OpenTelemetry ignores, if it is malformed.
 
-    OpenTelemetry's own parser knows a `tracestate` as well, and costs 6 µs more for each link of a group.
+    OpenTelemetry's own parser also reads `tracestate`, and takes 6 µs more for each link of a group.
     """
     try:
         trace_id, span_id = int(traceparent[3:35], 16), int(traceparent[36:52], 16)

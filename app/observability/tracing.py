@@ -1,8 +1,8 @@
-"""Traces: what one request set in motion, from HTTP or Kafka through the bus and the outbox to the subscribers.
+"""Traces of a request, from HTTP or Kafka through the bus and the outbox to the subscribers.
 
-The rest of the service knows this module and nothing of OpenTelemetry. Where no endpoint is set there is no tracer,
-every function here returns at once, and the SDK is not even imported. What is handed on from part to part is a text,
-the W3C `traceparent`: it fits into a cause, a column and a header alike.
+The rest of the service uses this module and not OpenTelemetry. Without an endpoint there is no tracer, every function
+here returns at once, and the SDK is not imported. The context is passed on as text, the W3C `traceparent`, which fits
+into a cause, a column and a header.
 """
 
 import os
@@ -20,19 +20,19 @@ Attributes = Mapping[str, str | int]
 
 
 class Span(Protocol):
-    """A span under way."""
+    """A span that has started."""
 
     traceparent: str
-    """For all that follows from it."""
+    """The context for child spans."""
 
     def note(self, name: str, attributes: Attributes) -> None:
-        """Say more of it: its name, which may be known only at the end, and further attributes."""
+        """Set the name, which may be known only at the end, and further attributes."""
 
     def end(self, error: str | None = None) -> None:
-        """End it; `error` is the type of what went wrong. What an error says stays out: it may quote what was sent."""
+        """End the span. `error` is the type of an exception; its message is left out, because it may quote payloads."""
 
 
-# OpenTelemetry's own names for the endpoint: whoever sets them for all services need not set ours.
+# OpenTelemetry's own variables for the endpoint, which may be set for all services.
 STANDARD_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 # Source: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
@@ -46,16 +46,16 @@ _ratio = 0.0
 
 @contextmanager
 def exporting(endpoint: str | None, ratio: float) -> Iterator[None]:
-    """Trace while the block runs, and export by OTLP over HTTP; do nothing where no endpoint is set.
+    """Trace while the block runs, and export by OTLP over HTTP. Does nothing without an endpoint.
 
-    `endpoint` is where the collector listens, as in `http://localhost:4318`; where it is None, OpenTelemetry's own
-    variables count. For `ratio` see `records`.
+    `endpoint` is the address of the collector, such as `http://localhost:4318`; if it is None, OpenTelemetry's own
+    variables are used. `ratio` is the fraction of new traces that are recorded.
     """
-    global _tracer, _ratio  # noqa: PLW0603 - one for the process, as the metrics are
+    global _tracer, _ratio  # noqa: PLW0603 - one for the process, like the metrics
     if endpoint is None and not any(map(os.environ.get, STANDARD_ENDPOINTS)):
         yield
         return
-    from app.observability.otlp import Tracer  # noqa: PLC0415 - not even imported where nobody traces
+    from app.observability.otlp import Tracer  # noqa: PLC0415 - not imported without tracing
 
     tracer = _tracer = Tracer(endpoint)
     _ratio = ratio
@@ -67,15 +67,15 @@ def exporting(endpoint: str | None, ratio: float) -> Iterator[None]:
 
 
 def is_on() -> bool:
-    """Whether anything is traced."""
+    """Whether tracing is on."""
     return _tracer is not None
 
 
 def records(parent: str | None) -> bool:
-    """Whether what begins here is recorded: as its parent is; where there is none, so large a share as was asked for.
+    """Whether a span below the parent is recorded: if the parent is, or, without a parent, with probability `ratio`.
 
-    Decided here and not by OpenTelemetry, which would make a span first: what is not recorded costs nothing, and hands
-    nothing on.
+    Decided here and not by OpenTelemetry, which would create a span first: an unrecorded span costs nothing and passes
+    no context on.
     """
     if _tracer is None:
         return False
@@ -83,12 +83,12 @@ def records(parent: str | None) -> bool:
 
 
 def start(kind: Kind, name: str, parent: str | None, attributes: Attributes | None = None) -> Span | None:
-    """Begin a span below the parent, or a trace where there is none; None where nothing is traced. See `records`."""
+    """Start a span below the parent, or a new trace without one. None if tracing is off. Call `records` first."""
     return None if _tracer is None else _tracer.start(kind, name, parent, attributes)
 
 
 def follow(kind: Kind, name: str, parent: str | None, attributes: Attributes | None = None) -> Span | None:
-    """Begin a span below a parent that is recorded; None where there is no such parent."""
+    """Start a span below a recorded parent; None without one."""
     if _tracer is None or parent is None or not is_recorded(parent):
         return None
     return _tracer.start(kind, name, parent, attributes)
@@ -97,13 +97,13 @@ def follow(kind: Kind, name: str, parent: str | None, attributes: Attributes | N
 def following(
     kind: Kind, name: str, parent: str | None, attributes: Attributes | None = None
 ) -> AbstractContextManager[None]:
-    """`follow`, for a block: the span ends with it."""
+    """`follow` for a block."""
     span = follow(kind, name, parent, attributes)
     return _NOTHING if span is None else _ended(span)
 
 
 def messaging(operation: Literal["process", "send"], topic: str, group: str | None = None) -> dict[str, str | int]:
-    """What a span says of a message: what is done with it, on which topic and, where it is read, for which group.
+    """The attributes of a span for a message: the operation, the topic and, for a consumer, its group.
 
     Source: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
     """
@@ -117,10 +117,10 @@ def messaging(operation: Literal["process", "send"], topic: str, group: str | No
 
 
 def unit_of_work(parents: Iterable[str | None]) -> AbstractContextManager[None]:
-    """Span the block, in which a group of requests is run.
+    """A span for a block in which a group of requests runs.
 
-    The span stands in the trace of the first request that is recorded, and is linked to all that are: a span has only
-    one parent, and a link for each costs next to nothing. `parents` are the traceparents of the requests.
+    The span belongs to the trace of the first recorded request and has links to all recorded requests, because a span
+    has only one parent. `parents` are the traceparents of the requests.
     """
     if _tracer is None:
         return _NOTHING
@@ -133,7 +133,7 @@ def unit_of_work(parents: Iterable[str | None]) -> AbstractContextManager[None]:
 
 
 def is_recorded(traceparent: str) -> bool:
-    """Whether it is a traceparent, and its sender records the trace. Asked for every request of a group."""
+    """Whether it is a valid traceparent whose sender records the trace."""
     return traceparent[-1:] in _SAMPLED and _TRACEPARENT.fullmatch(traceparent) is not None
 
 

@@ -138,7 +138,7 @@ async def test_a_token_that_was_changed_is_refused(provider: IdentityProvider, t
     ids=range(7),
 )
 async def test_what_is_no_token_is_refused(provider: IdentityProvider, tokens: JwtAuthenticator, token: str) -> None:
-    assert "no JSON Web Token" in await refusal(tokens, token)
+    assert "not a JSON Web Token" in await refusal(tokens, token)
     assert provider.requests == 0
 
 

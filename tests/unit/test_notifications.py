@@ -210,5 +210,5 @@ async def test_without_a_mail_server_the_mail_stands_in_the_log(caplog: pytest.L
 
 @pytest.mark.parametrize("url", ["http://localhost:25", "smtp://", "localhost:25"])
 def test_a_url_that_is_no_mail_server_is_refused_at_the_start(url: str) -> None:
-    with pytest.raises(ValueError, match="is no mail server"):
+    with pytest.raises(ValueError, match="is not a mail server"):
         SmtpMailer(url, "allocations@example.com")

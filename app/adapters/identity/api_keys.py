@@ -1,4 +1,4 @@
-"""Callers known by keys of their own, which stand hashed in a file.
+"""Authentication by API keys, whose hashes are in a file.
 
 ```toml
 [[keys]]
@@ -7,8 +7,8 @@ sha256 = "5e88…"
 scopes = ["orders:write", "read"]
 ```
 
-A key is 256 random bits, so SHA-256 is the right hash for it: there is nothing to guess that a slow hash would make
-dearer, and one that is paid for by each request has to be cheap.
+A key is 256 random bits. SHA-256 is the right hash for it: the key cannot be guessed, so a slow hash would add no
+security and would cost time in each request.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ NEVER = "never"
 
 
 class ApiKeyFileError(Exception):
-    """The file cannot be read or is not as it should be. The text names it, and no key."""
+    """The file cannot be read or is not valid. The message contains its path and no key."""
 
 
 def _printable(name: str) -> str:
@@ -88,88 +88,88 @@ def read_keys(path: Path) -> list[_Key]:
 
 
 class ApiKeys:
-    """Implements `Authenticator`. A file that has changed is read again; a broken one leaves the keys as they were."""
+    """Implements `Authenticator`. The file is read again after a change; an invalid file leaves the keys unchanged."""
 
     takes_key_header = True
 
     def __init__(self, path: Path, *, check_interval: float = CHECK_INTERVAL) -> None:
-        """The file is read when it is first needed, and looked at again every `check_interval` seconds at most."""
+        """The file is read at the first use, and checked for changes at most every `check_interval` seconds."""
         self._path = path
         self._check_interval = check_interval
         self._keys: list[_Key] = []
-        self._shown: dict[str, Caller] = {}
-        # How the file was when it was read, and how it is while it cannot be. Then it is tried again each time: the
-        # fault may be none of the file's, and whose key is withdrawn must not stay in because of it.
-        self._read: object = NEVER
-        self._refused: object = NEVER
+        self._checked: dict[str, Caller] = {}
+        # The states of the file when it was last read and when it was last rejected. A rejected file is read again at
+        # each check, even if it is unchanged: the fault may be outside the file, and a removed key must not stay valid.
+        self._read_state: object = NEVER
+        self._rejected_state: object = NEVER
         self._next_check = float("-inf")
 
     def recall(self, credentials: str) -> Caller | None:
-        """The caller, where the key has been shown since the file was read."""
-        self._read_again_where_changed()
-        return self._shown.get(credentials)
+        """The caller, if the key was checked since the file was read."""
+        self._reload_if_changed()
+        return self._checked.get(credentials)
 
     async def check(self, credentials: str) -> Caller:
-        """The caller whose key it is. Raises InvalidCredentialsError."""
-        self._read_again_where_changed()
+        """The caller of the key. Raises InvalidCredentialsError."""
+        self._reload_if_changed()
         digest = hashlib.sha256(credentials.encode()).digest()
         found = None
-        # To the end in any case, so that the time tells nothing of the place or the likeness of a key.
+        # Every key is compared, so that the time does not depend on the key or its place.
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
                 found = key.caller
         if found is None:
-            raise InvalidCredentialsError("the API key is not known")
-        # No more than there are keys in the file.
-        self._shown[credentials] = found
+            raise InvalidCredentialsError("the API key is unknown")
+        # Bounded by the number of keys in the file.
+        self._checked[credentials] = found
         return found
 
-    def _read_again_where_changed(self) -> None:
+    def _reload_if_changed(self) -> None:
         now = time.monotonic()
         if now < self._next_check:
             return
         self._next_check = now + self._check_interval
         state = _state_of(self._path)
-        if state != self._read:
+        if state != self._read_state:
             try:
-                self._keys, self._shown = read_keys(self._path), {}
+                self._keys, self._checked = read_keys(self._path), {}
             except ApiKeyFileError as error:
-                if state != self._refused:
-                    log.error("the API keys stay as they were: %s", error)  # noqa: TRY400 - the file is at fault, not we
-                self._refused = state
+                if state != self._rejected_state:
+                    log.error("the API keys stay unchanged: %s", error)  # noqa: TRY400 - the traceback would not help
+                self._rejected_state = state
                 return
-            self._read = state
+            self._read_state = state
             log.info("%d API keys were read from %s", len(self._keys), self._path)
-        self._refused = NEVER
+        self._rejected_state = NEVER
 
 
 def _state_of(path: Path) -> tuple[int, int, int, int] | None:
-    """What changes with the file: its times, its size, and the file itself where another takes its place."""
+    """What changes when the file is written or replaced: its times, its size and its inode."""
     try:
         status = path.stat()
     except OSError:
         return None
-    # Nobody can set the time of the last change, as they can that of the last writing.
+    # Programs can set mtime, but not ctime.
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def new_key() -> str:
-    """A key that nobody has."""
+    """A new random key."""
     return PREFIX + secrets.token_urlsafe(KEY_BYTES)
 
 
 def format_entry(name: str, key: str, scopes: Iterable[Scope]) -> str:
-    """What the file has to say of the key. Raises ValueError where nobody can be called that."""
+    """The entry of the key in the file. Raises ValueError for an invalid name."""
     if not is_principal(name):
         raise ValueError(f"a name has 1 to {MAX_PRINCIPAL_LENGTH} printable characters")
-    # What is a JSON string of printable characters is a TOML string too.
+    # A TOML string needs the same escapes as a JSON string of printable characters.
     named = "".join(f"\\{character}" if character in '"\\' else character for character in name)
     listed = ", ".join(f'"{scope}"' for scope in sorted(set(scopes)))
     return f'[[keys]]\nname = "{named}"\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"\nscopes = [{listed}]\n'
 
 
 def append_entry(path: Path, entry: str) -> None:
-    """Add the entry at the end of the file; a new one may be read by its owner alone. Raises ApiKeyFileError."""
+    """Append the entry to the file. A new file has mode 0600. Raises ApiKeyFileError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""A small file over HTTP, within bounds that hold whatever the other side does.
+"""Downloads a small file over HTTP, within limits of time and size.
 
-The timeout of a socket bounds each read and not all of them: an answer that comes byte by byte never ends.
+A socket timeout bounds each read and not the whole download: a response that arrives byte by byte would never end.
 """
 
 import asyncio
@@ -18,29 +18,29 @@ from urllib.error import HTTPError
 
 
 async def download(url: str, *, seconds: float, max_bytes: int) -> bytes:
-    """What is at the URL, by the proxy that the environment names, if any. Redirects are not followed.
+    """The content of the URL, through the proxy of the environment if there is one. Redirects are not followed.
 
-    Raises OSError or http.client.HTTPException where there is no answer, TimeoutError among them where it is not there
-    in time; ValueError where it is longer than that.
+    Raises OSError or http.client.HTTPException if the request fails, TimeoutError (an OSError) after `seconds`, and
+    ValueError if the content is longer than `max_bytes`.
     """
     attempt = _Attempt(url, seconds, max_bytes)
     answer: Future[bytes] = Future()
-    # From now on only the thread may end it, so that it never ends what somebody else has cancelled.
+    # Makes the future uncancellable, so that the thread can always set its result.
     answer.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
             answer.set_result(attempt.run())
-        except BaseException as error:  # noqa: BLE001 - whoever waits has to hear of it
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
             answer.set_exception(error)
 
-    # A daemon: neither the loop nor the process waits for it at the end, as both do for the threads of the loop's pool.
+    # A daemon thread: unlike threads of the loop's pool, it does not delay the end of the loop and the process.
     threading.Thread(target=run, name="download", daemon=True).start()
     try:
         async with asyncio.timeout(seconds):
             return await asyncio.wrap_future(answer)
     except TimeoutError:
-        raise TimeoutError(f"there was no whole answer within {seconds:g} s") from None
+        raise TimeoutError(f"there was no complete response within {seconds:g} s") from None
     finally:
         attempt.abandon()
 
@@ -54,7 +54,7 @@ class _Attempt:
         self._is_abandoned = False
 
     def run(self) -> bytes:
-        """Wait for the answer, in a thread."""
+        """Download. Blocks, so it runs in a thread."""
         opener = urllib.request.OpenerDirector()
         for handler in (
             urllib.request.ProxyHandler(),
@@ -70,14 +70,14 @@ class _Attempt:
             error.close()
             raise
         if len(content) > self._max_bytes:
-            raise ValueError(f"the answer is longer than {self._max_bytes:,} bytes")
+            raise ValueError(f"the response is longer than {self._max_bytes:,} bytes")
         return content
 
     def abandon(self) -> None:
-        """Hang up, so that the thread ends wherever it is."""
+        """Shut down the sockets, which ends the thread."""
         self._is_abandoned = True
         for each in self._sockets:
-            # Usually the thread has closed it.
+            # The thread has usually closed it.
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
@@ -88,7 +88,7 @@ class _Attempt:
 
 
 class _Connection(http.client.HTTPConnection):
-    """Says which socket it has got."""
+    """Passes its socket to `note`."""
 
     def __init__(self, *args: Any, note: Callable[[socket.socket], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,11 +101,11 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _SecureConnection(_Connection, http.client.HTTPSConnection):
-    """As above, with TLS: the certificate and the name are checked."""
+    """The same with TLS. The certificate and the host name are verified."""
 
 
 class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Opens both kinds of URL with connections that say which socket they have got."""
+    """Opens http and https URLs with connections that pass their socket to `note`."""
 
     def __init__(self, note: Callable[[socket.socket], None]) -> None:
         super().__init__()

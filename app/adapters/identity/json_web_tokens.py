@@ -1,4 +1,4 @@
-"""Callers known by JSON Web JwtAuthenticator, which an identity provider signs."""
+"""Authentication by JSON Web Tokens of an identity provider."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ import jwt
 
 from app.service_layer.identity import MAX_PRINCIPAL_LENGTH, Caller, InvalidCredentialsError, is_principal
 
-KEPT_TOKENS = 10_000
+MAX_CACHED_TOKENS = 10_000
 _REASONS: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "the token has expired",
     jwt.ImmatureSignatureError: "the token is not valid yet",
@@ -20,31 +20,31 @@ _REASONS: dict[type[Exception], str] = {
 
 
 class SigningKeys(Protocol):
-    """Finds the key that a token names."""
+    """Finds signing keys."""
 
     withdrawals: int
-    """How often a key was withdrawn, or replaced by another: what was believed before has to be checked anew."""
+    """The number of times that a key was withdrawn or replaced. Each invalidates the cached tokens."""
 
     async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
-        """The key, for that algorithm alone.
+        """The key with this id for this algorithm.
 
-        Raises InvalidCredentialsError where none is called that, TemporarilyUnavailableError where that is not known.
+        Raises InvalidCredentialsError if there is no such key, TemporarilyUnavailableError if that is unknown now.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedCaller:
     caller: Caller
     until: float
-    """On the clock of `JwtAuthenticator`, which nobody sets."""
+    """On the monotonic clock of `JwtAuthenticator`."""
     withdrawals: int
 
 
 class JwtAuthenticator:
     """Implements `Authenticator`.
 
-    A signature costs about as much as the rest of a request, so a token that was checked is believed for `recheck`
-    seconds, or until it expires, or until a signing key is known to be withdrawn.
+    Verifying a signature costs about as much as the rest of a request. So a verified token is cached for `recheck`
+    seconds, until it expires, or until a signing key is withdrawn.
     """
 
     takes_key_header = False
@@ -58,7 +58,7 @@ class JwtAuthenticator:
         algorithms: Sequence[str],
         leeway: float = 10.0,
         recheck: float = 60.0,
-        cache_size: int = KEPT_TOKENS,
+        cache_size: int = MAX_CACHED_TOKENS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
@@ -67,19 +67,19 @@ class JwtAuthenticator:
         self._algorithms = list(algorithms)
         self._leeway = leeway
         self._recheck = recheck
-        self._kept_tokens = cache_size
+        self._cache_size = cache_size
         self._clock = clock
-        self._kept: dict[str, _Kept] = {}
+        self._cache: dict[str, _CachedCaller] = {}
 
     def recall(self, credentials: str) -> Caller | None:
-        """The caller whose token was checked a moment ago and has not expired since."""
-        kept = self._kept.get(credentials)
-        if kept is None or self._clock() >= kept.until or kept.withdrawals != self._keys.withdrawals:
+        """The caller of a cached token."""
+        cached = self._cache.get(credentials)
+        if cached is None or self._clock() >= cached.until or cached.withdrawals != self._keys.withdrawals:
             return None
-        return kept.caller
+        return cached.caller
 
     async def check(self, credentials: str) -> Caller:
-        """The caller. Raises InvalidCredentialsError; TemporarilyUnavailableError while there is no key."""
+        """The caller. Raises InvalidCredentialsError, or TemporarilyUnavailableError while keys cannot be fetched."""
         key = await self._keys.find(*self._key_named_in(credentials))
         try:
             claims = jwt.decode(
@@ -95,33 +95,33 @@ class JwtAuthenticator:
             raise InvalidCredentialsError(_reason(error)) from None
         caller = _caller(claims)
         seconds = min(self._recheck, int(claims["exp"]) + self._leeway - time.time())
-        self._keep(credentials, _Kept(caller, self._clock() + seconds, self._keys.withdrawals))
+        self._store(credentials, _CachedCaller(caller, self._clock() + seconds, self._keys.withdrawals))
         return caller
 
     def _key_named_in(self, token: str) -> tuple[str, str]:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, RecursionError):
-            raise InvalidCredentialsError("the token is no JSON Web Token") from None
-        # Before anybody is asked for a key.
+            raise InvalidCredentialsError("the token is not a JSON Web Token") from None
+        # Before the key is looked up, which may cause a request to the provider.
         algorithm = header.get("alg")
         if algorithm not in self._algorithms:
-            raise InvalidCredentialsError(f"the token has to be signed with {' or '.join(self._algorithms)}")
+            raise InvalidCredentialsError(f"the token must be signed with {' or '.join(self._algorithms)}")
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise InvalidCredentialsError("the token does not name its key (kid)")
         return kid, algorithm
 
-    def _keep(self, token: str, kept: _Kept) -> None:
-        # A token that is checked anew becomes the newest.
-        self._kept.pop(token, None)
-        if len(self._kept) >= self._kept_tokens:
-            del self._kept[next(iter(self._kept))]
-        self._kept[token] = kept
+    def _store(self, token: str, cached: _CachedCaller) -> None:
+        # A token that is checked again becomes the newest.
+        self._cache.pop(token, None)
+        if len(self._cache) >= self._cache_size:
+            del self._cache[next(iter(self._cache))]
+        self._cache[token] = cached
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with the token, in words that repeat nothing of it."""
+    """The reason, without content of the token."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"the token lacks the claim {error.claim}"
     return _REASONS.get(type(error), "the token is not valid")
@@ -129,12 +129,12 @@ def _reason(error: Exception) -> str:
 
 def _caller(claims: Mapping[str, Any]) -> Caller:
     if not is_principal(claims["sub"]):
-        raise InvalidCredentialsError(f"the claim sub has to be 1 to {MAX_PRINCIPAL_LENGTH} printable characters")
+        raise InvalidCredentialsError(f"the claim sub must have 1 to {MAX_PRINCIPAL_LENGTH} printable characters")
     return Caller(claims["sub"], frozenset(_scopes(claims)))
 
 
 def _scopes(claims: Mapping[str, Any]) -> list[str]:
-    """What stands in `scope` (RFC 8693) or in `scp`, with spaces between or as a list."""
+    """The scopes in `scope` (RFC 8693) or `scp`: separated by spaces, or a list."""
     given = claims.get("scope", claims.get("scp", ""))
     if isinstance(given, str):
         return given.split()
