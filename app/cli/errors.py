@@ -2,9 +2,6 @@
 
 import traceback
 
-UNDEFINED_TABLE = "42P01"
-
-_DATABASE = frozenset({"asyncpg", "sqlalchemy"})
 _BROKER = frozenset({"aiokafka"})
 
 
@@ -18,14 +15,13 @@ def explain(error: Exception) -> tuple[str, int] | None:
     from aiokafka.errors import KafkaError
 
     from app.adapters.identity.api_keys import ApiKeyFileError
-    from app.adapters.postgresql.connections import is_passing
     from app.adapters.postgresql.schema import MigrationsMissingError
+    from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
     from app.adapters.tls import TlsFilesError
     from app.entrypoints.server import AddressInUseError
     from app.private_names import PrivateNameMissingError
     from app.service_layer.ports import TemporarilyUnavailableError
 
-    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
     match error:
         case ApiKeyFileError() | AddressInUseError() | MigrationsMissingError() | TlsFilesError():
             explanation = str(error), 2
@@ -36,14 +32,12 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case _ if isinstance(error, KafkaError) or (isinstance(error, OSError) and _came_through(error, _BROKER)):
             explanation = f"the broker does not answer: {error!r}; see ALLOCATION_KAFKA_BOOTSTRAP_SERVERS", 1
         # An error of this machine, for example a full disk.
-        case OSError() if not _came_through(error, _DATABASE):
+        case OSError():
             explanation = _first_line(error), 1
-        case _ if state == UNDEFINED_TABLE:
+        case DatabaseUnavailableError(reason=Reason.NO_SCHEMA):
             explanation = "the database has no schema yet; run: allocation migrate", 1
         case TemporarilyUnavailableError():
             explanation = f"{error}; see ALLOCATION_DATABASE_URL", 1
-        case _ if state or is_passing(error):
-            explanation = f"the database does not answer: {_first_line(error)}; see ALLOCATION_DATABASE_URL", 1
         case _:
             return None
     return explanation

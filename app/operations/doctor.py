@@ -6,21 +6,19 @@ Every check has a time limit, and every fault is a finding.
 import asyncio
 import base64
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import SecretStr
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.identity.api_keys import ApiKeyFileError, read_keys
 from app.adapters.kafka import clients
 from app.adapters.postgresql import schema
-from app.adapters.postgresql.connector import WrongServerError
 from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.postgresql.inspection import check_writable, keeps_up, server_of
+from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 from app.adapters.smtp import SmtpMailer
 from app.bootstrap import Service
 from app.operations.error_text import first_line
@@ -141,7 +139,7 @@ async def _database(service: Service) -> list[Finding]:
         text = f"{server.connections} connections in all; the {PROCESSES} processes may need {needed}"
         advice = "raise max_connections, or lower ALLOCATION_DATABASE_POOL_SIZE"
         findings.append(Finding("database", Verdict.WARNING, text, advice))
-    return [*findings, await _schema(engine), _clock(server.ahead)]
+    return [*findings, _schema(await schema.check(engine)), _clock(server.ahead)]
 
 
 async def _replica(service: Service) -> list[Finding]:
@@ -167,8 +165,7 @@ async def _replica(service: Service) -> list[Finding]:
     return [Finding("replica", Verdict.OK, f"PostgreSQL {server.version} at {place}")]
 
 
-async def _schema(engine: AsyncEngine) -> Finding:
-    fault = await schema.check(engine)
+def _schema(fault: str | None) -> Finding:
     if fault is None:
         return Finding("schema", Verdict.OK, f"at revision {schema.head()} or newer")
     text, _, advice = fault.partition("; ")
@@ -188,27 +185,22 @@ def _place(url: SecretStr) -> str:
     return DatabaseUrl.parse(url.get_secret_value()).place
 
 
+_ADVICE = {
+    Reason.UNKNOWN_HOST: "the host is unknown: correct it in ALLOCATION_DATABASE_URL, or the name service",
+    Reason.WRONG_SERVER: "name the primary, or all servers as host1:5432,host2:5432, in ALLOCATION_DATABASE_URL",
+    Reason.CONNECTION_REFUSED: (
+        "the port is closed: start PostgreSQL, or correct host and port in ALLOCATION_DATABASE_URL"
+    ),
+    Reason.NO_RESPONSE: "packets are dropped: check firewalls, and the host in ALLOCATION_DATABASE_URL",
+    Reason.INVALID_CREDENTIALS: "correct user and password in ALLOCATION_DATABASE_URL, or pg_hba.conf",
+    Reason.NO_DATABASE: "create the database, or correct its name in ALLOCATION_DATABASE_URL",
+    Reason.OUT_OF_RESOURCES: "free what it lacks: connections, memory or disk",
+}
+
+
 def _advice(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    state = getattr(cause, "sqlstate", None) or ""
-    match cause:
-        case socket.gaierror():
-            advice = "the host is unknown: correct it in ALLOCATION_DATABASE_URL, or the name service"
-        case WrongServerError():
-            advice = "name the primary, or all servers as host1:5432,host2:5432, in ALLOCATION_DATABASE_URL"
-        case ConnectionRefusedError():
-            advice = "the port is closed: start PostgreSQL, or correct host and port in ALLOCATION_DATABASE_URL"
-        case TimeoutError():
-            advice = "packets are dropped: check firewalls, and the host in ALLOCATION_DATABASE_URL"
-        case _ if state.startswith("28"):
-            advice = "correct user and password in ALLOCATION_DATABASE_URL, or pg_hba.conf"
-        case _ if state == "3D000":
-            advice = "create the database, or correct its name in ALLOCATION_DATABASE_URL"
-        case _ if state.startswith("53"):
-            advice = "free what it lacks: connections, memory or disk"
-        case _:
-            advice = "see ALLOCATION_DATABASE_URL and the server's log"
-    return advice
+    reason = error.reason if isinstance(error, DatabaseUnavailableError) else Reason.OTHER
+    return _ADVICE.get(reason, "see ALLOCATION_DATABASE_URL and the server's log")
 
 
 # --- Kafka -----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.kafka.clients import KafkaConfig, stop
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
+from app.adapters.postgresql.connections import begin
 from app.adapters.postgresql.messages import shard_of
 from app.domain.fields import Identifier
 from app.integration.cloudevents import parse_leniently
@@ -106,11 +107,14 @@ async def _next_page(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, i
 
 
 async def import_missing(engine: AsyncEngine, records: Iterable[ConsumerRecord]) -> ImportResult:
-    """Insert the events that the database lacks, and set the sequences of their products."""
+    """Insert the events that the database lacks, and set the sequences of their products.
+
+    Raises DatabaseUnavailableError.
+    """
     read = [_event(record) for record in records]
     foreign = read.count(None)
     events = [(event.sequence, event) for event in read if event is not None and event.sequence is not None]
-    async with engine.begin() as connection:
+    async with begin(engine) as connection:
         skus = list({event.subject for _, event in events})
         known = {row.sku: row.sequence for row in await connection.execute(_SEQUENCES, {"skus": skus})}
         missing = {}

@@ -14,7 +14,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
 
-from app.adapters.postgresql.connections import is_local, is_passing, took_too_long
 from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore, WrongBatch
 from app.adapters.postgresql.reconciliation_in_pieces import count_in_pieces
 from app.bootstrap import Service
@@ -105,7 +104,7 @@ class Reconciliation:
     async def differences(self) -> AsyncIterator[Difference]:
         """Every difference: those of the products by SKU, then those of events without a product.
 
-        Raises errors of a database that stays unavailable.
+        Raises TemporarilyUnavailableError if the database stays unavailable.
         """
         async for product in self._products():
             try:
@@ -125,8 +124,8 @@ class Reconciliation:
         while True:
             try:
                 page = await _with_retries(partial(self._store.products, after, limit))
-            except Exception as error:
-                if not took_too_long(error):
+            except TemporarilyUnavailableError as error:
+                if not error.timed_out:
                     raise
                 # These products have more lines or events than a statement can count within its time limit.
                 if limit > 1:
@@ -158,7 +157,7 @@ class Reconciliation:
 
     def _skip(self, sku: str, error: Exception) -> None:
         """Skip a product whose comparison failed. Raises the error if the database itself is unavailable."""
-        if is_passing(error) and not is_local(error):
+        if isinstance(error, TemporarilyUnavailableError) and not error.is_local:
             raise error
         self.unchecked += 1
         metrics.reconcile_failures.inc()
@@ -269,8 +268,8 @@ async def _with_retries(work: Callable[[], Awaitable[Answer]]) -> Answer:
     for attempt in itertools.count(1):
         try:
             return await work()
-        except Exception as error:
-            if attempt >= retry.attempts or took_too_long(error) or not is_passing(error):
+        except TemporarilyUnavailableError as error:
+            if attempt >= retry.attempts or error.timed_out:
                 raise
             log.debug("attempt %d: %r", attempt, error)
         await retry.pause(attempt)

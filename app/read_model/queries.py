@@ -65,7 +65,7 @@ class ProductState:
 
 
 class Queries:
-    """Answers questions from the database. Any of them raises what the database raises where it is away.
+    """Answers questions from the database. Every method raises DatabaseUnavailableError while the database is away.
 
     `present` is the database that decides, where `engine` may be a replica of it: what would become of a command is
     foreseen there.

@@ -7,24 +7,26 @@ from sqlalchemy import Row, TextClause
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.errors import translated
 from app.service_layer.results import AllocationState, BatchState, status_of
 
 
 class Reader:
-    """Reads from the pool of the engine. Any read raises what the database raises where it is away."""
+    """Reads from the pool of the engine. Every read raises DatabaseUnavailableError while the database is away."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         # Each question is one statement, so a transaction around it would only add two round trips.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """All rows of the statement. A connection that dies under it is replaced once: a read may be repeated."""
-        try:
+        """All rows of the statement. If the connection is lost, the statement runs once more on another one."""
+        with translated():
+            try:
+                return await self._fetch(statement, parameters)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
             return await self._fetch(statement, parameters)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-        return await self._fetch(statement, parameters)
 
     async def _fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:

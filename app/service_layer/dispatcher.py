@@ -171,7 +171,7 @@ class _Run:
             return self._outcomes_of_fault(group, error)
         parts = parts_of(group, error)
         if len(parts) > 1:
-            metrics.group_splits.labels("time-limit" if error.took_too_long else "rows").inc()
+            metrics.group_splits.labels("time-limit" if error.timed_out else "rows").inc()
             log.info("a group of %d is run in %d parts: %s", len(group), len(parts), error)
             return list(itertools.chain.from_iterable([await self.run(part) for part in parts]))
         later = TemporarilyUnavailableError("a request before this one on the same product has not been handled")
@@ -198,7 +198,7 @@ class _Run:
             except TemporarilyUnavailableError as error:
                 now = time.monotonic()
                 is_slow = error.is_local and len(group) > 1 and (attempt > 1 or now - began > QUICK)
-                if error.took_too_long or is_slow or attempt >= self._retry.attempts or now >= self._until:
+                if error.timed_out or is_slow or attempt >= self._retry.attempts or now >= self._until:
                     raise
                 log.info("attempt %d of a group of %d: %s", attempt, len(group), error)
                 metrics.group_retries.inc()

@@ -21,14 +21,14 @@ class TemporarilyUnavailableError(Exception):
     """Something outside did not answer or asked to try again: the same work may succeed in a moment.
 
     `is_local` says that the fault concerns some rows only (a lock that others hold, a unique value that others insert),
-    so that the rest of the group succeeds without them. `took_too_long` says that the work was stopped at a time limit,
+    so that the rest of the group succeeds without them. `timed_out` says that the work was stopped at a time limit,
     so that less at once succeeds.
     """
 
-    def __init__(self, reason: str, *, is_local: bool = False, took_too_long: bool = False) -> None:
+    def __init__(self, reason: str, *, is_local: bool = False, timed_out: bool = False) -> None:
         super().__init__(reason)
-        self.took_too_long = took_too_long
-        self.is_local = is_local or took_too_long
+        self.timed_out = timed_out
+        self.is_local = is_local or timed_out
 
 
 class TooLargeToShareError(Exception):

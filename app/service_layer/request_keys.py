@@ -17,7 +17,7 @@ def parts_of(group: Sequence[Request], error: TemporarilyUnavailableError) -> li
 
     Requests keep their order, so a part is a row of requests that follow each other.
     """
-    if error.took_too_long and len(group) > 1:
+    if error.timed_out and len(group) > 1:
         half = len(group) // 2
         return [group[:half], group[half:]]
     return [list(part) for _, part in itertools.groupby(group, lambda request: request.command.routing_key)]

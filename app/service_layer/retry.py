@@ -35,7 +35,7 @@ async def run_until_available(
         waiting = []
         for number, outcome in enumerate(outcomes):
             if isinstance(outcome.error, TemporarilyUnavailableError):
-                stopped[number] += outcome.error.took_too_long
+                stopped[number] += outcome.error.timed_out
                 if stopped[number] < MAX_TIME_LIMITS:
                     waiting.append(number)
         if not waiting:

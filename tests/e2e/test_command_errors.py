@@ -11,16 +11,16 @@ import pytest
 
 from app.adapters.kafka import clients
 from app.adapters.kafka.clients import KafkaConfig
+from app.adapters.postgresql import connections, schema
+from app.adapters.postgresql.connections import create_engine
+from app.adapters.postgresql.errors import translate
 from app.cli.errors import explain
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.command import assert_one_clear_line, environment, run_command
 
 
-@pytest.mark.parametrize(
-    "error", [TemporarilyUnavailableError("the database is not available"), asyncpg.InterfaceError("connection lost")]
-)
-def test_a_database_that_goes_away_meanwhile_is_explained(error: Exception) -> None:
-    explanation = explain(error)
+def test_a_database_that_goes_away_meanwhile_is_explained() -> None:
+    explanation = explain(translate(asyncpg.InterfaceError("connection lost")))
     assert explanation is not None
     line, status = explanation
     assert (status, "\n" in line) == (1, False)
@@ -38,9 +38,11 @@ def test_a_disk_that_is_full_is_no_silent_database() -> None:
     assert explain(OSError(errno.ENOSPC, "No space left on device")) == ("[Errno 28] No space left on device", 1)
 
 
-async def test_who_does_not_answer_is_told_by_whom_was_asked() -> None:
+async def test_the_explanation_names_the_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECT_TIMEOUT", 0.5)
+
     async def explained(ask: Callable[[], Awaitable[object]]) -> str:
-        with pytest.raises((ConnectionError, TimeoutError)) as caught:
+        with pytest.raises((ConnectionError, TimeoutError, TemporarilyUnavailableError)) as caught:
             await ask()
         explanation = explain(caught.value)
         assert explanation is not None
@@ -50,16 +52,19 @@ async def test_who_does_not_answer_is_told_by_whom_was_asked() -> None:
         await held.wait()
         writer.close()
 
+    async def database_at(place: str) -> None:
+        engine = create_engine(f"postgresql+asyncpg://allocation@{place}/allocation", pool_size=1)
+        await schema.check(engine)
+
     async def in_time(ask: Awaitable[object]) -> None:
         async with asyncio.timeout(0.5):
             await ask
 
     held = asyncio.Event()
     async with await asyncio.start_server(mute, "127.0.0.1", 0) as silent:
-        host, port = silent.sockets[0].getsockname()
-        place = f"{host}:{port}"
-        assert "database" in await explained(lambda: asyncpg.connect(host="127.0.0.1", port=1, user="nobody"))
-        assert "database" in await explained(lambda: in_time(asyncpg.connect(host=host, port=port, user="nobody")))
+        place = "{}:{}".format(*silent.sockets[0].getsockname())
+        assert "database" in await explained(lambda: database_at("127.0.0.1:1"))
+        assert "database" in await explained(lambda: database_at(place))
         assert "broker" in await explained(lambda: in_time(clients.check_broker(KafkaConfig(place))))
         held.set()
 

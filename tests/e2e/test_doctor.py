@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from app.adapters.kafka import clients
 from app.adapters.kafka.clients import KafkaConfig, TopicState
+from app.adapters.postgresql.errors import translate
 from app.embedded.process import free_port
 from app.operations import doctor
 from app.operations.doctor import Verdict, _advice, _clock, _topic
@@ -240,5 +241,6 @@ def test_the_state_of_a_topic(topic: TopicState, verdict: Verdict, word: str) ->
     assert bool(finding.advice) == (verdict != Verdict.OK)
 
 
-def test_a_host_that_nobody_knows_comes_with_its_advice() -> None:
-    assert "the host is unknown" in _advice(socket.gaierror(-2, "Name or service not known"))
+def test_an_unknown_host_comes_with_its_advice() -> None:
+    error = translate(socket.gaierror(-2, "Name or service not known"))
+    assert "the host is unknown" in _advice(error)

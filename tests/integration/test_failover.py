@@ -14,7 +14,6 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import connections, schema, unit_of_work
@@ -213,7 +212,7 @@ async def test_after_one_refusal_no_writer_uses_a_connection_of_the_same_age(pai
     async with running(settings_for(pair.primary.database_url)) as (service, api):
         outbox = OutboxReader(service.engine, lease=1.0)
         await make_read_only(service.engine, 3)
-        with pytest.raises(DBAPIError, match="read-only"):
+        with pytest.raises(TemporarilyUnavailableError, match="read-only"):
             await outbox.claim()
         for _ in range(3):
             assert await outbox.claim()

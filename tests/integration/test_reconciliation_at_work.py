@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
@@ -19,6 +18,7 @@ from app.entrypoints import components
 from app.observability import metrics
 from app.operations import reconciliation
 from app.operations.reconciliation import Difference, Kind, Reconciliation
+from app.service_layer.ports import TemporarilyUnavailableError
 from app.settings import Settings
 from tests.support.database import play, raw_connection, results, waiting_for_a_lock
 from tests.support.waiting import eventually
@@ -159,7 +159,7 @@ async def test_a_page_that_is_too_much_for_one_statement_is_taken_in_smaller_one
     async def slow(self: ReconciliationStore, after: str, limit: int) -> list[CountedProduct]:
         limits.append(limit)
         if limit > 2 and after < "SKU-2":
-            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+            raise TemporarilyUnavailableError("canceling statement due to statement timeout", timed_out=True)
         return await products(self, after, limit)
 
     monkeypatch.setattr(ReconciliationStore, "products", slow)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 
-import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
@@ -14,6 +13,7 @@ from app.domain.commands import Allocate, CreateBatch, ShipLine
 from app.observability import metrics
 from app.operations import reconciliation
 from app.operations.reconciliation import Difference, Reconciliation
+from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.database import raw_connection, results
 
 SKUS = [f"SKU-{number}" for number in range(5)]
@@ -44,7 +44,7 @@ def _too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """No statement over several rows of the products ends in time, and a piece is three rows."""
 
     async def cancelled(_: ReconciliationStore, after: str, limit: int) -> Sequence[CountedProduct]:
-        raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+        raise TemporarilyUnavailableError("canceling statement due to statement timeout", timed_out=True)
 
     monkeypatch.setattr(ReconciliationStore, "products", cancelled)
     monkeypatch.setattr(reconciliation_in_pieces, "PIECE", 3)
@@ -91,7 +91,7 @@ async def test_a_product_that_cannot_be_compared_keeps_those_behind_it_from_noth
 
     async def fails(engine: object, sku: str) -> object:
         if sku == "SKU-2":
-            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+            raise TemporarilyUnavailableError("canceling statement due to statement timeout", timed_out=True)
         return await count(engine, sku)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reconciliation, "count_in_pieces", fails)
@@ -112,7 +112,10 @@ async def test_a_fault_while_a_product_is_examined_is_passed_over_and_a_database
 ) -> None:
     await sql(stocked, DAMAGE)
     whole = await found(stocked)
-    faults: list[Exception] = [asyncpg.QueryCanceledError("too long"), asyncpg.AdminShutdownError("going down")]
+    faults: list[Exception] = [
+        TemporarilyUnavailableError("too long", timed_out=True),
+        TemporarilyUnavailableError("going down"),
+    ]
 
     async def fails(*_: object) -> object:
         raise faults[0]
@@ -125,5 +128,5 @@ async def test_a_fault_while_a_product_is_examined_is_passed_over_and_a_database
     assert walk.unchecked == 1
 
     faults.pop(0)
-    with pytest.raises(asyncpg.AdminShutdownError):
+    with pytest.raises(TemporarilyUnavailableError, match="going down"):
         await found(stocked)

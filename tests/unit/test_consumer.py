@@ -18,7 +18,7 @@ from tests.support.messages import Pauses, Service
 from tests.support.records import message, record
 
 AWAY = TemporarilyUnavailableError("the database is away")
-TOO_LONG = TemporarilyUnavailableError("stopped at a time limit", took_too_long=True)
+TOO_LONG = TemporarilyUnavailableError("stopped at a time limit", timed_out=True)
 BATCH: dict[str, Any] = {"ref": "batch-1", "sku": "CHAIR", "qty": 10}
 LINE: dict[str, Any] = {"order_id": "order-1", "sku": "CHAIR", "qty": 3}
 

@@ -23,7 +23,7 @@ from tests.support.errands import CAUSE, Desk, Errand
 from tests.support.fakes import FakeProductRepository, FakeUnitOfWork, InMemoryStore
 from tests.support.messages import Pauses, received
 
-TOO_LONG = TemporarilyUnavailableError("stopped at a time limit", took_too_long=True)
+TOO_LONG = TemporarilyUnavailableError("stopped at a time limit", timed_out=True)
 
 
 class LockingRepository(FakeProductRepository):

@@ -118,7 +118,7 @@ async def test_a_fault_that_passes_is_waited_out_and_no_row_overtakes_another() 
 
 async def test_a_group_that_takes_too_long_is_halved() -> None:
     intake = Intake(lanes=1, group_limit=4)
-    intake.store.faults = [TemporarilyUnavailableError("slow", took_too_long=True)]
+    intake.store.faults = [TemporarilyUnavailableError("slow", timed_out=True)]
 
     results = await intake.run(batch("b1", "CHAIR", 5), *(line(f"o{number}", "CHAIR", 1) for number in range(3)))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.connections import connect
+
 _COUNT = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM order_lines WHERE batch_number IS NULL LIMIT :limit) AS lines),
            (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS letters)
@@ -23,7 +25,7 @@ class Waiting:
 
 async def count_waiting(engine: AsyncEngine) -> Waiting:
     """Count what waits."""
-    async with engine.connect() as connection:
+    async with connect(engine) as connection:
         return Waiting(*(await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).one())
 
 
@@ -66,8 +68,8 @@ class SnapshotWatch:
         self._since = 0.0
 
     async def look(self) -> Held:
-        """How it stands. Raises what the database raises."""
-        async with self._engine.connect() as connection:
+        """The current figures. Raises DatabaseUnavailableError."""
+        async with connect(self._engine) as connection:
             found = (await connection.execute(_OLDEST)).one()
         now = time.monotonic()
         if found.xmin is None or found.xmin != self._xmin:

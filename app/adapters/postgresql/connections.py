@@ -1,19 +1,18 @@
-"""The connection to PostgreSQL, and which of its errors pass by themselves."""
+"""Connections to PostgreSQL: pools with bounded waits, and loans of their connections."""
 
-import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.adapters.postgresql.connector import Connector
 from app.adapters.postgresql.database_url import DatabaseUrl, Target
 from app.adapters.postgresql.date_codec import write_dates_as_they_are
+from app.adapters.postgresql.errors import translated
 from app.adapters.postgresql.pool_guard import PoolGuard
 
 # Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
@@ -23,34 +22,6 @@ LOCK_TIMEOUT = 3
 TRANSACTION_TIMEOUT = 15
 POOL_TIMEOUT = 5
 FAREWELL_TIMEOUT = 0.5
-
-# Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
-_PASSING_CLASSES = (
-    "08",  # connection exception
-    "28",  # the password is being changed
-    "3D",  # the database is being made
-    "40",  # serialization failure, deadlock
-    "42",  # no such table, no such right: a migration is due; it never depends on what the caller sent
-    "53",  # insufficient resources: connections, memory, disk
-    "57",  # operator intervention: shutdown, statement timeout
-    "58",  # system error
-)
-_PASSING_STATES = (
-    "0A000",  # a prepared statement met a table that a migration has changed
-    "23505",  # two transactions recorded one new batch: run again, the second sees the first
-    "25006",  # read-only transaction: a failover is under way
-    "25P02",  # a statement before this one failed: run again, that one says why
-    "25P03",  # idle in a transaction: this process was stopped for a while
-    "25P04",  # transaction timeout: this process was stopped for a while
-    "55P03",  # lock timeout
-)
-
-# Statement timeout and transaction timeout.
-_TIME_LIMITS = frozenset({"57014", "25P04"})
-_LOCAL_STATES = _TIME_LIMITS | {"23505", "40001", "40P01", "55P03"}
-
-# What asyncpg raises of its own where a connection dies under it, or has died in the pool a moment ago.
-_LOST_CONNECTION = asyncpg.InterfaceError | asyncpg.InternalClientError
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg bears no types
@@ -109,6 +80,25 @@ def create_engine(
     PoolGuard.of(engine)
     write_dates_as_they_are(engine)
     return engine
+
+
+@asynccontextmanager
+async def connect(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool. Raises DatabaseUnavailableError, also for a transient error in the block."""
+    with translated():
+        async with engine.connect() as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool in a transaction, which the end of the block commits.
+
+    Raises DatabaseUnavailableError, also for a transient error in the block.
+    """
+    with translated():
+        async with engine.begin() as connection:
+            yield connection
 
 
 class DriverConnections:
@@ -188,36 +178,3 @@ class LentConnection:
 def connections_of(engine: AsyncEngine) -> Callable[[], int]:
     """What tells how many connections of the engine's pool are in use; 0 where the pool does not count."""
     return getattr(engine.sync_engine.pool, "checkedout", lambda: 0)
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether the same work may succeed in a moment: the database is away, busy, or asked to try again."""
-    if isinstance(error, OSError | asyncio.TimeoutError | PoolTimeoutError | _LOST_CONNECTION):
-        return True
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated or isinstance(error, InterfaceError):
-            return True
-        error = error.orig or error
-    state = getattr(error, "sqlstate", None) or ""
-    return state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether the connection was lost, for a reason that the driver does not know."""
-    if isinstance(error, TimeoutError):
-        return False  # The network is silent: the server would have ended the statement earlier.
-    return isinstance(getattr(error, "orig", None) or error, OSError | _LOST_CONNECTION) or _state_of(error) == "08003"
-
-
-def is_local(error: BaseException) -> bool:
-    """Whether the fault concerns some rows only: a lock, a unique value, or more work than the time limits allow."""
-    return _state_of(error) in _LOCAL_STATES
-
-
-def took_too_long(error: BaseException) -> bool:
-    """Whether the server stopped a statement or a transaction at its time limit."""
-    return _state_of(error) in _TIME_LIMITS
-
-
-def _state_of(error: BaseException) -> str:
-    return getattr(getattr(error, "orig", None) or error, "sqlstate", None) or ""

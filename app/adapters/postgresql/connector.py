@@ -7,17 +7,11 @@ import asyncpg
 from asyncpg.exceptions import TargetServerAttributeNotMatched
 
 from app.adapters.postgresql.database_url import DatabaseUrl, Server, Target
+from app.adapters.postgresql.errors import WrongServerError
 from app.observability import metrics
 
 _WRITABLE = frozenset({"read-write", "primary"})
 _REFUSALS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-class WrongServerError(ConnectionError):
-    """A server was reached, and no server that was reached has the role that is wanted.
-
-    During a failover this is so until the new primary has been promoted, or until a name leads to it.
-    """
 
 
 class Connector:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.connections import begin, connect
 from app.adapters.postgresql.messages import decode_headers
 from app.integration.dead_letters import DeadLetter
 
@@ -84,16 +85,16 @@ class DeadLetterStore:
         ]
 
     async def _read(self, select: TextClause, after: int, ids: Sequence[int], limit: int) -> Sequence[Row[Any]]:
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             given = {"after": after, "all": not ids, "ids": list(ids), "limit": limit}
             return (await connection.execute(select, given)).all()
 
     async def discard(self, letter_id: int) -> None:
         """Throw a letter away."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             await connection.execute(_DISCARD, {"id": letter_id})
 
     async def keep_failing(self, letter_id: int, reason: str) -> None:
         """Note that a letter was given up once more, and why."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             await connection.execute(_KEEP_FAILING, {"id": letter_id, "reason": reason})

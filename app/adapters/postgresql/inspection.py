@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connector import WrongServerError
+from app.adapters.postgresql.connections import connect
+from app.adapters.postgresql.errors import WrongServerError
 from app.adapters.postgresql.pool_guard import PoolGuard
 from app.observability import metrics
 
@@ -56,8 +57,8 @@ class Backlog:
 
 
 async def server_of(engine: AsyncEngine) -> Server:
-    """Ask the server. Raises what the database raises."""
-    async with engine.connect() as connection:
+    """The facts of the server. Raises DatabaseUnavailableError."""
+    async with connect(engine) as connection:
         facts = (await connection.execute(_SERVER)).one()
         asked = time.time()
         its_time = (await connection.execute(_CLOCK)).scalar_one()
@@ -67,13 +68,13 @@ async def server_of(engine: AsyncEngine) -> Server:
 
 
 async def check_writable(engine: AsyncEngine) -> None:
-    """Raise WrongServerError where a write would be refused, and what the database raises where it is away.
+    """Raise DatabaseUnavailableError where the database is away or would refuse a write (WRONG_SERVER).
 
     A pooled connection is asked as well: a server may have been made read-only since it was opened. The next check then
     looks for another server.
     """
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-    async with autocommit.connect() as connection:
+    async with connect(autocommit) as connection:
         if (await connection.execute(_IS_READ_ONLY)).scalar_one():
             metrics.read_only_refusals.inc()
             PoolGuard.of(engine).invalidate_idle()
@@ -81,11 +82,11 @@ async def check_writable(engine: AsyncEngine) -> None:
 
 
 async def keeps_up(replica: AsyncEngine, primary: AsyncEngine, *, seconds: float) -> bool:
-    """Whether the replica has within so many seconds what the primary has now. Raises what a database raises."""
-    async with primary.connect() as connection:
+    """Whether the replica has within so many seconds what the primary has now. Raises DatabaseUnavailableError."""
+    async with connect(primary) as connection:
         place = (await connection.execute(_WRITTEN)).scalar_one()
     deadline = time.monotonic() + seconds
-    async with replica.connect() as connection:
+    async with connect(replica) as connection:
         while not (await connection.execute(_REPLAYED, {"place": place})).scalar_one():
             if time.monotonic() >= deadline:
                 return False
@@ -94,7 +95,7 @@ async def keeps_up(replica: AsyncEngine, primary: AsyncEngine, *, seconds: float
 
 
 async def backlog_of(engine: AsyncEngine) -> Backlog:
-    """What waits. Raises what the database raises."""
-    async with engine.connect() as connection:
+    """The backlog. Raises DatabaseUnavailableError."""
+    async with connect(engine) as connection:
         found = (await connection.execute(_BACKLOG, {"limit": COUNT_LIMIT})).one()
     return Backlog(found.pending, found.oldest_seconds, found.dead_letters)

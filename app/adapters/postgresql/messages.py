@@ -9,6 +9,7 @@ from operator import attrgetter
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.connections import begin
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.rows import EventRow
 from app.adapters.postgresql.writes import INSERT_EVENTS, INSERT_OUTBOX, Writes
@@ -199,7 +200,7 @@ async def prune_inbox(engine: AsyncEngine, days: int) -> None:
 async def prune(engine: AsyncEngine, statement: TextClause, hours: int) -> None:
     """Delete what is older, some thousand rows at a time, so that no lock is held for long."""
     while True:
-        async with engine.begin() as connection:
+        async with begin(engine) as connection:
             result = await connection.execute(statement, {"hours": hours, "limit": PRUNE_PAGE})
         if result.rowcount < PRUNE_PAGE:
             return

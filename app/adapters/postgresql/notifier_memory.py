@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.connections import begin, connect
 from app.service_layer.notifications import NotifiedProduct
 
 _PRODUCTS = text("SELECT sku, sequence, out_of_stock FROM notified_products WHERE sku = ANY(CAST(:skus AS text[]))")
@@ -32,7 +33,7 @@ class NotifierMemory:
         self, skus: Collection[str], refs: Collection[str]
     ) -> tuple[dict[str, NotifiedProduct], dict[str, int]]:
         """What is known of the SKUs (all of them; unknown ones as new) and of the batches (only known ones)."""
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             rows = await connection.execute(_PRODUCTS, {"skus": list(skus)})
             products = {row.sku: NotifiedProduct(row.sku, row.sequence, row.out_of_stock) for row in rows}
             batches = {row.ref: row.qty for row in await connection.execute(_BATCHES, {"refs": list(refs)})}
@@ -40,7 +41,7 @@ class NotifierMemory:
 
     async def save(self, products: Collection[NotifiedProduct], batches: Mapping[str, int]) -> None:
         """Remember it."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             if products:
                 await connection.execute(
                     _SAVE_PRODUCTS,

@@ -14,8 +14,10 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.connections import begin, connect
 from app.adapters.postgresql.connector import Connector
 from app.adapters.postgresql.database_url import DatabaseUrl
+from app.adapters.postgresql.errors import translated
 from app.adapters.postgresql.messages import SHARDS
 from app.adapters.postgresql.outbox_horizon import Horizon
 from app.adapters.postgresql.pool_guard import connected_at
@@ -112,7 +114,7 @@ class OutboxReader:
 
     async def claim(self) -> list[int]:
         """Renew our leases, and give or take shards until each relay has its share; returns our shards."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             own = {"owner": self._owner, "lease": self._lease}
             await connection.execute(_FORGET_THE_DEAD, {"lease": self._lease})
             await connection.execute(_ALIVE, own)
@@ -130,7 +132,7 @@ class OutboxReader:
 
     async def leave(self) -> None:
         """Give all shards back, so that the others need not wait for the leases to end."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             await connection.execute(_RELEASE, {"owner": self._owner, "shards": list(range(SHARDS))})
             await connection.execute(_LEAVE, {"owner": self._owner})
 
@@ -141,7 +143,7 @@ class OutboxReader:
         """
         async with self._looking:
             if time.monotonic() - self._horizon.looked_at >= HORIZON_INTERVAL:
-                async with self._reader.connect() as connection:
+                async with connect(self._reader) as connection:
                     await self._horizon.look(connection)
             return self._horizon.settled
 
@@ -151,7 +153,7 @@ class OutboxReader:
         `after` is an id up to which the caller knows what there is. Raises ServerChangedError where the server is not
         the one that the caller knows it from.
         """
-        async with self._reader.connect() as connection:
+        async with connect(self._reader) as connection:
             if after and connected_at(connection.info) > self._horizon.looked_at:
                 async with self._looking:
                     await self._horizon.look(connection)
@@ -160,12 +162,12 @@ class OutboxReader:
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Forget rows that the broker has acknowledged."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             await connection.execute(_DELETE, {"ids": list(ids)})
 
     async def pending(self) -> int:
         """How many events wait to be published, over all shards; counted up to `COUNT_LIMIT`."""
-        async with self._reader.connect() as connection:
+        async with connect(self._reader) as connection:
             return int((await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).scalar_one())
 
 
@@ -210,7 +212,7 @@ class OutboxSignal:
     async def _notify(self) -> None:
         await asyncio.sleep(self._debounce)
         try:
-            async with self._engine.begin() as connection:
+            async with begin(self._engine) as connection:
                 await connection.execute(text(f"NOTIFY {CHANNEL}"))
         except Exception:  # noqa: BLE001 - a signal is a courtesy; the poll is the promise
             return
@@ -229,7 +231,7 @@ class OutboxListener:
         self._connection: asyncpg.Connection | None = None
 
     async def ensure(self) -> None:
-        """Connect, unless connected. Raises what asyncpg raises.
+        """Connect, unless connected. Raises DatabaseUnavailableError.
 
         One that only listens would never find out that its server is gone where nobody tells it, so it asks.
         """
@@ -243,13 +245,17 @@ class OutboxListener:
                 raise
             else:
                 return
+        with translated():
+            self._connection = await self._listen()
+
+    async def _listen(self) -> asyncpg.Connection:
         connection = await self._connect(**self._arguments, timeout=LISTENER_TIMEOUT, command_timeout=5)
         try:
             await connection.add_listener(CHANNEL, lambda *_: self._on_signal())
         except BaseException:
             connection.terminate()
             raise
-        self._connection = connection
+        return connection
 
     async def __aenter__(self) -> Self:
         """Nothing is connected yet: the relay does that as it goes."""

@@ -50,7 +50,7 @@ class Horizon:
         self._server: str | None = None
 
     async def look(self, connection: AsyncConnection) -> None:
-        """Bring `settled` up to date. Raises ServerChangedError, and what the database raises.
+        """Bring `settled` up to date. Raises ServerChangedError.
 
         A prepared transaction has another name among the locks than it had before it was prepared. So nothing
         settles while one of them holds the lock.

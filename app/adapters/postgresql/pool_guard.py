@@ -10,21 +10,10 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.adapters.postgresql.errors import is_disconnect, is_read_only
 from app.observability import metrics
 
 _CONNECTED = "connected"
-
-_READ_ONLY = "25006"
-
-# After one of these the session does not do the work that is asked of it, whatever is sent next.
-# Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
-_LOST_SESSION = (
-    "08",  # connection exception
-    _READ_ONLY,  # the server takes no writes: it is a standby, or it was made read-only
-    "25P02",  # the transaction failed before, and the error that said so was not seen
-    "25P03",  # the server ended the session, which was idle within a transaction
-    "57P",  # the server stops, crashes or starts
-)
 
 
 def connected_at(info: dict[Any, Any]) -> float:
@@ -83,7 +72,7 @@ class PoolGuard:
         a network swallows packets, each connection of the pool would otherwise cost one caller its time.
         """
         error = context.original_exception
-        if isinstance(error, TimeoutError) or is_lost_session(error):
+        if is_unusable(error):
             context.is_disconnect = True
         if context.is_disconnect:
             self.invalidate_idle()
@@ -92,9 +81,8 @@ class PoolGuard:
 _guards: WeakKeyDictionary[Engine, PoolGuard] = WeakKeyDictionary()
 
 
-def is_lost_session(error: BaseException | None) -> bool:
-    """Whether the connection that raised the error has to be replaced. Counts those whose server takes no writes."""
-    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
-    if state == _READ_ONLY:
+def is_unusable(error: BaseException | None) -> bool:
+    """Whether the connection that raised the error has to be replaced. Counts servers that refuse writes."""
+    if is_read_only(error):
         metrics.read_only_refusals.inc()
-    return state.startswith(_LOST_SESSION)
+    return is_disconnect(error)

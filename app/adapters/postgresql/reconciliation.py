@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.connections import begin, connect
+
 # What the lines of the batch b say, those that it holds and those that have left.
 _HELD = """
     CROSS JOIN LATERAL (
@@ -184,7 +186,7 @@ class ReconciliationStore:
 
     async def repair_batches(self, sku: str, numbers: Sequence[int]) -> list[WrongBatch]:
         """Set the sums of these batches, as far as the batch allows. Returns those that were wrong under the lock."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             await connection.execute(_LOCK, {"sku": sku})
             named = await connection.execute(_NAMED_BATCHES, {"sku": sku, "numbers": list(numbers)})
             wrong = [WrongBatch(**row) for row in named.mappings()]
@@ -200,7 +202,7 @@ class ReconciliationStore:
 
     async def repair_product(self, sku: str) -> tuple[int, int] | None:
         """Set the sum of the queue. Returns what was stored and what the lines say, where they differed."""
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             stored = (await connection.execute(_LOCK, {"sku": sku})).scalar_one_or_none()
             queued = (await connection.execute(_QUEUED, {"sku": sku})).scalar_one()
             if stored is None or stored == queued:
@@ -209,5 +211,5 @@ class ReconciliationStore:
             return stored, queued
 
     async def _read(self, statement: Any, **arguments: Any) -> Sequence[Any]:  # noqa: ANN401 - as SQLAlchemy has them
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             return (await connection.execute(statement, arguments)).mappings().all()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.adapters.postgresql.connections import begin, connect
 from app.adapters.postgresql.reconciliation import CountedProduct, WrongBatch
 
 PIECE = 20_000
@@ -45,10 +46,10 @@ _EVENTS = text("""
 async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct, list[WrongBatch]] | None:
     """The product, counted, and its batches whose sums are wrong; None where there is no such product.
 
-    Raises what the database raises.
+    Raises DatabaseUnavailableError.
     """
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    async with snapshot.begin() as connection:
+    async with begin(snapshot) as connection:
         await connection.execute(_NO_TRANSACTION_TIMEOUT)
         stored = (await connection.execute(_PRODUCT, {"sku": sku})).one_or_none()
         if stored is None:
@@ -115,7 +116,7 @@ async def _with_events(engine: AsyncEngine, product: CountedProduct) -> CountedP
 
 async def _count_events(engine: AsyncEngine, sku: str, after: int, upto: int) -> int:
     number = 0
-    async with engine.connect() as connection:
+    async with connect(engine) as connection:
         while True:
             piece = {"sku": sku, "after": after, "upto": upto, "piece": PIECE}
             found = (await connection.execute(_EVENTS, piece)).one()

@@ -7,14 +7,14 @@ from functools import cache
 from pathlib import Path
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import create_engine
+from app.adapters.postgresql.connections import connect, create_engine
+from app.adapters.postgresql.errors import translated
+from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 
 # A wheel has the same folders as the repository, inside the package `allocation`.
 _CONFIG_FILE = Path(__file__).parents[3] / "alembic.ini"
-_UNDEFINED_TABLE = "42P01"
 _REVISION = re.compile(r'^(down_)?revision: .+ = "(\w+)"$', re.MULTILINE)
 
 
@@ -26,7 +26,7 @@ def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
     """Upgrade to the newest revision and return it. Runs an event loop of its own, so call it where none runs.
 
     A schema that is newer than this code is left alone: an old release that is rolled back to finds it so. Raises
-    MigrationsMissingError, and what the driver raises.
+    MigrationsMissingError, DatabaseUnavailableError.
     """
     head()  # An incomplete installation fails before it connects.
     revision = asyncio.run(_revision_at(database_url, tls))
@@ -38,7 +38,8 @@ def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
 
     config = Config(_CONFIG_FILE)
     config.attributes.update(database_url=database_url, tls=tls)
-    command.upgrade(config, "head")
+    with translated():
+        command.upgrade(config, "head")
     return head()
 
 
@@ -55,7 +56,7 @@ def head() -> str:
 
 
 async def check(*engines: AsyncEngine) -> str | None:
-    """What is wrong with the schema, or None. Raises what a database raises where it is away.
+    """What is wrong with the schema, or None. Raises DatabaseUnavailableError.
 
     Each of the engines is asked: a replica may be away by itself, or be behind.
 
@@ -93,11 +94,11 @@ def _is_newer(revision: str | None) -> bool:
 async def _revision(engine: AsyncEngine) -> str | None:
     """The revision of the schema, None where there is none."""
     try:
-        async with engine.connect() as connection:
+        async with connect(engine) as connection:
             found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
             return None if found is None else str(found)
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _UNDEFINED_TABLE:
+    except DatabaseUnavailableError as error:
+        if error.reason is not Reason.NO_SCHEMA:
             raise
         return None
 

@@ -14,16 +14,13 @@ from app.adapters.postgresql.connections import (
     TRANSACTION_TIMEOUT,
     DriverConnections,
     LentConnection,
-    is_local,
-    is_lost,
-    is_passing,
-    took_too_long,
 )
+from app.adapters.postgresql.errors import is_lost, is_transient, translate
 from app.adapters.postgresql.idempotency import SqlAnswers
 from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.postgresql.order_repository import SqlOrderRepository
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
-from app.adapters.postgresql.pool_guard import is_lost_session
+from app.adapters.postgresql.pool_guard import is_unusable
 from app.adapters.postgresql.product_repository import SqlProductRepository
 from app.adapters.postgresql.rows import CommitRow
 from app.adapters.postgresql.writes import NOTE_COMMIT, Writes, write
@@ -99,7 +96,7 @@ class SqlUnitOfWork:
         try:
             await self._connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
         except BaseException as error:
-            self._is_lost = _is_lost(error)
+            self._is_lost = is_unusable(error)
             await _uninterrupted(self._close())
             if isinstance(error, Exception):
                 raise self._as_port_error(error) from error
@@ -110,9 +107,9 @@ class SqlUnitOfWork:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
-        self._is_lost = self._is_lost or _is_lost(exc)
+        self._is_lost = self._is_lost or is_unusable(exc)
         await _uninterrupted(self._close())
-        if isinstance(exc, Exception) and is_passing(exc):
+        if isinstance(exc, Exception) and is_transient(exc):
             raise self._as_port_error(exc) from exc
 
     def raise_event(self, event: Event) -> None:
@@ -157,8 +154,8 @@ class SqlUnitOfWork:
         try:
             await _uninterrupted(self._commit())
         except Exception as error:
-            self._is_lost = _is_lost(error)
-            if transaction_id is None or not is_passing(error):
+            self._is_lost = is_unusable(error)
+            if transaction_id is None or not is_transient(error):
                 raise
             if not await self._has_committed(transaction_id, token):
                 raise
@@ -194,7 +191,7 @@ class SqlUnitOfWork:
             except Exception as error:
                 if getattr(error, "sqlstate", None) == _IN_THE_FUTURE:
                     return False  # The number has been forgotten, and is still to be given again.
-                if not is_passing(error):
+                if not is_transient(error):
                     raise
                 continue
             if is_committed is not None:
@@ -240,16 +237,11 @@ class SqlUnitOfWork:
         The server ends a session at `transaction_timeout`. The driver may then report a lost connection in place of
         the reason, so a connection that was lost after about that time counts as a time limit.
         """
-        if not is_passing(error):
-            return error
         lost_late = is_lost(error) and time.monotonic() - self._began > LATE * TRANSACTION_TIMEOUT
-        if is_too_long := lost_late or took_too_long(error):
+        translation = translate(error, has_timed_out=lost_late)
+        if isinstance(translation, TemporarilyUnavailableError) and translation.timed_out:
             metrics.time_limits.inc()
-        return TemporarilyUnavailableError(
-            f"the database is not available: {type(error).__name__}",
-            is_local=is_local(error),
-            took_too_long=is_too_long,
-        )
+        return translation
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
@@ -262,8 +254,3 @@ async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
         raise
-
-
-def _is_lost(error: BaseException | None) -> bool:
-    """Whether the next attempt needs another connection."""
-    return isinstance(error, TimeoutError) or is_lost_session(error)

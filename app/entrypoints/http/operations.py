@@ -61,7 +61,7 @@ async def readyz(request: Request) -> Response:
         async with asyncio.timeout(READINESS_TIMEOUT):
             fault = await services.check_database()
     except Exception as error:
-        raise ProblemError("unavailable", f"the database does not answer ({type(error).__name__})") from error
+        raise ProblemError("unavailable", "the database does not respond") from error
     if fault is not None:
         raise ProblemError("unavailable", fault)
     return Answer(b'{"status":"ready"}')

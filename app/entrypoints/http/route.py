@@ -20,7 +20,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.adapters.postgresql.connections import is_passing
 from app.domain.errors import DomainError
 from app.entrypoints.http.idempotent_write import key_of
 from app.entrypoints.http.identity import scope_of, security_of
@@ -103,7 +102,7 @@ def as_problem(error: Exception) -> ProblemError | None:  # noqa: PLR0911 - one 
         case TimeoutError():
             detail = "the request timed out; it may still take effect, and can be repeated safely"
             return ProblemError("unavailable", detail)
-        case _ if isinstance(error, TemporarilyUnavailableError) or is_passing(error):
+        case TemporarilyUnavailableError():
             return ProblemError("unavailable", "the database does not respond; try again")
         case _:
             return None
