@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.snapshot import Snapshots
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
 from app.integration.fields import (
     AllocatedQuantity,
@@ -17,12 +19,15 @@ from app.integration.fields import (
     ShippedQuantity,
     Sku,
 )
-from app.read_model.availability import Promises
+from app.read_model.availability import Availability, availability_of
+from app.read_model.dry_runs import DryRuns
 from app.read_model.history import History
 from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
 from app.read_model.reader import Reader, allocation_state, batch_state
 from app.service_layer.entity_tags import product_tag
+from app.service_layer.lock_sets import LockSet
+from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
@@ -67,17 +72,16 @@ class ProductState:
 class Queries:
     """Answers questions from the database. Every method raises DatabaseUnavailableError while the database is away.
 
-    `present` is the database that decides, where `engine` may be a replica of it: what would become of a command is
-    foreseen there.
+    `engine` may lead to a replica. Dry runs read from the `primary`, as commands do.
     """
 
-    def __init__(self, engine: AsyncEngine, present: AsyncEngine | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, primary: AsyncEngine | None = None) -> None:
         self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
         self.history = History(self._reader)
         self.lists = Lists(self._reader)
-        self.promises = Promises(self._reader)
-        self.foreseen = Promises(Reader(present or engine))
+        self.dry_runs = DryRuns(Snapshots(primary or engine))
+        self._snapshots = Snapshots(engine)
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""
@@ -113,6 +117,14 @@ class Queries:
             batches=batches,
             sequence=rows[0].sequence,
         )
+
+    async def availability(self, sku: str, qty: int, by: date | None) -> Availability:
+        """Whether one batch holds the quantity by the day, or at all. Raises ProductNotFoundError."""
+
+        async def decide(uow: UnitOfWork) -> Availability:
+            return availability_of(sku, qty, by, uow)
+
+        return await self._snapshots.run(LockSet(skus={sku}), decide)
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
         lines: dict[str, list[AllocationState]] = {}

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, TextClause
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.errors import translated
+from app.adapters.postgresql.connections import connect
+from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 from app.service_layer.results import AllocationState, BatchState, status_of
 
 
@@ -20,16 +20,15 @@ class Reader:
 
     async def fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
         """All rows of the statement. If the connection is lost, the statement runs once more on another one."""
-        with translated():
-            try:
-                return await self._fetch(statement, parameters)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
+        try:
             return await self._fetch(statement, parameters)
+        except DatabaseUnavailableError as error:
+            if error.reason is not Reason.CONNECTION_LOST:
+                raise
+        return await self._fetch(statement, parameters)
 
     async def _fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             return (await connection.execute(statement, parameters)).all()
 
 

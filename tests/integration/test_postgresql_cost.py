@@ -183,7 +183,7 @@ async def much_at_once(bus: MessageBus, queries: Queries, name: str) -> None:
             outcome.unwrap()
     await asyncio.gather(*(queries.allocations(f"{name}-{sku}") for sku in skus))
     await queries.order(f"{name}-order")
-    await queries.foreseen.preview_order(
+    await queries.dry_runs.place_order(
         PlaceOrder(order_id=f"{name}-next", lines=[OrderedLine(sku=sku, qty=1) for sku in skus])
     )
 

@@ -134,7 +134,7 @@ async def test_a_page_costs_what_it_shows(measured: Measured) -> None:
 async def test_a_promise_costs_the_open_batches(measured: Measured) -> None:
     _, _, before = await measured.read()
     for qty in (5, 6):
-        await measured.queries.promises.availability("CHAIR", qty, None)
+        await measured.queries.availability("CHAIR", qty, None)
     _, _, after = await measured.read()
     assert after - before <= 8
 

@@ -151,6 +151,8 @@ def _reason_of(error: Exception) -> Reason:
             return Reason.CONNECTION_REFUSED
         case TimeoutError():
             return Reason.NO_RESPONSE
+        case _ if is_lost(error) or is_disconnect(error) or getattr(error, "connection_invalidated", False):
+            return Reason.CONNECTION_LOST
         case _:
             pass
     reasons = {

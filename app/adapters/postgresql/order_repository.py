@@ -19,8 +19,9 @@ class SqlOrderRepository:
     with the transaction.
     """
 
-    def __init__(self, connection: PipelinedConnection) -> None:
+    def __init__(self, connection: PipelinedConnection, *, locking: bool = True) -> None:
         self._connection = connection
+        self._is_locking = locking
         self._stored: dict[str, PlacedOrder] = {}
         self._placed: dict[str, PlacedOrder] = {}
         self._skus: dict[str, set[str]] = defaultdict(set)
@@ -30,8 +31,9 @@ class SqlOrderRepository:
 
         Orders come before products, for whoever holds a product waits for nothing else.
         """
-        lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in locks.orders})
-        await self._connection.execute(statements.LOCK_ORDERS, lock_numbers)
+        if self._is_locking:
+            lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in locks.orders})
+            await self._connection.execute(statements.LOCK_ORDERS, lock_numbers)
         for order_id, lines, sku in await self._connection.fetch(statements.ORDERS, list(locks.orders)):
             if lines is not None and order_id not in self._stored:
                 self._stored[order_id] = PlacedOrder.of_rows(order_id, json.loads(lines))

@@ -20,10 +20,12 @@ OWNERS = "SELECT ref, sku FROM batches WHERE ref = ANY($1::text[])"
 
 CREATE_PRODUCTS = "INSERT INTO products (sku) SELECT unnest($1::text[]) ON CONFLICT (sku) DO NOTHING"
 
-LOCK_PRODUCTS = f"""
+PRODUCTS = f"""
     SELECT {_PRODUCT} FROM products
-    WHERE sku = ANY($1::text[]) ORDER BY sku FOR NO KEY UPDATE
+    WHERE sku = ANY($1::text[]) ORDER BY sku
 """
+
+LOCK_PRODUCTS = f"{PRODUCTS} FOR NO KEY UPDATE"
 
 # The same without a wait: products that another transaction holds are left out.
 LOCK_FREE_PRODUCTS = f"{LOCK_PRODUCTS} SKIP LOCKED"

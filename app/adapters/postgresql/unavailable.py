@@ -11,6 +11,7 @@ class Reason(Enum):
     UNKNOWN_HOST = auto()
     CONNECTION_REFUSED = auto()
     NO_RESPONSE = auto()
+    CONNECTION_LOST = auto()
     WRONG_SERVER = auto()
     """No server that was reached has the role that is needed, for example a primary that accepts writes."""
     INVALID_CREDENTIALS = auto()

@@ -58,6 +58,9 @@ class SqlUnitOfWork:
     whoever publishes the messages.
     """
 
+    _begin = "BEGIN"
+    _is_locking = True
+
     products: SqlProductRepository
     orders: SqlOrderRepository
     answers: SqlAnswers
@@ -87,14 +90,14 @@ class SqlUnitOfWork:
         self._connection = PipelinedConnection(self._lent.driver)
         self._began = time.monotonic()
         self._is_open = True
-        self.products = SqlProductRepository(self._connection)
-        self.orders = SqlOrderRepository(self._connection)
+        self.products = SqlProductRepository(self._connection, locking=self._is_locking)
+        self.orders = SqlOrderRepository(self._connection, locking=self._is_locking)
         self.answers = SqlAnswers(self._connection)
         self.outbox = SqlOutbox()
         self.inbox = SqlInbox(self._connection)
         self.dead_letters = SqlDeadLetterBox(self._connection)
         try:
-            await self._connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
+            await self._connection.execute(self._begin, timeout=BEGIN_TIMEOUT)
         except BaseException as error:
             self._is_lost = is_unusable(error)
             await _uninterrupted(self._close())

@@ -13,7 +13,7 @@ from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
-from app.read_model.availability import EXPLANATIONS, AllocationPreview
+from app.read_model.dry_runs import EXPLANATIONS, AllocationPreview
 from app.service_layer.results import AllocationState, LineAccepted
 
 router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=ServiceRoute)
@@ -75,7 +75,7 @@ async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = Fal
     published: the response has the outcome and its reason. A dry run is refused as the real request would be.
     """
     if dry_run:
-        return Answer(PREVIEW.dump_json(await queries_of(request).foreseen.preview(command)))
+        return Answer(PREVIEW.dump_json(await queries_of(request).dry_runs.allocate(command)))
     return await write(request, command, _accepted)
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Self
 from fastapi import Response
 from pydantic import Field, TypeAdapter
 
-from app.read_model.availability import AllocationPreview, Availability, OrderPreview
+from app.read_model.availability import Availability
+from app.read_model.dry_runs import AllocationPreview, OrderPreview
 from app.read_model.history import HistoryPage
 from app.read_model.lists import BackorderPage, BatchPage, ProductPage
 from app.read_model.queries import ProductState

@@ -17,7 +17,7 @@ from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
-from app.read_model.availability import EXPLANATIONS, OrderPreview
+from app.read_model.dry_runs import EXPLANATIONS, OrderPreview
 from app.service_layer.results import OrderAccepted, OrderState
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRoute)
@@ -73,7 +73,7 @@ async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = Fa
     order_id = order.order_id if "order_id" in order.model_fields_set else str(_uuid7())
     command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
     if dry_run:
-        return Answer(ORDER_PREVIEW.dump_json(await queries_of(request).foreseen.preview_order(command)))
+        return Answer(ORDER_PREVIEW.dump_json(await queries_of(request).dry_runs.place_order(command)))
     return await write(request, command, _accepted)
 
 

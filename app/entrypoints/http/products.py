@@ -128,4 +128,4 @@ async def get_availability(sku: SkuInPath, request: Request, qty: Pieces, by: By
 
     Nothing is reserved: another order can allocate the stock first.
     """
-    return Answer(AVAILABILITY.dump_json(await queries_of(request).promises.availability(sku, qty, by)))
+    return Answer(AVAILABILITY.dump_json(await queries_of(request).availability(sku, qty, by)))
