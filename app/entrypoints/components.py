@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from app.adapters.kafka import clients
-from app.adapters.postgresql.backlog_counts import Held, SnapshotWatch, Waiting, count_waiting
+from app.adapters.postgresql.backlog_counts import BacklogCounts, Held, SnapshotWatch, count_backlog
 from app.adapters.postgresql.idempotency import prune_answers
 from app.adapters.postgresql.messages import prune_inbox
 from app.adapters.postgresql.notifier_memory import NotifierMemory
@@ -121,11 +121,11 @@ async def _count(service: Service) -> None:
     snapshots = SnapshotWatch(service.engine)
     while True:
         try:
-            waiting, held = await count_waiting(service.engine), await snapshots.look()
+            waiting, held = await count_backlog(service.engine), await snapshots.look()
         except Exception as error:  # noqa: BLE001 - a missing figure must not stop the component
             raise_if_cancelled()
             log.info("what waits could not be counted: %r", error)
-            waiting = Waiting(metrics.UNKNOWN, metrics.UNKNOWN)
+            waiting = BacklogCounts(metrics.UNKNOWN, metrics.UNKNOWN)
             held = Held(metrics.UNKNOWN, metrics.UNKNOWN, metrics.UNKNOWN)
         metrics.backordered_lines.set(waiting.backordered_lines)
         metrics.dead_letters_kept.set(waiting.dead_letters)

@@ -1,4 +1,4 @@
-"""Everything that ever happened to a product. It is read from the events that are written anyway."""
+"""The history of a product: its stored events."""
 
 import json
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from sqlalchemy import Row, text
 
 from app.domain.errors import ProductNotFoundError
 from app.integration.fields import Eta
-from app.read_model.pagination import MOST_ITEMS, Page, PositionKey, Walk
+from app.read_model.pagination import MOST_ITEMS, KeysetPager, Page, PositionKey
 from app.read_model.reader import Reader
 
-# Two limits: the inner one is known when the statement is planned, the outer one ends the walk along the index.
+# Two limits: the inner one is known when the statement is planned, the outer one ends the index scan.
 _HISTORY = text(f"""
     SELECT p.sequence AS newest, oldest.sequence AS oldest, e.*
     FROM products p
@@ -29,8 +29,8 @@ _HISTORY = text(f"""
         ) AS shown ORDER BY number DESC LIMIT :limit
     ) AS e ON true
     WHERE p.sku = :sku ORDER BY e.number DESC
-""")  # noqa: S608 - the number is ours
-_NEVER = 2**63 - 1
+""")  # noqa: S608 - the number is a constant
+_BEHIND_ALL = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +95,23 @@ class HistoryPage(Page):
 
 
 class History:
-    """Answers what happened. A page costs the same however much has."""
+    """Reads histories. The cost of a page does not depend on the length of the history."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     async def page(self, sku: str, *, limit: int, cursor: str | None) -> HistoryPage:
-        """What happened to a product, newest first. Raises ProductNotFoundError, InvalidCursorError."""
-        walk = Walk("history", {"sku": sku}, PositionKey, (_NEVER,))
-        (before,) = walk.after(cursor)
+        """A page of the events of a product, newest first. Raises ProductNotFoundError, InvalidCursorError."""
+        pager = KeysetPager("history", {"sku": sku}, PositionKey, (_BEHIND_ALL,))
+        (before,) = pager.decode(cursor)
         rows = await self._reader.fetch(_HISTORY, {"sku": sku, "before": before, "limit": limit + 1})
         if not rows:
             raise ProductNotFoundError(sku)
         entries = [row for row in rows if row.number is not None]
         return HistoryPage(
             items=[HistoryEntry.of(row) for row in entries[:limit]],
-            next_cursor=walk.next_cursor([(row.number,) for row in entries], limit),
-            # The sequences of a product have no gap, so nobody has to count.
+            next_cursor=pager.next_cursor([(row.number,) for row in entries], limit),
+            # The sequences of a product have no gap.
             count=rows[0].newest - rows[0].oldest + 1 if rows[0].oldest else 0,
             count_is_exact=True,
         )

@@ -1,7 +1,7 @@
-"""Lists of products, batches and waiting lines, a page at a time, each along an index that holds what it lists.
+"""Lists of products, batches and backorders, in pages. Each list has an index in its order.
 
-A page walks its index from the cursor until it is full, and looks at the tables for what it shows. The count walks the
-same index from its beginning, and no further than `COUNT_LIMIT` entries.
+A page scans the index from the cursor until it is full. The count scans the same index from its beginning, up to
+`COUNT_LIMIT` entries.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, text
 
 from app.integration.fields import AvailableQuantity, BackorderedQuantity, ReorderPoint, Sku
-from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS, Page, SkuAndPositionKey, SkuKey, Walk
+from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS, KeysetPager, Page, SkuAndPositionKey, SkuKey
 from app.read_model.reader import Reader, allocation_state, batch_state
 from app.service_layer.results import AllocationState, BatchState
 
@@ -49,20 +49,20 @@ class BackorderPage(Page):
     items: list[AllocationState]
 
 
-# `held` is what the index holds, `wanted` what is picked from that, `behind` where the page begins. Those limits that
-# are known when the statement is planned decide its plan, and the outermost one ends the walk.
+# `indexed` is the condition of the index, `wanted` the filter on its entries, `behind` the start of the page. The
+# limits that are known when the statement is planned decide its plan. The outermost one ends the index scan.
 _PAGE = """
     WITH counted AS (
         SELECT count(*) FILTER (WHERE {wanted}) AS matching, count(*) AS examined
         FROM (
-            SELECT {counted} FROM {table} AS t WHERE {held} ORDER BY {key} LIMIT {count_limit} + 1
+            SELECT {counted} FROM {table} AS t WHERE {indexed} ORDER BY {key} LIMIT {count_limit} + 1
         ) AS t {counted_with}
     )
     SELECT counted.matching, counted.examined, page.*
     FROM counted LEFT JOIN (
         SELECT * FROM (
             SELECT {columns} FROM {table} AS t {shown_with}
-            WHERE {held} AND {wanted} AND {behind} ORDER BY {key} LIMIT {most_items} + 1
+            WHERE {indexed} AND {wanted} AND {behind} ORDER BY {key} LIMIT {most_items} + 1
         ) AS shown ORDER BY {key} LIMIT :limit
     ) AS page ON true
     ORDER BY {key}
@@ -83,14 +83,14 @@ def _page(**parts: str) -> TextClause:
 @cache
 def _products(*, low_stock: bool, backordered: bool) -> TextClause:
     wanted = ["t.has_backorders"] * backordered + ["available_qty < t.reorder_point"] * low_stock
-    held = ["t.reorder_point IS NOT NULL"] * low_stock or ["t.has_backorders"] * backordered
+    indexed = ["t.reorder_point IS NOT NULL"] * low_stock or ["t.has_backorders"] * backordered
     return _page(
         table="products",
         columns="t.sku, t.backordered_qty, t.reorder_point, stock.available_qty",
         shown_with=_WITH_AVAILABLE,
         counted="t.sku, t.has_backorders, t.reorder_point",
         counted_with=_WITH_AVAILABLE if low_stock else "",
-        held=" AND ".join(held) or "true",
+        indexed=" AND ".join(indexed) or "true",
         wanted=" AND ".join(wanted) or "true",
         behind="t.sku > :sku",
         key="sku",
@@ -99,14 +99,14 @@ def _products(*, low_stock: bool, backordered: bool) -> TextClause:
 
 @cache
 def _batches(*, of_one_sku: bool, arriving: bool) -> TextClause:
-    held = ["t.sku = :sku"] * of_one_sku + ["t.eta IS NOT NULL"] * arriving
+    indexed = ["t.sku = :sku"] * of_one_sku + ["t.eta IS NOT NULL"] * arriving
     return _page(
         table="batches",
         columns="t.ref, t.sku, t.number, t.qty, t.eta, t.allocated_qty, t.shipped_qty",
         shown_with="",
         counted="t.eta" if arriving else "t.number",
         counted_with="",
-        held=" AND ".join(held) or "true",
+        indexed=" AND ".join(indexed) or "true",
         wanted="t.eta <= :arriving_by" if arriving else "true",
         behind="t.number > :position" if of_one_sku else "(t.sku, t.number) > (:sku, :position)",
         key="number" if of_one_sku else "sku, number",
@@ -121,7 +121,7 @@ def _backorders(*, of_one_sku: bool) -> TextClause:
         shown_with="",
         counted="t.requested",
         counted_with="",
-        held="t.batch_number IS NULL" + " AND t.sku = :sku" * of_one_sku,
+        indexed="t.batch_number IS NULL" + " AND t.sku = :sku" * of_one_sku,
         wanted="true",
         behind="t.requested > :position" if of_one_sku else "(t.sku, t.requested) > (:sku, :position)",
         key="requested" if of_one_sku else "sku, requested",
@@ -129,57 +129,57 @@ def _backorders(*, of_one_sku: bool) -> TextClause:
 
 
 class Lists:
-    """Answers what there is. Any list raises InvalidCursorError for a cursor that is not its own."""
+    """Reads lists. Each method raises InvalidCursorError for a cursor of another list or filter."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     async def products(self, *, low_stock: bool, backordered: bool, limit: int, cursor: str | None) -> ProductPage:
-        """Products by SKU: all, or those low on stock, those that lines wait for, or those that are both."""
-        walk = Walk("products", {"low_stock": str(low_stock), "backordered": str(backordered)}, SkuKey, ("",))
-        (sku,) = walk.after(cursor)
+        """Products by SKU: all, those low on stock, those with backorders, or those with both."""
+        pager = KeysetPager("products", {"low_stock": str(low_stock), "backordered": str(backordered)}, SkuKey, ("",))
+        (sku,) = pager.decode(cursor)
         statement = _products(low_stock=low_stock, backordered=backordered)
         rows = await self._reader.fetch(statement, {"sku": sku, "limit": limit + 1})
         found = _found(rows)
         summaries = [
             ProductSummary(row.sku, row.available_qty, row.backordered_qty, row.reorder_point) for row in found[:limit]
         ]
-        return ProductPage(summaries, walk.next_cursor([(row.sku,) for row in found], limit), *_count(rows))
+        return ProductPage(summaries, pager.next_cursor([(row.sku,) for row in found], limit), *_count(rows))
 
     async def batches(self, *, sku: str | None, arriving_by: date | None, limit: int, cursor: str | None) -> BatchPage:
-        """Batches by SKU and number: all, or those of one SKU, those that arrive by a day, or both."""
+        """Batches by SKU and number: all, those of one SKU, those that arrive by a day, or both."""
         by = arriving_by.isoformat() if arriving_by else None
-        walk = _walk("batches", {"sku": sku, "arriving_by": by})
-        after, position = walk.after(cursor)
+        pager = _pager("batches", {"sku": sku, "arriving_by": by})
+        after, position = pager.decode(cursor)
         statement = _batches(of_one_sku=sku is not None, arriving=arriving_by is not None)
         parameters = {"sku": sku or after, "position": position, "limit": limit + 1}
         if arriving_by is not None:
             parameters["arriving_by"] = arriving_by
         rows = await self._reader.fetch(statement, parameters)
         found = _found(rows)
-        next_cursor = walk.next_cursor([(row.sku, row.number) for row in found], limit)
+        next_cursor = pager.next_cursor([(row.sku, row.number) for row in found], limit)
         return BatchPage([batch_state(row) for row in found[:limit]], next_cursor, *_count(rows))
 
     async def backorders(self, *, sku: str | None, limit: int, cursor: str | None) -> BackorderPage:
-        """Lines that wait for stock, by SKU and request: all, or those of one SKU."""
-        walk = _walk("backorders", {"sku": sku})
-        after, position = walk.after(cursor)
+        """Backorders by SKU, oldest request first: all, or those of one SKU."""
+        pager = _pager("backorders", {"sku": sku})
+        after, position = pager.decode(cursor)
         parameters = {"sku": sku or after, "position": position, "limit": limit + 1}
         rows = await self._reader.fetch(_backorders(of_one_sku=sku is not None), parameters)
         found = _found(rows)
-        next_cursor = walk.next_cursor([(row.sku, row.requested) for row in found], limit)
+        next_cursor = pager.next_cursor([(row.sku, row.requested) for row in found], limit)
         return BackorderPage([allocation_state(row) for row in found[:limit]], next_cursor, *_count(rows))
 
 
-def _walk(name: str, filtered: dict[str, str | None]) -> Walk[tuple[str, int]]:
-    return Walk(name, filtered, SkuAndPositionKey, ("", 0))
+def _pager(name: str, filtered: dict[str, str | None]) -> KeysetPager[tuple[str, int]]:
+    return KeysetPager(name, filtered, SkuAndPositionKey, ("", 0))
 
 
 def _found(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """The items of the page; where there are none, there is still a row that bears the count."""
+    """The items of the page. An empty page still has one row, which holds the count."""
     return [row for row in rows if row.sku is not None]
 
 
 def _count(rows: Sequence[Row[Any]]) -> tuple[int, bool]:
-    """How many there are, and whether that is all."""
+    """The count, and whether it is exact."""
     return min(rows[0].matching, COUNT_LIMIT), rows[0].examined <= COUNT_LIMIT

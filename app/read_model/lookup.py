@@ -1,4 +1,4 @@
-"""Look-ups by key that share their statements: whatever waits is asked for at once, and nothing waits to be joined."""
+"""Look-ups by key that share their statements: keys that wait are fetched together, without an added delay."""
 
 import asyncio
 from collections import deque
@@ -9,10 +9,10 @@ Value = TypeVar("Value")
 
 
 class GroupedLookup(Generic[Value]):
-    """Answers `get` from `fetch`, which takes many keys and returns what it found.
+    """Implements `get` by `fetch`, which takes many keys and returns the values that it found.
 
-    At most `concurrency` fetches run at a time. A key that was not found gives None; what a fetch raises goes to all
-    who wait for it. Two questions for one key are both put to the database: no answer is older than its question.
+    At most `concurrency` fetches run at a time, of at most `limit` keys each. The result for an unknown key is None. An
+    error of a fetch is raised for each of its keys. Nothing is cached: a value is never older than its request.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class GroupedLookup(Generic[Value]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> Value | None:
-        """What is stored under the key, as it is now."""
+        """The current value of the key."""
         answer: asyncio.Future[Value | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._free:
@@ -53,7 +53,7 @@ class GroupedLookup(Generic[Value]):
     async def _answer(self, group: Sequence[tuple[str, asyncio.Future[Value | None]]]) -> None:
         try:
             found = await self._fetch([key for key, _ in group])
-        except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+        except Exception as error:  # noqa: BLE001 - raised again for each of the keys
             for _, answer in group:
                 if not answer.done():
                     answer.set_exception(error)

@@ -1,7 +1,7 @@
-"""Lists in pages. The next one begins behind the key of the last item, so nothing is skipped or shown twice.
+"""Keyset pagination: a page begins behind the key of the last item of the page before.
 
-That holds while others write, because a list is in the order of keys that never change. A cursor is that key, and the
-list and the filter that it belongs to; it holds no position, no snapshot and no secret.
+Lists are ordered by keys that never change, so no item is skipped or repeated while others write. A cursor contains
+that key, the name of the list and the filter. It contains no secret.
 """
 
 import base64
@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from app.domain.fields import Sku
 
 MOST_ITEMS = 200
-"""Of a page."""
+"""The largest page size."""
 
 COUNT_LIMIT = 10_000
-"""How many entries of an index are looked at to count a list."""
+"""How many entries of an index are scanned to count a list."""
 
 MAX_CURSOR_LENGTH = 2_000
 
@@ -31,7 +31,7 @@ Key = TypeVar("Key", bound=tuple[Any, ...])
 
 
 class InvalidCursorError(Exception):
-    """The cursor is none that this list, filtered like this, has given."""
+    """The cursor was not issued by this list with this filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Page:
 
 
 class _Cursor(BaseModel):
-    """What stands in a cursor. `v` tells this form from those to come."""
+    """The content of a cursor. `v` is the version of the format."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,16 +67,16 @@ class _Cursor(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Walk(Generic[Key]):
-    """One list, filtered in one way: `key` tells the form of its keys, `start` stands before all of them."""
+class KeysetPager(Generic[Key]):
+    """Encodes and decodes the cursors of one list with one filter. `start` is less than all keys of the list."""
 
     name: str
     filter: Mapping[str, str | None]
     key: TypeAdapter[Key]
     start: Key
 
-    def after(self, cursor: str | None) -> Key:
-        """The key behind which the page begins. Raises InvalidCursorError."""
+    def decode(self, cursor: str | None) -> Key:
+        """The key behind which the page begins; without a cursor, the start. Raises InvalidCursorError."""
         if cursor is None:
             return self.start
         try:
@@ -89,11 +89,11 @@ class Walk(Generic[Key]):
             raise InvalidCursorError("Input should be the next_cursor of a page of this list, filtered like this")
         return key
 
-    def cursor(self, after: Key) -> str:
+    def encode(self, after: Key) -> str:
         """The cursor of the page behind the key."""
         cursor = _Cursor(of=self.name, filter=dict(self.filter), after=list(after))
         return base64.urlsafe_b64encode(cursor.model_dump_json().encode()).rstrip(b"=").decode()
 
     def next_cursor(self, keys: Sequence[Key], limit: int) -> str | None:
-        """The cursor of the next page, where one row more than `limit` was asked for and `keys` were found."""
-        return self.cursor(keys[limit - 1]) if len(keys) > limit else None
+        """The cursor of the next page, or None. `keys` are those of the rows; one row more than `limit` was read."""
+        return self.encode(keys[limit - 1]) if len(keys) > limit else None

@@ -1,4 +1,4 @@
-"""The questions that the service answers: single things by their key here, and the others by what they are about."""
+"""The queries of the service: single objects by key, and the entry to lists, histories and dry runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from app.service_layer.results import AllocationState, BatchState, OrderState, P
 
 _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
 
-# A plain join would read all batches where PostgreSQL knows nothing yet of a table that has just been filled.
+# A plain join would read all batches while PostgreSQL has no statistics of the table.
 _ALLOCATIONS = text("""
     SELECT l.order_id, l.sku, l.qty, l.shipped, b.ref, b.eta
     FROM unnest(CAST(:order_ids AS text[])) AS named(order_id)
@@ -70,7 +70,7 @@ class ProductState:
 
 
 class Queries:
-    """Answers questions from the database. Every method raises DatabaseUnavailableError while the database is away.
+    """Reads the database. Every method raises DatabaseUnavailableError while the database is away.
 
     `engine` may lead to a replica. Dry runs read from the `primary`, as commands do.
     """

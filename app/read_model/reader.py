@@ -1,4 +1,4 @@
-"""How the read side reads: one statement for each question, so that an answer is of one moment."""
+"""Executes the statements of the read model, one for each query, so each result is of one moment."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ class Reader:
     """Reads from the pool of the engine. Every read raises DatabaseUnavailableError while the database is away."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        # Each question is one statement, so a transaction around it would only add two round trips.
+        # A transaction around a single statement would only add two round trips.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def fetch(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
@@ -46,7 +46,7 @@ def batch_state(row: Row[Any]) -> BatchState:
 
 
 def allocation_state(row: Row[Any]) -> AllocationState:
-    """The line in a row with its columns, and with `ref` and `eta` of its batch where it has one."""
+    """The line in a row with its columns and the `ref` and `eta` of its batch; both are null without a batch."""
     return AllocationState(
         order_id=row.order_id,
         sku=row.sku,

@@ -1,4 +1,4 @@
-"""Figures for the metrics, read now and then: how much waits for people, and what keeps dead rows in the database."""
+"""Figures for the metrics: backorders, dead letters, and what keeps dead rows in the database."""
 
 import time
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ COUNT_LIMIT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Lines in the queues of all products, and messages in the box; each counted up to `COUNT_LIMIT`."""
+class BacklogCounts:
+    """Backorders of all products, and dead letters; each counted up to `COUNT_LIMIT`."""
 
     backordered_lines: float
     dead_letters: float
 
 
-async def count_waiting(engine: AsyncEngine) -> Waiting:
-    """Count what waits."""
+async def count_backlog(engine: AsyncEngine) -> BacklogCounts:
+    """Count backorders and dead letters. Raises DatabaseUnavailableError."""
     async with connect(engine) as connection:
-        return Waiting(*(await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).one())
+        return BacklogCounts(*(await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).one())
 
 
-# The oldest transaction that some snapshot, replication slot or prepared transaction still needs. None of these columns
-# needs a right: what pg_stat_activity hides of the sessions of others is when they began and what they do.
+# The oldest transaction that a snapshot, replication slot or prepared transaction still needs. These columns need no
+# privilege: pg_stat_activity hides only the start times and statements of other users' sessions.
 _OLDEST = text("""
     SELECT held.xmin::text AS xmin, coalesce(age(held.xmin), 0) AS transactions,
            coalesce((SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'outbox'::regclass), 0) AS dead_rows
@@ -49,9 +49,9 @@ _OLDEST = text("""
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is not cleared away. `seconds`: how long the same transaction has been the oldest that is needed.
+    """What keeps vacuum from removing rows. `seconds`: how long the same transaction has been the oldest one needed.
 
-    `transactions` began since then; `dead_rows` is how many rows of the outbox are deleted and still there.
+    `transactions` is how many began since then, `dead_rows` how many deleted rows of the outbox still take space.
     """
 
     seconds: float
@@ -60,7 +60,7 @@ class Held:
 
 
 class SnapshotWatch:
-    """Asks for the oldest transaction that is needed, and remembers since when it is the same one."""
+    """Measures for how long the oldest transaction that is needed has been the same."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine

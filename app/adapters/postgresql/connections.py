@@ -11,25 +11,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from app.adapters.postgresql.connector import Connector
 from app.adapters.postgresql.database_url import DatabaseUrl, Target
-from app.adapters.postgresql.date_codec import write_dates_as_they_are
+from app.adapters.postgresql.date_codec import install_date_codec
 from app.adapters.postgresql.errors import translated
 from app.adapters.postgresql.pool_guard import PoolGuard
 
-# Bounds on every wait, in seconds. A caller over HTTP has 8 s in all (ALLOCATION_HTTP_DEADLINE).
+# Bounds on every wait, in seconds. An HTTP request has 8 s in total (ALLOCATION_HTTP_DEADLINE).
 CONNECT_TIMEOUT = 3
 COMMAND_TIMEOUT = 15
 LOCK_TIMEOUT = 3
 TRANSACTION_TIMEOUT = 15
 POOL_TIMEOUT = 5
-FAREWELL_TIMEOUT = 0.5
+CLOSE_TIMEOUT = 0.5
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg bears no types
-    """Says farewell in less time than SQLAlchemy allows, for an HTTP caller waits for it after its deadline."""
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no type annotations
+    """Closes in less time than SQLAlchemy allows, because an HTTP caller waits for it after its deadline."""
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the driver's own signature
-        """Close; a server that does not answer is left at once."""
-        await super().close(timeout=FAREWELL_TIMEOUT if timeout is None else min(timeout, FAREWELL_TIMEOUT))
+        """Close, without a long wait for a server that does not respond."""
+        await super().close(timeout=CLOSE_TIMEOUT if timeout is None else min(timeout, CLOSE_TIMEOUT))
 
 
 def create_engine(
@@ -40,9 +40,9 @@ def create_engine(
     application_name: str = "allocation",
     target: Target = "read-write",
 ) -> AsyncEngine:
-    """A pool of at most `pool_size` connections with bounded waits; nothing is connected yet. Without `tls`: plain.
+    """A pool of at most `pool_size` connections with bounded waits. It connects later. Without `tls`: unencrypted.
 
-    Of the servers that the URL names, a connection leads to one that fits `target`.
+    If the URL names several servers, connections are made to one that has the role `target`.
     """
     database = DatabaseUrl.parse(url)
     engine = create_async_engine(
@@ -51,12 +51,12 @@ def create_engine(
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,
         pool_recycle=1800,
-        # What was sent has no place in the text of an error, which is logged.
+        # Errors are logged, and must not contain what callers sent.
         hide_parameters=True,
         connect_args={
             "async_creator_fn": Connector(database, target),
             "connection_class": _Connection,
-            # Never None: asyncpg would try TLS, check nothing, and go on without it where it is refused.
+            # Never None: asyncpg would try TLS without verification, and continue without TLS if it is refused.
             "ssl": tls or False,
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": COMMAND_TIMEOUT,
@@ -64,13 +64,12 @@ def create_engine(
                 "application_name": application_name,
                 "lock_timeout": f"{LOCK_TIMEOUT}s",
                 "statement_timeout": f"{COMMAND_TIMEOUT - 1}s",
-                # Not only where it is idle: a process that hangs between the two halves of asyncpg's prepare leaves a
-                # session that is none, and would keep its locks for as long as it hangs. (PostgreSQL 17 and newer.)
+                # An idle timeout is not enough: a process that hangs between the two messages of asyncpg's prepare
+                # leaves a session that is not idle and keeps its locks. (PostgreSQL 17 and newer.)
                 "transaction_timeout": f"{TRANSACTION_TIMEOUT}s",
                 "timezone": "UTC",
-                # Statements are planned once and kept. Planned while a table is empty, they would keep its sequential
-                # scan for ever; compiling them would cost more than running them. A bitmap, too, is cheap only while
-                # there is little: it reads all that an index has before a LIMIT counts.
+                # Plans are cached. A plan made while a table is empty would keep its sequential scan. A bitmap scan
+                # reads all matching index entries before a LIMIT applies. Compiling with JIT costs more than it saves.
                 "enable_seqscan": "off",
                 "enable_bitmapscan": "off",
                 "jit": "off",
@@ -78,7 +77,7 @@ def create_engine(
         },
     )
     PoolGuard.of(engine)
-    write_dates_as_they_are(engine)
+    install_date_codec(engine)
     return engine
 
 
@@ -102,10 +101,10 @@ async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 class DriverConnections:
-    """Connections of the engine's pool, lent to whoever speaks to the driver itself.
+    """Connections of the engine's pool for code that uses the driver directly.
 
-    Up to `keep` of them stay checked out between two loans: what SQLAlchemy does to take a connection from its pool and
-    to give it back costs more than a group of commands may spend on it.
+    Up to `keep` of them stay checked out between two loans, because a checkout from SQLAlchemy's pool costs more than a
+    group of commands may spend on it.
     """
 
     def __init__(self, engine: AsyncEngine, *, keep: int = 0) -> None:
@@ -115,7 +114,7 @@ class DriverConnections:
         self._idle: list[LentConnection] = []
 
     async def lend(self) -> "LentConnection":
-        """A connection with no transaction open; one that is of no use any more is replaced."""
+        """A connection without an open transaction. Connections that are closed or invalidated are replaced."""
         while self._idle:
             lent = self._idle.pop()
             if not lent.driver.is_closed() and self._guard.is_valid(lent.info):
@@ -130,7 +129,7 @@ class DriverConnections:
         return LentConnection(pooled, raw.driver_connection, raw.info)
 
     async def give_back(self, lent: "LentConnection") -> None:
-        """Take back a connection with no transaction open."""
+        """Take back a connection without an open transaction."""
         if len(self._idle) < self._keep and not lent.driver.is_closed():
             self._idle.append(lent)
         else:
@@ -138,36 +137,36 @@ class DriverConnections:
 
     async def throw_away(self, lent: "LentConnection") -> None:
         """Take back a connection in an unknown state."""
-        await self.distrust()
+        await self.invalidate_idle()
         await lent.throw_away()
 
-    async def distrust(self) -> None:
-        """Lend none of the connections that there are: they are likely to have met the fate of the one that failed."""
+    async def invalidate_idle(self) -> None:
+        """Replace all existing connections before they are lent again: the failure of one is likely to concern all."""
         self._guard.invalidate_idle()
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.throw_away()
 
     def in_use(self) -> int:
-        """How many connections of the pool are in use; those that are only kept are not."""
+        """How many connections of the pool are in use. Idle ones that are kept do not count."""
         return connections_of(self._engine)() - len(self._idle)
 
     async def close(self) -> None:
-        """Give everything back to the pool."""
+        """Return all connections to the pool."""
         while self._idle:
             await self._idle.pop().pooled.close()
 
 
 @dataclass(frozen=True, slots=True)
 class LentConnection:
-    """The pool's connection, the driver's inside it, and what the pool has noted about it."""
+    """The pool's connection, the driver's connection inside it, and the pool's record of it."""
 
     pooled: AsyncConnection
     driver: asyncpg.Connection
     info: dict[Any, Any]
 
     async def throw_away(self) -> None:
-        """End it without a word to the server, which may not answer."""
+        """Terminate it without a message to the server, which may not respond."""
         self.driver.terminate()
         try:
             await self.pooled.invalidate()
@@ -176,5 +175,5 @@ class LentConnection:
 
 
 def connections_of(engine: AsyncEngine) -> Callable[[], int]:
-    """What tells how many connections of the engine's pool are in use; 0 where the pool does not count."""
+    """A function that returns how many connections of the pool are in use; 0 if the pool does not count."""
     return getattr(engine.sync_engine.pool, "checkedout", lambda: 0)

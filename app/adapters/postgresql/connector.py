@@ -1,4 +1,4 @@
-"""Opens connections to a database that has several servers, of which one takes writes."""
+"""Opens connections to a database with several servers, of which one accepts writes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +15,10 @@ _REFUSALS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceErro
 
 
 class Connector:
-    """Connects to the first server that has the wanted role; the one that had it last is asked first.
+    """Connects to the first server that has the required role, beginning with the one of the last connection.
 
-    asyncpg takes several hosts as well, but one timeout for all of them: a first host that swallows packets would use
-    up the time of the others. And it ends at the first host that refuses for another reason than its role.
+    asyncpg accepts several hosts too, but applies one timeout to all of them: a first host that drops packets would
+    use up the time of the others. It also stops at the first host that refuses for another reason than its role.
     """
 
     def __init__(self, database: DatabaseUrl, target: Target) -> None:
@@ -26,7 +26,7 @@ class Connector:
         self._servers = list(database.servers)
         self._target = database.target or target
 
-    async def __call__(self, *, timeout: float, **arguments: Any) -> asyncpg.Connection:  # noqa: ASYNC109 - as the driver has it
+    async def __call__(self, *, timeout: float, **arguments: Any) -> asyncpg.Connection:  # noqa: ASYNC109 - the driver's signature
         """Connect within `timeout` seconds, with the other arguments of `asyncpg.connect`.
 
         Raises WrongServerError, or what the driver raised for the first server where none was reached.

@@ -1,7 +1,7 @@
 """The URL of a database, which may name several servers: `postgresql+asyncpg://user:password@host1:5432,host2:5432/db`.
 
-SQLAlchemy reads one server in this place. Everything that connects, and everything that decides on TLS, reads the URL
-here, so that no two of them see different servers.
+SQLAlchemy accepts only one server there. All code that connects or decides on TLS parses the URL here, so that it sees
+the same servers.
 """
 
 import re
@@ -16,7 +16,7 @@ LARGEST_PORT = 65_535
 TARGET = "target_session_attrs"
 
 Target = Literal["any", "primary", "standby", "prefer-standby", "read-write", "read-only"]
-"""Which of the servers a connection may lead to.
+"""The role that a server must have.
 
 Source: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS
 """
@@ -38,7 +38,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """`url` is the URL with the first server alone and without a target, as SQLAlchemy reads it."""
+    """A parsed URL. `url` has the first server only and no target, for SQLAlchemy."""
 
     url: URL
     servers: tuple[Server, ...]
@@ -46,7 +46,7 @@ class DatabaseUrl:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the text. Raises ValueError, whose message does not repeat the text: it may contain a password."""
+        """Parse the text. Raises ValueError, whose message does not contain the text: it may have a password."""
         parts = _URL.fullmatch(text)
         if parts is None:
             message = "should be a URL"
@@ -57,7 +57,7 @@ class DatabaseUrl:
             url = make_url(f"{parts['before']}{written[0]}{parts['after']}")
         except ArgumentError:
             url = None
-        # Where two readings of one text differ, TLS could be decided on for a server that is not connected to.
+        # If the two parsers differed, TLS could be decided for a server other than the one that is connected to.
         if url is None or url.host != servers[0].host:
             message = "should be a URL that names the host"
             raise ValueError(message)

@@ -1,4 +1,4 @@
-"""How dates are written to PostgreSQL: as the days that they are."""
+"""The codec of dates: `date.max` and `date.min` are days, not infinities."""
 
 from datetime import date
 
@@ -13,11 +13,11 @@ _EPOCH = date(2000, 1, 1).toordinal()
 _FIRST_DAY, _LAST_DAY = date.min.toordinal(), date.max.toordinal()
 
 
-def write_dates_as_they_are(engine: AsyncEngine) -> None:
-    """Have asyncpg send `date.max` and `date.min` as 9999-12-31 and 0001-01-01.
+def install_date_codec(engine: AsyncEngine) -> None:
+    """Make asyncpg send `date.max` and `date.min` as 9999-12-31 and 0001-01-01.
 
-    Its own codec sends them as `infinity` and `-infinity`, which other readers of the tables do not take for a day.
-    Earlier releases stored them so; they are still read as the two days.
+    Its own codec sends `infinity` and `-infinity`, which other readers of the tables do not expect. Values that earlier
+    releases stored that way are read as the two days.
     """
     event.listen(engine.sync_engine, "connect", _on_connect)
 

@@ -1,4 +1,4 @@
-"""The dead letters, for those who look after them."""
+"""The dead letters, for operators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ _DISCARD = text("DELETE FROM dead_letters WHERE id = :id")
 _KEEP_FAILING = text("UPDATE dead_letters SET attempts = attempts + 1, reason = :reason WHERE id = :id")
 
 LETTERS_PAGE = 10
-"""Each may be as large as a record of Kafka's."""
+"""A letter may be as large as a record of Kafka."""
 SUMMARIES_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a list shows of a letter: all but what the message itself held. The fields stand as the columns do."""
+    """A letter without the content of its message. The fields have the order of the columns."""
 
     id: int
     topic: str
@@ -43,7 +43,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class KeptLetter:
-    """A letter in the box: its number, how often it was given up, and since when it lies there."""
+    """A stored letter: its number, how often it failed, and when it was stored."""
 
     id: int
     letter: DeadLetter
@@ -52,7 +52,7 @@ class KeptLetter:
 
 
 class DeadLetterStore:
-    """Reads and empties the box."""
+    """Reads and deletes dead letters. Each method raises DatabaseUnavailableError."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -90,11 +90,11 @@ class DeadLetterStore:
             return (await connection.execute(select, given)).all()
 
     async def discard(self, letter_id: int) -> None:
-        """Throw a letter away."""
+        """Delete a letter."""
         async with begin(self._engine) as connection:
             await connection.execute(_DISCARD, {"id": letter_id})
 
     async def keep_failing(self, letter_id: int, reason: str) -> None:
-        """Note that a letter was given up once more, and why."""
+        """Record that a letter failed once more, and why."""
         async with begin(self._engine) as connection:
             await connection.execute(_KEEP_FAILING, {"id": letter_id, "reason": reason})

@@ -1,4 +1,4 @@
-"""What the database says of itself, and how much of the service's work waits in it; for those who look after it."""
+"""The state of the database server and the backlog of the service, for operators."""
 
 import asyncio
 import time
@@ -20,8 +20,8 @@ _SERVER = text("""
 """)
 _IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean")
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")
-_WRITTEN = text("SELECT pg_current_wal_lsn()::text")
-# Whoever is no hot standby replays nothing, and how it is kept up is not known here.
+_CURRENT_WAL = text("SELECT pg_current_wal_lsn()::text")
+# A server that is not a hot standby replays nothing, so its lag is unknown.
 _REPLAYED = text("""
     SELECT NOT pg_is_in_recovery() OR coalesce(pg_last_wal_replay_lsn() >= CAST(CAST(:place AS text) AS pg_lsn), false)
 """)
@@ -34,12 +34,12 @@ _BACKLOG = text("""
 
 POLL_INTERVAL = 0.1
 COUNT_LIMIT = 100_000
-"""Nothing is counted beyond that: the count itself would become a load."""
+"""Counting stops here, because the count itself would become a load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A PostgreSQL server; `connections` is how many it allows in all, `ahead` how many seconds its clock is."""
+    """A PostgreSQL server. `connections` is its limit, `ahead` the seconds by which its clock is ahead of ours."""
 
     version: str
     connections: int
@@ -49,7 +49,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Events that are not published yet, the age of the oldest in seconds, and letters that nobody has dealt with."""
+    """Events that are not published yet, the age of the oldest in seconds, and dead letters."""
 
     pending: int
     oldest_seconds: float | None
@@ -60,18 +60,18 @@ async def server_of(engine: AsyncEngine) -> Server:
     """The facts of the server. Raises DatabaseUnavailableError."""
     async with connect(engine) as connection:
         facts = (await connection.execute(_SERVER)).one()
-        asked = time.time()
+        began = time.time()
         its_time = (await connection.execute(_CLOCK)).scalar_one()
-        # It looked at its clock somewhere between the question and the answer.
-        ours = (asked + time.time()) / 2
+        # The server read its clock between the request and the response.
+        ours = (began + time.time()) / 2
     return Server(facts.version, facts.connections, facts.fsync, float(its_time) - ours)
 
 
 async def check_writable(engine: AsyncEngine) -> None:
     """Raise DatabaseUnavailableError where the database is away or would refuse a write (WRONG_SERVER).
 
-    A pooled connection is asked as well: a server may have been made read-only since it was opened. The next check then
-    looks for another server.
+    A pooled connection is checked too: its server may have become read-only since it was opened. The next check then
+    connects to another server.
     """
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     async with connect(autocommit) as connection:
@@ -82,9 +82,9 @@ async def check_writable(engine: AsyncEngine) -> None:
 
 
 async def keeps_up(replica: AsyncEngine, primary: AsyncEngine, *, seconds: float) -> bool:
-    """Whether the replica has within so many seconds what the primary has now. Raises DatabaseUnavailableError."""
+    """Whether the replica has replayed the primary's current WAL within the time. Raises DatabaseUnavailableError."""
     async with connect(primary) as connection:
-        place = (await connection.execute(_WRITTEN)).scalar_one()
+        place = (await connection.execute(_CURRENT_WAL)).scalar_one()
     deadline = time.monotonic() + seconds
     async with connect(replica) as connection:
         while not (await connection.execute(_REPLAYED, {"place": place})).scalar_one():

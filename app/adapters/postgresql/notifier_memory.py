@@ -1,4 +1,4 @@
-"""What the notifier remembers between events: the products and batches that mail was sent about."""
+"""The state of the notifier: the products and batches that mail was sent about."""
 
 from collections.abc import Collection, Mapping
 
@@ -24,7 +24,7 @@ _SAVE_BATCHES = text("""
 
 
 class NotifierMemory:
-    """What the notifier has dealt with, so that a restart or a duplicate does not mail again."""
+    """Stores which events the notifier has handled, so that a restart or duplicate sends no second mail."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -32,7 +32,7 @@ class NotifierMemory:
     async def load(
         self, skus: Collection[str], refs: Collection[str]
     ) -> tuple[dict[str, NotifiedProduct], dict[str, int]]:
-        """What is known of the SKUs (all of them; unknown ones as new) and of the batches (only known ones)."""
+        """The state of all the SKUs (a new state for unknown ones) and of the known batches."""
         async with connect(self._engine) as connection:
             rows = await connection.execute(_PRODUCTS, {"skus": list(skus)})
             products = {row.sku: NotifiedProduct(row.sku, row.sequence, row.out_of_stock) for row in rows}
@@ -40,7 +40,7 @@ class NotifierMemory:
         return {sku: products.get(sku) or NotifiedProduct(sku, 0, out_of_stock=False) for sku in skus}, batches
 
     async def save(self, products: Collection[NotifiedProduct], batches: Mapping[str, int]) -> None:
-        """Remember it."""
+        """Store the state."""
         async with begin(self._engine) as connection:
             if products:
                 await connection.execute(

@@ -1,4 +1,4 @@
-"""The relay's side of the outbox: which shards are ours, what waits in them, what has been published."""
+"""The relay's side of the outbox: leases of shards, reads of pending rows, and their deletion."""
 
 import asyncio
 import logging
@@ -27,18 +27,18 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "allocation_outbox"
 
-_ALIVE = text("""
+_UPSERT_MEMBER = text("""
     INSERT INTO relay_members (owner, alive_until)
     VALUES (:owner, clock_timestamp() + make_interval(secs => :lease))
     ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until
 """)
-_FORGET_THE_DEAD = text("""
+_DELETE_EXPIRED_MEMBERS = text("""
     DELETE FROM relay_members
     WHERE alive_until < clock_timestamp() OR alive_until > clock_timestamp() + make_interval(secs => :lease)
 """)
-# A lease that ends later than one that begins now was given before the clock was set back. All relays have leases of
-# the same length; where the setting is being changed, a relay may lose its shards to another, which repeats events.
-_END_IMPOSSIBLE = text("""
+# A lease that ends later than one that begins now was taken before the clock was set back. All relays have leases of
+# the same length. While the setting is being changed, a relay may lose its shards to another, which repeats events.
+_END_FUTURE_LEASES = text("""
     UPDATE relay_shards SET owner = NULL, leased_until = '-infinity'
     WHERE shard IN (
         SELECT shard FROM relay_shards
@@ -46,7 +46,7 @@ _END_IMPOSSIBLE = text("""
         FOR UPDATE SKIP LOCKED
     ) RETURNING shard
 """)
-_COUNT_ALIVE = text("SELECT count(*) FROM relay_members")
+_COUNT_MEMBERS = text("SELECT count(*) FROM relay_members")
 _RENEW = text("""
     UPDATE relay_shards SET leased_until = clock_timestamp() + make_interval(secs => :lease)
     WHERE owner = :owner AND leased_until > clock_timestamp() RETURNING shard
@@ -62,7 +62,7 @@ _RELEASE = text("""
     UPDATE relay_shards SET owner = NULL, leased_until = '-infinity'
     WHERE owner = :owner AND shard = ANY(CAST(:shards AS smallint[]))
 """)
-_LEAVE = text("DELETE FROM relay_members WHERE owner = :owner")
+_DELETE_MEMBER = text("DELETE FROM relay_members WHERE owner = :owner")
 
 _READ = text("""
     SELECT e.id, e.subject, e.sequence, e.message_id, e.type, e.data, e.correlation_id, e.causation_id, e.traceparent,
@@ -78,11 +78,11 @@ _COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_ro
 COUNT_LIMIT = 100_000
 LISTENER_TIMEOUT = 3.0
 HORIZON_INTERVAL = 0.25
-"""Seconds for which a horizon serves. What is published meanwhile is walked over by each read, dead as it is."""
+"""Seconds for which a settled position is reused. Until then each read passes over the rows deleted meanwhile."""
 
 
 class OutboxRow(NamedTuple):
-    """A committed event that has not been published, as far as is known."""
+    """A committed event that is not known to be published."""
 
     id: int
     subject: str
@@ -97,11 +97,11 @@ class OutboxRow(NamedTuple):
 
 
 class OutboxReader:
-    """Shares out the shards among the relays that are alive, by leases on the database's clock, and reads them.
+    """Distributes the shards among the running relays, by leases on the database's clock, and reads them.
 
     A lease only keeps two relays from sending the same rows. Order and completeness do not depend on it: a relay reads
-    the rows of a shard in their order and deletes only what the broker has acknowledged, so one that has lost its lease
-    without noticing can send rows again, and nothing else.
+    the rows of a shard in order and deletes only those that the broker has acknowledged. A relay that lost its lease
+    without noticing can only repeat rows. Each method raises DatabaseUnavailableError.
     """
 
     def __init__(self, engine: AsyncEngine, *, lease: float) -> None:
@@ -113,15 +113,15 @@ class OutboxReader:
         self._looking = asyncio.Lock()
 
     async def claim(self) -> list[int]:
-        """Renew our leases, and give or take shards until each relay has its share; returns our shards."""
+        """Renew our leases, and release or claim shards until each relay has its share. Returns our shards."""
         async with begin(self._engine) as connection:
             own = {"owner": self._owner, "lease": self._lease}
-            await connection.execute(_FORGET_THE_DEAD, {"lease": self._lease})
-            await connection.execute(_ALIVE, own)
-            ended = (await connection.execute(_END_IMPOSSIBLE, own)).scalars().all()
+            await connection.execute(_DELETE_EXPIRED_MEMBERS, {"lease": self._lease})
+            await connection.execute(_UPSERT_MEMBER, own)
+            ended = (await connection.execute(_END_FUTURE_LEASES, own)).scalars().all()
             if ended:
                 log.warning("leases of %d shards end too late: the clock of the database was set back", len(ended))
-            alive = (await connection.execute(_COUNT_ALIVE)).scalar_one()
+            alive = (await connection.execute(_COUNT_MEMBERS)).scalar_one()
             share = -(-SHARDS // alive)
             held = sorted((await connection.execute(_RENEW, own)).scalars())
             if len(held) > share:
@@ -131,15 +131,15 @@ class OutboxReader:
             return held[:share]
 
     async def leave(self) -> None:
-        """Give all shards back, so that the others need not wait for the leases to end."""
+        """Release all shards, so that other relays need not wait for the leases to end."""
         async with begin(self._engine) as connection:
             await connection.execute(_RELEASE, {"owner": self._owner, "shards": list(range(SHARDS))})
-            await connection.execute(_LEAVE, {"owner": self._owner})
+            await connection.execute(_DELETE_MEMBER, {"owner": self._owner})
 
     async def settled(self) -> int:
-        """The id up to which no row can appear that a read from now on would not see.
+        """The id up to which every row is visible to a read that begins now.
 
-        Raises ServerChangedError where the server is not the one that answered before.
+        Raises ServerChangedError if the server is not the one of the last call.
         """
         async with self._looking:
             if time.monotonic() - self._horizon.looked_at >= HORIZON_INTERVAL:
@@ -148,10 +148,10 @@ class OutboxReader:
             return self._horizon.settled
 
     async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
-        """The oldest rows of the shards, at most `limit`, in the order in which they are to be published.
+        """The oldest rows of the shards, at most `limit`, in the order of publication.
 
-        `after` is an id up to which the caller knows what there is. Raises ServerChangedError where the server is not
-        the one that the caller knows it from.
+        `after` is an id up to which the caller has read. Raises ServerChangedError if the server is not the one that
+        the caller read from.
         """
         async with connect(self._reader) as connection:
             if after and connected_at(connection.info) > self._horizon.looked_at:
@@ -161,21 +161,21 @@ class OutboxReader:
             return [OutboxRow(*row) for row in rows]
 
     async def delete(self, ids: Sequence[int]) -> None:
-        """Forget rows that the broker has acknowledged."""
+        """Delete rows that the broker has acknowledged."""
         async with begin(self._engine) as connection:
             await connection.execute(_DELETE, {"ids": list(ids)})
 
     async def pending(self) -> int:
-        """How many events wait to be published, over all shards; counted up to `COUNT_LIMIT`."""
+        """How many events of all shards are pending, counted up to `COUNT_LIMIT`."""
         async with connect(self._reader) as connection:
             return int((await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).scalar_one())
 
 
 class OutboxSignal:
-    """Tells relays that there is something to publish: the one in this process at once, others by NOTIFY.
+    """Wakes relays when events are pending: the one in this process immediately, others by NOTIFY.
 
-    NOTIFY is debounced, because PostgreSQL lets only one transaction that notifies commit at a time. A signal that is
-    lost costs a relay one poll interval.
+    NOTIFY is debounced, because PostgreSQL commits only one transaction with a NOTIFY at a time. A lost signal delays a
+    relay by one poll interval.
     """
 
     def __init__(self, engine: AsyncEngine, *, debounce: float = 0.02) -> None:
@@ -185,12 +185,12 @@ class OutboxSignal:
         self._pending: asyncio.Task[None] | None = None
 
     def __call__(self) -> None:
-        """Something was committed."""
+        """Signal that events were committed."""
         self._local.set()
         if self._pending is None or self._pending.done():
             self._pending = asyncio.create_task(self._notify(), name="outbox-notify")
 
-    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - running out of time is the other normal outcome
+    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - a timeout is a normal outcome
         """Wait for a signal, at most `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
@@ -201,11 +201,11 @@ class OutboxSignal:
             self._local.clear()
 
     def received(self) -> None:
-        """Another process has committed something."""
+        """Signal to this process that another one committed events."""
         self._local.set()
 
     async def close(self) -> None:
-        """Forget a signal that has not been passed on."""
+        """Cancel a NOTIFY that is pending."""
         if self._pending is not None:
             await cancel([self._pending])
 
@@ -214,12 +214,12 @@ class OutboxSignal:
         try:
             async with begin(self._engine) as connection:
                 await connection.execute(text(f"NOTIFY {CHANNEL}"))
-        except Exception:  # noqa: BLE001 - a signal is a courtesy; the poll is the promise
+        except Exception:  # noqa: BLE001 - relays also poll
             return
 
 
 class OutboxListener:
-    """A connection of its own that listens for NOTIFY and passes it on. Losing it costs speed, nothing else."""
+    """Listens for NOTIFY on a connection of its own. While it is lost, relays only poll."""
 
     def __init__(self, database_url: str, on_signal: Callable[[], None], *, tls: ssl.SSLContext | None = None) -> None:
         database = DatabaseUrl.parse(database_url)
@@ -233,12 +233,12 @@ class OutboxListener:
     async def ensure(self) -> None:
         """Connect, unless connected. Raises DatabaseUnavailableError.
 
-        One that only listens would never find out that its server is gone where nobody tells it, so it asks.
+        A connection that only listens would not detect a server that vanished, so this method sends a statement.
         """
         if self._connection is not None and not self._connection.is_closed():
             try:
                 await self._connection.execute("SELECT", timeout=LISTENER_TIMEOUT)
-            except Exception:  # noqa: BLE001 - another connection is made, and that one may fail
+            except Exception:  # noqa: BLE001 - the next connection attempt reports the fault
                 self._connection.terminate()
             except BaseException:
                 self._connection.terminate()
@@ -258,7 +258,7 @@ class OutboxListener:
         return connection
 
     async def __aenter__(self) -> Self:
-        """Nothing is connected yet: the relay does that as it goes."""
+        """Do not connect yet: `ensure` does."""
         return self
 
     async def __aexit__(

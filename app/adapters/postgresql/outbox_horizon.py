@@ -1,4 +1,4 @@
-"""Up to which id the outbox is settled: no event with a smaller id can still become visible.
+"""The settled position of the outbox: no event with a smaller id can become visible any more.
 
 An id is drawn inside a transaction, so a transaction that drew its ids early can commit after others that drew theirs
 later. A transaction that draws an id of `events` has locked the table (ROW EXCLUSIVE, until the end of the transaction)
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# One statement: its snapshot, and so `last_id`, is older than the look at the locks. `last_id` is that of a committed
-# event, so a crash cannot give it, or a smaller one, again. The relation is named by its oid: pg_locks shows the locks
-# of all databases.
+# One statement: its snapshot, and so `last_id`, is older than its read of the locks. `last_id` is that of a committed
+# event, so neither it nor a smaller id can be assigned again after a crash. The relation is named by its oid, because
+# pg_locks shows the locks of all databases.
 _LOOK = text("""
     SELECT coalesce((SELECT max(id) FROM events), 0) AS last_id,
            coalesce(array_agg(virtualtransaction), '{}') AS writers,
@@ -29,19 +29,19 @@ _LOOK = text("""
 
 
 class ServerChangedError(Exception):
-    """Another server answers than before, which may lack what was seen on the first: nothing is settled."""
+    """The server is another one than before, and may lack events that were seen on the first: nothing is settled."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """An event that was visible, and the transactions that might still have had smaller ids at that moment."""
+    """A visible event, and the transactions that might have drawn smaller ids at that moment."""
 
     last_id: int
     writers: frozenset[str]
 
 
 class Horizon:
-    """Follows the events as they settle. Not to be asked by two tasks at once: what they see has an order."""
+    """Computes the settled position. Only one task at a time may call `look`, because its observations are ordered."""
 
     def __init__(self) -> None:
         self.settled = 0
@@ -50,10 +50,10 @@ class Horizon:
         self._server: str | None = None
 
     async def look(self, connection: AsyncConnection) -> None:
-        """Bring `settled` up to date. Raises ServerChangedError.
+        """Update `settled`. Raises ServerChangedError.
 
-        A prepared transaction has another name among the locks than it had before it was prepared. So nothing
-        settles while one of them holds the lock.
+        The locks of a transaction change their owner's name when it is prepared. So nothing settles while a prepared
+        transaction holds the lock.
         """
         looked_at = time.monotonic()
         found = (await connection.execute(_LOOK)).one()

@@ -1,4 +1,4 @@
-"""Keeps connections that are no longer of use from being lent by a pool."""
+"""Replaces unusable connections before a pool lends them."""
 
 import time
 from typing import Any
@@ -17,18 +17,18 @@ _CONNECTED = "connected"
 
 
 def connected_at(info: dict[Any, Any]) -> float:
-    """When the connection with this record was made, on the monotonic clock.
+    """When the connection with this record was opened, on the monotonic clock.
 
-    A connection of an engine that existed before its guard counts from its first loan.
+    A connection that is older than the guard of its engine counts from its first loan.
     """
     return float(info.setdefault(_CONNECTED, time.monotonic()))
 
 
 class PoolGuard:
-    """Looks at each connection that the pool of an engine is about to lend, and replaces those that are of no use.
+    """Checks each connection that the pool of an engine is about to lend, and replaces unusable ones.
 
-    Of no use is a connection that is closed, which costs nothing to find out, and one that is older than a failure that
-    is likely to concern all connections: the server has gone, or takes no writes any more.
+    A connection is unusable if it is closed, or older than a failure that is likely to concern all connections: the
+    server is gone, or accepts no writes any more.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class PoolGuard:
         return guard
 
     def invalidate_idle(self) -> None:
-        """Have every connection that exists now replaced before it is lent again."""
+        """Replace every existing connection before it is lent again."""
         self._valid_since = time.monotonic()
 
     def is_valid(self, info: dict[Any, Any]) -> bool:
@@ -61,15 +61,15 @@ class PoolGuard:
         if driver.is_closed():
             raise DisconnectionError("the connection is closed")
         if not self.is_valid(entry.info):
-            # Without a farewell to the server, which may not answer.
+            # Without a message to the server, which may not respond.
             driver.terminate()
             raise DisconnectionError("the connection is older than a failure of another one")
 
     def _examine(self, context: ExceptionContext) -> None:
-        """Have SQLAlchemy replace not only the connection that failed, but all that are as old.
+        """Make SQLAlchemy replace the connection that failed and all connections that are as old.
 
-        A server that works would have cancelled a statement before the driver's timeout, and would have said so. Where
-        a network swallows packets, each connection of the pool would otherwise cost one caller its time.
+        A working server cancels a statement before the driver's timeout and reports it. If the network drops packets,
+        each connection of the pool would otherwise cost one caller the time of a timeout.
         """
         error = context.original_exception
         if is_unusable(error):

@@ -1,7 +1,7 @@
-"""Counts a product that is too large for one statement: each statement looks at so many lines or events at most.
+"""Counts a product that is too large for one statement: each statement reads at most `PIECE` lines or events.
 
-The lines are read by a cursor within one read-only transaction, and so in one snapshot, in which nothing that traffic
-does looks like a difference. Events need none: those that a product has raised are never changed.
+A cursor reads the lines in one read-only transaction, so in one snapshot, and traffic cannot look like a difference.
+Events need no snapshot, because stored events never change.
 """
 
 from collections import Counter
@@ -14,9 +14,9 @@ from app.adapters.postgresql.connections import begin, connect
 from app.adapters.postgresql.reconciliation import CountedProduct, WrongBatch
 
 PIECE = 20_000
-"""How many lines or events one statement looks at."""
+"""How many lines or events one statement reads."""
 
-# The snapshot may be kept for longer than a transaction that locks something.
+# The transaction locks nothing, so it may last longer than others.
 _NO_TRANSACTION_TIMEOUT = text("SET LOCAL transaction_timeout = 0")
 _PRODUCT = text("SELECT sequence, backordered_qty FROM products WHERE sku = :sku")
 _LINES = text("""
@@ -28,7 +28,7 @@ _LINES = text("""
     SELECT NULL, FALSE, qty FROM order_lines WHERE sku = :sku AND batch_number IS NULL
 """)
 _BATCHES = text("SELECT number, ref, qty, allocated_qty, allocated_lines, shipped_qty FROM batches WHERE sku = :sku")
-# Along the index: the ends of what there is, and how much of that lies beyond the product's own number.
+# By the index: the first event, and the last one above the sequence of the product.
 _ENDS = text("""
     SELECT (SELECT sequence FROM events WHERE subject = :sku AND sequence IS NOT NULL
             ORDER BY sequence LIMIT 1) AS first_event,
@@ -44,7 +44,7 @@ _EVENTS = text("""
 
 
 async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct, list[WrongBatch]] | None:
-    """The product, counted, and its batches whose sums are wrong; None where there is no such product.
+    """The product, counted, and its batches whose sums are wrong; None if it does not exist.
 
     Raises DatabaseUnavailableError.
     """
@@ -81,7 +81,7 @@ async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct
 
 
 class _Lines:
-    """What the lines of a product add up to, by batch and in the queue."""
+    """The sums over the lines of a product, by batch and in the queue."""
 
     def __init__(self) -> None:
         self.held: Counter[int] = Counter()
@@ -120,7 +120,7 @@ async def _count_events(engine: AsyncEngine, sku: str, after: int, upto: int) ->
         while True:
             piece = {"sku": sku, "after": after, "upto": upto, "piece": PIECE}
             found = (await connection.execute(_EVENTS, piece)).one()
-            # Each statement in a transaction of its own, which ends well within what a transaction may take.
+            # A transaction for each statement, so that none meets the time limit of transactions.
             await connection.commit()
             number += int(found.number)
             if found.number < PIECE:

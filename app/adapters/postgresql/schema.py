@@ -1,4 +1,4 @@
-"""The schema of the database: bring it to the version that this code needs, and tell whether it is there."""
+"""The schema of the database: migrates it to the revision that this code needs, and checks its revision."""
 
 import asyncio
 import re
@@ -19,20 +19,20 @@ _REVISION = re.compile(r'^(down_)?revision: .+ = "(\w+)"$', re.MULTILINE)
 
 
 class MigrationsMissingError(Exception):
-    """The migrations are not where this code was installed: the installation is incomplete."""
+    """The migrations are missing beside this code: the installation is incomplete."""
 
 
 def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
-    """Upgrade to the newest revision and return it. Runs an event loop of its own, so call it where none runs.
+    """Upgrade to the newest revision and return it. Runs an event loop, so it must not be called from one.
 
-    A schema that is newer than this code is left alone: an old release that is rolled back to finds it so. Raises
+    A schema that is newer than this code is not changed, so that a release can be rolled back. Raises
     MigrationsMissingError, DatabaseUnavailableError.
     """
     head()  # An incomplete installation fails before it connects.
     revision = asyncio.run(_revision_at(database_url, tls))
     if revision == head() or _is_newer(revision):
         return str(revision)
-    # Importing it takes a quarter of a second of processor time, which a process without anything to migrate saves.
+    # The import takes a quarter of a second of processor time, which is saved without a migration.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -56,12 +56,12 @@ def head() -> str:
 
 
 async def check(*engines: AsyncEngine) -> str | None:
-    """What is wrong with the schema, or None. Raises DatabaseUnavailableError.
+    """The fault of the schema, or None. Raises DatabaseUnavailableError.
 
-    Each of the engines is asked: a replica may be away by itself, or be behind.
+    Each engine is checked: a replica may be away or behind independently.
 
-    A newer schema is as good as the one that this code needs, for migrations only add: an upgrade migrates first, and
-    the old processes serve until the new ones have taken their places.
+    A newer schema is accepted, because migrations only add: an upgrade migrates first, and the old processes serve
+    until the new ones have replaced them.
     """
     for engine in engines:
         current = await _revision(engine)
@@ -72,7 +72,7 @@ async def check(*engines: AsyncEngine) -> str | None:
 
 @cache
 def _revisions() -> tuple[frozenset[str], frozenset[str]]:
-    """The revisions beside this code, and those of them that another one follows. Reads the files, without Alembic."""
+    """All revisions, and those that another revision follows. Reads the files without Alembic."""
     found = [
         (bool(down), revision)
         for file in _CONFIG_FILE.with_name("alembic").glob("versions/*.py")
@@ -82,17 +82,17 @@ def _revisions() -> tuple[frozenset[str], frozenset[str]]:
 
 
 def known_revisions() -> frozenset[str]:
-    """The revisions beside this code."""
+    """The revisions that this code has."""
     return _revisions()[0]
 
 
 def _is_newer(revision: str | None) -> bool:
-    """Code knows every revision up to its own, for none is ever removed; so one that it does not know came later."""
+    """Revisions are never removed, so a revision that this code does not have is newer."""
     return revision is not None and revision not in known_revisions()
 
 
 async def _revision(engine: AsyncEngine) -> str | None:
-    """The revision of the schema, None where there is none."""
+    """The revision of the schema; None without a schema."""
     try:
         async with connect(engine) as connection:
             found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()

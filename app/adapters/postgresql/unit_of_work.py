@@ -186,7 +186,7 @@ class SqlUnitOfWork:
         own.
         False also where the database does not say in time: the group is then run again, which every command allows.
         """
-        await self._connections.distrust()
+        await self._connections.invalidate_idle()
         for attempt in range(COMMIT_QUESTIONS):
             await asyncio.sleep(0.1 * 2**attempt)
             try:
