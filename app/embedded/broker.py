@@ -9,22 +9,21 @@ from __future__ import annotations
 import signal
 import socket
 import struct
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from app.embedded import wheels
 from app.embedded.errors import EmbeddedStackError
-from app.embedded.process import LOOPBACK, Child, start_server
+from app.embedded.process import LOOPBACK, Child, Startable, start_server
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 READY_SECONDS = 15.0
 # Tansu waits until its clients disconnect. It has nothing to save, so it is killed soon.
 STOP_STEPS = ((signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(Startable):
     """A broker on 127.0.0.1 that lives as long as this object runs it.
 
     Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
@@ -75,17 +74,6 @@ class EmbeddedBroker:
         if self._child is not None:
             self._child.stop()
             self._child = None
-
-    def __enter__(self) -> Self:
-        """Start the broker."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop the broker."""
-        self.stop()
 
     def _spawn(self, binary: Path, port: int) -> Child:
         url = f"tcp://{LOOPBACK}:{port}"

@@ -11,14 +11,11 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO
 
 from app.embedded import postmaster, wheels
 from app.embedded.errors import EmbeddedStackError
-from app.embedded.process import LOOPBACK, Child, start_server
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from app.embedded.process import LOOPBACK, Child, Startable, start_server
 
 ROLE = "allocation"
 DATABASE = "allocation"
@@ -50,7 +47,7 @@ SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
 """
 
 
-class EmbeddedPostgresql:
+class EmbeddedPostgresql(Startable):
     """A PostgreSQL server on 127.0.0.1 that runs from `start` to `stop`; its data remain in `data_dir`.
 
     Beside the data directory there are files with its name: `.log`, `.password` (mode 0600) and `.lock`.
@@ -120,17 +117,6 @@ class EmbeddedPostgresql:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def __enter__(self) -> Self:
-        """Start the server."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop the server."""
-        self.stop()
 
     def _start(self, bin_dir: Path) -> None:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)

@@ -14,13 +14,15 @@ import signal
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
 
 from app.embedded.errors import EmbeddedStackError, PortTakenError, ServerExitedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
 
 
 LOOPBACK = "127.0.0.1"
@@ -73,6 +75,29 @@ def dies_with_parent(parent_death_signal: signal.Signals) -> tuple[str, ...]:
     prefix = (setpriv, "--pdeathsig", parent_death_signal.name.removeprefix("SIG"))
     attempt = subprocess.run([*prefix, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return prefix if attempt.returncode == 0 else ()
+
+
+class Startable(ABC):
+    """A context manager that starts and stops servers."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the servers. Raises EmbeddedStackError."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop the servers."""
+
+    def __enter__(self) -> Self:
+        """Start the servers."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the servers."""
+        self.stop()
 
 
 class Child:

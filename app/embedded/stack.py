@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.errors import EmbeddedStackError
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.postmaster import lock_directory
+from app.embedded.process import Startable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
 
-class EmbeddedStack:
+class EmbeddedStack(Startable):
     """Both servers, from `start` to `stop`. The database remains in the home; the broker loses its data."""
 
     def __init__(
@@ -95,14 +95,3 @@ class EmbeddedStack:
         self.postgresql.stop()
         self._lock.close()
         self._lock = None
-
-    def __enter__(self) -> Self:
-        """Start both."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop both."""
-        self.stop()

@@ -53,7 +53,7 @@ class Items(BaseModel, Generic[Item]):
         found: list[Any] = self.items
         return tuple(item for item in found if not isinstance(item, ProblemError))
 
-    def answers(self, results: Sequence[Any]) -> Iterator[Any]:
+    def outcomes(self, results: Sequence[Any]) -> Iterator[Any]:
         """The outcome of each item: the result of its command, or its problem."""
         found: list[Any] = self.items
         remaining = iter(results)
@@ -129,15 +129,12 @@ async def allocate_many(body: AllocationItems, request: Request) -> Response:
     allocated at most once, so the request can be repeated safely.
     """
 
-    def result(accepted: LineAccepted) -> AllocationResult:
-        return AllocationResult(status=status_of_accepted(accepted), allocation=accepted.allocation)
+    def accepted(line: LineAccepted) -> AllocationResult:
+        return AllocationResult(status=status_of_accepted(line), allocation=line.allocation)
 
-    def answer(answers: Sequence[Any]) -> Response:
-        results = [_result(each, request, AllocationResult, result) for each in body.answers(answers)]
-        return Answer(AllocationResults(results=results).model_dump_json())
-
-    commands = body.commands()
-    return await write(request, AllocateMany(items=commands), answer) if commands else answer(())
+    return await _write_items(
+        request, body, AllocateMany, accepted=accepted, refused=AllocationResult, results=AllocationResults
+    )
 
 
 @router.post(
@@ -158,25 +155,35 @@ async def create_batches(body: BatchItems, request: Request) -> Response:
     batch again changes nothing, so the request can be repeated safely.
     """
 
-    def result(recorded: BatchRecorded) -> BatchResult:
-        return BatchResult(status=status_of_recorded(recorded), batch=recorded.batch)
+    def recorded(batch: BatchRecorded) -> BatchResult:
+        return BatchResult(status=status_of_recorded(batch), batch=batch.batch)
 
-    def answer(answers: Sequence[Any]) -> Response:
-        results = [_result(each, request, BatchResult, result) for each in body.answers(answers)]
-        return Answer(BatchResults(results=results).model_dump_json())
+    return await _write_items(
+        request, body, CreateBatches, accepted=recorded, refused=BatchResult, results=BatchResults
+    )
+
+
+async def _write_items(
+    request: Request,
+    body: Items[Any],
+    command: type[AllocateMany | CreateBatches],
+    *,
+    accepted: Callable[[Any], Result],
+    refused: type[Result],
+    results: type[Results[Result]],
+) -> Response:
+    """Run the valid items as one command. `accepted` makes the result of an item that was not refused."""
+
+    def result_of(outcome: Any) -> Result:  # noqa: ANN401 - each command has a result type of its own
+        problem = as_problem(outcome) if isinstance(outcome, DomainError | ProblemError) else None
+        if problem is None:
+            return accepted(outcome)
+        members = members_of(path_of(request.scope), problem)
+        return refused(status=problem.kind.status, problem=Problem(**members))
+
+    def render(outcomes: Sequence[Any]) -> Response:
+        items = [result_of(outcome) for outcome in body.outcomes(outcomes)]
+        return Answer(results(results=items).model_dump_json())
 
     commands = body.commands()
-    return await write(request, CreateBatches(items=commands), answer) if commands else answer(())
-
-
-def _result(
-    answer: Any,  # noqa: ANN401 - each command has a result type of its own
-    request: Request,
-    refused: type[Result],
-    done: Callable[[Any], Result],
-) -> Result:
-    problem = as_problem(answer) if isinstance(answer, DomainError | ProblemError) else None
-    if problem is None:
-        return done(answer)
-    members = members_of(path_of(request.scope), problem)
-    return refused(status=problem.kind.status, problem=Problem(**members))
+    return await write(request, command(items=commands), render) if commands else render(())

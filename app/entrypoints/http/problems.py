@@ -89,6 +89,12 @@ class Fault(BaseModel):
     type: Annotated[str, Field(description="The kind of fault, for programs.")]
 
 
+def _only_with(codes: str, meaning: str) -> Any:  # noqa: ANN401 - as Pydantic declares its Field
+    return Field(
+        description=f"With {codes}: {meaning}", exclude_if=lambda value: value is None, json_schema_extra=drop_default
+    )
+
+
 class Problem(BaseModel):
     """An error as RFC 9457 describes it."""
 
@@ -100,29 +106,11 @@ class Problem(BaseModel):
     detail: Annotated[str, Field(description="The explanation of this occurrence.")]
     instance: Annotated[str, Field(description="The path of the request.")]
     code: Annotated[str, Field(description="The kind of problem, for programs.")]
-    errors: Annotated[
-        list[Fault] | None,
-        Field(
-            description="With invalid-request: the faults.",
-            exclude_if=lambda v: v is None,
-            json_schema_extra=drop_default,
-        ),
-    ] = None
-    present_qty: Annotated[
-        int | None,
-        Field(
-            description="With quantity-changed: the current quantity of the batch.",
-            exclude_if=lambda v: v is None,
-            json_schema_extra=drop_default,
-        ),
-    ] = None
+    errors: Annotated[list[Fault] | None, _only_with("invalid-request", "the faults.")] = None
+    present_qty: Annotated[int | None, _only_with("quantity-changed", "the current quantity of the batch.")] = None
     skus: Annotated[
         list[str] | None,
-        Field(
-            description="With invalid-sku and out-of-stock: the SKUs of the lines that caused the refusal.",
-            exclude_if=lambda v: v is None,
-            json_schema_extra=drop_default,
-        ),
+        _only_with("invalid-sku and out-of-stock", "the SKUs of the lines that caused the refusal."),
     ] = None
 
 
