@@ -206,7 +206,7 @@ def _inbound_message(name: str, model: type[Command]) -> dict[str, Any]:
         each.pop("additionalProperties", None)
     key = "The order id" if issubclass(model, (PlaceOrder, CancelOrder)) else "The SKU"
     return _message(
-        name, model.__doc__, schema, _INBOUND_HEADERS, f"{key}. Only the data are read, whatever the key is."
+        name, model.__doc__, schema, _INBOUND_HEADERS, f"{key}. The key is ignored: only the data are read."
     )
 
 

@@ -76,11 +76,10 @@ class CloudEvent(NamedTuple):
 def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> CloudEvent:
     """Read an inbound record, in binary or in structured mode. Raises UnreadableMessageError.
 
-    A header that CloudEvents defines (`ce_…`, `content-type`) may come once, whatever the case of its name; other
-    headers may repeat. `id` and `type` are required. `source` is optional, because earlier releases did not read it. An
-    attribute that no command needs is left out where it is malformed. The trace is that of the header `traceparent`,
-    which belongs to the transport, and otherwise that of the distributed tracing extension, which SDKs send as
-    `ce_traceparent`.
+    A header that CloudEvents defines (`ce_…`, `content-type`) may appear once (names are case-insensitive); other
+    headers may repeat. `id` and `type` are required. `source` is optional, because earlier releases did not read it.
+    Other attributes are ignored if they are malformed. The trace is in the header `traceparent` of the transport, or
+    else in the distributed tracing extension, which SDKs send as `ce_traceparent`.
     """
     texts = _decoded(headers)
     if value is None:

@@ -40,11 +40,26 @@ CLEAN: tuple[str, ...] = (
     "README.md",
     "SECURITY.md",
     "allocation/",
+    "app/adapters/identity/",
+    "app/adapters/kafka/",
+    "app/adapters/smtp.py",
+    "app/adapters/tls.py",
+    "app/backoff.py",
     "app/bootstrap.py",
+    "app/cancellation.py",
     "app/cli/",
     "app/embedded/",
     "app/entrypoints/*.py",
     "app/entrypoints/http/",
+    "app/entrypoints/kafka/",
+    "app/integration/",
+    "app/observability/",
+    "app/operations/",
+    "app/private_names.py",
+    "app/service_layer/identity.py",
+    "app/service_layer/inbox.py",
+    "app/service_layer/notifications.py",
+    "app/service_layer/retry.py",
     "app/settings.py",
     "deploy/",
     "docs/*.md",
@@ -56,6 +71,8 @@ CLEAN: tuple[str, ...] = (
 PUBLIC_NAMES: tuple[str, ...] = (
     # The user of Unix.
     'UNPRIVILEGED_USER = "nobody"',
+    # A key in the output of `allocation reconcile --json`.
+    '"mended": self.repaired',
 )
 
 # Written elsewhere, or a list of the avoided words.

@@ -173,6 +173,6 @@ def append_entry(path: Path, entry: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-            file.write(entry if file.tell() == 0 else f"\n{entry}")
+            file.write(entry if os.fstat(descriptor).st_size == 0 else f"\n{entry}")
     except OSError as error:
         raise ApiKeyFileError(f"{path}: {error.strerror or error}") from None
