@@ -60,6 +60,7 @@ CLEAN: tuple[str, ...] = (
     "app/service_layer/inbox.py",
     "app/service_layer/notifications.py",
     "app/service_layer/retry.py",
+    "app/read_model/",
     "app/settings.py",
     "deploy/",
     "docs/*.md",
