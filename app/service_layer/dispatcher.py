@@ -246,6 +246,8 @@ class _Run:
         except TooLargeToShareError as error:
             # It has changed products in memory, so the group is rolled back and run again without it.
             metrics.deferred_commands.labels("large").inc()
+            if not request.is_abandoned():
+                request.on_large()
             raise _LargeRequestError(error.sku, keys_of(request.command, uow)) from None
 
     def _outcome_of_locked(self, request: Request, uow: UnitOfWork) -> Outcome | None:

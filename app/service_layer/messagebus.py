@@ -98,10 +98,12 @@ class MessageBus:
         cause: Cause,
         key: IdempotencyKey | None = None,
         encode: AnswerEncoder | None = None,
+        on_large: Callable[[], None] = lambda: None,
     ) -> Any:  # noqa: ANN401 - each command has a result type of its own
         """Run the command in the next group and return its result after the commit.
 
-        With `key` and `encode` it returns the stored answer instead.
+        With `key` and `encode` it returns the stored answer instead. `on_large` is called where the command works on so
+        many lines that it takes longer than others; the caller may then wait longer.
 
         Raises the DomainError that is its answer, OverloadedError where the queue is full,
         TemporarilyUnavailableError where the database did not answer in time, and whatever else the handler raised.
@@ -111,7 +113,7 @@ class MessageBus:
             message = "the service is stopping"
             raise TemporarilyUnavailableError(message)
         answer = asyncio.get_running_loop().create_future()
-        request = Request(command, cause, key=key, encode=encode, is_abandoned=answer.done)
+        request = Request(command, cause, key=key, encode=encode, is_abandoned=answer.done, on_large=on_large)
         if not self._put(QueuedRequest(request, answer, time.perf_counter())):
             raise OverloadedError(TOO_MANY)
         return await answer

@@ -17,12 +17,17 @@ def _never() -> bool:
     return False
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A command, where it came from, and the message as which it must take effect only once (None: HTTP).
 
     With a `key`, a repeated request over HTTP gets the stored answer of the first one, which `encode` makes.
     `is_abandoned` says whether the caller has stopped waiting; a request that has not run by then is dropped.
+    `on_large` is called when the request turns out to need a unit of work of its own, which has more time.
     """
 
     command: Command
@@ -31,6 +36,7 @@ class Request:
     key: IdempotencyKey | None = None
     encode: AnswerEncoder | None = None
     is_abandoned: Callable[[], bool] = _never
+    on_large: Callable[[], None] = _nothing
 
     @property
     def message_id(self) -> str | None:

@@ -3,6 +3,7 @@
 Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable
@@ -25,6 +26,9 @@ from app.service_layer.idempotency import (
 
 KEY_PATTERN = r'^("[!#-~]{1,255}"|[!#-~]{1,255})$'
 """Visible ASCII characters. The draft requires quotation marks around a key, and most callers leave them out."""
+
+LARGE_DEADLINE = 60.0
+"""Seconds that a request has from the moment when it turns out to move more lines than others may wait for."""
 
 KEYED: dict[str, Any] = {
     "parameters": [
@@ -60,10 +64,15 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
     if "if-match" in request.headers and "if_match" not in type(command).model_fields:
         message = "Header is supported only by changes of one batch or one product"
         raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "unsupported"}])
+    deadline: asyncio.Timeout = request.scope["state"]["deadline"]
+
+    def wait_longer() -> None:
+        deadline.reschedule(asyncio.get_running_loop().time() + LARGE_DEADLINE)
+
     bus = services_of(request.scope).bus
     given = key_of(request)
     if given is None:
-        return render(await bus.handle(command, cause_of(request)))
+        return render(await bus.handle(command, cause_of(request), on_large=wait_longer))
     key = IdempotencyKey(cause_of(request).principal or "", given.strip('"'), _fingerprint(request))
 
     def encode(result: Any, refusal: DomainError | None) -> StoredAnswer:  # noqa: ANN401 - as the bus returns it
@@ -71,7 +80,7 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
         headers = ((name, value) for name, value in answer.headers.items() if name != "content-length")
         return StoredAnswer(answer.status_code, tuple(headers), bytes(answer.body))
 
-    answer: StoredAnswer = await bus.handle(command, cause_of(request), key, encode)
+    answer: StoredAnswer = await bus.handle(command, cause_of(request), key, encode, on_large=wait_longer)
     return Response(answer.body, answer.status, dict(answer.headers))
 
 

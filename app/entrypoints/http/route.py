@@ -76,7 +76,7 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str, *, is
             for name, adapter in parameters.body.items():
                 body = scope["state"]["body"] = await _read_body(request, getattr(services, body_limit))
                 arguments[name] = _parse(adapter, body)
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(left) as scope["state"]["deadline"]:
                 response: Response = await endpoint(**arguments)
         except Exception as error:
             problem = as_problem(error)
