@@ -3,6 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Containers often set it. Without bytecode each of the many processes that tests start compiles every module it imports.
+unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 # A kustomization is not a Kubernetes object; a test builds it.
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml deploy/kubernetes/overlays/*/*.yaml))
@@ -36,9 +38,12 @@ endif
 dist: install ## Build the source distribution and the wheel into dist/
 	@$(BIN)/python -m hatchling build
 
-# Tests of one file run in one process, because they share fixtures. ARGS="-n 0" runs all in one process.
+# Tests of one file run in one process, because they share fixtures. Files start in the order of tests/conftest.py.
+# Four processes use two cores, because most tests wait. ARGS="-n 0" runs all in one process.
+WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
+
 test: install ## Run all tests except those of browsers and generated clients
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not clients" $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) -m "not browser and not clients" $(ARGS)
 
 # The tests that depend most on versions: connections, bodies, problems, documents, transactions.
 LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.py request_bodies.py problems.py openapi_document.py \
@@ -47,7 +52,7 @@ LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.
 # Warnings are errors with the locked versions only: old versions may warn of later changes.
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@requirements/install-lowest
-	@.venv-lowest/bin/python -m pytest -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit \
+	@.venv-lowest/bin/python -m pytest $(WORKERS) -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit \
 		tests/e2e/test_command_line.py tests/deploy/test_documents.py $(LOWEST_HTTP) $(ARGS)
 
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)

@@ -84,4 +84,6 @@ def commands_and_orders(prefix: str = "") -> st.SearchStrategy[Command]:
         if_unavailable=st.sampled_from(["backorder", "reject"]),
     )
     cancel_order = st.builds(CancelOrder, order_id=orders)
-    return st.integers(0, 9).flatmap(lambda dice: [place, place, cancel_order, *[commands(prefix)] * 7][dice])
+    kinds = [place, place, cancel_order, *[commands(prefix)] * 7]
+    # By number, because the text of `sampled_from` would contain all of these strategies.
+    return st.integers(0, len(kinds) - 1).flatmap(lambda number: kinds[number])
