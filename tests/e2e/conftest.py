@@ -117,7 +117,7 @@ async def sees_batch(api: Api, ref: str) -> None:
     async def there() -> bool:
         return (await api.client.get(f"/v1/batches/{ref}")).status_code == 200
 
-    await eventually(there, seconds=20)
+    await eventually(there)
 
 
 RunHere = Callable[..., subprocess.CompletedProcess[str]]

@@ -127,14 +127,14 @@ async def has_received(url: str, messages: set[str]) -> None:
     async def all_of_them() -> bool:
         return messages <= await column(url, "SELECT message_id FROM inbox")
 
-    await eventually(all_of_them, seconds=60)
+    await eventually(all_of_them)
 
 
 async def has_published(url: str) -> None:
     async def nothing_waits() -> bool:
         return not await column(url, "SELECT id FROM outbox")
 
-    await eventually(nothing_waits, seconds=60)
+    await eventually(nothing_waits)
 
 
 Told = dict[tuple[str, int], set[tuple[str, bytes]]]
@@ -154,7 +154,7 @@ async def told(wire: Wire, events: int) -> Told:
     async def enough() -> bool:
         return len(read()) >= events
 
-    await eventually(enough, seconds=20)
+    await eventually(enough)
     return read()
 
 

@@ -21,7 +21,7 @@ LINES = 60
 
 async def place_until_answered(api: Api, sku: str, order: str) -> httpx.Response:
     """Ask for a line again and again, as a caller does whose connection has broken or who was told to come again."""
-    deadline = asyncio.get_running_loop().time() + 30
+    deadline = asyncio.get_running_loop().time() + 60
     while True:
         assert asyncio.get_running_loop().time() < deadline, "no answer came"
         try:
@@ -51,7 +51,7 @@ async def test_killed_between_requests_and_started_again_it_loses_and_doubles_no
         command.wait_until_ready(url)
         async with over_http(url) as api:
             ref = await api.record(sku, 1000)
-            await wire.events(sku, 1, seconds=30)
+            await wire.events(sku, 1)
             for life in range(1, 3):
                 placed = [new("order") for _ in range(LINES)]
                 calls = [asyncio.create_task(place_until_answered(api, sku, order)) for order in placed]
@@ -73,7 +73,7 @@ async def test_killed_between_requests_and_started_again_it_loses_and_doubles_no
                     wire.send("allocation_required.v1", line, ce_id=message)
                 orders += placed + required
             kept = [order for order in orders if order not in cancelled]
-            events = await wire.events(sku, 1 + len(orders) + len(cancelled), seconds=30)
+            events = await wire.events(sku, 1 + len(orders) + len(cancelled))
             assert Counter(event.type for event in events) == {
                 "batch_created.v1": 1,
                 "line_allocated.v1": len(orders),
@@ -117,6 +117,6 @@ async def test_a_second_instance_takes_over_the_messages_of_one_that_was_killed(
                 for number, sku in enumerate(skus):
                     wire.send("batch_created.v1", {"ref": new("batch"), "sku": sku, "qty": 1}, key=f"{number}")
                 for sku in skus:
-                    assert [event.type for event in await wire.events(sku, 1, seconds=20)] == ["batch_created.v1"]
+                    assert [event.type for event in await wire.events(sku, 1)] == ["batch_created.v1"]
     finally:
         wire.close()

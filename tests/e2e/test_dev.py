@@ -22,7 +22,7 @@ from tests.e2e.conftest import sees_batch
 from tests.embedded.processes import ended
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.api import new, over_http
-from tests.support.command import Command, assert_one_clear_line, environment, run_command, running
+from tests.support.command import STOP_SECONDS, Command, assert_one_clear_line, environment, run_command, running
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -142,7 +142,7 @@ async def test_without_a_mail_server_the_mail_is_logged(dev: Dev) -> None:
     async def logged() -> bool:
         return f"Out of stock for {sku}" in dev.command.output
 
-    await eventually(logged, seconds=15)
+    await eventually(logged)
 
 
 def test_a_home_in_use_is_said_in_one_line_and_left_alone(dev: Dev, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_stopped_before_it_is_ready_it_leaves_no_process_behind_either(tmp_path:
         command.wait_for(lambda: bool(process.children()))
         family = [process.pid, *(child.pid for child in process.children(recursive=True))]
         os.killpg(command.process.pid, number)
-        command.process.wait(20)
+        command.process.wait(STOP_SECONDS)
         assert ended(family)
         assert "Traceback" not in command.output
 
@@ -212,7 +212,7 @@ def test_stopped_before_it_is_ready_it_leaves_no_process_behind_either(tmp_path:
 @pytest.mark.parametrize("sent", [b"BREW /livez HTTP/1.1\r\nHost: pot\r\n\r\n", b"\x16\x03\x01 no HTTP at all\r\n\r\n"])
 def test_what_is_no_http_is_answered_with_a_problem_as_well(dev: Dev, sent: bytes) -> None:
     url = httpx.URL(dev.http_url)
-    with socket.create_connection((url.host, url.port or 80), timeout=5) as connection:
+    with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
         connection.sendall(sent)
         answer = b""
         while part := connection.recv(4096):

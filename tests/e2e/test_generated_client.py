@@ -75,7 +75,7 @@ def generated(
 
 
 def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -134,5 +134,5 @@ def test_what_the_readme_writes_with_the_client_runs_and_has_types(generated: Ge
     check = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir=cache", program.name]
     run(check, generated.folder)
     program.write_text(program.read_text().replace("qty=3", 'qty="3"'))
-    wrong = subprocess.run(check, cwd=generated.folder, capture_output=True, text=True, timeout=60, check=False)
+    wrong = subprocess.run(check, cwd=generated.folder, capture_output=True, text=True, timeout=180, check=False)
     assert 'Argument "qty"' in wrong.stdout

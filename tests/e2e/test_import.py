@@ -173,7 +173,7 @@ def test_a_pipe_is_brought_in_and_the_results_go_to_standard_output(settings: Se
         input="".join(f"{json.dumps(row)}\n" for row in rows),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 
@@ -204,7 +204,7 @@ def test_ctrl_c_stops_it_while_it_waits_for_a_pipe(settings: Settings, tmp_path:
         assert process.stdout.readline() == b"row,key,outcome,detail\n"
         assert process.stdout.readline() == b"2,batch-1,recorded,\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
 
 
 def test_a_terminal_sees_a_bar_with_rate_and_time_left(settings: Settings, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_terminal_sees_a_bar_with_rate_and_time_left(settings: Settings, tmp_p
         process = subprocess.Popen(
             [ALLOCATION, "import", "batches.csv"], env=environment(settings), cwd=tmp_path, stderr=other_end
         )
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         seen = os.read(terminal, 65_536).decode()
     finally:
         os.close(terminal)

@@ -20,7 +20,7 @@ async def warehouse_hears(world: World, sku: str) -> None:
     async def arrived() -> bool:
         return f"Order {order} allocated to {ref}" in world.mail_box.bodies_to(WAREHOUSE)
 
-    await eventually(arrived, seconds=20)
+    await eventually(arrived)
 
 
 def news_of(world: World, sku: str) -> int:

@@ -49,7 +49,7 @@ def test_a_service_that_nobody_lets_in_says_so_without_its_passwords(secretive: 
     port = free_port()
     env = environment(secretive, log_format="json", log_level="DEBUG", http_deadline="1")
     with running("run", "--port", str(port), env=env, log=tmp_path / "run.log") as process:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
 
             def listens() -> bool:
                 try:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from app.embedded.process import free_port
 from app.settings import Settings
 from tests.support.api import new, over_http
-from tests.support.command import Command, environment, run_command, running
+from tests.support.command import STOP_SECONDS, Command, environment, run_command, running
 from tests.support.mail import MailBox
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -58,13 +58,13 @@ async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_dela
             await api.record(sku, 10, ref=ref)
             # The mail server is down: the buyers will have to wait for their mail, and nobody else for anything.
             await api.order(sku, 11, order_id=order)
-            assert {event.type for event in await wire.events(sku, 3, seconds=30)} == {
+            assert {event.type for event in await wire.events(sku, 3)} == {
                 "batch_created.v1",
                 "line_backordered.v1",
                 "out_of_stock.v1",
             }
             wire.send("batch_quantity_changed.v1", {"ref": ref, "qty": 12})
-            (allocated,) = (await wire.events(sku, 5, seconds=30))[4:]
+            (allocated,) = (await wire.events(sku, 5))[4:]
             assert allocated.story == {"type": "line_allocated.v1", "order_id": order, "qty": 11, "batch_ref": ref}
             assert box.mails == []
 
@@ -75,7 +75,7 @@ async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_dela
                 async def mail_has_come() -> bool:
                     return box.bodies_to("stock@made.com") == [f"Out of stock for {sku}"]
 
-                await eventually(mail_has_come, seconds=30)
+                await eventually(mail_has_come)
                 # There is a notifier and no address of a warehouse: nobody else gets mail.
                 later = new("sku")
                 await api.record(later, 1)
@@ -85,7 +85,7 @@ async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_dela
                 async def next_mail_has_come() -> bool:
                     return f"Out of stock for {later}" in box.bodies_to("stock@made.com")
 
-                await eventually(next_mail_has_come, seconds=30)
+                await eventually(next_mail_has_come)
                 assert len(box.mails) == 2
             finally:
                 controller.stop()
@@ -106,14 +106,14 @@ async def test_while_the_relay_is_away_events_wait_and_then_come_in_order(
                 await api.change(ref, qty=qty)
         # Two of them share the work, and the order of a SKU survives that one of them is killed.
         with running("relay", env=env, log=tmp_path / "1") as first, running("relay", env=env, log=tmp_path / "2"):
-            assert [event.data["qty"] for event in await wire.events(sku, 31, seconds=30)] == list(range(10, 41))
+            assert [event.data["qty"] for event in await wire.events(sku, 31)] == list(range(10, 41))
             first.kill()
             async with over_http(url) as api:
                 others = [new("sku") for _ in range(20)]
                 for other in others:
                     await api.record(other, 1)
             for other in others:
-                await wire.events(other, 1, seconds=30)
+                await wire.events(other, 1)
 
 
 async def test_serve_with_several_workers_is_one_service(kafka_settings: Settings, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_told_to_stop_it_is_first_not_ready_and_still_serves(database_url: str, 
             assert (problem["code"], "stopping" in problem["detail"]) == ("unavailable", True)
             body = {"ref": new("batch"), "sku": new("sku"), "qty": 1}
             assert client.post("/v1/batches", json=body).status_code == 201
-        assert serve.process.wait(15) == 0, serve.output
+        assert serve.process.wait(STOP_SECONDS) == 0, serve.output
 
 
 def test_workers_are_given_the_delay_and_the_grace(database_url: str, tmp_path: Path) -> None:
@@ -159,4 +159,4 @@ def test_workers_are_given_the_delay_and_the_grace(database_url: str, tmp_path: 
         while time.monotonic() < told + 5.5:
             assert httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).status_code == 200
             time.sleep(0.1)  # That they go on serving can only be seen by asking again and again.
-        assert serve.process.wait(15) == 0, serve.output
+        assert serve.process.wait(STOP_SECONDS) == 0, serve.output

@@ -19,7 +19,7 @@ async def test_a_cut_announced_over_kafka_moves_the_line_to_the_newer_batch(worl
 
     message = world.wire.send("batch_quantity_changed.v1", {"ref": old, "qty": 5})
 
-    events = (await world.wire.events(sku, 6, seconds=3))[3:]
+    events = (await world.wire.events(sku, 6))[3:]
     assert [event.story for event in events] == [
         {"type": "batch_quantity_changed.v1", "ref": old, "qty": 5, "eta": "2011-01-01", **UNTOLD},
         {

@@ -38,7 +38,7 @@ class Traced:
             return set(names) <= {span.name for span in self.collector.of_trace(trace_id)}
 
         try:
-            await eventually(there, seconds=30)
+            await eventually(there)
         except AssertionError:
             raise AssertionError(f"{names} of {trace_id} in {self.collector.spans}") from None
         return {span.name: span for span in self.collector.of_trace(trace_id)}
@@ -148,7 +148,7 @@ async def test_one_trace_leads_from_an_inbound_message_to_its_event(traced: Trac
     async def logged() -> bool:
         return bool(traced.lines(message_id=unknown) and traced.lines(message_id=broken))
 
-    await eventually(logged, seconds=20)
+    await eventually(logged)
     (refused,) = traced.lines(message_id=unknown)
     assert (refused["correlation_id"], refused["causation_id"]) == (conversation, unknown)
     spans = await traced.spans(refused["trace_id"], process)

@@ -88,14 +88,14 @@ async def test_a_person_sees_a_page_that_changes(world: World, tmp_path: Path) -
                 assert not missing, (missing, screen.text[-3000:])
                 return True
 
-            await eventually(there, seconds=60)
+            await eventually(there)
 
         # The embedded broker may tell of an end that is a record too early, so that record is seen once more.
         await shown("per second", f"lag of {world.settings.kafka_notifier_group} 0")
         await world.api.record(sku, 10)
         await shown(sku, "batch_created.v1", "qty=10")
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         if process.poll() is None:
             process.kill()

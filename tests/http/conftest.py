@@ -27,8 +27,10 @@ def shared_database_url(postgresql: EmbeddedPostgresql, template_database: str) 
 
 @pytest.fixture
 def shared_settings(shared_database_url: str) -> Settings:
-    """Settings for the shared database."""
-    return Settings(_env_file=None, auth="none", database_url=SecretStr(shared_database_url))
+    """Settings for the shared database, without the limit of 8 s for an answer: much work at once may take longer."""
+    settings = Settings(_env_file=None, auth="none", database_url=SecretStr(shared_database_url))
+    # A copy is not validated, so the deadline may be longer than the setting allows.
+    return settings.model_copy(update={"http_deadline": 120.0})
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ async def api(shared_settings: Settings) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def other_api(shared_settings: Settings) -> AsyncIterator[Api]:
-    """A second instance over the same database, which knows nothing of the first."""
+    """A second instance over the same database, without shared state."""
     async with bootstrap(shared_settings) as service, in_process(service) as caller:
         yield caller
 

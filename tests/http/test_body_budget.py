@@ -39,7 +39,7 @@ async def test_stalled_bodies_have_a_limit_and_others_are_answered(shared_settin
         async def others_are_refused() -> bool:
             return sum(answer.done() for answer in answers) >= STALLED - fitting
 
-        await eventually(others_are_refused, seconds=15)
+        await eventually(others_are_refused)
         refused = [answer.result() for answer in answers if answer.done()]
         assert {answer.split(b" ", 2)[1] for answer in refused} == {b"503"}
         assert 0 < await held(client) <= MOST * 3 / 4
@@ -60,7 +60,7 @@ async def test_stalled_bodies_have_a_limit_and_others_are_answered(shared_settin
         async def nothing_is_held() -> bool:
             return await held(client) == 0
 
-        await eventually(nothing_is_held, seconds=15)
+        await eventually(nothing_is_held)
 
 
 def test_small_bodies_may_use_what_large_ones_leave() -> None:

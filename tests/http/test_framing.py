@@ -19,7 +19,7 @@ from app.entrypoints.http.protocol import Limits, ProblemHttpProtocol
 from app.entrypoints.server import listen
 from tests.support.http_streams import CORE, SMUGGLED, Seen, allowed, random_segments, random_stream
 
-DEADLINE = 5.0
+DEADLINE = 60.0
 """Seconds within which a stream is answered, or its connection closed."""
 
 RANDOM_STREAMS = 1500

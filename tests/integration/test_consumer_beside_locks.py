@@ -44,7 +44,7 @@ async def all_have_lines(service: Service, orders: list[str]) -> None:
             return False
         return True
 
-    await eventually(they_are_there, seconds=20)
+    await eventually(they_are_there)
 
 
 async def test_messages_for_other_products_are_handled_while_one_product_is_locked(

@@ -56,7 +56,7 @@ async def has_line(service: Service, order_id: str) -> None:
     async def it_is_there() -> bool:
         return await line(service, order_id) is not None
 
-    await eventually(it_is_there, seconds=20)
+    await eventually(it_is_there)
 
 
 async def count(service: Service, question: str) -> int:
@@ -129,7 +129,7 @@ async def test_what_is_delivered_again_after_a_crash_takes_effect_once(service: 
         async def is_over() -> bool:
             return crashing.crashes == 0 and crashing.deliveries >= 12
 
-        await eventually(is_over, seconds=30)
+        await eventually(is_over)
 
     assert (await service.queries.batch("batch-1")).allocated_qty == 2 + 3
     assert await count(service, "SELECT count(*) FROM outbox") == 3
@@ -151,7 +151,7 @@ async def test_a_successor_goes_on_where_the_offsets_were_committed(service: Ser
         async def enough() -> bool:
             return len(handed) >= number
 
-        await eventually(enough, seconds=20)
+        await eventually(enough)
 
     send_story(wire)
     async with components.running([Subscription(start_consumer, handle, name="first", max_records=2).run]):

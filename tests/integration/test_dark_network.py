@@ -143,6 +143,6 @@ async def test_a_listener_finds_out_that_its_connection_is_dead(
         await listener.ensure()
         forget(proxy)
         await listener.ensure()
-        async with raw_connection(database_url) as other, asyncio.timeout(5):
+        async with raw_connection(database_url) as other, asyncio.timeout(60):
             await other.execute(f"NOTIFY {CHANNEL}")
             await heard.wait()

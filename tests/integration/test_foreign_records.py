@@ -49,7 +49,7 @@ async def _orders_arrive(settings: Settings, sku: str, orders: set[str], send: d
             product = await service.queries.product(sku)
             return product.allocated_qty == len(orders)
 
-        await eventually(all_there, seconds=20)
+        await eventually(all_there)
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
@@ -111,7 +111,7 @@ async def test_hostile_records_become_letters_and_what_is_behind_each_takes_effe
             async def all_there() -> bool:
                 return (await service.queries.product(sku)).allocated_qty == len(hostile)
 
-            await eventually(all_there, seconds=40)
+            await eventually(all_there)
     # The last record of all is a message that took effect, so each of those before it has been dealt with.
     async with raw_connection(kafka_settings.database_url.get_secret_value()) as connection:
         letters = await connection.fetch("SELECT value, reason FROM dead_letters")

@@ -202,15 +202,15 @@ async def test_a_consumer_tells_how_far_it_is_behind_while_it_cannot_go_on(publi
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(components.running([components.consumer(service)]))
-        await eventually(lambda: holds(lag() == 0), seconds=20)
+        await eventually(lambda: holds(lag() == 0))
         other = await stack.enter_async_context(service.engine.begin())
         await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=100))
         await other.exec_driver_sql("SELECT FROM products FOR NO KEY UPDATE")
         for number in range(5):
             wire.send("allocation_required.v1", {"order_id": f"order-{number}", "sku": "CHAIR", "qty": 1})
-        await eventually(lambda: holds(lag() == 5), seconds=20)
+        await eventually(lambda: holds(lag() == 5))
         await other.rollback()
-        await eventually(lambda: holds(lag() == 0), seconds=20)
+        await eventually(lambda: holds(lag() == 0))
     assert math.isnan(lag()), "nobody knows any more"
 
 

@@ -45,7 +45,7 @@ async def becomes(api: Api, path: str, status: int) -> None:
     async def is_so() -> bool:
         return (await api.client.get(path)).status_code == status
 
-    await eventually(is_so, seconds=20)
+    await eventually(is_so)
 
 
 async def test_what_is_written_is_soon_read_from_the_replica(with_replica: Settings) -> None:

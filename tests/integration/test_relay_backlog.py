@@ -102,7 +102,7 @@ async def test_the_backlog_of_a_partition_that_refuses_is_not_read_again_for_the
         written += 1
         before = reader.rows
         await write(engine, healthy, written)
-        await eventually(is_published)
+        await eventually(is_published, seconds=30)
         return reader.rows - before
 
     async def is_published() -> bool:
@@ -112,7 +112,7 @@ async def test_the_backlog_of_a_partition_that_refuses_is_not_read_again_for_the
         return await publish_one() < 10
 
     async with relaying(broker, engine, database_url) as reader:
-        await eventually(is_past_the_backlog, seconds=30)
+        await eventually(is_past_the_backlog)
         for _ in range(20):
             assert await publish_one() < 10
 
@@ -138,7 +138,7 @@ async def test_a_partition_that_does_not_answer_keeps_the_others_waiting_for_no_
 
     async with relaying(broker, engine, database_url):
         for number in range(1, 30):
-            await eventually(is_published, seconds=10)
+            await eventually(is_published, seconds=30)
             await write(engine, healthy, number + 1)
 
 
@@ -161,7 +161,7 @@ async def test_a_partition_that_takes_its_events_again_has_them_in_order_before_
             if number == 50:
                 broker.refusing = {0}
         broker.refusing = set()
-        await eventually(is_empty, seconds=30)
+        await eventually(is_empty)
     for sku in skus:
         assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, 100))
 
@@ -343,7 +343,7 @@ async def test_order_and_completeness_hold_whatever_comes_together(
         async def is_empty() -> bool:
             return await reader.pending() == 0
 
-        await eventually(is_empty, seconds=30)
+        await eventually(is_empty)
     await pool.dispose()
     for sku in skus:
         assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, written[sku] + 1))

@@ -97,7 +97,7 @@ async def test_a_relay_that_vanishes_without_leaving_is_replaced(service: Servic
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
 
     async with components.running([components.relay(service)]):
-        (told,) = await wire.events("CHAIR", 1, seconds=8)
+        (told,) = await wire.events("CHAIR", 1)
 
     assert told.type == "batch_created.v1"
 
@@ -164,11 +164,11 @@ async def test_what_a_long_transaction_commits_late_is_published_all_the_same(se
 async def test_a_commit_is_published_at_once_and_not_at_the_next_poll(
     service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.entrypoints.kafka.relay.POLL_INTERVAL", 60.0)
-    patient = service.settings.model_copy(update={"relay_lease": 300.0})
+    monkeypatch.setattr("app.entrypoints.kafka.relay.POLL_INTERVAL", 600.0)
+    patient = service.settings.model_copy(update={"relay_lease": 3000.0})
     async with bootstrap(patient) as relaying, components.running([components.relay(relaying)]):
         await play(relaying.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=9))
-        await wire.events("CHAIR", 1, seconds=8)
+        await wire.events("CHAIR", 1)
         # Committed by another process: only NOTIFY can tell.
         await play(service.bus, Allocate(order_id="order-1", sku="CHAIR", qty=1))
-        await wire.events("CHAIR", 2, seconds=8)
+        await wire.events("CHAIR", 2)

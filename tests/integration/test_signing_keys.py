@@ -31,7 +31,7 @@ async def asked(provider: IdentityProvider, *, times: int = 1) -> None:
     async def has_been() -> bool:
         return provider.requests >= times
 
-    await eventually(has_been, seconds=10)
+    await eventually(has_been)
 
 
 async def test_the_keys_are_fetched_once_for_many_callers(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:

@@ -204,7 +204,7 @@ async def test_apache_kafka_is_spoken_to_over_tls_by_those_who_log_in(
             await producer.send_and_wait("events", b"hello")
             await clients.stop(producer)
             consumer = await clients.start_consumer(service.kafka, ["events"], "readers")
-            assert (await asyncio.wait_for(consumer.getone(), 20)).value == b"hello"
+            assert (await asyncio.wait_for(consumer.getone(), 60)).value == b"hello"
             await clients.stop(consumer)
         wrong: list[tuple[dict[str, Any], type[Exception]]] = [
             ({"kafka_sasl_password": SecretStr("guessed")}, KafkaError),

@@ -122,7 +122,7 @@ async def in_process(service: Service) -> AsyncIterator[Api]:
 @asynccontextmanager
 async def over_http(url: str) -> AsyncIterator[Api]:
     """The application that listens at the URL."""
-    async with httpx.AsyncClient(base_url=url, timeout=15, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
         yield Api(client)
 
 

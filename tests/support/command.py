@@ -16,8 +16,8 @@ from app.settings import Settings
 
 ALLOCATION = Path(sys.executable).with_name("allocation")
 START_SECONDS = 90.0
-STOP_SECONDS = 20.0
-RUN_SECONDS = 30.0
+STOP_SECONDS = 60.0
+RUN_SECONDS = 90.0
 
 
 def environment(settings: Settings | None = None, **more: str) -> dict[str, str]:

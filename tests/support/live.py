@@ -12,8 +12,8 @@ from app.bootstrap import bootstrap
 from app.entrypoints.server import configuration, http_application, listen, url_of
 from app.settings import Settings
 
-START_SECONDS = 10.0
-STOP_SECONDS = 20.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def assert_the_session_gives_what_the_readme_shows(url: str) -> None:
         script += f"{command.replace(URL, url)}\necho\n"
         expected += f"{output}\n"
     assert "moved" in expected
-    shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout
+    shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout
     assert _values(shown) == _values(expected)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 WIDTH = 160
 HEIGHT = 40
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Screen:

@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 Json = dict[str, Any]
 Headers = Sequence[tuple[str, bytes | None]]
 
-SECONDS = 15.0
+SECONDS = 60.0
 
 UNTOLD: Json = {"reason": None, "reference": None}
 """What a change of quantity tells where nobody has said why."""

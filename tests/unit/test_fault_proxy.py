@@ -10,7 +10,7 @@ import pytest
 from app.embedded.process import LOOPBACK, free_port
 from faults.proxy import Proxy
 
-SECONDS = 10.0
+SECONDS = 60.0
 A_MOMENT = 0.2
 
 

@@ -50,7 +50,7 @@ class Reader:
         async def holds() -> bool:
             return condition()
 
-        await self._run_while(eventually(holds, seconds=5))
+        await self._run_while(eventually(holds))
 
     async def _run_while(self, work: Awaitable[None]) -> None:
         task = asyncio.create_task(self.subscription.run())
@@ -214,14 +214,14 @@ async def test_a_partition_with_records_left_over_is_paused_until_they_are_handl
         async def is_paused() -> bool:
             return bool(reader.consumers) and reader.consumers[0].paused == {TP}
 
-        await eventually(is_paused, seconds=5)
+        await eventually(is_paused)
         assert (reader.committed, reader.offsets) == ({}, [[0, 1, 2, 3]])
         reader.door.set()
 
         async def is_done() -> bool:
             return reader.committed == {TP: 10}
 
-        await eventually(is_done, seconds=5)
+        await eventually(is_done)
 
     await reader._run_while(watch())
 
@@ -236,7 +236,7 @@ async def test_records_left_over_are_given_up_where_the_partition_is_fetched_ane
         async def is_paused() -> bool:
             return bool(reader.consumers) and reader.consumers[0].paused == {TP}
 
-        await eventually(is_paused, seconds=5)
+        await eventually(is_paused)
         # A rebalance forgets pauses, and fetches from the committed offset.
         reader.consumers[0].paused.clear()
         reader.consumers[0]._position = 0
@@ -244,13 +244,13 @@ async def test_records_left_over_are_given_up_where_the_partition_is_fetched_ane
         async def came_again() -> bool:
             return len(reader.seen) == 2
 
-        await eventually(came_again, seconds=5)
+        await eventually(came_again)
         reader.door.set()
 
         async def is_done() -> bool:
             return reader.committed == {TP: 10}
 
-        await eventually(is_done, seconds=5)
+        await eventually(is_done)
 
     await reader._run_while(watch())
 
