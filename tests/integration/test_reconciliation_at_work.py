@@ -220,7 +220,7 @@ async def test_the_check_counts_warns_and_mends_nothing(service: Service, caplog
 
     assert {kind: counted(kind) - before[kind] for kind in Kind} == dict.fromkeys(Kind, 0) | {Kind.ALLOCATED_QTY: 7}
     (warning,) = caplog.messages
-    assert "differences of the kind allocated_qty: 7" in warning
+    assert "differences of kind allocated_qty: 7" in warning
     assert len(await found(service)) == 7
 
 
