@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from app.cli import importing
 from app.operations.line_source import LineSource
 from app.settings import Settings
+from tests.e2e.conftest import RunHere
 from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command, running
 from tests.support.database import raw_connection
 
@@ -30,6 +31,12 @@ SKUS = 10
 def bring_in(settings: Settings, tmp_path: Path) -> Import:
     """Run the command in the directory of the test, against its database."""
     return lambda *arguments: run_command(["import", *arguments], environment(settings), tmp_path)
+
+
+@pytest.fixture
+def bring_in_here(settings: Settings, run_here: RunHere) -> Import:
+    """Run the command in this process, in the directory of the test: most of the time of a new one is its imports."""
+    return lambda *arguments: run_here("import", *arguments, database_url=settings.database_url.get_secret_value())
 
 
 def write_csv(file: Path, header: str, rows: Sequence[str]) -> None:
@@ -225,28 +232,28 @@ def test_a_terminal_sees_a_bar_with_rate_and_time_left(settings: Settings, tmp_p
     assert "10 rows, " in seen
 
 
-async def test_a_header_without_rows_brings_in_nothing(tmp_path: Path, bring_in: Import) -> None:
+def test_a_header_without_rows_brings_in_nothing(tmp_path: Path, bring_in_here: Import) -> None:
     write_csv(tmp_path / "orders.csv", "order_id,sku,qty", [])
 
-    done = bring_in("orders.csv")
+    done = bring_in_here("orders.csv")
     assert (done.returncode, done.stderr[:10]) == (0, "0 rows in ")
 
 
 @pytest.mark.parametrize(
     ("name", "content"), [("a.ndjson", ""), ("a.csv", ""), ("a.csv", "\ufeff"), ("a.csv", "sep=;\n\n,,,\r\n")]
 )
-def test_an_empty_file_says_that_it_is_empty(tmp_path: Path, bring_in: Import, name: str, content: str) -> None:
+def test_an_empty_file_says_that_it_is_empty(tmp_path: Path, bring_in_here: Import, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
 
-    assert_one_clear_line(bring_in(name), 2, "the file is empty")
+    assert_one_clear_line(bring_in_here(name), 2, "the file is empty")
 
 
-def test_a_file_out_of_a_spreadsheet_is_brought_in(tmp_path: Path, bring_in: Import) -> None:
+def test_a_file_out_of_a_spreadsheet_is_brought_in(tmp_path: Path, bring_in_here: Import) -> None:
     rows = ["sep=;", "", "Ref; SKU;Qty;ETA;Comment;;", "b1;CHAIR;5;;blue;;", ";;;;;;", "b2;CHAIR;5;31.12.2030;;;"]
     (tmp_path / "batches.csv").write_bytes("\ufeff".encode() + "\r\n".join(rows).encode())
 
-    assert_one_clear_line(bring_in("batches.csv"), 2, "unknown: comment")
-    done = bring_in("batches.csv", "--ignore-unknown-columns")
+    assert_one_clear_line(bring_in_here("batches.csv"), 2, "unknown: comment")
+    done = bring_in_here("batches.csv", "--ignore-unknown-columns")
 
     assert "1 recorded, 1 invalid-row" in done.stderr
     results = (tmp_path / "batches.results.csv").read_text().splitlines()
@@ -269,13 +276,13 @@ def test_a_file_out_of_a_spreadsheet_is_brought_in(tmp_path: Path, bring_in: Imp
     ],
 )
 def test_a_mistake_gives_one_clear_line_and_status_2(
-    tmp_path: Path, bring_in: Import, arguments: list[str], word: str
+    tmp_path: Path, bring_in_here: Import, arguments: list[str], word: str
 ) -> None:
     write_csv(tmp_path / "orders.csv", "order_id,sku,qty", order_lines(1))
     write_csv(tmp_path / "orders.txt", "order_id,sku,qty", order_lines(1))
     write_csv(tmp_path / "strange.csv", "id;name", ["1;2"])
 
-    assert_one_clear_line(bring_in(*arguments), 2, word)
+    assert_one_clear_line(bring_in_here(*arguments), 2, word)
 
 
 def test_a_database_without_a_schema_is_told(empty_database_url: str, tmp_path: Path) -> None:

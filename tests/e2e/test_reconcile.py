@@ -1,29 +1,33 @@
 """`allocation reconcile`, as those who look after the service type it."""
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, CreateBatch
 from app.settings import Settings
-from tests.support.command import environment, run_command
+from tests.e2e.conftest import RunHere
 from tests.support.database import bus_over, raw_connection, results
 
 Reconcile = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def reconcile(settings: Settings, tmp_path: Path) -> Reconcile:
+def reconcile(settings: Settings, run_here: RunHere) -> Reconcile:
     """Run the command against the database of the test."""
-    return lambda *arguments: run_command(["reconcile", *arguments], environment(settings), tmp_path)
+    return lambda *arguments: run_here("reconcile", *arguments, database_url=settings.database_url.get_secret_value())
 
 
-async def damage(settings: Settings, statement: str) -> None:
-    """Five chairs, four of them sold and two wanted; then the damage."""
+def damage(settings: Settings, statement: str) -> None:
+    """Store five chairs, four of them allocated and two more requested, and then run the statement."""
+    asyncio.run(_damage(settings, statement))
+
+
+async def _damage(settings: Settings, statement: str) -> None:
     engine = create_engine(settings.database_url.get_secret_value(), pool_size=1)
     await results(
         bus_over(engine),
@@ -36,18 +40,16 @@ async def damage(settings: Settings, statement: str) -> None:
         await connection.execute(statement)
 
 
-async def test_nothing_to_report_is_one_line_and_status_0(settings: Settings, reconcile: Reconcile) -> None:
-    await damage(settings, "SELECT")
+def test_nothing_to_report_is_one_line_and_status_0(settings: Settings, reconcile: Reconcile) -> None:
+    damage(settings, "SELECT")
     for arguments in ([], ["--repair"]):
         done = reconcile(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "differences: 0 found, 0 repaired, 0 remaining\n"
 
 
-async def test_a_difference_is_a_line_and_status_1_until_it_is_repaired(
-    settings: Settings, reconcile: Reconcile
-) -> None:
-    await damage(
+def test_a_difference_is_a_line_and_status_1_until_it_is_repaired(settings: Settings, reconcile: Reconcile) -> None:
+    damage(
         settings,
         "UPDATE batches SET qty = 6, allocated_qty = 3; UPDATE products SET backordered_qty = 1",
     )
@@ -74,8 +76,8 @@ async def test_a_difference_is_a_line_and_status_1_until_it_is_repaired(
     assert (after.returncode, after.stdout) == (0, "differences: 0 found, 0 repaired, 0 remaining\n")
 
 
-async def test_what_cannot_be_repaired_remains_and_gives_status_1(settings: Settings, reconcile: Reconcile) -> None:
-    await damage(settings, "DELETE FROM events WHERE sequence = 2; UPDATE products SET backordered_qty = 1")
+def test_what_cannot_be_repaired_remains_and_gives_status_1(settings: Settings, reconcile: Reconcile) -> None:
+    damage(settings, "DELETE FROM events WHERE sequence = 2; UPDATE products SET backordered_qty = 1")
 
     done = reconcile("--repair")
 
