@@ -1,4 +1,4 @@
-"""The database gives messages their ids, and looks up the product of a line only where its batch does not tell it.
+"""The database assigns message ids, and looks up the product of a line only for lines without a batch.
 
 Revision: 0002, after 0001
 """

@@ -1,4 +1,4 @@
-"""Lines that have left the house, and how many lines a batch holds.
+"""Shipped lines, and the number of lines that a batch holds.
 
 Revision: 0004, after 0003
 """

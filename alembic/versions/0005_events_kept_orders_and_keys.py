@@ -57,7 +57,7 @@ def upgrade() -> None:
 
 def _keep_events() -> None:
     """The outbox as it was becomes the table of events; what it held is all still to be published."""
-    # Whoever is writing finishes before the copy is made; whoever comes later fails, and loses nothing.
+    # Transactions that write finish before the copy; later ones fail and are retried, so nothing is lost.
     op.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
     _create_messages(
         "events",

@@ -1,6 +1,6 @@
-"""Refusals of the business. Each is the answer to one command and leaves the state as it was.
+"""Refusals by business rules. Each is the answer to one command and changes nothing.
 
-`code` is the stable name by which callers tell refusals apart; the entrypoints map it to their own protocol.
+`code` is the stable name of a refusal; the entrypoints map it to their own protocol.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 
 class DomainError(Exception):
-    """A command was understood and refused. The message is meant for the caller."""
+    """A command was refused. The message is written for the caller."""
 
     code: ClassVar[str]
     details: Mapping[str, Any] = MappingProxyType({})
-    """What programs may want to know, by the name that callers know it by."""
+    """Values for programs, under the names of the public API."""
 
 
 class InvalidSkuError(DomainError):
@@ -66,7 +66,7 @@ class AllocationNotFoundError(DomainError):
 
 
 class AlreadyShippedError(DomainError):
-    """The line has left the house, so it cannot be called back."""
+    """The line was shipped, so it cannot be cancelled or changed."""
 
     code = "already-shipped"
 
@@ -84,7 +84,7 @@ class NotAllocatedError(DomainError):
 
 
 class BelowShippedError(DomainError):
-    """More has left a batch than it is said to have had."""
+    """More pieces of the batch were shipped than the new quantity."""
 
     code = "below-shipped"
 
@@ -93,7 +93,7 @@ class BelowShippedError(DomainError):
 
 
 class QuantityChangedError(DomainError):
-    """The batch does not have the quantity that the caller took for granted."""
+    """The batch does not have the quantity that the caller expected."""
 
     code = "quantity-changed"
 

@@ -1,4 +1,4 @@
-"""What happened, in the past tense. The aggregate raises events; nobody changes them afterwards.
+"""Domain events, named in the past tense. The aggregate raises them; they are immutable.
 
 `sequence` is the position of the event among all events of its SKU: 1, 2, 3 … without a gap. It is None where there is
 no product to count for: in the events of an order as a whole, and of a SKU that does not exist.
@@ -18,24 +18,24 @@ RefusalReason = Literal["out_of_stock", "invalid_sku", "conflict"]
 """Why a line or an order was not accepted."""
 
 StockReason = Literal["damaged", "lost", "found", "recount", "customs", "correction", "returned"]
-"""Why there is more or less of a batch than was thought."""
+"""Why the quantity of a batch was corrected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(ABC):
-    """Something that happened."""
+    """A domain event."""
 
     sequence: int | None = None
 
     @property
     @abstractmethod
     def subject(self) -> str:
-        """What it happened to; events of one subject are told in their order."""
+        """The SKU or order that the event is about. Events of one subject are published in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductEvent(Event):
-    """Something that happened to the product `sku`."""
+    """An event of the product `sku`."""
 
     sku: str
 
@@ -47,7 +47,7 @@ class ProductEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderEvent(Event):
-    """Something that happened to an order as a whole; what happens to its lines, their products tell."""
+    """An event of an order as a whole. The products of its lines raise the events of the lines."""
 
     order_id: str
 
@@ -59,7 +59,7 @@ class OrderEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCreated(ProductEvent):
-    """A batch of `qty` pieces was recorded; no `eta` means that it stands in the warehouse."""
+    """A batch of `qty` pieces was recorded; no `eta` means that it is in the warehouse."""
 
     ref: str
     qty: int
@@ -116,7 +116,7 @@ class LineDeallocated(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineShipped(ProductEvent):
-    """The order line has left the house."""
+    """The order line was shipped."""
 
     order_id: str
     qty: int
@@ -172,9 +172,9 @@ class OrderRefused(OrderEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowStock(ProductEvent):
-    """Less is available than the reorder point, and it was not so before.
+    """Availability fell below the reorder point.
 
-    `backordered_qty` pieces are waited for; `incoming_qty` of the available ones have not arrived yet.
+    `backordered_qty` pieces are backordered; `incoming_qty` of the available ones have not arrived yet.
     """
 
     available_qty: int
@@ -185,6 +185,6 @@ class LowStock(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackInStock(ProductEvent):
-    """Something is available again of what had run out."""
+    """A product that was out of stock is available again."""
 
     available_qty: int

@@ -1,4 +1,4 @@
-"""An order of several lines: what is asked for together, and what was placed."""
+"""An order of several lines: as requested, and as placed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,17 +9,14 @@ from app.domain.stock import Allocation, OrderLine
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Lines that are asked for together, each of another SKU, in the order of the SKUs.
-
-    Stock is not decided here: each line belongs to the product of its SKU.
-    """
+    """Lines that are ordered together, each of another SKU, sorted by SKU. Each is allocated by its product."""
 
     order_id: str
     lines: tuple[OrderLine, ...]
 
     @classmethod
     def of(cls, order_id: str, wanted: Iterable[tuple[str, int]]) -> Self:
-        """The order of so many pieces of each of these SKUs."""
+        """The order of these pairs of SKU and quantity."""
         return cls(order_id, tuple(OrderLine(order_id, sku, qty) for sku, qty in sorted(wanted)))
 
 
@@ -34,9 +31,9 @@ class PlacedLine:
 
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
-    """What was placed under an id, whatever has become of the lines, so that the same again can be told from another.
+    """What was placed under an id, to recognise a repeated order. Later changes of its lines do not change it.
 
-    It holds as long as one of its lines is left; lines that came to the id afterwards do not bring it back.
+    It is valid as long as one of its lines exists; lines that are added to the id later do not revive it.
     """
 
     order_id: str

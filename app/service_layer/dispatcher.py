@@ -1,9 +1,9 @@
 """Runs groups of requests in units of work.
 
-A commit costs the same for one command as for two hundred, and so does the lock of a popular product, so requests share
-a unit of work. Within a group they run one after another in the order of their arrival; a refusal is the answer to its
-own command and touches no other. A fault that concerns one request must not reach the others: the group is run again
-without it, or in parts.
+The cost of a commit, and of the lock of a popular product, does not depend on the number of commands, so requests share
+a unit of work. The requests of a group run one after another in the order of their arrival; a refusal is the answer to
+its own command and does not affect others. A fault of one request does not affect the others either: the group runs
+again without it, or in parts.
 """
 
 import itertools
@@ -36,7 +36,7 @@ MAX_EVENTS = 5000
 """A unit of work that publishes more than this ends; the rest of its group runs in the next one."""
 
 QUICK = 1.0
-"""Seconds. A fault of some rows that shows sooner is tried again with the whole group; one that took a wait is not."""
+"""Seconds. After a fault that occurred sooner the whole group is tried again; after a longer wait it is split."""
 
 
 class NoHandlerError(Exception):
@@ -60,7 +60,7 @@ class Dispatcher:
             self.register(command_type, handler)
 
     def register(self, command_type: type[Command], handler: CommandHandler) -> None:
-        """Give a command its handler. Raises ValueError where it has one already."""
+        """Register the handler of a command. Raises ValueError where it has one already."""
         if command_type in self._handlers:
             message = f"{command_type.__name__} has a handler already: a command is handled once"
             raise ValueError(message)
@@ -68,7 +68,7 @@ class Dispatcher:
         metrics.initialize_command(command_type.__name__)
 
     async def run(self, group: Sequence[Request]) -> list[Outcome]:
-        """Run the requests, in their order, and return the outcome of each. It may wait for locks."""
+        """Run the requests in their order and return the outcome of each. This may wait for locks."""
         outcomes = await self.run_shared(group)
         deferred = [number for number, outcome in enumerate(outcomes) if outcome.deferred]
         if deferred:
@@ -78,7 +78,7 @@ class Dispatcher:
         return outcomes
 
     async def run_shared(self, group: Sequence[Request]) -> list[Outcome]:
-        """Run the requests without keeping any of them waiting for another.
+        """Run the requests; none waits for a lock or for a large request.
 
         The outcome is a deferral for a request whose product another transaction holds, that needs too much work, or
         that follows such a request on the same product: hand those to `run_apart`, in their order.
@@ -86,7 +86,7 @@ class Dispatcher:
         return _counted(group, await _Run(self, shared=True).run(group))
 
     async def run_apart(self, group: Sequence[Request]) -> list[Outcome]:
-        """Run requests that were deferred. It waits for the locks of others, and gives large work more time."""
+        """Run deferred requests. This waits for locks, and gives large requests more time."""
         return _counted(group, await _Run(self, shared=False).run(group))
 
     async def run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
@@ -146,9 +146,9 @@ class _Run:
     async def _run_first(self, group: Sequence[Request]) -> list[Outcome]:
         """The outcomes of the first requests of the group: as many as a unit of work holds."""
         if self._fault is not None:
-            # The others would wait just as long, one after another, for the same answer.
+            # The others would wait as long, one after another, for the same error.
             return self._outcomes_of_fault(group, self._fault)
-        # What is logged about several requests belongs to none of them.
+        # A log line about several requests has the context of none of them.
         observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
         try:
             return await self._run_with_retries(group)
@@ -165,7 +165,7 @@ class _Run:
         return list(itertools.chain.from_iterable([await self.run([request]) for request in group]))
 
     async def _run_in_parts(self, group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Outcome]:
-        """The outcomes after a fault that lasted. Where it may concern some requests only, the others get through."""
+        """The outcomes after a fault that lasted. A fault of some rows does not fail the other requests."""
         if not error.is_local:
             self._fault = error
             return self._outcomes_of_fault(group, error)
@@ -244,7 +244,7 @@ class _Run:
         try:
             return await self._dispatcher.run_request(request, uow)
         except TooLargeToShareError as error:
-            # It has changed products in memory, so the group is rolled back and run again without it.
+            # It has changed products in memory, so the group is rolled back and runs again without it.
             metrics.deferred_commands.labels("large").inc()
             if not request.is_abandoned():
                 request.on_large()
@@ -294,7 +294,7 @@ def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]
 
 
 async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:
-    """The outcomes that are known before anything is locked: of messages and keys that were seen before."""
+    """The outcomes of messages and keys that were seen before; nothing is locked yet."""
     repeated = await accept_messages(group, uow)
     keys = [request.key for request in group if request.key is not None]
     if keys:

@@ -1,6 +1,6 @@
 """The use cases. Each is a plain function of a message and a unit of work, which the bus begins and commits.
 
-The table at the foot is the table of contents: what the service can do.
+The table at the end lists them.
 """
 
 import asyncio
@@ -65,14 +65,14 @@ EVENTS_AT_A_TIME = 5000
 """How many events the items of one command raise before what they have changed is written."""
 
 ITEMS_AT_A_TIME = 100
-"""How many items of one command run before others may have their turn."""
+"""How many items of one command run before other tasks get a turn."""
 
 Item = TypeVar("Item", bound=Command)
 Result = TypeVar("Result")
 
 
 async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
-    """Record a batch and let it serve the queue. Raises BatchConflictError."""
+    """Record a batch and serve the queue. Raises BatchConflictError."""
     if uow.products.sku_of_batch(command.ref) not in {None, command.sku}:
         raise BatchConflictError(command.ref)
     product = uow.products.get_or_create(command.sku)
@@ -117,7 +117,7 @@ async def allocate_many(command: AllocateMany, uow: UnitOfWork) -> list[LineAcce
 
 
 async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
-    """Forget a line and let what it held serve the queue. Raises AllocationNotFoundError, AlreadyShippedError."""
+    """Remove a line and serve the queue with its stock. Raises AllocationNotFoundError, AlreadyShippedError."""
     product = uow.products.get(command.sku)
     if product is None:
         raise AllocationNotFoundError(command.order_id, command.sku)
@@ -136,7 +136,7 @@ async def change_line_quantity(command: ChangeLineQuantity, uow: UnitOfWork) -> 
 
 
 async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
-    """Note that a line has left. Raises AllocationNotFoundError, NotAllocatedError."""
+    """Mark a line as shipped. Raises AllocationNotFoundError, NotAllocatedError."""
     product = uow.products.get(command.sku)
     if product is None:
         raise AllocationNotFoundError(command.order_id, command.sku)
@@ -177,7 +177,7 @@ async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
 
 
 async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockState:
-    """Set from how little on the buyers are told. Raises ProductNotFoundError, PreconditionFailedError."""
+    """Set the reorder point of a product. Raises ProductNotFoundError, PreconditionFailedError."""
     product = uow.products.get(command.sku)
     if product is None:
         raise ProductNotFoundError(command.sku)
@@ -194,7 +194,7 @@ async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
 
 
 async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> bool:
-    """Set a message aside that cannot be handled. Returns whether it was not among the dead letters yet."""
+    """Store a message that cannot be handled. Returns whether it is new."""
     return await uow.dead_letters.add(command.letter)
 
 
@@ -214,7 +214,7 @@ async def _each(
             written = uow.published
             await uow.flush_all()
         if number % ITEMS_AT_A_TIME == 0:
-            # None of the handlers has to wait for anything, so nothing else would run until the last of them is done.
+            # These handlers never wait, so without this no other task would run until the last item.
             await asyncio.sleep(0)
     return answers
 

@@ -30,7 +30,7 @@ TOO_MANY = "too many commands are waiting"
 
 
 class OverloadedError(Exception):
-    """More commands are waiting than the bus takes. Nothing was done; try again in a moment."""
+    """The queue is full. The command was not run; try again later."""
 
 
 class MessageBus:
@@ -78,7 +78,7 @@ class MessageBus:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Refuse new commands, finish those that wait, and stop; give up on what takes too long."""
+        """Refuse new commands, finish the waiting ones, and stop; after `drain_timeout` give up on the rest."""
         self._accepting = False
         try:
             async with asyncio.timeout(self._drain_timeout):
@@ -102,8 +102,8 @@ class MessageBus:
     ) -> Any:  # noqa: ANN401 - each command has a result type of its own
         """Run the command in the next group and return its result after the commit.
 
-        With `key` and `encode` it returns the stored answer instead. `on_large` is called where the command works on so
-        many lines that it takes longer than others; the caller may then wait longer.
+        With `key` and `encode` it returns the stored answer instead. `on_large` is called if the command works on
+        more lines than other commands may wait for; the caller may then wait longer.
 
         Raises the DomainError that is its answer, OverloadedError where the queue is full,
         TemporarilyUnavailableError where the database did not answer in time, and whatever else the handler raised.
@@ -132,7 +132,7 @@ class MessageBus:
         return True
 
     async def _work(self, queue: CommandQueue) -> None:
-        """Take whatever waits, run it as one group, answer; for ever."""
+        """Run the waiting commands as one group, again and again."""
         while True:
             taken = [await queue.get()]
             size = taken[0].request.command.size
@@ -153,7 +153,7 @@ class MessageBus:
                 continue
             key = queued.request.command.routing_key
             if key in self._lanes:
-                # It came before its lane was there.
+                # It was queued before its lane existed.
                 self._defer(key, queued)
                 continue
             metrics.queue_seconds.observe(started - queued.since)
@@ -185,7 +185,7 @@ async def _run(
         raise
     for queued, outcome in zip(group, outcomes, strict=True):
         if outcome.deferred or queued.answer.done():
-            continue  # Where the caller has gone, what it asked for is done all the same, once.
+            continue  # The caller has gone; its command has taken effect once.
         if outcome.answer is not None:
             queued.answer.set_result(outcome.answer)
         elif outcome.error is not None:
@@ -196,7 +196,7 @@ async def _run(
 
 
 def _give_up(group: Iterable[QueuedRequest]) -> None:
-    """Answer that the service is stopping; what was begun may or may not take effect."""
+    """Fail the requests because the service is stopping. A request that has begun may still take effect."""
     for queued in group:
         if not queued.answer.done():
             queued.answer.set_exception(TemporarilyUnavailableError("the service is stopping"))

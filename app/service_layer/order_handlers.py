@@ -14,7 +14,7 @@ from app.service_layer.results import AllocationState, OrderAccepted, OrderState
 async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
     """Allocate or queue each line; with "reject" all of them are allocated, or nothing is kept.
 
-    Raises OrderConflictError, InvalidSkuError, OutOfStockError; each is also told as an event.
+    Raises OrderConflictError, InvalidSkuError, OutOfStockError; each also raises an event.
     """
     order = Order.of(command.order_id, ((line.sku, line.qty) for line in command.lines))
     accepted = [allocation for _, allocation in _lines_of(order.order_id, uow)]
@@ -31,7 +31,7 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
 
 
 async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
-    """Forget every line that has not been shipped, and let what they held serve the queues.
+    """Remove each line that was not shipped, and serve the queues with their stock.
 
     Raises OrderNotFoundError. An order of which everything has been shipped stays as it is.
     """
@@ -72,7 +72,7 @@ def _check_same(order: Order, placed: PlacedOrder, uow: UnitOfWork) -> None:
     if not placed.is_made_of(order.lines):
         _refuse(order, order.lines, "conflict", uow)
         raise OrderConflictError(order.order_id)
-    # From now on it is an order, however its lines have come.
+    # The lines are an order from now on, even if they were placed one by one.
     uow.orders.place(placed)
 
 

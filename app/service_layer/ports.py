@@ -1,4 +1,4 @@
-"""What the handlers and the bus need from the outside, as protocols. The adapters implement them; tests fake them."""
+"""The interfaces that handlers and bus need. The adapters implement them; tests have fakes."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from app.service_layer.lock_sets import LockSet
 
 
 class TemporarilyUnavailableError(Exception):
-    """Something outside did not answer or asked to try again: the same work may succeed in a moment.
+    """An outside system did not answer or requested a retry: the same work may succeed soon.
 
     `is_local` says that the fault concerns some rows only (a lock that others hold, a unique value that others insert),
     so that the rest of the group succeeds without them. `timed_out` says that the work was stopped at a time limit,
@@ -32,7 +32,7 @@ class TemporarilyUnavailableError(Exception):
 
 
 class TooLargeToShareError(Exception):
-    """A command needs more rows of a product than a unit of work may read that other commands wait for."""
+    """A command needs more lines of a product than a shared unit of work may read."""
 
     def __init__(self, sku: str) -> None:
         super().__init__(sku)
@@ -41,10 +41,10 @@ class TooLargeToShareError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Where a command came from; handed on with every event that follows from it.
+    """The origin of a command. Each event that follows from the command carries it.
 
     `causation_id` is the id of the message or request itself, `correlation_id` that of the whole conversation,
-    `traceparent` the W3C trace context where there is one, and `principal` who asked for it, where that is known.
+    `traceparent` the W3C trace context where there is one, and `principal` the authenticated caller, where it is known.
     """
 
     causation_id: str
@@ -53,7 +53,7 @@ class Cause:
     principal: str | None = None
 
     def by(self, principal: str) -> "Cause":
-        """The same, asked for by the principal. Each request has one, and `dataclasses.replace` is slow."""
+        """The same cause with a principal. `dataclasses.replace` is slow, and each request needs this."""
         return Cause(self.causation_id, self.correlation_id, self.traceparent, principal)
 
 
@@ -61,7 +61,7 @@ class ProductRepository(Protocol):
     """The products that the group of commands works on, each locked until the unit of work ends."""
 
     async def load(self, locks: LockSet, *, shared: bool = False) -> None:
-        """Lock and fetch what is named, in a number of statements that does not depend on how much is named.
+        """Lock and fetch the rows, with a fixed number of statements.
 
         A `shared` unit of work does not wait for locks: `locked_elsewhere` has the products that it left out. The
         `fetch_…` methods of a shared unit of work raise TooLargeToShareError where one command needs too many lines.
@@ -114,23 +114,23 @@ class OrderRepository(Protocol):
         """Lock and fetch the orders, and add to the names every line that they have."""
 
     def placed(self, order_id: str) -> PlacedOrder | None:
-        """What was placed under the id last; None where nothing was, or where it has been forgotten."""
+        """What was placed under the id last; None where nothing is stored."""
 
     def skus(self, order_id: str) -> Sequence[str]:
         """The SKUs, in their order, of which the order had a line or gets one in this group."""
 
     def place(self, order: PlacedOrder) -> None:
-        """Remember what the order is made of."""
+        """Store what the order consists of."""
 
     def forget(self, order_id: str) -> None:
-        """Forget what the order was made of."""
+        """Delete what the order consisted of."""
 
 
 class Answers(Protocol):
-    """The answers to requests that bear a key. Load them first."""
+    """The stored answers to requests with an idempotency key. Load them first."""
 
     async def load(self, keys: Iterable[IdempotencyKey]) -> None:
-        """Take hold of the keys until the unit of work ends, and fetch what is stored under them."""
+        """Lock the keys until the unit of work ends, and fetch the stored answers."""
 
     def find(self, key: IdempotencyKey) -> StoredAnswer | None:
         """The stored answer; None where this is the first request with the key.
@@ -144,7 +144,7 @@ class Answers(Protocol):
 
 
 class Outbox(Protocol):
-    """Messages that become visible to the relay with the commit."""
+    """Events that become visible to the relay with the commit."""
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
         """Publish the message once the transaction has committed."""
@@ -152,7 +152,7 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How the inbox knows a message that was received before.
+    """The record of a message that was received before.
 
     `content` is its digest, None where a release that kept none had received it; `received_at` is None for a message
     of the same group.
@@ -175,28 +175,28 @@ class Inbox(Protocol):
     """The messages that have taken effect, by source and id."""
 
     async def accept(self, messages: Sequence[ReceivedMessage]) -> dict[tuple[str, str], Receipt]:
-        """Remember the messages, no two of one identity; they are known once the transaction commits.
+        """Insert the messages, no two of one identity; they become visible with the commit.
 
         Returns the receipts of those that were known before, by identity. A message that a release without sources
         has received is known whatever its source is now.
         """
 
     async def withdraw(self, messages: Sequence[ReceivedMessage]) -> None:
-        """Undo `accept` for messages that this transaction does not handle after all."""
+        """Undo `accept` for messages that this transaction does not handle."""
 
 
 class DeadLetterBox(Protocol):
-    """Messages that could not be handled, kept until somebody has mended the reason."""
+    """Messages that could not be handled, stored until an operator has fixed the cause."""
 
     async def add(self, letter: DeadLetter) -> bool:
-        """Keep the letter, once for each record and once for each message; returns whether it was not there yet.
+        """Store the letter, once for each record and once for each message; returns whether it is new.
 
         A message is known by its id and its content (`DeadLetter.content`).
         """
 
 
 class UnitOfWork(Protocol):
-    """One transaction. Everything done in it shows together at the commit, or not at all."""
+    """One transaction. All its changes become visible at the commit, or none."""
 
     @property
     def products(self) -> ProductRepository:
@@ -220,7 +220,7 @@ class UnitOfWork(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetterBox:
-        """The messages given up with this transaction."""
+        """The messages that become dead letters with this transaction."""
 
     cause: Cause
     """Where the command being handled came from."""
@@ -235,7 +235,7 @@ class UnitOfWork(Protocol):
         """Add the events that a command has raised, oldest first, to the outbox. Call it once the command has ended."""
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
-        """Write what a long command has changed so far, events included, and let others have their turn.
+        """Write what a long command has changed so far, events included, and give other tasks a turn.
 
         The lines of the orders `done` are dropped from memory, unless a command of the group names them.
         """
@@ -252,7 +252,7 @@ class UnitOfWork(Protocol):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Roll back whatever was not committed. Raises TemporarilyUnavailableError in place of what it stands for."""
+        """Roll back what was not committed. Raises TemporarilyUnavailableError in place of a transient error."""
 
 
 UnitOfWorkFactory = Callable[[], UnitOfWork]

@@ -1,4 +1,4 @@
-"""The queues in front of the dispatcher: bounded by what the commands in them are worth."""
+"""The queues in front of the dispatcher. Their limits count items, not commands."""
 
 import asyncio
 from collections import deque
@@ -25,7 +25,7 @@ class QueuedRequest:
 
 
 class CommandQueue(asyncio.Queue[QueuedRequest]):
-    """Is full by the places that commands take in it, so that one which holds many counts as many."""
+    """A queue whose limit counts the places of commands: a command of 200 items takes 200 places."""
 
     def _init(self, maxsize: int) -> None:
         super()._init(maxsize)
@@ -41,16 +41,16 @@ class CommandQueue(asyncio.Queue[QueuedRequest]):
         return item
 
     def full(self) -> bool:
-        """Whether no more may come. While it is not full a command of any size may."""
+        """Whether the limit is reached. A queue that is not full accepts a command of any size."""
         return self._taken >= self.maxsize
 
 
 class SideLanes:
     """Runs deferred requests beside the workers: a lane for each product, at most `parallel` lanes at a time.
 
-    As long as there is a lane for a product, further requests on it belong there, so that they keep their order and no
-    worker meets the same lock again. A lane ends when it is empty. All lanes together take as many requests as `limit`
-    says. `answer` runs requests and answers them.
+    While a product has a lane, further requests on the product go there, so that they keep their order and no worker
+    meets the same lock again. A lane ends when it is empty. `limit` bounds the requests of all lanes together. `answer`
+    runs requests and answers them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What requests work on: the reason why some of them must keep their order, and others may run without each other."""
+"""The rows that requests work on: requests with a common row keep their order, others are independent."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Key = tuple[str, str]
 
 
 def parts_of(group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Sequence[Request]]:
-    """The parts to run one after another after a fault of some rows; one part where that is of no use.
+    """The parts to run one after another after a fault of some rows; one part where splitting does not help.
 
     Requests keep their order, so a part is a row of requests that follow each other.
     """

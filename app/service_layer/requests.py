@@ -1,4 +1,4 @@
-"""What the bus is asked, what it answers, and how long it tries."""
+"""Requests to the bus, their outcomes, and the retry policy."""
 
 import asyncio
 import random
@@ -46,9 +46,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: its result, or the error that is its answer.
+    """The outcome of a request: its result, or the error that is its answer.
 
-    `duplicate` says that the message had taken effect before and was left alone; `receipt` is how the inbox knew it.
+    `duplicate` says that the message had taken effect before; `receipt` is the record of the inbox about it.
     `answer` is what is stored, or was stored before, for a request with a key. `deferred` is set where the request has
     not run and is to run apart from others: it is the SKU, or another key, whose requests have to keep their order.
     """
@@ -101,4 +101,4 @@ class RetryPolicy:
     async def pause(self, attempt: int) -> None:
         """Wait before the attempt after the given one (the first is 1)."""
         longest: float = min(self.longest_delay, self.first_delay * 2 ** (attempt - 1))
-        await self.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter is no secret
+        await self.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter need not be secret

@@ -99,7 +99,7 @@ class AllocationState:
 
 
 def status_of(*, is_allocated: bool, is_shipped: bool) -> LineStatus:
-    """What has become of an accepted line, in a word."""
+    """The status of an accepted line."""
     if is_shipped:
         return "shipped"
     return "allocated" if is_allocated else "backordered"

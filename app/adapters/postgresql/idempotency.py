@@ -31,8 +31,8 @@ _PRUNE = text("""
 class SqlAnswers:
     """Implements `Answers` in the transaction of the connection.
 
-    A key that another transaction is working on is told by a lock on its name, which nobody waits for: a group must not
-    stand still because somebody is impatient. The lock ends with the transaction.
+    A key is locked while a transaction works on it. Another transaction does not wait for the lock, because that would
+    delay its whole group. The lock ends with the transaction.
     """
 
     def __init__(self, connection: PipelinedConnection) -> None:

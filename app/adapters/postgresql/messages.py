@@ -77,7 +77,7 @@ PRUNE_PAGE = 5000
 
 
 def shard_of(subject: str) -> int:
-    """The shard of a SKU or an order: the same in every process and for ever."""
+    """The shard of a SKU or an order: the same in every process and release."""
     return zlib.crc32(subject.encode()) % SHARDS
 
 

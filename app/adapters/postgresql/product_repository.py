@@ -34,8 +34,8 @@ LINES_AT_A_TIME = 2000
 class SqlProductRepository:
     """Implements `ProductRepository` in the transaction of the connection.
 
-    It remembers what it has read, and `changes` tells what has become different since. Statements that depend on
-    earlier changes of the same group write those first.
+    `changes` returns what differs from the rows that were read. Statements that depend on earlier changes of the same
+    group write these first.
     """
 
     def __init__(self, connection: PipelinedConnection, *, locking: bool = True) -> None:

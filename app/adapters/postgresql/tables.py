@@ -1,8 +1,8 @@
-"""The tables. Alembic creates them; a test holds the migrations and this page together.
+"""The tables. Alembic creates them; a test compares the migrations with this module.
 
-Invariants stand here: a batch cannot be oversold (CHECK), a line cannot be doubled (primary key) nor sit on a batch
-of another SKU (composite foreign key), a batch ref cannot be used twice (UNIQUE), and a SKU cannot have two events with
-one sequence (UNIQUE).
+The constraints enforce the invariants: a batch cannot be oversold (CHECK), a line cannot exist twice (primary key)
+or be on a batch of another SKU (composite foreign key), a batch ref cannot be used twice (UNIQUE), and a SKU cannot
+have two events with one sequence (UNIQUE).
 """
 
 from sqlalchemy import (
@@ -164,8 +164,8 @@ outbox = Table(
     postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "10000"},
 )
 
-# What was placed as one order, so that the same again can be told from something else. Its lines are among the others;
-# an order none of whose lines is left has been forgotten, whatever stands here.
+# What was placed as one order, to recognise a repeated order. Its lines are in order_lines. A row without any line left
+# there has no meaning.
 orders = Table(
     "orders",
     metadata,
@@ -213,9 +213,9 @@ inbox = Table(
     Index(None, "received_at"),
 )
 
-# What each session of the database has committed last. A number of a transaction is given again where a crash forgot
-# the first one, so whoever asks what became of a commit looks for its token. There are never more rows than process
-# ids, and each is updated in its place (heap-only tuples), for the token has no index.
+# The last commit of each session. A crash can lose a transaction id, which is then assigned again, so the outcome of a
+# commit is looked up by its token. There are never more rows than process ids, and each is updated in place (heap-only
+# tuples), because the token has no index.
 commits = Table(
     "commits",
     metadata,
@@ -274,7 +274,7 @@ notified_products = Table(
     Column("out_of_stock", Boolean, nullable=False),
 )
 
-# The quantities that the notifier has read of, so that it can tell a larger quantity from a cut.
+# The quantities that the notifier has read of, to distinguish an increase from a cut.
 notified_batches = Table(
     "notified_batches",
     metadata,

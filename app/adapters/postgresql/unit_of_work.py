@@ -38,10 +38,10 @@ _IN_THE_FUTURE = "22023"
 _IS_COMMITTED = "SELECT EXISTS (SELECT FROM commits WHERE token = $1)"
 COMMIT_QUESTIONS = 5
 BEGIN_TIMEOUT = 3.0
-"""Seconds. It waits for nothing but the network, so a connection that has died in the pool is soon found out."""
+"""Seconds. BEGIN waits only for the network, so a dead connection of the pool is found soon."""
 
 COMMIT_TIMEOUT = 15.0
-"""Seconds after which a COMMIT counts as not answered. No caller over HTTP waits so long."""
+"""Seconds after which a COMMIT counts as unanswered. No HTTP caller waits that long."""
 
 LATE = 0.9
 """A connection that is lost after this part of the transaction's time limit is taken to have met the limit."""
@@ -53,9 +53,8 @@ ROLLBACK_TIMEOUT = 2.0
 class SqlUnitOfWork:
     """Implements `UnitOfWork`.
 
-    It speaks to the database through asyncpg itself: a group makes five round trips, and what lies between a statement
-    and the driver would cost more than the handlers do. `on_commit` is called after each commit of messages, to wake
-    whoever publishes the messages.
+    It uses asyncpg directly: a group makes five round trips, and SQLAlchemy would cost more for each statement than the
+    handlers do. `on_commit` is called after each commit of events, to wake the relay.
     """
 
     _begin = "BEGIN"
@@ -109,7 +108,7 @@ class SqlUnitOfWork:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Roll back what was not committed, and give the connection back even if the task is cancelled meanwhile."""
+        """Roll back what was not committed, and return the connection even if the task is cancelled."""
         self._is_lost = self._is_lost or is_unusable(exc)
         await _uninterrupted(self._close())
         if isinstance(exc, Exception) and is_transient(exc):
@@ -179,12 +178,11 @@ class SqlUnitOfWork:
             raise RuntimeError(message)
 
     async def _has_committed(self, transaction_id: str, token: uuid.UUID) -> bool:
-        """Ask what became of a commit that was not answered, so that the callers get the answers that are theirs.
+        """Look up the outcome of a COMMIT without an answer, so that each caller gets the right response.
 
-        Its number tells whether it is still under way, and no more than that: a database that crashed may have
-        forgotten it, and given its number to a transaction of somebody else's, which did commit. Only its token is its
-        own.
-        False also where the database does not say in time: the group is then run again, which every command allows.
+        The transaction id shows only whether the transaction is still in progress: after a crash the id may have been
+        assigned to another transaction, which did commit. The token is unique.
+        False also where the database does not answer in time: the group then runs again, which each command allows.
         """
         await self._connections.invalidate_idle()
         for attempt in range(COMMIT_QUESTIONS):
@@ -193,7 +191,7 @@ class SqlUnitOfWork:
                 is_committed = await self._ask_for_commit(transaction_id, token)
             except Exception as error:
                 if getattr(error, "sqlstate", None) == _IN_THE_FUTURE:
-                    return False  # The number has been forgotten, and is still to be given again.
+                    return False  # The transaction id was lost in a crash and has not been reassigned yet.
                 if not is_transient(error):
                     raise
                 continue
@@ -217,10 +215,10 @@ class SqlUnitOfWork:
         return is_committed
 
     async def _close(self) -> None:
-        """Roll back unless committed, and give the connection back; one that does not even do that is thrown away."""
+        """Roll back unless committed, and return the connection; it is discarded where the ROLLBACK fails."""
         is_open, self._is_open = self._is_open, False
         if is_open and self._is_lost:
-            # A roll-back would not make it of use again, and where the server is silent it would cost time.
+            # A ROLLBACK would not make the connection usable, and would wait where the server does not answer.
             log.warning("a connection is replaced: the database did not answer, or takes no writes there")
             await self._connections.throw_away(self._lent)
             return
@@ -228,7 +226,7 @@ class SqlUnitOfWork:
             if is_open:
                 await self._connection.abandon()
                 await self._connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it stands behind what the caller is told
+        except Exception as error:  # noqa: BLE001 - the caller gets the first error
             log.warning("a connection was lost: %r", error)
             await self._connections.throw_away(self._lent)
         else:
@@ -248,7 +246,7 @@ class SqlUnitOfWork:
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Let the work end even where the task is cancelled meanwhile: a connection bears one operation at a time."""
+    """Let the work end even if the task is cancelled: a connection supports one operation at a time."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

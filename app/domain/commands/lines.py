@@ -31,12 +31,12 @@ class LineChanges(BaseModel):
 
 
 class ChangeLineQuantity(LineChanges, _NamedLineCommand):
-    """Change how many pieces an accepted order line asks for, in one transaction, without losing its stock."""
+    """Change the quantity of an accepted order line in one transaction, without losing its stock."""
 
 
 class CancelAllocation(_NamedLineCommand):
-    """Forget an order line, and free the stock that it held."""
+    """Remove an order line, and release the stock that it held."""
 
 
 class ShipLine(_NamedLineCommand):
-    """Note that an order line has left the house: from now on it is neither cancelled nor moved."""
+    """Mark an order line as shipped. It can no longer be cancelled or moved."""

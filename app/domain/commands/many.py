@@ -21,7 +21,7 @@ class _ManyCommand(Command, Generic[Item]):
 
     @property
     def routing_key(self) -> str:
-        """That of the first; where the others belong elsewhere, the locks alone keep them apart."""
+        """That of the first item. For the others, the locks serialise the commands."""
         return self.items[0].routing_key
 
     @property
@@ -36,8 +36,8 @@ class _ManyCommand(Command, Generic[Item]):
 
 
 class AllocateMany(_ManyCommand[Allocate]):
-    """Allocate order lines, each as `Allocate` would by itself."""
+    """Allocate order lines, each as `Allocate` does."""
 
 
 class CreateBatches(_ManyCommand[CreateBatch]):
-    """Record batches, each as `CreateBatch` would by itself."""
+    """Record batches, each as `CreateBatch` does."""

@@ -50,7 +50,7 @@ class NewOrder(BaseModel):
 
 
 class PlaceOrder(Command):
-    """Allocate the lines of an order: each by itself, or with "reject" all of them or none."""
+    """Allocate the lines of an order: each independently, or with "reject" all of them or none."""
 
     order_id: OrderId
     lines: OrderedLines
@@ -68,7 +68,7 @@ class PlaceOrder(Command):
 
 
 class CancelOrder(Command):
-    """Forget every line of an order that has not been shipped, and free the stock that they held."""
+    """Remove each line of an order that was not shipped, and release the stock that they held."""
 
     order_id: OrderId
 

@@ -17,7 +17,7 @@ class _NamedProductCommand(Command):
 
 
 class ServeBackorders(_NamedProductCommand):
-    """Give free stock to the lines that wait for it. It has something to do only where a fault has left it undone."""
+    """Allocate available stock to waiting lines. Reconciliation sends it; other commands serve the queue already."""
 
 
 class ReorderPoint(BaseModel):
@@ -32,9 +32,9 @@ class ReorderPoint(BaseModel):
 
 
 class SetReorderPoint(ReorderPoint, _NamedProductCommand):
-    """Have the buyers told when less than so many pieces of a product are available; 0: have them told no more.
+    """Raise LowStock when fewer than `qty` pieces of a product are available; 0: never.
 
-    With `if_match` only where the product has one of these tags.
+    With `if_match` only if the product has one of these entity tags.
     """
 
     if_match: EntityTags | None = None
