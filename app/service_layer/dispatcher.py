@@ -6,37 +6,20 @@ its own command and does not affect others. A fault of one request does not affe
 again without it, or in parts.
 """
 
-import itertools
-import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from app.domain.commands import Command
 from app.domain.errors import DomainError
-from app.integration.inbound import ReceivedMessage
 from app.observability import logging as observed
-from app.observability import metrics, tracing
-from app.service_layer.idempotency import IdempotencyKey
-from app.service_layer.inbox import accept_messages
-from app.service_layer.lock_sets import LockSet
+from app.observability import metrics
+from app.service_layer.group_run import GroupRun, find_answer
 from app.service_layer.ports import (
     CommandHandler,
-    TemporarilyUnavailableError,
-    TooLargeToShareError,
     UnitOfWork,
     UnitOfWorkFactory,
 )
-from app.service_layer.request_keys import Key, keys_of, parts_of
 from app.service_layer.requests import Outcome, Request, RetryPolicy
-
-log = logging.getLogger(__name__)
-
-MAX_EVENTS = 5000
-"""A unit of work that publishes more than this ends; the rest of its group runs in the next one."""
-
-QUICK = 1.0
-"""Seconds. After a fault that occurred sooner the whole group is tried again; after a longer wait it is split."""
 
 
 class NoHandlerError(Exception):
@@ -83,18 +66,21 @@ class Dispatcher:
         The outcome is a deferral for a request whose product another transaction holds, that needs too much work, or
         that follows such a request on the same product: hand those to `run_apart`, in their order.
         """
-        return _counted(group, await _Run(self, shared=True).run(group))
+        return _counted(group, await self._start(shared=True).run(group))
 
     async def run_apart(self, group: Sequence[Request]) -> list[Outcome]:
         """Run deferred requests. This waits for locks, and gives large requests more time."""
-        return _counted(group, await _Run(self, shared=False).run(group))
+        return _counted(group, await self._start(shared=False).run(group))
+
+    def _start(self, *, shared: bool) -> GroupRun:
+        return GroupRun(self.unit_of_work, self.run_request, self.retry, shared=shared)
 
     async def run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         """Run the handler; store the answer where the request has a key, unless one before it in the group did."""
         key = request.key
         if key is None or request.encode is None:
             return await self._run_handler(request, uow)
-        answered = _find_answer(key, uow)
+        answered = find_answer(key, uow)
         if answered is not None:
             return answered
         outcome = await self._run_handler(request, uow)
@@ -120,197 +106,8 @@ class Dispatcher:
         return outcome
 
 
-class _Run:
-    """One run of a group, in as many units of work as it takes.
-
-    `_kept_out` has an outcome for each product, batch and order whose requests must not run any more in this run, so
-    that requests on one of them keep their order.
-    """
-
-    def __init__(self, dispatcher: Dispatcher, *, shared: bool) -> None:
-        self._dispatcher = dispatcher
-        self._retry = dispatcher.retry
-        self._shared = shared
-        self._until = time.monotonic() + self._retry.patience
-        self._kept_out: dict[Key, Outcome] = {}
-        self._fault: TemporarilyUnavailableError | None = None
-        self._loaded: UnitOfWork | None = None
-
-    async def run(self, group: Sequence[Request]) -> list[Outcome]:
-        """The outcome of each request."""
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(group):
-            outcomes += await self._run_first(group[len(outcomes) :])
-        return outcomes
-
-    async def _run_first(self, group: Sequence[Request]) -> list[Outcome]:
-        """The outcomes of the first requests of the group: as many as a unit of work holds."""
-        if self._fault is not None:
-            # The others would wait as long, one after another, for the same error.
-            return self._outcomes_of_fault(group, self._fault)
-        # A log line about several requests has the context of none of them.
-        observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
-        try:
-            return await self._run_with_retries(group)
-        except _LargeRequestError as error:
-            self._keep_out(error.keys, Outcome(deferred=error.sku))
-            return []
-        except TemporarilyUnavailableError as error:
-            return await self._run_in_parts(group, error)
-        except Exception as error:
-            if len(group) == 1:
-                log.exception("%s failed", type(group[0].command).__name__)
-                return [Outcome(error=error)]
-            log.warning("a group of %d failed (%r); running its commands one by one", len(group), error)
-        return list(itertools.chain.from_iterable([await self.run([request]) for request in group]))
-
-    async def _run_in_parts(self, group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Outcome]:
-        """The outcomes after a fault that lasted. A fault of some rows does not fail the other requests."""
-        if not error.is_local:
-            self._fault = error
-            return self._outcomes_of_fault(group, error)
-        parts = parts_of(group, error)
-        if len(parts) > 1:
-            metrics.group_splits.labels("time-limit" if error.timed_out else "rows").inc()
-            log.info("a group of %d is run in %d parts: %s", len(group), len(parts), error)
-            return list(itertools.chain.from_iterable([await self.run(part) for part in parts]))
-        later = TemporarilyUnavailableError("a request before this one on the same product has not been handled")
-        for request in group:
-            deferred = Outcome(deferred=request.command.routing_key or "-")
-            self._keep_out(keys_of(request.command, self._loaded), deferred if self._shared else Outcome(error=later))
-        if self._shared:
-            return [Outcome(deferred=request.command.routing_key or "-") for request in group]
-        return [Outcome(error=error)] * len(group)
-
-    def _outcomes_of_fault(self, group: Sequence[Request], fault: TemporarilyUnavailableError) -> list[Outcome]:
-        """The outcomes where the database is away: a request that may be behind a deferred one is deferred as well."""
-        if self._shared and self._kept_out:
-            return [Outcome(deferred=request.command.routing_key or "-") for request in group]
-        return [Outcome(error=fault)] * len(group)
-
-    async def _run_with_retries(self, group: Sequence[Request]) -> list[Outcome]:
-        for attempt in itertools.count(1):
-            began = time.monotonic()
-            self._loaded = None
-            try:
-                with tracing.unit_of_work(request.cause.traceparent for request in group):
-                    return await self._run(group)
-            except TemporarilyUnavailableError as error:
-                now = time.monotonic()
-                is_slow = error.is_local and len(group) > 1 and (attempt > 1 or now - began > QUICK)
-                if error.timed_out or is_slow or attempt >= self._retry.attempts or now >= self._until:
-                    raise
-                log.info("attempt %d of a group of %d: %s", attempt, len(group), error)
-                metrics.group_retries.inc()
-            await self._retry.pause(attempt)
-        raise AssertionError
-
-    async def _run(self, group: Sequence[Request]) -> list[Outcome]:
-        """One unit of work: lock what the group names, run its handlers, write the differences, commit.
-
-        Returns the outcomes of the first requests: it ends early where it publishes more than `MAX_EVENTS`.
-        """
-        kept_out = [self._find_kept_out(keys_of(request.command)) for request in group]
-        running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]
-        if not running:
-            return [outcome for outcome in kept_out if outcome is not None]
-        async with self._dispatcher.unit_of_work() as uow:
-            settled = dict(zip(map(id, running), await _settle(running, uow), strict=True))
-            locks = LockSet.of(request.command for request in running if settled[id(request)] is None)
-            if locks.orders:
-                await uow.orders.load(locks)
-            await uow.products.load(locks, shared=self._shared)
-            self._loaded = uow
-            outcomes: list[Outcome] = []
-            unhandled: list[ReceivedMessage] = []
-            for request, early in zip(group, kept_out, strict=True):
-                known = early or settled[id(request)]
-                late = None if known is not None else self._outcome_of_locked(request, uow)
-                if late is not None and request.message is not None:
-                    unhandled.append(request.message)
-                outcomes.append(known or late or await self._run_request(request, uow))
-                if uow.published > MAX_EVENTS:
-                    break
-            rest = group[len(outcomes) :]
-            unhandled += [each.message for each in rest if each.message and settled.get(id(each), self) is None]
-            if unhandled:
-                # They have been accepted with the others, and are not handled by this unit of work.
-                await uow.inbox.withdraw(unhandled)
-            await uow.commit()
-        metrics.group_size.observe(len(outcomes))
-        return outcomes
-
-    async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
-        try:
-            return await self._dispatcher.run_request(request, uow)
-        except TooLargeToShareError as error:
-            # It has changed products in memory, so the group is rolled back and runs again without it.
-            metrics.deferred_commands.labels("large").inc()
-            if not request.is_abandoned():
-                request.on_large()
-            raise _LargeRequestError(error.sku, keys_of(request.command, uow)) from None
-
-    def _outcome_of_locked(self, request: Request, uow: UnitOfWork) -> Outcome | None:
-        """The outcome of a request whose product another transaction holds, or that is behind one; None: it may run."""
-        locked = uow.products.locked_elsewhere
-        if not locked and not self._kept_out:
-            return None
-        keys = keys_of(request.command, uow)
-        outcome = self._find_kept_out(keys)
-        if outcome is None:
-            held = next((name for kind, name in sorted(keys) if kind == "sku" and name in locked), None)
-            if held is None:
-                return None
-            metrics.deferred_commands.labels("locked").inc()
-            outcome = Outcome(deferred=held)
-        self._keep_out(keys, outcome)
-        if request.message is not None:
-            # The inbox finds a message of another source by the first one that has its id, so that waits as well.
-            self._keep_out([("message", request.message.id)], outcome)
-        return outcome
-
-    def _find_kept_out(self, keys: Iterable[Key]) -> Outcome | None:
-        return next((self._kept_out[key] for key in keys if key in self._kept_out), None) if self._kept_out else None
-
-    def _keep_out(self, keys: Iterable[Key], outcome: Outcome) -> None:
-        for key in keys:
-            self._kept_out.setdefault(key, outcome)
-
-
-class _LargeRequestError(Exception):
-    """A request needs a unit of work of its own, for a product with many lines."""
-
-    def __init__(self, sku: str, keys: set[Key]) -> None:
-        super().__init__()
-        self.sku = sku
-        self.keys = keys
-
-
 def _counted(group: Sequence[Request], outcomes: list[Outcome]) -> list[Outcome]:
     for request, outcome in zip(group, outcomes, strict=True):
         if not outcome.deferred:
             metrics.count_command(type(request.command).__name__, outcome.label)
     return outcomes
-
-
-async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:
-    """The outcomes of messages and keys that were seen before; nothing is locked yet."""
-    repeated = await accept_messages(group, uow)
-    keys = [request.key for request in group if request.key is not None]
-    if keys:
-        await uow.answers.load(keys)
-    return [outcome or _find_outcome(request, uow) for request, outcome in zip(group, repeated, strict=True)]
-
-
-def _find_outcome(request: Request, uow: UnitOfWork) -> Outcome | None:
-    if request.is_abandoned():
-        return Outcome(error=TemporarilyUnavailableError("the caller has stopped waiting"))
-    return None if request.key is None else _find_answer(request.key, uow)
-
-
-def _find_answer(key: IdempotencyKey, uow: UnitOfWork) -> Outcome | None:
-    try:
-        answer = uow.answers.find(key)
-    except DomainError as refusal:
-        return Outcome(error=refusal)
-    return None if answer is None else Outcome(duplicate=True, answer=answer)

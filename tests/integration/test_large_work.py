@@ -16,7 +16,7 @@ from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, AllocateMany, ChangeBatchEta, ChangeBatchQuantity, CreateBatch
 from app.domain.stock import Allocation
 from app.read_model.queries import Queries
-from app.service_layer import dispatcher
+from app.service_layer import group_run
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import UnitOfWork
@@ -134,7 +134,7 @@ async def test_the_lines_of_a_long_queue_are_compared_once_each(
 async def test_a_group_goes_on_in_the_next_transaction_once_it_has_raised_many_events(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "MAX_EVENTS", 10)
+    monkeypatch.setattr(group_run, "MAX_EVENTS", 10)
     committed: list[int] = []
 
     class Counting(SqlUnitOfWork):
