@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The patch release is left open: a rebuild takes in the base's security fixes. For a build that is the same every time, name a
+# The patch release is not pinned, so a rebuild includes the base image's security fixes. For a reproducible build, name a
 # digest: `--build-arg PYTHON_IMAGE=python:3.13-slim-trixie@sha256:...`.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
@@ -12,15 +12,15 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python -m venv --without-pip /opt/venv \
     && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --root-user-action=ignore \
         --no-deps --require-hashes -r requirements/runtime.txt
-# Installed by reference to this folder: a change to the code makes only the last, small layer anew, and the code finds
-# alembic.ini beside it as in a checkout.
+# An editable install: a change to the code rebuilds only the last, small layer, and the code finds alembic.ini beside it as in
+# a checkout.
 COPY pyproject.toml README.md LICENSE ./
 RUN python -m hatchling build --target wheel:editable --directory /tmp/wheel \
     && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --root-user-action=ignore \
         --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 
 FROM ${PYTHON_IMAGE}
-# Where it was built from: `docker build --build-arg VERSION=... --build-arg REVISION=$(git rev-parse HEAD) --build-arg SOURCE=...`.
+# The source of the build: `docker build --build-arg VERSION=... --build-arg REVISION=$(git rev-parse HEAD) --build-arg SOURCE=...`.
 ARG VERSION=unreleased
 ARG REVISION=unknown
 ARG SOURCE=unknown
@@ -39,16 +39,16 @@ COPY alembic.ini ./
 COPY alembic alembic
 COPY allocation allocation
 COPY app app
-# The container's files are read-only when it runs, so the bytecode is made now. A volume that is mounted on the folder
-# belongs to the folder's owner, so that `allocation api-keys new --file` can write into it.
+# The container's files are read-only at run time, so the bytecode is compiled now. A volume that is mounted on the folder
+# gets the folder's owner, so that `allocation api-keys new --file` can write into it.
 RUN python -m compileall -q alembic allocation app \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/allocation
-# By number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 EXPOSE 8000
-# For `run` and `serve`. The address is the container's own: no proxy is asked for it.
+# For `run` and `serve`. The address is the container's own, so no proxy is used.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/livez', timeout=4)"]
-# It does not start before ALLOCATION_AUTH says who may call; see docs/security.md.
+# It does not start without ALLOCATION_AUTH; see docs/security.md.
 ENTRYPOINT ["allocation"]
 CMD ["run", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,4 +1,4 @@
-"""Runs the migrations over the async engine, one at a time, with bounded waits for locks."""
+"""Runs the migrations with the async engine, one process at a time, with bounded waits for locks."""
 
 import asyncio
 
@@ -17,12 +17,12 @@ from app.settings import Settings
 CONNECT_TIMEOUT = 10.0
 LOCK_TIMEOUT = "5s"
 TURN_TIMEOUT = "60s"
-# Two services that start together must not migrate at the same time. The number is arbitrary, but ours.
+# The advisory lock that serialises concurrent migrations. The number is arbitrary.
 ADVISORY_LOCK = 7_210_531
 
 
 def migrate(connection: Connection) -> None:
-    """Run the revisions asked for, each in a transaction of its own."""
+    """Run the requested revisions, each in its own transaction."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -39,7 +39,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def main() -> None:
-    """Connect to the database that the settings name, or that the caller has put into the configuration."""
+    """Connect to the database of the caller's configuration, or of the settings."""
     given = context.config.attributes
     if "database_url" in given:
         url, tls = given["database_url"], given.get("tls")

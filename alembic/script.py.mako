@@ -1,9 +1,9 @@
 """${message}
 
-Deploy-safe by these rules: a statement waits at most `lock_timeout` (set in env.py) for its lock and then fails, to be
-run again, rather than stand in front of all traffic; a column that is added is nullable or has a constant default; an
-index on a table with rows is built CONCURRENTLY inside `op.get_context().autocommit_block()`; what old code still reads is
-removed by a later release (expand, then contract).
+Rules for deployment without downtime: a statement waits at most `lock_timeout` (set in env.py) for its lock, then fails and
+can be run again, so it does not block traffic; a new column is nullable or has a constant default; an index on a table with
+rows is built CONCURRENTLY inside `op.get_context().autocommit_block()`; a later release removes what old code reads (expand,
+then contract).
 
 Revision: ${up_revision}, after ${down_revision | comma,n}
 """

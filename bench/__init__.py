@@ -1,1 +1,1 @@
-"""Measures the service against the physical limit of the machine: `make bench`."""
+"""Compares the service with the limits of the machine: `make bench`."""

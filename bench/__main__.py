@@ -1,6 +1,6 @@
-"""`make bench`: floors and scenarios side by side, rounds alternating, medians quoted.
+"""`make bench`: baselines and scenarios in alternating rounds; medians are reported.
 
-Exits with 1 where a result was wrong (an error answer, a lost or doubled line), never because one was slow.
+Exits with 1 if a result was wrong (an error response, a lost or doubled line), never because one was slow.
 """
 
 import logging
@@ -18,15 +18,15 @@ from bench.stack import running_stack
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Small numbers: under 90 seconds, and coarse.")
+@click.option("--quick", is_flag=True, help="Small numbers: under 90 seconds, coarse.")
 @click.option(
     "--only", multiple=True, type=click.Choice([*SCENARIOS, *ON_REQUEST]), help="Run only these; may be repeated."
 )
 @click.option(
-    "--out", default=Path("bench/results"), type=click.Path(path_type=Path), help="Where bench.json and bench.svg go."
+    "--out", default=Path("bench/results"), type=click.Path(path_type=Path), help="Folder for bench.json and bench.svg."
 )
 def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
-    """Measure the service against the physical limit of this machine."""
+    """Compare the service with the limits of this machine."""
     logging.basicConfig(level=logging.WARNING)
     started = time.monotonic()
 

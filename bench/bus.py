@@ -23,13 +23,13 @@ CAUSE = Cause(causation_id="bench", correlation_id="bench")
 
 
 def allocations(order_prefix: str, sku_prefix: str, skus: int) -> Iterator[Command]:
-    """Commands for one piece each, every one for another order, over the SKUs in turn."""
+    """Commands for one piece each, each with a new order id, cycling over the SKUs."""
     for number in itertools.count():
         yield Allocate(order_id=f"{order_prefix}-{number}", sku=f"{sku_prefix}{number % skus}", qty=1)
 
 
 async def create_batches(service: Service, sku_prefix: str, skus: int) -> None:
-    """One batch for each SKU that never runs out. It arrives last of all, so that others can be preferred to it."""
+    """One batch for each SKU that never runs out. It arrives last, so that other batches are preferred."""
     await asyncio.gather(
         *(
             service.bus.handle(
@@ -44,7 +44,7 @@ async def create_batches(service: Service, sku_prefix: str, skus: int) -> None:
 
 
 async def rate(service: Service, commands: Iterator[Command], in_flight: int, seconds: float) -> dict[str, float]:
-    """Commands per second with so many in flight."""
+    """Commands per second with `in_flight` concurrent commands."""
     deadline = time.perf_counter() + seconds
     done = 0
 
@@ -60,7 +60,7 @@ async def rate(service: Service, commands: Iterator[Command], in_flight: int, se
 
 
 async def memory(service: Service, commands: Iterator[Command], early: int, late: int) -> dict[str, int]:
-    """Resident bytes after the first commands and after many."""
+    """Resident bytes after `early` and after `late` commands."""
     resident: dict[int, int] = {}
     done = 0
 
@@ -80,7 +80,7 @@ async def memory(service: Service, commands: Iterator[Command], early: int, late
 async def compare(
     rounds: int, first: Callable[[int], Awaitable[object]], second: Callable[[int], Awaitable[object]]
 ) -> dict[str, float]:
-    """The median time of two things done in turn, one at a time, in milliseconds."""
+    """The median times of two actions that alternate, in milliseconds."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
         for which, work in enumerate((first, second)):
@@ -100,11 +100,11 @@ async def compare_allocations(service: Service, first_sku: str, second_sku: str,
 
 
 async def compare_cuts(service: Service, first_sku: str, second_sku: str, rounds: int, lines: int) -> Any:  # noqa: ANN401
-    """One quantity cut that moves so many lines to another batch, on either SKU."""
+    """One quantity cut that moves `lines` lines to another batch, on either SKU."""
 
     async def cut(sku: str, number: int) -> Callable[[int], Awaitable[object]]:
         ref = f"{sku}-cut-{number}"
-        # In the warehouse, so the lines go to it; cut to nothing, they move to the batch that never runs out.
+        # It is in the warehouse, so lines are allocated to it; a cut to 0 moves them to the batch that never runs out.
         await service.bus.handle(CreateBatch(ref=ref, sku=sku, qty=lines), CAUSE)
         await asyncio.gather(
             *(service.bus.handle(Allocate(order_id=f"{ref}-{line}", sku=sku, qty=1), CAUSE) for line in range(lines))
@@ -127,8 +127,8 @@ async def compare_cuts(service: Service, first_sku: str, second_sku: str, rounds
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-async def run(spec: dict[str, Any]) -> Any:  # noqa: ANN401 - the figures of whatever was asked
-    """Do what the specification says."""
+async def run(spec: dict[str, Any]) -> Any:  # noqa: ANN401 - figures that depend on the specification
+    """Run the measurement of the specification."""
     async with bootstrap(Settings()) as service, service.bus:
         match spec.pop("do"):
             case "create":

@@ -1,4 +1,4 @@
-"""The limits: what hand-written SQL, a route that does nothing and a bare Kafka client reach on the same machine."""
+"""The baselines: hand-written SQL and a plain Kafka client on the same machine."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from bench.stack import Stack
 
 CLIENTS = 16
 
-# One allocation in one transaction, as one would write it by hand: lock, choose, insert, count, tell.
+# One allocation in one hand-written transaction: lock, choose, insert, update the sums, store the event.
 ALLOCATE = r"""
 \set o random(1, 1000000000000)
 \set n random(0, {skus} - 1)
@@ -26,12 +26,12 @@ INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)
 UPDATE batches SET allocated_qty = allocated_qty + 1, allocated_lines = allocated_lines + 1
  WHERE sku = '{prefix}' || :n::int AND number = :b::bigint;
 UPDATE products SET sequence = :s::bigint + 1 WHERE sku = '{prefix}' || :n::int;
-WITH told AS (INSERT INTO events
+WITH event AS (INSERT INTO events
  (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)
  VALUES (0, '{prefix}' || :n::int, :s::bigint + 1, gen_random_uuid(), 'line_allocated.v1', format(
   '{{"sku":"%s","order_id":"floor-%s","qty":1,"batch_ref":"%s"}}',
   '{prefix}' || :n::int, :o::bigint, :r::text), 'c', 'c') RETURNING id, shard)
-INSERT INTO outbox (id, shard) SELECT id, shard FROM told;
+INSERT INTO outbox (id, shard) SELECT id, shard FROM event;
 COMMIT;
 """
 
@@ -55,7 +55,7 @@ def sql_rate(stack: Stack, prefix: str, skus: int, seconds: int) -> float:
 
 
 async def kafka_send_rate(stack: Stack, topic: str, records: list[tuple[bytes, bytes]], headers: int) -> float:
-    """Records per second that a bare producer sends, with `send` for each and as many bytes of headers."""
+    """Records per second of a plain producer, with one `send` for each and `headers` bytes of headers."""
     producer = AIOKafkaProducer(bootstrap_servers=stack.settings.kafka_bootstrap_servers, acks="all")
     await producer.start()
     padding = [("h", b"x" * headers)]
@@ -70,7 +70,7 @@ async def kafka_send_rate(stack: Stack, topic: str, records: list[tuple[bytes, b
 
 
 async def read_all(stack: Stack, topic: str, count: int, seconds: float) -> int:
-    """Read a topic from its beginning until `count` records came; returns how many did, within `seconds`."""
+    """Read a topic from its beginning until `count` records or `seconds`; returns the number of records."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=stack.settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
     )

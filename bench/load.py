@@ -1,6 +1,6 @@
-"""A generator of HTTP load that costs little: raw HTTP/1.1 over asyncio protocols, closed loop or open loop.
+"""An HTTP load generator with little overhead: raw HTTP/1.1 over asyncio protocols, closed loop or open loop.
 
-It runs as a process of its own, `python -m bench.load SPEC`, prints JSON, and talks to 127.0.0.1 alone.
+It runs in a process of its own, `python -m bench.load SPEC`, prints JSON, and connects to 127.0.0.1 only.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ DRAIN_SECONDS = 12.0
 
 @dataclass
 class Result:
-    """What came back: answers by status, their latencies in seconds, and how long it took."""
+    """Responses by status, their latencies in seconds, and the duration of the run."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
@@ -43,10 +43,10 @@ def _quantile(ordered: list[float], share: float) -> float:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: a request on its way at a time."""
+    """A connection with at most one request in flight."""
 
     def __init__(self, on_answer: Callable[["Connection", int], None]) -> None:
-        """`on_answer` is told the status; 0 where the server hung up on a request."""
+        """`on_answer` receives the status; 0 if the server closed the connection during a request."""
         self._on_answer = on_answer
         self._under_way = False
         self._buffer = b""
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self.started = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write. uvloop's transports are none of asyncio's classes."""
+        """Store the transport. uvloop's transports do not derive from asyncio's classes."""
         self._transport = cast("asyncio.Transport", transport)
 
     def send(self, request: bytes, started: float) -> None:
@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; tell once an answer is whole."""
+        """Buffer the bytes; call `on_answer` when the response is complete."""
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         if not found:
@@ -80,14 +80,14 @@ class Connection(asyncio.Protocol):
         self._on_answer(self, int(head[9:12]))
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Nothing more can be asked here."""
+        """Mark the connection as closed; a request in flight counts as status 0."""
         self.is_open = False
         if self._under_way:
             self._under_way = False
             self._on_answer(self, 0)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._transport.close()
 
 
@@ -97,7 +97,7 @@ async def _connect(port: int, on_answer: Callable[[Connection, int], None]) -> C
 
 
 async def closed_loop(port: int, requests: Iterator[bytes], *, connections: int, seconds: float) -> Result:
-    """Each connection sends its next request when it has its answer."""
+    """Each connection sends its next request after the response to the last one."""
     result = Result()
     finished = asyncio.Event()
     clock = time.perf_counter
@@ -133,7 +133,7 @@ async def closed_loop(port: int, requests: Iterator[bytes], *, connections: int,
 
 
 async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, seconds: float, connections: int) -> Result:
-    """Requests come at a fixed rate whatever the server does; a latency counts from when the request was due."""
+    """Requests are due at a fixed rate, independent of the server; latencies count from the time they were due."""
     result = Result()
     clock = time.perf_counter
     idle: deque[Connection] = deque()
@@ -169,7 +169,7 @@ async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, second
         send_due()
         await asyncio.sleep(0.001)
     deadline = clock() + DRAIN_SECONDS
-    while (due or under_way) and clock() < deadline:  # noqa: ASYNC110 - the load has no sleepers to wake
+    while (due or under_way) and clock() < deadline:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
     result.seconds = clock() - started
     if due or under_way:
@@ -180,13 +180,13 @@ async def open_loop(port: int, requests: Iterator[bytes], *, rate: float, second
 
 
 def _heads(credentials: Sequence[str]) -> Iterator[str]:
-    """The headers of requests: of callers with these credentials in turn, or of anybody."""
+    """The headers of requests: with each of these credentials in turn, or without any."""
     host = "Host: 127.0.0.1\r\n"
     return itertools.cycle([f"{host}Authorization: Bearer {each}\r\n" for each in credentials] or [host])
 
 
 def post_allocations(order_prefix: str, sku_prefix: str, skus: int, credentials: Sequence[str] = ()) -> Iterator[bytes]:
-    """Requests for one piece each, every one for another order, over the SKUs in turn."""
+    """Requests for one piece each, each with a new order id, cycling over the SKUs."""
     for number, head in enumerate(_heads(credentials)):
         body = (
             f'{{"order_id":"{order_prefix}-{number}","sku":"{sku_prefix}{number % skus}",'
@@ -199,7 +199,7 @@ def post_allocations(order_prefix: str, sku_prefix: str, skus: int, credentials:
 
 
 def post_orders(order_prefix: str, sku_prefix: str, skus: int, lines: int) -> Iterator[bytes]:
-    """Requests for orders of so many lines, one piece each, every one with other SKUs than the one before."""
+    """Requests for orders of `lines` lines, one piece each; each order has other SKUs than the one before."""
     for number in itertools.count():
         wanted = ",".join(f'{{"sku":"{sku_prefix}{(number * lines + line) % skus}","qty":1}}' for line in range(lines))
         body = f'{{"order_id":"{order_prefix}-{number}","lines":[{wanted}],"if_unavailable":"reject"}}'
@@ -210,7 +210,7 @@ def post_orders(order_prefix: str, sku_prefix: str, skus: int, lines: int) -> It
 
 
 def get_allocations(order_prefix: str, orders: int, credentials: Sequence[str] = ()) -> Iterator[bytes]:
-    """Requests for the orders in turn."""
+    """Requests for the orders, in turn."""
     for number, head in enumerate(_heads(credentials)):
         yield f"GET /v1/allocations/{order_prefix}-{number % orders} HTTP/1.1\r\n{head}\r\n".encode()
 

@@ -1,4 +1,4 @@
-"""The limit of HTTP: routes with the same body and the same answer that do nothing, on the same server settings."""
+"""The HTTP baseline: routes with the same body and response that do nothing, on the same server settings."""
 
 import click
 import uvicorn
@@ -12,13 +12,13 @@ app = FastAPI()
 
 @app.get("/livez")
 async def livez() -> dict[str, str]:
-    """Say that the process is there."""
+    """Report that the process is alive."""
     return {"status": "alive"}
 
 
 @app.post("/v1/allocations", status_code=201)
 async def allocate(command: Allocate) -> AllocationState:
-    """Parse a command, answer with an allocation."""
+    """Parse a command, return an allocation."""
     return AllocationState(
         order_id=command.order_id,
         sku=command.sku,
@@ -31,7 +31,7 @@ async def allocate(command: Allocate) -> AllocationState:
 
 @app.get("/v1/allocations/{order_id}")
 async def get_allocations(order_id: str) -> list[AllocationState]:
-    """Answer with an order of one line."""
+    """Return an order of one line."""
     return [
         AllocationState(order_id=order_id, sku="sku-1", qty=1, status="allocated", batch_ref="batch-1", eta=None),
     ]
@@ -40,7 +40,7 @@ async def get_allocations(order_id: str) -> list[AllocationState]:
 @click.command()
 @click.option("--port", type=int, required=True)
 def main(port: int) -> None:
-    """Serve, as `allocation serve` does."""
+    """Serve with the settings of `allocation serve`."""
     uvicorn.run(
         app,
         port=port,

@@ -1,4 +1,4 @@
-"""How long and how large a run is."""
+"""The duration and size of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Plan:
-    """How long and how large a run is, and what it has found to be wrong."""
+    """The duration and size of a run, and its wrong results."""
 
     rounds: int
     seconds: int
@@ -22,6 +22,6 @@ class Plan:
     faults: list[str] = field(default_factory=list)
 
     def check(self, scenario: str, expected: object, found: object) -> None:
-        """Note a wrong result."""
+        """Record a wrong result."""
         if expected != found:
             self.faults.append(f"{scenario}: expected {expected}, found {found}")

@@ -1,4 +1,4 @@
-"""What a run has shown: a table, JSON, and a picture of bars beside their limits."""
+"""The results of a run: a table, JSON, and a chart of bars beside their limits."""
 
 import json
 import statistics
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass
 class Row:
-    """A scenario: a ratio, what it should reach, and the figures behind it.
+    """A scenario: a ratio, its target, and the figures behind it.
 
-    `at_least` and `at_most` are the limit; a row without one is shown for itself.
+    `at_least` or `at_most` is the target; a row without one is informative only.
     """
 
     scenario: str
@@ -29,14 +29,14 @@ class Row:
 
     @property
     def limit(self) -> str:
-        """The limit, as one writes it."""
+        """The target as text."""
         if self.at_least is not None:
             return f">= {self.at_least:g}"
         return f"<= {self.at_most:g}" if self.at_most is not None else ""
 
     @property
     def verdict(self) -> str:
-        """Whether the limit was reached."""
+        """Whether the target was reached."""
         if self.at_least is not None:
             return "reached" if self.ratio >= self.at_least else "missed"
         if self.at_most is not None:
@@ -46,7 +46,7 @@ class Row:
 
 def table(rows: list[Row]) -> str:
     """The rows as text."""
-    lines = [f"{'scenario':<58} {'ratio':>8} {'to reach':>9} {'':8} figures"]
+    lines = [f"{'scenario':<58} {'ratio':>8} {'target':>9} {'':8} figures"]
     for row in rows:
         figures = ", ".join(f"{name} {_short(value)}" for name, value in row.figures.items())
         lines.append(f"{row.scenario:<58} {row.ratio:>8.2f} {row.limit:>9} {row.verdict:<8} {figures}")
@@ -62,13 +62,13 @@ def write(rows: list[Row], faults: list[str], directory: Path) -> None:
 
 
 def picture(rows: list[Row]) -> str:
-    """Bars, each drawn relative to its limit, which is the line in the middle."""
+    """Bars relative to their targets; the line in the middle is the target."""
     limited = [row for row in rows if row.verdict]
     height, left, middle, full = 26, 430, 700, 960
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="1080" height="{height * len(limited) + 50}">',
         "<style>text { font: 13px sans-serif }</style>",
-        f'<text x="{middle}" y="18" text-anchor="middle">the limit</text>',
+        f'<text x="{middle}" y="18" text-anchor="middle">target</text>',
     ]
     for number, row in enumerate(limited):
         top = 30 + number * height

@@ -1,4 +1,4 @@
-"""The servers of a run: PostgreSQL with its default durability, a broker, and the service's own processes."""
+"""The servers of a run: PostgreSQL with default durability, a broker, and processes of the service."""
 
 import asyncio
 import json
@@ -30,13 +30,13 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Stack:
-    """PostgreSQL, migrated, and a broker; and what is needed to reach them."""
+    """A migrated PostgreSQL and a broker, with their addresses."""
 
     embedded: EmbeddedStack
     settings: Settings
 
     def environment(self) -> dict[str, str]:
-        """The settings as a process of the service reads them."""
+        """The environment variables for processes of the service."""
         return os.environ | {
             "ALLOCATION_AUTH": "none",
             "ALLOCATION_DATABASE_URL": self.settings.database_url.get_secret_value(),
@@ -47,7 +47,7 @@ class Stack:
 
     @property
     def dsn(self) -> str:
-        """The database for asyncpg, pgbench and psql."""
+        """The database URL for asyncpg, pgbench and psql."""
         return (
             make_url(self.settings.database_url.get_secret_value())
             .set(drivername="postgresql")
@@ -55,7 +55,7 @@ class Stack:
         )
 
     async def execute(self, statement: str, *arguments: object) -> None:
-        """Run a statement of the bench's own, however long it takes."""
+        """Run a statement without a time limit."""
         connection = await asyncpg.connect(self.dsn)
         try:
             await connection.execute(statement, *arguments)
@@ -63,9 +63,9 @@ class Stack:
             await connection.close()
 
     def checkpoint(self) -> None:
-        """Give PostgreSQL log files to write over, as one has that has been running for a while.
+        """Create WAL files that PostgreSQL can reuse, as a cluster has that has run for a while.
 
-        A new cluster makes each of them when it is needed, and whoever commits at that moment waits for the disk.
+        A new cluster creates them when they are needed, and the commit at that moment waits for the disk.
         """
 
         async def run() -> None:
@@ -78,8 +78,8 @@ class Stack:
 
         asyncio.run(run())
 
-    async def value(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the query selects
-        """The one value that a query selects."""
+    async def value(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - depends on the query
+        """The single value of a query."""
         connection = await asyncpg.connect(self.dsn)
         try:
             return await connection.fetchval(query, *arguments)
@@ -87,13 +87,13 @@ class Stack:
             await connection.close()
 
     def value_of(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - see `value`
-        """`value` for code that is not asynchronous."""
+        """`value` for synchronous code."""
         return asyncio.run(self.value(query, *arguments))
 
 
 @contextmanager
 def running_stack() -> Iterator[Stack]:
-    """A stack in a directory of its own, gone at the end."""
+    """A stack in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="allocation-bench-") as home, EmbeddedStack(Path(home)) as embedded:
         settings = Settings(
             _env_file=None,
@@ -109,9 +109,9 @@ def running_stack() -> Iterator[Stack]:
 def running_server(
     stack: Stack, *arguments: str, ready: str = "/livez", settings: Mapping[str, str] | None = None
 ) -> Iterator[int]:
-    """A process that serves HTTP, started with `--port`; yields the port once `ready` answers.
+    """A process that serves HTTP, started with `--port`; yields the port when `ready` answers.
 
-    `settings` are environment variables beside those of the stack.
+    `settings` are additional environment variables.
     """
     port = free_port()
     command = [sys.executable, "-m", *arguments, "--port", str(port)]
@@ -129,7 +129,7 @@ def running_server(
 def running_process(
     stack: Stack, command: list[str], settings: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the service, ended by its own id."""
+    """A process of the service, terminated at the end."""
     process = subprocess.Popen(command, env=stack.environment() | dict(settings or {}))
     try:
         yield process
@@ -142,8 +142,8 @@ def running_process(
             process.wait()
 
 
-def run_json(stack: Stack, *arguments: str) -> Any:  # noqa: ANN401 - whatever the program prints
-    """Run a program of the bench to its end and read the JSON that it prints."""
+def run_json(stack: Stack, *arguments: str) -> Any:  # noqa: ANN401 - depends on the program
+    """Run a program of the benchmark and parse the JSON that it prints."""
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, env=stack.environment(), stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
@@ -154,7 +154,7 @@ def resident_bytes(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     if found is None:
-        message = f"no memory is told of process {pid}"
+        message = f"/proc has no memory figure of process {pid}"
         raise RuntimeError(message)
     return int(found[1]) * 1024
 

@@ -1,4 +1,4 @@
-"""Products, batches and order lines, and the messages that go in and out.
+"""Products, batches, order lines, inbox, outbox and dead letters.
 
 Revision: 0001, the first
 """
@@ -127,7 +127,7 @@ def upgrade() -> None:
         sa.Column("leased_until", sa.DateTime(timezone=True), server_default=sa.text("'-infinity'"), nullable=False),
         sa.PrimaryKeyConstraint("shard", name=op.f("pk_relay_shards")),
     )
-    # A fixed number of rows, so that relays share them out by updates alone. Sixteen leaves room for as many relays.
+    # A fixed number of rows, so that relays divide them by updates only. Up to sixteen relays can share them.
     op.execute("INSERT INTO relay_shards (shard) SELECT generate_series(0, 15)")
     op.create_table(
         "batches",

@@ -1,4 +1,4 @@
-"""Each transaction leaves a token, by which its commit is known for certain even after a crash of the database.
+"""Each transaction stores a token that identifies its commit, even after a crash of the database.
 
 Revision: 0003, after 0002
 """

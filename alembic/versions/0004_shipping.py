@@ -83,7 +83,7 @@ def downgrade() -> None:
 
 
 def _make_has_stock(expression: str) -> None:
-    """A generated column is dropped and made anew to be changed, and its index with it."""
+    """Replace a generated column, which cannot be altered, and its index."""
     op.drop_index("ix_batches_open", table_name="batches")
     op.drop_column("batches", "has_stock")
     op.add_column(

@@ -1,4 +1,4 @@
-"""A message is known by source, id and content, and a dead letter by id and content.
+"""A message is identified by source, id and content, a dead letter by id and content.
 
 Revision: 0006, after 0005
 """
@@ -32,8 +32,8 @@ def upgrade() -> None:
             "content", sa.LargeBinary(), comment="digest of value and headers; null: kept by a release that made none"
         ),
     )
-    # Not concurrently: no row has a content yet, so one look at a table that is seldom written makes the index, and the
-    # revision stays one transaction.
+    # Not concurrently: no row has a content yet and the table is rarely written, so one short scan builds the index,
+    # and the revision stays one transaction.
     op.create_index(
         "uq_dead_letters_message_content",
         "dead_letters",
@@ -45,7 +45,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The old index takes one letter for each id and value. The others remain, and are known by their records alone.
+    # The old index allows one letter for each id and value. The others remain, identified by their records only.
     op.execute(
         "UPDATE dead_letters SET message_id = NULL WHERE message_id IS NOT NULL AND EXISTS ("
         " SELECT FROM dead_letters earlier WHERE earlier.id < dead_letters.id"
@@ -62,7 +62,7 @@ def downgrade() -> None:
     )
     op.drop_index("uq_dead_letters_message_content", table_name="dead_letters")
     op.drop_column("dead_letters", "content")
-    # Of several sources with one id, the release before knows the first.
+    # Of several sources with one id, the previous release supports only the first.
     op.execute("DELETE FROM inbox WHERE message_id LIKE E'%\\n%'")
     op.alter_column("inbox", "message_id", comment=None)
     op.drop_column("inbox", "content")

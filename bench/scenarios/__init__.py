@@ -1,4 +1,4 @@
-"""The scenarios: each returns the rows of the table that it fills, and tells the plan what came out wrong."""
+"""The scenarios: each returns its rows of the table, and records wrong results in the plan."""
 
 from collections.abc import Callable
 
@@ -22,5 +22,5 @@ SCENARIOS: dict[str, Scenario] = {
     "import": importing.import_of_order_lines,
 }
 
-# The service is compared with itself here and not with a limit; and it takes minutes.
+# These compare the service with itself, not with a baseline, and take minutes.
 ON_REQUEST: dict[str, Scenario] = {"identity": costs.identity, "telemetry": costs.telemetry}

@@ -1,4 +1,4 @@
-"""The message bus alone: what it reaches, and what it keeps."""
+"""The message bus alone: its rate, and its memory."""
 
 from bench import floors
 from bench.plan import Plan
@@ -11,7 +11,7 @@ def bus_against_sql(stack: Stack, plan: Plan) -> list[Row]:
     """The bus alone over hand-written SQL, on many SKUs and on one."""
     rows = []
     for name, skus, at_least in (("1,000 SKUs", MANY, 3.0), ("one hot SKU", 1, 12.0)):
-        row = Row(f"bus alone, 256 in flight, {name}", "over the SQL floor", [], at_least=at_least)
+        row = Row(f"bus alone, 256 in flight, {name}", "over the SQL baseline", [], at_least=at_least)
         for number in range(plan.rounds):
             plan.say(f"bus and SQL, {name}, round {number + 1}")
             own, floor = f"bus{skus}-{number}-", f"sql{skus}-{number}-"

@@ -1,4 +1,4 @@
-"""What it costs to know who calls, and to trace: the same load with it and without."""
+"""The costs of authentication and tracing: the same load with and without."""
 
 import json
 import tempfile
@@ -22,14 +22,14 @@ from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_
 from bench.stack import Stack, running_server
 
 CALLERS = 100
-"""So many take turns, each with credentials of its own."""
+"""The number of callers that take turns, each with its own credentials."""
 
 ISSUER = "https://bench.test/"
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run the service: its settings, and what callers show in turn."""
+    """A configuration of the service, and the credentials that callers use in turn."""
 
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Way:
 
 
 def identity(stack: Stack, plan: Plan) -> list[Row]:
-    """To know callers by tokens or by API keys, over asking nobody."""
+    """Authentication with tokens or API keys, over `none`."""
     with tempfile.TemporaryDirectory(prefix="allocation-bench-keys-") as folder, _provider() as (url, tokens):
         file = Path(folder) / "api-keys.toml"
         keys = [new_key() for _ in range(CALLERS)]
@@ -56,21 +56,21 @@ def identity(stack: Stack, plan: Plan) -> list[Row]:
 
 
 def telemetry(stack: Stack, plan: Plan) -> list[Row]:
-    """To trace the share of requests that is the default, over tracing none. Metrics and logs are always there."""
+    """Tracing with the default ratio, over no tracing. Metrics and logs are on in both."""
     with running_collector() as endpoint:
         return _compare(stack, plan, Way("untraced"), [Way("traced", {"ALLOCATION_OTLP_ENDPOINT": endpoint})])
 
 
 def _compare(stack: Stack, plan: Plan, plain: Way, others: Sequence[Way]) -> list[Row]:
-    """POST and GET each way, over the plain one."""
+    """POST and GET with each configuration, over the plain one."""
     rows = {
         (way.name, what): Row(f"{what} /v1/allocations, {way.name}", f"over {plain.name}", [], at_least=0.9)
         for what in ("POST", "GET")
         for way in others
     }
     ways = deque((plain, *others))
-    # Twice as many rounds of half the time, and what is compared next to each other: the difference is small. Two
-    # processes that do the same differ by some percent for as long as they live, so each round has its own.
+    # The differences are small, so there are twice as many rounds of half the time, and compared runs alternate. Two
+    # identical processes differ by some percent, so each round starts new ones.
     for number in range(2 * plan.rounds):
         plan.say(f"{', '.join(way.name for way in others)} against {plain.name}, round {number + 1}")
         with ExitStack() as servers:
@@ -83,7 +83,7 @@ def _compare(stack: Stack, plan: Plan, plain: Way, others: Sequence[Way]) -> lis
             for way, port in started:
                 rates[way.name, "GET"] = _get(stack, plan, way, port, number, posted[way.name][1])
         empty_outbox(stack)
-        # No way is always the last, with the most behind it.
+        # Rotate, so that no configuration is always the last, with the most rows in the database.
         ways.rotate(1)
         for (name, what), row in rows.items():
             row.ratios.append(rates[name, what] / rates[plain.name, what])
@@ -92,7 +92,7 @@ def _compare(stack: Stack, plan: Plan, plain: Way, others: Sequence[Way]) -> lis
 
 
 def _post(stack: Stack, plan: Plan, way: Way, port: int, number: int) -> tuple[float, int]:
-    """Requests per second, and how many orders there are then."""
+    """Requests per second, and the number of orders."""
     prefix = f"{way.name}-{number}-"
     run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
     post = {"order_prefix": f"o{prefix}", "sku_prefix": prefix, "skus": MANY, "credentials": way.credentials}
@@ -102,7 +102,7 @@ def _post(stack: Stack, plan: Plan, way: Way, port: int, number: int) -> tuple[f
 
 
 def _get(stack: Stack, plan: Plan, way: Way, port: int, number: int, orders: int) -> float:
-    """Requests per second for so many orders in turn."""
+    """Requests per second for these orders, in turn."""
     get = {"order_prefix": f"o{way.name}-{number}-", "orders": orders, "credentials": way.credentials}
     got = run_load(stack, port, run=_closed(plan), get=get)
     plan.check(f"GET, {way.name}", ["200"], list(got["statuses"]))
@@ -115,7 +115,7 @@ def _closed(plan: Plan) -> dict[str, float]:
 
 @contextmanager
 def _provider() -> Iterator[tuple[str, list[str]]]:
-    """An identity provider: where its key is, and tokens for all callers."""
+    """An identity provider: the URL of its keys, and tokens for all callers."""
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = jwt.get_algorithm_by_name("RS256").to_jwk(private_key.public_key(), as_dict=True)
     body = json.dumps({"keys": [public | {"kid": "bench", "alg": "RS256"}]}).encode()
@@ -127,14 +127,14 @@ def _provider() -> Iterator[tuple[str, list[str]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Answer with the key."""
+            """Return the key."""
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)

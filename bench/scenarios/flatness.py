@@ -1,4 +1,4 @@
-"""What history costs: nothing, whatever has gathered behind a SKU."""
+"""The cost of an allocation does not depend on the history of the SKU."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from bench.stack import Stack
 
 
 def flatness(stack: Stack, plan: Plan) -> list[Row]:
-    """What history costs: lines and sold-out batches behind a SKU."""
+    """Allocations and cuts on SKUs with many lines or sold-out batches, over new SKUs."""
     lines = Row(f"one allocation, {plan.lines_behind:,} lines behind", "p50 over none", [], at_most=1.15)
     batches = Row(f"one allocation, {plan.batches_behind:,} sold-out batches", "p50 over none", [], at_most=1.15)
     cuts = Row("one cut that moves 100 lines, on that SKU", "p50 over a new one", [], at_most=1.3)
@@ -58,7 +58,7 @@ async def _put_lines_behind(stack: Stack, sku: str, count: int) -> None:
 
 
 async def _put_batches_behind(stack: Stack, sku: str, count: int) -> None:
-    """Sold out: each with one line that holds all of it."""
+    """Sold-out batches, each with one line that holds all of its pieces."""
     await stack.execute(
         """INSERT INTO batches (sku, number, ref, qty, allocated_qty, allocated_lines, first_qty)
            SELECT $1, 1 + i, 'behind-' || i, 1, 1, 1, 1 FROM generate_series(1, $2::int) AS i""",

@@ -1,4 +1,4 @@
-"""HTTP: at its highest rate, at half of it, at twice it, and in two processes."""
+"""HTTP: at its highest rate, at half and twice that rate, and in two processes."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from bench.scenarios.steps import CONNECTIONS, MANY, drifted, empty_outbox, line
 from bench.stack import Stack, running_server
 
 FLOOD_CONNECTIONS = 8000
-"""As many as a process takes, nearly: whoever comes beyond that is told to use fewer."""
+"""Just below the limit of a process, which refuses further connections."""
 
 
 def http_against_noop(stack: Stack, plan: Plan) -> list[Row]:
@@ -54,7 +54,7 @@ def latency_and_overload(stack: Stack, plan: Plan) -> list[Row]:
     run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
     latency = Row("latency at half of the highest rate", "p99 over p50", [], at_most=5.0)
     overload = Row("open loop at twice the highest rate", "accepted over highest rate", [])
-    recovery = Row("latency a second after it", "p99 over that before", [])
+    recovery = Row("latency one second later", "p99 over that before", [])
     with running_server(stack, "app", "serve") as port:
 
         def post(tag: str) -> dict[str, Any]:

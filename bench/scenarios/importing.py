@@ -1,4 +1,4 @@
-"""`allocation import` beside the bus alone: what reading, validating and telling of each row cost."""
+"""`allocation import` over the bus alone: the cost of reading, validating and reporting each row."""
 
 import os
 import re
@@ -16,10 +16,10 @@ LIMIT_MB = 300
 
 
 def import_of_order_lines(stack: Stack, plan: Plan) -> list[Row]:
-    """A CSV of order lines over many SKUs, over the bus alone; and the most memory that it took."""
+    """A CSV of order lines over many SKUs, over the bus alone; and its peak memory."""
     speed = Row(f"import of {plan.import_rows:,} order lines, 1,000 SKUs", "over the bus alone", [], at_least=0.5)
     memory = Row("memory of that import", "MB, at its highest", [], at_most=LIMIT_MB)
-    # Once: it is long enough for the noise to even out.
+    # One round is long enough to average out the noise.
     plan.say("import, and the bus alone")
     prefix = "import-"
     run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
@@ -45,7 +45,7 @@ def _write_orders(file: Path, prefix: str, rows: int) -> None:
 
 
 def _import(stack: Stack, file: Path) -> tuple[float, float]:
-    """Rows per second, by the command's own account, and the most megabytes that its process had in memory."""
+    """Rows per second as the command reports them, and the peak memory of its process in megabytes."""
     log = file.with_suffix(".log")
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -53,10 +53,10 @@ def _import(stack: Stack, file: Path) -> tuple[float, float]:
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    told = log.read_text()
-    found = re.search(r"rows in [0-9.]+ s \(([0-9,]+)/s\)", told)
+    output_text = log.read_text()
+    found = re.search(r"rows in [0-9.]+ s \(([0-9,]+)/s\)", output_text)
     if process.returncode != 0 or found is None:
-        raise RuntimeError(told)
+        raise RuntimeError(output_text)
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return float(found[1].replace(",", "")), usage.ru_maxrss * unit / 1_000_000

@@ -1,4 +1,4 @@
-"""Kafka: what comes in and what goes out."""
+"""Kafka: inbound messages and published events."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from bench.scenarios.steps import IN_FLIGHT, MANY, empty_outbox, lines_of, run_b
 from bench.stack import Stack, running_process
 
 EVENT_HEADERS = 420
-"""Bytes of headers that an event has, for the bare producer to send as well."""
+"""Bytes of headers of an event, which the plain producer sends as well."""
 
 
 def kafka_in_to_out(stack: Stack, plan: Plan) -> list[Row]:
@@ -71,8 +71,8 @@ async def _send_inbound(stack: Stack, sku_prefix: str, messages: int) -> None:
 
 
 def relay_drain(stack: Stack, plan: Plan) -> list[Row]:
-    """The relay emptying the outbox, over a bare producer sending the same bytes."""
-    row = Row(f"relay draining {plan.relay_rows:,} rows", "over the bare producer", [], at_least=0.5)
+    """The relay emptying the outbox, over a plain producer sending the same bytes."""
+    row = Row(f"relay draining {plan.relay_rows:,} rows", "over the plain producer", [], at_least=0.5)
     for number in range(min(2, plan.rounds)):
         plan.say(f"relay, round {number + 1}")
         prefix = f"relay-{number}-"
@@ -84,14 +84,14 @@ def relay_drain(stack: Stack, plan: Plan) -> list[Row]:
         empty_outbox(stack)
         asyncio.run(
             stack.execute(
-                """WITH told AS (
+                """WITH event AS (
                    INSERT INTO events (shard, subject, sequence, type, data, correlation_id, causation_id)
                    SELECT i % 16, $1::text || (i % 1000), i / 1000 + 1, 'line_allocated.v1',
                           format('{"sku":"%s","order_id":"o-%s","qty":1,"batch_ref":"batch-1"}',
                                  $1::text || (i % 1000), i),
                           gen_random_uuid()::text, gen_random_uuid()::text
                    FROM generate_series(0, $2::int - 1) AS i RETURNING id, shard
-                   ) INSERT INTO outbox (id, shard) SELECT id, shard FROM told""",
+                   ) INSERT INTO outbox (id, shard) SELECT id, shard FROM event""",
                 prefix,
                 plan.relay_rows,
             )
@@ -106,5 +106,5 @@ def relay_drain(stack: Stack, plan: Plan) -> list[Row]:
                 time.sleep(0.02)
             rate = (plan.relay_rows - first) / (time.perf_counter() - started)
         row.ratios.append(rate / floor)
-        row.figures = {"rows/s": rate, "bare/s": floor}
+        row.figures = {"rows/s": rate, "plain/s": floor}
     return [row]

@@ -1,4 +1,4 @@
-"""Orders of several lines beside single lines: what it costs that products are locked and answered together."""
+"""Orders of several lines compared with single lines: the cost of locking their products together."""
 
 from bench.plan import Plan
 from bench.report import Row

@@ -1,4 +1,4 @@
-"""What scenarios have in common: they start the bench's programs, and count what has become of it."""
+"""Shared steps of the scenarios: start the programs of the benchmark, and count their effects."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from typing import Any
 from bench.stack import Stack, run_json
 
 MANY = 1000
-"""SKUs in the scenarios that spread over many."""
+"""The number of SKUs in scenarios with many SKUs."""
 
 IN_FLIGHT = 256
 CONNECTIONS = 64
@@ -24,12 +24,12 @@ def run_load(stack: Stack, port: int, **spec: Any) -> Any:  # noqa: ANN401 - fig
 
 
 def lines_of(stack: Stack, order_prefix: str) -> int:
-    """How many lines the orders have whose ids begin so."""
+    """The number of lines of orders whose ids have the prefix."""
     return int(stack.value_of("SELECT count(*) FROM order_lines WHERE order_id LIKE $1 || '-%'", order_prefix))
 
 
 def drifted(stack: Stack, sku_prefix: str) -> int:
-    """How many batches of the SKUs do not have the sum of their lines as allocated."""
+    """The number of batches whose stored sums differ from their lines."""
     return int(
         stack.value_of(
             """SELECT count(*) FROM batches b LEFT JOIN (
@@ -44,5 +44,5 @@ def drifted(stack: Stack, sku_prefix: str) -> int:
 
 
 def empty_outbox(stack: Stack) -> None:
-    """Forget what was not published: the next scenario starts where this one started."""
+    """Delete all events, so that the next scenario starts like this one."""
     asyncio.run(stack.execute("TRUNCATE outbox, events"))

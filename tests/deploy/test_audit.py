@@ -1,4 +1,4 @@
-"""`make audit`: red for findings and for its own mistakes, not for a network; what could not be checked is said."""
+"""`make audit` fails for findings and usage errors, not without a network, and reports what it could not check."""
 
 import json
 import os
@@ -19,13 +19,13 @@ BROKEN: dict[str, Any] = {
 UNKNOWN: dict[str, Any] = {"name": "unknown", "skip_reason": "Dependency not found on PyPI and could not be audited"}
 
 
-# What pip-audit writes on standard error.
+# Standard error of pip-audit.
 NO_NETWORK = (
     "ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed\nERROR:pip_audit._cli:Tip: no network",
     "Traceback (most recent call last):\n  File a\nrequests.exceptions.ProxyError: no network",
     "Traceback (most recent call last):\n  File a\npip_audit._service.interface.ServiceError: no network",
 )
-MISTAKES = (
+USAGE_ERRORS = (
     "usage: pip-audit [-h]\npip-audit: error: unrecognized arguments: --ignore",
     "ERROR:pip_audit._cli:invalid requirements input: dev.txt",
     "Traceback (most recent call last):\n  File requests.exceptions.py\nTypeError: a fault of its own",
@@ -34,16 +34,16 @@ MISTAKES = (
 
 
 def audit(folder: Path, answer: str, status: int, error: str = "") -> subprocess.CompletedProcess[str]:
-    """Run it with a pip-audit that answers this."""
+    """Run it with a fake pip-audit that has this output."""
     program = folder / "pip-audit"
     (folder / "answer").write_text(answer)
     (folder / "error").write_text(error)
     program.write_text(f"#!/bin/sh\ncat '{folder}/answer'\ncat '{folder}/error' >&2\nexit {status}\n")
     program.chmod(0o755)
-    return ask(program)
+    return run_audit(program)
 
 
-def ask(program: Path) -> subprocess.CompletedProcess[str]:
+def run_audit(program: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PIP_AUDIT": str(program)}
     return subprocess.run(
         [sys.executable, AUDIT], env=environment, capture_output=True, check=False, text=True, timeout=60
@@ -54,7 +54,7 @@ def ask(program: Path) -> subprocess.CompletedProcess[str]:
     ("packages", "status", "words"),
     [
         ([SAFE], 0, ["1 packages checked, 0 known"]),
-        ([SAFE, BROKEN], 1, ["broken==2.0: PYSEC-2026-1, mended in 2.1", "2 packages checked, 1 known"]),
+        ([SAFE, BROKEN], 1, ["broken==2.0: PYSEC-2026-1, fixed in 2.1", "2 packages checked, 1 known"]),
         ([UNKNOWN], 0, ["1 packages NOT CHECKED", "0 packages checked"]),
         ([BROKEN, UNKNOWN], 1, ["1 packages NOT CHECKED", "1 known"]),
     ],
@@ -67,24 +67,21 @@ def test_only_findings_are_a_failure(tmp_path: Path, packages: list[Any], status
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "{}"])
 @pytest.mark.parametrize("error", NO_NETWORK)
-def test_without_network_it_is_green_and_says_that_nothing_was_checked(tmp_path: Path, answer: str, error: str) -> None:
+def test_succeeds_without_network_and_reports_that_nothing_was_checked(tmp_path: Path, answer: str, error: str) -> None:
     done = audit(tmp_path, answer, 1, error)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NOTHING WAS CHECKED" in done.stdout
     assert "no network" in done.stdout
 
 
-@pytest.mark.parametrize("error", MISTAKES)
-def test_a_mistake_in_the_question_is_a_failure(tmp_path: Path, error: str) -> None:
+@pytest.mark.parametrize("error", USAGE_ERRORS)
+def test_usage_error_is_a_failure(tmp_path: Path, error: str) -> None:
     done = audit(tmp_path, "", 2, error)
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr
-        == f"audit: pip-audit could not be asked: {error.splitlines()[-1] if error else 'it said nothing'}\n"
-    )
+    assert done.stderr == f"audit: pip-audit could not run: {error.splitlines()[-1] if error else 'no output'}\n"
 
 
-def test_without_pip_audit_it_is_a_failure_in_one_line(tmp_path: Path) -> None:
-    done = ask(tmp_path / "nowhere")
+def test_missing_pip_audit_is_a_failure_in_one_line(tmp_path: Path) -> None:
+    done = run_audit(tmp_path / "nowhere")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "make install" in done.stderr
