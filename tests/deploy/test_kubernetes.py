@@ -92,7 +92,7 @@ def test_the_example_can_be_built() -> None:
     for document in built:
         kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
     images = {container(each)["image"] for each in built if each["kind"] in {"Deployment", "Job"}}
-    assert images == {"registry.example.com/allocation:0.1.0"}
+    assert images == {"registry.example.com/allocation:1.0.0rc1"}
     (settings,) = [each["data"] for each in built if each["kind"] == "ConfigMap"]
     assert {"ALLOCATION_LOG_FORMAT", "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"} <= set(settings)
 
