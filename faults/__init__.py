@@ -1,1 +1,1 @@
-"""Breaks the service in every way, on real processes, and looks for what was lost or doubled: `make faults`."""
+"""Injects faults into real processes and checks that nothing was lost or doubled: `make faults`."""

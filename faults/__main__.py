@@ -1,6 +1,6 @@
-"""`make faults`: every fault in turn, each with a load, a journal, healing and the oracle.
+"""`make faults`: each fault in turn, with a load, a journal, recovery and the oracle.
 
-Exits with 1 where anything was lost, doubled or too slow, and says what in a line for each.
+Exits with 1 if anything was lost, doubled or too slow, with a line for each violation.
 """
 
 import logging
@@ -21,17 +21,17 @@ from faults.scenarios import FAULTS
 from faults.servers import BrokerKind, Servers
 
 SHOWN = 40
-"""Violations of one fault that are printed; the journal tells the rest."""
+"""Violations of one fault that are printed; the journal has the rest."""
 
 
 @click.command()
 @click.option("--fault", "names", multiple=True, type=click.Choice(list(FAULTS)), help="Only this; may be repeated.")
 @click.option("--short", is_flag=True, help="A short round, for CI.")
-@click.option("--seed", type=int, help="Play the load and the choices of an earlier run again.")
+@click.option("--seed", type=int, help="Repeat the load and the choices of an earlier run.")
 @click.option("--broker", type=click.Choice(["apache", "embedded"]), default="apache", show_default=True)
-@click.option("--keep", is_flag=True, help="Keep journals and logs even where nothing is wrong.")
+@click.option("--keep", is_flag=True, help="Keep journals and logs even if nothing is wrong.")
 def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerKind, keep: bool) -> None:
-    """Break the service in every way and look for what was lost or doubled."""
+    """Inject faults into the service and check that nothing is lost or doubled."""
     logging.basicConfig(level=logging.ERROR)
     started = time.monotonic()
     seed = secrets.randbelow(1_000_000) if seed is None else seed
@@ -52,7 +52,7 @@ def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerK
     chosen = list(names or FAULTS)
     if broker == "embedded":
         for name in [name for name in chosen if FAULTS[name].needs_log or FAULTS[name].proxied]:
-            say(f"{name}: left out, since the embedded broker cannot take part in it")
+            say(f"{name}: skipped, because the embedded broker does not support it")
             chosen.remove(name)
     try:
         with Servers(home, broker) as servers:
@@ -74,17 +74,17 @@ def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerK
 
 
 def _play(name: str, plan: Plan, servers: Servers, home: Path) -> Verdict:
-    """One round. One that breaks off is a verdict of its own, and the others are still to come."""
+    """One round. A round that fails with an exception becomes a verdict, and the others still run."""
     started = time.monotonic()
     try:
         return play(name, FAULTS[name], plan, servers, home)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+    except Exception as error:  # noqa: BLE001 - any error becomes a violation
         traceback.print_exc()
-        return Verdict(name, 0, 0, [], [f"{name}: the round broke off: {error!r}"], time.monotonic() - started)
+        return Verdict(name, 0, 0, [], [f"{name}: the round failed: {error!r}"], time.monotonic() - started)
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """The results for people."""
+    """The results as a table."""
     rows = [
         (
             verdict.name,
@@ -104,7 +104,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def _word(verdict: Verdict) -> str:
     if verdict.left_out:
-        return f"left out: {verdict.left_out}"
+        return f"skipped: {verdict.left_out}"
     if verdict.violations:
         return f"{len(verdict.violations)} VIOLATIONS"
     return "nothing lost, nothing doubled" + (f"; {verdict.late} times late" if verdict.late else "")

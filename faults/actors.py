@@ -1,6 +1,6 @@
-"""What the clients want: each actor owns its order lines and its batches, and decides from a seed what to do next.
+"""The clients: each actor owns its order lines and batches, and chooses its next command from a seed.
 
-An actor over HTTP learns from the answers what became of its lines; one over Kafka is told nothing and goes on.
+An actor over HTTP gets the outcome of its commands; one over Kafka does not, and continues.
 """
 
 import random
@@ -12,14 +12,14 @@ from faults.journal import Entry, Kind, Via
 
 HOT = "SKU-HOT"
 SKUS = (HOT, *(f"SKU-{number:02}" for number in range(30)))
-UNKNOWN_SKU = "SKU-NOBODY-SELLS"
+UNKNOWN_SKU = "SKU-UNKNOWN"
 HOT_SHARE = 0.2
 ETAS = (None, "2031-01-01", "2031-02-01", "2031-03-01")
 OPENING_QTY = 20
 LATER, REFUSED = 202, 400
 
-# How often an actor does what, beside each other. More is ordered than there is stock for, so that queues form, and
-# stock comes in and lines are cancelled often enough for the queues to move.
+# Relative frequencies of actions. Orders exceed the stock, so that queues form; new stock and cancellations are
+# frequent enough to serve them.
 WEIGHTS = {
     "place": 34,
     "place_again": 5,
@@ -49,7 +49,7 @@ WEIGHTS = {
 
 
 class Actor:
-    """One sequential client. `commands` yields what it does next, once what it did before has been answered."""
+    """A sequential client. `commands` yields the next command after the response to the previous one."""
 
     def __init__(self, name: str, via: Via, seed: int) -> None:
         self.name = name
@@ -65,18 +65,18 @@ class Actor:
         self._count = 0
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:
-        """One batch for each SKU, so that all of them are known before anybody orders."""
+        """One batch for each SKU, so that all of them exist before the first order."""
         for sku in skus:
             yield self._record_batch(sku, OPENING_QTY, None)
 
     def next(self) -> Entry:
-        """What to do now."""
+        """The next action."""
         (deed,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
         entry: Entry | None = getattr(self, f"_{deed}")()
         return entry or self._place()
 
     def learn(self, entry: Entry) -> None:
-        """Remember what the answer says of lines that wait, that were refused, or that could not be shipped."""
+        """Record which lines are backordered, were refused, or could not be shipped."""
         status = REFUSED if entry.final is None else entry.final.status or REFUSED
         if status == LATER:
             self._waiting = [line for line in self._lines if line in self._waiting or line.order == entry.data]
@@ -114,7 +114,7 @@ class Actor:
         return None if line is None else self._entry("allocate", line.order)
 
     def _place_with_other_qty(self) -> Entry | None:
-        # A message is not answered, so over Kafka nobody knows whether such a line waits or was refused.
+        # A message has no response, so over Kafka it is unknown whether such a line is backordered or was refused.
         line = self._some_line()
         if line is None or line.if_unavailable == "reject":
             return None
@@ -140,7 +140,7 @@ class Actor:
         return self._ship_one_of(self._lines)
 
     def _ship_waiting(self) -> Entry | None:
-        # Meanwhile it may have been served. Over Kafka nobody knows of any.
+        # It may have been allocated meanwhile. Over Kafka no backordered lines are known.
         return self._ship_one_of([line for line in self._waiting if line in self._lines])
 
     def _ship_one_of(self, lines: Sequence[OwnLine]) -> Entry | None:
@@ -152,7 +152,7 @@ class Actor:
         return self._entry("ship", line.names)
 
     def _ship_again(self) -> Entry | None:
-        # Over Kafka nobody knows whether it was; one that had to wait may leave now.
+        # Over Kafka the outcome is unknown; a line that was backordered may be shipped now.
         return self._entry("ship", self._random.choice(self._shipped).names) if self._shipped else None
 
     def _ship_gone(self) -> Entry | None:
@@ -191,13 +191,13 @@ class Actor:
             return None
         order = self._orders.pop(self._random.randrange(len(self._orders)))
         self._gone_orders.append(order)
-        return self._about_order("cancel_order", order, {"order_id": order.order_id, "lines": order.told_lines})
+        return self._about_order("cancel_order", order, {"order_id": order.order_id, "lines": order.line_fields})
 
     def _cancel_order_again(self) -> Entry | None:
         if not self._gone_orders:
             return None
         order = self._random.choice(self._gone_orders)
-        return self._about_order("cancel_order", order, {"order_id": order.order_id, "lines": order.told_lines})
+        return self._about_order("cancel_order", order, {"order_id": order.order_id, "lines": order.line_fields})
 
     def _cancel_part(self) -> Entry | None:
         order = self._some_order()
@@ -208,7 +208,7 @@ class Actor:
         return None if order is None else self._about_order("ship", order, self._part(order))
 
     def _about_order(self, kind: Kind, order: OwnOrder, data: dict[str, Any]) -> Entry:
-        # Its lines are of several SKUs, so under the keys of these one message could overtake another.
+        # Its lines have several SKUs, so with these as record keys one message could overtake another.
         return self._entry(kind, data, key=order.order_id)
 
     def _part(self, order: OwnOrder) -> dict[str, Any]:
@@ -248,7 +248,7 @@ class Actor:
         return None if batch is None else self._change(batch, {"eta": self._random.choice(ETAS)})
 
     def _change_both(self) -> Entry | None:
-        # There is no message for both at once.
+        # No message changes both.
         batch = self._some_batch() if self.via == "http" else None
         return (
             None
@@ -258,16 +258,16 @@ class Actor:
 
     def _change(self, batch: OwnBatch, changes: dict[str, Any]) -> Entry:
         batch.qty = changes.get("qty", batch.qty)
-        # The SKU is for the key of the record; over HTTP the ref is enough.
+        # The SKU is the record key; over HTTP the ref is enough.
         return self._entry("change_batch", {"ref": batch.ref, "sku": batch.sku, **changes})
 
     def _new_qty(self, batch: OwnBatch) -> int:
-        """A cut to a half or to nothing, a raise, or the same again."""
+        """A cut to a half or to 0, an increase, or the same quantity."""
         return self._random.choice([batch.qty // 2, batch.qty // 2, 0, batch.qty + 10, batch.qty + 20, batch.qty])
 
     def _some_line(self) -> OwnLine | None:
         return self._random.choice(self._lines) if self._lines else None
 
     def _some_batch(self) -> OwnBatch | None:
-        """One of those recorded lately: the same ones for ever would end in small change."""
+        """A recently recorded batch: changing the same ones repeatedly would leave very small quantities."""
         return self._random.choice(self._batches[-20:]) if self._batches else None

@@ -1,4 +1,4 @@
-"""Work that goes on beside a fault, on a thread of its own."""
+"""Background work during a fault, in its own thread."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Background(ABC):
-    """Runs from the beginning of a `with` block to its end."""
+    """Runs while its `with` block does."""
 
     def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
@@ -17,11 +17,11 @@ class Background(ABC):
         """Work until `_stopping` is set."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End, and wait for the end."""
+        """Stop the thread and wait for its end."""
         self._stopping.set()
         self._thread.join()

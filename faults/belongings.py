@@ -1,4 +1,4 @@
-"""What a client calls its own: order lines, orders and batches, as it has asked for them."""
+"""What a client owns: order lines, orders and batches, as it has requested them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class OwnLine:
-    """An order line that was placed by itself."""
+    """An order line that was placed without an order."""
 
     order_id: str
     sku: str
@@ -15,12 +15,12 @@ class OwnLine:
 
     @property
     def order(self) -> dict[str, Any]:
-        """What is asked for."""
+        """The fields of the request."""
         return {**self.names, "qty": self.qty, "if_unavailable": self.if_unavailable}
 
     @property
     def names(self) -> dict[str, Any]:
-        """Which line it is."""
+        """The identity of the line."""
         return {"order_id": self.order_id, "sku": self.sku}
 
 
@@ -34,18 +34,18 @@ class OwnOrder:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What is asked for."""
-        return {"order_id": self.order_id, "lines": self.told_lines, "if_unavailable": self.if_unavailable}
+        """The fields of the request."""
+        return {"order_id": self.order_id, "lines": self.line_fields, "if_unavailable": self.if_unavailable}
 
     @property
-    def told_lines(self) -> list[dict[str, Any]]:
-        """Its lines as messages tell them."""
+    def line_fields(self) -> list[dict[str, Any]]:
+        """Its lines as fields of messages."""
         return [{"sku": sku, "qty": qty} for sku, qty in self.lines.items()]
 
 
 @dataclass
 class OwnBatch:
-    """A batch: as it was recorded first, and how much is in it now."""
+    """A batch: its first values, and its present quantity."""
 
     ref: str
     sku: str

@@ -1,6 +1,6 @@
 """The service with one more metric, the number of its asyncio tasks: `python -m faults.census serve --port 8000`.
 
-The service itself has no use for that number; it is here to show that none of its tasks is left behind.
+Only this test needs the number: it shows that no task is left behind.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ TASKS = "faults_asyncio_tasks"
 
 
 def count_tasks() -> None:
-    """Have `/metrics` tell how many tasks there are. It is answered in the event loop, so they can be counted there."""
+    """Make `/metrics` report the number of tasks, which are counted in the event loop that answers it."""
     original = metrics.exposition
 
     @functools.wraps(original)

@@ -1,4 +1,4 @@
-"""An HTTP client that costs little and hides nothing: HTTP/1.1 over one kept connection, one request at a time."""
+"""A minimal HTTP client without retries: HTTP/1.1 over one persistent connection, one request at a time."""
 
 import asyncio
 import json
@@ -7,24 +7,24 @@ from typing import Any, Self
 from app.embedded.process import LOOPBACK
 
 TIMEOUT = 15.0
-"""Seconds for one answer: well over the 10 that the service promises, so that a broken promise shows."""
+"""Seconds for one response: well over the guaranteed 10, so that a violation shows."""
 
 
 class NoAnswerError(Exception):
-    """The connection was refused or lost, or nothing came in time: nobody knows what became of the request."""
+    """The connection was refused or lost, or timed out: the outcome of the request is unknown."""
 
 
 class Connection:
-    """To one server; it is opened when it is needed, and opened anew after a fault."""
+    """A connection to one server, opened when needed and after a fault."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.headers: dict[str, str] = {}
-        """Those of the last answer, their names in lower case."""
+        """The headers of the last response, names in lower case."""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(self, method: str, path: str, body: object = None, request_id: str = "") -> tuple[int, Any]:
-        """The status and the JSON of the answer (None where it has no body). Raises NoAnswerError."""
+        """The status and the JSON body of the response (None without a body). Raises NoAnswerError."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 return await self._request(method, path, body, request_id)
@@ -36,7 +36,7 @@ class Connection:
             raise
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
@@ -62,7 +62,7 @@ class Connection:
 
 
 def as_bytes(method: str, path: str, body: object = None, request_id: str = "") -> tuple[bytes, bytes]:
-    """The head of the request, up to its empty line, and its body."""
+    """The head of the request, including its empty line, and its body."""
     content = b"" if body is None else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Length: {len(content)}\r\n"
     if request_id:

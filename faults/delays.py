@@ -1,7 +1,7 @@
-"""How long messages and events take, while something is broken and while nothing is: measured within one round.
+"""Delays of messages and events during a fault and without one, measured within one round.
 
-Two cores run servers, service, clients and reader, so seconds mean nothing by themselves; what can be asked is whether
-it took much longer than a moment ago.
+Two cores run servers, service, clients and reader, so absolute times mean little; the check compares them with the time
+just before.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -12,16 +12,16 @@ from faults.journal import Answer, Entry
 from faults.story import Event
 
 FEW = 20
-"""Fewer than that say nothing."""
+"""The minimum number of delays for a comparison."""
 
 MEDIAN_FACTOR, MEDIAN_EXTRA = 2.0, 0.15
 SLOW_FACTOR, SLOW_EXTRA = 3.0, 2.0
-"""How much the median and the 95th of a hundred may grow: so many times, and so many seconds more."""
+"""The permitted growth of the median and the 95th percentile: a factor, and additional seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a round, from one moment to another."""
+    """A period of a round."""
 
     start: float
     end: float
@@ -32,14 +32,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Of how many, and how many seconds the middle one and the 95th of a hundred took."""
+    """The number of delays, their median and their 95th percentile in seconds."""
 
     count: int
     median: float
     slow: float
 
     def __str__(self) -> str:
-        """For people."""
+        """As text."""
         return f"{self.median:.2f} s (95th of a hundred {self.slow:.2f} s, of {self.count})"
 
 
@@ -57,7 +57,7 @@ def messages(
     span: Span,
     without: Collection[str] = (),
 ) -> Delays:
-    """From the sending of each inbound message to its first event. Those of the SKUs `without` do not count."""
+    """From the sending of each inbound message to its first event, except for the SKUs `without`."""
     first: dict[str, float] = {}
     for arrived, event in arrivals:
         first[event.cause] = min(arrived, first.get(event.cause, arrived))
@@ -70,7 +70,7 @@ def messages(
 
 
 def events(arrivals: Iterable[tuple[float, Event]], span: Span, without: Collection[str] = ()) -> Delays:
-    """From the writing of each event to its arrival."""
+    """From the creation of each event to its arrival."""
     return summary(
         [
             arrived - event.created
@@ -81,7 +81,7 @@ def events(arrivals: Iterable[tuple[float, Event]], span: Span, without: Collect
 
 
 def requests(answers: Iterable[tuple[Entry, Answer]], span: Span, without: Collection[str] = ()) -> Delays:
-    """From the first sending of each command over HTTP to its definite answer."""
+    """From the first request of each HTTP command to its definite response."""
     return summary(
         [
             answer.at - entry.answers[0].sent
@@ -95,9 +95,9 @@ def requests(answers: Iterable[tuple[Entry, Answer]], span: Span, without: Colle
 
 
 def complaints(what: str, before: Delays, during: Delays) -> list[str]:
-    """What has grown beyond the bounds, a line for each. Too few to tell is a complaint as well."""
+    """A complaint for each growth beyond the bounds, and for too few delays."""
     found = [
-        f"{what}: only {delays.count} {when}, which is too few to tell"
+        f"{what}: only {delays.count} {when}, which is too few to compare"
         for when, delays in (("before", before), ("meanwhile", during))
         if delays.count < FEW
     ]

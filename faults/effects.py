@@ -1,7 +1,7 @@
-"""Each command and its effects: what one client asked for, one after another, is followed through the events.
+"""Compares the commands of each client, in order, with the events that they caused.
 
-Each order and each batch belongs to one client that waits for an answer before it goes on, so what every command must
-have done is known, whatever the others did meanwhile.
+Each order and each batch belongs to one client that waits for a response before it continues, so the effect of every
+command is known, whatever other clients did.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,14 @@ from faults.story import Event
 
 
 def check_effects(entries: Sequence[Entry], caused: Mapping[str, Sequence[Event]]) -> Expected:
-    """Follow every command; what is wrong stands in `faults`."""
+    """Check every command; violations are in `faults`."""
     expected = Expected(skus={entry.data["sku"] for entry in entries if entry.kind == "create_batch"})
     history = History(entries, (event for events in caused.values() for event in events))
     for entry in entries:
         if entry.subject in expected.unclear:
             continue
         if entry.final is None:
-            # The oracle complains of that elsewhere; what follows from it nobody can say.
+            # Another check reports that; its consequences are unknown.
             expected.forget(entry)
             continue
         CHECKS[entry.kind](expected, entry, caused.get(entry.id, ()), history)
@@ -55,19 +55,19 @@ def _change_batch(expected: Expected, entry: Entry, events: Sequence[Event], his
         if shipped <= entry.data["qty"]:
             expected.fault(entry, f"it was not done, and only {shipped} pieces had left the batch")
     expected.batches[ref] = after
-    # The ETA changes first, so its event bears the quantity from before.
+    # The ETA changes first, so its event has the previous quantity.
     for kind, before, now in (("eta", (qty, eta), (qty, after[1])), ("quantity", (qty, after[1]), after)):
-        told = [event for event in events if event.type == f"batch_{kind}_changed.v1"]
-        expected.demand(entry, f"the {kind} was changed", len(told), int(now != before))
-        if any((event.data["qty"], event.data["eta"]) != now for event in told):
-            expected.fault(entry, f"it should be {now} then, and the event says {told[0].data}")
+        published = [event for event in events if event.type == f"batch_{kind}_changed.v1"]
+        expected.demand(entry, f"the {kind} was changed", len(published), int(now != before))
+        if any((event.data["qty"], event.data["eta"]) != now for event in published):
+            expected.fault(entry, f"it should be {now} then, and the event says {published[0].data}")
     expected.demand_answer(entry, [CONFLICT if refused else OK])
     if entry.via == "http" and entry.final is not None and entry.final.status == OK:
         _compare_moves(expected, entry, entry.final.body, events)
 
 
 def _is_below_shipped(entry: Entry, events: Sequence[Event], *, is_change: bool) -> bool:
-    """Whether more had left the batch than it was to have. Over Kafka only the events tell, by their absence."""
+    """Whether more was shipped than the requested quantity. Over Kafka only the absence of events shows it."""
     if "qty" not in entry.data:
         return False
     if entry.via == "kafka":
@@ -76,14 +76,14 @@ def _is_below_shipped(entry: Entry, events: Sequence[Event], *, is_change: bool)
 
 
 def _compare_moves(expected: Expected, entry: Entry, body: Any, events: Sequence[Event]) -> None:  # noqa: ANN401 - JSON
-    """What the caller was told to have moved is what the events tell; asked again, nothing moves any more."""
-    told = {event.data["order_id"] for event in events if event.type == "line_deallocated.v1"}
+    """The response has the moves of the events; a repeated request moves nothing."""
+    published = {event.data["order_id"] for event in events if event.type == "line_deallocated.v1"}
     moved = {move["order_id"] for move in body["moved"]}
-    if moved != told and not (entry.had_unknown and not moved):
+    if moved != published and not (entry.had_unknown and not moved):
         if not moved:
             expected.reruns.append(f"{entry} answered that nothing moved, at its first attempt")
             return
-        expected.fault(entry, f"the answer says {sorted(moved)} moved, the events {sorted(told)}")
+        expected.fault(entry, f"the answer says {sorted(moved)} moved, the events {sorted(published)}")
 
 
 CHECKS: dict[Kind, Callable[[Expected, Entry, Sequence[Event], History], None]] = {

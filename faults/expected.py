@@ -1,4 +1,4 @@
-"""What the clients believe, and what the events tell of each line and batch: what commands are judged by."""
+"""The state that clients expect, and the events of each line and batch, with which commands are compared."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from faults.story import Event
 CREATED, OK, ACCEPTED_LATER, GONE, BAD, MISSING, CONFLICT = 201, 200, 202, 204, 400, 404, 409
 ACCEPTED = ("line_allocated.v1", "line_backordered.v1")
 MOVED = (*ACCEPTED, "line_deallocated.v1", "line_shipped.v1")
-"""What tells where a line is; other events that name it change nothing."""
+"""Events that place a line; other events that name it change nothing."""
 
 BatchValues = tuple[int, str | None]
 Line = tuple[str, str]
@@ -19,10 +19,10 @@ Line = tuple[str, str]
 
 
 class History:
-    """What the events tell of each line and of each batch, whoever caused it."""
+    """The events of each line and each batch, whichever client caused them."""
 
     def __init__(self, entries: Iterable[Entry], events: Iterable[Event]) -> None:
-        """Sort it by what it is about."""
+        """Index the event by its line or batch."""
         self._commands: dict[str, list[str]] = defaultdict(list)
         for entry in entries:
             self._commands[entry.subject].append(entry.id)
@@ -35,10 +35,10 @@ class History:
                 self._batches[event.data.get("batch_ref") or event.data["ref"]].append(event)
 
     def may_have_waited(self, entry: Entry) -> bool:
-        """Whether the line can have stood in its queue when the command came.
+        """Whether the line can have been in its queue when the command ran.
 
-        That was after the commands that its client had sent about the order before, and before those that it sent
-        afterwards; what others did to the line between the two may have been before the command or after it.
+        The command ran after its client's earlier commands on the order, and before its later ones; events of other
+        clients in between may have come before or after it.
         """
         earlier, later = self._around(entry)
         waited = False
@@ -50,13 +50,13 @@ class History:
         return waited
 
     def shipped_qty(self, entry: Entry) -> int:
-        """How many pieces of the batch can have left when the command came: before what its client sent afterwards."""
+        """The largest shipped quantity of the batch when the command ran, that is before its client's next command."""
         _, later = self._around(entry)
         before = takewhile(lambda event: event.cause not in later, self._batches[entry.data["ref"]])
         return sum(event.data["qty"] for event in before if event.type == "line_shipped.v1")
 
     def _around(self, entry: Entry) -> tuple[set[str], set[str]]:
-        """What its client has sent about the same before, and after."""
+        """Its client's commands on the same order or batch before, and after."""
         commands = self._commands[entry.subject]
         place = commands.index(entry.id)
         return set(commands[:place]), set(commands[place + 1 :])
@@ -64,11 +64,10 @@ class History:
 
 @dataclass
 class Expected:
-    """What the clients believe at the end: of each line its quantity, None where it is gone; of each batch its values.
+    """The state that clients expect at the end: each line's quantity, None if it was removed; each batch's values.
 
-    `orders` are the lines of each order as it was placed last. `unclear` are the orders and batches of which a client
-    was never told what became of them. `reruns` are answers that the service's documents explain: a group whose commit
-    was not answered was run again.
+    `orders` are the lines of each order as placed last. `unclear` are orders and batches with an unknown outcome.
+    `reruns` are responses that the documentation explains: a group whose commit was not answered was run again.
     """
 
     lines: dict[Line, int | None] = field(default_factory=dict)
@@ -81,12 +80,12 @@ class Expected:
     faults: list[str] = field(default_factory=list)
 
     def lines_of(self, order_id: str) -> list[Line]:
-        """The lines that are left of what was placed as an order, by SKU."""
+        """The remaining lines of a placed order, by SKU."""
         lines = [(order_id, sku) for sku in sorted(self.orders.get(order_id, ()))]
         return [line for line in lines if self.lines.get(line) is not None]
 
     def forget(self, entry: Entry) -> None:
-        """Believe nothing any more of what the command was about."""
+        """Mark the command's order or batch as unclear."""
         self.unclear.add(entry.subject)
         self.batches.pop(entry.data.get("ref", ""), None)
         order_id = entry.data.get("order_id", "")
@@ -96,17 +95,17 @@ class Expected:
             self.shipped.discard(line)
 
     def fault(self, entry: Entry, what: str) -> None:
-        """Complain of a command."""
+        """Record a violation by a command."""
         answers = [answer.status for answer in entry.answers]
         self.faults.append(f"effects: {entry} answered {answers}: {what}")
 
     def demand(self, entry: Entry, what: str, found: int, wanted: int) -> None:
-        """Complain where the command did something another number of times than it should have."""
+        """Record a violation if the command had an effect more or less often than expected."""
         if found != wanted:
             self.fault(entry, f"{what} {found} times, not {wanted}")
 
     def demand_answer(self, entry: Entry, first: Sequence[int], again: Sequence[int] = ()) -> None:
-        """Complain of an answer that does not fit; `again` may come where an attempt before had no answer."""
+        """Record a violation if the response is unexpected; `again` is valid after an attempt without a response."""
         final = entry.final
         if entry.via == "kafka" or final is None or final.status in first:
             return
@@ -116,23 +115,23 @@ class Expected:
             self.reruns.append(f"{entry} answered {final.status} at its first attempt")
 
     def demand_refusal(self, entry: Entry, refused: Sequence[str], reason: str) -> None:
-        """Complain unless it was told as refused for this reason, once for each time that it was answered so.
+        """Record a violation unless each refusal in a response has an event with this reason.
 
-        An attempt without an answer may have told it, too.
+        An attempt without a response may have raised one, too.
         """
         if not 1 <= refused.count(reason) <= len(entry.answers) or len(set(refused)) > 1:
-            self.fault(entry, f"it should be refused for {reason}, and was told as {refused}")
+            self.fault(entry, f"it should be refused for {reason}, and the events say {refused}")
         if entry.via == "kafka":
             self.demand(entry, "a message was refused", len(refused), 1)
 
 
 def reasons(events: Iterable[Event], kind: str) -> list[str]:
-    """Why something was refused, each time."""
+    """The reasons of all refusals."""
     return [event.data["reason"] for event in events if event.type == kind]
 
 
 def is_refused(entry: Entry, accepted: Sequence[Event]) -> bool:
-    """Whether what was asked for found no stock and was not to wait. Over Kafka only the events tell."""
+    """Whether the request found no stock and was not to be backordered. Over Kafka only the events show it."""
     if entry.data.get("if_unavailable") != "reject":
         return False
     if entry.via == "kafka":
@@ -141,5 +140,5 @@ def is_refused(entry: Entry, accepted: Sequence[Event]) -> bool:
 
 
 def placement(values: Mapping[str, object]) -> tuple[object, object]:
-    """Where a line is and how much of it, as an event or an answer tells."""
+    """The place and quantity of a line, from an event or a response."""
     return values.get("batch_ref"), values["qty"]

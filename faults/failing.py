@@ -1,9 +1,8 @@
-"""The service with a failpoint: it ends, as if by SIGKILL, the moment it comes to a named point.
+"""The service with a failpoint: it exits, as if by SIGKILL, when it reaches a named point.
 
-`python -m faults.failing POINT NTH -- consume` ends at the NTH time that the point is reached. With
-`python -m faults.failing --armed-by FILE -- consume` every point is watched, and FILE says, once it is there, which
-one is meant (`POINT NTH`, counted from then on). The service itself knows nothing of this: its methods are wrapped
-before it starts.
+`python -m faults.failing POINT NTH -- consume` exits the NTH time the point is reached. With
+`python -m faults.failing --armed-by FILE -- consume` all points are watched, and FILE, once it exists, names the point
+(`POINT NTH`, counted from then on). The methods of the service are wrapped before it starts.
 """
 
 import functools
@@ -21,12 +20,12 @@ import click
 from faults.stack import Role
 
 STATUS = 77
-"""The exit status of a process that has come to its failpoint."""
+"""The exit status of a process that has reached its failpoint."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A moment in the life of a process: before or after a method. `needs_result`: of a call that found something."""
+    """A point before or after a method. `needs_result`: only calls with a result count."""
 
     role: Role
     owner: str
@@ -57,13 +56,13 @@ POINTS: dict[str, Point] = {
 
 
 def end_at(name: str, point: Point, comes: Callable[[str], bool]) -> None:
-    """Wrap the method so that the process ends where `comes` says that this was the time."""
+    """Wrap the method so that the process exits when `comes` returns True."""
     module, _, class_name = point.owner.partition(":")
     owner = getattr(importlib.import_module(module), class_name)
     original: Callable[..., Awaitable[Any]] = getattr(owner, point.method)
 
     @functools.wraps(original)
-    async def wrapper(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the method takes and returns
+    async def wrapper(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - any method
         if point.when == "before" and comes(name):
             os._exit(STATUS)
         result = await original(*arguments, **named)
@@ -81,9 +80,9 @@ def nth_time(name: str, nth: int) -> Callable[[str], bool]:
 
 
 def armed_by(file: Path) -> Callable[[str], bool]:
-    """True at the point that the file names, at the time that it names; the file is used up then.
+    """True at the point and time that the file names; the file is then removed.
 
-    The successor of the process has the same file before it, and must not end at once in its turn.
+    The next process watches the same file, and must not exit at once as well.
     """
     seen: dict[str, int] = {}
 
@@ -108,7 +107,7 @@ def armed_by(file: Path) -> Callable[[str], bool]:
 @click.option("--armed-by", "file", type=click.Path(path_type=Path), help="The file that says which point is meant.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def main(file: Path | None, arguments: tuple[str, ...]) -> None:
-    """Run the service, and end it at a named point: POINT NTH -- ROLE [OPTION]..."""
+    """Run the service, and exit at a named point: POINT NTH -- ROLE [OPTION]..."""
     if len(arguments) < (1 if file is not None else 3):
         raise click.UsageError("say which point, at which time, and how to start the service")
     if file is not None:

@@ -1,4 +1,4 @@
-"""Records that the load does not send: repeats, poison, and messages that a fault has made up itself."""
+"""Records outside of the load: repeats, poison, and messages of the faults."""
 
 import asyncio
 import time
@@ -14,29 +14,29 @@ from confluent_kafka import KafkaError, Message, Producer
 
 SECONDS = 30.0
 LARGEST = 1_048_588
-"""How large a batch of records may be that a broker takes unless told otherwise, its own head included."""
+"""The default maximum size of a record batch in a broker, its header included."""
 
 Header = tuple[str | bytes, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is sent, as bytes: nothing says that it has to be a message."""
+    """A record as bytes, not necessarily a message."""
 
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header] = ()
 
     def named(self) -> list[tuple[str, str | bytes | None]]:
-        """The headers as confluent-kafka wants them. Raises TypeError where a name is no text."""
+        """The headers for confluent-kafka. Raises TypeError if a name is not text."""
         if any(isinstance(name, bytes) for name, _ in self.headers):
-            raise TypeError("a header has a name that is no text")
+            raise TypeError("a header has a name that is not text")
         return [(str(name), value) for name, value in self.headers]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the broker has put a record."""
+    """The topic, partition and offset of a record."""
 
     partition: int
     offset: int
@@ -46,10 +46,10 @@ class Sender:
     """Sends records of any kind to one topic. Use it as a context manager, from one thread."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        """Describe it."""
+        """Store the configuration."""
         self._bootstrap = bootstrap
         self._topic = topic
-        # A record that is sent again would stand there twice, and nobody could say how many there ought to be.
+        # A retried record would be stored twice, and the expected number would be unknown.
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -62,7 +62,7 @@ class Sender:
         )
 
     def send(self, records: Sequence[Record]) -> list[Place]:
-        """Send the records and wait until the broker has all of them. Raises RuntimeError where it takes one not."""
+        """Send the records and wait until the broker has acknowledged all. Raises RuntimeError if it refuses one."""
         if any(isinstance(name, bytes) for record in records for name, _ in record.headers):
             return asyncio.run(self._send_any_names(records))
         places: dict[int, Place] = {}
@@ -88,13 +88,13 @@ class Sender:
         return [places[number] for number in range(len(records))]
 
     async def _send_any_names(self, records: Sequence[Record]) -> list[Place]:
-        """Send records whose headers have names that are no text, which clients send only if they are made to."""
+        """Send records with header names that are not text, which ordinary clients do not send."""
         places = []
         async with AIOKafkaProducer(bootstrap_servers=self._bootstrap) as producer:
             partitions = sorted(await producer.partitions_for(self._topic))
             for record in records:
                 batch = producer.create_batch()
-                batch._builder = _AnyNames(2, 0, 0, -1, -1, 0, 2 * LARGEST)  # noqa: SLF001 - it has no other way in
+                batch._builder = _AnyNames(2, 0, 0, -1, -1, 0, 2 * LARGEST)  # noqa: SLF001 - there is no public way
                 headers = [(_Name(name), value) for name, value in record.headers]
                 batch.append(key=record.key, value=record.value, timestamp=int(time.time() * 1000), headers=headers)
                 partition = partitions[zlib.crc32(record.key or b"") % len(partitions)]
@@ -111,7 +111,7 @@ class Sender:
 
 
 class _Name(str):
-    """The name of a header that is any bytes."""
+    """A header name of arbitrary bytes."""
 
     __slots__ = ("_bytes",)
     _bytes: bytes
@@ -126,7 +126,7 @@ class _Name(str):
 
 
 class _AnyNames(_DefaultRecordBatchBuilderPy):  # type: ignore[misc] # aiokafka has no types
-    """A batch that writes the names of headers as they are; the builder in C takes plain texts only."""
+    """A batch that writes header names unchanged; the builder in C accepts text only."""
 
     def set_producer_state(self, *_: Any) -> None:
         return

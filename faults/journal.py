@@ -1,6 +1,6 @@
-"""The journal of a load: every command as it was sent, and every answer, in memory and as JSON lines in a file.
+"""The journal of a load: every command and every response, in memory and as JSON lines in a file.
 
-Times are those of the wall clock, since they are compared with what PostgreSQL and Kafka write down on this machine.
+Times are wall-clock times, because they are compared with times of PostgreSQL and Kafka on this machine.
 """
 
 import json
@@ -18,10 +18,9 @@ SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one attempt; `status` None where nothing did (hung up, timed out).
+    """The response to one attempt; `status` is None without one (disconnected, timed out).
 
-    The acknowledgement of a record by the broker is an answer of status 200. `headers` are those of an error of
-    the server.
+    The broker's acknowledgement of a record counts as status 200. `headers` are stored for 5xx only.
     """
 
     sent: float
@@ -33,20 +32,20 @@ class Answer:
 
     @property
     def is_definite(self) -> bool:
-        """Whether it says what became of the command. An error of the server's leaves that open."""
+        """Whether the response shows the command's outcome, unlike 5xx."""
         return self.status is not None and self.status < SERVER_ERROR
 
     @property
     def seconds(self) -> float:
-        """How long the caller waited."""
+        """The duration of the attempt."""
         return self.at - self.sent
 
 
 @dataclass(slots=True)
 class Entry:
-    """A command and its answers. `id` is the request id of each attempt, or the `ce_id`: what its events name.
+    """A command and its responses. `id` is the request id of each attempt, or the `ce_id`, and the cause of its events.
 
-    `key` is that of its record where it is not the SKU: what one order is told has to stay in order.
+    `key` is the record key if it is not the SKU: messages about one order must stay in order.
     """
 
     id: str
@@ -59,38 +58,38 @@ class Entry:
 
     @property
     def final(self) -> Answer | None:
-        """The definite answer, None while there is none."""
+        """The definite response, None if there is none yet."""
         return self.answers[-1] if self.answers and self.answers[-1].is_definite else None
 
     @property
     def had_unknown(self) -> bool:
-        """Whether an attempt left open what became of it."""
+        """Whether an attempt had an unknown outcome."""
         return any(not answer.is_definite for answer in self.answers)
 
     @property
     def line(self) -> tuple[str, str]:
-        """The order line that it is about."""
+        """The order line of the command."""
         return self.data["order_id"], self.data["sku"]
 
     @property
     def skus(self) -> set[str]:
-        """The SKUs that it names."""
+        """The SKUs of the command."""
         return {line["sku"] for line in self.data.get("lines", [self.data])}
 
     @property
     def subject(self) -> str:
-        """The order or the batch that it is about. Only its own client asks for anything about it."""
+        """The order or batch of the command. Only its own client sends commands about it."""
         return f"order {self.data['order_id']}" if "order_id" in self.data else f"batch {self.data['ref']}"
 
     def __str__(self) -> str:
-        """Enough to find it in the file."""
+        """Enough to find the entry in the file."""
         return f"{self.kind} {self.id} ({self.via}, {', '.join(f'{name}={what}' for name, what in self.data.items())})"
 
 
 class Journal:
-    """All entries in the order in which they were begun. Any thread may write and read.
+    """All entries in the order of their start, thread-safe.
 
-    `settled` is how many of them have a definite answer.
+    `settled` is the number of entries with a definite response.
     """
 
     def __init__(self, file: Path) -> None:
@@ -101,13 +100,13 @@ class Journal:
         self._file = file.open("w", encoding="utf-8")
 
     def begin(self, entry: Entry) -> None:
-        """Note that a command is about to be sent."""
+        """Record that a command is about to be sent."""
         with self._lock:
             self.entries.append(entry)
             self._write({"at": "begin", **asdict(entry)})
 
     def note(self, entry: Entry, answer: Answer) -> None:
-        """Note what came back for it."""
+        """Record a response to it."""
         with self._lock:
             entry.answers.append(answer)
             self._answers.append((entry, answer))
@@ -115,7 +114,7 @@ class Journal:
             self._write({"at": "answer", "id": entry.id, **asdict(answer)})
 
     def answers(self, since: float = 0.0) -> Iterator[tuple[Entry, Answer]]:
-        """Every answer since then with its command, the latest first."""
+        """All responses since then with their commands, the latest first."""
         with self._lock:
             count = len(self._answers)
         for place in range(count - 1, -1, -1):
@@ -124,11 +123,11 @@ class Journal:
             yield self._answers[place]
 
     def last_server_error(self) -> float | None:
-        """When the last 5xx was answered."""
+        """The time of the last 5xx."""
         return max((answer.at for _, answer in self.answers() if (answer.status or 0) >= SERVER_ERROR), default=None)
 
     def longest_wait(self) -> float:
-        """How long the most patient HTTP caller waited for one answer or for nothing, in seconds."""
+        """The longest duration of an HTTP attempt, in seconds."""
         return max((answer.seconds for entry, answer in self.answers() if entry.via == "http"), default=0.0)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What commands about one order line must have done: it is placed, cancelled, shipped."""
+"""The expected effects of commands on one order line: placing, cancelling, shipping."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from faults.story import Event
 
 
 def allocate(expected: Expected, entry: Entry, events: Sequence[Event], _: History) -> None:
-    """A line is accepted once, or refused; a known one stays as it is."""
+    """A line is accepted once, or refused; a known line is unchanged."""
     qty, known = entry.data["qty"], expected.lines.get(entry.line)
     events = _own(events, entry)
     accepted = [event for event in events if event.type in ACCEPTED]
@@ -53,7 +53,7 @@ def allocate(expected: Expected, entry: Entry, events: Sequence[Event], _: Histo
 
 
 def cancel(expected: Expected, entry: Entry, events: Sequence[Event], _: History) -> None:
-    """A line goes once, unless it has been shipped."""
+    """A line is cancelled once, unless it was shipped."""
     cancelled = [event for event in _own(events, entry) if event.type == "line_deallocated.v1"]
     if expected.lines.get(entry.line) is None:
         expected.demand(entry, "the line was gone, and was cancelled", len(cancelled), 0)
@@ -68,9 +68,9 @@ def cancel(expected: Expected, entry: Entry, events: Sequence[Event], _: History
 
 
 def ship(expected: Expected, entry: Entry, events: Sequence[Event], history: History) -> None:
-    """A line that a batch holds leaves once; one that waits, or is gone, does not.
+    """An allocated line is shipped once; a backordered or removed one is not.
 
-    Nobody who asks over Kafka knows which of these it is. But where nothing was shipped, the line must have waited.
+    Over Kafka the outcome is unknown. But if nothing was shipped, the line must have been backordered.
     """
     shipped = [event for event in events if event.type == "line_shipped.v1"]
     if any((event.data["order_id"], event.data["sku"]) != entry.line for event in shipped):
@@ -87,18 +87,18 @@ def ship(expected: Expected, entry: Entry, events: Sequence[Event], history: His
     else:
         expected.shipped.add(entry.line)
         expected.demand(entry, "the line was shipped", len(shipped), 1)
-        # Of two attempts at once the later one may be answered first, while the line still waits.
+        # Of two concurrent attempts the later one may be answered first, while the line is still backordered.
         expected.demand_answer(entry, [OK, CONFLICT] if entry.had_unknown else [OK])
         _compare_shipment(expected, entry, shipped)
 
 
 def _own(events: Sequence[Event], entry: Entry) -> list[Event]:
-    """Those of the line itself: a command may move others, too."""
+    """The events of the line itself: a command may move other lines, too."""
     return [event for event in events if (event.data.get("order_id"), event.data.get("sku")) == entry.line]
 
 
 def _compare_placement(expected: Expected, entry: Entry, accepted: Sequence[Event]) -> None:
-    """What the caller was told of a line that was new is what the event tells."""
+    """The response for a new line agrees with the event."""
     final = entry.final
     if entry.via == "kafka" or final is None or final.status not in {CREATED, ACCEPTED_LATER} or len(accepted) != 1:
         return
@@ -108,7 +108,7 @@ def _compare_placement(expected: Expected, entry: Entry, accepted: Sequence[Even
 
 
 def _compare_shipment(expected: Expected, entry: Entry, shipped: Sequence[Event]) -> None:
-    """What the caller was told to have left is what the event tells."""
+    """The response for a shipped line agrees with the event."""
     final = entry.final
     if entry.via == "kafka" or final is None or final.status != OK or len(shipped) != 1:
         return

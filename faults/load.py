@@ -1,4 +1,4 @@
-"""The load: actors over HTTP and over Kafka, each waiting for its answer, paced so that the fault is in the middle."""
+"""The load: actors over HTTP and Kafka, each waiting for its responses, paced so that the fault is in the middle."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ from faults.foreign import Record
 from faults.journal import SERVER_ERROR, Answer, Entry, Journal, Kind
 
 PATIENCE = 240.0
-"""Seconds for which a client asks again; longer than any fault lasts."""
+"""Seconds for which a client retries; longer than any fault lasts."""
 
 LONGEST_BACKOFF = 1.0
 FLUSH_SECONDS = 10.0
@@ -32,7 +32,7 @@ REQUESTS: dict[Kind, tuple[str, str, Sequence[str]]] = {
     "place_order": ("POST", "/v1/orders", ("order_id", "lines", "if_unavailable")),
     "cancel_order": ("DELETE", "/v1/orders/{order_id}", ()),
 }
-"""Method, path and the fields of the body. An entry may tell more than that, for those who read the journal."""
+"""Method, path and the fields of the body. An entry has further fields, for readers of the journal."""
 
 MESSAGE_TYPES = {
     "create_batch": "batch_created.v1",
@@ -46,7 +46,7 @@ MESSAGE_TYPES = {
 
 @dataclass(frozen=True)
 class Pace:
-    """How many clients there are, and how many commands they send together in a second."""
+    """The number of clients, and their commands a second in total."""
 
     http: int
     kafka: int
@@ -54,35 +54,35 @@ class Pace:
 
 
 class Repeats(Protocol):
-    """How a fault sends messages more than once. Both are called in the thread of the load."""
+    """Hooks by which a fault sends messages more than once. Both run in the thread of the load."""
 
     def keys(self, entry: Entry) -> Sequence[str]:
-        """The record keys under which the message is sent at once besides its own."""
+        """Additional record keys under which the message is sent."""
 
     async def settled(self, entry: Entry) -> None:
-        """Return when its client may go on, which otherwise does so once the broker has the message."""
+        """Return when the client may continue; by default after the broker's acknowledgement."""
 
 
 class Load:
-    """Runs in a thread of its own from `start` to `stop`, so that a fault can be made meanwhile."""
+    """Runs in its own thread from `start` to `stop`, so that a fault can be injected meanwhile."""
 
     def __init__(
         self, journal: Journal, ports: Callable[[], list[int]], bootstrap: str, topic: str, pace: Pace, seed: int
     ) -> None:
-        """Describe it; `ports` says at any time where HTTP is served, as a load balancer would know."""
+        """Store the configuration; `ports` returns the present HTTP ports, like a load balancer."""
         self.journal = journal
         self._ports = ports
         self._topic = topic
         self._pace = pace
         self._http = [Actor(f"h{number}", "http", seed) for number in range(pace.http)]
         self._kafka = [Actor(f"k{number}", "kafka", seed) for number in range(pace.kafka)]
-        # One record on its way at a time keeps their order with any broker; what is sent twice, the inbox knows.
+        # One record in flight keeps the order with any broker; the inbox recognises repeats.
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
                 "acks": "all",
                 "linger.ms": 0,
-                # librdkafka would stay away for up to 10 s after the broker is back.
+                # librdkafka would wait up to 10 s after the broker's return.
                 "reconnect.backoff.max.ms": 500,
                 "max.in.flight.requests.per.connection": 1,
                 "message.timeout.ms": 1000 * int(PATIENCE),
@@ -98,11 +98,11 @@ class Load:
         self.error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, *, seconds: float) -> None:
-        """Let each client finish what it is about. Raises TimeoutError where they do not within that time."""
+        """Let each client finish its command. Raises TimeoutError if they do not in time."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(seconds)
@@ -114,14 +114,14 @@ class Load:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended, by `stop` or by a mistake of its own."""
+        """Whether it still runs; False after `stop` or an exception."""
         return self._thread.is_alive()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give up what is under way, where `stop` has not ended it before."""
+        """Abort running commands, unless `stop` has finished."""
         self._stopping.set()
         self._abandoned.set()
         self._producer.purge()
@@ -133,7 +133,7 @@ class Load:
         poller.start()
         try:
             asyncio.run(self._drive())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again by `stop`
             self.error = error
         finally:
             self._finished.set()
@@ -141,7 +141,7 @@ class Load:
             self._producer.flush(FLUSH_SECONDS)
 
     def _poll(self) -> None:
-        """Have the producer call back, until the last client has finished."""
+        """Poll the producer until the last client has finished."""
         while not self._finished.is_set():
             self._producer.poll(POLL_SECONDS)
 
@@ -163,7 +163,7 @@ class Load:
             for turn in itertools.count(number):
                 if self._stopping.is_set():
                     return
-                # The pace of a client; one that was held up does not hurry afterwards.
+                # The pace of a client; after a delay it does not catch up.
                 await asyncio.sleep(due - time.monotonic())
                 due = max(due + interval, time.monotonic())
                 entry = actor.next()
@@ -177,7 +177,7 @@ class Load:
                 connection.close()
 
     async def _ask(self, connections: dict[int, Connection], entry: Entry, turn: int) -> None:
-        """Ask until there is a definite answer, each time at the server whose turn it is, as behind a load balancer."""
+        """Retry until there is a definite response, with the servers in turn, like a load balancer."""
         self.journal.begin(entry)
         method, path, body = as_request(entry)
         started = time.monotonic()
@@ -200,7 +200,7 @@ class Load:
         return self._abandoned.is_set() or time.monotonic() - started > PATIENCE
 
     async def _send(self, entry: Entry) -> None:
-        """Send the record until the broker acknowledges it; the inbox makes one of it."""
+        """Send the record until the broker acknowledges it; the inbox drops repeats."""
         self.journal.begin(entry)
         record = as_record(entry)
         loop = asyncio.get_running_loop()
@@ -214,7 +214,7 @@ class Load:
             ) -> None:
                 loop.call_soon_threadsafe(future.set_result, error)
 
-            # Repeats are not waited for; who wants them counts them in the topic when all is over.
+            # Repeats are not awaited; checks count them in the topic at the end.
             for key in self.repeats.keys(entry) if self.repeats is not None else ():
                 self._producer.produce(self._topic, key=key, value=record.value, headers=record.named())
             self._producer.produce(
@@ -228,14 +228,14 @@ class Load:
 
 
 def as_request(entry: Entry) -> tuple[str, str, Any]:
-    """The method, the path and the body of the request that asks for it."""
+    """The method, path and body of the request."""
     method, path, fields = REQUESTS[entry.kind]
     body = {name: entry.data[name] for name in fields if name in entry.data}
     return method, path.format_map(entry.data), body or None
 
 
 def as_record(entry: Entry, **more: Any) -> Record:
-    """The record that asks for the same, in binary mode; `more` are fields that the service does not know."""
+    """The same command as a record in binary mode; `more` are fields that the service ignores."""
     ce_type, data = as_message(entry)
     headers = {"specversion": "1.0", "id": entry.id, "type": ce_type, "source": "/faults"}
     value = json.dumps({**data, **more}).encode()
@@ -244,7 +244,7 @@ def as_record(entry: Entry, **more: Any) -> Record:
 
 
 def as_message(entry: Entry) -> tuple[str, dict[str, Any]]:
-    """The type and the data of the message that asks for the same."""
+    """The type and data of the same command as a message."""
     if entry.kind == "change_batch":
         what = "quantity" if "qty" in entry.data else "eta"
         return f"batch_{what}_changed.v1", {name: value for name, value in entry.data.items() if name != "sku"}

@@ -1,4 +1,4 @@
-"""Collects the story of a round when it is over: topics, the read side over HTTP, inbox, outbox and dead letters."""
+"""Collects the story of a finished round: topics, the read side over HTTP, inbox, outbox and dead letters."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ OK, MISSING = 200, 404
 
 
 class Database:
-    """Questions to the service's database that its read side does not answer. Each is a connection of its own."""
+    """Queries on the service's database beyond its read side. Each opens its own connection."""
 
     def __init__(self, dsn: str) -> None:
         """`dsn` is the URL for asyncpg."""
@@ -35,11 +35,11 @@ class Database:
             await connection.close()
 
     def ask(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """The same for code that is not asynchronous."""
+        """The same for synchronous code."""
         return asyncio.run(self.fetch(query, *arguments))
 
     def received_since(self, since: float) -> dict[str, float]:
-        """The inbound messages whose transaction began after `since`, and when it did."""
+        """The inbound messages whose transaction began after `since`, and its start."""
         query = (
             "SELECT message_id, extract(epoch FROM received_at)::float8 FROM inbox WHERE received_at > to_timestamp($1)"
         )
@@ -47,9 +47,9 @@ class Database:
 
 
 def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> dict[str, str]:
-    """Wait until every inbound message is dealt with and every event published; what is still there is in the story.
+    """Wait until all inbound messages are handled and all events published, or the time is over.
 
-    Returns the inbound messages by the places of their records.
+    Returns the inbound messages by the positions of their records.
     """
     records = read_topic(bootstrap, inbound_topic)
     inbound = {place_of(inbound_topic, each.partition(), each.offset()): message_id(each) for each in records}
@@ -60,7 +60,7 @@ def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> di
     return inbound
 
 
-def tell_story(
+def collect_story(
     entries: Sequence[Entry],
     database: Database,
     bootstrap: str,
@@ -68,12 +68,12 @@ def tell_story(
     inbound: Mapping[str, str],
     port: int,
 ) -> Story:
-    """Everything that the oracle wants to know. The service has to be quiet."""
+    """All input of the oracle. The service must be idle."""
     events = [to_event(message) for message in read_topic(bootstrap, events_topic)]
     story = Story(list(entries), events, inbound=list(inbound.values()))
     story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
     story.inbox = [row[0] for row in database.ask("SELECT message_id FROM inbox")]
-    # A letter is known by its place: what of its id could be read is not the same for the service and for this reader.
+    # A letter is identified by its position, because the service and this reader may decode its id differently.
     letters = database.ask('SELECT topic, partition, "offset" FROM dead_letters')
     story.dead = [inbound.get(place, place) for place in (place_of(*letter) for letter in letters)]
     asyncio.run(_read_side(story, port))
@@ -81,7 +81,7 @@ def tell_story(
 
 
 async def _read_side(story: Story, port: int) -> None:
-    """Every SKU and every order that anybody has named, past all that is known of them."""
+    """All SKUs and orders of the journal, with and without known state."""
     skus = {sku for entry in story.entries for sku in entry.skus}
     skus |= {event.data["sku"] for event in story.events if "sku" in event.data}
     orders = {entry.data["order_id"] for entry in story.entries if "order_id" in entry.data}
@@ -102,7 +102,7 @@ async def _read_side(story: Story, port: int) -> None:
 
 
 async def _get(connection: Connection, path: str) -> Any:  # noqa: ANN401 - JSON
-    """The answer, None where there is no such thing. A kept connection may have been closed, so it is tried twice."""
+    """The response, None for 404. It is tried twice, because a persistent connection may have been closed."""
     for attempt in (1, 2):
         try:
             status, body = await connection.request("GET", path)

@@ -1,7 +1,6 @@
-"""The oracle: whether everything that was acknowledged took effect exactly once, and whether all accounts agree.
+"""The oracle checks that everything acknowledged took effect exactly once, and that all records agree.
 
-Pure functions of a story, so that they can be tested with stories that are wrong (`tests/unit/test_fault_oracle.py`).
-Each returns its complaints, a line for each.
+Pure functions of a story, tested with wrong stories (`tests/unit/test_fault_oracle.py`). Each yields complaints.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +15,7 @@ from faults.journal import Kind
 from faults.replay import Replay
 from faults.story import ORDER_EVENTS, Event, LineSeen, Story, by_cause, first_occurrences
 
-# What only one kind of command can cause; of lines that move, any may be the reason.
+# Events that only one kind of command can cause. Events of moving lines can have any cause.
 CAUSED_BY: dict[str, Kind] = {
     "batch_created.v1": "create_batch",
     "batch_quantity_changed.v1": "change_batch",
@@ -30,14 +29,14 @@ CAUSED_BY: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is wrong, a line for each; and answers that are right only by what docs/architecture.md says of reruns."""
+    """Complaints; and responses that are valid only because of reruns, see docs/architecture.md."""
 
     complaints: list[str]
     reruns: list[str]
 
 
 def judge(story: Story) -> Judgement:
-    """Everything that is wrong with the story; nothing where every promise was kept."""
+    """All violations in the story."""
     first = first_occurrences(story.events)
     complaints: list[str] = []
     checks: list[Callable[[Story, list[Event]], Iterator[str]]] = [
@@ -62,14 +61,14 @@ def judge(story: Story) -> Judgement:
 
 
 def check_settled(story: Story, _: list[Event]) -> Iterator[str]:
-    """A client that asks long enough gets its answer."""
+    """Each client has a definite response in the end."""
     for entry in story.entries:
         if entry.final is None:
             yield f"answers: {entry} never had a definite answer, after {len(entry.answers)} attempts"
 
 
 def check_order(_: Story, first: list[Event]) -> Iterator[str]:
-    """First occurrences of each SKU's events have the sequences 1, 2, 3 …; all of one subject lie in one partition."""
+    """First occurrences of each SKU's events have the sequences 1, 2, 3 …; each subject is in one partition."""
     streams: dict[str, list[Event]] = defaultdict(list)
     partitions: dict[str, set[int]] = defaultdict(set)
     for event in first:
@@ -89,7 +88,7 @@ def check_order(_: Story, first: list[Event]) -> Iterator[str]:
 
 
 def check_orders(story: Story, first: list[Event]) -> Iterator[str]:
-    """The events of an order as a whole come in the order in which its client asked for what they tell."""
+    """The events of an order as a whole are in the order of its client's commands."""
     asked = {entry.id: number for number, entry in enumerate(story.entries)}
     streams: dict[str, list[Event]] = defaultdict(list)
     for event in first:
@@ -98,12 +97,12 @@ def check_orders(story: Story, first: list[Event]) -> Iterator[str]:
     for order_id, stream in streams.items():
         numbers = [asked[event.cause] for event in stream]
         if numbers != sorted(numbers):
-            told = ", ".join(f"{event.type} by {event.cause}" for event in stream)
-            yield f"order: {order_id} has {told}, which was asked for in another order"
+            listed = ", ".join(f"{event.type} by {event.cause}" for event in stream)
+            yield f"order: {order_id} has {listed}, which was asked for in another order"
 
 
 def check_repeats(story: Story, first: list[Event]) -> Iterator[str]:
-    """An event that comes again is the same event."""
+    """A repeated event is identical."""
     known = {event.id: event for event in first}
     for event in story.events:
         if event != known[event.id]:
@@ -111,7 +110,7 @@ def check_repeats(story: Story, first: list[Event]) -> Iterator[str]:
 
 
 def check_causes(story: Story, first: list[Event]) -> Iterator[str]:
-    """Every event was caused by a command that was sent, and that can cause it."""
+    """Every event was caused by a sent command of a suitable kind."""
     known = {entry.id: entry for entry in story.entries}
     for event in first:
         name = f"causes: {event.type} of {event.subject} {event.sequence} was caused by"
@@ -123,7 +122,7 @@ def check_causes(story: Story, first: list[Event]) -> Iterator[str]:
 
 
 def check_inbound(story: Story, _: list[Event]) -> Iterator[str]:
-    """What was published inbound was processed or set aside, each once; what the broker acknowledged is published."""
+    """Each published inbound message was handled or became a dead letter, once; acknowledged ones are in the topic."""
     published = set(story.inbound)
     done = Counter([*story.inbox, *story.dead])
     for entry in story.entries:
@@ -139,13 +138,13 @@ def check_inbound(story: Story, _: list[Event]) -> Iterator[str]:
 
 
 def check_outbox(story: Story, _: list[Event]) -> Iterator[str]:
-    """Nothing is left to publish."""
+    """The outbox is empty."""
     if story.outbox:
         yield f"outbox: {story.outbox} events were not published in time"
 
 
 def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
-    """Each line is with a batch of its SKU, or waits because no batch could hold it."""
+    """Each line is on a batch of its SKU, or backordered because no batch can hold it."""
     room: dict[str, int] = defaultdict(int)
     for batch in story.batches.values():
         room[batch.sku] = max(room[batch.sku], batch.available_qty)
@@ -159,13 +158,13 @@ def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
             continue
         holder = story.batches.get(line.batch_ref)
         if holder is None or holder.sku != line.sku:
-            yield f"{name} is with {line.batch_ref}, which is no batch of that SKU"
+            yield f"{name} is with {line.batch_ref}, which is not a batch of that SKU"
         elif holder.eta != line.eta:
             yield f"{name} says that it comes {line.eta}, its batch {holder.eta}"
 
 
 def check_whole(story: Story, _: list[Event]) -> Iterator[str]:
-    """An order is complete where none of its lines waits; then its last batch says when it can leave."""
+    """An order is complete if none of its lines is backordered; then its last batch has its earliest ETA."""
     lines: dict[str, list[LineSeen]] = defaultdict(list)
     for line in story.lines.values():
         lines[line.order_id].append(line)
@@ -178,7 +177,7 @@ def check_whole(story: Story, _: list[Event]) -> Iterator[str]:
 
 
 def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
-    """Purchased = available + allocated + shipped for every batch, and the sums of batches and products are sums."""
+    """Purchased = available + allocated + shipped for every batch, and the sums of batches and products are correct."""
     held: Counter[str] = Counter()
     shipped: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
@@ -209,24 +208,25 @@ def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
 
 
 def check_replay(story: Story, first: list[Event]) -> Iterator[str]:
-    """The events replayed give the state that the read side shows."""
+    """The replayed events give the state of the read side."""
     replay = Replay.of(first)
     yield from replay.faults
     values = attrgetter("sku", "qty", "eta", "allocated_qty", "shipped_qty")
-    told = {batch.ref: values(batch) for batch in replay.batches.values()}
+    replayed = {batch.ref: values(batch) for batch in replay.batches.values()}
     seen = {batch.ref: values(batch) for batch in story.batches.values()}
-    for ref in sorted(told.keys() | seen.keys()):
-        if told.get(ref) != seen.get(ref):
-            yield f"replay: batch {ref} is {told.get(ref)} by the events and {seen.get(ref)} by the read side"
-    told_lines = {key: (line.qty, line.batch_ref, line.shipped) for key, line in replay.lines.items()}
+    for ref in sorted(replayed.keys() | seen.keys()):
+        if replayed.get(ref) != seen.get(ref):
+            yield f"replay: batch {ref} is {replayed.get(ref)} by the events and {seen.get(ref)} by the read side"
+    replayed_lines = {key: (line.qty, line.batch_ref, line.shipped) for key, line in replay.lines.items()}
     seen_lines = {key: (line.qty, line.batch_ref, line.status == "shipped") for key, line in story.lines.items()}
-    for key in sorted(told_lines.keys() | seen_lines.keys()):
-        if told_lines.get(key) != seen_lines.get(key):
-            yield f"replay: line {key} is {told_lines.get(key)} by the events, {seen_lines.get(key)} by the read side"
+    for key in sorted(replayed_lines.keys() | seen_lines.keys()):
+        if replayed_lines.get(key) != seen_lines.get(key):
+            events, read = replayed_lines.get(key), seen_lines.get(key)
+            yield f"replay: line {key} is {events} by the events, {read} by the read side"
 
 
 def check_expected(story: Story, expected: Expected) -> Iterator[str]:
-    """The lines and batches at the end are those that the clients were told of."""
+    """The final lines and batches are those that the clients expect."""
     for key, qty in expected.lines.items():
         line = story.lines.get(key)
         if (line.qty if line else None) != qty:

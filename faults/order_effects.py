@@ -1,6 +1,6 @@
-"""What commands about an order of several lines must have done: all of its lines, or none, and told once as a whole.
+"""The expected effects of commands on an order: all of its lines or none, and one event for the whole.
 
-The lines of such an order come to it in no other way, though one of them may be cancelled or shipped by itself.
+Its lines are placed only with the order, but can be cancelled or shipped individually.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ def place_order(expected: Expected, entry: Entry, events: Sequence[Event], _: Hi
     """An order is accepted once with all of its lines, or refused; a known one stays as it is."""
     order_id = entry.data["order_id"]
     wanted = {line["sku"]: line["qty"] for line in entry.data["lines"]}
-    told = [event for event in events if event.type == "order_placed.v1"]
+    published = [event for event in events if event.type == "order_placed.v1"]
     refused = reasons(events, "order_refused.v1")
     _check_refused_lines(expected, entry, events)
     if expected.lines_of(order_id) and expected.orders[order_id] == wanted:
@@ -45,15 +45,15 @@ def place_order(expected: Expected, entry: Entry, events: Sequence[Event], _: Hi
         _demand_nothing(expected, entry, events, "an order of an unknown SKU")
         expected.demand_refusal(entry, refused, "invalid_sku")
         expected.demand_answer(entry, [BAD])
-    elif is_refused(entry, told):
+    elif is_refused(entry, published):
         _demand_nothing(expected, entry, events, "the order was refused")
         expected.demand_refusal(entry, refused, "out_of_stock")
     else:
         expected.orders[order_id] = wanted
         expected.lines.update({(order_id, sku): qty for sku, qty in wanted.items()})
-        expected.demand(entry, "the order was told as placed", len(told), 1)
-        if any((event.subject, _lines(event)) != (order_id, sorted(wanted.items())) for event in told):
-            expected.fault(entry, f"the event says {told[0].data}")
+        expected.demand(entry, "the order was published as placed", len(published), 1)
+        if any((event.subject, _lines(event)) != (order_id, sorted(wanted.items())) for event in published):
+            expected.fault(entry, f"the event says {published[0].data}")
         _check_lines(expected, entry, _accepted(events, order_id), wanted)
         expected.demand_answer(entry, [CREATED], [OK])
         if not entry.had_unknown:
@@ -72,11 +72,11 @@ def cancel_order(expected: Expected, entry: Entry, events: Sequence[Event], _: H
     )
     if gone != Counter(open_lines):
         expected.fault(entry, f"the order was to lose {open_lines}, and lost {dict(gone)}")
-    told = [event for event in events if event.type == "order_cancelled.v1"]
-    expected.demand(entry, "the order was told as cancelled", len(told), int(bool(open_lines)))
+    published = [event for event in events if event.type == "order_cancelled.v1"]
+    expected.demand(entry, "the order was published as cancelled", len(published), int(bool(open_lines)))
     values = [(sku, expected.lines[order_id, sku]) for _, sku in open_lines]
-    if any((event.subject, _lines(event)) != (order_id, values) for event in told):
-        expected.fault(entry, f"the event says {told[0].data}, and cancelled were {values}")
+    if any((event.subject, _lines(event)) != (order_id, values) for event in published):
+        expected.fault(entry, f"the event says {published[0].data}, and cancelled were {values}")
     if not lines:
         expected.demand_answer(entry, [MISSING])
     else:
@@ -95,14 +95,14 @@ def _accepted(events: Iterable[Event], order_id: str) -> dict[Line, list[Event]]
 
 
 def _demand_nothing(expected: Expected, entry: Entry, events: Sequence[Event], what: str) -> None:
-    told = sum(event.type == "order_placed.v1" for event in events)
-    expected.demand(entry, f"{what}, and was told as placed", told, 0)
+    published = sum(event.type == "order_placed.v1" for event in events)
+    expected.demand(entry, f"{what}, and was published as placed", published, 0)
     accepted = _accepted(events, entry.data["order_id"])
     expected.demand(entry, f"{what}, and lines of it were accepted", len(accepted), 0)
 
 
 def _check_lines(expected: Expected, entry: Entry, accepted: dict[Line, list[Event]], wanted: dict[str, int]) -> None:
-    """Each line was accepted once, none waits that was not to, and the caller was told what became of them."""
+    """Each line was accepted once, none is backordered against the request, and the response has their status."""
     order_id, final = entry.data["order_id"], entry.final
     for sku in wanted:
         expected.demand(entry, f"its line of {sku} was accepted", len(accepted.get((order_id, sku), ())), 1)
@@ -120,7 +120,7 @@ def _check_lines(expected: Expected, entry: Entry, accepted: dict[Line, list[Eve
 
 
 def _check_refused_lines(expected: Expected, entry: Entry, events: Sequence[Event]) -> None:
-    """Each line that was the reason is told by itself as well; a conflict is one of the order as a whole."""
+    """Each refused line has its own event as well; a conflict concerns the whole order."""
     order_id = entry.data["order_id"]
     refusals = [event for event in events if event.type == "order_refused.v1"]
     if any(event.subject != order_id for event in refusals):
@@ -132,9 +132,9 @@ def _check_refused_lines(expected: Expected, entry: Entry, events: Sequence[Even
         for line in _lines(event)
     )
     failures = [event.data for event in events if event.type == "allocation_failed.v1"]
-    told = Counter(((data["sku"], data["qty"]), data["reason"]) for data in failures)
-    if told != wanted:
-        expected.fault(entry, f"it is refused for {dict(wanted)}, and its lines for {dict(told)}")
+    published = Counter(((data["sku"], data["qty"]), data["reason"]) for data in failures)
+    if published != wanted:
+        expected.fault(entry, f"it is refused for {dict(wanted)}, and its lines for {dict(published)}")
 
 
 def _lines(event: Event) -> list[tuple[Any, Any]]:

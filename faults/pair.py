@@ -1,4 +1,4 @@
-"""A PostgreSQL and its standby, which follows it by streaming replication and takes its place."""
+"""A PostgreSQL primary and its standby with streaming replication."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def clone(primary: EmbeddedPostgresql, data_dir: Path, *, port: int = 0) -> Embe
             primary.bin_dir / "pg_basebackup",
             "--checkpoint=fast",
             "--wal-method=stream",
-            # It goes on as a standby, and finds its primary by itself.
+            # It starts as a standby and connects to its primary automatically.
             "--write-recovery-conf",
             "--no-sync",
             f"--pgdata={data_dir}",
@@ -47,7 +47,7 @@ def clone(primary: EmbeddedPostgresql, data_dir: Path, *, port: int = 0) -> Embe
 
 
 class Pair:
-    """A primary with a synchronous standby, on two ports that stay the same over all failovers."""
+    """A primary with a synchronous standby, on two ports that do not change with failovers."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -69,27 +69,27 @@ class Pair:
         self.attach(free_port())
 
     def attach(self, port: int) -> None:
-        """Start a new standby on the port, and have the primary wait for it at each commit."""
+        """Start a new standby on the port, and make the primary wait for it at each commit."""
         self.standby = clone(self.primary, self._next_directory(), port=port)
         self.standby.start()
         sql(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
         assert poll_until(self._is_synchronous, seconds=ATTACH_SECONDS), "the standby does not follow"
 
     def fail_over(self) -> EmbeddedPostgresql:
-        """Crash the primary and promote the standby; returns the former primary, which has stopped."""
+        """Crash the primary and promote the standby; returns the stopped former primary."""
         former = self.crash()
         self.promote()
         return former
 
     def crash(self) -> EmbeddedPostgresql:
-        """End the primary as a crash would, with no word to its clients or its standby."""
+        """Kill the primary without notice to its clients or standby."""
         assert self.primary.pid is not None, "the primary does not run"
         os.kill(self.primary.pid, signal.SIGQUIT)
         self.primary.stop()
         return self.primary
 
     def promote(self) -> None:
-        """Make the standby the primary. It waits for no standby of its own until one is attached."""
+        """Promote the standby. It does not wait for a standby until one is attached."""
         assert self.standby is not None, "there is no standby to promote"
         self.primary, self.standby = self.standby, None
         sql(
@@ -100,7 +100,7 @@ class Pair:
         )
 
     def stop(self) -> None:
-        """Stop what runs."""
+        """Stop both servers."""
         for server in (self.standby, self.primary):
             if server is not None:
                 server.stop()
@@ -114,7 +114,7 @@ class Pair:
 
 
 def sql(server: EmbeddedPostgresql, *statements: str) -> str:
-    """Run statements as superuser, each outside of a transaction. Returns what they answered, in lines."""
+    """Run statements as superuser, each outside of a transaction. Returns their output, in lines."""
     url = make_url(server.admin_url)
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""Records that nobody can handle, each of another kind: what the service meets where others write to its topics."""
+"""Records of several kinds that cannot be handled, as other programs might write them to the topics."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ ALLOCATE = b"allocation_required.v1"
 STRUCTURED = ("content-type", b"application/cloudevents+json")
 DEPTH = 100_000
 
-# What a batch, a record and its headers take besides the value.
+# The size of a batch, a record and its headers without the value.
 OVERHEAD = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A kind of poison. `has_id` says that its id can be read, and `reason` is a part of what its letter has to say."""
+    """A kind of poison. `has_id`: its id can be read. `reason` is a part of its letter's reason."""
 
     headers: Callable[[str], Sequence[Header]]
     value: Callable[[str], bytes | None]
@@ -26,17 +26,17 @@ class Poison:
     has_id: bool = False
 
     def record(self, name: str) -> Record:
-        """One of this kind; the name is its id, as far as it has one."""
+        """A record of this kind; the name is its id, if it has one."""
         return Record(b"SKU-HOT", self.value(name), self.headers(name))
 
 
 def _binary(value: bytes | None, reason: str, ce_type: bytes = ALLOCATE, *, has_id: bool = True) -> Poison:
-    """A record whose headers are as they should be."""
+    """A record with valid headers."""
     return Poison(lambda name: [("ce_id", name.encode()), ("ce_type", ce_type)], lambda _: value, reason, has_id)
 
 
 def _odd_id(prefix: bytes, suffix: bytes = b"") -> Poison:
-    """A message that is good but for its id."""
+    """A message that is valid except for its id."""
     return Poison(
         lambda name: [("ce_id", prefix + name.encode() + suffix), ("ce_type", ALLOCATE)], lambda _: LINE, "id is not"
     )

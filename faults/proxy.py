@@ -1,14 +1,14 @@
-"""A TCP proxy of our own, to be put before the database or the broker, in a process of its own.
+"""A TCP proxy in front of the database or the broker, in its own process.
 
-`python -m faults.proxy LISTEN TARGET` takes its mode in lines on stdin and answers each with the same line.
+`python -m faults.proxy LISTEN TARGET` reads its mode from lines on stdin and answers each with the same line.
 
 - `pass` forwards everything.
-- `hole` accepts and keeps connections and forwards nothing, and resets none: a network that swallows packets. What came
-  meanwhile is forwarded when the mode changes back, as TCP would send it again.
-- `forget` forwards what is connected from now on, and never again what was connected before: a firewall on the way has
-  lost its memory, and nobody resets anything. Use it after `hole`.
-- `cut` resets every connection there is, and each new one.
-- `to PORT` resets every connection there is, and forwards each new one to that port: a name that leads elsewhere now.
+- `hole` accepts and keeps connections, forwards nothing and resets none: a network that drops packets. Buffered data is
+  forwarded when the mode changes back, as TCP would retransmit it.
+- `forget` forwards new connections only, without resetting the old ones: a firewall that lost its state. Use it after
+  `hole`.
+- `cut` resets all present and new connections.
+- `to PORT` resets all present connections, and forwards new ones to that port: a name that now has another address.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ from app.embedded.process import LOOPBACK, dies_with_parent
 Mode = Literal["pass", "hole", "forget", "cut"]
 CHUNK = 65_536
 STOP_SECONDS = 5.0
-# Closing with this option sends a reset instead of the usual farewell.
+# Closing with this option sends RST instead of FIN.
 RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """The proxy's process, as the harness sees it. Use it from one thread at a time."""
+    """The proxy's process. Use it from one thread at a time."""
 
     def __init__(self, listen: int, target: int) -> None:
-        """Describe a proxy from one port of this machine to another."""
+        """Store the local ports from which and to which the proxy forwards."""
         self.port = listen
         self._command = [sys.executable, "-m", "faults.proxy", str(listen), str(target)]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start it, in the mode `pass`, and return once it listens. A no-op when it runs already."""
+        """Start it in the mode `pass`, and return when it listens. Does nothing if it runs already."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [*dies_with_parent(signal.SIGKILL), *self._command],
@@ -51,11 +51,11 @@ class Proxy:
             self.set_mode("pass")
 
     def set_mode(self, mode: Mode) -> None:
-        """Change what it does with what it is sent, and return once it does so."""
+        """Change the mode, and return when it is active."""
         self._order(mode)
 
     def lead_to(self, target: int) -> None:
-        """Reset every connection there is, and lead new ones to another port."""
+        """Reset all present connections, and forward new ones to another port."""
         self._order(f"to {target}")
 
     def _order(self, mode: str) -> None:
@@ -68,7 +68,7 @@ class Proxy:
         assert answer == mode, f"the proxy answered {answer!r} to {mode!r}"
 
     def stop(self) -> None:
-        """End it. Does nothing when it does not run."""
+        """Stop it. Does nothing if it does not run."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_SECONDS)
@@ -112,17 +112,17 @@ class _Relay:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        # This connection's own: what is forgotten never flows again.
+        # Per connection: a forgotten connection never forwards again.
         flows = self._flows
         try:
-            # In the hole nobody answers: the connection is taken, and the server behind hears of it only later.
+            # In `hole` the connection is accepted, and the server gets it only later.
             await flows.wait()
             if self._cut:
                 _reset(writer)
                 return
             onward_reader, onward_writer = await asyncio.open_connection(LOOPBACK, self._target)
         except OSError:
-            # The server behind is away, and a caller without the proxy would be told so.
+            # The server is down; without the proxy, the connection would be refused.
             _reset(writer)
             return
         finally:
@@ -143,7 +143,7 @@ class _Relay:
                 writer.write(data)
                 await writer.drain()
         await flows.wait()
-        # Either end hangs up on both, which suits protocols that close a connection as a whole.
+        # If one end closes, both are closed, which suits protocols without half-closed connections.
         writer.close()
 
 

@@ -1,6 +1,6 @@
-"""The events replayed: what a subscriber that reads the topic from its first record believes the stock to be.
+"""Replays the events: the stock that a subscriber derives from the topic's first record on.
 
-It knows nothing of the service but the contract, and complains of each event that does not follow from those before it.
+It uses only the contract, and reports each event that does not follow from the earlier ones.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ from faults.story import Event
 
 @dataclass(slots=True)
 class ReplayedBatch:
-    """A batch as the events tell it."""
+    """A batch, derived from events."""
 
     ref: str
     sku: str
@@ -23,15 +23,15 @@ class ReplayedBatch:
 
     @property
     def available_qty(self) -> int:
-        """Pieces that no line holds and that have not left."""
+        """Pieces that are neither allocated nor shipped."""
         return self.qty - self.allocated_qty - self.shipped_qty
 
 
 @dataclass(slots=True)
 class ReplayedLine:
-    """An order line as the events tell it. One that was `released` is on its way from a batch to its next place.
+    """An order line, derived from events. `released`: deallocated, and its next place follows.
 
-    One that was `shipped` has left, and nothing can be told of it any more.
+    `shipped`: no further event may name it.
     """
 
     order_id: str
@@ -43,21 +43,21 @@ class ReplayedLine:
 
     @property
     def waits(self) -> bool:
-        """Whether it stands in the queue."""
+        """Whether it is in the queue."""
         return self.batch_ref is None and not self.released
 
 
 @dataclass
 class Replay:
-    """The state after the events seen so far, and what was wrong with them."""
+    """The state after the events so far, and their violations."""
 
     batches: dict[str, ReplayedBatch] = field(default_factory=dict)
     lines: dict[tuple[str, str], ReplayedLine] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    # Of each SKU: its batches, and the lines that no batch holds. All lines would take long to go through each time.
+    # For each SKU: its batches, and its lines without a batch. Searching all lines each time would be slow.
     _batches_of: dict[str, list[ReplayedBatch]] = field(default_factory=lambda: defaultdict(list))
     _unplaced: dict[str, dict[str, ReplayedLine]] = field(default_factory=lambda: defaultdict(dict))
-    _told: set[tuple[str, str]] = field(default_factory=set)
+    _reported: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, first_occurrences: Iterable[Event]) -> "Replay":
@@ -74,7 +74,7 @@ class Replay:
     def _play_stream(self, sku: str, stream: list[Event]) -> None:
         cause = stream[0].cause
         for event in stream:
-            # What one command does is told in one piece, and the rules hold between two commands.
+            # The events of one command are contiguous, and the rules hold between commands.
             if event.cause != cause:
                 self._check_rules(sku, cause)
                 cause = event.cause
@@ -117,7 +117,7 @@ class Replay:
         if event.data["available_qty"] != available:
             self._fault(event, f"but the batches have {available} available")
         if event.data.get("reorder_point", available + 1) <= available:
-            self._fault(event, "tells of low stock, but there is enough")
+            self._fault(event, "says low stock, but there is enough")
 
     def _allocate(self, event: Event) -> None:
         line = self._arrived(event)
@@ -174,20 +174,20 @@ class Replay:
             batch.shipped_qty += line.qty
 
     def _arrived(self, event: Event) -> ReplayedLine:
-        """The line of the event; new where the event is the first to tell of it."""
+        """The line of the event, created by its first event."""
         key = (event.data["order_id"], event.subject)
         line = self.lines.get(key)
         if line is None:
             line = ReplayedLine(*key, event.data["qty"], released=True)
             self.lines[key] = self._unplaced[event.subject][line.order_id] = line
         if line.qty != event.data["qty"]:
-            self._fault(event, f"tells of {event.data['qty']} pieces of a line of {line.qty}")
+            self._fault(event, f"says {event.data['qty']} pieces of a line of {line.qty}")
         return line
 
     def _batch(self, event: Event, ref: str) -> ReplayedBatch | None:
         batch = self.batches.get(ref)
         if batch is None or batch.sku != event.subject:
-            self._fault(event, f"names the batch {ref}, of which nothing was told")
+            self._fault(event, f"names the unknown batch {ref}")
             return None
         return batch
 
@@ -206,8 +206,8 @@ class Replay:
                 self._fault_once(sku, line.order_id, what)
 
     def _fault_once(self, sku: str, name: str, what: str) -> None:
-        if (sku, name) not in self._told:
-            self._told.add((sku, name))
+        if (sku, name) not in self._reported:
+            self._reported.add((sku, name))
             self.faults.append(f"replay: {what}")
 
     def _fault(self, event: Event, what: str) -> None:

@@ -1,4 +1,4 @@
-"""One round: servers, processes and load, the fault in their middle, healing, and the oracle's verdict."""
+"""One round: servers, processes and load, a fault in the middle, recovery, and the oracle's verdict."""
 
 import random
 import time
@@ -11,7 +11,7 @@ from typing import Literal
 from faults.actors import SKUS
 from faults.journal import Journal
 from faults.load import Load, Pace
-from faults.observe import Database, tell_story, wait_for_quiet
+from faults.observe import Database, collect_story, wait_for_quiet
 from faults.oracle import judge
 from faults.servers import Servers
 from faults.stack import PLAIN_ENTRY, Instance, Role, Stack
@@ -26,15 +26,15 @@ POLL_SECONDS = 0.05
 STOP_SECONDS = 300.0
 MARGIN = 1.0
 RECOVERY_LIMIT = 60.0
-"""Seconds after which a fault counts as not healed at all."""
+"""Seconds after which recovery has failed."""
 
 LONGEST_HTTP_WAIT = 10.5
-"""The service promises an answer in 10 s; the rest is the way there and back."""
+"""The guaranteed 10 s for a response, plus the transfer."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done: `commands` at least, at this pace, with settings that make the short round short."""
+    """The size of a round: at least `commands`, at this pace, with settings that make the short round short."""
 
     short: bool
     seed: int
@@ -46,18 +46,18 @@ class Plan:
     say: Callable[[str], None]
 
     def of(self, full: int, short: int) -> int:
-        """The one number in the full round, the other in the short one."""
+        """The first number in the full round, the second in the short one."""
         return short if self.short else full
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: what it does while the load runs, and what of the stack it needs to be different.
+    """A fault: its action during the load, and its changes to the stack.
 
-    `run` breaks and heals; it returns when the service works again. `proxied` has the service reach its servers through
-    the proxies, `settings` are added to the service's, and `entry` replaces the command line of a process; it is given
-    the home of the round. `needs_log` says that the broker has to keep its data, which the embedded one does not.
-    `around` makes the servers different for the round; it raises LeftOutError where this machine has not what it takes.
+    `run` breaks and repairs; it returns when the service works again. `proxied` connects the service to its servers
+    through the proxies, `settings` are added to the service's, and `entry` replaces the command line of a process; it
+    gets the home of the round. `needs_log`: the broker must keep its data, which the embedded one does not. `around`
+    changes the servers for the round; it raises LeftOutError if this machine lacks a requirement.
     """
 
     run: Callable[["Round"], None]
@@ -69,14 +69,14 @@ class Fault:
 
 
 class LeftOutError(Exception):
-    """This machine has not what the fault takes. Says what that is."""
+    """This machine lacks a requirement of the fault; the message names it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a round has shown; `recoveries` are the seconds until the service worked again, one for each time.
+    """The result of a round; `recoveries` are the seconds of each recovery.
 
-    `late` is how often something took longer than is promised; `left_out` is why there was no round.
+    `late` counts violations of time limits; `left_out` is the reason why a round was skipped.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Verdict:
 
 @dataclass
 class Round:
-    """What a fault works with."""
+    """The tools of a fault."""
 
     name: str
     plan: Plan
@@ -109,7 +109,7 @@ class Round:
 
     @property
     def bootstrap(self) -> str:
-        """Where the broker is reached by whoever is not the service."""
+        """The address of the broker for clients other than the service."""
         return self.servers.bootstrap_servers()
 
     @property
@@ -118,19 +118,19 @@ class Round:
         return INBOUND.format(self.name)
 
     def say(self, what: str) -> None:
-        """Tell whoever watches."""
+        """Print progress."""
         self.plan.say(f"{self.name}: {what}")
 
     def check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - as in `assert holds, what`
-        """Note a violation where something does not hold; the round goes on."""
+        """Record a violation if the condition is false; the round continues."""
         if not holds:
             self.violations.append(f"{self.name}: {what}")
             self.say(f"VIOLATION {what}")
 
     def check_time(self, holds: bool, what: str) -> None:  # noqa: FBT001 - see `check`
-        """Note where something took longer than is promised: a violation of the full round.
+        """Record that a time limit was exceeded: a violation in the full round.
 
-        The short round is for machines on which others are at work as well, so there it is only told.
+        The short round is for shared machines, so there it is only reported.
         """
         if self.plan.short and not holds:
             self.late.append(what)
@@ -139,7 +139,7 @@ class Round:
             self.check(holds, what)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float, what: str) -> bool:
-        """Wait for a condition; that it did not come true in time is a violation."""
+        """Wait for a condition; a timeout is a violation."""
         deadline = time.monotonic() + seconds
         while not condition():
             if self.load.error is not None:
@@ -151,10 +151,10 @@ class Round:
         return True
 
     def recovered(self, since: float, within: float, *, bound: float | None = None) -> float:
-        """Wait until commands and events of all SKUs flow that were begun after `since`; returns what it took at most.
+        """Wait until commands and events of all SKUs that began after `since` are handled; returns the longest delay.
 
-        That is the longest time that an event, a message or a request had to wait from `since` or, where it is younger,
-        from its own beginning. `bound` is what is promised for it.
+        A delay counts from `since` or from the start of an event, message or request, whichever is later. `bound` is
+        the guaranteed limit.
         """
         start = since + MARGIN
 
@@ -170,7 +170,7 @@ class Round:
         return seconds
 
     def waits(self, since: float) -> dict[Way, float]:
-        """How long, on each way, what was under way or begun since then has waited at most; see `recovered`."""
+        """The longest delay on each way since then; see `recovered`."""
         delivered = self._delivered(since - 10 * self.plan.session)
         received = self.database.received_since(since)
         settled = [entry for entry, _ in self.journal.answers(since) if entry.via == "http"]
@@ -189,7 +189,7 @@ class Round:
         }
 
     def _inbound_flows(self, start: float) -> bool:
-        """Whether messages that the broker took after `start` have taken effect, and none from before waits."""
+        """Whether messages after `start` have taken effect, and no earlier one is pending."""
         delivered = self._delivered(start - 2 * self.plan.session)
         if not any(at > start for at in delivered.values()):
             return False
@@ -199,7 +199,7 @@ class Round:
 
 
 def play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> Verdict:
-    """Run one fault from the first process to the oracle's verdict."""
+    """Run one fault, from starting the processes to the oracle's verdict."""
     home.mkdir(parents=True)
     try:
         with fault.around(servers, home):
@@ -250,13 +250,13 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
         quiet = wait_for_quiet(this.database, bootstrap, inbound)
         this.say("the oracle reads")
         stack.wait_until_ready()
-        story = tell_story(journal.entries, this.database, bootstrap, events, quiet, stack.http_ports()[0])
+        story = collect_story(journal.entries, this.database, bootstrap, events, quiet, stack.http_ports()[0])
     judgement = judge(story)
     this.violations += [f"{name}: {complaint}" for complaint in judgement.complaints]
     for rerun in judgement.reruns:
         this.say(f"to be noted: {rerun}")
     for death in stack.unexpected_deaths():
-        this.check(False, f"{death.instance} ended by itself with status {death.status}")  # noqa: FBT003 - see `check`
+        this.check(False, f"{death.instance} exited unexpectedly with status {death.status}")  # noqa: FBT003 - see `check`
     seconds = time.monotonic() - started
     return Verdict(
         name, len(journal.entries), story.duplicates, this.recoveries, this.violations, seconds, len(this.late)
@@ -278,7 +278,7 @@ def _settings(plan: Plan, servers: Servers, inbound: str, events: str) -> dict[s
 
 
 def _warm_up(this: Round) -> None:
-    """Return once commands are answered and published, over both ways in: what comes now is in the middle."""
+    """Return when commands over both ways are answered and their events published."""
     this.load.start()
     begun = time.time() - MARGIN
     warm = f"the first {WARM_COMMANDS} commands are answered"
@@ -289,7 +289,7 @@ def _warm_up(this: Round) -> None:
 
 
 def _finish(this: Round) -> None:
-    """Let the load run to its number, and end it."""
+    """Run the load to its number of commands, and stop it."""
     missing = this.plan.commands - this.journal.settled
     this.say(f"healed after {this.journal.settled} commands; {max(missing, 0)} to go")
     seconds = WARM_SECONDS + 3 * max(missing, 0) / this.plan.pace.per_second

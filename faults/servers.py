@@ -1,6 +1,6 @@
-"""The servers that the service stands on: PostgreSQL and a broker, each with a proxy that may be put before it.
+"""The servers of a run: PostgreSQL and a broker, each with an optional proxy.
 
-They live as long as the run; each fault has a database, topics and processes of the service of its own.
+They run for all faults; each fault has its own database, topics and processes of the service.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from tests.support.apache_kafka import ApacheKafka
 BrokerKind = Literal["apache", "embedded"]
 STOP_SECONDS = 20.0
 
-# A second listener tells its clients to come through the proxy, for clients go where they are told to. The members of a
-# group may be declared dead sooner than Kafka's default allows, so that a round need not wait so long.
+# A second listener advertises the address of the proxy. The session timeout of groups may be shorter than Kafka's
+# default minimum, so that rounds are shorter.
 THROUGH_PROXY = """\
 listeners=PLAINTEXT://{{host}}:{{port}},PROXIED://{{host}}:{inner},CONTROLLER://{{host}}:{controller}
 advertised.listeners=PLAINTEXT://{{host}}:{{port}},PROXIED://{{host}}:{proxy}
@@ -36,13 +36,13 @@ group.min.session.timeout.ms=1000
 
 
 class Servers:
-    """PostgreSQL and the broker. Start them from the main thread: they end with the thread that started them."""
+    """PostgreSQL and the broker. Start them from the main thread: they end with the thread that starts them."""
 
     def __init__(self, home: Path, broker: BrokerKind) -> None:
-        """Describe servers whose data and logs lie in `home`. Ports are chosen now and kept over restarts."""
+        """Store the configuration; data and logs are in `home`. Ports are chosen now and kept over restarts."""
         self.kind = broker
         self.postgresql = EmbeddedPostgresql(home / "postgresql", port=free_port())
-        # Where there is one, `postgresql` is its primary.
+        # With a pair, `postgresql` is its primary.
         self.pair: Pair | None = None
         self.database_proxy = Proxy(free_port(), self.postgresql.port)
         broker_port, inner = free_port(), free_port()
@@ -52,46 +52,46 @@ class Servers:
             configuration = THROUGH_PROXY.format(inner=inner, controller=free_port(), proxy=self.broker_proxy.port)
             self.broker = ApacheKafka(data_dir=home / "kafka", port=broker_port, configuration=configuration)
         else:
-            # It advertises one address only, so there is no way through a proxy that clients would keep to.
+            # It advertises one address only, so clients would bypass a proxy.
             self.broker_proxy = Proxy(free_port(), broker_port)
             self.broker = EmbeddedBroker(port=broker_port, log_file=home / "broker.log")
 
     def crash_postgresql(self) -> None:
-        """Stop PostgreSQL in immediate mode: connections break, and the next start recovers from the log."""
+        """Stop PostgreSQL in immediate mode: connections break, and the next start recovers from the WAL."""
         pid = self.postgresql.pid
         assert pid is not None, "PostgreSQL runs"
         os.kill(pid, signal.SIGQUIT)
         assert poll_until(lambda: self.postgresql.pid is None, seconds=STOP_SECONDS), "PostgreSQL did not stop"
 
     def kill_broker(self) -> None:
-        """End the broker with SIGKILL; `broker.start()` brings it back on its port. The embedded one forgets all."""
+        """Kill the broker; `broker.start()` restarts it on its port. The embedded one loses its data."""
         pid = self.broker.pid
         assert pid is not None, "the broker runs"
         os.kill(pid, signal.SIGKILL)
         assert poll_until(lambda: self.broker.pid is None, seconds=STOP_SECONDS), "the broker did not die"
 
     def bootstrap_servers(self, *, proxied: bool = False) -> str:
-        """Where the broker is reached, past the proxy or through it."""
+        """The address of the broker, directly or through the proxy."""
         return f"{LOOPBACK}:{self.broker_proxy.port}" if proxied else self.broker.bootstrap_servers
 
     def create_database(self, name: str) -> None:
-        """Make an empty database with the schema of the service."""
+        """Create an empty database with the schema of the service."""
         asyncio.run(self._execute(f'CREATE DATABASE "{name}"'))
         schema.migrate(self.database_url(name).render_as_string(hide_password=False))
 
     def database_url(self, name: str, *, proxied: bool = False) -> URL:
-        """The URL of a database for SQLAlchemy, past the proxy or through it."""
+        """The URL of a database for SQLAlchemy, directly or through the proxy."""
         url = make_url(self.postgresql.database_url).set(database=name)
         return url.set(port=self.database_proxy.port) if proxied else url
 
     def service_url(self, name: str, *, proxied: bool = False) -> str:
-        """The URL of a database for the service: with both servers, where there is a pair."""
+        """The URL of a database for the service, with both servers of a pair."""
         if self.pair is not None:
             return self.pair.url(name)
         return self.database_url(name, proxied=proxied).render_as_string(hide_password=False)
 
     def dsn(self, name: str) -> str:
-        """The URL of a database for asyncpg: it leads to the primary."""
+        """The URL of a database on the primary, for asyncpg."""
         return f"{self.service_url(name).replace('+asyncpg', '', 1)}?target_session_attrs=primary"
 
     def administer(self, statement: str) -> None:
@@ -99,13 +99,13 @@ class Servers:
         asyncio.run(self._execute(statement, self.postgresql.admin_url))
 
     def heal(self) -> None:
-        """Start what does not run and let the proxies pass: a round that broke off must not spoil the next one."""
+        """Start stopped servers and reset the proxies, so that a failed round does not affect the next one."""
         self.start(lambda _: None)
         self.database_proxy.set_mode("pass")
         self.broker_proxy.set_mode("pass")
 
     def start(self, say: Callable[[str], None]) -> None:
-        """Start what does not run."""
+        """Start stopped servers."""
         say("starting PostgreSQL")
         self.postgresql.start()
         say(f"starting the {self.kind} broker")

@@ -1,4 +1,4 @@
-"""The service as it is deployed: separate processes, logs in files, and a supervisor that starts anew what died."""
+"""The deployed service: separate processes, log files, and a supervisor that restarts dead ones."""
 
 import functools
 import os
@@ -26,9 +26,9 @@ STATUS_OF_SIGTERM = -signal.SIGTERM
 
 @dataclass(eq=False)
 class Instance:
-    """One process of the service and its place: a successor in the same place has the same port and log.
+    """A process of the service and its slot: a successor in the slot has the same port and log.
 
-    `listed` says whether callers are sent there, as a load balancer would decide.
+    `listed`: the load balancer directs callers to it.
     """
 
     role: Role
@@ -41,7 +41,7 @@ class Instance:
 
     @property
     def pid(self) -> int | None:
-        """The process id, None while nothing runs in this place."""
+        """The process id, None if no process runs in the slot."""
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Death:
-    """A process that ended, and whether we had ended it."""
+    """A process that exited, and whether that was intended."""
 
     instance: Instance
     pid: int
@@ -64,7 +64,7 @@ class Stack:
     """The processes of one round.
 
     `entry` is the command line before the role, `settings` are those of the service without their prefix. A supervisor
-    in a thread of its own starts what died, at once, as a container runtime would, unless `supervised` is False.
+    thread restarts dead processes at once, like a container runtime, unless `supervised` is False.
     """
 
     home: Path
@@ -78,15 +78,15 @@ class Stack:
     deaths: list[Death] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Nothing runs yet."""
+        """Store the configuration; start nothing."""
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._ended_by_us: set[int] = set()
-        # A child ends with the thread that started it, so all of them are started by this one.
+        # A child ends with the thread that started it, so this thread starts all of them.
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor")
 
     def start(self) -> None:
-        """Start everything and return once every HTTP server is ready."""
+        """Start all processes and return when every HTTP server is ready."""
         for role, count in self.counts.items():
             for _ in range(count):
                 self.add(role)
@@ -94,7 +94,7 @@ class Stack:
         self.wait_until_ready()
 
     def add(self, role: Role, *, listed: bool = True) -> Instance:
-        """Want one more process of that role; the supervisor starts it."""
+        """Add a process of that role; the supervisor starts it."""
         with self._lock:
             number = 1 + max((each.number for each in self.instances if each.role == role), default=-1)
             instance = Instance(role, number, free_port(), listed=listed)
@@ -102,22 +102,22 @@ class Stack:
             return instance
 
     def of(self, *roles: Role) -> list[Instance]:
-        """The places of these roles (of all, where none is named) that are wanted."""
+        """The wanted slots of these roles (default: all)."""
         with self._lock:
             return [each for each in self.instances if each.wanted and (not roles or each.role in roles)]
 
     def http_ports(self) -> list[int]:
-        """Where HTTP is served, or will be again in a moment. Where no place is listed, any is better than none."""
+        """The ports of HTTP servers, running or restarting. If none is listed, all of them."""
         with self._lock:
             listed = [each.port for each in self.instances if each.role == "serve" and each.listed]
         return listed or [each.port for each in self.of("serve")]
 
     def kill(self, instance: Instance) -> int:
-        """End the process with SIGKILL; returns its id. The supervisor replaces it."""
+        """Kill the process; returns its id. The supervisor replaces it."""
         return self.signal(instance, signal.SIGKILL, ends=True)
 
     def signal(self, instance: Instance, number: signal.Signals, *, ends: bool = False) -> int:
-        """Send a signal to the process; returns its id. `ends` says that its death is meant."""
+        """Send a signal to the process; returns its id. `ends`: its exit is intended."""
         with self._lock:
             assert instance.pid is not None, f"{instance} runs"
             pid = instance.pid
@@ -127,7 +127,7 @@ class Stack:
             return pid
 
     def remove(self, instance: Instance) -> float:
-        """Stop a process for good with SIGTERM; returns how long it took. It is killed where it takes too long."""
+        """Stop a process permanently with SIGTERM; returns the duration. It is killed after a timeout."""
         started = time.monotonic()
         with self._lock:
             instance.wanted = instance.listed = False
@@ -139,13 +139,13 @@ class Stack:
         return time.monotonic() - started
 
     def wait_until_ready(self) -> None:
-        """Return once every process runs and every HTTP server is ready. Raises RuntimeError where one is not."""
+        """Return when every process runs and every HTTP server is ready. Raises RuntimeError otherwise."""
         for instance in self.of():
             if not poll_until(functools.partial(self.is_ready, instance), seconds=START_SECONDS):
                 raise RuntimeError(f"{instance} is not ready; see {self.log_of(instance)}")
 
     def is_ready(self, instance: Instance) -> bool:
-        """Whether the process runs and, where it serves HTTP, says that it is ready."""
+        """Whether the process runs and, with HTTP, is ready."""
         if instance.pid is None:
             return False
         if instance.role != "serve":
@@ -157,7 +157,7 @@ class Stack:
             return False
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of `allocation` to its end, as an operator would beside the service."""
+        """Run a command of `allocation` to its end, like an operator."""
         return subprocess.run(
             [*PLAIN_ENTRY, *arguments],
             env=self._environment(),
@@ -169,19 +169,19 @@ class Stack:
         )
 
     def unexpected_deaths(self) -> list[Death]:
-        """Processes that ended although we had not ended them."""
+        """Processes that exited unexpectedly."""
         return [death for death in self.deaths if not death.expected]
 
     def log_of(self, instance: Instance) -> Path:
-        """What the processes in that place wrote."""
+        """The log of the slot."""
         return self.home / f"{instance}.log"
 
     def expect_status(self, status: int) -> None:
-        """Take processes that end with this status for ended by us."""
+        """Treat exits with this status as intended."""
         self._expected_status = status
 
     def stop(self) -> None:
-        """End everything: SIGTERM, and SIGKILL for what does not heed it."""
+        """Stop all processes: SIGTERM, then SIGKILL after a timeout."""
         self._stopping.set()
         if self._supervisor.is_alive():
             self._supervisor.join()

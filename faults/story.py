@@ -1,4 +1,4 @@
-"""What the oracle judges: what was asked and answered, what was published, and what the read side shows at the end."""
+"""The input of the oracle: requests and responses, published events, and the final read side."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from typing import Any
 from faults.journal import Entry
 
 ORDER_EVENTS = ("order_placed.v1", "order_refused.v1", "order_cancelled.v1")
-"""What is told of an order as a whole."""
+"""Events of an order as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """A record of the events topic, in the order of its partition.
 
-    `subject` is the SKU or, of an event of an order as a whole, the order's id; such a one bears no sequence.
+    `subject` is the SKU or, for an event of an order as a whole, the order's id; such an event has no sequence.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class BatchSeen:
-    """A batch as the read side shows it."""
+    """A batch of the read side."""
 
     ref: str
     sku: str
@@ -43,7 +43,7 @@ class BatchSeen:
 
 @dataclass(frozen=True, slots=True)
 class LineSeen:
-    """An order line as the read side shows it."""
+    """An order line of the read side."""
 
     order_id: str
     sku: str
@@ -55,7 +55,7 @@ class LineSeen:
 
 @dataclass(frozen=True, slots=True)
 class OrderSeen:
-    """What the read side says of an order as a whole."""
+    """An order of the read side."""
 
     order_id: str
     complete: bool
@@ -64,7 +64,7 @@ class OrderSeen:
 
 @dataclass(frozen=True, slots=True)
 class ProductSeen:
-    """The sums of a product as the read side shows them."""
+    """The sums of a product of the read side."""
 
     sku: str
     available_qty: int
@@ -76,7 +76,7 @@ class ProductSeen:
 
 @dataclass
 class Story:
-    """Everything about one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters."""
+    """The data of one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters."""
 
     entries: list[Entry]
     events: list[Event]
@@ -91,12 +91,12 @@ class Story:
 
     @property
     def duplicates(self) -> int:
-        """How many records of the events topic are repeats."""
+        """The number of repeated records in the events topic."""
         return len(self.events) - len({event.id for event in self.events})
 
 
 def first_occurrences(events: Iterable[Event]) -> list[Event]:
-    """The events without their repeats, in the order of their first occurrence."""
+    """The events without repeats, in the order of their first occurrence."""
     first: dict[str, Event] = {}
     for event in events:
         first.setdefault(event.id, event)

@@ -1,4 +1,4 @@
-"""The topics, read by a client that is not the service's own."""
+"""Reads the topics with a client other than the service's."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Self
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # its stubs forget it
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # missing in its stubs
 
 from faults.background import Background
 from faults.story import ORDER_EVENTS, Event
@@ -18,12 +18,12 @@ from faults.story import ORDER_EVENTS, Event
 SECONDS = 30.0
 PARTITIONS = 6
 OTHER_CONTENT = "x-other-content"
-"""Header of a record that has the source and the id of a message and other content: it is not that message."""
+"""Header of a record with the source and id of a message and other content: it is another message."""
 BATCH = 2000
 
 
 def create_topics(bootstrap: str, *names: str) -> None:
-    """Make the topics, as operations would before the service starts."""
+    """Create the topics before the service starts, like an operator."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names], operation_timeout=SECONDS)
     for future in made.values():
@@ -31,7 +31,7 @@ def create_topics(bootstrap: str, *names: str) -> None:
 
 
 def read_topic(bootstrap: str, topic: str) -> Iterator[Message]:
-    """Every record of the topic from the first offset to the end that it has now. Raises RuntimeError on any error."""
+    """All records of the topic from the first offset to its present end. Raises RuntimeError on any error."""
     with _Reader(bootstrap, topic) as reader:
         ends = {
             partition: reader.consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=SECONDS)[1]
@@ -51,13 +51,13 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Message]:
 
 
 def to_event(message: Message) -> Event:
-    """Take a record of the events topic apart. Raises KeyError or ValueError where it is none of the contract's."""
+    """Parse a record of the events topic. Raises KeyError or ValueError if it violates the contract."""
     raw = message.headers() or []
     pairs = list(raw.items() if isinstance(raw, dict) else raw)
     headers = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in pairs}
     value, key = message.value(), message.key()
     if len(headers) != len(pairs) or not isinstance(value, bytes) or not isinstance(key, bytes):
-        raise ValueError(f"a header stands twice, or key or value are missing: {pairs}")
+        raise ValueError(f"a header occurs twice, or key or value is missing: {pairs}")
     data = json.loads(value)
     subject = data["order_id" if headers["ce_type"] in ORDER_EVENTS else "sku"]
     if not key.decode() == headers["ce_subject"] == subject:
@@ -76,15 +76,15 @@ def to_event(message: Message) -> Event:
 
 
 def message_id(message: Message) -> str:
-    """The id of an inbound message, from its header or in structured mode from the value; else its place.
+    """The id of an inbound message, from its header or in structured mode from the value; otherwise its position.
 
-    A record with other content than the message whose id it has is known by its place as well.
+    A record with the id of a message and other content is identified by its position as well.
     """
     place = place_of(message.topic() or "", message.partition(), message.offset())
     try:
         raw = message.headers() or []
-        # This client cannot read a header whose name is no UTF-8. It returns all the same and leaves an error behind,
-        # which comes to light with the next call; what it returned must not be looked at.
+        # This client cannot read a header name that is not UTF-8. It returns nevertheless, and the error appears at the
+        # next call; the returned value must not be used.
         b"".decode(errors="strict")
     except (UnicodeDecodeError, SystemError):
         return place
@@ -104,15 +104,15 @@ def message_id(message: Message) -> str:
 
 
 def place_of(topic: str, partition: int | None, offset: int | None) -> str:
-    """Where a record lies, in a word; it stands for the id of what has none."""
+    """The position of a record as text, used as the id of records without one."""
     return f"{topic}[{partition}]@{offset}"
 
 
 class Watcher(Background):
-    """Reads the events as they come, and notes when the first occurrence of each arrived."""
+    """Reads the events continuously, with the time of each first occurrence."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        """Describe it."""
+        """Store the configuration."""
         super().__init__("watcher")
         self.topic = topic
         self._bootstrap = bootstrap
@@ -128,14 +128,14 @@ class Watcher(Background):
 
     @property
     def count(self) -> int:
-        """How many events were seen so far."""
+        """The number of events so far."""
         return len(self._arrivals)
 
     def _run(self) -> None:
         with _Reader(self._bootstrap, self.topic) as reader:
             while not self._stopping.is_set():
                 for message in reader.read(0.1, patient=True):
-                    # What cannot be read is the oracle's to complain of, which reads everything once more.
+                    # The oracle reads all records again, and reports unreadable ones.
                     event = to_event(message)
                     with self._lock:
                         if event.id not in self._seen:
@@ -151,7 +151,7 @@ class _Reader:
                 "group.id": f"faults-{uuid.uuid4().hex}",
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 20,
-                # librdkafka would stay away for up to 10 s after the broker is back.
+                # librdkafka would wait up to 10 s after the broker's return.
                 "reconnect.backoff.max.ms": 500,
                 "log_level": 0,
             }
@@ -160,7 +160,7 @@ class _Reader:
         self.consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in self.partitions])
 
     def read(self, seconds: float, *, patient: bool = False) -> list[Message]:
-        """What came within so many seconds. A patient reader puts up with a broker that is away."""
+        """The records within `seconds`. A patient reader tolerates a broker outage."""
         messages = []
         for message in self.consumer.consume(BATCH, timeout=seconds):
             error = message.error()

@@ -1,6 +1,6 @@
-"""The faults, by name. Each is a function of a `Round`: it breaks something, heals it, and says what else it expects.
+"""The faults, by name. Each is a function of a `Round` that breaks something, repairs it, and checks its expectations.
 
-To add one: write `def my_fault(this: Round) -> None` beside its like, and give it its line in `FAULTS` there.
+To add one, write `def my_fault(this: Round) -> None` beside similar ones, with its line in `FAULTS` there.
 """
 
 from faults.rounds import Fault

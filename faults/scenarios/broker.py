@@ -1,4 +1,4 @@
-"""The broker goes away for a moment, and for longer than the relay waits for an acknowledgement."""
+"""Broker outages, shorter and longer than the relay waits for an acknowledgement."""
 
 import time
 
@@ -6,16 +6,16 @@ from app.entrypoints.kafka.relay import SEND_TIMEOUT
 from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
 
 HTTP_ANSWERS = {200, 201, 202, 204, 400, 404, 409}
-"""What a write is answered with while the database is there: done, or refused by a rule of the business."""
+"""Statuses of writes while the database works: done, or refused by a rule."""
 
 FLOWS_AGAIN_SECONDS = 10.0
-"""What events and messages may take once the broker is back: backoffs, a new producer, a rebalance of the group."""
+"""The limit for events and messages after the broker's return: backoffs, a new producer, a rebalance."""
 
 
 def broker(this: Round) -> None:
-    """The broker killed and started again: callers over HTTP notice nothing, and the rest comes back by itself."""
+    """The broker is killed and restarted: HTTP callers are not affected, and the rest recovers automatically."""
     before = {instance: instance.pid for instance in this.stack.of()}
-    # The short round has only the second kind, which is the harder one. How long the start takes comes on top.
+    # The short round has only the second kind, which is harder. The broker's start takes additional time.
     for long in (True,) if this.plan.short else (False, True):
         away = time.time()
         this.servers.kill_broker()
@@ -35,18 +35,18 @@ def broker(this: Round) -> None:
 
 
 def outbox_size(this: Round) -> int:
-    """How many events wait to be published."""
+    """The number of unpublished events."""
     return int(this.database.ask("SELECT count(*) FROM outbox")[0][0])
 
 
 def check_writes(this: Round, since: float, until: float) -> None:
-    """Every request over HTTP that was begun in that time had an answer that says what became of it, in time."""
+    """Every HTTP request of that period had a definite response in time."""
     answers = [
         (entry, answer) for entry, answer in this.journal.answers(since) if entry.via == "http" and answer.sent < until
     ]
     odd = [f"{entry.id}: {answer.status} {answer.error}" for entry, answer in answers]
     odd = [what for what, (_, answer) in zip(odd, answers, strict=True) if answer.status not in HTTP_ANSWERS]
-    this.check(len(answers) > 0, "nobody asked for anything over HTTP while the broker was away")
+    this.check(len(answers) > 0, "no request was sent over HTTP while the broker was down")
     this.check(not odd, f"{len(odd)} of {len(answers)} writes had no answer of the contract, such as {odd[:3]}")
     longest = max((answer.seconds for _, answer in answers), default=0.0)
     this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")

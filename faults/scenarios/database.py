@@ -1,4 +1,4 @@
-"""The database goes away, and comes back."""
+"""Database outages."""
 
 import functools
 import time
@@ -10,12 +10,12 @@ ERRORS = (1, 20, 5)
 
 
 def postgres(this: Round) -> None:
-    """PostgreSQL stopped in immediate mode and started again: the service comes back by itself."""
+    """PostgreSQL is stopped in immediate mode and restarted: the service recovers automatically."""
     before = {instance: instance.pid for instance in this.stack.of()}
     for number in range(this.plan.of(10, 2)):
         away = time.time()
         this.servers.crash_postgresql()
-        # Callers have to notice before it comes back, for otherwise nothing was broken: now one of them, now many.
+        # Wait until callers notice the outage, otherwise nothing was broken.
         noticed = functools.partial(_noticed, this, away, ERRORS[number % len(ERRORS)])
         this.wait_for(noticed, RECOVERY_LIMIT, "callers notice")
         this.servers.postgresql.start()

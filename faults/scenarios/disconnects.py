@@ -1,4 +1,4 @@
-"""Callers hang up at any moment of a request, and leave nothing behind."""
+"""Callers disconnect at any time of a request; the service keeps nothing of them."""
 
 import asyncio
 import itertools
@@ -33,9 +33,9 @@ LONGEST_WAIT = 0.03
 SETTLED_SECONDS = 60.0
 CALM_SECONDS = 10.0
 MORE_TASKS, MORE_FILES, MORE_MEGABYTES = 10, 10, 32
-"""What a server may have more of afterwards: the load goes on, and memory comes in pages."""
+"""The permitted growth of a server: the load continues, and memory is allocated in pages."""
 
-# Older than a moment: the transactions of the load are over within some milliseconds.
+# Only older ones: transactions of the load take some milliseconds.
 IDLE = """
     SELECT pid, state, query FROM pg_stat_activity
     WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND state_change < now() - interval '1 s'
@@ -48,9 +48,9 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def disconnects(this: Round) -> None:
-    """Callers hang up thousands of times; no connection, task, file or memory is kept for one that has gone."""
+    """Callers disconnect thousands of times; no connection, task, file or memory is kept for them."""
     servers = this.stack.of("serve")
-    # What a server needs once, such as the connections of its pools, it has before it is measured.
+    # One-time needs, such as pooled connections, are allocated before the measurement.
     asyncio.run(_reads_at_once(this))
     before = {instance: _Use.of(instance) for instance in servers}
     quitters = _Quitters(this, this.plan.of(5000, 600))
@@ -64,14 +64,14 @@ def disconnects(this: Round) -> None:
 
 @dataclass
 class _Quitters:
-    """Clients that hang up, and ask once more in the end: only then do they know what became of their command."""
+    """Clients that disconnect, and finally repeat the request to get the outcome."""
 
     this: Round
     total: int
     moments: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Return when they have hung up often enough and every command has its answer."""
+        """Return after enough disconnects, when every command has its response."""
         async with asyncio.TaskGroup() as group:
             for number in range(CLIENTS):
                 group.create_task(self._play(Actor(f"q{number}", "http", self.this.plan.seed), number))
@@ -93,7 +93,7 @@ class _Quitters:
             actor.learn(entry)
 
     async def _hang_up(self, chance: random.Random, port: int, request: tuple[bytes, bytes]) -> Moment:
-        """Begin the request, and leave at a random moment: with a farewell (FIN) or without one (RST)."""
+        """Start the request, and disconnect at a random time with FIN or RST."""
         head, body = request
         moment = chance.choice([each for each in MOMENTS if body or each != "body"])
         reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -116,7 +116,7 @@ class _Quitters:
         return moment
 
     async def _settle(self, entry: Entry, port: int) -> None:
-        """Ask until there is an answer, where the command was sent before: there it cannot be overtaken by this one."""
+        """Repeat the request at the same server until there is a response, so that it cannot overtake the first one."""
         method, path, body = as_request(entry)
         async with Connection(port) as connection:
             started = time.monotonic()
@@ -133,7 +133,7 @@ class _Quitters:
 def _check_nothing_is_left(this: Round, before: "dict[Instance, _Use]") -> None:
     deadline = time.monotonic() + CALM_SECONDS
     excesses = _excesses(before)
-    # A moment of the load is no growth: what is left behind is still there in the next moment.
+    # Retry, because the load varies: only lasting growth is a leak.
     while excesses and time.monotonic() < deadline:
         time.sleep(0.2)  # poll
         excesses = _excesses(before)
@@ -158,7 +158,7 @@ def _excesses(before: "dict[Instance, _Use]") -> list[str]:
 
 @dataclass(frozen=True)
 class _Use:
-    """What a process uses. Read from outside, but for its tasks."""
+    """The resources of a process, read from outside except for its tasks."""
 
     tasks: int
     files: int
@@ -166,14 +166,14 @@ class _Use:
 
     @classmethod
     def of(cls, instance: Instance) -> "_Use":
-        """What it uses now."""
+        """The present values."""
         process = Path(f"/proc/{instance.pid}")
         (kilobytes,) = re.findall(r"VmRSS:\s+(\d+)", (process / "status").read_text())
         tasks = asyncio.run(_tasks(instance.port))
         return cls(tasks, len(list((process / "fd").iterdir())), int(kilobytes) / 1024)
 
     def beyond(self, before: "_Use") -> list[str]:
-        """What has grown more than it may."""
+        """The values that have grown more than permitted."""
         bounds = {"tasks": MORE_TASKS, "files": MORE_FILES, "megabytes": MORE_MEGABYTES}
         return [
             f"{getattr(before, name):.0f} {name} before, {getattr(self, name):.0f} afterwards"
@@ -195,9 +195,9 @@ async def _tasks(port: int) -> int:
 
 
 async def _reads_at_once(this: Round) -> tuple[Counter[int], int]:
-    """As many questions as the pools have connections, held up in the database by a lock: all of them at once.
+    """Send as many concurrent requests as the pools have connections, all blocked by a database lock.
 
-    Returns the statuses of their answers, and how many waited for the lock together.
+    Returns the statuses of their responses, and the number that waited for the lock together.
     """
     locker = await asyncpg.connect(this.database.dsn)
     watcher = await asyncpg.connect(this.database.dsn)
@@ -207,7 +207,7 @@ async def _reads_at_once(this: Round) -> tuple[Counter[int], int]:
         await locker.execute("LOCK TABLE batches IN ACCESS EXCLUSIVE MODE")
         asking = asyncio.create_task(_all(this, f"/v1/products/{HOT}"))
         most = 0
-        # Shorter than the service waits for a lock.
+        # Shorter than the service's lock timeout.
         for _ in range(20):
             await asyncio.sleep(0.05)
             most = max(most, await watcher.fetchval(READING))
@@ -221,7 +221,7 @@ async def _reads_at_once(this: Round) -> tuple[Counter[int], int]:
 
 
 async def _all(this: Round, path: str) -> Counter[int]:
-    """The statuses of as many answers, asked for at the same time, as the pools of all servers have connections."""
+    """The statuses of as many concurrent requests as the pools of all servers have connections."""
 
     async def ask(port: int) -> int:
         async with Connection(port) as connection:

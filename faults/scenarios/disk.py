@@ -1,4 +1,4 @@
-"""PostgreSQL's disk is full, and then it is not."""
+"""PostgreSQL's disk is full for a while."""
 
 import ctypes
 import functools
@@ -31,7 +31,7 @@ NO_MOUNT = (
 
 @contextmanager
 def small_volume(servers: Servers, home: Path) -> Iterator[None]:
-    """PostgreSQL on a small volume meanwhile. Raises LeftOutError where there is none and none can be mounted."""
+    """Run PostgreSQL on a small volume. Raises LeftOutError if none exists and none can be mounted."""
     named = os.environ.get(VARIABLE)
     volume = Path(named) / f"allocation-{os.getpid()}" if named else home / "volume"
     volume.mkdir()
@@ -39,7 +39,9 @@ def small_volume(servers: Servers, home: Path) -> Iterator[None]:
         if named is None:
             _mount(volume)
         elif shutil.disk_usage(volume).total > LARGEST:
-            raise LeftOutError(f"{named} is no small volume: it has {shutil.disk_usage(volume).total // MEGABYTE} MB")
+            raise LeftOutError(
+                f"{named} is not a small volume: it has {shutil.disk_usage(volume).total // MEGABYTE} MB"
+            )
         usual, usual_proxy = servers.postgresql, servers.database_proxy
         small = EmbeddedPostgresql(volume / "postgresql", port=free_port())
         proxy = Proxy(free_port(), small.port)
@@ -57,7 +59,7 @@ def small_volume(servers: Servers, home: Path) -> Iterator[None]:
 
 
 def disk_full(this: Round) -> None:
-    """The disk is full twice: first for the tables, then for the log as well, which ends PostgreSQL."""
+    """The disk is full twice: first for the tables, then for the WAL as well, which stops PostgreSQL."""
     before = {instance: instance.pid for instance in this.stack.of()}
     ballast = this.servers.postgresql.data_dir.with_name("ballast")
     for number in range(this.plan.of(3, 1)):
@@ -69,18 +71,18 @@ def disk_full(this: Round) -> None:
 
 
 def _fill_for_a_while(this: Round, ballast: Path) -> None:
-    """No file can grow; the log still has room in its present segment, so PostgreSQL goes on and refuses."""
+    """No file can grow; the present WAL segment has room, so PostgreSQL continues and refuses."""
     full = time.time()
     _fill(ballast)
     noticed = functools.partial(_refused, this, full, this.plan.of(5 * ERRORS, ERRORS))
     this.wait_for(noticed, RECOVERY_LIMIT, "callers notice that the disk is full")
-    # By chance the segment may have been used up meanwhile, which is the other case earlier than meant.
+    # The segment may be full already, which is the second case earlier than intended.
     ended = " and PostgreSQL had ended" if this.servers.postgresql.pid is None else ""
     _heal(this, ballast, full, f"the disk was full{ended}")
 
 
 def _fill_until_it_ends(this: Round, ballast: Path) -> None:
-    """The log can grow no more either. PostgreSQL ends rather than lose a commit, and an operator starts it again."""
+    """The WAL cannot grow either. PostgreSQL stops so as not to lose a commit, and an operator restarts it."""
     full = time.time()
     _fill(ballast)
     postgresql = this.servers.postgresql
@@ -105,7 +107,7 @@ def _heal(this: Round, ballast: Path, since: float, what: str) -> None:
 
 
 def _fill(ballast: Path) -> None:
-    """Take all the room that is left, to the last block."""
+    """Fill the remaining space, to the last block."""
     with ballast.open("ab", buffering=0) as file:
         for chunk in (CHUNK, 4096):
             try:
@@ -116,10 +118,10 @@ def _fill(ballast: Path) -> None:
 
 
 def _switch_segment(this: Round) -> None:
-    """Have PostgreSQL begin a new segment of its log; it fails with the connection, once there is no room for one."""
+    """Make PostgreSQL start a new WAL segment; without space, it fails and closes the connection."""
     try:
         this.servers.administer("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'faults', 'the log goes on')")
-    except Exception as error:  # noqa: BLE001 - whatever a server says that is about to end
+    except Exception as error:  # noqa: BLE001 - any error of a stopping server
         this.say(f"a new segment of the log: {error!r}")
         time.sleep(0.1)
 
@@ -129,7 +131,7 @@ def _refused(this: Round, since: float, errors: int) -> bool:
 
 
 def _check_answers(this: Round) -> None:
-    """Whoever could not be served was told so: 503, a problem, when to come again, and within the promised time."""
+    """Callers that could not be served got 503, a problem and Retry-After, within the guaranteed time."""
     refusals = [answer for _, answer in this.journal.answers() if (answer.status or 0) >= 500]
     wrong = [answer for answer in refusals if not _is_clear(answer.status, answer.headers, answer.body)]
     this.check(not wrong, f"{len(wrong)} of {len(refusals)} refusals were not clear, such as {wrong[:1]}")
@@ -151,7 +153,7 @@ def _is_clear(status: int | None, headers: dict[str, str], body: Any) -> bool:  
 
 
 def _mount(directory: Path) -> None:
-    """By the system call: the program `mount` asks for root even where a user's namespace allows it."""
+    """Use the system call: the program `mount` requires root even where a user namespace allows it."""
     libc = ctypes.CDLL(None, use_errno=True)
     options = f"size={SIZE},mode=755".encode()
     if libc.mount(b"tmpfs", os.fsencode(directory), b"tmpfs", 0, options) != 0:
@@ -159,7 +161,7 @@ def _mount(directory: Path) -> None:
 
 
 def _unmount(directory: Path) -> None:
-    """Nothing is mounted there where that failed; then this fails too, and nothing is lost."""
+    """If mounting failed, this fails too, without harm."""
     ctypes.CDLL(None).umount2(os.fsencode(directory), 2)
 
 

@@ -1,4 +1,4 @@
-"""The primary crashes, and its standby takes its place."""
+"""The primary crashes, and its standby is promoted."""
 
 import functools
 import time
@@ -16,7 +16,7 @@ ERRORS = 5
 
 @contextmanager
 def pair_of_servers(servers: Servers, home: Path) -> Iterator[None]:
-    """A primary with a synchronous standby meanwhile, whose URL names both."""
+    """Run a primary with a synchronous standby; the URL names both."""
     usual = servers.postgresql
     pair = Pair(home / "pair")
     try:
@@ -36,7 +36,7 @@ def failover(this: Round) -> None:
     for _ in range(this.plan.of(10, 2)):
         away = time.time()
         former = pair.crash()
-        # Callers have to notice before the promotion, for otherwise nothing was broken.
+        # Wait until callers notice the outage, otherwise nothing was broken.
         this.wait_for(functools.partial(_noticed, this, away), RECOVERY_LIMIT, "callers notice")
         pair.promote()
         promoted = time.time()

@@ -1,4 +1,4 @@
-"""A transaction that has written to the outbox and does not end, while many that come later commit."""
+"""A transaction with outbox rows stays open while many later ones commit."""
 
 import asyncio
 import itertools
@@ -23,13 +23,13 @@ from faults.journal import Answer, Entry
 from faults.rounds import RECOVERY_LIMIT, Fault, Round
 
 DELIVERED_SECONDS = 5.0
-"""What the events of the transaction may take once it has committed; nobody tells the relays of it."""
+"""The limit for publishing the transaction's events after its commit; relays get no notification of it."""
 
 CREATED = 201
 
 
 class _HeldUnitOfWork(SqlUnitOfWork):
-    """Writes everything, outbox included, and commits only when it is told to."""
+    """Writes everything, outbox included, and commits on demand."""
 
     def __init__(self, connections: DriverConnections, written: threading.Event, released: threading.Event) -> None:
         super().__init__(connections)
@@ -43,7 +43,7 @@ class _HeldUnitOfWork(SqlUnitOfWork):
 
 
 def held_transaction(this: Round) -> None:
-    """Rows in every shard of the outbox become visible only after many with larger ids have been published."""
+    """Rows in every shard become visible only after many with larger ids were published."""
     seconds = this.plan.of(30, 6)
     before = Span(time.time(), time.time() + seconds)
     time.sleep(seconds)
@@ -54,7 +54,7 @@ def held_transaction(this: Round) -> None:
     written, released = threading.Event(), threading.Event()
     began = time.time()
 
-    def told() -> list[str]:
+    def early_events() -> list[str]:
         return [event.subject for _, event in this.watcher.arrivals(began) if event.subject in skus]
 
     with ThreadPoolExecutor(1) as executor:
@@ -63,13 +63,15 @@ def held_transaction(this: Round) -> None:
             this.wait_for(written.is_set, RECOVERY_LIMIT, "the transaction has written its rows")
             taken, meanwhile = _last_id(this), Span(time.time(), time.time() + seconds)
             time.sleep(seconds)
-            later, early = _last_id(this) - taken, told()
+            later, early = _last_id(this) - taken, early_events()
         finally:
             released.set()
         holder.result(RECOVERY_LIMIT)
     committed = time.time()
     this.check(not early, f"events of {early[:3]} were published before their transaction had committed")
-    this.wait_for(lambda: len(told()) >= len(entries), DELIVERED_SECONDS, "the rows of the transaction are published")
+    this.wait_for(
+        lambda: len(early_events()) >= len(entries), DELIVERED_SECONDS, "the rows of the transaction are published"
+    )
     took = time.time() - committed
     published = len([event for _, event in this.watcher.arrivals(meanwhile.start) if event.created in meanwhile])
     this.say(f"held for {seconds} s, while {later} ids were taken and {published} events published; then {took:.1f} s")
@@ -83,7 +85,7 @@ def held_transaction(this: Round) -> None:
 
 
 def _entries() -> list[Entry]:
-    """A batch and an order for one SKU in each shard. The journal knows them as requests of one client."""
+    """A batch and an order for one SKU in each shard, journalled as requests of one client."""
     names = (f"SKU-HELD-{number}" for number in itertools.count())
     by_shard: dict[int, str] = {}
     while len(by_shard) < SHARDS:
@@ -99,9 +101,9 @@ def _entries() -> list[Entry]:
 
 
 async def _hold(this: Round, entries: Sequence[Entry], written: threading.Event, released: threading.Event) -> None:
-    """Do what the service does for a group of commands, by its own code, but for the commit, which has to wait.
+    """Run a group of commands with the service's code, without the commit.
 
-    The connection is not the service's: that one's transactions end by themselves before they become so old.
+    The connection is separate: the service's own connections have a transaction timeout.
     """
     engine = create_async_engine(this.stack.database_url)
     try:

@@ -1,4 +1,4 @@
-"""Records that are no messages, and messages that fail for good until somebody has mended the reason."""
+"""Records that are not messages, and messages that fail permanently until the cause is fixed."""
 
 import json
 import time
@@ -17,18 +17,18 @@ from faults.rounds import RECOVERY_LIMIT, Fault, Round
 from faults.topics import OTHER_CONTENT
 
 LETTER_SECONDS = 20.0
-MARK = "mended-"
+MARK = "fixed-"
 REFUSAL = "no such orders for the moment"
 CONTRADICTION = "contradiction"
 FAILURE, MISTAKE = 1, 2
-"""Exit statuses of the command line: something could not be restored, and there is no such letter."""
+"""Exit statuses of the command line: a letter could not be restored, and a letter does not exist."""
 
 LETTERS = 'SELECT id, partition, "offset", message_id, key, value, headers::text, reason, attempts FROM dead_letters'
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A record that has to be in the dead letters: as it was sent, and what its letter has to say."""
+    """A record that must be a dead letter: its content, and its expected reason."""
 
     name: str
     record: Record
@@ -38,7 +38,7 @@ class _Sent:
 
 
 def poison(this: Round) -> None:
-    """At least one record in a hundred is poison, and some messages fail for a reason that is mended later on."""
+    """At least one record in a hundred is poison, and some messages fail for a cause that is fixed later."""
     before = Span(time.time(), time.time() + this.plan.of(40, 5))
     time.sleep(before.end - time.time())
     _refuse_orders(this)
@@ -63,7 +63,7 @@ def _is_good(entry: Entry, span: Span) -> bool:
 
 
 def _send_all(this: Round) -> tuple[list[_Sent], list[_Sent]]:
-    """Send poison of every kind and orders that are refused, mixed and spread over the time."""
+    """Send poison of every kind and failing orders, mixed and spread over the round."""
     kinds = [*POISON, CONTRADICTION] * this.plan.of(4, 1)
     deeds: list[tuple[int, str | None]] = list(enumerate([*kinds, *[None] * this.plan.of(12, 4)]))
     this.random.shuffle(deeds)
@@ -83,14 +83,14 @@ def _send_all(this: Round) -> tuple[list[_Sent], list[_Sent]]:
 
 def _poisonous(this: Round, sender: Sender, name: str, kind: str) -> _Sent:
     known = POISON[kind]
-    # Under the key of any SKU, so that every consumer meets some.
+    # Under the keys of all SKUs, so that every consumer gets some.
     record = replace(known.record(name), key=this.random.choice([None, *(sku.encode() for sku in SKUS)]))
     (place,) = sender.send([record])
     return _Sent(name, record, place, known.reason, name if known.has_id else None)
 
 
 def _contradiction(this: Round, sender: Sender, name: str) -> _Sent:
-    """A record with the source and the id of a message that has taken effect, and with other content."""
+    """A record with the source and id of a handled message, and other content."""
     received = _inbox(this)
     entry = this.random.choice([each for each in list(this.journal.entries) if each.id in received])
     record = as_record(entry, contradiction=name)
@@ -100,9 +100,9 @@ def _contradiction(this: Round, sender: Sender, name: str) -> _Sent:
 
 
 def _order(this: Round, sender: Sender, name: str) -> _Sent:
-    """An order that the database will refuse for now; the oracle knows it as one that is to take effect once."""
+    """An order that the database refuses for now; the oracle expects it to take effect once."""
     sku = this.random.choice([HOT, *SKUS[:6]])
-    entry = Entry(name, "mended", "kafka", "allocate", {"order_id": name, "sku": sku, "qty": 1})
+    entry = Entry(name, "fixed", "kafka", "allocate", {"order_id": name, "sku": sku, "qty": 1})
     record = as_record(entry)
     this.journal.begin(entry)
     sent = time.time()
@@ -112,7 +112,7 @@ def _order(this: Round, sender: Sender, name: str) -> _Sent:
 
 
 def _refuse_orders(this: Round) -> None:
-    """Have the database refuse orders with our mark for good, as a constraint would that somebody has added."""
+    """Make the database refuse orders with the mark permanently, like an added constraint."""
     this.database.ask(
         f"""CREATE FUNCTION refuse_order() RETURNS trigger LANGUAGE plpgsql
             AS $$ BEGIN RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'check_violation'; END $$"""
@@ -124,20 +124,20 @@ def _refuse_orders(this: Round) -> None:
 
 
 def _check_letters(this: Round, wanted: Sequence[_Sent], *, attempts: int) -> None:
-    """Each record lies there once with its bytes, its headers, its id and the reason; and nothing else does."""
+    """Each record is stored once with its bytes, headers, id and reason; and no other record is."""
     found: dict[Place, list[tuple[object, ...]]] = {}
     for _, partition, offset, *letter in this.database.ask(LETTERS):
         found.setdefault(Place(partition, offset), []).append(tuple(letter))
     for sent in wanted:
         letters = found.pop(sent.place, [])
-        this.check(len(letters) == 1, f"{sent.name} lies in the dead letters {len(letters)} times")
+        this.check(len(letters) == 1, f"{sent.name} is in the dead letters {len(letters)} times")
         for message_id, key, value, headers, reason, times in letters:
             same = (key, value, _decoded(str(headers))) == (sent.record.key, sent.record.value, _encoded(sent.record))
             this.check(same, f"the letter of {sent.name} is not the record: {key!r}, {str(value)[:80]}, {headers}")
             this.check(message_id == sent.message_id, f"the letter of {sent.name} bears the id {message_id!r}")
             this.check(sent.reason in str(reason), f"the letter of {sent.name} says {str(reason)[:200]!r}")
             this.check(times == attempts, f"{sent.name} was given up {times} times, not {attempts}")
-    this.check(not found, f"nobody has sent what lies in the dead letters from {list(found)[:5]}")
+    this.check(not found, f"records in the dead letters were never sent: {list(found)[:5]}")
 
 
 def _decoded(headers: str) -> list[tuple[bytes, bytes | None]]:
@@ -150,7 +150,7 @@ def _encoded(record: Record) -> list[tuple[bytes, bytes | None]]:
 
 
 def _retry(this: Round, bad: Sequence[_Sent], mendable: Sequence[_Sent]) -> None:
-    """Try again before and after the reason is mended, as an operator would; once more does no harm."""
+    """Retry before and after the cause is fixed, like an operator; a further retry does no harm."""
     everything = [*bad, *mendable]
     if not this.plan.short:
         lines = this.stack.command("dead-letters", "list").stdout.splitlines()
@@ -182,7 +182,7 @@ def _inbox(this: Round) -> Mapping[str, float]:
 
 
 def _check_delays(this: Round, before: Span, meanwhile: Span) -> None:
-    """The rest of the traffic takes as long as it took a moment ago, over either way in."""
+    """The rest of the traffic is as fast as just before, over both ways."""
     answers, arrivals = list(this.journal.answers(before.start)), this.watcher.arrivals(before.start)
     measured = {
         "messages": [delays.messages(answers, arrivals, span) for span in (before, meanwhile)],

@@ -1,4 +1,4 @@
-"""Messages that come again and again."""
+"""Messages that are delivered several times."""
 
 import asyncio
 import random
@@ -22,14 +22,13 @@ LATE_SHARE = 0.5
 
 
 class _Doubled(Background):
-    """Sends every message twice at once, under two keys, and has its client wait until it has taken effect.
+    """Sends every message twice at once, under two keys, and lets its client wait until it has taken effect.
 
-    So two consumers may work on it in the same moment, and still everybody knows in which order the messages of one
-    client took effect.
+    So two consumers may handle it at the same time, and the order of one client's messages is still known.
     """
 
     def __init__(self, this: Round, since: float) -> None:
-        """Describe it."""
+        """Store the configuration."""
         super().__init__("effects")
         self._this = this
         self._since = since
@@ -37,13 +36,13 @@ class _Doubled(Background):
         self.received: set[str] = set()
 
     def keys(self, _: Entry) -> Sequence[str]:
-        """Any: what a record is about stands in its data."""
+        """Any key: the data has the subject of a record."""
         return [self._random.choice(SKUS)]
 
     async def settled(self, entry: Entry) -> None:
-        """Return once the message has taken effect, or should have."""
+        """Return when the message has taken effect, or after a timeout."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        while entry.id not in self.received and time.monotonic() < deadline:  # noqa: ASYNC110 - another thread tells
+        while entry.id not in self.received and time.monotonic() < deadline:  # noqa: ASYNC110 - another thread adds to it
             await asyncio.sleep(POLL_SECONDS / 2)  # poll
 
     def _run(self) -> None:
@@ -54,18 +53,18 @@ class _Doubled(Background):
 
 
 def triple(this: Round) -> None:
-    """Every inbound message three times: twice at once under two keys, and once more at any time under any key."""
+    """Every inbound message is sent three times: twice at once under two keys, and later under any key."""
     with _Doubled(this, time.time()) as doubled, Sender(this.bootstrap, this.inbound_topic) as sender:
         this.load.repeats = doubled
         late: Counter[str] = Counter()
         while this.journal.settled < this.plan.commands and this.load.running:
             time.sleep(0.5)
-            # Some of those that have taken effect come again now, the others later; the oldest may come last.
+            # Some handled messages are repeated now, others later; the oldest may be last.
             known = [entry for entry in _messages(this) if entry.id in doubled.received and not late[entry.id]]
             _again(this, sender, this.random.sample(known, int(LATE_SHARE * len(known))), late)
         this.load.stop(seconds=STOP_SECONDS)
         for _ in range(TIMES):
-            # Those from before the fault lack two.
+            # Messages from before the fault need two repeats.
             sent = Counter(message_id(message) for message in read_topic(this.bootstrap, this.inbound_topic))
             _again(this, sender, [entry for entry in _messages(this) if sent[entry.id] < TIMES], late)
     sent = Counter(message_id(message) for message in read_topic(this.bootstrap, this.inbound_topic))

@@ -1,4 +1,4 @@
-"""The schema changes under the load, to revisions that the running code does not know."""
+"""The schema changes under load, to revisions that the running code does not know."""
 
 import asyncio
 import itertools
@@ -24,15 +24,15 @@ from faults.stack import START_SECONDS, STOP_SECONDS
 MIGRATIONS = Path(__file__).parents[2] / "alembic"
 ATTEMPTS = 5
 LOCK_TIMEOUT, LOCK_MARGIN = 5.0, 2.0
-"""What a migration waits for a lock, as docs/operations.md says, and what starting and ending it may take."""
+"""The lock timeout of a migration (docs/operations.md), plus the start and end of its process."""
 
 HELD_ON = 2.0
 PROMPT = 1.5
 READ_INTERVAL = 0.05
 NEXT, LAST = "faults_columns", "faults_index"
 
-# What later releases would add. The tables come in the order in which the service locks them; and the index has a
-# revision of its own, for a concurrent build commits what came before it and may fail half-way.
+# Changes of possible later releases. Tables are in the order in which the service locks them. The index has its own
+# revision, because a concurrent build commits the earlier steps and may fail half-way.
 COLUMNS = f"""
 from alembic import op
 import sqlalchemy as sa
@@ -66,7 +66,7 @@ def migration(this: Round) -> None:
     with _Readers(this) as readers:
         for number in range(this.plan.of(8, 1)):
             _migrate(this, config, LAST)
-            # In CI it is the starting of processes that takes the time; there, those that run are enough.
+            # In CI starting processes is slow; there, running ones are enough.
             if number == 0 and not this.plan.short:
                 _check_new_processes(this)
             this.recovered(time.time(), RECOVERY_LIMIT)
@@ -81,13 +81,13 @@ def migration(this: Round) -> None:
     longest = this.journal.longest_wait()
     this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
     this.say(f"the longest wait was {longest:.1f} s; {readers}")
-    this.check(readers.tries.total() > 0, "nobody read")
+    this.check(readers.tries.total() > 0, "no reads")
     this.check(max(readers.tries, default=0) <= 1, f"readers needed more than one retry: {readers}")
     this.check(not readers.unready, f"servers were not ready: {readers.unready[:3]}")
 
 
 def _config(this: Round) -> Config:
-    """The project's own, with two revisions more in a directory of this round's."""
+    """The project's environment, with two additional revisions in a directory of this round."""
     versions = this.home / "versions"
     versions.mkdir()
     (versions / f"{NEXT}.py").write_text(COLUMNS)
@@ -100,7 +100,7 @@ def _config(this: Round) -> Config:
 
 
 def _migrate(this: Round, config: Config, revision: str) -> None:
-    """To the revision, as an operator would: what gave up is run again."""
+    """Migrate to the revision like an operator: repeat after a timeout."""
     started = time.time()
     move = command.downgrade if revision == schema.head() else command.upgrade
     for attempt in range(1, ATTEMPTS + 1):
@@ -115,7 +115,7 @@ def _migrate(this: Round, config: Config, revision: str) -> None:
 
 
 def _check_new_processes(this: Round) -> None:
-    """A process of the old code that starts now, after a crash or to roll back, is ready all the same."""
+    """A process of the old code that starts now, after a crash or for a rollback, becomes ready."""
     instance = this.stack.add("serve", listed=False)
     ready = poll_until(lambda: this.stack.is_ready(instance), seconds=START_SECONDS)
     this.check(ready, "a process that started on the newer schema was not ready")
@@ -123,7 +123,7 @@ def _check_new_processes(this: Round) -> None:
 
 
 async def _against_a_long_transaction(this: Round, config: Config) -> None:
-    """The migration gives up when its time is over, and the traffic that had to wait behind it goes on."""
+    """The migration gives up after its timeout, and the traffic behind it continues."""
     connection = await asyncpg.connect(this.database.dsn)
     try:
         transaction = connection.transaction()
@@ -134,14 +134,14 @@ async def _against_a_long_transaction(this: Round, config: Config) -> None:
             await asyncio.to_thread(command.upgrade, config, LAST)
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
-            # A migration that meets a deadlock is rolled back as well, and is to be run again.
+            # A migration with a deadlock is rolled back as well, and must be repeated.
             this.check(state in {"55P03", "40P01"}, f"the migration failed for {error.orig!r}")
         else:
             this.check(False, "the migration did not wait for the long transaction")  # noqa: FBT003 - see `check`
         gave_up = time.time()
         took = gave_up - began
         this.check_time(took <= LOCK_TIMEOUT + LOCK_MARGIN, f"the migration stood before the traffic for {took:.1f} s")
-        # The long transaction goes on, and nobody else is held up by it.
+        # The long transaction continues, and delays no other session.
         await asyncio.sleep(HELD_ON)
         await transaction.rollback()
     finally:
@@ -149,7 +149,7 @@ async def _against_a_long_transaction(this: Round, config: Config) -> None:
     waits = [
         each.seconds for entry, each in this.journal.answers(gave_up) if entry.via == "http" and each.sent > gave_up
     ]
-    this.check(len(waits) > 0, "nobody was answered while the long transaction went on")
+    this.check(len(waits) > 0, "no response came during the long transaction")
     this.check_time(
         max(waits, default=0) <= PROMPT, f"after it had given up a caller waited {max(waits, default=0):.1f} s"
     )
@@ -159,7 +159,7 @@ async def _against_a_long_transaction(this: Round, config: Config) -> None:
 
 
 class _Readers:
-    """Ask each server for products and whether it is ready, all the while, and ask again where that fails."""
+    """Continuously request products and readiness of each server, and retry failures."""
 
     def __init__(self, this: Round) -> None:
         self._this = this

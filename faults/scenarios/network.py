@@ -1,4 +1,4 @@
-"""The network swallows everything on the way to the database or to the broker, and resets nothing."""
+"""The network to the database or the broker drops all packets, without resets."""
 
 import functools
 import time
@@ -12,21 +12,21 @@ from faults.scenarios.probes import ALIVE, UNAVAILABLE, Probed, Probes
 Way = tuple[float, Mode]
 FULL: tuple[Way, ...] = ((60.0, "pass"), (2.0, "forget"))
 SHORT: tuple[Way, ...] = ((9.5, "forget"),)
-"""Seconds of darkness, and what comes then: what was swallowed arrives after all, or the connections of before are dead
-for ever, which nobody is told. The longest is longer than any wait of the service's."""
+"""Seconds of outage, and the mode afterwards: buffered data arrives, or old connections stay dead without a reset. The
+longest is longer than any wait of the service."""
 
 ANSWERED_SECONDS = 9.0
-"""Only a darkness longer than this sees an answer that was waited for in vain."""
+"""Only a longer outage causes timeouts of responses."""
 
 BACK_SECONDS = 20.0
-"""What everything may take once the network is back: the longest wait for a command, a lock or an answer, and a bit."""
+"""The limit for recovery: the longest wait for a command, a lock or a response, plus a margin."""
 
 HEALTHY_SECONDS = 1.0
 CODES = {"unavailable", "overloaded"}
 
 
 def black_hole_database(this: Round) -> None:
-    """The way to the database: 503 in time while it is dark, and everything as before once it is light again."""
+    """The way to the database: 503 in time during the outage, and full recovery afterwards."""
     with Probes(this.stack.http_ports()) as probes:
         for away, back in _holes(this, this.servers.database_proxy):
             dark = [probed for probed in probes.answers(away) if probed.at < back]
@@ -47,7 +47,7 @@ def black_hole_database(this: Round) -> None:
 
 
 def black_hole_broker(this: Round) -> None:
-    """The way to the broker: callers over HTTP notice nothing, and events wait for the light."""
+    """The way to the broker: HTTP callers are not affected, and events wait."""
     for away, back in _holes(this, this.servers.broker_proxy):
         waiting = outbox_size(this)
         seconds = this.recovered(back, RECOVERY_LIMIT, bound=BACK_SECONDS)
@@ -57,10 +57,10 @@ def black_hole_broker(this: Round) -> None:
 
 
 def check_dark(this: Round, answers: list[Probed], *, expected: bool) -> None:
-    """Everything that needs the database was answered with 503 and when to come again; what does not, as ever."""
+    """Requests that need the database got 503 with Retry-After; others were answered as usual."""
     alive = [probed for probed in answers if probed.question == ALIVE]
     others = [probed for probed in answers if probed.question != ALIVE]
-    this.check(bool(others) or not expected, "nobody asked for anything in the dark")
+    this.check(bool(others) or not expected, "no request was sent in the outage")
     sick = [str(probed) for probed in alive if not probed.is_expected or probed.seconds > HEALTHY_SECONDS]
     odd = [str(probed) for probed in others if probed.status != UNAVAILABLE or not (probed.retry_after or "").isdigit()]
     this.check(not sick, f"the liveness suffered: {sick[:3]}")
@@ -68,7 +68,7 @@ def check_dark(this: Round, answers: list[Probed], *, expected: bool) -> None:
 
 
 def _holes(this: Round, proxy: Proxy) -> Iterator[tuple[float, float]]:
-    """Make it dark and light again, while the load goes on; yields when it became dark, and when light."""
+    """Start and end the outage during the load; yields its start and its end."""
     before = {instance: instance.pid for instance in this.stack.of()}
     for seconds, mode in SHORT if this.plan.short else FULL:
         this.say(f"dark for {seconds:g} s, and then {mode}")

@@ -1,4 +1,4 @@
-"""Questions to the service that no actor asks: reads, health, and a write that changes nothing, again and again."""
+"""Requests that no actor sends, repeated: reads, health, and a write without an effect."""
 
 import http.client
 import threading
@@ -16,7 +16,7 @@ READS = (
     ("GET", "/v1/batches/h0-b1"),
     ("GET", "/v1/allocations/nobodys-order"),
 )
-# It is answered with 404 and tells nobody, so the oracle need not know of it.
+# The response is 404 without an event, so the oracle can ignore it.
 WRITE = ("DELETE", f"/v1/allocations/nobodys-order/{HOT}")
 READY, ALIVE = ("GET", "/readyz"), ("GET", "/livez")
 QUESTIONS = (*READS, WRITE, READY, ALIVE)
@@ -26,7 +26,7 @@ INTERVAL = 0.1
 
 @dataclass(frozen=True)
 class Probed:
-    """One question and what came back; `status` None where nothing did, or no sooner than `faults.client.TIMEOUT`."""
+    """A request and its response; `status` None without one within `faults.client.TIMEOUT`."""
 
     question: tuple[str, str]
     port: int
@@ -37,12 +37,12 @@ class Probed:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The duration."""
         return self.at - self.sent
 
     @property
     def is_expected(self) -> bool:
-        """Whether it is what the service says while its database answers: found, or not found."""
+        """Whether it is a normal response with a working database: found, or not found."""
         return self.status is not None and self.status < UNAVAILABLE
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Probed:
 
 
 class Probes:
-    """Asks every question of each of the ports in threads of its own, for as long as it is entered."""
+    """Sends all requests to each port in its own threads, while its `with` block runs."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._stopping = threading.Event()
@@ -60,11 +60,11 @@ class Probes:
         ]
 
     def answers(self, since: float, until: float = float("inf")) -> list[Probed]:
-        """What was asked in that time, as far as it is answered."""
+        """The answered requests of that period."""
         return [probed for probed in list(self._answers) if since <= probed.sent <= until]
 
     def all_are_well(self, since: float) -> bool:
-        """Whether the latest answer to each question at each port was asked for since then, and is as expected."""
+        """Whether the latest response to each request at each port began since then, and is as expected."""
         latest = {(probed.question, probed.port): probed for probed in self.answers(since)}
         return len(latest) == len(self._threads) and all(probed.is_expected for probed in latest.values())
 
@@ -89,7 +89,7 @@ class Probes:
                     response.read()
                     status, retry_after = response.status, response.getheader("Retry-After")
             except (OSError, http.client.HTTPException):
-                # That nothing came is what is told.
+                # No response is a result as well.
                 pass
             finally:
                 connection.close()

@@ -1,4 +1,4 @@
-"""Processes of the service end, at random or at named points."""
+"""Processes of the service are killed, at random or at named points."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ from faults.rounds import RECOVERY_LIMIT, Fault, Round, Way
 from faults.stack import Instance, Role
 
 TAKE_OVER_SECONDS = 2.0
-"""What a successor may take once the lease or the session of its predecessor has run out."""
+"""The limit for a successor after its predecessor's lease or session has ended."""
 
 ARM_LIMIT = 30.0
 WAYS: dict[Role, Way] = {"relay": "events", "consume": "inbound", "serve": "http"}
@@ -18,10 +18,10 @@ ROLES: tuple[Role, ...] = ("relay", "consume", "serve", "notify")
 
 
 def kill(this: Round) -> None:
-    """End a random process with SIGKILL, again and again; another takes over within the lease and two seconds."""
+    """Kill random processes repeatedly; another takes over within the lease plus two seconds."""
     leases = {"relay": this.plan.lease, "consume": this.plan.session, "notify": this.plan.session, "serve": 0.0}
     for number in range(this.plan.of(20, 4)):
-        # One after another of each role, and by chance which one: a short round shall not leave one out.
+        # Roles in turn, instances at random, so that a short round covers all roles.
         role = ROLES[number % len(ROLES)]
         victim = this.random.choice(this.stack.of(role))
         this.stack.wait_until_ready()
@@ -30,12 +30,14 @@ def kill(this: Round) -> None:
         this.recovered(since, RECOVERY_LIMIT)
         seconds = _mail_wait(this, since) if role == "notify" else this.waits(since)[WAYS[role]]
         bound = leases[role] + TAKE_OVER_SECONDS
-        this.check_time(seconds <= bound, f"nobody took over from {victim} for {seconds:.1f} s, more than {bound:g} s")
+        this.check_time(
+            seconds <= bound, f"no process took over from {victim} for {seconds:.1f} s, more than {bound:g} s"
+        )
         this.say(f"kill -9 of {victim} ({pid}): another had taken over after {seconds:.1f} s")
 
 
 def _mail_wait(this: Round, since: float) -> float:
-    """How long after `since` the notifiers had dealt with what was allocated in the half second after it."""
+    """The time after `since` until the notifiers had handled the allocations of the next half second."""
     wanted: dict[str, int] = {}
     for _, event in this.watcher.arrivals(since):
         if event.type == "line_allocated.v1" and since < event.created < since + 0.5:
@@ -50,7 +52,7 @@ def _mail_wait(this: Round, since: float) -> float:
 
 
 def failpoints(this: Round) -> None:
-    """Processes end at each named point, one at a time."""
+    """Processes exit at each named point, one at a time."""
     this.stack.expect_status(STATUS)
     for _ in range(this.plan.of(3, 1)):
         for name, point in _interleaved():
@@ -59,7 +61,7 @@ def failpoints(this: Round) -> None:
 
 
 def _interleaved() -> list[tuple[str, Point]]:
-    """The points, each of another role than the one before: while a role recovers, the next one can fail."""
+    """The points, with alternating roles: while a role recovers, the next one can fail."""
     by_role: dict[str, list[tuple[str, Point]]] = {}
     for name, point in POINTS.items():
         by_role.setdefault(point.role, []).append((name, point))
@@ -69,9 +71,9 @@ def _interleaved() -> list[tuple[str, Point]]:
 
 def _fail_at(this: Round, name: str, point: Point) -> None:
     since, before = time.time(), len(this.stack.deaths)
-    # The full round fails later in the life of a process as well.
+    # The full round also fails later in the life of a process.
     nth = 1 if this.plan.short else this.random.randint(1, 5)
-    # Not the one that ended last: it has only just been started, and comes to no point for some seconds.
+    # Not the one that exited last: it was just started, and reaches no point for some seconds.
     instances = this.stack.of(point.role)
     ended = [death.instance for death in this.stack.deaths if death.instance in instances]
     victim = this.random.choice([each for each in instances if each not in ended[-1:]] or instances)
@@ -91,7 +93,7 @@ def _fail_at(this: Round, name: str, point: Point) -> None:
 
 
 def armed_file(home: Path, instance: Instance) -> Path:
-    """What tells the process where to end."""
+    """The file that names the point at which the process exits."""
     return home / f"{instance}.armed"
 
 

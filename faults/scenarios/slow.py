@@ -1,4 +1,4 @@
-"""Nothing breaks, but the handler of one SKU takes long."""
+"""No fault, but one SKU is slow."""
 
 import time
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from faults.stack import Instance
 
 SLOW = SKUS[1]
 SLOW_SECONDS = 0.1
-"""What each event of that SKU costs more. A command by itself takes about a tenth of it."""
+"""The additional time of each event of that SKU, about ten times that of a command."""
 
 PADDING = 20_000
 PAGE = 100
 GROWTH_LIMIT = 96
-"""Megabytes by which no process may grow: less than what waits for it in the full round."""
+"""The permitted growth of a process in megabytes: less than its pending messages in the full round."""
 
 REBALANCES = 1
 
 
 def slow_sku(this: Round) -> None:
-    """Each event of one SKU takes ten times as long as a command, while more of them come than can be dealt with."""
+    """Each event of one SKU takes ten times as long as a command, and more arrive than can be handled."""
     processes = {instance: instance.pid for instance in this.stack.of()}
     memory = {instance: _peak(instance) for instance in processes}
     generations = _rebalances(this)
@@ -61,7 +61,7 @@ def slow_sku(this: Round) -> None:
 
 
 def _burst(this: Round, count: int) -> list[Entry]:
-    """One batch and many orders for the slow SKU, with fields that nobody asks for: the lag is to be heavy."""
+    """One batch and many orders for the slow SKU, with additional fields, so that the lag is large in bytes."""
     batch = {"ref": "slow-batch", "sku": SLOW, "qty": count, "eta": None}
     orders = (
         Entry(f"slow.{number}", "slow", "kafka", "allocate", {"order_id": f"slow-{number}", "sku": SLOW, "qty": 1})
@@ -85,7 +85,7 @@ def _missing(this: Round, burst: Sequence[Entry], since: float) -> int:
 
 
 def _peak(instance: Instance) -> float:
-    """The most memory that the process has ever used, in megabytes."""
+    """The peak memory of the process, in megabytes."""
     lines = Path(f"/proc/{instance.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
@@ -103,14 +103,14 @@ def _check_processes(this: Round, pids: dict[Instance, int], memory: dict[Instan
 
 
 def _rebalances(this: Round) -> int:
-    """How often the broker had the consumers share out their partitions anew."""
+    """The number of rebalances of the consumers."""
     return this.servers.broker.log_file.read_text(errors="replace").count(
         f"Preparing to rebalance group {this.inbound_topic}.allocation "
     )
 
 
 def _check_others(this: Round, before: Span, meanwhile: Span) -> None:
-    """Others go on, but share groups and so transactions with the slow one: how long they wait is told, not bounded."""
+    """Other SKUs continue, but share groups with the slow one: their delay is reported, not limited."""
     answers, arrivals = list(this.journal.answers(before.start)), this.watcher.arrivals(before.start)
     slow = {SLOW}
     was, became = (delays.messages(answers, arrivals, span, slow) for span in (before, meanwhile))

@@ -1,4 +1,4 @@
-"""What an upgrade does while the load runs: processes come and go."""
+"""Processes start and stop under load, as in an upgrade."""
 
 import signal
 import time
@@ -13,22 +13,22 @@ from faults.stack import START_SECONDS, Instance, Role, Stack
 ROLES: tuple[Role, ...] = ("serve", "consume", "relay", "notify")
 MOST = 4
 MOST_IN_SHORT = 2
-"""Of each role but `serve`: in CI it is the starting of processes that takes the time."""
+"""Of each role except `serve`: in CI starting processes is slow."""
 DELAY = 1.0
 GRACE = 10.0
 EXIT_MARGIN = 2.0
 ATTENTIVE, SLOW = 0.1, 2.0 * DELAY
-"""Seconds between two looks of a load balancer: one that sees each server's last second, and one that does not."""
+"""Seconds between health checks of two load balancers: one notices a draining server in time, the other does not."""
 
-# 16 processes of two pools each, and PostgreSQL takes 100 connections in all.
+# 16 processes with two pools each, and PostgreSQL allows 100 connections.
 SETTINGS = {"database_pool_size": "2", "shutdown_delay": str(DELAY), "shutdown_grace": str(GRACE)}
 
 
 class Balancer(Background):
-    """Sends callers where `/readyz` says that they may come. It looks every `interval` seconds."""
+    """Directs callers to servers whose `/readyz` is 200, checked every `interval` seconds."""
 
     def __init__(self, stack: Stack) -> None:
-        """Describe it."""
+        """Store the configuration."""
         super().__init__("balancer")
         self.interval = ATTENTIVE
         self._stack = stack
@@ -37,14 +37,14 @@ class Balancer(Background):
         while not self._stopping.wait(self.interval):
             servers = [each for each in self._stack.instances if each.role == "serve"]
             ready = [self._stack.is_ready(each) for each in servers]
-            # Where none answers in time the machine is at fault, and those that are being started are no help.
+            # If none answers in time, the machine is overloaded, and starting servers do not help.
             if any(ready):
                 for instance, is_ready in zip(servers, ready, strict=True):
                     instance.listed = is_ready
 
 
 def rolling(this: Round) -> None:
-    """Instances 1 -> 4 -> 1 of every role, each stopped by SIGTERM: a caller needs one retry at most."""
+    """Instances 1 -> 4 -> 1 of every role, stopped by SIGTERM: a caller needs at most one retry."""
     since = time.time()
     with Balancer(this.stack) as balancer:
         for _ in range(this.plan.of(2, 1)):
@@ -57,7 +57,7 @@ def rolling(this: Round) -> None:
                     _grow(this, ROLES)
             if not this.plan.short:
                 _replace(this)
-            # Callers that are sent to a server which has gone find that out, and ask another one.
+            # Callers that reach a stopped server retry at another one.
             balancer.interval = SLOW
             _shrink(this)
     this.recovered(time.time(), RECOVERY_LIMIT)
@@ -65,7 +65,7 @@ def rolling(this: Round) -> None:
 
 
 def check_attempts(this: Round, since: float) -> None:
-    """No command over HTTP needed more than one retry."""
+    """No HTTP command needed more than one retry."""
     attempts = Counter(
         sum(not answer.is_definite for answer in entry.answers)
         for entry in {entry.id: entry for entry, _ in this.journal.answers(since) if entry.via == "http"}.values()
@@ -76,7 +76,7 @@ def check_attempts(this: Round, since: float) -> None:
 
 
 def _grow(this: Round, roles: Sequence[Role]) -> None:
-    """One more of each of these, and callers are sent there once it is ready."""
+    """One more instance of each role; callers are directed to it when it is ready."""
     started = time.time()
     for instance in [this.stack.add(role, listed=False) for role in roles]:
         if not poll_until(lambda each=instance: _works(this.stack, each), seconds=START_SECONDS):  # type: ignore[misc]
@@ -86,29 +86,29 @@ def _grow(this: Round, roles: Sequence[Role]) -> None:
 
 
 def _works(stack: Stack, instance: Instance) -> bool:
-    """Whether it is ready or, where it has no HTTP for that, shows its metrics: it heeds signals from then on."""
+    """Whether it is ready, or without HTTP exposes its metrics: from then on it handles signals."""
     return stack.is_ready(instance) and not port_is_free(instance.port)
 
 
 def _shrink(this: Round) -> None:
-    """Down to one of each role, the oldest first, one after another."""
+    """Reduce to one of each role, the oldest first."""
     while any(len(this.stack.of(role)) > 1 for role in ROLES):
         _stop(this, [this.stack.of(role)[0] for role in ROLES if len(this.stack.of(role)) > 1])
 
 
 def _replace(this: Round) -> None:
-    """Each by a new one, as a new version would be rolled out."""
+    """Replace each by a new one, like a rollout."""
     for _ in range(len(this.stack.of("serve"))):
         _grow(this, ROLES)
         _stop(this, [this.stack.of(role)[0] for role in ROLES])
 
 
 def _stop(this: Round, leaving: list[Instance]) -> None:
-    """Stop them with SIGTERM, all at once; each exits with 0 within its grace. Callers still come meanwhile."""
-    told = time.time()
+    """Stop them with SIGTERM at once; each exits with 0 within its grace, under load."""
+    signalled_at = time.time()
     pids = {}
     for instance in leaving:
-        # It stays in the balancer's list, for that is the balancer's to find out.
+        # It stays in the balancer's list until the balancer notices.
         instance.wanted = False
         pids[this.stack.signal(instance, signal.SIGTERM, ends=True)] = instance
     limit = DELAY + GRACE + EXIT_MARGIN
@@ -118,7 +118,7 @@ def _stop(this: Round, leaving: list[Instance]) -> None:
         if death.pid in pids:
             this.check(death.status == 0, f"{death.instance} exited with {death.status} after SIGTERM")
     this.wait_for(lambda: not any(each.listed for each in leaving if each.role == "serve"), limit, "it is noticed")
-    lasted = {str(death.instance): death.at - told for death in this.stack.deaths if death.pid in pids}
+    lasted = {str(death.instance): death.at - signalled_at for death in this.stack.deaths if death.pid in pids}
     this.say("stopped after " + ", ".join(f"{seconds:.1f} s ({name})" for name, seconds in lasted.items()))
 
 

@@ -1,4 +1,4 @@
-"""Processes that are stopped in the middle of their work, are succeeded, and go on as if nothing had happened."""
+"""Processes that are paused during their work, are replaced, and continue afterwards."""
 
 import functools
 import signal
@@ -10,23 +10,23 @@ from faults.stack import Instance, Role
 from faults.topics import read_topic, to_event
 
 IN_FLIGHT_SECONDS = 0.4
-"""How long a way is dark before a process is stopped: so long that it waits for an answer from there."""
+"""The outage before a process is paused: long enough that it waits for a response."""
 
 LOCK_SECONDS = 15.0
-"""For so long PostgreSQL lets a transaction idle: the stopped process may hold locks that its successor needs."""
+"""PostgreSQL's idle transaction timeout: the paused process may hold locks that its successor needs."""
 
 TAKE_OVER_SECONDS = 3.0
 AWAKE_SECONDS = 5.0
-"""What all may take to flow once those that were stopped go on."""
+"""The limit for recovery after paused processes continue."""
 
 ROLES: tuple[Role, ...] = ("relay", "consume", "notify")
 WAYS = ("broker", "database", None)
 
 
 def zombies(this: Round) -> None:
-    """One process of each role stopped past its lease or session, and continued: it can only duplicate.
+    """One process of each role is paused past its lease or session, and continued: it can only duplicate.
 
-    The way to the broker, or to the database, is dark for the moment of the stop. So the relay stops between sending
+    The way to the broker, or to the database, is interrupted during the pause. So the relay pauses between sending
     and deleting, or between reading and sending; the consumer within a transaction, or between effects and offset.
     """
     bound = max(this.plan.lease, this.plan.session) + LOCK_SECONDS + TAKE_OVER_SECONDS
@@ -34,7 +34,7 @@ def zombies(this: Round) -> None:
         way = WAYS[number % len(WAYS)]
         stopped, since = _stop(this, way)
         taken_over = this.recovered(since, RECOVERY_LIMIT, bound=bound)
-        # Succeeded by now; and the leases and sessions are over for certain.
+        # By now they are replaced, and leases and sessions have ended.
         rest = since + 2 * max(this.plan.lease, this.plan.session) - time.time()
         time.sleep(max(rest, 0.0))
         for instance in stopped:
@@ -53,7 +53,7 @@ def zombies(this: Round) -> None:
 
 
 def _stop(this: Round, way: str | None) -> tuple[list[Instance], float]:
-    """Stop one process of each role while it waits for an answer from there; returns them and when that was."""
+    """Pause one process of each role while it waits for a response; returns them and the time."""
     victims = [this.random.choice(this.stack.of(role)) for role in ROLES]
     proxy = {"broker": this.servers.broker_proxy, "database": this.servers.database_proxy}.get(way or "")
     if proxy is not None:
@@ -63,13 +63,13 @@ def _stop(this: Round, way: str | None) -> tuple[list[Instance], float]:
         this.stack.signal(victim, signal.SIGSTOP)
     since = time.time()
     if proxy is not None:
-        # What they had sent arrives, and what they are answered waits for them.
+        # Their sent data arrives, and responses wait for them.
         proxy.set_mode("pass")
     return victims, since
 
 
 def _mails_are_sent(this: Round, until: float) -> bool:
-    """Whether the notifiers have dealt with every event that was created before that time."""
+    """Whether the notifiers have handled every event that was created before that time."""
     wanted: dict[str, int] = {}
     for _, event in this.watcher.arrivals(0.0):
         if event.created < until:
@@ -79,7 +79,7 @@ def _mails_are_sent(this: Round, until: float) -> bool:
 
 
 def _repeats(this: Round) -> int:
-    """How many events are in the topic more than once."""
+    """The number of repeated events in the topic."""
     records = read_topic(this.servers.bootstrap_servers(), this.watcher.topic)
     return sum(times > 1 for times in Counter(to_event(record).id for record in records).values())
 

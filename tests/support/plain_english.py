@@ -74,6 +74,7 @@ CLEAN: tuple[str, ...] = (
     "docs/asyncapi.json",
     "docs/decisions/",
     "docs/openapi.json",
+    "faults/",
     "pyproject.toml",
     "requirements/",
     "tests/package/",

@@ -54,7 +54,7 @@ def test_a_write_that_waited_too_long_is_seen() -> None:
 
 
 def test_that_nobody_wrote_anything_is_seen() -> None:
-    assert "nobody asked" in complaints_of_writes(Answer(101.0, 101.1, 201))
+    assert "no request was sent" in complaints_of_writes(Answer(101.0, 101.1, 201))
 
 
 def probed(question: tuple[str, str], status: int | None, seconds: float, retry_after: str | None = None) -> Probed:
@@ -89,4 +89,4 @@ def test_any_other_answer_in_the_dark_is_seen(odd: Probed, complaint: str) -> No
 
 
 def test_that_nobody_asked_in_the_dark_is_seen() -> None:
-    assert "nobody asked" in complaints_of_dark(WELL[1])
+    assert "no request was sent" in complaints_of_dark(WELL[1])

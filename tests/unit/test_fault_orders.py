@@ -28,18 +28,18 @@ def swap_orders(spoilt: Story) -> None:
 MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "an order half placed": (drop("TABLE-2"), "its line of TABLE was accepted 0 times"),
     "an order half placed over Kafka": (drop("CHAIR-3"), "its line of CHAIR was accepted 0 times"),
-    "an order that was not told": (drop("o1-placed"), "the order was told as placed 0 times"),
+    "an order that was not told": (drop("o1-placed"), "the order was published as placed 0 times"),
     "an order told with other lines": (
         change("o1-placed", data=order("o1", {CHAIR: 3})),
         "the event says",
     ),
     "an order placed twice": (
         insert(None, of_order("", "order_placed.v1", "o1", "c4", {CHAIR: 3, TABLE: 4})),
-        "the order was known, and was told as placed 1 times",
+        "the order was known, and was published as placed 1 times",
     ),
     "an order placed twice by one command": (
         insert(None, of_order("", "order_placed.v1", "o2", "k1", {CHAIR: 2, TABLE: 1})),
-        "the order was told as placed 2 times",
+        "the order was published as placed 2 times",
     ),
     "an order whose lines were placed twice": (
         insert("CHAIR-3", accepted("c4", "o1", 3)),
@@ -83,14 +83,14 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     ),
     "a refused order that is told as accepted": (answer("c6", (201, O1_PLACED | {"complete": True})), "placed 0 times"),
     "a cancelled order of which a line stays": (drop("TABLE-7", "TABLE-8", "TABLE-9"), "the order was to lose"),
-    "a cancellation that was not told": (drop("o2-cancelled"), "the order was told as cancelled 0 times"),
+    "a cancellation that was not told": (drop("o2-cancelled"), "the order was published as cancelled 0 times"),
     "a cancellation told with other lines": (
         change("o1-cancelled", data=order("o1", {CHAIR: 3, TABLE: 4})),
         "cancelled were [('TABLE', 4)]",
     ),
     "a cancellation of an order that is gone": (
         insert(None, of_order("", "order_cancelled.v1", "o9", "c13", {CHAIR: 1})),
-        "the order was told as cancelled 1 times",
+        "the order was published as cancelled 1 times",
     ),
     "an order with shipped lines that is said to be gone": (
         answer("c11", (None, None), (404, None)),
