@@ -1,4 +1,4 @@
-"""Deployment files rot unseen, since nothing else here reads them. These tests hold them to their schemas, offline."""
+"""Checks the deployment files against their schemas and the code, offline; no other test reads them."""
 
 import importlib.resources
 import json
@@ -86,7 +86,7 @@ def defaults(value: str) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
 
 
-def test_our_services_have_limits_and_the_time_that_they_need_to_end(our_services: dict[str, dict[str, Any]]) -> None:
+def test_our_services_have_limits_and_enough_time_to_stop(our_services: dict[str, dict[str, Any]]) -> None:
     for name, service in our_services.items():
         assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"]), name
         given = {
@@ -111,7 +111,7 @@ def test_published_ports_are_not_reachable_from_other_machines(compose: dict[str
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
-def test_everything_waited_for_is_there_and_can_become_ready(compose: dict[str, Any]) -> None:
+def test_dependencies_of_services_exist_and_can_become_ready(compose: dict[str, Any]) -> None:
     services = compose["services"]
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
@@ -134,7 +134,7 @@ def test_image_passes_hadolint() -> None:
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
-def test_image_says_its_licence_version_and_source() -> None:
+def test_image_has_labels_for_licence_version_and_source() -> None:
     last_stage = re.split(r"^FROM ", read("Dockerfile"), flags=re.MULTILINE)[-1]
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', last_stage))
     assert {"licenses", "version", "revision", "source"} <= set(labels)
@@ -174,7 +174,7 @@ def declared(lock: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_locked_requirements_name_no_place_to_fetch_from(lock: str) -> None:
+def test_locked_requirements_name_no_index(lock: str) -> None:
     lines = [line for line in read(f"requirements/{lock}.txt").splitlines() if not line.lstrip().startswith("#")]
     assert [line for line in lines if "://" in line or " @ " in line] == []
     # No option of pip but the hashes: no index, no find-links, no other file.
@@ -192,7 +192,7 @@ def test_every_locked_requirement_is_exact_and_has_a_hash(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_lock_is_of_what_the_project_declares(lock: str) -> None:
+def test_lock_matches_the_declared_requirements(lock: str) -> None:
     """A cheap stand-in for locking again: what is declared is locked, and what is no longer declared is not."""
     pins = locked(lock)
     stale = []
@@ -213,7 +213,7 @@ def test_lock_is_of_what_the_project_declares(lock: str) -> None:
     )
 
 
-def test_the_lowest_versions_are_those_that_are_declared() -> None:
+def test_lowest_versions_match_the_declared_bounds() -> None:
     pins = {name: str(pin.specifier).removeprefix("==") for name, pin in locked("lowest").items()}
     bounds = [
         (item.name, bound.version) for item in declared("lowest") for bound in item.specifier if ">" in str(bound)
@@ -223,12 +223,12 @@ def test_the_lowest_versions_are_those_that_are_declared() -> None:
 
 
 @pytest.mark.parametrize("lock", ["build", "runtime"])
-def test_development_tests_the_versions_that_are_shipped(lock: str) -> None:
+def test_development_uses_the_shipped_versions(lock: str) -> None:
     development = locked("dev")
     assert [pin for name, pin in locked(lock).items() if pin.specifier != development[name].specifier] == []
 
 
-def test_no_file_knows_the_machine_that_it_was_written_on() -> None:
+def test_no_file_contains_addresses_or_paths_of_a_machine() -> None:
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60
     )
@@ -241,20 +241,20 @@ def test_no_file_knows_the_machine_that_it_was_written_on() -> None:
         if not path.is_file():
             continue
         content = path.read_bytes()
-        if addresses.search(content) or (can_be_told_apart(ROOT) and os.fsencode(ROOT) in content):
+        if addresses.search(content) or (is_distinctive(ROOT) and os.fsencode(ROOT) in content):
             found.append(name)
     assert found == []
 
 
-def can_be_told_apart(folder: Path) -> bool:
-    """Whether the path is long enough not to occur by chance: `/app` or `/srv/allocation` stands in many files."""
+def is_distinctive(folder: Path) -> bool:
+    """Whether the path cannot occur by chance: many files contain `/app` or `/srv/allocation`."""
     return len(folder.parts) > 2 and folder != Path("/srv/allocation")
 
 
 def test_makefile_has_every_target_that_the_documents_name() -> None:
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     assert {"install", "run", "test", "test-kafka", "lint", "bench"} <= targets
-    # In running text a command stands in backquotes; in an example it has a line to itself.
+    # In text a command is in backquotes; in an example it has its own line.
     command = re.compile(r"(?:`|^\s*(?:\$ )?(?=make [a-z-]+\s*(?:#.*)?$))make ([a-z-]+)", re.MULTILINE)
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     named = {(path.name, target) for path in documents for target in command.findall(path.read_text(encoding="utf-8"))}

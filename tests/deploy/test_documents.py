@@ -1,4 +1,4 @@
-"""The committed documents of the interfaces."""
+"""The committed OpenAPI and AsyncAPI documents."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("name", ["openapi", "asyncapi"])
-def test_the_committed_document_is_what_the_service_says(name: str) -> None:
-    said = subprocess.run([sys.executable, "-m", "app", name], capture_output=True, check=True)
+def test_committed_document_is_up_to_date(name: str) -> None:
+    written = subprocess.run([sys.executable, "-m", "app", name], capture_output=True, check=True)
     committed = json.loads((DOCS / f"{name}.json").read_text())
-    assert json.loads(said.stdout) == committed, "run `make openapi` and commit what it writes"
+    assert json.loads(written.stdout) == committed, "run `make openapi` and commit what it writes"

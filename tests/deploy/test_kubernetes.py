@@ -1,4 +1,4 @@
-"""deploy/kubernetes: valid, and about the service that is really there. Needs neither cluster nor network."""
+"""deploy/kubernetes is valid and matches the service. Needs neither cluster nor network."""
 
 import re
 import shutil
@@ -59,7 +59,7 @@ def given_settings() -> dict[str, str]:
     return found
 
 
-def test_the_parts_of_the_service_are_all_there() -> None:
+def test_all_parts_of_the_service_are_deployed() -> None:
     expected = {"migrate": "migrate", "api": "serve", "consumer": "consume", "relay": "relay", "notifier": "notify"}
     found = {name_of(each).removeprefix("allocation-"): container(each)["args"][0] for each in WORKLOADS}
     assert found == expected
@@ -67,7 +67,7 @@ def test_the_parts_of_the_service_are_all_there() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(KUBERNETES)))
-def test_every_document_is_one_of_kubernetes(file: Path, version: str) -> None:
+def test_every_document_matches_the_schema_of_kubernetes(file: Path, version: str) -> None:
     for document in documents(file):
         kubernetes_validate.validate(document, version, strict=True)
 
@@ -116,12 +116,12 @@ def test_every_pod_gets_the_settings_and_the_secrets() -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=name_of)
-def test_the_command_is_one_that_the_image_understands(workload: Json) -> None:
+def test_the_command_exists(workload: Json) -> None:
     command, *arguments = container(workload)["args"]
     cli.commands[command].make_context(command, arguments).close()
 
 
-async def test_probes_ask_routes_that_exist_on_ports_that_are_listened_on() -> None:
+async def test_probes_use_existing_routes_and_ports() -> None:
     async with bootstrap(Settings(_env_file=None)) as service:
         routes = {getattr(route, "path", "") for route in http_application(service).routes}
     for workload in DEPLOYMENTS:
@@ -159,7 +159,7 @@ def test_no_container_has_more_rights_than_it_needs(workload: Json) -> None:
 
 
 @pytest.mark.parametrize("workload", DEPLOYMENTS, ids=name_of)
-def test_a_pod_is_given_the_time_that_it_needs_to_end(workload: Json) -> None:
+def test_a_pod_has_enough_time_to_stop(workload: Json) -> None:
     settings = Settings.model_validate(
         {name: given_settings()[f"ALLOCATION_{name.upper()}"] for name in ("shutdown_delay", "shutdown_grace")}
     )
@@ -168,7 +168,7 @@ def test_a_pod_is_given_the_time_that_it_needs_to_end(workload: Json) -> None:
 
 
 @pytest.mark.parametrize("workload", DEPLOYMENTS, ids=name_of)
-def test_whatever_selects_pods_finds_them(workload: Json) -> None:
+def test_selectors_match_pods(workload: Json) -> None:
     labels = workload["spec"]["template"]["metadata"]["labels"]
     selectors = [workload["spec"]["selector"]["matchLabels"]]
     budgets = [each for each in BASE_DOCUMENTS if each["kind"] == "PodDisruptionBudget"]

@@ -1,6 +1,6 @@
-"""Alerts, dashboard and configuration name what there is: metrics, labels, services, pages.
+"""Alerts, dashboard and configuration name existing metrics, labels, services and pages.
 
-The queries are read by a parser of Prometheus's own grammar; where promtool is to be had, it looks as well.
+A parser of Prometheus checks the queries, and promtool if it is installed.
 """
 
 import json
@@ -63,7 +63,7 @@ def queries() -> list[Query]:
 
 
 def nodes(expression: str) -> list[Any]:
-    """Everything in the expression. Raises ValueError where it is none."""
+    """All nodes of the expression. Raises ValueError if it is invalid."""
     found: list[Any] = []
     promql_parser.walk(promql_parser.parse(expression), found.append)
     return found
@@ -109,7 +109,7 @@ def labels_of(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.where)
-def test_a_query_names_metrics_and_labels_that_there_are(query: Query) -> None:
+def test_a_query_names_existing_metrics_and_labels(query: Query) -> None:
     known = shown_metrics()
     labels: set[str] = set()
     for name, asked, rising in selectors(query.expression):
@@ -145,7 +145,7 @@ def test_the_absence_of_every_kind_of_process_is_an_alert() -> None:
     assert watched == names - {"relay"}
 
 
-def test_the_dashboard_shows_every_metric_of_ours() -> None:
+def test_the_dashboard_shows_every_metric_of_the_service() -> None:
     used = {
         name
         for panel in panels()
@@ -156,7 +156,7 @@ def test_the_dashboard_shows_every_metric_of_ours() -> None:
     assert families - {re.sub(r"_(bucket|sum|count)$", "", name) for name in used} == set()
 
 
-def test_every_alert_says_what_to_do_on_a_page_that_there_is() -> None:
+def test_every_alert_links_to_its_section_on_the_page() -> None:
     sections = dict(re.findall(r"^## (\w+)\n\n`(page|ticket)`\. ", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE))
     assert sections == {rule["alert"]: rule["labels"]["severity"] for rule in rules()}
     for rule in rules():
@@ -164,21 +164,21 @@ def test_every_alert_says_what_to_do_on_a_page_that_there_is() -> None:
         assert rule["annotations"]["runbook_url"] == f"docs/alerts.md#{rule['alert'].lower()}"
 
 
-def test_pages_about_alerts_name_metrics_that_there_are() -> None:
+def test_pages_about_alerts_name_existing_metrics() -> None:
     for page in ("docs/alerts.md", "docs/monitoring.md"):
         named = set(re.findall(r"\ballocation_[a-z_]+", (ROOT / page).read_text()))
         shown = set(shown_metrics()) | {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown_metrics()}
         assert {name for name in named if name not in shown} == set(), page
 
 
-def test_the_dashboard_asks_servers_that_are_set_up() -> None:
+def test_the_dashboard_uses_configured_data_sources() -> None:
     path = "deploy/observability/grafana/provisioning/datasources/datasources.yml"
     known = {source["uid"] for source in load(path)["datasources"]}
     assert {panel["datasource"]["uid"] for panel in panels()} <= known
     assert len({panel["id"] for panel in panels()}) == len(panels())
 
 
-def test_the_compose_profile_mounts_files_that_there_are_and_scrapes_what_listens() -> None:
+def test_the_compose_profile_mounts_existing_files_and_scrapes_all_services() -> None:
     services = load("docker-compose.yml")["services"]
     watching = {name: service for name, service in services.items() if service.get("profiles") == ["observability"]}
     assert set(watching) == {"prometheus", "tempo", "grafana"}
