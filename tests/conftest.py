@@ -1,6 +1,7 @@
 """What several kinds of tests need: a PostgreSQL, a database of one's own, a broker, a mail server, a wired service."""
 
 import asyncio
+import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -34,6 +35,8 @@ LONGEST_FILES = (
 
 # Processes that tests start would compile all that they import, each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A mail server that tests share would write to the standard error of a command that another test runs in this process.
+logging.getLogger("mail.log").propagate = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -155,4 +155,4 @@ async def test_one_trace_leads_from_an_inbound_message_to_its_event(traced: Trac
     assert spans[process].attributes["allocation.outcome"] == "invalid-sku"
     assert not spans[process].has_failed, "a refusal is an answer"
     (set_aside,) = traced.lines(message_id=broken)
-    assert "dead letters" in set_aside["event"]
+    assert "dead letter" in set_aside["event"]
