@@ -40,7 +40,7 @@ dist: install ## Build the source distribution and the wheel into dist/
 
 # Tests of one file run in one process, because they share fixtures. Files start in the order of tests/conftest.py.
 # Four processes use two cores, because most tests wait. ARGS="-n 0" runs all in one process.
-WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: install ## Run all tests except those of browsers and generated clients
 	@$(BIN)/python -m pytest $(WORKERS) -m "not browser and not clients" $(ARGS)

@@ -27,7 +27,7 @@ class InvalidSkuError(DomainError):
 
 
 class OutOfStockError(DomainError):
-    """No batch holds the whole line, or each of these lines of an order, and the caller asked not to wait."""
+    """No batch can hold the whole line (of an order: these lines), and the line may not wait in the queue."""
 
     code = "out-of-stock"
 

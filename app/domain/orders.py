@@ -9,7 +9,7 @@ from app.domain.stock import Allocation, OrderLine
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Lines that are ordered together, each of another SKU, sorted by SKU. Each is allocated by its product."""
+    """Lines that are ordered together, each of a different SKU, sorted by SKU. Each is allocated by its product."""
 
     order_id: str
     lines: tuple[OrderLine, ...]
@@ -47,7 +47,7 @@ class PlacedOrder:
 
     @classmethod
     def of_rows(cls, order_id: str, rows: Iterable[tuple[str, int, int]]) -> Self:
-        """The order behind `rows`."""
+        """The order that was stored as `rows`."""
         return cls(order_id, tuple(PlacedLine(*row) for row in rows))
 
     def as_now(self, present: Iterable[Allocation]) -> Self:

@@ -5,8 +5,8 @@ these changes. A product in memory is not the complete history of its SKU. It co
 batches and lines that the commands name, and what a handler has fetched since. The cost of a command therefore does not
 depend on how much was sold before.
 
-The sequence of the product's events is its clock: the batch recorded first, the line requested first and the line
-allocated last are those with the smallest and the largest sequence of the event concerned.
+The sequence of the product's events is its clock: "first" and "last" (recorded, requested, allocated) mean the smallest
+and the largest sequence of the event.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -179,7 +179,7 @@ class Product:
     def set_reorder_point(self, qty: int) -> None:
         """Raise LowStock when fewer than `qty` pieces are available, now or later; 0: never.
 
-        The event is raised here, not in `take_events`, so that the result of the command includes its sequence.
+        The event is raised here, not in `take_events`, so that the ETag of the response includes its sequence.
         """
         self.reorder_point = qty or None
         self._raise_stock_level_events()

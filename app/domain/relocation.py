@@ -14,20 +14,20 @@ from app.domain.events import ReleaseReason
 from app.domain.stock import Allocation, Batch, OrderLine
 
 STEP = 250
-"""Lines of one step. Other commands run between two steps."""
+"""Lines of one step. Between the steps of a long relocation other tasks have a turn."""
 
 
 class Placement(Protocol):
     """What a relocation needs of a product."""
 
     def reserve(self, line: OrderLine) -> Batch | None:
-        """Take the stock for a whole line from the preferred batch that can hold it."""
+        """See `Product.reserve`."""
 
     def leave(self, allocation: Allocation, reason: ReleaseReason) -> None:
-        """Raise the event of a line that leaves its batch."""
+        """See `Product.leave`."""
 
     def place(self, allocation: Allocation, batch: Batch | None) -> None:
-        """Put a line on the batch that reserved the stock for it; None: into the queue."""
+        """See `Product.place`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Dispatcher:
         return outcomes
 
     async def run_shared(self, group: Sequence[Request]) -> list[Outcome]:
-        """Run the requests; none waits for a lock or for a large request.
+        """Run the requests; none waits for a locked product or for a large request.
 
         The outcome is a deferral for a request whose product another transaction holds, that needs too much work, or
         that follows such a request on the same product: hand those to `run_apart`, in their order.

@@ -1,4 +1,4 @@
-"""One run of a group of requests, in as many units of work as it takes."""
+"""Divides a group of requests into units of work, and repeats what failed."""
 
 import itertools
 import logging
@@ -22,7 +22,7 @@ MAX_EVENTS = 5000
 """A unit of work that publishes more than this ends; the rest of its group runs in the next one."""
 
 QUICK = 1.0
-"""Seconds. After a fault that occurred sooner the whole group is tried again; after a longer wait it is split."""
+"""Seconds. After a fault of some rows, the whole group is tried once more if the fault came sooner."""
 
 
 class GroupRun:
@@ -41,7 +41,7 @@ class GroupRun:
         shared: bool,
     ) -> None:
         self._unit_of_work = unit_of_work
-        self._run_handler = run_request
+        self._run_one = run_request
         self._retry = retry
         self._shared = shared
         self._until = time.monotonic() + self._retry.patience
@@ -155,7 +155,7 @@ class GroupRun:
 
     async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         try:
-            return await self._run_handler(request, uow)
+            return await self._run_one(request, uow)
         except TooLargeToShareError as error:
             # It has changed products in memory, so the group is rolled back and runs again without it.
             metrics.deferred_commands.labels("large").inc()
@@ -200,7 +200,7 @@ class _LargeRequestError(Exception):
 
 
 async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:
-    """The outcomes of messages and keys that were seen before; nothing is locked yet."""
+    """The outcomes of requests that need not run: repeated messages and keys, and abandoned callers."""
     repeated = await accept_messages(group, uow)
     keys = [request.key for request in group if request.key is not None]
     if keys:

@@ -1,6 +1,6 @@
-"""The use cases. Each is a plain function of a message and a unit of work, which the bus begins and commits.
+"""The use cases, listed in the table at the end.
 
-The table at the end lists them.
+Each is an async function of a command and a unit of work. `GroupRun` begins and commits the unit of work.
 """
 
 import asyncio
@@ -83,7 +83,10 @@ async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
 
 
 async def create_batch_if_match(command: CreateBatchIfMatch, uow: UnitOfWork) -> BatchRecorded:
-    """Record a batch again. Raises PreconditionFailedError where it is another one or new, BatchConflictError."""
+    """Repeat the recording of a batch.
+
+    Raises PreconditionFailedError if the batch does not exist or has another tag, BatchConflictError if it differs.
+    """
     if uow.products.sku_of_batch(command.ref) is None:
         raise PreconditionFailedError
     product, batch = _find_batch(command.ref, uow)
@@ -144,7 +147,7 @@ async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
 
 
 async def change_batch_quantity(command: ChangeBatchQuantity, uow: UnitOfWork) -> BatchChanged:
-    """Set what a batch holds; lines that no longer fit move. Raises BatchNotFoundError, BelowShippedError."""
+    """Set the quantity of a batch; lines that no longer fit move. Raises BatchNotFoundError, BelowShippedError."""
     product, batch = _find_batch(command.ref, uow)
     product.check_quantity(batch.ref, command.qty)
     moves = await _change_quantity(product, batch, command.qty, command, uow)
@@ -159,7 +162,7 @@ async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchCha
 
 
 async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
-    """Set whichever of the two is given; the new ETA counts for the lines that a cut releases.
+    """Set the quantity, the ETA, or both. The ETA is set first, so released lines are placed by the new ETA.
 
     Raises BatchNotFoundError, PreconditionFailedError, QuantityChangedError, BelowShippedError.
     """
@@ -214,7 +217,7 @@ async def _each(
             written = uow.published
             await uow.flush_all()
         if number % ITEMS_AT_A_TIME == 0:
-            # These handlers never wait, so without this no other task would run until the last item.
+            # The handlers wait only where there are backorders, so other tasks could wait until the last item.
             await asyncio.sleep(0)
     return answers
 

@@ -56,7 +56,7 @@ class LockSet:
         return locks
 
     def add(self, command: Command) -> None:
-        """Add the rows that the command needs. A command that is not in the table below needs none."""
+        """Add the rows that the command needs, by the table `LOCKS` below. A command without an entry locks nothing."""
         add = LOCKS.get(type(command))
         if add is not None:
             add(command, self)

@@ -107,7 +107,7 @@ class MessageBus:
 
         Raises the DomainError that is its answer, OverloadedError where the queue is full,
         TemporarilyUnavailableError where the database did not answer in time, and whatever else the handler raised.
-        A caller that stops waiting leaves a command that has not begun undone.
+        If the caller stops waiting before the command has begun, the command is not run.
         """
         if not self._accepting:
             message = "the service is stopping"
@@ -185,7 +185,7 @@ async def _run(
         raise
     for queued, outcome in zip(group, outcomes, strict=True):
         if outcome.deferred or queued.answer.done():
-            continue  # The caller has gone; its command has taken effect once.
+            continue  # Deferred: its lane answers it. Otherwise the caller has gone.
         if outcome.answer is not None:
             queued.answer.set_result(outcome.answer)
         elif outcome.error is not None:

@@ -63,8 +63,8 @@ class ProductRepository(Protocol):
     async def load(self, locks: LockSet, *, shared: bool = False) -> None:
         """Lock and fetch the rows, with a fixed number of statements.
 
-        A `shared` unit of work does not wait for locks: `locked_elsewhere` has the products that it left out. The
-        `fetch_…` methods of a shared unit of work raise TooLargeToShareError where one command needs too many lines.
+        A `shared` unit of work does not wait for locked products: `locked_elsewhere` has the products that it left out.
+        The `fetch_…` methods of a shared unit of work raise TooLargeToShareError where a command needs too many lines.
         """
 
     @property
@@ -81,10 +81,10 @@ class ProductRepository(Protocol):
         """The SKU of the batch of that ref; None until it has been recorded, by an earlier group or by this one."""
 
     def start_command(self) -> None:
-        """Count the lines that the next command fetches from 0."""
+        """Reset the count of fetched lines, because a command begins."""
 
     def take_events(self) -> list[Event]:
-        """The events of the products since the last call, oldest first. Call it once a command has ended."""
+        """The events since the last call, those of each product oldest first. Call it once a command has ended."""
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put into the product the lines that the batch received last, until they make up `qty` pieces."""
@@ -108,7 +108,10 @@ class ProductRepository(Protocol):
 
 
 class OrderRepository(Protocol):
-    """The orders that the group of commands names, each locked until the unit of work ends. Load them first."""
+    """The orders that the group names, each locked until the unit of work ends.
+
+    Call `load` before that of the products, because it adds lines to the lock set.
+    """
 
     async def load(self, locks: LockSet) -> None:
         """Lock and fetch the orders, and add to the names every line that they have."""
@@ -232,10 +235,10 @@ class UnitOfWork(Protocol):
         """Raise an event that belongs to no product."""
 
     def publish_events(self) -> None:
-        """Add the events that a command has raised, oldest first, to the outbox. Call it once the command has ended."""
+        """Add the events of a command that has ended to the outbox; those of one subject keep their order."""
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
-        """Write what a long command has changed so far, events included, and give other tasks a turn.
+        """Write what a long command has changed of the product so far, with its events, and give other tasks a turn.
 
         The lines of the orders `done` are dropped from memory, unless a command of the group names them.
         """

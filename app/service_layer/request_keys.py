@@ -15,7 +15,7 @@ Key = tuple[str, str]
 def parts_of(group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Sequence[Request]]:
     """The parts to run one after another after a fault of some rows; one part where splitting does not help.
 
-    Requests keep their order, so a part is a row of requests that follow each other.
+    Requests keep their order, so a part is a sequence of consecutive requests.
     """
     if error.timed_out and len(group) > 1:
         half = len(group) // 2

@@ -23,7 +23,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command, where it came from, and the message as which it must take effect only once (None: HTTP).
+    """A command and its cause. `message` identifies an inbound message, which takes effect once; None for others.
 
     With a `key`, a repeated request over HTTP gets the stored answer of the first one, which `encode` makes.
     `is_abandoned` says whether the caller has stopped waiting; a request that has not run by then is dropped.
@@ -48,7 +48,7 @@ class Request:
 class Outcome:
     """The outcome of a request: its result, or the error that is its answer.
 
-    `duplicate` says that the message had taken effect before; `receipt` is the record of the inbox about it.
+    `duplicate` says that the message or the idempotency key was handled before; `receipt` is the record of the inbox.
     `answer` is what is stored, or was stored before, for a request with a key. `deferred` is set where the request has
     not run and is to run apart from others: it is the SKU, or another key, whose requests have to keep their order.
     """

@@ -11,12 +11,12 @@ import pytest
 from fastapi import FastAPI
 
 from app.bootstrap import bootstrap
+from app.domain.commands import Command
 from app.entrypoints.http.identity import SECURITY_SCHEMES
 from app.entrypoints.http.problems import KINDS
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.server import http_application
 from app.service_layer.identity import SCOPES, Scope
-from app.service_layer.lock_sets import LockSet
 from app.settings import Settings
 from tests.support.api import Api, assert_problem, bearer, in_process, new
 from tests.support.keys import add_key
@@ -248,7 +248,7 @@ class Causes:
     def __init__(self) -> None:
         self.principals: list[str | None] = []
 
-    async def handle(self, command: LockSet, cause: Any) -> None:  # noqa: ANN401 - as the bus has it
+    async def handle(self, command: Command, cause: Any, **_: object) -> None:  # noqa: ANN401 - as the bus has it
         self.principals.append(cause.principal)
         raise TimeoutError
 

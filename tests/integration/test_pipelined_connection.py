@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
+from tests.support.database import raw_connection
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -48,18 +50,25 @@ async def test_the_next_statement_raises_the_error_of_the_write(pipelined: Pipel
     assert await pipelined.execute("SELECT 1") == "SELECT 1"
 
 
-async def test_a_write_that_is_abandoned_can_be_rolled_back(pipelined: PipelinedConnection) -> None:
+async def _is_sleeping(url: str) -> bool:
+    """Whether PostgreSQL runs the write; a request to cancel that came sooner would have no effect."""
+    async with raw_connection(url) as other:
+        return bool(await other.fetchval("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')"))
+
+
+async def test_a_write_that_is_abandoned_can_be_rolled_back(pipelined: PipelinedConnection, database_url: str) -> None:
     await pipelined.execute("BEGIN")
     await pipelined.start("INSERT INTO numbers SELECT 1 FROM pg_sleep(60)")
-    async with asyncio.timeout(10):
+    await eventually(lambda: _is_sleeping(database_url))
+    async with asyncio.timeout(30):
         await pipelined.abandon()
         await pipelined.execute("ROLLBACK")
     assert await pipelined.fetchval("SELECT count(*) FROM numbers") == 0
 
 
 async def test_a_cancelled_caller_cancels_the_write_it_waits_for(pipelined: PipelinedConnection) -> None:
-    await pipelined.start("SELECT pg_sleep(60)")
+    await pipelined.start("SELECT pg_sleep(20)")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(0.5):
             await pipelined.fetch("SELECT 1")
     assert await pipelined.fetchval("SELECT 1") == 1

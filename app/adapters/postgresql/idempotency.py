@@ -48,7 +48,7 @@ class SqlAnswers:
         for lock, is_ours in await self._connection.fetch(statements.LOCK_KEYS, list(locks)):
             if not is_ours:
                 self._in_use.add(locks[lock])
-        # In a statement of its own, so that it sees what those have stored who had the lock before.
+        # In a statement of its own, so that it sees the answers of transactions that held the lock before.
         columns = [list(column) for column in zip(*names, strict=True)]
         for principal, key, fingerprint, status, headers, body in await self._connection.fetch(
             statements.STORED_ANSWERS, *columns
@@ -79,5 +79,5 @@ class SqlAnswers:
 
 
 async def prune_answers(engine: AsyncEngine, hours: int) -> None:
-    """Forget the answers that were stored longer ago."""
+    """Delete the answers that are older than `hours`."""
     await prune(engine, _PRUNE, hours)

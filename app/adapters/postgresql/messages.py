@@ -46,8 +46,8 @@ _ACCEPT = f"""
     )
 """  # noqa: S608 - put together from constants
 
-# Insert messages whose ids are the keys of messages of other sources. Those are kept as long as these: where they were
-# forgotten first, these would be looked for under their ids and not be found.
+# Insert messages whose ids are the keys of messages of other sources. The row that has the plain id is
+# refreshed, so that it is not pruned first: without it, a repeated message would not be found under its own key.
 _ACCEPT_OTHERS = f"""
     WITH first AS (UPDATE inbox SET received_at = now() WHERE message_id = ANY($2::text[]) RETURNING message_id)
     INSERT INTO inbox (message_id, source, content)
@@ -61,7 +61,7 @@ _KEEP = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING id
 """
 
-# A message of another source has the other key.
+# A row is stored under the id, or under `_OTHER_KEY`; delete it under either.
 _WITHDRAW = f"""
     DELETE FROM inbox USING {_GIVEN}
     WHERE inbox.message_id = ANY (ARRAY[given.id, {_OTHER_KEY}]) AND inbox.source = given.source
@@ -82,7 +82,7 @@ def shard_of(subject: str) -> int:
 
 
 class SqlOutbox:
-    """Implements `Outbox`: keeps the messages, in the order in which they were added, until the commit."""
+    """Implements `Outbox`: keeps the messages, in the order in which they were added, until they are written."""
 
     def __init__(self) -> None:
         self._rows: list[EventRow] = []
@@ -193,7 +193,7 @@ def decode_headers(pairs: Iterable[tuple[str, str | None]]) -> tuple[Header, ...
 
 
 async def prune_inbox(engine: AsyncEngine, days: int) -> None:
-    """Forget the messages that came longer ago."""
+    """Delete the messages that were received more than `days` days ago."""
     await prune(engine, _PRUNE, 24 * days)
 
 

@@ -29,7 +29,7 @@ class SqlOrderRepository:
     async def load(self, locks: LockSet) -> None:
         """Lock and fetch the orders; the locks in an order that is the same everywhere, as those of the products are.
 
-        Orders are locked before products: a transaction that holds a product waits for no other lock.
+        Orders are locked before products: a transaction that holds a product never waits for an order.
         """
         if self._is_locking:
             lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in locks.orders})

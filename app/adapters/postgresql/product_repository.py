@@ -166,7 +166,7 @@ class SqlProductRepository:
         return events
 
     def start_command(self) -> None:
-        """Count the lines that the next command fetches from 0."""
+        """Reset the count of fetched lines, because a command begins."""
         self._fetched = 0
 
     def changes(self) -> Writes:

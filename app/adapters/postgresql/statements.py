@@ -1,8 +1,8 @@
-"""The statements of the unit of work: look-ups by key, whatever has gathered in the tables.
+"""The statements of the unit of work: look-ups by key, whose cost does not depend on the size of the tables.
 
-Every statement takes arrays, so that a group of commands costs as many statements as one command does. The LATERAL
-look-ups are nested loops over an index by construction (LIMIT and OFFSET 0 keep them apart from what is around them);
-no statistic can talk the planner out of them.
+Statements that load a group take arrays, so their number does not depend on the number of commands. The LATERAL
+look-ups use an index whatever the statistics are: LIMIT and OFFSET 0 keep the planner from merging them into the outer
+query.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ LOCK_FREE_PRODUCTS = f"{LOCK_PRODUCTS} SKIP LOCKED"
 
 EXISTING_PRODUCTS = "SELECT sku FROM products WHERE sku = ANY($1::text[])"
 
-# For the rest of a transaction. The limit that runs is not made longer, so it is ended first.
+# PostgreSQL does not extend a running transaction_timeout, so it is switched off and set again.
 EXTEND_TRANSACTION = "SET LOCAL transaction_timeout = 0; SET LOCAL transaction_timeout = '60s'"
 
 LOCK_KEYS = "SELECT key, pg_try_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"

@@ -41,7 +41,7 @@ BEGIN_TIMEOUT = 3.0
 """Seconds. BEGIN waits only for the network, so a dead connection of the pool is found soon."""
 
 COMMIT_TIMEOUT = 15.0
-"""Seconds after which a COMMIT counts as unanswered. No HTTP caller waits that long."""
+"""Seconds after which a COMMIT counts as unanswered. Only callers of large requests wait that long."""
 
 LATE = 0.9
 """A connection that is lost after this part of the transaction's time limit is taken to have met the limit."""
@@ -53,8 +53,8 @@ ROLLBACK_TIMEOUT = 2.0
 class SqlUnitOfWork:
     """Implements `UnitOfWork`.
 
-    It uses asyncpg directly: a group makes five round trips, and SQLAlchemy would cost more for each statement than the
-    handlers do. `on_commit` is called after each commit of events, to wake the relay.
+    It uses asyncpg directly: a group makes only a few round trips, and SQLAlchemy would cost more for each statement
+    than the handlers do. `on_commit` is called after each commit of events, to wake the relay.
     """
 
     _begin = "BEGIN"
@@ -124,7 +124,7 @@ class SqlUnitOfWork:
         self._publish([*events, *self.products.take_events()])
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
-        """Write what has changed of the product and all events so far."""
+        """Write the product, its batches, the lines of the orders `done`, and the events of the product so far."""
         self._publish(product.drain_events())
         await self._flush(self.products.changes_of(product, done))
         self.products.forget(product, done)
@@ -219,7 +219,7 @@ class SqlUnitOfWork:
         is_open, self._is_open = self._is_open, False
         if is_open and self._is_lost:
             # A ROLLBACK would not make the connection usable, and would wait where the server does not answer.
-            log.warning("a connection is replaced: the database did not answer, or takes no writes there")
+            log.warning("a connection is replaced: the database did not answer, or its server refuses writes")
             await self._connections.throw_away(self._lent)
             return
         try:

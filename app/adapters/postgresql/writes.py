@@ -100,7 +100,7 @@ NOTE_COMMIT = _write(
 
 
 def write(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
-    """One statement that does all the writes, and its arguments; it returns the id of the transaction.
+    """One statement that does all the writes, and its arguments. The statement returns the transaction id.
 
     The cost of a round trip is paid once, however many tables change. Foreign keys are checked at the end of the
     statement, so the order of the writes does not matter.

@@ -1,6 +1,6 @@
 """The commands of the service.
 
-A command is the body of an HTTP request and the data of a Kafka message: parsing validates it.
+Most commands are also the model of an HTTP body and of the data of a message, so parsing validates them.
 """
 
 from app.domain.commands.base import Command

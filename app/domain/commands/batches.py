@@ -123,7 +123,7 @@ class BatchChanges(WhyStockChanged):
         },
     )
 
-    # The defaults are never read: `model_fields_set` says what was given.
+    # The defaults of `qty` and `eta` are never read: `model_fields_set` has the fields that were sent.
     qty: NewBatchQuantity = Field(default=0, json_schema_extra=drop_default)
     eta: BatchEta = Field(default=None, json_schema_extra=drop_default)
     expected_qty: Annotated[
