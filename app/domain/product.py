@@ -10,7 +10,7 @@ and the largest sequence of the event.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Literal
 
@@ -129,7 +129,7 @@ class Product:
         if qty == before.qty:
             return allocation
         self._unshipped(order_id)
-        line = OrderLine(order_id, self.sku, qty)
+        line = replace(before, qty=qty)
         stays = own is not None and own.available_qty + before.qty >= qty
         target = own if stays else self.batches.best(qty)
         if own is not None and target is None:

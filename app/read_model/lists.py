@@ -117,7 +117,7 @@ def _batches(*, of_one_sku: bool, arriving: bool) -> TextClause:
 def _backorders(*, of_one_sku: bool) -> TextClause:
     return _page(
         table="order_lines",
-        columns="t.order_id, t.sku, t.qty, t.requested, t.shipped, NULL AS ref, NULL::date AS eta",
+        columns="t.*, NULL AS ref, NULL::date AS eta",
         shown_with="",
         counted="t.requested",
         counted_with="",

@@ -34,7 +34,7 @@ _BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batche
 
 # A plain join would read all batches while PostgreSQL has no statistics of the table.
 _ALLOCATIONS = text("""
-    SELECT l.order_id, l.sku, l.qty, l.shipped, b.ref, b.eta
+    SELECT l.*, b.ref, b.eta
     FROM unnest(CAST(:order_ids AS text[])) AS named(order_id)
     CROSS JOIN LATERAL (SELECT * FROM order_lines o WHERE o.order_id = named.order_id OFFSET 0) AS l
     LEFT JOIN LATERAL (

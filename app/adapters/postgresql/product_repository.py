@@ -18,7 +18,7 @@ from app.adapters.postgresql.rows import BatchRow, LineRow, ProductRow
 from app.adapters.postgresql.writes import Writes, write
 from app.domain.events import Event
 from app.domain.product import Product
-from app.domain.stock import Allocation, Batch, OrderLine
+from app.domain.stock import Batch
 from app.observability import metrics
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import TooLargeToShareError
@@ -256,8 +256,7 @@ class SqlProductRepository:
 
     def _attach_line(self, product: Product, row: LineRow, batch: Batch | None) -> None:
         if row.order_id not in product.allocations:
-            line = OrderLine(row.order_id, row.sku, row.qty)
-            product.attach_allocation(Allocation(line, row.requested, batch, row.allocated, row.shipped))
+            product.attach_allocation(row.to_allocation(batch))
             self._changes.add_line(row)
 
 

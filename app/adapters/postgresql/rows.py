@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.domain.product import Product
-from app.domain.stock import Allocation, Batch
+from app.domain.stock import Allocation, Batch, OrderLine
 
 
 class ProductRow(NamedTuple):
@@ -91,6 +91,11 @@ class LineRow(NamedTuple):
             allocation.allocated_sequence,
             allocation.shipped_sequence,
         )
+
+    def to_allocation(self, batch: Batch | None) -> Allocation:
+        """The line that the row stores, on this batch."""
+        line = OrderLine(self.order_id, self.sku, self.qty)
+        return Allocation(line, self.requested, batch, self.allocated, self.shipped)
 
 
 class LineKey(NamedTuple):
