@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.conftest import World
 from tests.support.api import new
-from tests.support.wire import NOBODY, UNTOLD
+from tests.support.wire import NO_LINES, NO_REASON
 
 pytestmark = pytest.mark.kafka
 
@@ -65,10 +65,10 @@ async def test_events_of_batches(world: World) -> None:
     await world.api.change(ref, qty=0)
     assert await world.wire.stories(sku, 5) == [
         {"type": "batch_created.v1", "ref": ref, "qty": 10, "eta": "2011-01-02"},
-        {"type": "batch_quantity_changed.v1", "ref": ref, "qty": 12, "eta": "2011-01-02", **UNTOLD},
-        {"type": "batch_eta_changed.v1", "ref": ref, "qty": 12, "eta": "2011-03-04", **NOBODY},
-        {"type": "batch_eta_changed.v1", "ref": ref, "qty": 12, "eta": None, **NOBODY},
-        {"type": "batch_quantity_changed.v1", "ref": ref, "qty": 0, "eta": None, **UNTOLD},
+        {"type": "batch_quantity_changed.v1", "ref": ref, "qty": 12, "eta": "2011-01-02", **NO_REASON},
+        {"type": "batch_eta_changed.v1", "ref": ref, "qty": 12, "eta": "2011-03-04", **NO_LINES},
+        {"type": "batch_eta_changed.v1", "ref": ref, "qty": 12, "eta": None, **NO_LINES},
+        {"type": "batch_quantity_changed.v1", "ref": ref, "qty": 0, "eta": None, **NO_REASON},
     ]
 
 
@@ -191,7 +191,7 @@ async def test_a_cut_tells_the_batch_then_the_releases_then_the_placements(world
     other = await world.api.record(sku, 3, eta="2011-01-01")
     await world.api.change(cut, qty=4)
     stories = (await world.wire.stories(sku, 11))[5:]
-    assert stories[0] == {"type": "batch_quantity_changed.v1", "ref": cut, "qty": 4, "eta": None, **UNTOLD}
+    assert stories[0] == {"type": "batch_quantity_changed.v1", "ref": cut, "qty": 4, "eta": None, **NO_REASON}
     # Released are the third and then the second; placed in the order of their requests.
     released = {"type": "line_deallocated.v1", "qty": 3, "batch_ref": cut, "reason": "batch_quantity_changed"}
     assert stories[1:3] == [released | {"order_id": third}, released | {"order_id": second}]

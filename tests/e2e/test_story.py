@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.conftest import World
 from tests.support.api import new
-from tests.support.wire import UNTOLD
+from tests.support.wire import NO_REASON
 
 pytestmark = pytest.mark.kafka
 
@@ -21,7 +21,7 @@ async def test_a_cut_announced_over_kafka_moves_the_line_to_the_newer_batch(worl
 
     events = (await world.wire.events(sku, 6))[3:]
     assert [event.story for event in events] == [
-        {"type": "batch_quantity_changed.v1", "ref": old, "qty": 5, "eta": "2011-01-01", **UNTOLD},
+        {"type": "batch_quantity_changed.v1", "ref": old, "qty": 5, "eta": "2011-01-01", **NO_REASON},
         {
             "type": "line_deallocated.v1",
             "order_id": order,

@@ -24,7 +24,7 @@ from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
 from tests.support.messages import received
-from tests.support.naive import NaiveService, Told
+from tests.support.naive import NaiveService, OutboxEvent
 from tests.support.replayed import Replayed, batches_of
 from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders
 
@@ -110,9 +110,9 @@ class Service(RuleBasedStateMachine):
         assert batches == [self._naive.batch(ref) for ref in self._named(REFS)]
         assert [found or [] for found in lines] == [self._naive.allocations(name) for name in self._named(ORDERS)]
         for order_id in self._named(ORDERS):
-            assert told[order_id] == self._naive.told[order_id]
+            assert told[order_id] == self._naive.outbox[order_id]
         for sku in self._named(SKUS):
-            assert told[sku] == self._naive.told[sku]
+            assert told[sku] == self._naive.outbox[sku]
             sequences = [sequence for sequence, _, _ in told[sku] if sequence is not None]
             assert sequences == list(range(1, len(sequences) + 1))
 
@@ -152,7 +152,7 @@ class Service(RuleBasedStateMachine):
         codes = [answer.code if isinstance(answer, DomainError) else answer for answer in answers]
         assert codes == [self._naive.play(command) for command in items]
 
-    async def _everything(self) -> tuple[list[Any], list[Any], list[Any], defaultdict[str, list[Told]]]:
+    async def _everything(self) -> tuple[list[Any], list[Any], list[Any], defaultdict[str, list[OutboxEvent]]]:
         """All that the read side shows, None where it finds nothing, and all that was told."""
         queries = self._queries
         products = asyncio.gather(*(_found(queries.product(sku)) for sku in self._named(SKUS)))
@@ -178,8 +178,8 @@ class Service(RuleBasedStateMachine):
             case _:
                 return value
 
-    async def _outbox(self) -> defaultdict[str, list[Told]]:
-        told: defaultdict[str, list[Told]] = defaultdict(list)
+    async def _outbox(self) -> defaultdict[str, list[OutboxEvent]]:
+        told: defaultdict[str, list[OutboxEvent]] = defaultdict(list)
         async with self._engine.connect() as connection:
             rows: Any = await connection.execute(EVENTS, {"subjects": self._named([*SKUS, *ORDERS])})
             for row in rows:

@@ -158,7 +158,7 @@ class ApacheKafka:
 def fetch() -> Path:
     """Return the directory with the jars of Kafka, having Maven copy them there when they are not there yet.
 
-    The directory lies in the cache of tests/support/downloads.py. Raises ApacheKafkaError when Maven is missing or
+    The directory is in the cache of tests/support/downloads.py. Raises ApacheKafkaError when Maven is missing or
     fails.
     """
     try:
@@ -196,7 +196,7 @@ def run_beside(data_dir: Path, command: Sequence[str]) -> int:
     print("Starting Apache Kafka", flush=True)
     with ApacheKafka(data_dir=data_dir) as node:
         process = subprocess.Popen([part.replace("{bootstrap_servers}", node.bootstrap_servers) for part in command])
-        # The terminal sends SIGINT to the command as well, which then ends by itself.
+        # The terminal sends SIGINT to the command as well, which then ends on its own.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         return process.wait()

@@ -24,7 +24,7 @@ MORE_MEMBERS = {
 
 
 def new(kind: str) -> str:
-    """An identifier that nobody has used before."""
+    """A new, unique identifier."""
     return f"{kind}-{uuid.uuid4().hex}"
 
 

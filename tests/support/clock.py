@@ -1,8 +1,8 @@
-"""A clock of the test's own."""
+"""A clock that tests set."""
 
 
 class Clock:
-    """Stands at `now`, in seconds, until somebody moves it."""
+    """Shows `now`, in seconds, until a test changes it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

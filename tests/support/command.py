@@ -36,7 +36,7 @@ def _text(value: object) -> str:
 
 
 class Command:
-    """A process of the command line that runs until it is told to stop."""
+    """A process of the command line that runs until it is stopped."""
 
     def __init__(self, *arguments: str, env: Mapping[str, str], log: Path, program: Path = ALLOCATION) -> None:
         """Start it, in a session of its own as a terminal gives it; its output goes to the log."""
@@ -64,7 +64,7 @@ class Command:
         self.process.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Tell it to stop, as the terminal does: all of its process group. Returns the exit status."""
+        """Signal its process group, as a terminal does, and return the exit status."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
         try:

@@ -52,7 +52,7 @@ async def raw_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]
 
 
 async def waiting_for_a_lock(database_url: str, number: int = 1) -> None:
-    """Return once so many sessions of this database wait for a lock."""
+    """Return once `number` sessions of this database wait for a lock."""
     # A connection of its own, because a transaction sees the activities as they were when it first looked.
     async with raw_connection(database_url) as connection, asyncio.timeout(60):
         while number > await connection.fetchval(WAITING):  # noqa: ASYNC110 - it happens in another process

@@ -1,4 +1,4 @@
-"""Whether the documents of the interfaces still promise what they promised: calls, answers, channels and messages."""
+"""Incompatible changes of the interface documents: calls, answers, channels and messages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _PROBLEM = "application/problem+json"
 
 
 def openapi_breaks(old: Json, new: Json) -> list[str]:
-    """Each way in which a caller of the old OpenAPI document would be let down by the new one, in a sentence."""
+    """Each change of the OpenAPI document that breaks callers of the old one, in a sentence."""
     found: list[str] = []
     for path, item in old["paths"].items():
         for method in item:
@@ -27,7 +27,7 @@ def openapi_breaks(old: Json, new: Json) -> list[str]:
 
 
 def asyncapi_breaks(old: Json, new: Json) -> list[str]:
-    """Each way in which a system that knows the old AsyncAPI document would be let down by the new one."""
+    """Each change of the AsyncAPI document that breaks systems that follow the old one, in a sentence."""
     channels = {channel["address"]: channel for channel in new["channels"].values()}
     found: list[str] = []
     for name, channel in old["channels"].items():
@@ -37,7 +37,7 @@ def asyncapi_breaks(old: Json, new: Json) -> list[str]:
             continue
         for operation in old["operations"].values():
             if operation["channel"]["$ref"] == f"#/channels/{name}":
-                direction: Direction = "read" if operation["action"] == "receive" else "told"
+                direction: Direction = "read" if operation["action"] == "receive" else "written"
                 found += _channel_breaks((old, channel), (new, now), direction)
     return found
 
@@ -91,7 +91,7 @@ class _Call:
             for header in old.get("headers", {}):
                 if header not in new.get("headers", {}):
                     yield f"{self.name} {status} header {header}: is gone"
-            yield from self._contents("told", old, new, status)
+            yield from self._contents("written", old, new, status)
 
     def _contents(self, direction: Direction, old: Json, new: Json, where: str) -> Iterator[str]:
         for media_type, facts in old.get("content", {}).items():
@@ -105,7 +105,7 @@ class _Call:
                     yield f"{self.name} {where}: the problem {code} is gone"
 
     def _locks(self) -> Iterator[str]:
-        """Who could come in, and cannot any more: each set of schemes and scopes that sufficed has to suffice still."""
+        """Credentials that are not enough any more: each set of schemes and scopes that was enough has to stay so."""
         documents = [document.get("security", []) for document in self.documents]
         old, new = self.old.get("security", documents[0]), self.new.get("security", documents[1])
         for key in old or [{}]:

@@ -90,7 +90,7 @@ class Desk:
         return answer
 
     async def close_door(self) -> "asyncio.Task[str]":
-        """Returns once an errand stands at the closed door, so that those that follow have to wait behind it."""
+        """Return once an errand waits at the closed door, so that those that follow wait behind it."""
         self.door.clear()
         first = asyncio.create_task(self.handle("first"))
         while not self.begun:  # noqa: ASYNC110 - one turn of the loop is enough

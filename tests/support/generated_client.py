@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request as it stands in a shell session."""
+    """A request of a shell session."""
 
     method: str
     url: str

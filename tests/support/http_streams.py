@@ -1,7 +1,7 @@
 """Byte streams of HTTP requests, good and bad, and a strict reference parser that says what a server may see in them.
 
-The reference is h11, which shares no code with llhttp. It may be stricter than the service or less strict: a request
-that the service refuses is no fault, one that it sees and the reference does not is.
+The reference is h11, which shares no code with llhttp. The service may refuse a request that the reference sees; it
+must not see one that the reference does not.
 """
 
 import random

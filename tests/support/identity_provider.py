@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.provider.requests += 1
         self.provider.may_answer.wait(60)
         self.provider.answers += 1
-        # Whoever asked may have hung up.
+        # The client may have disconnected.
         with contextlib.suppress(OSError):
             self._answer()
 

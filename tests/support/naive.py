@@ -1,6 +1,6 @@
-"""The rules of allocation, told as plainly as they can be: lists, and a search through them for every question.
+"""The rules of allocation in their simplest form: lists that are searched for every question.
 
-Nothing is remembered that can be counted, and nothing is fast. What the service does is compared with this.
+Nothing is stored that can be counted, and nothing is fast. Tests compare the service with it.
 """
 
 from collections import defaultdict
@@ -36,8 +36,8 @@ from app.service_layer.results import (
     StockState,
 )
 
-Told = tuple[int | None, str, dict[str, Any]]
-"""An event as it stands in the outbox: its sequence, its type, its data."""
+OutboxEvent = tuple[int | None, str, dict[str, Any]]
+"""An event in the outbox: its sequence, its type, its data."""
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ class NaiveLine:
 
 
 class Refusal(Exception):
-    """The answer is no; the only argument is the code."""
+    """A command was refused; the only argument is the problem code."""
 
 
 class NaiveService:
@@ -71,10 +71,10 @@ class NaiveService:
         self.lines: list[NaiveLine] = []
         self.placed: dict[str, list[tuple[NaiveLine, int]]] = {}
         self.reorder_points: dict[str, int] = {}
-        self.told: defaultdict[str, list[Told]] = defaultdict(list)
+        self.outbox: defaultdict[str, list[OutboxEvent]] = defaultdict(list)
         self._placements = 0
 
-    # --- what can be asked -----------------------------------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------------------------------
 
     def batch(self, ref: str) -> BatchState | None:
         batch = self._batch(ref)
@@ -98,7 +98,7 @@ class NaiveService:
             batches=batches,
         )
 
-    # --- what can be done ------------------------------------------------------------------------------------------
+    # --- commands --------------------------------------------------------------------------------------------------
 
     def play(self, command: Command) -> object:
         """The result of the command, or the code of its refusal."""
@@ -109,7 +109,7 @@ class NaiveService:
             return refusal.args[0]
         finally:
             for sku, stock in before.items():
-                self._tell_crossings(stock, self._stock(sku))
+                self._raise_level_events(stock, self._stock(sku))
 
     def _play(self, command: Command) -> object:
         if isinstance(command, ChangeBatchQuantity | ChangeBatchEta | ChangeBatch):
@@ -134,24 +134,24 @@ class NaiveService:
             return BatchRecorded(self._shown(known), created=False)
         batch = NaiveBatch(command.ref, command.sku, command.qty, command.eta, (command.qty, command.eta))
         self.batches.append(batch)
-        self._tell_of_batch("batch_created.v1", batch)
+        self._raise_batch_event("batch_created.v1", batch)
         self._serve_queue(command.sku)
         return BatchRecorded(self._shown(batch), created=True)
 
     def _allocate(self, command: Allocate) -> LineAccepted:
         line = NaiveLine(command.order_id, command.sku, command.qty)
         if not any(batch.sku == command.sku for batch in self.batches):
-            self._tell_of_line("allocation_failed.v1", line, counted=False, reason="invalid_sku")
+            self._raise_line_event("allocation_failed.v1", line, counted=False, reason="invalid_sku")
             raise Refusal("invalid-sku")
         known = self._line(command.order_id, command.sku)
         if known is not None and known.qty != command.qty:
-            self._tell_of_line("allocation_failed.v1", line, reason="conflict")
+            self._raise_line_event("allocation_failed.v1", line, reason="conflict")
             raise Refusal("allocation-conflict")
         if known is not None:
             return LineAccepted(_allocation(known), created=False)
         if self._best(line) is None and command.if_unavailable == "reject":
-            self._tell_of_line("out_of_stock.v1", line)
-            self._tell_of_line("allocation_failed.v1", line, reason="out_of_stock")
+            self._raise_line_event("out_of_stock.v1", line)
+            self._raise_line_event("allocation_failed.v1", line, reason="out_of_stock")
             raise Refusal("out-of-stock")
         self.lines.append(line)
         self._place(line, self._best(line))
@@ -165,7 +165,7 @@ class NaiveService:
             raise Refusal("already-shipped")
         self.lines.remove(line)
         ref = line.batch.ref if line.batch else None
-        self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason="cancelled")
+        self._raise_line_event("line_deallocated.v1", line, batch_ref=ref, reason="cancelled")
         self._serve_queue(line.sku)
 
     def _change_line(self, command: ChangeLineQuantity) -> AllocationState:
@@ -181,11 +181,11 @@ class NaiveService:
         best = own if stays else self._best(wanted)
         line.batch = own
         if own is not None and best is None:
-            self._tell_of_line("out_of_stock.v1", wanted)
-            self._tell_of_line("allocation_failed.v1", wanted, reason="out_of_stock")
+            self._raise_line_event("out_of_stock.v1", wanted)
+            self._raise_line_event("allocation_failed.v1", wanted, reason="out_of_stock")
             raise Refusal("out-of-stock")
         ref, came = own.ref if own else None, line.came
-        self._tell_of_line("line_deallocated.v1", line, batch_ref=ref, reason="cancelled", new_qty=wanted.qty)
+        self._raise_line_event("line_deallocated.v1", line, batch_ref=ref, reason="cancelled", new_qty=wanted.qty)
         line.qty = wanted.qty
         self._place(line, best)
         if stays:
@@ -201,7 +201,7 @@ class NaiveService:
             raise Refusal("not-allocated")
         if not line.shipped:
             line.shipped = True
-            self._tell_of_line("line_shipped.v1", line, batch_ref=line.batch.ref)
+            self._raise_line_event("line_shipped.v1", line, batch_ref=line.batch.ref)
         return _allocation(line)
 
     def _place_order(self, command: PlaceOrder) -> OrderAccepted:
@@ -221,18 +221,18 @@ class NaiveService:
         lines = [NaiveLine(order_id, sku, qty) for sku, qty in wanted]
         unknown = [line for line in lines if not self._preferred(line.sku)]
         for line in unknown:
-            self._tell_of_line("allocation_failed.v1", line, counted=False, reason="invalid_sku")
+            self._raise_line_event("allocation_failed.v1", line, counted=False, reason="invalid_sku")
         if unknown:
             self._refuse_order(order_id, [(line.sku, line.qty) for line in unknown], "invalid_sku")
             raise Refusal("invalid-sku")
         short = [line for line in lines if self._best(line) is None]
         if short and command.if_unavailable == "reject":
             for line in short:
-                self._tell_of_line("out_of_stock.v1", line)
-                self._tell_of_line("allocation_failed.v1", line, reason="out_of_stock")
+                self._raise_line_event("out_of_stock.v1", line)
+                self._raise_line_event("allocation_failed.v1", line, reason="out_of_stock")
             self._refuse_order(order_id, [(line.sku, line.qty) for line in short], "out_of_stock")
             raise Refusal("out-of-stock")
-        self._tell_of_order("order_placed.v1", order_id, wanted)
+        self._raise_order_event("order_placed.v1", order_id, wanted)
         for line in lines:
             self.lines.append(line)
             self._place(line, self._best(line))
@@ -248,7 +248,7 @@ class NaiveService:
         for line in unshipped:
             self._cancel(CancelAllocation(order_id=order_id, sku=line.sku))
         if unshipped:
-            self._tell_of_order("order_cancelled.v1", order_id, [(line.sku, line.qty) for line in unshipped])
+            self._raise_order_event("order_cancelled.v1", order_id, [(line.sku, line.qty) for line in unshipped])
         if len(unshipped) == len(present):
             self.placed.pop(order_id, None)
 
@@ -287,7 +287,7 @@ class NaiveService:
         first = sorted((line for line in self.lines if self._can_leave(line, batch)), key=lambda line: line.came)
         batch.eta = eta
         orders = [line.order_id for line in first]
-        self._tell_of_batch("batch_eta_changed.v1", batch, order_ids=orders, order_count=len(orders))
+        self._raise_batch_event("batch_eta_changed.v1", batch, order_ids=orders, order_count=len(orders))
         is_late = _arrival(batch) > before
         sooner: dict[NaiveLine, NaiveBatch] = {}
         for line in self.lines:
@@ -298,7 +298,7 @@ class NaiveService:
             if preferred.index(best) < preferred.index(batch):
                 line.batch = sooner[line] = best
         for line in sooner:
-            self._tell_of_line("line_deallocated.v1", line, batch_ref=batch.ref, reason="batch_eta_changed")
+            self._raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason="batch_eta_changed")
         for line, best in sooner.items():
             self._place(line, best)
         return list(sooner)
@@ -306,7 +306,7 @@ class NaiveService:
     def _change_quantity(self, batch: NaiveBatch, changes: dict[str, Any]) -> list[NaiveLine]:
         batch.qty = changes["qty"]
         why = {name: changes.get(name) for name in ("reason", "reference")}
-        self._tell_of_batch("batch_quantity_changed.v1", batch, **why)
+        self._raise_batch_event("batch_quantity_changed.v1", batch, **why)
         released: list[NaiveLine] = []
         while self._available(batch) < 0:
             last = max((line for line in self.lines if self._can_leave(line, batch)), key=lambda line: line.came)
@@ -318,7 +318,7 @@ class NaiveService:
         for line in released:
             if line.batch is not batch:
                 reason = "batch_quantity_changed"
-                self._tell_of_line("line_deallocated.v1", line, batch_ref=batch.ref, reason=reason)
+                self._raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason=reason)
         moved = [line for line in by_request if line.batch is not batch]
         for line in moved:
             self._place(line, line.batch)
@@ -331,7 +331,7 @@ class NaiveService:
         return next(fitting, None)
 
     def _preferred(self, sku: str) -> list[NaiveBatch]:
-        """In the warehouse first, then by ETA; among equals as recorded, for sorting keeps that order."""
+        """In the warehouse first, then by ETA; equals in the order of recording, which sorting keeps."""
         batches = [batch for batch in self.batches if batch.sku == sku]
         in_warehouse = [batch for batch in batches if batch.eta is None]
         return in_warehouse + sorted((batch for batch in batches if batch.eta is not None), key=lambda b: str(b.eta))
@@ -339,19 +339,19 @@ class NaiveService:
     def _place(self, line: NaiveLine, batch: NaiveBatch | None) -> None:
         line.batch = batch
         if batch is None:
-            self._tell_of_line("out_of_stock.v1", line)
-            self._tell_of_line("line_backordered.v1", line)
+            self._raise_line_event("out_of_stock.v1", line)
+            self._raise_line_event("line_backordered.v1", line)
         else:
             self._placements += 1
             line.came = self._placements
-            self._tell_of_line("line_allocated.v1", line, batch_ref=batch.ref)
+            self._raise_line_event("line_allocated.v1", line, batch_ref=batch.ref)
 
     def _serve_queue(self, sku: str) -> None:
         for line in self.lines:
             if line.sku == sku and line.batch is None and (batch := self._best(line)):
                 self._place(line, batch)
 
-    # --- small change ----------------------------------------------------------------------------------------------
+    # --- helpers ---------------------------------------------------------------------------------------------------
 
     def _batch(self, ref: str) -> NaiveBatch | None:
         return next((batch for batch in self.batches if batch.ref == ref), None)
@@ -378,31 +378,31 @@ class NaiveService:
     def _can_leave(self, line: NaiveLine, batch: NaiveBatch) -> bool:
         return line.batch is batch and not line.shipped
 
-    def _tell_crossings(self, before: StockState, now: StockState) -> None:
+    def _raise_level_events(self, before: StockState, now: StockState) -> None:
         if before.available_qty == 0 and now.available_qty > 0:
-            self._tell("back_in_stock.v1", now.sku, True, {"available_qty": now.available_qty})
+            self._raise("back_in_stock.v1", now.sku, True, {"available_qty": now.available_qty})
         if _is_low(now) and not _is_low(before):
             shown = {name: value for name, value in asdict(now).items() if name != "sequence"}
-            self._tell("low_stock.v1", now.sku, True, shown)
+            self._raise("low_stock.v1", now.sku, True, shown)
 
-    def _tell_of_batch(self, kind: str, batch: NaiveBatch, **data: object) -> None:
+    def _raise_batch_event(self, kind: str, batch: NaiveBatch, **data: object) -> None:
         eta = str(batch.eta) if batch.eta else None
-        self._tell(kind, batch.sku, True, {"ref": batch.ref, "qty": batch.qty, "eta": eta, **data})
+        self._raise(kind, batch.sku, True, {"ref": batch.ref, "qty": batch.qty, "eta": eta, **data})
 
-    def _tell_of_line(self, kind: str, line: NaiveLine, *, counted: bool = True, **data: object) -> None:
-        self._tell(kind, line.sku, counted, {"order_id": line.order_id, "qty": line.qty, **data})
+    def _raise_line_event(self, kind: str, line: NaiveLine, *, counted: bool = True, **data: object) -> None:
+        self._raise(kind, line.sku, counted, {"order_id": line.order_id, "qty": line.qty, **data})
 
     def _refuse_order(self, order_id: str, lines: list[tuple[str, int]], reason: str) -> None:
-        self._tell_of_order("order_refused.v1", order_id, lines, reason=reason)
+        self._raise_order_event("order_refused.v1", order_id, lines, reason=reason)
 
-    def _tell_of_order(self, kind: str, order_id: str, lines: list[tuple[str, int]], **data: object) -> None:
-        told = [{"sku": sku, "qty": qty} for sku, qty in lines]
-        self.told[order_id].append((None, kind, {"order_id": order_id, "lines": told, **data}))
+    def _raise_order_event(self, kind: str, order_id: str, lines: list[tuple[str, int]], **data: object) -> None:
+        items = [{"sku": sku, "qty": qty} for sku, qty in lines]
+        self.outbox[order_id].append((None, kind, {"order_id": order_id, "lines": items, **data}))
 
-    def _tell(self, kind: str, sku: str, counted: bool, data: dict[str, Any]) -> None:
-        told = self.told[sku]
-        number = sum(sequence is not None for sequence, _, _ in told) + 1
-        told.append((number if counted else None, kind, {"sku": sku, **data}))
+    def _raise(self, kind: str, sku: str, counted: bool, data: dict[str, Any]) -> None:
+        outbox = self.outbox[sku]
+        number = sum(sequence is not None for sequence, _, _ in outbox) + 1
+        outbox.append((number if counted else None, kind, {"sku": sku, **data}))
 
 
 def _is_low(stock: StockState) -> bool:

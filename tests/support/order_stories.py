@@ -17,17 +17,17 @@ def of_product(sku: str, sequence: int, type_: str, cause: str, **data: Any) -> 
 
 def of_order(id_: str, type_: str, order_id: str, cause: str, lines: Lines, **data: Any) -> Event:
     """An event of an order as a whole."""
-    return Event(id_, type_, order_id, None, {"order_id": order_id, "lines": told(lines), **data}, cause)
+    return Event(id_, type_, order_id, None, {"order_id": order_id, "lines": message_lines(lines), **data}, cause)
 
 
-def told(lines: Lines) -> list[dict[str, Any]]:
-    """Lines as messages tell them."""
+def message_lines(lines: Lines) -> list[dict[str, Any]]:
+    """Lines in the form of messages."""
     return [{"sku": sku, "qty": qty} for sku, qty in lines.items()]
 
 
 def order(order_id: str, lines: Lines, if_unavailable: str = "backorder") -> dict[str, Any]:
-    """What is asked for."""
-    return {"order_id": order_id, "lines": told(lines), "if_unavailable": if_unavailable}
+    """The data of an order."""
+    return {"order_id": order_id, "lines": message_lines(lines), "if_unavailable": if_unavailable}
 
 
 def line(order_id: str, sku: str, qty: int, status: str, ref: str | None) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def line(order_id: str, sku: str, qty: int, status: str, ref: str | None) -> dic
 
 
 def of(order_id: str, sku: str) -> dict[str, Any]:
-    """Which line it is."""
+    """The key of a line."""
     return {"order_id": order_id, "sku": sku}
 
 
@@ -50,7 +50,7 @@ def accepted(cause: str, order_id: str, qty: int) -> Event:
 
 
 def other_batch(answered: dict[str, Any]) -> dict[str, Any]:
-    """The same line with a batch that there is not."""
+    """The same line with a batch that does not exist."""
     return {**answered, "batch_ref": "b7"}
 
 
@@ -77,10 +77,10 @@ def order_story() -> Story:
         entry("k3", "ship", of("o2", CHAIR), (200, None), via="kafka"),
         entry("c9", "change_batch", {"ref": "b1", "sku": CHAIR, "qty": 4}, (409, {"code": "below-shipped"})),
         entry("c10", "cancel", of("o1", CHAIR), (409, {"code": "already-shipped"})),
-        entry("c11", "cancel_order", {"order_id": "o1", "lines": told(o1)}, (204, None)),
-        entry("k4", "cancel_order", {"order_id": "o2", "lines": told(o2)}, (200, None), via="kafka"),
-        entry("c12", "place_order", order("o4", {TABLE: 2, "NOBODY": 1}), (400, {"code": "invalid-sku"})),
-        entry("c13", "cancel_order", {"order_id": "o9", "lines": told({CHAIR: 1})}, (404, None)),
+        entry("c11", "cancel_order", {"order_id": "o1", "lines": message_lines(o1)}, (204, None)),
+        entry("k4", "cancel_order", {"order_id": "o2", "lines": message_lines(o2)}, (200, None), via="kafka"),
+        entry("c12", "place_order", order("o4", {TABLE: 2, "MISSING": 1}), (400, {"code": "invalid-sku"})),
+        entry("c13", "cancel_order", {"order_id": "o9", "lines": message_lines({CHAIR: 1})}, (404, None)),
         entry("c14", "ship", of("o9", CHAIR), (404, None)),
     ]
     events = [
@@ -108,12 +108,12 @@ def order_story() -> Story:
         Event(
             "n1",
             "allocation_failed.v1",
-            "NOBODY",
+            "MISSING",
             None,
-            {**of("o4", "NOBODY"), "qty": 1, "reason": "invalid_sku"},
+            {**of("o4", "MISSING"), "qty": 1, "reason": "invalid_sku"},
             "c12",
         ),
-        of_order("o4-refused", "order_refused.v1", "o4", "c12", {"NOBODY": 1}, reason="invalid_sku"),
+        of_order("o4-refused", "order_refused.v1", "o4", "c12", {"MISSING": 1}, reason="invalid_sku"),
     ]
     # A relay that died after sending sends a part again.
     events[9:9] = events[2:6]

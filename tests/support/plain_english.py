@@ -58,10 +58,14 @@ CLEAN: tuple[str, ...] = (
     "tests/conftest.py",
     "tests/deploy/",
     "tests/package/",
+    "tests/support/",
+    "tests/unit/",
 )
 
 # Texts that cannot change.
 PUBLIC_NAMES: tuple[str, ...] = (
+    # A method of the JDK.
+    "BodyPublishers.noBody()",
     # The Unix user.
     'UNPRIVILEGED_USER = "nobody"',
     # A key in the output of `allocation reconcile --json`.

@@ -14,7 +14,7 @@ SKU = "RED-CHAIR"
 
 
 class Shop:
-    """Every batch and line of one SKU is in memory, so the rules can be told without a database."""
+    """One product with all of its batches and lines in memory, so that tests of the rules need no database."""
 
     def __init__(self, sku: str = SKU) -> None:
         self.product = Product(sku)
@@ -115,9 +115,9 @@ def moved(moves: Sequence[Move]) -> list[tuple[str, str, str | None]]:
     return [(move.line.order_id, move.from_batch.ref, move.to_batch.ref if move.to_batch else None) for move in moves]
 
 
-def story(told: Sequence[events.Event]) -> list[str]:
+def story(occurred: Sequence[events.Event]) -> list[str]:
     """Events as sentences, each with its sequence in front."""
-    return [f"{event.sequence} {_sentence(event)}" for event in told]
+    return [f"{event.sequence} {_sentence(event)}" for event in occurred]
 
 
 def _sentence(event: events.Event) -> str:

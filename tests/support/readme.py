@@ -1,4 +1,4 @@
-"""What the README tells people to type, and what it says they will see."""
+"""The commands of the README, and the output that it shows for them."""
 
 import json
 import re
@@ -11,7 +11,7 @@ URL = "http://127.0.0.1:8000"
 
 
 def session() -> list[tuple[str, str]]:
-    """The commands of the console blocks, each with the output that stands below it."""
+    """The commands of the console blocks, each with the output below it."""
     steps: list[tuple[str, list[str]]] = []
     for block in re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL):
         for line in block.splitlines():

@@ -1,4 +1,4 @@
-"""A product as its history tells it: the entries of the read side played again, from the first one on."""
+"""A product rebuilt from its history: the entries of the read side, replayed from the first one on."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Replayed:
 
     @classmethod
     def of(cls, oldest_first: Iterable[HistoryEntry]) -> "Replayed":
-        """Play the entries; what tells only of a refusal or of a level changes nothing."""
+        """Replay the entries; those of refusals and of stock levels change nothing."""
         replayed = cls()
         for entry in oldest_first:
             replayed._play(entry)

@@ -1,9 +1,8 @@
-"""Whether a JSON schema still keeps the promise of an older one: whoever gives a value, the other has to take it.
+"""Whether a JSON schema is compatible with an older one: one side has to accept each value that the other may give.
 
-What the service reads is given by callers of old, and the service of today has to take it. What it answers or publishes
-is given by the service of today, and callers of old have to take it. So one question serves both, with the sides
-changed. Beyond that, a property that is gone is missed on either side, and one that has come is never minded: readers
-are told to be tolerant.
+What the service reads is given by callers that follow the old schema. What it answers or publishes is accepted by them.
+So both directions share one comparison, with the sides exchanged. In addition, a removed property is a break in either
+direction, and an added one is not, because readers have to ignore unknown properties.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 import jsonschema
 
 Json = dict[str, Any]
-Direction = Literal["read", "told"]
+Direction = Literal["read", "written"]
 Side = TypeVar("Side")
 
 _AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
@@ -82,7 +81,7 @@ class Schema:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of a schema as it was promised with the schema as it is now."""
+    """Compares a schema as it was with the schema as it is now."""
 
     direction: Direction
     old: Schema
@@ -91,7 +90,7 @@ class Comparison:
     seen: frozenset[tuple[str, str]] = field(default=frozenset())
 
     def breaks(self) -> list[str]:
-        """Each way in which the promise is broken, in a sentence."""
+        """Each incompatible change, in a sentence."""
         names = (self.old.facts.get("$ref", ""), self.new.facts.get("$ref", ""))
         if all(names) and names in self.seen:
             return []
@@ -101,7 +100,7 @@ class Comparison:
         for giver in givers:
             pairs = (self._in_order(giver, taker) for taker in takers)
             attempts = [self._with(*pair, seen=seen)._breaks_of_alternative() for pair in pairs]
-            # The alternative that was meant is the one that is missed by the least.
+            # The alternative with the fewest breaks is taken as the one that was meant.
             fewest: list[str] = min(attempts, key=len)
             found += fewest
         return found
@@ -124,19 +123,19 @@ class Comparison:
             if name in taker and giver.get(name, float("inf")) > taker[name]:
                 yield self._said(f"{name} {giver.get(name, 'without bound')}, against {taker[name]}")
         yield from self._dependencies(giver, taker)
-        # Whatever else a schema says has to stay as it is: what follows from a change of it nobody knows here.
+        # Any other keyword has to stay the same, because the effect of a change of it is unknown here.
         for name in sorted(taker.keys() - _UNDERSTOOD - _ANNOTATIONS):
             if not name.startswith("x-") and giver.get(name) != taker[name]:
                 yield self._said(f"{name} {giver.get(name, 'of any form')!r}, against {taker[name]!r}")
 
     def _dependencies(self, giver: Json, taker: Json) -> Iterator[str]:
-        """What has to be there beside a property."""
+        """Properties that another property requires."""
         given: dict[str, list[str]] = giver.get("dependentRequired", {})
         for name, required in taker.get("dependentRequired", {}).items():
             if not set(required) <= set(given.get(name, [])):
                 yield self._said(f"{name} without {', '.join(required)}")
         for name, schema in taker.get("dependentSchemas", {}).items():
-            # The giver may do more than it has to: one alternative that asks for no more than it gives is enough.
+            # One alternative that requires no more than the giver always has is enough.
             alternatives = schema.get("anyOf", [schema])
             is_met = any(
                 each.keys() == {"required"} and set(each["required"]) <= set(given.get(name, []))
@@ -172,7 +171,7 @@ class Comparison:
             yield from self._with(*sides, where=f"{self.where}.*").breaks()
 
     def default(self) -> Iterator[str]:
-        """What a caller asks for who leaves the value out."""
+        """Changes of the default, which is the value of callers that leave it out."""
         old, new = self.old.resolved.facts, self.new.resolved.facts
         if "default" in old and new.get("default", ...) != old["default"]:
             yield f"{self.where}: the default is {new.get('default', 'gone')!r} and was {old['default']!r}"
@@ -184,7 +183,7 @@ class Comparison:
         return self._with(*items, where=f"{self.where}[]").breaks()
 
     def _in_order(self, first: Side, second: Side) -> tuple[Side, Side]:
-        """Who gives and who takes, of the old and the new; and the other way round."""
+        """Turn (old, new) into (giver, taker), and (giver, taker) into (old, new)."""
         return (first, second) if self.direction == "read" else (second, first)
 
     def _with(
@@ -197,7 +196,7 @@ class Comparison:
 
 
 def target(document: Json, reference: str) -> Json:
-    """What a reference within the document leads to."""
+    """The target of a reference within the document."""
     found: Any = document
     for step in reference.removeprefix("#/").split("/"):
         found = found[step.replace("~1", "/").replace("~0", "~")]

@@ -24,103 +24,103 @@ def entry(id_: str, kind: Kind, data: dict[str, Any], *answers: tuple[int | None
 
 
 def answer(command: str, *answers: tuple[int | None, Any]) -> Mutation:
-    """Have the command been answered otherwise."""
+    """Give the command other answers."""
 
-    def mutate(told: Story) -> None:
-        (found,) = (each for each in told.entries if each.id == command)
+    def mutate(story: Story) -> None:
+        (found,) = (each for each in story.entries if each.id == command)
         found.answers = entry("", "allocate", {}, *answers).answers
 
     return mutate
 
 
 def also(before: str, new: Entry) -> Mutation:
-    """Have one command more been sent before that one."""
+    """Insert a command before that one."""
 
-    def mutate(told: Story) -> None:
-        told.entries.insert([each.id for each in told.entries].index(before), new)
+    def mutate(story: Story) -> None:
+        story.entries.insert([each.id for each in story.entries].index(before), new)
 
     return mutate
 
 
 def ask(command: str, **changes: Any) -> Mutation:
-    """Have something else been asked for."""
+    """Change the data of the command."""
 
-    def mutate(told: Story) -> None:
-        (found,) = (each for each in told.entries if each.id == command)
+    def mutate(story: Story) -> None:
+        (found,) = (each for each in story.entries if each.id == command)
         found.data |= changes
 
     return mutate
 
 
 def over_kafka(command: str) -> Mutation:
-    """Have the command been a message."""
+    """Make the command a message of Kafka."""
 
-    def mutate(told: Story) -> None:
-        (found,) = (each for each in told.entries if each.id == command)
+    def mutate(story: Story) -> None:
+        (found,) = (each for each in story.entries if each.id == command)
         found.via = "kafka"
 
     return mutate
 
 
 def drop(*ids: str) -> Mutation:
-    """Lose events, and have the sequences run on as if they had never been."""
+    """Remove events, and number the rest as if these had never been there."""
 
-    def mutate(told: Story) -> None:
-        told.events = [each for each in told.events if each.id not in ids]
-        renumber(told)
+    def mutate(story: Story) -> None:
+        story.events = [each for each in story.events if each.id not in ids]
+        renumber(story)
 
     return mutate
 
 
 def insert(before: str | None, new: Event) -> Mutation:
-    """Tell one event more before that one, or at the end, and have the sequences run on over it."""
+    """Insert an event before that one, or at the end, and number the events again."""
 
-    def mutate(told: Story) -> None:
-        ids = [each.id for each in told.events]
-        told.events.insert(len(ids) if before is None else ids.index(before), replace(new, id="new"))
-        renumber(told)
+    def mutate(story: Story) -> None:
+        ids = [each.id for each in story.events]
+        story.events.insert(len(ids) if before is None else ids.index(before), replace(new, id="new"))
+        renumber(story)
 
     return mutate
 
 
 def change(id_: str, **changes: Any) -> Mutation:
-    """Have an event tell something else."""
+    """Change an event."""
 
-    def mutate(told: Story) -> None:
-        told.events = [replace(each, **changes) if each.id == id_ else each for each in told.events]
+    def mutate(story: Story) -> None:
+        story.events = [replace(each, **changes) if each.id == id_ else each for each in story.events]
 
     return mutate
 
 
-def renumber(told: Story) -> None:
+def renumber(story: Story) -> None:
     """Give each subject's events the sequences 1, 2, 3 … by their first occurrences."""
     numbers: dict[str, dict[str, int]] = defaultdict(dict)
-    for place, each in enumerate(told.events):
+    for place, each in enumerate(story.events):
         if each.sequence is not None:
             known = numbers[each.subject]
-            told.events[place] = replace(each, sequence=known.setdefault(each.id, len(known) + 1))
+            story.events[place] = replace(each, sequence=known.setdefault(each.id, len(known) + 1))
 
 
 def batch(ref: str, **changes: Any) -> Mutation:
-    """Have the read side show another batch."""
-    return lambda told: told.batches.update({ref: replace(told.batches[ref], **changes)})
+    """Change the batch of the read side."""
+    return lambda story: story.batches.update({ref: replace(story.batches[ref], **changes)})
 
 
 def product(sku: str, **changes: Any) -> Mutation:
-    """Have the read side show other sums."""
-    return lambda told: told.products.update({sku: replace(told.products[sku], **changes)})
+    """Change the product of the read side."""
+    return lambda story: story.products.update({sku: replace(story.products[sku], **changes)})
 
 
 def show(line: LineSeen) -> Mutation:
-    """Have the read side show this line."""
-    return lambda told: told.lines.update({(line.order_id, line.sku): line})
+    """Put this line into the read side."""
+    return lambda story: story.lines.update({(line.order_id, line.sku): line})
 
 
 def all_of(*mutations: Mutation) -> Mutation:
-    """One after another."""
+    """Apply the mutations in this order."""
 
-    def mutate(told: Story) -> None:
+    def mutate(story: Story) -> None:
         for each in mutations:
-            each(told)
+            each(story)
 
     return mutate

@@ -33,7 +33,7 @@ line_quantities = st.sampled_from([1, 2, 2, 4])
 
 
 def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[Command]:
-    """Any command on products; the prefix stands before every SKU, batch and order, to keep those of one run apart."""
+    """Any command on products; every SKU, batch and order starts with the prefix, to keep those of one run apart."""
 
     def one_of(names: Sequence[str]) -> st.SearchStrategy[str]:
         return st.sampled_from([f"{prefix}{name}" for name in names])

@@ -1,4 +1,4 @@
-"""A terminal of one's own: for a command in this process, or for one that runs until it is told to stop."""
+"""A pseudo-terminal, for a command in this process or for one that runs until it is stopped."""
 
 import os
 import pty
@@ -29,21 +29,21 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """All of it, what steers the terminal included."""
+        """All of it, control sequences included."""
         return self._read.decode(errors="replace")
 
     def end(self) -> None:
         """Close our end; what others still have open keeps it open."""
         os.close(self.inside)
         self._reader.join(SECONDS)
-        assert not self._reader.is_alive(), "somebody still holds the terminal"
+        assert not self._reader.is_alive(), "the terminal is still open elsewhere"
         os.close(self._outside)
 
     def _keep_reading(self) -> None:
         while True:
             try:
                 shown = os.read(self._outside, 65536)
-            except OSError:  # So Linux tells the end.
+            except OSError:  # Linux reports the end as an error.
                 return
             if not shown:
                 return

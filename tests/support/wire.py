@@ -15,11 +15,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 SECONDS = 60.0
 
-UNTOLD: Json = {"reason": None, "reference": None}
-"""What a change of quantity tells where nobody has said why."""
+NO_REASON: Json = {"reason": None, "reference": None}
+"""The fields of a change of quantity without a reason."""
 
-NOBODY: Json = {"order_ids": [], "order_count": 0}
-"""Whom a change of the ETA concerns where the batch holds no line."""
+NO_LINES: Json = {"order_ids": [], "order_count": 0}
+"""The fields of a change of the ETA of a batch without lines."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Published:
 
     @property
     def story(self) -> Json:
-        """The type and the data without the SKU: what a test tells of an event."""
+        """The type and the data without the SKU, which tests compare."""
         return {"type": self.type, **{name: value for name, value in self.data.items() if name != "sku"}}
 
     @classmethod
@@ -52,7 +52,7 @@ class Published:
         value, headers = message.value(), message.headers() or []
         assert isinstance(value, bytes), "an event has a value"
         pairs = dict(headers).items() if isinstance(headers, dict) else headers
-        assert len({name for name, _ in pairs}) == len(pairs), f"a header stands there twice: {pairs}"
+        assert len({name for name, _ in pairs}) == len(pairs), f"a header occurs twice: {pairs}"
         return cls(message.key(), {name: text(raw) for name, raw in pairs}, value)
 
 
@@ -123,10 +123,10 @@ class Wire:
         return ce_id
 
     async def events(self, sku: str, count: int, *, seconds: float = SECONDS) -> list[Published]:
-        """The first occurrences of the events of a SKU so far, once there are at least so many of them.
+        """The first occurrences of the events of a SKU so far, once there are at least `count` of them.
 
-        Asserts what readers are promised of all of them: the same id has the same sequence, and the sequences are
-        1, 2, 3 … in this order.
+        Asserts the guarantees to subscribers: the same id has the same sequence, and the sequences are 1, 2, 3 … in
+        this order.
         """
 
         async def enough() -> bool:
@@ -144,7 +144,7 @@ class Wire:
         return found
 
     async def stories(self, sku: str, count: int) -> list[Json]:
-        """What the events of a SKU tell, once there are at least so many of them."""
+        """The type and data of each event of a SKU, once there are at least `count` of them."""
         return [event.story for event in await self.events(sku, count)]
 
     def so_far(self, sku: str) -> list[Published]:

@@ -107,7 +107,7 @@ def test_the_batch_recorded_first_stays_first_whatever_was_allocated_or_changed_
     assert list(shop.available()) == ["first", "second"]
 
 
-def test_tells_of_an_allocation() -> None:
+def test_an_allocation_raises_an_event() -> None:
     shop = Shop()
     shop.batch("in-stock", 10)
     shop.order("order-1", 3)
@@ -115,7 +115,7 @@ def test_tells_of_an_allocation() -> None:
     assert shop.story() == ["1 BatchCreated in-stock: 10, warehouse", "2 LineAllocated order-1: 3 from in-stock"]
 
 
-def test_the_same_line_again_changes_and_tells_nothing() -> None:
+def test_the_same_line_again_changes_nothing_and_raises_no_event() -> None:
     shop = Shop()
     shop.batch("in-stock", 10)
     first = shop.order("order-1", 3)

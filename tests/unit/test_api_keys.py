@@ -24,7 +24,7 @@ def added(file: Path, name: str = "shop", *scopes: Scope) -> str:
     return add_key(file, name, scopes or ("read",))
 
 
-async def test_a_key_tells_who_calls_and_what_they_may(file: Path) -> None:
+async def test_a_key_identifies_the_caller_and_its_scopes(file: Path) -> None:
     shop, warehouse = added(file, "shop", "orders:write", "read"), added(file, "warehouse", "stock:write")
     keys = ApiKeys(file)
     assert await keys.check(shop) == Caller("shop", frozenset({"orders:write", "read"}))
@@ -102,7 +102,7 @@ async def test_a_file_of_the_same_age_and_size_is_read_again(file: Path) -> None
     before, new = file.stat(), new_key()
     file.write_text(format_entry("new", new, ["read"]))
     assert file.stat().st_size == before.st_size
-    # The clock of the files may be too coarse to tell the two apart at once.
+    # The clock of the files may be too coarse to distinguish the two at once.
     while file.stat().st_ctime_ns == before.st_ctime_ns or file.stat().st_mtime_ns != before.st_mtime_ns:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (await keys.check(new)).principal == "new"
@@ -130,7 +130,7 @@ async def test_a_file_that_could_not_be_read_for_a_moment_is_read_as_soon_as_it_
     assert (await keys.check(new)).principal == "new"
 
 
-async def test_a_file_that_goes_away_twice_is_told_of_twice(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_that_goes_away_twice_is_logged_twice(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     key, away = added(file), file.with_suffix(".away")
     keys = ApiKeys(file, check_interval=0)
     for _ in range(2):
@@ -175,8 +175,8 @@ async def test_a_broken_file_is_logged_once_and_leaves_the_keys_as_they_were(
     assert "\n" not in str(fault.value)
     assert "a secret" not in str(fault.value)
     file.unlink(missing_ok=True)
-    mended = added(file, "mended")
-    assert (await keys.check(mended)).principal == "mended"
+    fixed = added(file, "fixed")
+    assert (await keys.check(fixed)).principal == "fixed"
 
 
 async def test_the_file_is_not_looked_at_by_each_request(file: Path) -> None:

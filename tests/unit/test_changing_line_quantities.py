@@ -132,7 +132,7 @@ def test_a_line_that_stays_on_its_batch_does_not_leave_it_earlier_for_that() -> 
 
 
 @pytest.mark.parametrize("shipped", [False, True])
-def test_the_same_quantity_changes_and_tells_nothing(*, shipped: bool) -> None:
+def test_the_same_quantity_changes_nothing_and_raises_no_event(*, shipped: bool) -> None:
     shop = Shop()
     shop.batch("batch-1", 8)
     shop.order("mine", 5)
@@ -163,7 +163,7 @@ def test_a_shipped_line_and_one_that_is_not_there_are_refused(qty: int) -> None:
     assert shop.snapshot() == before
 
 
-def test_stock_that_becomes_low_or_comes_back_is_told() -> None:
+def test_a_change_raises_low_stock_and_back_in_stock() -> None:
     shop = Shop()
     shop.batch("batch-1", 8)
     shop.watch(3)
@@ -176,7 +176,7 @@ def test_stock_that_becomes_low_or_comes_back_is_told() -> None:
     assert shop.story()[2:] == ["8 BackInStock: 3"]
 
 
-def test_whoever_plays_the_events_again_knows_the_sums() -> None:
+def test_replaying_the_events_gives_the_sums() -> None:
     """A reader from before there were changes of a line takes one for a cancellation and a new line."""
     replay = Replay.of(
         Event(f"event-{number}", type_, SKU, number, {"sku": SKU, **data}, cause)

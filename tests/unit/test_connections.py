@@ -17,13 +17,13 @@ ELSEWHERE = "postgresql+asyncpg://allocation:database-password@database.example.
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
-def test_this_machine_is_spoken_to_in_the_clear_unless_told_otherwise(host: str) -> None:
+def test_connections_to_this_machine_are_unencrypted_by_default(host: str) -> None:
     assert client_context([host], None) is None
     assert client_context([host], "verify") is not None
 
 
 @pytest.mark.parametrize("host", ["kafka", "10.0.0.1", "localhost.example.com", "0.0.0.0", ""])
-def test_whatever_leaves_this_machine_is_encrypted_unless_told_otherwise(host: str) -> None:
+def test_connections_to_other_machines_are_encrypted_by_default(host: str) -> None:
     context = client_context(["localhost", host], None)
     assert context is not None
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -46,7 +46,7 @@ def test_a_key_that_belongs_to_another_certificate_is_named(tmp_path: Path) -> N
         client_context(["kafka"], "verify", cert_file=mine.cert_file, key_file=other.key_file)
 
 
-async def test_the_broker_is_told_who_we_are(tmp_path: Path) -> None:
+async def test_the_broker_gets_the_certificate_and_the_password(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     mine = authority.identity("allocation")
     settings = Settings(
@@ -60,9 +60,9 @@ async def test_the_broker_is_told_who_we_are(tmp_path: Path) -> None:
         kafka_sasl_password=SecretStr("kafka-password"),
     )
     async with bootstrap(settings) as service:
-        told = service.kafka.connection()
-        assert isinstance(told.pop("ssl_context"), ssl.SSLContext)
-        assert told == {
+        options = service.kafka.connection()
+        assert isinstance(options.pop("ssl_context"), ssl.SSLContext)
+        assert options == {
             "bootstrap_servers": "kafka-1:9093, kafka-2:9093",
             "security_protocol": "SASL_SSL",
             "sasl_mechanism": "SCRAM-SHA-512",
@@ -146,7 +146,7 @@ async def test_a_broker_on_this_machine_is_one_by_its_ipv6_address_too() -> None
         assert service.kafka.connection()["security_protocol"] == "PLAINTEXT"
 
 
-def test_what_else_the_driver_is_told_may_stand_in_the_url() -> None:
+def test_the_url_may_contain_options_of_the_driver() -> None:
     url = f"{LOCAL}?application_name=ssl-host&prepared_statement_cache_size=0"
     assert Settings.model_validate({"database_url": url}).database_url.get_secret_value() == url
 

@@ -123,7 +123,7 @@ async def failing(command: Allocate, uow: UnitOfWork) -> None:
         raise RuntimeError(message)
 
 
-async def test_what_fails_for_good_is_set_aside_and_may_be_handled_once_the_reason_is_mended(
+async def test_a_message_that_fails_for_good_is_set_aside_and_not_in_the_inbox(
     upstream: Upstream,
 ) -> None:
     store = upstream.service.store

@@ -90,7 +90,7 @@ def test_each_released_line_goes_to_the_batch_preferred_for_it() -> None:
     assert moved(shop.cut("batch-1", 0)) == [("large", "batch-1", "tomorrow"), ("small", "batch-1", "today")]
 
 
-def test_a_line_that_returns_to_its_own_batch_has_not_moved_and_nobody_hears_of_it() -> None:
+def test_a_line_that_returns_to_its_own_batch_has_not_moved_and_raises_no_event() -> None:
     shop = Shop()
     shop.batch("batch-1", 10)
     shop.order("large", 8)

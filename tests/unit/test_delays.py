@@ -77,11 +77,11 @@ def test_with_a_cut_at_once_each_line_moves_at_most_once() -> None:
     assert moves == [("first", "monday", "tuesday"), ("second", "monday", None), ("third", "monday", "tuesday")]
 
 
-def test_those_concerned_are_named() -> None:
+def test_a_changed_eta_names_the_orders_that_are_not_shipped() -> None:
     shop = shop_with_two_shipments()
     shop.ship("second")
 
     shop.change("monday", 6, FRIDAY)
 
-    (told,) = shop.product.take_events()[-1:]
-    assert (told.order_ids, told.order_count) == (("first", "third"), 2)  # type: ignore[attr-defined]
+    (event,) = shop.product.take_events()[-1:]
+    assert (event.order_ids, event.order_count) == (("first", "third"), 2)  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ class Theatre:
         self.story = Story([], [])
 
     async def play(self, turns: int) -> Story:
-        """Return when each of them has had so many turns."""
+        """Return after `turns` turns of each actor."""
         for entry in self.actors[0].opening(SKUS):
             await self._run([entry])
         for _ in range(turns):
@@ -160,10 +160,10 @@ def test_the_load_gets_to_see_every_answer_and_every_event() -> None:
         ("cancel_order", "order-not-found"),
         ("change_batch", "below-shipped"),
     }
-    told = {(event.type, event.cause[0]) for event in story.events}
+    published = {(event.type, event.cause[0]) for event in story.events}
     types = {message.ce_type for message in OUTBOUND_MESSAGES.values()} - {LowStockV1.ce_type}
-    assert told >= {(ce_type, client) for ce_type in types - {BackInStockV1.ce_type} for client in "hk"}
-    assert {ce_type for ce_type, _ in told} == types
+    assert published >= {(ce_type, client) for ce_type in types - {BackInStockV1.ce_type} for client in "hk"}
+    assert {ce_type for ce_type, _ in published} == types
 
 
 def test_stock_runs_short_and_queues_move() -> None:

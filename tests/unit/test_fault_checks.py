@@ -53,7 +53,7 @@ def test_a_write_that_waited_too_long_is_seen() -> None:
     assert "waited 11.0 s" in complaints_of_writes(Answer(1.0, 12.0, 201))
 
 
-def test_that_nobody_wrote_anything_is_seen() -> None:
+def test_a_time_without_writes_is_seen() -> None:
     assert "no request was sent" in complaints_of_writes(Answer(101.0, 101.1, 201))
 
 
@@ -88,5 +88,5 @@ def test_any_other_answer_in_the_dark_is_seen(odd: Probed, complaint: str) -> No
     assert complaint in complaints_of_dark(*WELL, odd)
 
 
-def test_that_nobody_asked_in_the_dark_is_seen() -> None:
+def test_a_dark_time_without_reads_is_seen() -> None:
     assert "no request was sent" in complaints_of_dark(WELL[1])

@@ -1,4 +1,4 @@
-"""What the faults of messages stand on: the catalogue of poison, the ids of records, and the comparison of delays."""
+"""What the faults of messages depend on: the catalogue of poison, the ids of records, and the comparison of delays."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ CHAIR = "CHAIR"
 
 
 @pytest.mark.parametrize("kind", [pytest.param(poison, id=name) for name, poison in POISON.items()])
-def test_nobody_can_read_poison_and_its_letter_says_why(kind: Poison) -> None:
+def test_poison_is_unreadable_and_its_dead_letter_has_the_reason(kind: Poison) -> None:
     record = kind.record("poison-1")
     headers: list[tuple[str, bytes | None]] = [
         (name if isinstance(name, str) else name.decode(errors="surrogateescape"), value)
@@ -33,7 +33,7 @@ def test_nobody_can_read_poison_and_its_letter_says_why(kind: Poison) -> None:
     assert raised.value.message_id == ("poison-1" if kind.has_id else None)
 
 
-def test_a_message_can_be_read_whatever_else_stands_in_it() -> None:
+def test_a_message_with_padding_is_readable() -> None:
     entry = Entry("k1", "k", "kafka", "allocate", {"order_id": "o1", "sku": CHAIR, "qty": 2})
     record = as_record(entry, padding="x" * 1000)
     headers = [(str(name), value) for name, value in record.headers]

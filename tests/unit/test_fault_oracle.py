@@ -82,37 +82,37 @@ def story() -> Story:
     )
 
 
-def lose_record(told: Story) -> None:
-    told.events = [each for each in told.events if each.sequence != 11]
+def lose_record(spoilt: Story) -> None:
+    spoilt.events = [each for each in spoilt.events if each.sequence != 11]
 
 
-def swap(told: Story) -> None:
-    told.events[0], told.events[1] = told.events[1], told.events[0]
+def swap(spoilt: Story) -> None:
+    spoilt.events[0], spoilt.events[1] = spoilt.events[1], spoilt.events[0]
 
 
-def change_repeat(told: Story) -> None:
-    told.events[6] = replace(told.events[6], data={**told.events[6].data, "qty": 4})
+def change_repeat(spoilt: Story) -> None:
+    spoilt.events[6] = replace(spoilt.events[6], data={**spoilt.events[6].data, "qty": 4})
 
 
-def give_repeat_a_new_id(told: Story) -> None:
-    told.events[6] = replace(told.events[6], id="another")
+def give_repeat_a_new_id(spoilt: Story) -> None:
+    spoilt.events[6] = replace(spoilt.events[6], id="another")
 
 
-def forget_cause(told: Story) -> None:
-    told.events[0] = replace(told.events[0], cause="nobody")
+def forget_cause(spoilt: Story) -> None:
+    spoilt.events[0] = replace(spoilt.events[0], cause="unsent")
 
 
-def another_partition(told: Story) -> None:
-    told.events[-1] = replace(told.events[-1], partition=3)
+def another_partition(spoilt: Story) -> None:
+    spoilt.events[-1] = replace(spoilt.events[-1], partition=3)
 
 
-def lose_line(told: Story) -> None:
-    del told.lines["o1", CHAIR]
+def lose_line(spoilt: Story) -> None:
+    del spoilt.lines["o1", CHAIR]
 
 
-def lose_message(told: Story) -> None:
-    told.inbound.remove("k1")
-    told.inbox.remove("k1")
+def lose_message(spoilt: Story) -> None:
+    spoilt.inbound.remove("k1")
+    spoilt.inbox.remove("k1")
 
 
 MUTATIONS: dict[str, tuple[Mutation, str]] = {
@@ -123,7 +123,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a swapped order": (swap, "order: CHAIR has 2 after 0"),
     "a repeat that differs": (change_repeat, "repeats: e3"),
     "a repeat under a new id": (give_repeat_a_new_id, "order: CHAIR has 3 after 6"),
-    "an event nobody caused": (forget_cause, "caused by 'nobody'"),
+    "an event without a command": (forget_cause, "caused by 'unsent'"),
     "events of one SKU in two partitions": (another_partition, "several partitions"),
     "a line that was accepted twice": (
         insert("e3", event(0, "line_allocated.v1", "c3", order_id="o1", qty=6, batch_ref="b1")),
@@ -141,7 +141,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         insert("e14", event(0, "line_deallocated.v1", "k2", order_id="o4", qty=8, batch_ref=None, reason="cancelled")),
         "was cancelled 2 times",
     ),
-    "a line of nobody": (show(line("o7", 9, None)), "no client ever asked"),
+    "a line that no client requested": (show(line("o7", 9, None)), "no client ever asked"),
     "a lost line": (lose_line, "its client believes 6"),
     "a line that was cancelled": (show(line("o4", 8, None)), "believes it gone"),
     "a line with another batch": (show(line("o2", 5, "b2")), "b2 has 0 allocated, its lines 5"),
@@ -162,10 +162,16 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         product(CHAIR, backordered_qty=11),
         "(available, allocated, shipped, backordered)",
     ),
-    "an outbox that is not empty": (lambda told: setattr(told, "outbox", 3), "outbox: 3 events"),
-    "a message that was not processed": (lambda told: told.inbox.remove("k1"), "k1 was published and neither"),
-    "a message processed and set aside": (lambda told: told.dead.append("k1"), "k1 was processed or set aside 2 times"),
-    "a message nobody published": (lambda told: told.inbox.append("k9"), "k9 was processed and never published"),
+    "an outbox that is not empty": (lambda wrong: setattr(wrong, "outbox", 3), "outbox: 3 events"),
+    "a message that was not processed": (lambda wrong: wrong.inbox.remove("k1"), "k1 was published and neither"),
+    "a message processed and set aside": (
+        lambda wrong: wrong.dead.append("k1"),
+        "k1 was processed or set aside 2 times",
+    ),
+    "a message that was never published": (
+        lambda wrong: wrong.inbox.append("k9"),
+        "k9 was processed and never published",
+    ),
     "an acknowledged message that is gone": (
         lose_message,
         "acknowledged and is not in the topic",
@@ -173,7 +179,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a command without an answer": (answer("c2", (None, None), (503, None)), "never had a definite answer"),
     "a line accepted for an answer of refusal": (answer("c2", (409, None)), "the answer should be one of"),
     "an answer of another batch": (answer("c2", (201, placed("o1", 6, "b2"))), "the answer says"),
-    "an answer of moves that were none": (
+    "an answer of moves that did not happen": (
         answer("c6", (200, {"moved": [{"order_id": "o2"}]})),
         "the answer says ['o2'] moved",
     ),
@@ -181,72 +187,72 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
 
 
 def test_a_story_that_is_right_is_left_alone() -> None:
-    told = story()
+    right = story()
 
-    assert judge(told).complaints == []
-    assert told.duplicates == 4
+    assert judge(right).complaints == []
+    assert right.duplicates == 4
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_story_that_is_wrong_is_complained_of(name: str) -> None:
     mutate, complaint = MUTATIONS[name]
-    told = copy.deepcopy(story())
+    wrong = copy.deepcopy(story())
 
-    mutate(told)
+    mutate(wrong)
 
-    complaints = judge(told).complaints
+    complaints = judge(wrong).complaints
     assert any(part in each for each in complaints for part in complaint.split("|")), complaints
 
 
 def test_a_line_refused_at_an_attempt_without_answer_may_be_accepted_by_the_next() -> None:
-    told = story()
+    right = story()
     o5 = {"order_id": "o5", "sku": CHAIR, "qty": 1, "if_unavailable": "reject"}
-    told.entries.append(entry("c10", "allocate", o5, (None, None), (201, placed("o5", 1, "b2"))))
-    told.events += [
+    right.entries.append(entry("c10", "allocate", o5, (None, None), (201, placed("o5", 1, "b2"))))
+    right.events += [
         event(18, "out_of_stock.v1", "c10", order_id="o5", qty=1),
         event(19, "allocation_failed.v1", "c10", order_id="o5", qty=1, reason="out_of_stock"),
         event(20, "line_allocated.v1", "c10", order_id="o5", qty=1, batch_ref="b2"),
     ]
-    batch("b2", allocated_qty=1, available_qty=0)(told)
-    told.products[CHAIR] = ProductSeen(CHAIR, 0, 6, 6)
-    show(line("o5", 1, "b2"))(told)
+    batch("b2", allocated_qty=1, available_qty=0)(right)
+    right.products[CHAIR] = ProductSeen(CHAIR, 0, 6, 6)
+    show(line("o5", 1, "b2"))(right)
 
-    assert judge(told).complaints == []
+    assert judge(right).complaints == []
 
 
 def test_a_cancellation_repeated_after_no_answer_may_find_the_line_gone() -> None:
-    told = story()
-    told.entries.append(entry("c10", "cancel", {"order_id": "o2", "sku": CHAIR}, (None, None), (404, None)))
-    told.events.append(
+    right = story()
+    right.entries.append(entry("c10", "cancel", {"order_id": "o2", "sku": CHAIR}, (None, None), (404, None)))
+    right.events.append(
         event(18, "line_deallocated.v1", "c10", order_id="o2", qty=5, batch_ref="b1", reason="cancelled")
     )
-    batch("b1", allocated_qty=0, available_qty=5)(told)
-    told.products[CHAIR] = ProductSeen(CHAIR, 6, 0, 6)
-    del told.lines["o2", CHAIR]
+    batch("b1", allocated_qty=0, available_qty=5)(right)
+    right.products[CHAIR] = ProductSeen(CHAIR, 6, 0, 6)
+    del right.lines["o2", CHAIR]
 
-    assert judge(told).complaints == []
+    assert judge(right).complaints == []
 
 
 def test_a_cancellation_that_finds_the_line_gone_at_its_first_attempt_is_noted() -> None:
-    told = story()
-    told.entries.append(entry("c10", "cancel", {"order_id": "o1", "sku": CHAIR}, (404, None)))
-    told.events.append(
+    right = story()
+    right.entries.append(entry("c10", "cancel", {"order_id": "o1", "sku": CHAIR}, (404, None)))
+    right.events.append(
         event(18, "line_deallocated.v1", "c10", order_id="o1", qty=6, batch_ref=None, reason="cancelled")
     )
-    told.products[CHAIR] = ProductSeen(CHAIR, 1, 5, 0)
-    del told.lines["o1", CHAIR]
+    right.products[CHAIR] = ProductSeen(CHAIR, 1, 5, 0)
+    del right.lines["o1", CHAIR]
 
-    judgement = judge(told)
+    judgement = judge(right)
 
     assert judgement.complaints == []
     assert len(judgement.reruns) == 1
 
 
 def test_a_line_whose_client_was_never_answered_is_left_out_and_complained_of_once() -> None:
-    told = story()
-    answer("c4", (None, None))(told)
+    right = story()
+    answer("c4", (None, None))(right)
 
-    complaints = [each for each in judge(told).complaints if "o2" in each]
+    complaints = [each for each in judge(right).complaints if "o2" in each]
 
     assert len(complaints) == 1
     assert "never had a definite answer" in complaints[0]

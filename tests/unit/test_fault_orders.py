@@ -10,12 +10,12 @@ from tests.support.order_stories import (
     TABLE,
     accepted,
     line,
+    message_lines,
     of_order,
     of_product,
     order,
     order_story,
     other_batch,
-    told,
 )
 from tests.support.stories import Mutation, all_of, answer, ask, change, drop, entry, insert, over_kafka
 
@@ -28,8 +28,8 @@ def swap_orders(spoilt: Story) -> None:
 MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "an order half placed": (drop("TABLE-2"), "its line of TABLE was accepted 0 times"),
     "an order half placed over Kafka": (drop("CHAIR-3"), "its line of CHAIR was accepted 0 times"),
-    "an order that was not told": (drop("o1-placed"), "the order was published as placed 0 times"),
-    "an order told with other lines": (
+    "an order that was not published": (drop("o1-placed"), "the order was published as placed 0 times"),
+    "an order published with other lines": (
         change("o1-placed", data=order("o1", {CHAIR: 3})),
         "the event says",
     ),
@@ -61,11 +61,11 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         ask("k1", if_unavailable="reject"),
         "its lines of ['TABLE'] wait",
     ),
-    "a refusal that was not told": (drop("o3-refused"), "should be refused for out_of_stock"),
-    "a refusal of a message told twice": (
+    "a refusal that was not published": (drop("o3-refused"), "should be refused for out_of_stock"),
+    "a refusal of a message published twice": (
         all_of(
             over_kafka("c12"),
-            insert(None, of_order("", "order_refused.v1", "o4", "c12", {"NOBODY": 1}, reason="invalid_sku")),
+            insert(None, of_order("", "order_refused.v1", "o4", "c12", {"MISSING": 1}, reason="invalid_sku")),
         ),
         "a message was refused 2 times",
     ),
@@ -81,10 +81,13 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         answer("c3", (201, {**O1_PLACED, "complete": False})),
         "complete=False",
     ),
-    "a refused order that is told as accepted": (answer("c6", (201, O1_PLACED | {"complete": True})), "placed 0 times"),
+    "a refused order answered as accepted": (
+        answer("c6", (201, O1_PLACED | {"complete": True})),
+        "placed 0 times",
+    ),
     "a cancelled order of which a line stays": (drop("TABLE-7", "TABLE-8", "TABLE-9"), "the order was to lose"),
-    "a cancellation that was not told": (drop("o2-cancelled"), "the order was published as cancelled 0 times"),
-    "a cancellation told with other lines": (
+    "a cancellation that was not published": (drop("o2-cancelled"), "the order was published as cancelled 0 times"),
+    "a cancellation published with other lines": (
         change("o1-cancelled", data=order("o1", {CHAIR: 3, TABLE: 4})),
         "cancelled were [('TABLE', 4)]",
     ),
@@ -101,11 +104,11 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         "o1 has order_cancelled.v1 by c11, order_placed.v1",
     ),
     "an order that is shown to wait and does not": (
-        lambda told: told.orders.update(o1=OrderSeen("o1", False, None)),
+        lambda wrong: wrong.orders.update(o1=OrderSeen("o1", False, None)),
         "complete=False, earliest_eta=None) does not follow",
     ),
     "an order that is shown to leave on another day": (
-        lambda told: told.orders.update(o1=OrderSeen("o1", True, "2031-01-01")),
+        lambda wrong: wrong.orders.update(o1=OrderSeen("o1", True, "2031-01-01")),
         "earliest_eta='2031-01-01') does not follow",
     ),
     "an order with a sequence": (change("o1-placed", sequence=1), "bears the sequence 1"),
@@ -153,7 +156,7 @@ def test_an_order_cancelled_at_an_attempt_without_answer_may_be_gone_at_the_next
             order("o5", {TABLE: 2}),
             (201, {"lines": placed, "complete": True}),
         ),
-        entry("c16", "cancel_order", {"order_id": "o5", "lines": told({TABLE: 2})}, (None, None), (404, None)),
+        entry("c16", "cancel_order", {"order_id": "o5", "lines": message_lines({TABLE: 2})}, (None, None), (404, None)),
     ]
     right.events += [
         of_product(TABLE, 11, "line_allocated.v1", "c15", order_id="o5", qty=2, batch_ref="b2"),

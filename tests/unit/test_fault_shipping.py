@@ -1,4 +1,4 @@
-"""The oracle of `make faults` on lines that are shipped: it complains of each that was moved, lost or told twice."""
+"""The oracle of `make faults` on shipped lines: it complains of each that was moved, lost or published twice."""
 
 from typing import Any
 
@@ -32,8 +32,8 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         "the order was to lose [('o1', 'TABLE')]",
     ),
     "a shipped line that was allocated again": (insert(None, accepted("c11", "o1", 3)), "that b1 holds already"),
-    "a ship told twice by one command": (insert("CHAIR-5", shipped("c7")), "the line was shipped 2 times"),
-    "a ship told again by the next": (insert("CHAIR-5", shipped("c8")), "was shipped again 1 times"),
+    "a ship published twice by one command": (insert("CHAIR-5", shipped("c7")), "the line was shipped 2 times"),
+    "a ship published again by the next": (insert("CHAIR-5", shipped("c8")), "was shipped again 1 times"),
     "pieces that left twice": (insert("CHAIR-5", shipped("c8")), "ships a line a second time"),
     "a lost ship": (drop("CHAIR-4"), "the line was shipped 0 times"),
     "a lost ship over Kafka": (drop("CHAIR-5"), "was not shipped, and no event says that it waited"),
@@ -58,8 +58,8 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     ),
     "a ship from another batch": (change("CHAIR-4", data={**shipped("").data, "batch_ref": "b2"}), "that b1 holds"),
     "an answer of a ship from another batch": (answer("c7", (200, other_batch(O1_SHIPPED))), "the answer says"),
-    "a ship that nobody asked for": (change("CHAIR-4", cause="c10"), "was caused by cancel c10"),
-    "a shipped line that is shown in the house": (
+    "a ship that no client requested": (change("CHAIR-4", cause="c10"), "was caused by cancel c10"),
+    "a shipped line that is shown as allocated": (
         show(LineSeen("o1", CHAIR, 3, "allocated", "b1", None)),
         "is allocated, and for its client shipped=True",
     ),

@@ -12,7 +12,7 @@ from tests.support.messages import Service
 
 SKU = "INDIFFERENT-TABLE"
 TODAY = date(2030, 1, 1)
-UNTOLD = {"reason": None, "reference": None}
+NO_REASON = {"reason": None, "reference": None}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_the_same_batch_again_answers_with_the_batch_as_it_is_now(service:
         CreateBatch(ref="batch-1", sku="ANOTHER-TABLE", qty=100),
     ],
 )
-async def test_other_content_under_a_ref_is_a_conflict_that_nobody_hears_of(service: Service, other: Command) -> None:
+async def test_other_content_under_a_ref_is_a_conflict_without_events(service: Service, other: Command) -> None:
     await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=100))
     service.heard()
     before = service.store.tables
@@ -92,7 +92,7 @@ async def test_a_cut_moves_lines_that_no_command_names(service: Service) -> None
         BatchState("old", SKU, 25, date(2011, 1, 1), 20, 0, 5), [LineMove("order-2", SKU, 20, "old", "newer")]
     )
     assert service.heard() == [
-        ("batch_quantity_changed.v1", {"sku": SKU, "ref": "old", "qty": 25, "eta": "2011-01-01", **UNTOLD}),
+        ("batch_quantity_changed.v1", {"sku": SKU, "ref": "old", "qty": 25, "eta": "2011-01-01", **NO_REASON}),
         (
             "line_deallocated.v1",
             {"sku": SKU, "order_id": "order-2", "qty": 20, "batch_ref": "old", "reason": "batch_quantity_changed"},
@@ -111,7 +111,7 @@ async def test_a_change_of_both_publishes_one_after_the_other(service: Service) 
     assert (changed.batch.qty, changed.batch.eta, changed.moved) == (8, None, [])
     assert service.heard() == [
         ("batch_eta_changed.v1", batch | {"qty": 10, "order_ids": [], "order_count": 0}),
-        ("batch_quantity_changed.v1", batch | {"qty": 8, **UNTOLD}),
+        ("batch_quantity_changed.v1", batch | {"qty": 8, **NO_REASON}),
     ]
 
 

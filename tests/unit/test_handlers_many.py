@@ -18,7 +18,7 @@ def codes(found: list[Any]) -> list[Any]:
     return [answer.code if isinstance(answer, DomainError) else answer.created for answer in found]
 
 
-async def test_they_share_a_unit_of_work_and_tell_what_single_ones_tell() -> None:
+async def test_they_share_a_unit_of_work_and_publish_what_single_ones_publish() -> None:
     one_by_one, at_once = Service(), Service()
     batches = (CreateBatch(ref="b1", sku=SKU, qty=2), CreateBatch(ref="b1", sku=SKU, qty=3))
     wanted = (*lines(3), Allocate(order_id="order-1", sku=SKU, qty=9), Allocate(order_id="x", sku="NONE", qty=1))
@@ -31,8 +31,8 @@ async def test_they_share_a_unit_of_work_and_tell_what_single_ones_tell() -> Non
     for answers, answered in zip(expected, found, strict=True):
         assert answers == [answer.code if isinstance(answer, DomainError) else answer for answer in answered]
     # There is no order between the events of two products.
-    told = [sorted(service.heard(), key=lambda event: event[1]["sku"]) for service in (one_by_one, at_once)]
-    assert told[0] == told[1]
+    published = [sorted(service.heard(), key=lambda event: event[1]["sku"]) for service in (one_by_one, at_once)]
+    assert published[0] == published[1]
     assert at_once.store.commits == 2
 
 
@@ -58,7 +58,7 @@ async def test_others_have_their_turn_while_many_run() -> None:
     assert turns >= 10
 
 
-async def test_low_stock_is_told_right_after_the_line_that_made_it_so() -> None:
+async def test_low_stock_follows_the_line_that_caused_it() -> None:
     service = Service()
     await service.send(CreateBatch(ref="b1", sku=SKU, qty=5), SetReorderPoint(sku=SKU, qty=5))
     service.heard()

@@ -1,4 +1,4 @@
-"""Messages from upstream: CloudEvents in binary and in structured mode, and whatever else somebody sends."""
+"""Messages from upstream: CloudEvents in binary and in structured mode, and malformed messages."""
 
 import base64
 import json
@@ -141,7 +141,7 @@ def test_the_headers_of_others_may_hold_anything() -> None:
     assert to_request(headers, json.dumps(LINE).encode()).command == ALLOCATE
 
 
-def test_null_stands_for_an_attribute_that_is_not_there() -> None:
+def test_null_means_that_an_attribute_is_absent() -> None:
     request = to_request(STRUCTURED, structured(source=None, specversion=None, data_base64=None, correlationid=None))
 
     assert (request.message and request.message.identity) == ("", "message-1")
@@ -175,7 +175,7 @@ def test_the_trace_is_that_of_the_transport_and_otherwise_that_of_the_event() ->
 
 
 @pytest.mark.parametrize("correlation", ["", " ", "x" * 256, "a\nb", "a\x00b"])
-def test_a_correlation_id_that_nobody_could_hand_on_is_left_behind(correlation: str) -> None:
+def test_a_correlation_id_that_cannot_be_forwarded_is_replaced(correlation: str) -> None:
     cause = to_request(binary(correlationid=correlation), json.dumps(LINE).encode()).cause
 
     assert cause.correlation_id == "message-1"

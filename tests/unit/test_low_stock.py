@@ -1,4 +1,4 @@
-"""Low stock and what is back: told once each time that it has come to be so."""
+"""LowStock and BackInStock are raised once each time that availability crosses the level."""
 
 from datetime import date
 
@@ -15,7 +15,7 @@ TOMORROW = date(2030, 1, 2)
 
 
 def crossings(shop: Shop) -> list[str]:
-    """What was told of the stock as a whole since the last look."""
+    """The events of stock levels since the last call."""
     return [line.split(" ", 1)[1] for line in shop.story() if "LowStock" in line or "BackInStock" in line]
 
 
@@ -27,7 +27,7 @@ def watched_shop(stock: int = 10, reorder_point: int = 5) -> Shop:
     return shop
 
 
-def test_the_line_that_takes_stock_below_the_reorder_point_is_followed_by_the_news() -> None:
+def test_low_stock_follows_the_line_that_takes_stock_below_the_reorder_point() -> None:
     shop = watched_shop()
     shop.order("first", 5)
     assert crossings(shop) == []
@@ -37,7 +37,7 @@ def test_the_line_that_takes_stock_below_the_reorder_point_is_followed_by_the_ne
     assert shop.story() == ["3 LineAllocated second: 1 from batch-1", "4 LowStock: 4"]
 
 
-def test_the_news_tells_what_is_on_its_way_and_what_is_waited_for() -> None:
+def test_low_stock_has_the_incoming_and_the_backordered_quantity() -> None:
     shop = Shop()
     shop.batch("batch-1", 4)
     shop.batch("on-its-way", 6, TOMORROW)
@@ -52,7 +52,7 @@ def test_the_news_tells_what_is_on_its_way_and_what_is_waited_for() -> None:
     )
 
 
-def test_it_is_told_once_until_there_was_enough_in_between() -> None:
+def test_low_stock_is_raised_once_until_there_was_enough_in_between() -> None:
     shop = watched_shop()
     shop.order("first", 6)
     assert crossings(shop) == ["LowStock: 4"]
@@ -84,7 +84,7 @@ def test_damage_makes_stock_low_too() -> None:
     assert crossings(shop) == ["LowStock: 4"]
 
 
-def test_what_is_cancelled_and_taken_again_by_the_queue_is_no_news() -> None:
+def test_stock_that_is_cancelled_and_taken_by_the_queue_raises_no_level_event() -> None:
     shop = watched_shop(stock=6, reorder_point=1)
     shop.order("leaving", 6)
     shop.order("waiting", 6)
@@ -96,7 +96,7 @@ def test_what_is_cancelled_and_taken_again_by_the_queue_is_no_news() -> None:
     assert crossings(shop) == []
 
 
-def test_a_refusal_is_no_news() -> None:
+def test_a_refusal_raises_no_level_event() -> None:
     shop = watched_shop()
     with pytest.raises(OutOfStockError):
         shop.order("too-large", 11, "reject")
@@ -108,7 +108,7 @@ def test_a_refusal_is_no_news() -> None:
     assert crossings(shop) == []
 
 
-def test_a_reorder_point_above_what_is_available_is_news_at_once() -> None:
+def test_a_reorder_point_above_the_available_quantity_raises_low_stock_at_once() -> None:
     shop = watched_shop(stock=10, reorder_point=10)
 
     shop.watch(11)
@@ -122,7 +122,7 @@ def test_a_reorder_point_above_what_is_available_is_news_at_once() -> None:
     assert shop.story() == ["3 LowStock: 10"]
 
 
-def test_without_a_reorder_point_nobody_is_told_and_with_it_again_all_is_new() -> None:
+def test_low_stock_is_raised_again_after_the_reorder_point_was_removed() -> None:
     shop = watched_shop()
     shop.order("first", 6)
     shop.forget_story()
@@ -195,7 +195,7 @@ async def test_what_was_there_before_is_read_with_the_product() -> None:
     stock = await service.send(SetReorderPoint(sku=SKU, qty=5))
     await service.send(Allocate(order_id="order-1", sku=SKU, qty=6))
     await service.send(Allocate(order_id="order-2", sku=SKU, qty=4), CancelAllocation(order_id="order-2", sku=SKU))
-    # Nobody has named the batch that has run out, until it is changed.
+    # batch-1 has run out, and only the second of these commands names it.
     await service.send(CreateBatch(ref="batch-2", sku=SKU, qty=1), ChangeBatchQuantity(ref="batch-1", qty=11))
 
     assert stock == StockState(SKU, reorder_point=5, available_qty=10, backordered_qty=0, incoming_qty=0)
@@ -204,7 +204,7 @@ async def test_what_was_there_before_is_read_with_the_product() -> None:
     assert sequences == list(range(1, len(sequences) + 1))
 
 
-async def test_each_command_of_a_group_tells_its_own_news() -> None:
+async def test_each_command_of_a_group_raises_its_own_events() -> None:
     service = Service()
     await service.send_group(
         CreateBatch(ref="batch-1", sku=SKU, qty=10),
@@ -225,7 +225,7 @@ async def test_each_command_of_a_group_tells_its_own_news() -> None:
     ]
 
 
-async def test_nobody_watches_a_sku_that_was_never_recorded() -> None:
+async def test_a_reorder_point_of_an_unknown_sku_is_refused() -> None:
     service = Service()
 
     with pytest.raises(ProductNotFoundError):

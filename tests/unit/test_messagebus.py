@@ -94,7 +94,7 @@ async def test_a_command_counts_with_its_size_in_the_limit_of_a_group() -> None:
         desk.door.set()
         await asyncio.gather(first, *others)
 
-    # The first three, the large one by itself, and the rest.
+    # The first three, the large one on its own, and the rest.
     assert desk.store.begun == 1 + 3
 
 
@@ -224,7 +224,7 @@ async def test_a_bus_that_has_stopped_takes_nothing() -> None:
         await desk.handle("post")
 
 
-async def test_a_bus_that_cannot_finish_stops_all_the_same_and_tells_those_who_wait() -> None:
+async def test_a_bus_that_cannot_finish_stops_and_fails_the_waiting_commands() -> None:
     desk = Desk(drain_timeout=0.01)
     async with asyncio.timeout(60):
         async with desk.bus:

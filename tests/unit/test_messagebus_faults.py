@@ -41,7 +41,7 @@ async def test_a_fault_that_does_not_pass_is_the_answer_to_all_after_a_bound() -
     assert (desk.store.begun, desk.store.commits, len(pauses.seconds)) == (4, 0, 3)
 
 
-async def test_the_sender_is_told_that_the_database_is_away() -> None:
+async def test_the_sender_gets_an_error_while_the_database_is_away() -> None:
     desk = Desk()
     desk.store.faults = [AWAY] * 5
     async with desk.bus:

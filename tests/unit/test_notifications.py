@@ -23,7 +23,7 @@ from tests.support.records import message, record
 
 SKU = "CHAIR"
 BUYERS = Addresses(stock="stock@made.com", warehouse=None)
-EVERYBODY = Addresses(stock="stock@made.com", warehouse="warehouse@made.com")
+ALL_ADDRESSES = Addresses(stock="stock@made.com", warehouse="warehouse@made.com")
 RUN_OUT = OutOfStockV1(sku=SKU, order_id="order-1", qty=3)
 LOW = LowStockV1(sku=SKU, available_qty=4, reorder_point=5, backordered_qty=0, incoming_qty=2)
 ALLOCATED = LineAllocatedV1(sku=SKU, order_id="order-1", qty=3, batch_ref="batch-1")
@@ -44,7 +44,7 @@ def mails(*messages: ProductMessage, addresses: Addresses = BUYERS) -> list[str]
     return [mail.body for mail in sent if mail is not None]
 
 
-def test_tells_the_buyers_that_a_sku_has_run_out() -> None:
+def test_mails_the_buyers_when_a_sku_is_out_of_stock() -> None:
     mail = react(RUN_OUT, NotifiedProduct(SKU, 0, out_of_stock=False), {}, BUYERS)
 
     assert mail == Mail("stock@made.com", "Out of stock: CHAIR", "Out of stock for CHAIR")
@@ -64,19 +64,19 @@ def test_tells_the_buyers_that_a_sku_has_run_out() -> None:
         ([ALLOCATED, LineBackorderedV1(sku=SKU, order_id="order-2", qty=1)], 1),
     ],
 )
-def test_tells_it_once_until_the_sku_has_been_restocked(between: list[ProductMessage], expected: int) -> None:
+def test_mails_out_of_stock_once_until_the_sku_is_restocked(between: list[ProductMessage], expected: int) -> None:
     assert mails(batch(10), RUN_OUT, RUN_OUT, *between, RUN_OUT) == ["Out of stock for CHAIR"] * expected
 
 
-def test_tells_the_buyers_of_low_stock_each_time_that_it_has_become_so() -> None:
+def test_mails_the_buyers_each_time_stock_becomes_low() -> None:
     mail = react(LOW, NotifiedProduct(SKU, 0, out_of_stock=False), {}, BUYERS)
 
     assert mail == Mail("stock@made.com", "Low stock for CHAIR: 4 left", "Low stock for CHAIR: 4 left")
     assert mails(RUN_OUT, LOW, LOW) == ["Out of stock for CHAIR", *["Low stock for CHAIR: 4 left"] * 2]
 
 
-def test_tells_the_warehouse_where_it_has_an_address() -> None:
-    assert mails(ALLOCATED, addresses=EVERYBODY) == ["Order order-1 allocated to batch-1"]
+def test_mails_the_warehouse_where_it_has_an_address() -> None:
+    assert mails(ALLOCATED, addresses=ALL_ADDRESSES) == ["Order order-1 allocated to batch-1"]
     assert mails(ALLOCATED, addresses=BUYERS) == []
 
 
@@ -119,7 +119,7 @@ class Post:
         self.mailer = FakeMailer(*faults)
         self.memory = memory or FakeMemory()
         self.pauses = Pauses()
-        self._notifier = Notifier(self.memory, self.mailer, EVERYBODY, consumer_group="notifier", sleep=self.pauses)
+        self._notifier = Notifier(self.memory, self.mailer, ALL_ADDRESSES, consumer_group="notifier", sleep=self.pauses)
 
     async def read(self, *events: tuple[int, ProductMessage]) -> None:
         await self._notifier.handle(
@@ -152,8 +152,8 @@ async def test_an_event_that_comes_again_mails_nothing() -> None:
     after = Post(memory=post.memory)
     await after.read((3, RUN_OUT), (4, LOW))
 
-    told = ["Order order-1 allocated to batch-1", "Out of stock for CHAIR", "Low stock for CHAIR: 4 left"]
-    assert (post.mailer.sent, after.mailer.sent) == (told, [])
+    expected = ["Order order-1 allocated to batch-1", "Out of stock for CHAIR", "Low stock for CHAIR: 4 left"]
+    assert (post.mailer.sent, after.mailer.sent) == (expected, [])
 
 
 async def test_remembers_over_a_restart_that_the_buyers_know() -> None:
@@ -201,7 +201,7 @@ async def test_what_is_no_event_of_ours_is_passed_over() -> None:
     assert post.memory.products == {}
 
 
-async def test_without_a_mail_server_the_mail_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_a_mail_server_the_mail_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         await LogMailer().send(Mail("stock@made.com", "s", "Out of stock for CHAIR"))
 

@@ -1,4 +1,4 @@
-"""What the service tells the world: each event's type and data, and the document that describes them."""
+"""The published events: the type and data of each, and the document that describes them."""
 
 import json
 import re
@@ -17,40 +17,40 @@ from app.integration.inbound import INBOUND_MESSAGES
 from app.integration.outbound import OUTBOUND_MESSAGES, to_message
 
 LINE: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "order_id": "order-1", "qty": 3}
-TOLD_LINE = {"sku": "CHAIR", "order_id": "order-1", "qty": 3}
+LINE_DATA = {"sku": "CHAIR", "order_id": "order-1", "qty": 3}
 BATCH: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "ref": "batch-1", "qty": 0, "eta": date(2030, 1, 1)}
-TOLD_BATCH = {"sku": "CHAIR", "ref": "batch-1", "qty": 0, "eta": "2030-01-01"}
+BATCH_DATA = {"sku": "CHAIR", "ref": "batch-1", "qty": 0, "eta": "2030-01-01"}
 THREE_LAMPS = OrderLine("CHAIR", "LAMP", 3)
-TOLD_ORDER = {"order_id": "CHAIR", "lines": [{"sku": "LAMP", "qty": 3}]}
+ORDER_DATA = {"order_id": "CHAIR", "lines": [{"sku": "LAMP", "qty": 3}]}
 
 SOMETIMES = {"new_qty"}
-"""What an event bears only where it says something."""
+"""Fields that an event has only where they have a value."""
 
 EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
-    (events.LineAllocated(**LINE, batch_ref="b"), "line_allocated.v1", {**TOLD_LINE, "batch_ref": "b"}),
+    (events.LineAllocated(**LINE, batch_ref="b"), "line_allocated.v1", {**LINE_DATA, "batch_ref": "b"}),
     (
         events.LineDeallocated(**LINE, batch_ref="b", reason="batch_quantity_changed"),
         "line_deallocated.v1",
-        {**TOLD_LINE, "batch_ref": "b", "reason": "batch_quantity_changed"},
+        {**LINE_DATA, "batch_ref": "b", "reason": "batch_quantity_changed"},
     ),
     (
         events.LineDeallocated(**LINE, batch_ref=None, reason="cancelled"),
         "line_deallocated.v1",
-        {**TOLD_LINE, "batch_ref": None, "reason": "cancelled"},
+        {**LINE_DATA, "batch_ref": None, "reason": "cancelled"},
     ),
     (
         events.LineDeallocated(**LINE, batch_ref="b", reason="cancelled", new_qty=4),
         "line_deallocated.v1",
-        {**TOLD_LINE, "batch_ref": "b", "reason": "cancelled", "new_qty": 4},
+        {**LINE_DATA, "batch_ref": "b", "reason": "cancelled", "new_qty": 4},
     ),
-    (events.LineShipped(**LINE, batch_ref="b"), "line_shipped.v1", {**TOLD_LINE, "batch_ref": "b"}),
-    (events.LineBackordered(**LINE), "line_backordered.v1", TOLD_LINE),
+    (events.LineShipped(**LINE, batch_ref="b"), "line_shipped.v1", {**LINE_DATA, "batch_ref": "b"}),
+    (events.LineBackordered(**LINE), "line_backordered.v1", LINE_DATA),
     (
         events.AllocationFailed(**{**LINE, "sequence": None}, reason="invalid_sku"),
         "allocation_failed.v1",
-        {**TOLD_LINE, "reason": "invalid_sku"},
+        {**LINE_DATA, "reason": "invalid_sku"},
     ),
-    (events.OutOfStock(**LINE), "out_of_stock.v1", TOLD_LINE),
+    (events.OutOfStock(**LINE), "out_of_stock.v1", LINE_DATA),
     (
         events.LowStock(sku="CHAIR", sequence=7, available_qty=3, reorder_point=5, backordered_qty=4, incoming_qty=2),
         "low_stock.v1",
@@ -61,31 +61,29 @@ EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
         "back_in_stock.v1",
         {"sku": "CHAIR", "available_qty": 3},
     ),
-    (events.BatchCreated(**BATCH), "batch_created.v1", TOLD_BATCH),
+    (events.BatchCreated(**BATCH), "batch_created.v1", BATCH_DATA),
     (
         events.BatchQuantityChanged(**BATCH, reason="damaged", reference="report-17"),
         "batch_quantity_changed.v1",
-        {**TOLD_BATCH, "reason": "damaged", "reference": "report-17"},
+        {**BATCH_DATA, "reason": "damaged", "reference": "report-17"},
     ),
     (
         events.BatchEtaChanged(**{**BATCH, "eta": None}, order_ids=("order-1",), order_count=1),
         "batch_eta_changed.v1",
-        {**TOLD_BATCH, "eta": None, "order_ids": ["order-1"], "order_count": 1},
+        {**BATCH_DATA, "eta": None, "order_ids": ["order-1"], "order_count": 1},
     ),
-    (events.OrderPlaced(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_placed.v1", TOLD_ORDER),
-    (events.OrderCancelled(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_cancelled.v1", TOLD_ORDER),
+    (events.OrderPlaced(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_placed.v1", ORDER_DATA),
+    (events.OrderCancelled(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_cancelled.v1", ORDER_DATA),
     (
         events.OrderRefused(order_id="CHAIR", lines=(THREE_LAMPS,), reason="conflict"),
         "order_refused.v1",
-        {**TOLD_ORDER, "reason": "conflict"},
+        {**ORDER_DATA, "reason": "conflict"},
     ),
 ]
 
 
 @pytest.mark.parametrize(("event", "ce_type", "data"), EXAMPLES)
-def test_tells_of_an_event_what_the_contract_names_and_no_more(
-    event: Event, ce_type: str, data: dict[str, Any]
-) -> None:
+def test_a_message_has_the_data_of_the_contract_and_no_more(event: Event, ce_type: str, data: dict[str, Any]) -> None:
     message = to_message(event)
 
     assert (message.type, message.subject, message.sequence) == (ce_type, "CHAIR", event.sequence)

@@ -22,7 +22,7 @@ from app.domain.product import Product
 from app.domain.relocation import Move
 from app.integration.outbound import to_message
 from app.service_layer.results import AllocationState, BatchState, LineMove
-from tests.support.naive import NaiveService, Told
+from tests.support.naive import NaiveService, OutboxEvent
 from tests.support.products import Shop
 from tests.support.strategies import SKUS, commands, etas
 
@@ -70,7 +70,7 @@ def change(shop: Shop, command: ChangeBatchQuantity | ChangeBatchEta | ChangeBat
     )
 
 
-def told(shop: Shop) -> list[Told]:
+def new_events(shop: Shop) -> list[OutboxEvent]:
     messages = [to_message(event) for event in shop.product.take_events()]
     return [(message.sequence, message.type, json.loads(message.data)) for message in messages]
 
@@ -90,7 +90,7 @@ def check_invariants(product: Product) -> None:
 @settings(max_examples=300, deadline=None)
 def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> None:
     shop, naive = Shop(SKU), NaiveService()
-    heard: list[Told] = []
+    heard: list[OutboxEvent] = []
     for command in story:
         if isinstance(command, (Allocate, SetReorderPoint)) and not naive.batches:
             continue  # Without a batch there is no product to ask; the handler refuses.
@@ -101,8 +101,8 @@ def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> N
         assert code == (expected if isinstance(expected, str) else None)
         if code is not None:
             assert shop.snapshot() == before
-        heard += told(shop)
-        assert heard == naive.told[SKU]
+        heard += new_events(shop)
+        assert heard == naive.outbox[SKU]
         assert [BatchState.of(SKU, b) for b in shop.product.batches.by_preference()] == (
             state.batches if (state := naive.product(SKU)) else []
         )
@@ -110,7 +110,7 @@ def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> N
             assert [AllocationState.of(allocation)] == naive.allocations(order_id)
         assert len(shop.product.allocations) == len(naive.lines)
         check_invariants(shop.product)
-    assert shop.product.sequence == len(naive.told[SKU])
+    assert shop.product.sequence == len(naive.outbox[SKU])
 
 
 @given(stories, st.data())

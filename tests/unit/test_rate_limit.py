@@ -62,7 +62,7 @@ def test_each_principal_has_a_quota_of_its_own(clock: Clock) -> None:
     assert [taken(limit, name)[0] for name in ("anna", "ben", None, "anna", None)] == [True, True, True, False, False]
 
 
-def test_whoever_has_not_called_for_a_while_is_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_principal_without_recent_calls_is_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "FEW", 10)
     limit = RateLimit(2, 60, clock)
     for number in range(10):

@@ -21,7 +21,7 @@ def test_a_new_batch_is_wholly_available() -> None:
     assert shop.story() == ["1 BatchCreated batch-1: 10, 2030-01-01"]
 
 
-def test_the_same_batch_again_changes_and_tells_nothing() -> None:
+def test_the_same_batch_again_changes_nothing_and_raises_no_event() -> None:
     shop = Shop()
     shop.batch("batch-1", 10, TODAY)
     shop.order("order-1", 4)
@@ -189,7 +189,7 @@ def test_a_new_eta_counts_for_the_lines_that_follow() -> None:
     assert shop.where("order-1") == "late"
 
 
-def test_the_same_values_again_change_and_tell_nothing() -> None:
+def test_the_same_values_again_change_nothing_and_raise_no_event() -> None:
     shop = Shop()
     shop.batch("batch-1", 10, TODAY)
     shop.order("order-1", 10)

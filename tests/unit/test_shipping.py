@@ -1,4 +1,4 @@
-"""What has left the house is neither cancelled, nor moved, nor counted as free again."""
+"""A shipped line is neither cancelled, nor moved, nor counted as available again."""
 
 from datetime import date
 
@@ -19,7 +19,7 @@ def shop_with_a_shipped_line() -> Shop:
     return shop
 
 
-def test_shipping_is_told_and_counted_once() -> None:
+def test_shipping_raises_one_event_and_counts_once() -> None:
     shop = Shop()
     shop.batch("batch-1", 10)
     shop.order("order-1", 4)

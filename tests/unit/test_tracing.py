@@ -39,7 +39,7 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
     assert done.stdout == "[]\n"
 
 
-async def test_a_unit_of_work_stands_in_one_trace_and_is_linked_to_every_request_that_is_recorded() -> None:
+async def test_a_unit_of_work_is_in_one_trace_and_is_linked_to_every_recorded_request() -> None:
     others = [f"00-{number:032x}-{number:016x}-01" for number in range(1, 300)]
     requests = [request("unrecorded", UNRECORDED), request("none", None), request("first", RECORDED)]
     requests += [request(f"order-{number}", other) for number, other in enumerate(others)]
@@ -137,7 +137,7 @@ def test_opentelemetrys_own_variables_count_as_well(monkeypatch: pytest.MonkeyPa
     assert [span.service for span in collector.spans] == ["allocation-relay"]
 
 
-def test_a_collector_that_is_away_keeps_nobody_from_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_collector_does_not_delay_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.observability.otlp.SHUTDOWN_TIMEOUT", 0.05)
     with tracing.exporting("http://127.0.0.1:1", 1.0), tracing.following("consumer", "notify", RECORDED):
         pass
