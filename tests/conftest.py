@@ -1,4 +1,4 @@
-"""What several kinds of tests need: a PostgreSQL, a database of one's own, a broker, a mail server, a wired service."""
+"""Fixtures of several kinds of tests: PostgreSQL, a database per test, a broker, a mail server, a wired service."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ LONGEST_FILES = (
 )
 """Files that take longest, and therefore start first: the workers of pytest-xdist then end at about the same time."""
 
-# Processes that tests start would compile all that they import, each time.
+# Otherwise each process that a test starts compiles all modules that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A mail server that tests share would write to the standard error of a command that another test runs in this process.
 logging.getLogger("mail.log").propagate = False
@@ -45,14 +45,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; all else keeps its order."""
+    """Run the slowest files first; the others keep their order."""
     rank = {name: number for number, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgresql]:
-    """A PostgreSQL server for all tests; what its databases hold is lost with it."""
+    """A PostgreSQL server for all tests; its data are deleted with it."""
     with EmbeddedPostgresql(tmp_path_factory.mktemp("postgresql") / "data", durable=False) as server:
         yield server
 
@@ -74,7 +74,7 @@ def url_of_database(server: EmbeddedPostgresql, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def template_database(postgresql: EmbeddedPostgresql) -> str:
-    """The name of a database that the migrations have built; copies of it are made in no time."""
+    """The name of a migrated database, which is fast to copy."""
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {TEMPLATE} OWNER allocation"))
     schema.migrate(url_of_database(postgresql, TEMPLATE))
     return TEMPLATE

@@ -1,4 +1,4 @@
-"""A running service, and a page in a real browser that notes what goes wrong."""
+"""A running service, and a page in a real browser that records errors."""
 
 import asyncio
 import uuid
@@ -24,7 +24,7 @@ expect.set_options(timeout=PATIENCE)
 
 @dataclass
 class Visit:
-    """A page of the service, and what its browser has noted."""
+    """A page of the service, and the errors that its browser has recorded."""
 
     url: str
     page: Page
@@ -34,7 +34,7 @@ class Visit:
     refused: list[str] = field(default_factory=list)
 
     def note(self) -> None:
-        """Begin to take notes."""
+        """Start to record."""
         self.page.on("console", self._note_message)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", self._note_request)
@@ -59,7 +59,7 @@ class Visit:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium without a window, for all tests on the loop of the session."""
+    """Headless Chromium, for all tests on the loop of the session."""
     program = chromium.find()
     if program is None:
         pytest.skip("Chromium is not installed; `make test-browser` installs it where it may")

@@ -45,7 +45,7 @@ async def test_every_operation_of_the_document_is_shown(visit: Visit) -> None:
     visit.assert_nothing_went_wrong()
 
 
-async def test_two_different_writes_that_are_tried_at_docs_both_succeed(visit: Visit) -> None:
+async def test_two_different_writes_from_the_page_both_succeed(visit: Visit) -> None:
     block = await opened(visit, "batches", "createBatch")
     for qty in (3, 4):
         batch = {"ref": f"batch-{uuid.uuid4().hex}", "sku": "RED-CHAIR", "qty": qty}
@@ -56,7 +56,7 @@ async def test_two_different_writes_that_are_tried_at_docs_both_succeed(visit: V
     visit.assert_nothing_went_wrong()
 
 
-async def test_the_writes_of_two_operations_that_are_tried_at_docs_both_succeed(visit: Visit) -> None:
+async def test_writes_of_two_operations_from_the_page_both_succeed(visit: Visit) -> None:
     sku = f"sku-{uuid.uuid4().hex}"
     for tag, operation, path, body in (
         ("batches", "createBatch", "/v1/batches", {"ref": f"batch-{sku}", "sku": sku, "qty": 9}),
@@ -71,14 +71,14 @@ async def test_the_writes_of_two_operations_that_are_tried_at_docs_both_succeed(
 
 
 @pytest.mark.parametrize("operation", LISTS)
-async def test_a_list_answers_to_the_parameters_that_the_page_fills_in(visit: Visit, operation: str) -> None:
+async def test_a_list_accepts_the_parameters_that_the_page_fills_in(visit: Visit, operation: str) -> None:
     path = f"/v1/{operation.removeprefix('list').lower()}"
     status, answer = await execute(visit, await opened(visit, LISTS[operation], operation), path)
     assert (status, "items" in answer) == (200, True)
     visit.assert_nothing_went_wrong()
 
 
-async def test_the_example_of_each_body_is_accepted_as_it_is(visit: Visit) -> None:
+async def test_the_example_of_each_body_is_accepted(visit: Visit) -> None:
     for tag, operation, path in (
         ("batches", "createBatch", "/v1/batches"),
         ("allocations", "allocate", "/v1/allocations"),

@@ -29,7 +29,7 @@ class Served:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip these tests unless they are asked for: they download compilers' packages and take a minute."""
+    """Skip these tests unless they are selected: they download compilers' packages and take a minute."""
     if config.option.markexpr == "clients":
         return
     for item in items:
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def tools(request: pytest.FixtureRequest) -> None:
-    """Skip the test where a program that its language needs is missing."""
+    """Skip the test if a program that its language needs is missing."""
     missing = [name for name in TOOLS[request.param] if shutil.which(name) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")

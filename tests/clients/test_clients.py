@@ -1,7 +1,7 @@
-"""Clients that are generated from the document in four languages compile, and play the README's story.
+"""Clients generated from the OpenAPI document in four languages compile, and run the README's session.
 
-Each language has a program in a folder beside this file, which takes the service's URL and a SKU and prints what it has
-seen. The clients that it uses are generated here, and the compilers are strict.
+Each language has a program in a folder beside this file, which takes the service's URL and a SKU and prints what it
+receives. The clients that it uses are generated here, and the compilers are strict.
 """
 
 import shutil

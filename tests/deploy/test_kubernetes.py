@@ -134,7 +134,7 @@ async def test_probes_use_existing_routes_and_ports() -> None:
         assert {"startupProbe", "livenessProbe"} <= set(probes), name_of(workload)
         assert {ports[probe["port"]] for probe in probes.values()} == {listens}, name_of(workload)
         assert {probe["path"] for probe in probes.values()} <= routes, name_of(workload)
-        # Liveness must not depend on anybody else: what is away would have every pod restarted.
+        # Liveness must not depend on other servers, or their outage would restart every pod.
         assert probes["livenessProbe"]["path"] == "/livez", name_of(workload)
     (api,) = [each for each in DEPLOYMENTS if name_of(each) == "allocation-api"]
     assert container(api)["readinessProbe"]["httpGet"]["path"] == "/readyz"

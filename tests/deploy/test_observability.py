@@ -70,7 +70,7 @@ def nodes(expression: str) -> list[Any]:
 
 
 def selectors(expression: str) -> Iterator[tuple[str, set[str], bool]]:
-    """For each metric its name, the labels asked for, and whether its rise over time is taken."""
+    """The name, the selected labels, and whether the increase is used, for each metric."""
     everything = nodes(expression)
     rising = {
         str(selector)

@@ -1,4 +1,4 @@
-"""The whole service as a process, over a broker that is the embedded one or Apache Kafka; shared by these tests."""
+"""The whole service as a process, with the embedded broker or Apache Kafka, shared by these tests."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ WAREHOUSE = "warehouse@example.org"
 
 @dataclass(frozen=True)
 class World:
-    """Everything around a running service."""
+    """A running service with its topics and mail server."""
 
     api: Api
     wire: Wire
@@ -107,12 +107,12 @@ async def world(
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Where a process of the test writes to."""
+    """The log file of a process of the test."""
     return tmp_path / "process.log"
 
 
 async def sees_batch(api: Api, ref: str) -> None:
-    """Wait until a batch is there."""
+    """Wait until a batch exists."""
 
     async def there() -> bool:
         return (await api.client.get(f"/v1/batches/{ref}")).status_code == 200
@@ -125,7 +125,7 @@ RunHere = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunHere]:
-    """Runs a command in this process, away from any file `.env`, with settings by their names; a new one takes long."""
+    """Runs a command in this process with the given settings and without a file `.env`: new processes start slowly."""
     root = logging.getLogger()
     handlers, levels = root.handlers[:], {name: logger.level for name, logger in _loggers()}
 
@@ -149,6 +149,6 @@ def run_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 
 def _loggers() -> list[tuple[str, logging.Logger]]:
-    """The root and all others that there are."""
+    """The root logger and all others."""
     names = ["", *logging.root.manager.loggerDict]
     return [(name, logging.getLogger(name)) for name in names]

@@ -1,4 +1,4 @@
-"""docs/backup.md, followed: a database at work is dumped and lost, and the service goes on with what was restored."""
+"""The steps of docs/backup.md: dump a database under load, lose it, restore the dump, and continue from there."""
 
 import asyncio
 import subprocess
@@ -61,13 +61,13 @@ def wire(kafka_settings: Settings) -> Iterator[Wire]:
 
 
 class Group:
-    """The consumer group as an operator sees it."""
+    """The consumer group, as operators read and reset it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def offsets(self) -> dict[int, int]:
-        """What has been committed, by partition; 0 where nothing has."""
+        """The committed offsets by partition; 0 for a partition without one."""
         with self._member() as member:
             topic = self._settings.kafka_inbound_topics[0]
             partitions = member.list_topics(topic, timeout=10).topics[topic].partitions
@@ -75,7 +75,7 @@ class Group:
             return {each.partition: max(each.offset, 0) for each in committed}
 
     def reset(self, offsets: Mapping[int, int]) -> None:
-        """Commit these in the name of the group, in which nobody is but us: the embedded broker insists on a member."""
+        """Commit these offsets as a member of the group: the embedded broker accepts commits from members only."""
         with self._member() as member:
             topic = self._settings.kafka_inbound_topics[0]
             member.subscribe([topic])
@@ -118,7 +118,7 @@ class Upstream:
 
 
 async def column(url: str, question: str) -> set[str]:
-    """What a question for one column answers."""
+    """The values of a query for one column."""
     async with raw_connection(url) as connection:
         return {str(row[0]) for row in await connection.fetch(question)}
 
@@ -137,13 +137,13 @@ async def has_published(url: str) -> None:
     await eventually(nothing_waits)
 
 
-Told = dict[tuple[str, int], set[tuple[str, bytes]]]
+Published = dict[tuple[str, int], set[tuple[str, bytes]]]
 
 
-async def told(wire: Wire, events: int) -> Told:
-    """For each number of each SKU: the ids under which it was published, and what; once there are so many numbers."""
+async def published_events(wire: Wire, events: int) -> Published:
+    """The (id, value) pairs by SKU and sequence, once `events` different sequences have been published."""
 
-    def read() -> Told:
+    def read() -> Published:
         wire._read()
         found: defaultdict[tuple[str, int], set[tuple[str, bytes]]] = defaultdict(set)
         for event in wire._seen:
@@ -166,7 +166,7 @@ def succeeds(command: str, env: Mapping[str, str], folder: Path) -> str:
 
 @dataclass
 class Backup:
-    """What an operator has in hand after the first half of docs/backup.md, and what a test knows besides."""
+    """The results of the backup steps of docs/backup.md, and the ids of the messages received before the dump."""
 
     dump: Path
     offsets: dict[int, int]
@@ -183,13 +183,13 @@ async def consuming(settings: Settings) -> AsyncIterator[Service]:
 async def back_up_at_work(
     upstream: Upstream, settings: Settings, server: EmbeddedPostgresql, skus: tuple[str, str], folder: Path
 ) -> Backup:
-    """Have the service consume, back it up while it does, and lose what comes after that."""
+    """Back up the service while it consumes; messages that it receives later are not in the backup."""
     url = settings.database_url.get_secret_value()
     async with consuming(settings) as service:
         await clients.create_topics(service.kafka, settings.kafka_inbound_topics)
         upstream.batch(skus[0])
         await asyncio.to_thread(upstream.orders, skus[0])
-        # No relay runs yet, so the dump will have events that wait.
+        # No relay runs yet, so the dump has unpublished events.
         await has_received(url, upstream.sent)
         offsets = await asyncio.to_thread(Group(settings).offsets)
         backup = Backup(folder / "allocation.dump", offsets, set(upstream.sent))
@@ -197,7 +197,7 @@ async def back_up_at_work(
         dumping = asyncio.create_task(asyncio.to_thread(run, server, "pg_dump", *arguments, url=url))
         await asyncio.to_thread(upstream.orders, skus[0])
         await dumping
-        # A product that the dump has never heard of.
+        # A product that is not in the dump.
         upstream.batch(skus[1])
         await asyncio.to_thread(upstream.orders, *skus)
         await has_received(url, upstream.sent)
@@ -206,15 +206,15 @@ async def back_up_at_work(
     return backup
 
 
-async def test_what_was_dumped_comes_back_and_goes_on(
+async def test_a_restored_dump_loses_and_doubles_nothing(
     kafka_settings: Settings, empty_database_url: str, postgresql: EmbeddedPostgresql, wire: Wire, tmp_path: Path
 ) -> None:
     upstream, skus = Upstream(wire), (new("sku"), new("sku"))
     backup = await back_up_at_work(upstream, kafka_settings, postgresql, skus, tmp_path)
     events = len(upstream.sent)
-    before = await told(wire, events)
+    before = await published_events(wire, events)
 
-    # The database is lost, and everything has stopped.
+    # The database is lost, and all processes are stopped.
     url = empty_database_url
     arguments = ("--no-owner", "--single-transaction", "--exit-on-error", str(backup.dump))
     run(postgresql, "pg_restore", *arguments, url=url)
@@ -238,14 +238,14 @@ async def test_what_was_dumped_comes_back_and_goes_on(
     assert await column(url, "SELECT id FROM dead_letters") == set()
     succeeds("reconcile", env, tmp_path)
 
-    # No number was given twice: each has one id, and those from before the loss are still what they were.
-    after = await told(wire, events + len(upstream.sent - known))
+    # No sequence was used twice: each has one id, and the events from before the loss are unchanged.
+    after = await published_events(wire, events + len(upstream.sent - known))
     assert [place for place, kinds in after.items() if len(kinds) > 1] == []
     assert {place: after[place] for place in before} == before
     for sku in skus:
         assert sorted(number for each, number in after if each == sku) == list(
             range(1, 1 + sum(each == sku for each, _ in after))
         )
-    # What waited in the dump has come a second time, under its own id.
+    # Events that were in the dumped outbox were published a second time with the same id.
     published = Counter(event.headers["ce_id"] for event in wire._seen)
     assert {ce_id for ce_id, times in published.items() if times == 2} == waiting

@@ -70,7 +70,7 @@ async def test_an_event_of_the_sdk_takes_effect_and_the_sdk_reads_what_follows(w
     }
     data = {"ref": new("batch"), "sku": sku, "qty": 3}
 
-    # Twice: a delivery that comes again is known by what the SDK sends.
+    # Twice: a redelivery is recognised by the attributes that the SDK sends.
     for _ in range(2):
         send(world, encode(dict(attributes), data))
     world.wire.send("batch_created.v1", {"ref": new("batch"), "sku": sku, "qty": 1}, key=sku)

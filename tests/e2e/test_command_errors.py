@@ -1,4 +1,4 @@
-"""What the command line says of errors that are no fault of the program's: in one line, and of whom."""
+"""Errors outside the program are explained on one line that names the server or file at fault."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.command import assert_one_clear_line, environment, run_command
 
 
-def test_a_database_that_goes_away_meanwhile_is_explained() -> None:
+def test_a_lost_database_connection_is_explained() -> None:
     explanation = explain(translate(asyncpg.InterfaceError("connection lost")))
     assert explanation is not None
     line, status = explanation
@@ -27,18 +27,18 @@ def test_a_database_that_goes_away_meanwhile_is_explained() -> None:
     assert "ALLOCATION_DATABASE_URL" in line
 
 
-def test_a_port_that_is_taken_is_no_silent_database(database_url: str, tmp_path: Path) -> None:
+def test_a_port_in_use_is_not_reported_as_an_unreachable_database(database_url: str, tmp_path: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = run_command(["relay", "--metrics-port", port], environment(database_url=database_url), tmp_path)
     assert_one_clear_line(done, 2, "cannot listen", port)
 
 
-def test_a_disk_that_is_full_is_no_silent_database() -> None:
+def test_a_full_disk_is_not_reported_as_an_unreachable_database() -> None:
     assert explain(OSError(errno.ENOSPC, "No space left on device")) == ("[Errno 28] No space left on device", 1)
 
 
-async def test_the_explanation_names_the_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_explanation_names_the_server_that_does_not_respond(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "CONNECT_TIMEOUT", 0.5)
 
     async def explained(ask: Callable[[], Awaitable[object]]) -> str:
@@ -69,5 +69,5 @@ async def test_the_explanation_names_the_server_that_does_not_answer(monkeypatch
         held.set()
 
 
-def test_a_fault_of_the_program_is_not_explained_away() -> None:
+def test_a_bug_in_the_program_is_not_explained() -> None:
     assert explain(ValueError("a fault")) is None

@@ -59,7 +59,7 @@ OPTIONS = {
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """The command line sets logging up for its own process; these tests lend it theirs."""
+    """Restore the logging setup, which the command line changes in this process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -93,24 +93,24 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         assert " ".join(command[:1]) in shown
 
 
-NOWHERE = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere"
+NOWHERE = f"postgresql+asyncpg://allocation@127.0.0.1:{free_port()}/nowhere"
 
-# What was typed, and what the line has to name.
+# The arguments, and what the error message must contain.
 TYPED = {
     "unknown option": (["run", "--prot", "80"], "--prot"),
     "unknown command": (["runn"], "runn"),
     "no such subcommand": (["dead-letters", "burn"], "burn"),
     "an argument too many": (["migrate", "now"], "now"),
-    "a port that is no number": (["serve", "--port", "http"], "http"),
+    "a port that is not numeric": (["serve", "--port", "http"], "http"),
     "a port out of range": (["serve", "--port", "65536"], "65536"),
     "a host that is not here": (["serve", "--host", "192.0.2.1", "--port", "0"], "192.0.2.1"),
-    "a host that is no host": (["serve", "--host", "no host", "--port", "0"], "no host"),
-    "a letter that is no number": (["dead-letters", "retry", "first"], "first"),
+    "an invalid host": (["serve", "--host", "no host", "--port", "0"], "no host"),
+    "a letter id that is not numeric": (["dead-letters", "retry", "first"], "first"),
     "no letter": (["dead-letters", "show"], "ID"),
     "no letter to throw away": (["dead-letters", "discard"], "ID"),
-    "an interval that is none": (["watch", "--interval", "0"], "0"),
-    "a shell that nobody knows": (["completion", "tcsh"], "tcsh"),
-    "a letter beyond all numbers": (["dead-letters", "retry", "9" * 20], "9" * 20),
+    "an interval of 0": (["watch", "--interval", "0"], "0"),
+    "an unknown shell": (["completion", "tcsh"], "tcsh"),
+    "a letter id out of range": (["dead-letters", "retry", "9" * 20], "9" * 20),
 }
 SET = [
     ("log_format", "xml"),
@@ -158,7 +158,7 @@ def test_a_mistake_in_the_settings_gives_one_clear_line_and_status_2(
     assert shown.out == ""
 
 
-def test_an_empty_setting_is_one_left_out(
+def test_an_empty_setting_counts_as_unset(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -169,7 +169,7 @@ def test_an_empty_setting_is_one_left_out(
 
 
 @pytest.mark.parametrize("command", ["run", "serve"])
-def test_a_port_in_use_is_said_in_one_line(
+def test_a_port_in_use_is_reported_on_one_line(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -205,7 +205,7 @@ def test_a_group_without_a_command_shows_its_help(command: list[str], capsys: py
     assert asked.out.count("\n") > 5
 
 
-def test_a_mistake_in_a_process_of_its_own_ends_it_with_status_2(tmp_path: Path) -> None:
+def test_a_mistake_in_a_separate_process_exits_with_status_2(tmp_path: Path) -> None:
     done = run_command(["run", "--port", "0"], environment(log_format="xml"), tmp_path)
     assert_one_clear_line(done, 2, "ALLOCATION_LOG_FORMAT", "json", "console")
     assert_one_clear_line(run_command(["run", "--prot"], environment(), tmp_path), 2, "--prot")
@@ -220,22 +220,20 @@ def test_a_home_that_is_a_file_is_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["migrate", "reconcile"])
-def test_a_database_that_is_away_is_said_in_one_line(command: str, tmp_path: Path) -> None:
+def test_an_unreachable_database_is_reported_on_one_line(command: str, tmp_path: Path) -> None:
     done = run_command([command], environment(database_url=NOWHERE), tmp_path)
     assert done.returncode != 0
     assert_one_clear_line(done, done.returncode, "database")
 
 
 @pytest.mark.parametrize("command", [["dead-letters", "list"], ["reconcile"]], ids=" ".join)
-def test_a_schema_that_is_missing_is_said_in_one_line(
-    command: list[str], empty_database_url: str, tmp_path: Path
-) -> None:
+def test_a_missing_schema_is_reported_on_one_line(command: list[str], empty_database_url: str, tmp_path: Path) -> None:
     done = run_command(command, environment(database_url=empty_database_url), tmp_path)
     assert done.returncode != 0
     assert_one_clear_line(done, done.returncode, "migrate")
 
 
-def test_no_letters_are_no_lines(database_url: str, tmp_path: Path) -> None:
+def test_an_empty_list_of_dead_letters_prints_nothing(database_url: str, tmp_path: Path) -> None:
     done = run_command(["dead-letters", "list"], environment(database_url=database_url), tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -251,7 +249,7 @@ def test_the_documents_are_printed_as_json(
     assert json.loads(shown.out)[command].startswith(version)
 
 
-def test_a_file_dot_env_holds_settings_and_the_environment_wins(
+def test_the_environment_overrides_settings_from_dot_env(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -262,7 +260,7 @@ def test_a_file_dot_env_holds_settings_and_the_environment_wins(
     assert status_of(["openapi"]) == 0
 
 
-def test_output_that_nobody_reads_is_no_crash(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_causes_no_traceback(tmp_path: Path) -> None:
     # As in `allocation openapi | head -1`.
     with subprocess.Popen(
         [ALLOCATION, "openapi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd=tmp_path
@@ -283,7 +281,7 @@ def test_a_shell_completes_commands_and_options(
     )
     assert "allocation" in registered.stdout
     assert "_ALLOCATION_COMPLETE=bash_complete" in script
-    # What the shell then asks at each press of the key.
+    # What the shell runs at each press of the Tab key.
     monkeypatch.setenv("_ALLOCATION_COMPLETE", "bash_complete")
     for typed, offered in {"dead-letters ": "discard", "dead-letters list --": "--json", "rec": "reconcile"}.items():
         monkeypatch.setenv("COMP_WORDS", f"allocation {typed}")

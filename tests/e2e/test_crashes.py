@@ -20,7 +20,7 @@ LINES = 60
 
 
 async def place_until_answered(api: Api, sku: str, order: str) -> httpx.Response:
-    """Ask for a line again and again, as a caller does whose connection has broken or who was told to come again."""
+    """Retry a line until it is accepted, as a caller does after a lost connection or a 503."""
     deadline = asyncio.get_running_loop().time() + 60
     while True:
         assert asyncio.get_running_loop().time() < deadline, "no answer came"
@@ -62,7 +62,7 @@ async def test_killed_between_requests_and_started_again_it_loses_and_doubles_no
                 if orders:
                     cancelled.append(orders[-1])
                     wire.send("allocation_cancelled.v1", {"order_id": orders[-1], "sku": sku})
-                # In the midst of the answers.
+                # While responses are still being sent.
                 await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
                 command.kill()
                 command = Command("run", "--port", str(port), env=env, log=tmp_path / f"{life}.log")

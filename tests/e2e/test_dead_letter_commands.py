@@ -1,4 +1,4 @@
-"""`allocation dead-letters`: lines for pipes, a table for people, JSON for programs, and nothing a terminal obeys."""
+"""`allocation dead-letters`: lines for pipes, a table for terminals, JSON for programs; no control characters."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07"
 
 
 def letters_of(database_url: str, *letters: dict[str, Any]) -> list[int]:
-    """Put letters into the box. Returns their numbers."""
+    """Insert dead letters. Returns their ids."""
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
     async def insert() -> list[int]:
@@ -52,7 +52,7 @@ def letters_of(database_url: str, *letters: dict[str, Any]) -> list[int]:
     return asyncio.run(insert())
 
 
-def test_show_tells_all_of_a_letter(run_here: RunHere, database_url: str) -> None:
+def test_show_prints_every_field_of_a_letter(run_here: RunHere, database_url: str) -> None:
     headers = [("ce_type", b"batch_created.v1"), ("odd", b"\xff\x00")]
     first, second = letters_of(
         database_url,
@@ -73,7 +73,7 @@ def test_show_tells_all_of_a_letter(run_here: RunHere, database_url: str) -> Non
         assert line in done.stdout.splitlines()
 
 
-def test_json_tells_the_same_to_programs(run_here: RunHere, database_url: str) -> None:
+def test_json_has_the_same_fields(run_here: RunHere, database_url: str) -> None:
     headers = [("ce_type", b"batch_created.v1"), ("odd", b"\xff\x00")]
     empty = {"value": None, "key": b"\xff"}
     first, second = letters_of(database_url, {"headers": headers, "message_id": "id-1"}, empty)
@@ -87,7 +87,7 @@ def test_json_tells_the_same_to_programs(run_here: RunHere, database_url: str) -
     assert (listed[1]["value"], listed[1]["key"]) == (None, {"base64": "/w=="})
 
 
-def test_discard_throws_away_what_is_named_and_nothing_else(run_here: RunHere, database_url: str) -> None:
+def test_discard_deletes_only_the_named_letters(run_here: RunHere, database_url: str) -> None:
     first, second, third = letters_of(database_url, {}, {}, {})
     done = run_here("dead-letters", "discard", str(first), str(third), "999999", database_url=database_url)
     assert_one_clear_line(done, 2, "999999")
@@ -99,13 +99,13 @@ def test_discard_throws_away_what_is_named_and_nothing_else(run_here: RunHere, d
 
 
 @pytest.mark.parametrize("command", ["show", "discard"])
-def test_a_letter_that_is_not_there_is_said_in_one_line(command: str, run_here: RunHere, database_url: str) -> None:
+def test_an_unknown_letter_is_reported_on_one_line(command: str, run_here: RunHere, database_url: str) -> None:
     done = run_here("dead-letters", command, "999999", database_url=database_url)
     assert_one_clear_line(done, 2, "999999")
     assert done.stdout == ""
 
 
-def test_a_person_sees_a_table_and_a_pipe_one_line_for_each(
+def test_a_terminal_gets_a_table_and_a_pipe_one_line_per_letter(
     run_here: RunHere, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = letters_of(database_url, {"reason": "qty: too\nsmall"}, {"message_id": "id-2"})
@@ -131,7 +131,7 @@ def test_a_list_comes_in_pages(run_here: RunHere, database_url: str, monkeypatch
     assert screen.text.count("attempts") == 2
 
 
-async def test_a_list_leaves_the_messages_themselves_where_they_are(service: Service) -> None:
+async def test_a_list_does_not_read_message_values(service: Service) -> None:
     asked: list[str] = []
     event.listen(
         service.engine.sync_engine, "before_cursor_execute", lambda *arguments: asked.append(str(arguments[2]))
@@ -141,7 +141,7 @@ async def test_a_list_leaves_the_messages_themselves_where_they_are(service: Ser
     assert [each for each in asked if re.search(r"\b(key|value|headers)\b", each)] == []
 
 
-def test_a_letter_cannot_speak_to_the_terminal(
+def test_control_characters_in_a_letter_are_escaped(
     run_here: RunHere, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = HOSTILE.encode()
@@ -205,7 +205,7 @@ def test_retry_discards_a_letter_only_where_its_own_effect_is_there(run_here: Ru
     assert "belongs to another message" in kept
 
 
-def test_retry_says_what_became_of_each_letter(run_here: RunHere, database_url: str) -> None:
+def test_retry_reports_the_outcome_of_each_letter(run_here: RunHere, database_url: str) -> None:
     letters = [batch_letter("batch-1"), batch_letter("batch-1"), batch_letter("batch-3", source="/returns")]
     first, same, another_source = letters_of(database_url, *letters)
     done = run_here("dead-letters", "retry", database_url=database_url)
@@ -218,7 +218,7 @@ def test_retry_says_what_became_of_each_letter(run_here: RunHere, database_url: 
 
 
 def test_retry_keeps_a_letter_whose_id_an_earlier_release_has_received(run_here: RunHere, database_url: str) -> None:
-    """It kept neither source nor content, so nothing says that it was the same message."""
+    """Earlier releases stored neither source nor content, so it may be another message."""
     (letter,) = letters_of(database_url, batch_letter("batch-1"))
     execute(database_url, "INSERT INTO inbox (message_id) VALUES ('id-1')")
     done = run_here("dead-letters", "retry", str(letter), database_url=database_url)

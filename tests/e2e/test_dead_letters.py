@@ -1,4 +1,4 @@
-"""Messages that nobody can read are set aside with all they came with, and those behind them are handled."""
+"""Unreadable messages are stored as dead letters with all their data; later messages are still handled."""
 
 import base64
 import json
@@ -114,7 +114,7 @@ async def sql(settings: Settings, statement: str, *arguments: object) -> list[as
 
 
 async def letters(settings: Settings, key: str) -> list[asyncpg.Record]:
-    """What is kept of the dead letters with a key, oldest first."""
+    """The rows of the dead letters with a key, oldest first."""
     return await sql(settings, "SELECT * FROM dead_letters WHERE key = $1 ORDER BY id", key.encode())
 
 
@@ -124,13 +124,13 @@ def headers_of(letter: asyncpg.Record) -> list[tuple[str, bytes | None]]:
 
 
 async def behind(world: World, key: str) -> None:
-    """A good message behind the others takes effect."""
+    """Wait until a valid message sent after the others has taken effect."""
     ref = new("batch")
     world.wire.send("batch_created.v1", {"ref": ref, "sku": new("sku"), "qty": 1}, key=key)
     await sees_batch(world.api, ref)
 
 
-async def test_what_cannot_be_read_is_set_aside_and_those_behind_it_are_handled(world: World) -> None:
+async def test_unreadable_messages_become_dead_letters_and_later_ones_are_handled(world: World) -> None:
     key = new("key")
     for headers, value in UNREADABLE.values():
         world.wire.send_raw(headers, value, key=key)
@@ -143,7 +143,7 @@ async def test_what_cannot_be_read_is_set_aside_and_those_behind_it_are_handled(
     assert (await world.api.client.get("/v1/batches/batch-1")).status_code == 404
 
 
-async def test_a_letter_keeps_its_bytes_its_headers_and_where_it_came_from(world: World) -> None:
+async def test_a_letter_keeps_its_value_headers_and_position(world: World) -> None:
     key = new("key")
     headers = [
         ("ce_id", b"\xff\x00"),
@@ -161,7 +161,7 @@ async def test_a_letter_keeps_its_bytes_its_headers_and_where_it_came_from(world
     assert "id" in letter["reason"]
 
 
-async def test_nothing_is_published_for_what_cannot_be_read(world: World) -> None:
+async def test_nothing_is_published_for_unreadable_messages(world: World) -> None:
     sku = new("sku")
     await world.api.record(sku, 10)
     value = json.dumps({"order_id": new("order"), "sku": sku, "qty": 0}).encode()
@@ -194,7 +194,7 @@ async def test_list_shows_one_line_for_each_letter_with_its_reason(world: World,
         assert "batch_burnt.v1" in line
 
 
-async def test_retry_of_what_still_cannot_be_read_keeps_it_and_says_so(world: World, tmp_path: Path) -> None:
+async def test_retry_keeps_and_reports_a_letter_that_is_still_unreadable(world: World, tmp_path: Path) -> None:
     key = new("key")
     world.wire.send_raw(binary(ce_type=b"batch_burnt.v1"), data(), key=key)
     await behind(world, key)
@@ -207,16 +207,16 @@ async def test_retry_of_what_still_cannot_be_read_keeps_it_and_says_so(world: Wo
     assert after["value"] == letter["value"]
 
 
-async def test_retry_of_what_can_be_handled_now_gives_it_its_effect_once(world: World, tmp_path: Path) -> None:
+async def test_retry_applies_a_readable_letter_once(world: World, tmp_path: Path) -> None:
     key, sku, ref = new("key"), new("sku"), new("batch")
     world.wire.send_raw(binary(ce_type=b"batch_burnt.v1"), data(ref=ref, sku=sku, qty=5), key=key)
     await behind(world, key)
     (letter,) = await letters(world.settings, key)
-    # The next version of the service may know the type; here the letter is mended instead.
+    # A later release may support the type; this test corrects the letter instead.
     wrong, right = (base64.b64encode(name).decode() for name in (b"batch_burnt.v1", b"batch_created.v1"))
     assert wrong in letter["headers"]
-    mended = letter["headers"].replace(wrong, right)
-    await sql(world.settings, "UPDATE dead_letters SET headers = $1 WHERE id = $2", mended, letter["id"])
+    corrected = letter["headers"].replace(wrong, right)
+    await sql(world.settings, "UPDATE dead_letters SET headers = $1 WHERE id = $2", corrected, letter["id"])
     done = dead_letters(world, tmp_path, "retry", str(letter["id"]))
     assert done.returncode == 0, done.stdout + done.stderr
     assert (await world.api.batch(ref))["qty"] == 5
@@ -224,7 +224,7 @@ async def test_retry_of_what_can_be_handled_now_gives_it_its_effect_once(world: 
     assert [event.type for event in await world.wire.events(sku, 1)] == ["batch_created.v1"]
 
 
-async def test_retry_of_a_letter_that_is_not_there_restores_nothing(world: World, tmp_path: Path) -> None:
+async def test_retry_of_an_unknown_letter_restores_nothing(world: World, tmp_path: Path) -> None:
     done = dead_letters(world, tmp_path, "retry", "999999999")
     assert "Traceback" not in done.stderr
     assert "restored:" not in done.stdout

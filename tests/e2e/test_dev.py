@@ -1,4 +1,4 @@
-"""`allocation dev`: all of it from one command, and nothing left behind."""
+"""`allocation dev` starts the whole service with one command, and leaves no process behind."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def running_dev(home: Path) -> Iterator[Dev]:
     home.parent.mkdir(exist_ok=True)
     log = home.parent / f"{new('dev')}.log"
     with running("dev", "--port", "0", "--home", str(home), env=environment(), log=log) as command:
-        # After a crash an old dev.json may still lie there.
+        # After a crash an old dev.json can still exist.
         command.wait_for(lambda: "http://" in command.output)
         content: dict[str, str] = json.loads((home / "dev.json").read_text())
         yield Dev(command, home, **content)
@@ -61,7 +61,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         yield shared
 
 
-def test_once_dev_json_is_there_everything_is_ready(dev: Dev) -> None:
+def test_everything_is_ready_once_dev_json_exists(dev: Dev) -> None:
     assert set(json.loads((dev.home / "dev.json").read_text())) == {
         "http_url",
         "database_url",
@@ -76,13 +76,13 @@ def test_dev_json_is_for_its_owner_only(dev: Dev) -> None:
     assert stat.S_IMODE((dev.home / "dev.json").stat().st_mode) == 0o600
 
 
-def test_it_says_where_it_runs_and_nothing_went_wrong(dev: Dev) -> None:
+def test_it_prints_its_address_and_no_errors(dev: Dev) -> None:
     assert dev.http_url in dev.command.output
     for word in ("Traceback", "[error", "[critical"):
         assert word not in dev.command.output
 
 
-def test_it_says_each_step_at_once_and_the_address_last(tmp_path: Path) -> None:
+def test_it_prints_each_step_at_once_and_the_address_last(tmp_path: Path) -> None:
     home = tmp_path / "dev" / "home"
     with running_dev(home) as dev:
         lines = dev.command.output.splitlines()
@@ -98,7 +98,7 @@ def test_it_says_each_step_at_once_and_the_address_last(tmp_path: Path) -> None:
     assert lines[6:] == [f"The allocation service runs at {dev.http_url}"]
 
 
-async def test_with_a_broker_of_ones_own_it_starts_none(tmp_path: Path, broker: EmbeddedBroker | ApacheKafka) -> None:
+async def test_with_a_configured_broker_it_starts_none(tmp_path: Path, broker: EmbeddedBroker | ApacheKafka) -> None:
     given = {"kafka_inbound_topics": new("inbound"), "kafka_events_topic": new("events")}
     home, log = tmp_path / "home", tmp_path / "dev.log"
     arguments = ("dev", "--port", "0", "--home", str(home), "--broker", broker.bootstrap_servers)
@@ -145,14 +145,14 @@ async def test_without_a_mail_server_the_mail_is_logged(dev: Dev) -> None:
     await eventually(logged)
 
 
-def test_a_home_in_use_is_said_in_one_line_and_left_alone(dev: Dev, tmp_path: Path) -> None:
+def test_a_home_in_use_is_reported_on_one_line_and_not_changed(dev: Dev, tmp_path: Path) -> None:
     done = run_command(["dev", "--port", "0", "--home", str(dev.home)], environment(), tmp_path)
     assert_one_clear_line(done, 2, str(dev.home))
     assert (dev.home / "dev.json").exists()
     assert httpx.get(f"{dev.http_url}/readyz", trust_env=False).status_code == 200
 
 
-def test_a_port_in_use_is_said_in_one_line_and_nothing_is_started_for_nothing(dev: Dev, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_on_one_line_before_servers_start(dev: Dev, tmp_path: Path) -> None:
     port, home = dev.http_url.rpartition(":")[2], tmp_path / "home"
     done = run_command(["dev", "--port", port, "--home", str(home)], environment(), tmp_path)
     assert_one_clear_line(done, 2, port)
@@ -196,7 +196,7 @@ async def test_it_leaves_no_process_behind_and_keeps_the_data(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_before_it_is_ready_it_leaves_no_process_behind_either(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_leaves_no_process_behind_when_stopped_before_it_is_ready(tmp_path: Path, number: signal.Signals) -> None:
     home = tmp_path / "home"
     log = tmp_path / "dev.log"
     with running("dev", "--port", "0", "--home", str(home), env=environment(), log=log) as command:
@@ -210,7 +210,7 @@ def test_stopped_before_it_is_ready_it_leaves_no_process_behind_either(tmp_path:
 
 
 @pytest.mark.parametrize("sent", [b"BREW /livez HTTP/1.1\r\nHost: pot\r\n\r\n", b"\x16\x03\x01 no HTTP at all\r\n\r\n"])
-def test_what_is_no_http_is_answered_with_a_problem_as_well(dev: Dev, sent: bytes) -> None:
+def test_invalid_http_is_answered_with_a_problem(dev: Dev, sent: bytes) -> None:
     url = httpx.URL(dev.http_url)
     with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
         connection.sendall(sent)

@@ -1,4 +1,4 @@
-"""`allocation doctor`: everything that the service needs is looked at, and each fault comes with what to do."""
+"""`allocation doctor` checks everything that the service needs, and gives advice with each fault."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.kafka
 
 
 def given(settings: Settings, **more: str) -> dict[str, str]:
-    """The settings that point at servers, as a person sets them."""
+    """The settings with the addresses of servers, as text."""
     return {
         "database_url": settings.database_url.get_secret_value(),
         "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
@@ -40,7 +40,7 @@ def create_topics(settings: Settings) -> None:
     asyncio.run(clients.create_topics(config, [*settings.kafka_inbound_topics, settings.kafka_events_topic]))
 
 
-def test_where_all_is_well_it_says_so(run_here: RunHere, kafka_settings: Settings, mail_box: MailBox) -> None:
+def test_a_working_installation_has_no_faults(run_here: RunHere, kafka_settings: Settings, mail_box: MailBox) -> None:
     create_topics(kafka_settings)
     done = run_here("doctor", **given(kafka_settings, smtp_url=mail_box.url))
     assert done.returncode == 0, done.stdout
@@ -61,13 +61,13 @@ def test_topics_that_are_missing_are_a_warning_and_stay_missing(run_here: RunHer
         assert all("is created" in each["advice"] for each in topics)
 
 
-def test_each_neighbour_that_is_away_is_a_fault_with_its_advice(run_here: RunHere) -> None:
+def test_each_unreachable_server_is_a_fault_with_advice(run_here: RunHere) -> None:
     away = f"127.0.0.1:{free_port()}"
     done = run_here(
         "doctor",
-        database_url=f"postgresql+asyncpg://somebody:secret@{away}/allocation",
+        database_url=f"postgresql+asyncpg://allocation:secret@{away}/allocation",
         kafka_bootstrap_servers=away,
-        smtp_url=f"smtp://somebody:secret@{away}",
+        smtp_url=f"smtp://allocation:secret@{away}",
     )
     assert done.returncode == 1
     assert done.stderr == "allocation: 3 faults found\n"
@@ -81,18 +81,18 @@ def test_each_neighbour_that_is_away_is_a_fault_with_its_advice(run_here: RunHer
 
 @pytest.fixture
 def mute() -> Iterator[str]:
-    """A server that takes connections and never says a word."""
+    """A server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_neighbours_that_never_answer_are_faults_and_not_waited_for(
+def test_servers_that_never_respond_are_faults_after_a_timeout(
     run_here: RunHere, mute: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "TIMEOUT", 0.3)
     done = run_here(
         "doctor",
-        database_url=f"postgresql+asyncpg://somebody@{mute}/allocation",
+        database_url=f"postgresql+asyncpg://allocation@{mute}/allocation",
         kafka_bootstrap_servers=mute,
         smtp_url=f"smtp://{mute}",
     )
@@ -103,9 +103,9 @@ def test_neighbours_that_never_answer_are_faults_and_not_waited_for(
 
 
 @pytest.mark.parametrize(
-    ("change", "advice"), [({"database": "nowhere"}, "create the database"), ({"username": "nobody"}, "correct user")]
+    ("change", "advice"), [({"database": "nowhere"}, "create the database"), ({"username": "unknown"}, "correct user")]
 )
-def test_a_database_that_refuses_comes_with_its_advice(
+def test_a_database_that_refuses_is_reported_with_advice(
     change: dict[str, str], advice: str, run_here: RunHere, kafka_settings: Settings
 ) -> None:
     wrong = make_url(kafka_settings.database_url.get_secret_value()).set(**change).render_as_string(hide_password=False)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_a_database_that_refuses_comes_with_its_advice(
     assert advice in line
 
 
-def test_a_schema_that_is_missing_comes_with_its_advice(
+def test_a_missing_schema_is_reported_with_advice(
     run_here: RunHere, kafka_settings: Settings, empty_database_url: str
 ) -> None:
     done = run_here("doctor", **given(kafka_settings, database_url=empty_database_url))
@@ -133,7 +133,7 @@ def test_a_schema_that_is_missing_comes_with_its_advice(
         ({"auth": "api-keys", "api_keys_file": "nowhere.toml"}, "fault", "nowhere.toml: No such file"),
     ],
 )
-def test_what_would_keep_serve_from_starting_is_told(
+def test_a_missing_or_wrong_choice_of_authentication_is_reported(
     choice: dict[str, str], verdict: str, words: str, run_here: RunHere, kafka_settings: Settings
 ) -> None:
     done = run_here("doctor", **given(kafka_settings, **choice))
@@ -143,7 +143,7 @@ def test_what_would_keep_serve_from_starting_is_told(
     assert words in line
 
 
-def test_an_identity_provider_is_asked_for_its_keys(run_here: RunHere, kafka_settings: Settings) -> None:
+def test_the_keys_of_the_identity_provider_are_fetched(run_here: RunHere, kafka_settings: Settings) -> None:
     with running_identity_provider() as provider:
         jwt = {"auth": "jwt", "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks_url": provider.url}
         well = run_here("doctor", **given(kafka_settings, **jwt))
@@ -155,9 +155,7 @@ def test_an_identity_provider_is_asked_for_its_keys(run_here: RunHere, kafka_set
     assert (well.returncode, away.returncode) == (0, 1)
 
 
-def test_files_for_tls_that_are_of_no_use_are_a_fault_with_its_advice(
-    run_here: RunHere, kafka_settings: Settings, tmp_path: Path
-) -> None:
+def test_an_invalid_ca_file_is_a_fault(run_here: RunHere, kafka_settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("no certificate")
     done = run_here("doctor", **given(kafka_settings, database_tls="verify", database_tls_ca_file=str(file)))
@@ -166,9 +164,7 @@ def test_files_for_tls_that_are_of_no_use_are_a_fault_with_its_advice(
     assert str(file) in done.stdout
 
 
-def test_a_replica_is_looked_at_like_the_database(
-    run_here: RunHere, kafka_settings: Settings, empty_database_url: str
-) -> None:
+def test_a_read_replica_is_checked(run_here: RunHere, kafka_settings: Settings, empty_database_url: str) -> None:
     url = make_url(kafka_settings.database_url.get_secret_value())
     away = url.set(port=free_port()).render_as_string(hide_password=False)
     replicas = {
@@ -184,7 +180,7 @@ def test_a_replica_is_looked_at_like_the_database(
     assert " replica " not in run_here("doctor", **given(kafka_settings)).stdout
 
 
-def test_every_setting_that_is_wrong_is_told_at_once(run_here: RunHere) -> None:
+def test_all_wrong_settings_are_reported_together(run_here: RunHere) -> None:
     done = run_here("doctor", log_format="xml", http_deadline="10", databse_url="x", zzz="1")
     assert done.returncode == 1
     assert done.stderr == "allocation: 2 faults found\n"
@@ -200,7 +196,7 @@ def test_every_setting_that_is_wrong_is_told_at_once(run_here: RunHere) -> None:
     assert "ALLOCATION_ZZZ" in warnings[1]
 
 
-def test_a_person_sees_a_table(run_here: RunHere, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_table(run_here: RunHere, monkeypatch: pytest.MonkeyPatch) -> None:
     with at_terminal(monkeypatch) as screen:
         assert run_here("doctor", log_format="xml").returncode == 1
     assert "what to do" in screen.text
@@ -241,6 +237,6 @@ def test_the_state_of_a_topic(topic: TopicState, verdict: Verdict, word: str) ->
     assert bool(finding.advice) == (verdict != Verdict.OK)
 
 
-def test_an_unknown_host_comes_with_its_advice() -> None:
+def test_an_unknown_host_is_reported_with_advice() -> None:
     error = translate(socket.gaierror(-2, "Name or service not known"))
     assert "the host is unknown" in _advice(error)

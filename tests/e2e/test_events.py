@@ -1,4 +1,4 @@
-"""What the service tells the rest of the company, for every command: types, data, order, headers."""
+"""The events that each command publishes: types, data, order, headers."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -72,7 +72,7 @@ async def test_events_of_batches(world: World) -> None:
     ]
 
 
-async def test_what_changes_nothing_publishes_nothing(world: World) -> None:
+async def test_commands_without_effect_publish_nothing(world: World) -> None:
     sku = new("sku")
     ref = await world.api.record(sku, 10, eta="2011-01-02")
     await world.api.client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 10, "eta": "2011-01-02"})
@@ -98,7 +98,7 @@ async def test_events_of_lines(world: World) -> None:
         {"type": "batch_created.v1", "ref": ref, "qty": 10, "eta": None},
         {"type": "line_allocated.v1", "order_id": held, "qty": 10, "batch_ref": ref},
     ]
-    # Of the two that tell of a queued line the contract fixes no order.
+    # The contract does not fix the order of the two events of a queued line.
     assert sorted(stories[2:4], key=lambda story: str(story["type"])) == [
         {"type": "line_backordered.v1", "order_id": queued, "qty": 3},
         {"type": "out_of_stock.v1", "order_id": queued, "qty": 3},
@@ -163,7 +163,7 @@ async def test_a_cancellation_and_what_the_queue_takes_of_it(world: World) -> No
     ]
 
 
-async def test_low_stock_and_what_is_back_are_told_after_what_made_them_so(world: World) -> None:
+async def test_low_stock_and_back_in_stock_follow_the_events_that_caused_them(world: World) -> None:
     sku = new("sku")
     await world.api.record(sku, 4)
     coming = await world.api.record(sku, 6, eta="2011-01-01")
@@ -184,7 +184,7 @@ async def test_low_stock_and_what_is_back_are_told_after_what_made_them_so(world
     assert stories[10] == {"type": "back_in_stock.v1", "available_qty": 1}
 
 
-async def test_a_cut_tells_the_batch_then_the_releases_then_the_placements(world: World) -> None:
+async def test_a_cut_publishes_the_batch_then_releases_then_placements(world: World) -> None:
     sku = new("sku")
     cut = await world.api.record(sku, 10)
     first, second, third = [await world.api.order(sku, 3) for _ in range(3)]
@@ -203,7 +203,7 @@ async def test_a_cut_tells_the_batch_then_the_releases_then_the_placements(world
     assert await world.api.batch_of(first) == cut
 
 
-async def test_of_a_line_that_returns_to_its_own_batch_nothing_is_told(world: World) -> None:
+async def test_a_line_that_returns_to_its_batch_causes_no_event(world: World) -> None:
     sku = new("sku")
     ref = await world.api.record(sku, 10)
     large, _small = await world.api.order(sku, 7), await world.api.order(sku, 3)
@@ -213,7 +213,7 @@ async def test_of_a_line_that_returns_to_its_own_batch_nothing_is_told(world: Wo
     assert [story["type"] for story in stories[:2]] == ["batch_quantity_changed.v1", "line_deallocated.v1"]
 
 
-async def test_what_a_cut_freed_is_told_after_the_placements(world: World) -> None:
+async def test_lines_placed_on_stock_freed_by_a_cut_come_last(world: World) -> None:
     sku = new("sku")
     ref = await world.api.record(sku, 10)
     held, waiting = await world.api.order(sku, 10), await world.api.order(sku, 4)

@@ -1,4 +1,4 @@
-"""A client that somebody generates from the document of a running service does what the README does with curl."""
+"""A client generated from the OpenAPI document of a running service does what the README does with curl."""
 
 import asyncio
 import importlib
@@ -60,7 +60,7 @@ class Generated:
 def generated(
     postgresql: EmbeddedPostgresql, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Generated]:
-    """Generated as the README says, from the service that is asked afterwards."""
+    """A client generated as in the README, from the service that the tests call."""
     folder, name = tmp_path_factory.mktemp("client"), f"client_{uuid.uuid4().hex}"
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
     with live_application(
@@ -68,7 +68,7 @@ def generated(
     ) as url:
         command = readme.block("sh", "openapi-python-client")
         (folder / ".venv").symlink_to(sys.prefix)
-        # What the command needs has to come from .venv: the generator runs ruff, from another folder than this one.
+        # A minimal PATH: all programs must come from .venv, also ruff, which the generator runs in another folder.
         run(["bash", "-ec", f"PATH=/usr/bin:/bin\n{command.replace(readme.URL, url)}"], folder)
         yield Generated(url, folder)
     asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))

@@ -1,4 +1,4 @@
-"""The choice of who may call, as whoever starts the service meets it; and the keys that the command line makes."""
+"""The setting ALLOCATION_AUTH at startup, and the API keys that the command line creates."""
 
 import logging
 import subprocess
@@ -17,7 +17,7 @@ from app.service_layer.identity import SCOPES
 from tests.e2e.test_command_line import status_of
 from tests.support.command import Command, assert_one_clear_line, environment, run_command, running
 
-NOWHERE = "postgresql+asyncpg://nobody@127.0.0.1:9/nowhere"
+NOWHERE = "postgresql+asyncpg://allocation@127.0.0.1:9/nowhere"
 LISTENING = ["run", "serve"]
 
 
@@ -57,7 +57,7 @@ def test_without_a_choice_no_process_starts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", LISTENING)
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
-def test_letting_everybody_in_is_for_this_machine_alone(command: str, host: str, run: Run) -> None:
+def test_auth_none_is_refused_on_an_address_of_the_network(command: str, host: str, run: Run) -> None:
     done = run(command, "--host", host, "--port", "0", auth="none")
     assert_one_clear_line(done, 2, "ALLOCATION_AUTH", host, "ALLOCATION_AUTH_NONE_ON_ANY_ADDRESS")
 
@@ -83,14 +83,14 @@ def test_dev_listens_for_other_machines_only_where_callers_are_known(run: Run, t
     ],
     ids=str,
 )
-def test_a_choice_that_is_not_complete_is_said_in_one_line(
+def test_incomplete_settings_are_reported_on_one_line(
     settings: dict[str, str], words: list[str], run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.toml").write_text("[[keys")
     assert_one_clear_line(run("serve", "--port", "0", **settings), 2, *words)
 
 
-def test_with_a_key_of_its_own_a_caller_is_let_in_and_with_a_new_one_at_once(
+def test_a_caller_with_a_key_is_accepted_and_a_new_key_works_at_once(
     database_url: str, run: Run, tmp_path: Path
 ) -> None:
     first = run("api-keys", "new", "shop", "--scope", "read", "--file", "keys.toml")
@@ -106,7 +106,7 @@ def test_with_a_key_of_its_own_a_caller_is_let_in_and_with_a_new_one_at_once(
         assert status_with(url, None) == 401
         second = run("api-keys", "new", "later", "--scope", "read", "--file", "keys.toml").stderr.strip()
         for _ in range(3):
-            # A connection for each, so that either worker has its turn.
+            # A new connection for each request, so that both workers serve some.
             wait_until(serve, url, second, 404)
         assert status_with(url, shop) == 404
         assert serve.stop() == 0
@@ -123,7 +123,7 @@ def wait_until(serve: Command, url: str, key: str, status: int) -> None:
     serve.wait_for(lambda: status_with(url, key) == status)
 
 
-def test_none_on_any_address_is_a_choice_too(database_url: str, tmp_path: Path) -> None:
+def test_auth_none_can_be_allowed_on_any_address(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     env = environment(database_url=database_url, auth="none", auth_none_on_any_address="true")
     with running("serve", "--host", "0.0.0.0", "--port", str(port), env=env, log=tmp_path / "serve.log") as serve:
@@ -158,7 +158,7 @@ def test_a_key_is_shown_before_its_entry_is_written(
     assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_name_is_given_once_in_a_file(run: Run, tmp_path: Path) -> None:
+def test_a_name_is_used_once_in_a_file(run: Run, tmp_path: Path) -> None:
     arguments = ["api-keys", "new", "shop", "--scope", "read", "--file", "keys.toml"]
     assert run(*arguments).returncode == 0
     content = (tmp_path / "keys.toml").read_text()
@@ -179,7 +179,7 @@ def test_a_name_is_given_once_in_a_file(run: Run, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_mistake_about_a_key_is_said_in_one_line(arguments: list[str], word: str, run: Run) -> None:
+def test_a_mistake_about_a_key_is_reported_on_one_line(arguments: list[str], word: str, run: Run) -> None:
     assert_one_clear_line(run("api-keys", "new", *arguments), 2, word)
 
 

@@ -1,4 +1,4 @@
-"""`allocation import`, as those who bring in files type it."""
+"""The command `allocation import`."""
 
 import asyncio
 import csv
@@ -58,7 +58,7 @@ def results_in(file: Path) -> list[dict[str, str]]:
 
 
 async def counted(settings: Settings) -> tuple[int, int, int]:
-    """How many lines there are, how many events of their allocation, and how many pieces batches say are allocated."""
+    """The numbers of lines, of their allocation events, and of pieces that batches count as allocated."""
     async with raw_connection(settings.database_url.get_secret_value()) as connection:
         return (
             await connection.fetchval("SELECT count(*) FROM order_lines"),
@@ -67,7 +67,7 @@ async def counted(settings: Settings) -> tuple[int, int, int]:
         )
 
 
-async def test_a_file_comes_in_once_however_often_it_is_brought(
+async def test_a_file_takes_effect_once_however_often_it_is_imported(
     settings: Settings, tmp_path: Path, bring_in: Import
 ) -> None:
     write_batches(tmp_path, 1000)
@@ -88,7 +88,7 @@ async def test_a_file_comes_in_once_however_often_it_is_brought(
     assert await counted(settings) == (3000, 3000, 3000)
 
 
-async def test_a_row_that_fails_is_told_with_its_reason_and_the_status_is_1(
+async def test_a_failed_row_is_reported_with_its_reason_and_the_status_is_1(
     settings: Settings, tmp_path: Path, bring_in: Import
 ) -> None:
     write_batches(tmp_path, 2)
@@ -122,7 +122,7 @@ async def test_a_row_that_fails_is_told_with_its_reason_and_the_status_is_1(
     assert found[3]["detail"] == "Invalid sku NONE"
 
 
-async def test_after_kill_9_in_the_middle_it_is_run_again_and_nothing_is_doubled(
+async def test_an_import_repeated_after_kill_9_doubles_nothing(
     settings: Settings, tmp_path: Path, bring_in: Import
 ) -> None:
     write_batches(tmp_path, 10_000)
@@ -143,11 +143,11 @@ async def test_after_kill_9_in_the_middle_it_is_run_again_and_nothing_is_doubled
     outcomes = Counter(result["outcome"] for result in results_in(results))
     assert outcomes == {"known": before, "allocated": 30_000 - before}
     assert await counted(settings) == (30_000, 30_000, 30_000)
-    # What it had told before is true.
+    # The results written before the kill are true.
     assert {result["outcome"] for result in results_in(results)[: len(kept) - 1]} == {"known"}
 
 
-async def test_ctrl_c_stops_it_between_two_rows_and_what_is_done_is_told(
+async def test_ctrl_c_stops_between_two_rows_and_the_results_are_complete(
     settings: Settings, tmp_path: Path, bring_in: Import
 ) -> None:
     write_batches(tmp_path, 10_000)
@@ -159,15 +159,15 @@ async def test_ctrl_c_stops_it_between_two_rows_and_what_is_done_is_told(
         command.wait_for(lambda: results.exists() and results.stat().st_size > 100_000)
         assert command.stop(signal.SIGINT) == 130
 
-    told = results_in(results)
+    written = results_in(results)
     done, _, _ = await counted(settings)
     assert 0 < done < 30_000
-    assert [result["outcome"] for result in told] == ["allocated"] * done
-    assert f"stopped after row {told[-1]['row']}, run it again for the rest" in command.output
+    assert [result["outcome"] for result in written] == ["allocated"] * done
+    assert f"stopped after row {written[-1]['row']}, run it again for the rest" in command.output
     assert "Traceback" not in command.output
 
 
-def test_a_pipe_is_brought_in_and_the_results_go_to_standard_output(settings: Settings, tmp_path: Path) -> None:
+def test_a_pipe_is_imported_and_the_results_go_to_standard_output(settings: Settings, tmp_path: Path) -> None:
     rows = [
         {"ref": "batch-1", "sku": "CHAIR", "qty": 3, "eta": None},
         {"order_id": "order-1", "sku": "CHAIR", "qty": 3},
@@ -214,7 +214,7 @@ def test_ctrl_c_stops_it_while_it_waits_for_a_pipe(settings: Settings, tmp_path:
         assert process.wait(60) == 130
 
 
-def test_a_terminal_sees_a_bar_with_rate_and_time_left(settings: Settings, tmp_path: Path) -> None:
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(settings: Settings, tmp_path: Path) -> None:
     write_batches(tmp_path, 1)
     terminal, other_end = pty.openpty()
     try:
@@ -232,7 +232,7 @@ def test_a_terminal_sees_a_bar_with_rate_and_time_left(settings: Settings, tmp_p
     assert "10 rows, " in seen
 
 
-def test_a_header_without_rows_brings_in_nothing(tmp_path: Path, bring_in_here: Import) -> None:
+def test_a_header_without_rows_imports_nothing(tmp_path: Path, bring_in_here: Import) -> None:
     write_csv(tmp_path / "orders.csv", "order_id,sku,qty", [])
 
     done = bring_in_here("orders.csv")
@@ -242,13 +242,13 @@ def test_a_header_without_rows_brings_in_nothing(tmp_path: Path, bring_in_here: 
 @pytest.mark.parametrize(
     ("name", "content"), [("a.ndjson", ""), ("a.csv", ""), ("a.csv", "\ufeff"), ("a.csv", "sep=;\n\n,,,\r\n")]
 )
-def test_an_empty_file_says_that_it_is_empty(tmp_path: Path, bring_in_here: Import, name: str, content: str) -> None:
+def test_an_empty_file_is_reported(tmp_path: Path, bring_in_here: Import, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
 
     assert_one_clear_line(bring_in_here(name), 2, "the file is empty")
 
 
-def test_a_file_out_of_a_spreadsheet_is_brought_in(tmp_path: Path, bring_in_here: Import) -> None:
+def test_a_file_of_a_spreadsheet_is_imported(tmp_path: Path, bring_in_here: Import) -> None:
     rows = ["sep=;", "", "Ref; SKU;Qty;ETA;Comment;;", "b1;CHAIR;5;;blue;;", ";;;;;;", "b2;CHAIR;5;31.12.2030;;;"]
     (tmp_path / "batches.csv").write_bytes("\ufeff".encode() + "\r\n".join(rows).encode())
 
@@ -285,7 +285,7 @@ def test_a_mistake_gives_one_clear_line_and_status_2(
     assert_one_clear_line(bring_in_here(*arguments), 2, word)
 
 
-def test_a_database_without_a_schema_is_told(empty_database_url: str, tmp_path: Path) -> None:
+def test_a_database_without_a_schema_is_reported(empty_database_url: str, tmp_path: Path) -> None:
     write_batches(tmp_path, 1)
     settings = Settings(_env_file=None, database_url=SecretStr(empty_database_url))
 
@@ -295,7 +295,7 @@ def test_a_database_without_a_schema_is_told(empty_database_url: str, tmp_path: 
     assert not (tmp_path / "batches.results.csv").exists()
 
 
-def test_where_there_is_no_terminal_a_line_tells_rate_and_time_left(
+def test_without_a_terminal_a_line_shows_rate_and_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importing, "SECONDS_BETWEEN_LINES", 0)

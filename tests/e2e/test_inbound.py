@@ -1,4 +1,4 @@
-"""What upstream systems ask for over Kafka: each type, both modes, once for each id, whatever the key."""
+"""Messages of upstream systems over Kafka: each type, both modes, handled once per id, whatever the key."""
 
 import uuid
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def send(world: World, request: pytest.FixtureRequest) -> Send:
 
 
 async def barrier(world: World, key: str) -> None:
-    """Return when everything sent before with this key has been dealt with: it lies in the same partition."""
+    """Return when all earlier messages with this key, and so of the same partition, have been handled."""
     ref = new("barrier")
     world.wire.send("batch_created.v1", {"ref": ref, "sku": ref, "qty": 1}, key=key)
     await sees_batch(world.api, ref)
@@ -62,7 +62,7 @@ async def test_the_quantity_and_the_eta_of_a_batch_are_changed(world: World, sen
     assert [event.headers["ce_causationid"] for event in events] == [quantity, eta, arrival]
 
 
-async def test_a_line_is_shipped_once_and_then_no_more_cancelled(world: World, send: Send) -> None:
+async def test_a_line_is_shipped_once_and_cannot_be_cancelled_then(world: World, send: Send) -> None:
     sku, order = new("sku"), new("order")
     ref = await world.api.record(sku, 10)
     await world.api.order(sku, 4, order_id=order)
@@ -79,7 +79,7 @@ async def test_a_line_is_shipped_once_and_then_no_more_cancelled(world: World, s
     assert [line["status"] for line in await world.api.lines(order)] == ["shipped"]
 
 
-async def test_why_stock_changed_is_handed_on_and_a_delay_names_and_moves_lines(world: World, send: Send) -> None:
+async def test_reasons_are_published_and_a_delay_names_and_moves_lines(world: World, send: Send) -> None:
     sku, order = new("sku"), new("order")
     late = await world.api.record(sku, 10, eta="2011-01-02")
     sooner = await world.api.record(sku, 10, eta="2011-01-03")
@@ -153,7 +153,7 @@ async def test_a_trace_is_handed_on(world: World) -> None:
     assert event.headers["traceparent"].split("-")[1] == trace
 
 
-async def test_fields_and_attributes_that_nobody_knows_are_ignored(world: World, send: Send) -> None:
+async def test_unknown_fields_and_attributes_are_ignored(world: World, send: Send) -> None:
     sku, order = new("sku"), new("order")
     batch = {"ref": new("batch"), "sku": sku, "qty": 10, "colour": "red", "more": {"deep": [1]}}
     send("batch_created.v1", batch, unknown="attribute")
@@ -182,7 +182,7 @@ async def test_a_message_takes_effect_once_however_often_it_is_delivered(world: 
     for _ in range(3):
         world.wire.send("allocation_required.v1", line, ce_id=once)
     await barrier(world, sku)
-    # Delivered anew in effect, the line would be there again.
+    # If the message took effect again, the line would exist again.
     assert await world.api.lines(order) == []
     await world.api.change(ref, qty=11)
     types = [event.type for event in await world.wire.events(sku, 4)]
@@ -270,7 +270,7 @@ async def test_out_of_stock_and_a_conflict_are_answered(world: World, send: Send
     assert await world.api.lines(refused) == []
 
 
-async def test_where_no_line_is_concerned_a_refusal_is_a_log_line_and_a_metric(world: World) -> None:
+async def test_a_refusal_without_a_line_is_logged_and_counted(world: World) -> None:
     sku, unknown, conflicting = new("sku"), new("batch"), new("batch")
     await world.api.record(sku, 10, ref=conflicting)
 
@@ -300,7 +300,7 @@ async def test_where_no_line_is_concerned_a_refusal_is_a_log_line_and_a_metric(w
     await eventually(logged)
 
 
-async def test_cancelling_what_is_not_there_changes_nothing_and_holds_nobody_up(world: World) -> None:
+async def test_cancelling_an_unknown_line_changes_and_delays_nothing(world: World) -> None:
     sku = new("sku")
     ref = await world.api.record(sku, 10)
     world.wire.send("allocation_cancelled.v1", {"order_id": new("order"), "sku": sku})

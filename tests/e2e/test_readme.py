@@ -1,4 +1,4 @@
-"""The README's session, as a newcomer would type it."""
+"""The session in the README, command by command."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`allocation reconcile`, as those who look after the service type it."""
+"""The command `allocation reconcile`."""
 
 import asyncio
 import json
@@ -60,14 +60,14 @@ def test_a_difference_is_a_line_and_status_1_until_it_is_repaired(settings: Sett
     ]
 
     reported = reconcile()
-    told = [json.loads(line) for line in reconcile("--json").stdout.splitlines()]
+    as_json = [json.loads(line) for line in reconcile("--json").stdout.splitlines()]
     repaired = reconcile("--repair")
     after = reconcile()
 
     assert (reported.returncode, reported.stdout.splitlines()) == (1, lines)
     assert reported.stderr == "allocation: differences: 3 found, 0 repaired, 3 remaining\n"
-    assert [f"{each['kind']} {each['sku']}: {each['text']}" for each in told] == lines
-    assert {each["mended"] for each in told} == {False}
+    assert [f"{each['kind']} {each['sku']}: {each['text']}" for each in as_json] == lines
+    assert {each["mended"] for each in as_json} == {False}
     assert (repaired.returncode, repaired.stderr) == (0, "")
     assert repaired.stdout.splitlines() == [
         *(f"{line} (repaired)" for line in lines),

@@ -1,4 +1,4 @@
-"""Passwords stay where they were put: no log, no answer, no metric and no representation shows one."""
+"""Passwords appear in no log, response, metric or representation."""
 
 import logging
 from pathlib import Path
@@ -20,7 +20,7 @@ WORDS = ("open-sesame-database", "open-sesame-replica", "open-sesame-kafka", "op
 
 @pytest.fixture
 def secretive(kafka_settings: Settings) -> Settings:
-    """Servers that are there, and passwords that none of them takes."""
+    """The addresses of the servers, with wrong passwords."""
     url = make_url(kafka_settings.database_url.get_secret_value())
     first, second = (url.set(password=word).render_as_string(hide_password=False) for word in WORDS[:2])
     return kafka_settings.model_copy(
@@ -45,7 +45,7 @@ def test_settings_show_no_password(secretive: Settings) -> None:
     assert sorted(word for word in WORDS for each in secrets if word in each.get_secret_value()) == sorted(WORDS)
 
 
-def test_a_service_that_nobody_lets_in_says_so_without_its_passwords(secretive: Settings, tmp_path: Path) -> None:
+def test_a_service_without_its_servers_logs_that_without_passwords(secretive: Settings, tmp_path: Path) -> None:
     port = free_port()
     env = environment(secretive, log_format="json", log_level="DEBUG", http_deadline="1")
     with running("run", "--port", str(port), env=env, log=tmp_path / "run.log") as process:
@@ -66,7 +66,7 @@ def test_a_service_that_nobody_lets_in_says_so_without_its_passwords(secretive: 
                 client.get("/openapi.json"),
             ]
         assert [answer.status_code for answer in answers] == [503, 503, 503, 200, 200]
-        # The parts that speak to Kafka have failed too, and have said so.
+        # The parts that use Kafka have failed too, and have logged it.
         process.wait_for(lambda: "consumer: reading failed" in process.output)
         shows_none(process.output, *(answer.text for answer in answers))
 

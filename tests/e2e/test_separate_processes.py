@@ -1,4 +1,4 @@
-"""Each part of the service as a process of its own, as production runs them; one that is away holds up no other."""
+"""Each part of the service in a process of its own, as in production; one that is down does not delay the others."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def wired(settings: Settings) -> Iterator[Wire]:
         wire.close()
 
 
-async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_delays_mail_only(
+async def test_the_parts_work_as_processes_and_a_mail_server_outage_delays_mail_only(
     kafka_settings: Settings, empty_database_url: str, tmp_path: Path
 ) -> None:
     mail_port, http_port = free_port(), free_port()
@@ -56,7 +56,7 @@ async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_dela
         async with over_http(url) as api:
             ref = new("batch")
             await api.record(sku, 10, ref=ref)
-            # The mail server is down: the buyers will have to wait for their mail, and nobody else for anything.
+            # The mail server is down. This delays the mail to the buyers and nothing else.
             await api.order(sku, 11, order_id=order)
             assert {event.type for event in await wire.events(sku, 3)} == {
                 "batch_created.v1",
@@ -76,7 +76,7 @@ async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_dela
                     return box.bodies_to("stock@made.com") == [f"Out of stock for {sku}"]
 
                 await eventually(mail_has_come)
-                # There is a notifier and no address of a warehouse: nobody else gets mail.
+                # No address of a warehouse is set, so only the buyers get mail.
                 later = new("sku")
                 await api.record(later, 1)
                 await api.order(later, 1)
@@ -92,9 +92,7 @@ async def test_the_parts_do_their_work_apart_and_a_mail_server_that_is_down_dela
         assert [part.stop() for part in parts] == [0, 0, 0, 0], [part.output for part in parts]
 
 
-async def test_while_the_relay_is_away_events_wait_and_then_come_in_order(
-    kafka_settings: Settings, tmp_path: Path
-) -> None:
+async def test_events_wait_for_the_relay_and_then_come_in_order(kafka_settings: Settings, tmp_path: Path) -> None:
     port = free_port()
     url, env = f"http://127.0.0.1:{port}", environment(kafka_settings.model_copy(update={"relay_lease": 1.5}))
     with wired(kafka_settings) as wire, running("serve", "--port", str(port), env=env, log=tmp_path / "serve") as serve:
@@ -104,7 +102,7 @@ async def test_while_the_relay_is_away_events_wait_and_then_come_in_order(
             ref = await api.record(sku, 10)
             for qty in range(11, 41):
                 await api.change(ref, qty=qty)
-        # Two of them share the work, and the order of a SKU survives that one of them is killed.
+        # Two relays share the work. Killing one does not change the order of a SKU's events.
         with running("relay", env=env, log=tmp_path / "1") as first, running("relay", env=env, log=tmp_path / "2"):
             assert [event.data["qty"] for event in await wire.events(sku, 31)] == list(range(10, 41))
             first.kill()
@@ -125,7 +123,7 @@ async def test_serve_with_several_workers_is_one_service(kafka_settings: Setting
         async with over_http(url) as api:
             ref = await api.record(sku, 100)
         for _ in range(10):
-            # A connection for each, so that either worker has its turn.
+            # A new connection for each request, so that both workers serve some.
             async with over_http(url) as api:
                 assert (await api.allocate(sku, 10, if_unavailable="reject")).status_code == 201
         async with over_http(url) as api:
@@ -133,7 +131,7 @@ async def test_serve_with_several_workers_is_one_service(kafka_settings: Setting
         assert serve.stop() == 0
 
 
-def test_told_to_stop_it_is_first_not_ready_and_still_serves(database_url: str, tmp_path: Path) -> None:
+def test_a_stopping_server_is_not_ready_and_still_serves(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     env = environment(database_url=database_url, auth="none", shutdown_delay="1.5")
     with running("serve", "--port", str(port), env=env, log=tmp_path / "serve.log") as serve:
@@ -148,15 +146,15 @@ def test_told_to_stop_it_is_first_not_ready_and_still_serves(database_url: str, 
         assert serve.process.wait(STOP_SECONDS) == 0, serve.output
 
 
-def test_workers_are_given_the_delay_and_the_grace(database_url: str, tmp_path: Path) -> None:
-    """Whoever stops the workers must not lose patience while they still wait for the load balancer to notice."""
+def test_workers_keep_to_the_shutdown_delay_and_grace(database_url: str, tmp_path: Path) -> None:
+    """The parent must not kill the workers during the shutdown delay, in which load balancers take them out."""
     port = free_port()
     env = environment(database_url=database_url, auth="none", shutdown_delay="6", shutdown_grace="0.1")
     with running("serve", "--port", str(port), "--workers", "2", env=env, log=tmp_path / "serve.log") as serve:
         serve.wait_until_ready(f"http://127.0.0.1:{port}")
-        told = time.monotonic()
+        stopped_at = time.monotonic()
         serve.process.terminate()
-        while time.monotonic() < told + 5.5:
+        while time.monotonic() < stopped_at + 5.5:
             assert httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).status_code == 200
-            time.sleep(0.1)  # That they go on serving can only be seen by asking again and again.
+            time.sleep(0.1)  # Requests in a row show that they still serve.
         assert serve.process.wait(STOP_SECONDS) == 0, serve.output

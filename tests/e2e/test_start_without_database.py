@@ -1,4 +1,4 @@
-"""A process that starts while its database is away, or with a setting misspelt, says so in its log."""
+"""A process that starts without its database, or with a misspelt setting, logs that."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def shows(command: Command, text: str) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("name", ["serve", "run", "consume", "relay", "notify"])
-def test_a_process_says_that_its_database_is_away_and_that_it_is_back(name: str, settings: Settings, log: Path) -> None:
+def test_a_process_logs_that_its_database_is_unreachable_and_is_back(name: str, settings: Settings, log: Path) -> None:
     url = make_url(settings.database_url.get_secret_value())
     port, broker = free_port(), free_port()
     assert url.port is not None
@@ -51,13 +51,13 @@ def test_a_process_says_that_its_database_is_away_and_that_it_is_back(name: str,
         assert str(url.password) not in command.output
 
 
-def test_a_database_without_its_schema_is_named_in_the_log(empty_database_url: str, log: Path) -> None:
+def test_a_database_without_its_schema_is_logged(empty_database_url: str, log: Path) -> None:
     env = environment(database_url=empty_database_url, auth="none")
     with running("serve", "--port", "0", env=env, log=log) as command:
         command.wait_for(shows(command, "run: allocation migrate"))
 
 
-def test_each_worker_says_it_once_and_a_misspelt_setting_is_named_by_the_parent_alone(log: Path) -> None:
+def test_each_worker_logs_it_once_and_only_the_parent_logs_a_misspelt_setting(log: Path) -> None:
     port = free_port()
     env = environment(database_url=f"postgresql+asyncpg://a@127.0.0.1:{free_port()}/b", auth="none", log_levle="INFO")
     with running("serve", "--port", str(port), "--workers", "2", env=env, log=log) as command:

@@ -1,4 +1,4 @@
-"""The story that the service was asked for, on a real broker."""
+"""A cut announced over a real broker moves a line to another batch."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One request followed from the click to the mail: its spans in a collector, and its ids in the logs."""
+"""One request traced from the HTTP call to the mail: its spans in a collector, and its ids in the logs."""
 
 import json
 import uuid
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.kafka
 
 @dataclass(frozen=True)
 class Traced:
-    """A service that exports every trace, and what is around it."""
+    """A service that exports every trace, with its topics and collector."""
 
     url: str
     wire: Wire

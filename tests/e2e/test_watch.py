@@ -1,4 +1,4 @@
-"""`allocation watch`: what the service decides, while it does; and the service does not notice."""
+"""`allocation watch` shows events as they are published, without an effect on the service."""
 
 import asyncio
 import json
@@ -38,36 +38,36 @@ def groups_of(settings: Settings) -> set[str]:
     return {group.group_id for group in listed.valid}
 
 
-async def test_programs_see_each_event_and_how_it_stands_and_the_service_sees_nothing(world: World, log: Path) -> None:
+async def test_json_has_each_event_and_the_status_without_an_effect_on_the_service(world: World, log: Path) -> None:
     sku, groups = new("sku"), groups_of(world.settings)
     with running("watch", "--json", "--interval", "0.5", env=environment(world.settings), log=log) as command:
 
-        def told(kind: str) -> list[dict[str, Any]]:
-            # The last line may be under way.
+        def received(kind: str) -> list[dict[str, Any]]:
+            # The last line can be incomplete.
             lines = [json.loads(line) for line in command.output.splitlines(keepends=True) if line.endswith("\n")]
             return [line for line in lines if line["kind"] == kind]
 
-        command.wait_for(lambda: any(status["reading"] for status in told("status")))
+        command.wait_for(lambda: any(status["reading"] for status in received("status")))
         await world.api.record(sku, 10)
         await world.api.order(sku, 4)
         await world.wire.events(sku, 2)
-        command.wait_for(lambda: len([event for event in told("event") if event["sku"] == sku]) == 2)
-        batch, line = (event for event in told("event") if event["sku"] == sku)
+        command.wait_for(lambda: len([event for event in received("event") if event["sku"] == sku]) == 2)
+        batch, line = (event for event in received("event") if event["sku"] == sku)
         assert (batch["type"], batch["sequence"], batch["data"]["qty"]) == ("batch_created.v1", "1", 10)
         assert (line["type"], line["sequence"], line["data"]["qty"]) == ("line_allocated.v1", "2", 4)
 
         def at_rest() -> bool:
-            last = told("status")[-1]
+            last = received("status")[-1]
             lags = {world.settings.kafka_consumer_group: 0, world.settings.kafka_notifier_group: 0}
             return bool(last["lags"] == lags and (last["backlog"] or {}).get("pending") == 0 and last["faults"] == {})
 
         command.wait_for(at_rest)
-        assert told("status")[-1]["seen"]["line_allocated.v1"] >= 1
+        assert received("status")[-1]["seen"]["line_allocated.v1"] >= 1
         assert groups_of(world.settings) == groups
         assert command.stop(signal.SIGINT) == 0
 
 
-async def test_a_person_sees_a_page_that_changes(world: World, tmp_path: Path) -> None:
+async def test_a_terminal_gets_a_page_that_is_updated(world: World, tmp_path: Path) -> None:
     sku, screen = new("sku"), Screen()
     env = {**environment(world.settings), "TERM": "xterm-256color", "COLUMNS": "160", "LINES": "50"}
     process = subprocess.Popen(  # noqa: ASYNC220 - the program under test, not a task of ours
@@ -90,7 +90,7 @@ async def test_a_person_sees_a_page_that_changes(world: World, tmp_path: Path) -
 
             await eventually(there)
 
-        # The embedded broker may tell of an end that is a record too early, so that record is seen once more.
+        # The end offset of the embedded broker may be one record too low, so that record is shown once more.
         await shown("per second", f"lag of {world.settings.kafka_notifier_group} 0")
         await world.api.record(sku, 10)
         await shown(sku, "batch_created.v1", "qty=10")
@@ -116,11 +116,11 @@ async def statuses(settings: Settings) -> AsyncIterator[AsyncIterator[Status]]:
             yield found
 
 
-async def test_whoever_is_away_is_named_and_waited_for() -> None:
+async def test_unreachable_servers_are_named_and_waited_for() -> None:
     away = f"127.0.0.1:{free_port()}"
     settings = Settings(
         _env_file=None,
-        database_url=SecretStr(f"postgresql+asyncpg://nobody:secret@{away}/nowhere"),
+        database_url=SecretStr(f"postgresql+asyncpg://allocation:secret@{away}/nowhere"),
         kafka_bootstrap_servers=away,
     )
     async with asyncio.timeout(60), statuses(settings) as found:
@@ -131,7 +131,7 @@ async def test_whoever_is_away_is_named_and_waited_for() -> None:
         assert "secret" not in str(status)
 
 
-async def test_a_topic_that_is_not_there_is_waited_for_and_not_created(kafka_settings: Settings) -> None:
+async def test_a_missing_topic_is_waited_for_and_not_created(kafka_settings: Settings) -> None:
     topic, config = kafka_settings.kafka_events_topic, KafkaConfig(kafka_settings.kafka_bootstrap_servers)
     async with asyncio.timeout(60), statuses(kafka_settings) as found:
         async for status in found:
@@ -145,7 +145,7 @@ async def test_a_topic_that_is_not_there_is_waited_for_and_not_created(kafka_set
         assert "events" not in status.faults
 
 
-def test_an_event_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_an_event_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     event = SeenEvent(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, {f"name{HOSTILE}": HOSTILE})
     status = Status(True, {HOSTILE: 1}, {HOSTILE: 0.1}, None, {HOSTILE: 1}, {HOSTILE: HOSTILE})
     for item in (event, status):

@@ -1,4 +1,4 @@
-"""What the tests of the embedded servers share: a parent process to kill, and whether a process is still there."""
+"""Helpers for the tests of the embedded servers: a parent process to kill, and a check that a process runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEADLINE_SECONDS = 60.0
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether `pid` runs; one that has ended and only waits to be reaped by init does not."""
+    """Whether `pid` runs. A zombie, which only waits to be reaped by init, does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -27,7 +27,7 @@ def is_alive(pid: int) -> bool:
 
 
 def ended(pids: list[int]) -> bool:
-    """Wait until none of `pids` is alive, for at most `DEADLINE_SECONDS`; return whether that came to be."""
+    """Wait until none of `pids` is alive, for at most `DEADLINE_SECONDS`; return whether they ended."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while any(is_alive(pid) for pid in pids):
         if time.monotonic() > deadline:
@@ -44,7 +44,7 @@ def family(pid: int | None) -> list[int]:
 
 @contextmanager
 def service_process(script: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
-    """Run `script`, which starts a server and prints its pid and address, in a Python process that then waits for ever.
+    """Run `script`, which starts a server and prints its pid and address, in a Python process that then waits.
 
     Yields that process, the pid and the address; kills the process at the end as `kill -9` does.
     """
@@ -52,7 +52,7 @@ def service_process(script: str, *arguments: str) -> Iterator[tuple[subprocess.P
         [sys.executable, "-c", f"{script}\nimport signal; signal.pause()", *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        # Whence `app` is imported when it is not installed.
+        # From where `app` is imported when it is not installed.
         cwd=REPOSITORY,
     ) as service:
         try:

@@ -101,9 +101,7 @@ def test_a_port_that_is_taken_is_refused_by_name(log_file: Path) -> None:
         assert broker.pid is None
 
 
-def test_a_platform_without_a_wheel_is_told_what_to_set_instead(
-    log_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_wheel_the_error_names_the_setting_to_use(log_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.embedded.wheels.importlib.util.find_spec", lambda _: None)
     with pytest.raises(EmbeddedStackUnavailable, match=r"^[^\n]*no wheel[^\n]*ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"):
         EmbeddedBroker(log_file=log_file).start()

@@ -33,7 +33,7 @@ print(server.pid, server.database_url, flush=True)
 
 @pytest.fixture
 def new_data_dir(tmp_path: Path) -> Path:
-    """A data directory that is still to be made, in a home that is closed to everybody else."""
+    """A data directory that does not exist yet, in a home that only its owner can read."""
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     return home / "postgresql"
@@ -41,7 +41,7 @@ def new_data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory that earlier tests have used already, as it is in daily life; making one takes a while."""
+    """A data directory that earlier tests have used, because creating one takes a while."""
     home = tmp_path_factory.mktemp("home")
     home.chmod(0o700)
     return home / "postgresql"
@@ -133,7 +133,7 @@ def test_outlives_an_interrupt_typed_in_the_terminal(data_dir: Path) -> None:
 def test_takes_over_from_a_postmaster_of_an_earlier_run(data_dir: Path, server: EmbeddedPostgresql) -> None:
     leftover = server.pid
     assert leftover is not None
-    # The lock is what a service gives back by dying; its server may for a moment live longer.
+    # A service releases the lock when it dies; its server can live a moment longer.
     assert server._lock is not None
     server._lock.close()
     with EmbeddedPostgresql(data_dir, durable=False) as successor:
@@ -186,7 +186,7 @@ def test_a_server_that_cannot_start_shows_the_tail_of_its_log(new_data_dir: Path
     assert server.pid is None
 
 
-def test_a_lost_password_is_said_in_one_line(new_data_dir: Path) -> None:
+def test_a_lost_password_is_reported_on_one_line(new_data_dir: Path) -> None:
     server = EmbeddedPostgresql(new_data_dir, durable=False)
     server.start()
     server.stop()
@@ -195,7 +195,7 @@ def test_a_lost_password_is_said_in_one_line(new_data_dir: Path) -> None:
         server.start()
 
 
-def test_a_platform_without_a_wheel_is_told_what_to_set_instead(
+def test_without_a_wheel_the_error_names_the_setting_to_use(
     new_data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.embedded.wheels.importlib.util.find_spec", lambda _: None)

@@ -1,4 +1,4 @@
-"""The application in process, over a database that these tests share: each works on references of its own."""
+"""The application in process, over a database that these tests share; each test uses references of its own."""
 
 import asyncio
 import uuid
@@ -35,7 +35,7 @@ def shared_settings(shared_database_url: str) -> Settings:
 
 @pytest.fixture
 async def api(shared_settings: Settings) -> AsyncIterator[Api]:
-    """The application as a caller sees it."""
+    """The application, called over HTTP."""
     async with bootstrap(shared_settings) as service, in_process(service) as caller:
         yield caller
 
@@ -49,7 +49,7 @@ async def other_api(shared_settings: Settings) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
-    """The shared database past the application."""
+    """Direct access to the shared database."""
     engine = create_engine(shared_database_url, pool_size=2)
     yield engine
     await engine.dispose()

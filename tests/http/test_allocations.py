@@ -49,14 +49,14 @@ async def test_a_line_to_be_rejected_is_refused_and_not_kept(api: Api) -> None:
     answer = await api.allocate(sku, 10, order_id=order, if_unavailable="reject")
     assert_problem(answer, 409, "out-of-stock", f"Out of stock for sku {sku}")
     assert await api.lines(order) == []
-    # It does not take what comes later, and may be placed anew with another quantity.
+    # It takes no later stock, and can be placed again with another quantity.
     await api.change(ref, qty=20)
     assert (await api.batch(ref))["allocated_qty"] == 0
     assert (await api.allocate(sku, 11, order_id=order)).status_code == 201
 
 
 @pytest.mark.parametrize("if_unavailable", ["backorder", "reject"])
-async def test_a_sku_of_which_no_batch_was_ever_recorded_is_invalid(api: Api, if_unavailable: str) -> None:
+async def test_a_sku_without_any_batch_is_invalid(api: Api, if_unavailable: str) -> None:
     sku, order = new("sku"), new("order")
     answer = await api.allocate(sku, 10, order_id=order, if_unavailable=if_unavailable)
     assert_problem(answer, 400, "invalid-sku", f"Invalid sku {sku}")
@@ -101,7 +101,7 @@ async def test_a_backordered_line_again_is_answered_with_200_even_with_reject(ap
     assert (await api.product(sku))["backordered_qty"] == 6
 
 
-async def test_a_backordered_line_again_shows_the_batch_that_has_come_for_it(api: Api) -> None:
+async def test_a_backordered_line_again_shows_its_new_batch(api: Api) -> None:
     sku, order = new("sku"), new("order")
     await api.record(sku, 1)
     await api.allocate(sku, 6, order_id=order)
@@ -161,7 +161,7 @@ async def test_an_order_whose_last_line_was_cancelled_is_not_found(api: Api) -> 
     assert_problem(await api.client.get(f"/v1/allocations/{order}"), 404, "order-not-found")
 
 
-async def test_a_cancelled_line_is_forgotten_and_may_be_placed_anew(api: Api) -> None:
+async def test_a_cancelled_line_is_deleted_and_can_be_placed_again(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 10)
     order = await api.order(sku, 6)
@@ -179,7 +179,7 @@ async def test_a_queued_line_can_be_cancelled(api: Api) -> None:
     assert (await api.batch(ref))["allocated_qty"] == 0
 
 
-async def test_what_is_not_there_cannot_be_cancelled(api: Api) -> None:
+async def test_an_unknown_line_cannot_be_cancelled(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 10)
     order = await api.order(sku, 6)

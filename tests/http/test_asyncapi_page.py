@@ -1,4 +1,4 @@
-"""The page about events and messages: complete, readable without the internet, and safe whatever the document says."""
+"""The page about events and messages is complete, works without the internet, and escapes HTML."""
 
 import json
 from html.parser import HTMLParser
@@ -60,7 +60,7 @@ async def test_the_page_shows_every_message_with_its_headers_its_data_and_an_exa
         assert "\n".join(f"{name}: {value}" for name, value in message["examples"][0]["headers"].items()) in page.text
 
 
-async def test_the_page_needs_no_script_and_nothing_from_elsewhere(api: Api) -> None:
+async def test_the_page_needs_no_script_and_no_external_files(api: Api) -> None:
     answer = await api.client.get("/asyncapi")
     page = Page(answer.text)
     assert "script" not in page.elements
@@ -79,7 +79,7 @@ async def test_the_document_is_served_for_programs_as_well(api: Api) -> None:
     assert answer.json() == asyncapi_document()
 
 
-def test_whatever_the_document_says_stays_text() -> None:
+def test_html_in_the_document_is_escaped() -> None:
     hostile = "<script>alert('1')</script>&\"'"
 
     def poisoned(part: Any) -> Any:  # noqa: ANN401 - any JSON

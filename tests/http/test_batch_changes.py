@@ -142,17 +142,17 @@ async def test_with_both_a_line_stays_where_the_new_eta_still_is_the_best(api: A
 
 
 @pytest.mark.parametrize("changes", [{"qty": 5}, {"eta": None}, {"qty": 0, "eta": "2011-01-02"}], ids=str)
-async def test_a_batch_that_nobody_recorded_cannot_be_changed(api: Api, changes: Json) -> None:
+async def test_an_unknown_batch_cannot_be_changed(api: Api, changes: Json) -> None:
     ref = new("batch")
     assert_problem(await api.client.patch(f"/v1/batches/{ref}", json=changes), 404, "batch-not-found")
 
 
-async def test_a_change_of_nothing_is_refused(api: Api) -> None:
+async def test_an_empty_change_is_refused(api: Api) -> None:
     ref = await api.record(new("sku"), 10)
     assert_invalid(await api.client.patch(f"/v1/batches/{ref}", json={}), ["body"])
 
 
-async def test_a_null_quantity_is_refused_and_the_eta_beside_it_is_not_taken(api: Api) -> None:
+async def test_a_null_quantity_is_refused_together_with_the_eta_beside_it(api: Api) -> None:
     ref = await api.record(new("sku"), 10, eta="2011-01-02")
     answer = await api.client.patch(f"/v1/batches/{ref}", json={"qty": None, "eta": None})
     assert_invalid(answer, ["body", "qty"])

@@ -53,7 +53,7 @@ async def test_reading_a_batch_shows_what_is_allocated_of_it(api: Api) -> None:
     }
 
 
-async def test_a_batch_that_nobody_recorded_is_not_found(api: Api) -> None:
+async def test_an_unknown_batch_is_not_found(api: Api) -> None:
     ref = new("batch")
     assert_problem(await api.client.get(f"/v1/batches/{ref}"), 404, "batch-not-found")
 
@@ -111,14 +111,14 @@ async def test_the_same_ref_with_other_content_is_a_conflict(api: Api, change: J
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["of a known SKU", "of an unknown SKU"])
-async def test_a_ref_belongs_to_one_sku_for_ever(api: Api, known: bool) -> None:
+async def test_a_ref_belongs_to_one_sku_permanently(api: Api, known: bool) -> None:
     body, other = body_of(new("batch"), new("sku")), new("sku")
     await api.client.post("/v1/batches", json=body)
     if known:
         await api.record(other, 1)
     assert_problem(await api.client.post("/v1/batches", json=body | {"sku": other}), 409, "batch-conflict")
     if not known:
-        # The refusal has not brought the product into being.
+        # The refusal has not created the product.
         assert_problem(await api.client.get(f"/v1/products/{other}"), 404, "product-not-found")
 
 
@@ -128,7 +128,7 @@ async def test_a_first_eta_of_null_and_one_left_out_are_the_same(api: Api) -> No
     assert (await api.client.post("/v1/batches", json=body | {"eta": None})).status_code == 200
 
 
-async def test_recording_the_same_batch_again_serves_nobody_twice(api: Api) -> None:
+async def test_recording_the_same_batch_again_serves_no_line_twice(api: Api) -> None:
     sku, ref = new("sku"), new("batch")
     await api.record(sku, 1)
     order = await api.order(sku, 5)

@@ -1,4 +1,4 @@
-"""Bodies under way: their bytes are limited over all connections, and small requests are answered meanwhile."""
+"""The total size of unfinished bodies is limited over all connections; small requests are still answered."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -23,7 +23,7 @@ async def held(client: httpx.AsyncClient) -> float:
 
 
 async def stall(wire: Wire) -> None:
-    """Send a bulk request but for its last byte."""
+    """Send a bulk request without its last byte."""
     head = b"POST /v1/batches/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     await wire.send(head + b"Content-Length: %d\r\n\r\n" % (LARGE + 1), b" " * LARGE)
 
@@ -63,7 +63,7 @@ async def test_stalled_bodies_have_a_limit_and_others_are_answered(shared_settin
         await eventually(nothing_is_held)
 
 
-def test_small_bodies_may_use_what_large_ones_leave() -> None:
+def test_small_bodies_can_use_the_rest_of_the_budget() -> None:
     budget = BodyBudget(40_000)
     assert budget.take(30_000, 0)
     assert not budget.take(1, 30_000)

@@ -1,4 +1,4 @@
-"""Many lines or batches in one request: a result for each in order, and no item that another has failed."""
+"""Many lines or batches in one request: one result for each in order; no item fails because of another."""
 
 from collections import Counter
 
@@ -23,7 +23,7 @@ def batch(sku: str, qty: int, **more: object) -> Json:
 
 
 async def results(api: Api, path: str, items: list[Json]) -> list[Json]:
-    """Ask for all of it. Returns the results, one for each item."""
+    """Send the request. Returns the results, one for each item."""
     answer = await api.client.post(path, json={"items": items})
     assert answer.status_code == 200, answer.text
     found: list[Json] = answer.json()["results"]
@@ -107,7 +107,7 @@ async def test_each_batch_has_the_result_that_the_single_call_would_have_had(api
     ],
     ids=str,
 )
-async def test_an_item_of_a_wrong_form_is_refused_by_itself(api: Api, wrong: object, where: list[str]) -> None:
+async def test_an_invalid_item_is_refused_alone(api: Api, wrong: object, where: list[str]) -> None:
     sku = new("sku")
     await api.record(sku, 10)
     item: object = line(sku, 1) | wrong if isinstance(wrong, dict) else wrong
@@ -121,7 +121,7 @@ async def test_an_item_of_a_wrong_form_is_refused_by_itself(api: Api, wrong: obj
     assert (await api.product(sku))["allocated_qty"] == 10
 
 
-async def test_items_that_all_have_a_wrong_form_are_all_refused(api: Api) -> None:
+async def test_items_that_are_all_invalid_are_all_refused(api: Api) -> None:
     assert statuses(await results(api, BATCHES, [{}, {"ref": 1}])) == [422, 422]
 
 
@@ -236,7 +236,7 @@ async def test_a_thousand_items_with_the_longest_names_fit_and_a_larger_body_is_
     assert_problem(answer, 413, "payload-too-large", "a body may have at most 1048576 bytes")
 
 
-async def test_the_limit_of_single_calls_stays_and_that_of_many_items_is_a_setting(shared_settings: Settings) -> None:
+async def test_bulk_and_single_calls_have_separate_body_limits(shared_settings: Settings) -> None:
     settings = shared_settings.model_copy(update={"http_max_body_bytes": 1024, "http_max_bulk_body_bytes": 2048})
     async with bootstrap(settings) as service, in_process(service) as api:
         for size, status in ((1000, 422), (2000, 422), (3000, 413)):
@@ -255,7 +255,7 @@ async def test_all_items_that_take_effect_share_one_transaction(api: Api, shared
         assert await connection.fetchval(query, skus) == 1
 
 
-async def test_of_very_many_faults_the_first_are_told_and_how_many_more(api: Api) -> None:
+async def test_of_many_faults_the_first_are_listed_with_the_number_of_others(api: Api) -> None:
     item = {f"field-{number}": 0 for number in range(5000)}
 
     answer = await api.client.post("/v1/allocations/bulk", json={"items": [item]})

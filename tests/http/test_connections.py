@@ -1,4 +1,4 @@
-"""Callers who send too much, too slowly or on too many connections: each is told so, and the others are served."""
+"""Callers that send too much, too slowly or on too many connections get an error; other callers are served."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ class Wire:
             await self.writer.drain()
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """The next answer: status, headers, body."""
+        """The next response: status, headers, body."""
         async with asyncio.timeout(LATE):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
@@ -42,7 +42,7 @@ class Wire:
         return int(head[0].split()[1]), headers, body
 
     async def is_refused(self, status: int, code: str) -> None:
-        """The next answer is that problem, and the connection ends with it."""
+        """Assert that the next response is this problem, and that the connection is closed after it."""
         answered, headers, body = await self.answer()
         problem = json.loads(body)
         assert (answered, problem["status"], problem["code"]) == (status, status, code)
@@ -51,7 +51,7 @@ class Wire:
         await self.is_closed()
 
     async def is_closed(self) -> None:
-        """Nothing more comes."""
+        """Assert that the connection is closed without further bytes."""
         async with asyncio.timeout(LATE):
             assert await self.reader.read() == b""
 
@@ -62,13 +62,13 @@ async def connected(client: httpx.AsyncClient) -> AsyncIterator[Wire]:
     try:
         yield Wire(reader, writer)
     finally:
-        # What has not been sent yet is for nobody.
+        # Discard what has not been sent yet.
         writer.transport.abort()
 
 
 @pytest.fixture
 async def patient(shared_settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that waits longer than any test, so that only sizes count."""
+    """A service with a read timeout longer than any test, so that only sizes count."""
     limits = {"http_read_timeout": 300.0, "http_max_header_bytes": 4096}
     async with served(shared_settings.model_copy(update=limits)) as client:
         yield client
@@ -76,7 +76,7 @@ async def patient(shared_settings: Settings) -> AsyncIterator[httpx.AsyncClient]
 
 @pytest.fixture
 async def hasty(shared_settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that waits for next to nothing."""
+    """A service with a very short read timeout."""
     async with served(shared_settings.model_copy(update={"http_read_timeout": SOON})) as client:
         yield client
 
@@ -99,7 +99,7 @@ async def test_headers_that_are_too_large_are_refused(patient: httpx.AsyncClient
 
 @pytest.mark.parametrize("start", [HEAD + b"X-Endless: ", HEAD + b"X", b"GET /", b"\r\n"], ids=str)
 async def test_a_head_that_never_ends_is_refused(patient: httpx.AsyncClient, start: bytes) -> None:
-    """The parser tells of a header once it is whole, so until then it has to be counted by what comes in."""
+    """The parser reports only complete headers, so an incomplete one is limited by the bytes received."""
     filler = b"\r\n" * 512 if start == b"\r\n" else b"a" * 1024
     async with connected(patient) as wire:
         await wire.send(start)
@@ -115,7 +115,7 @@ async def test_a_head_that_never_ends_is_refused(patient: httpx.AsyncClient, sta
             elif start != b"\r\n":
                 await wire.is_refused(431, "headers-too-large")
         except ConnectionResetError:
-            pass  # What was still under way when the service hung up can take the answer with it.
+            pass  # Bytes that arrive after the service has disconnected can discard the response.
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     assert (await patient.get("/livez")).status_code == 200
@@ -127,7 +127,7 @@ async def test_headers_within_bounds_are_read_in_any_pieces(patient: httpx.Async
         for _ in range(3):
             await wire.send(*(request[at : at + 7] for at in range(0, len(request), 7)))
             assert (await wire.answer())[0] == 200
-        # The bounds are those of one request, however many come at once.
+        # The limits apply to each request, however many arrive together.
         await wire.send(request * 5)
         assert [(await wire.answer())[0] for _ in range(5)] == [200] * 5
 
@@ -168,7 +168,7 @@ async def test_a_request_that_arrives_byte_by_byte_has_no_more_time(hasty: httpx
 
 
 @pytest.mark.parametrize("first", [b"", HEAD + b"\r\n"], ids=["at once", "after a request"])
-async def test_a_connection_on_which_only_empty_lines_come_is_closed_without_a_word(
+async def test_a_connection_with_empty_lines_only_is_closed_without_a_response(
     hasty: httpx.AsyncClient, first: bytes
 ) -> None:
     async with connected(hasty) as wire:
@@ -179,7 +179,7 @@ async def test_a_connection_on_which_only_empty_lines_come_is_closed_without_a_w
         await wire.is_closed()
 
 
-async def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(hasty: httpx.AsyncClient) -> None:
+async def test_a_silent_connection_is_closed_without_a_response(hasty: httpx.AsyncClient) -> None:
     async with connected(hasty) as wire:
         await wire.is_closed()
 
@@ -202,10 +202,10 @@ async def test_the_time_to_arrive_is_not_the_time_to_answer(settings: Settings) 
                 b"Content-Length: %d\r\n\r\n%b" % (len(line), line)
             )
             await waiting_for_a_lock(settings.database_url.get_secret_value())
-            # The next one begins while the first has still to be answered, and then never ends.
+            # The next request begins before the first is answered, and never ends.
             await wire.send(HEAD)
             async with connected(client) as other:
-                # So long that the time of both has passed.
+                # Longer than the timeouts of both.
                 await other.is_closed()
                 async with connected(client) as another:
                     await another.is_closed()
@@ -213,7 +213,7 @@ async def test_the_time_to_arrive_is_not_the_time_to_answer(settings: Settings) 
         await wire.is_refused(408, "request-timeout")
 
 
-async def test_whoever_does_not_read_the_answer_is_hung_up_on(hasty: httpx.AsyncClient) -> None:
+async def test_a_caller_that_does_not_read_the_response_is_disconnected(hasty: httpx.AsyncClient) -> None:
     path = "/docs/static/swagger-ui-bundle.js"
     counted = 'allocation_http_requests_total{method="GET",route="/docs/static/{name}",status="200"}'
 
@@ -235,7 +235,7 @@ async def test_whoever_does_not_read_the_answer_is_hung_up_on(hasty: httpx.Async
         await eventually(is_over, seconds=LATE)
 
 
-async def test_beyond_the_limit_of_connections_only_those_who_ask_how_it_is_are_answered(
+async def test_beyond_the_limit_of_connections_only_probes_are_answered(
     shared_settings: Settings,
 ) -> None:
     async with served(shared_settings.model_copy(update={"http_max_connections": 2})) as client:

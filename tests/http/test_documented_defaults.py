@@ -54,7 +54,7 @@ def with_defaults(schema: Json, value: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 def minimal_bodies(operation: Json) -> list[list[str]]:
-    """The names of the smallest bodies: what is required, or where nothing is, each property by itself."""
+    """The property names of the smallest bodies: the required ones or, if there are none, each property alone."""
     schema = body_schema(operation)
     if "minProperties" not in schema:
         return [schema.get("required", [])]
@@ -91,7 +91,7 @@ async def shop(api: Api) -> Json:
 
 
 async def answer(api: Api, case: Case, names: Json, *, explicit: bool) -> tuple[int, str]:
-    """What the smallest request of its kind gets, with the names of its own product taken out."""
+    """The response to the smallest request, with the names of its own product replaced."""
     method, path, properties = case
     operation = DOCUMENT["paths"][path][method]
     line = {"order_id": names["order_id"], "sku": names["sku"], "qty": 2}
@@ -122,7 +122,7 @@ async def test_a_default_may_be_sent_explicitly(api: Api, case: Case) -> None:
     without = await answer(api, case, first, explicit=False)
     explicitly = await answer(api, case, second, explicit=True)
     assert without[0] < 300, without
-    # An order without an id is given one, another for each request.
+    # An order without an id gets a new one for each request.
     assert (explicitly[0], UUID.sub("", explicitly[1])) == (without[0], UUID.sub("", without[1]))
 
 

@@ -68,7 +68,7 @@ async def test_a_tag_changes_with_everything_that_is_shown(api: Api) -> None:
     assert await tag_of(api, paths[0]) == seen[-1][0]
 
 
-async def test_what_the_caller_has_is_not_sent_again(api: Api) -> None:
+async def test_a_current_representation_is_not_sent_again(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 10)
     for path in (f"/v1/batches/{ref}", f"/v1/products/{sku}"):
@@ -84,7 +84,7 @@ async def test_what_the_caller_has_is_not_sent_again(api: Api) -> None:
     assert (await api.client.get(f"/v1/batches/{new('batch')}", headers={"If-None-Match": "*"})).status_code == 404
 
 
-async def test_a_batch_is_changed_where_its_tag_matches_and_else_not_at_all(api: Api) -> None:
+async def test_a_batch_is_changed_only_if_its_tag_matches(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 10)
     path = f"/v1/batches/{ref}"
@@ -170,7 +170,7 @@ async def test_a_batch_is_recorded_again_where_it_is_there_and_matches(api: Api)
     assert_problem(await record(tag, qty=11), 409, "batch-conflict")
 
 
-async def test_what_is_not_there_is_not_found_whatever_the_tag(api: Api) -> None:
+async def test_unknown_resources_are_not_found_whatever_the_tag(api: Api) -> None:
     for tags in ("*", '"tag"'):
         assert_problem(await patch(api, new("batch"), tags, qty=1), 404, "batch-not-found")
         assert_problem(await watch(api, new("sku"), tags, 1), 404, "product-not-found")
@@ -193,7 +193,7 @@ async def test_several_headers_are_one_list(api: Api) -> None:
     assert (await api.client.patch(f"/v1/batches/{ref}", json={"qty": 9}, headers=headers)).status_code == 200
 
 
-async def test_a_read_may_insist_on_a_tag(api: Api) -> None:
+async def test_a_read_can_require_a_tag(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 10)
     for path in (f"/v1/batches/{ref}", f"/v1/products/{sku}"):
@@ -229,7 +229,7 @@ async def test_a_call_that_cannot_compare_refuses_a_tag_and_does_nothing(api: Ap
     assert (await api.batch(ref))["allocated_qty"] == 1
 
 
-async def test_a_key_belongs_to_the_tag_as_well(api: Api) -> None:
+async def test_the_tag_is_part_of_the_request_of_a_key(api: Api) -> None:
     ref = await api.record(new("sku"), 10)
     path, key = f"/v1/batches/{ref}", uuid.uuid4().hex
     tag = await tag_of(api, path)

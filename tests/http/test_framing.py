@@ -37,7 +37,7 @@ class Recorder:
     progress: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def has(self, count: int) -> None:
-        """Return when so many bytes of the connection have arrived, or when it has been closed."""
+        """Return when `count` bytes have arrived on the connection, or when it has been closed."""
         while self.received < count and not self.closed:
             self.progress.clear()
             await self.progress.wait()
@@ -68,7 +68,7 @@ class Stage:
     recorder: Recorder
 
     async def play(self, segments: Sequence[bytes]) -> list[Seen]:
-        """Send the segments, each once the one before has arrived. Returns what the application has seen.
+        """Send the segments, each after the one before has arrived. Returns what the application received.
 
         Raises TimeoutError where a request of the reference is neither answered nor its connection closed.
         """
@@ -133,11 +133,11 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def faults(seen: list[Seen], may: list[Seen]) -> list[str]:
-    """What has been seen and must not have been."""
+    """What the application received and must not have received."""
     found = []
     for at, each in enumerate(seen):
         if at >= len(may):
-            found.append(f"{each} is no request")
+            found.append(f"{each} is not a request")
             continue
         reference = may[at]
         if (each.method, _origin_form(each.target)) != (reference.method, _origin_form(reference.target)):
@@ -184,7 +184,7 @@ async def test_no_byte_of_a_body_is_a_request_in_random_streams() -> None:
     assert found == []
 
 
-def test_the_reference_tells_requests_from_bodies() -> None:
+def test_the_reference_separates_requests_from_bodies() -> None:
     first, second = Seen(b"POST", b"/first", SMUGGLED, complete=True), Seen(b"GET", b"/next", b"", complete=True)
     assert allowed(CORE["an offer of h2c with a length"]) == [first, second]
     assert allowed(CORE["the last request"]) == [first]

@@ -96,7 +96,7 @@ async def test_head_is_answered_as_get_without_the_body(client: httpx.AsyncClien
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             assert int(head[0].split()[1]) == got.status_code
             assert {**headers, "x-request-id": "", "date": ""} == {**got.headers, "x-request-id": "", "date": ""}
-        # The connection goes on, and with the next answer: a body would have come before it.
+        # The next bytes on the connection are the next response: a body would have come before it.
         await wire.send(HEAD + b"\r\n")
         assert (await wire.answer())[2] == b'{"status":"alive"}'
 
@@ -121,7 +121,7 @@ async def test_a_body_in_another_coding_is_refused_and_the_right_one_is_named(ap
     assert "accept" not in answer.headers
 
 
-async def test_a_body_that_is_not_encoded_may_say_so(api: Api) -> None:
+async def test_the_content_coding_identity_is_accepted(api: Api) -> None:
     batch = {"ref": new("batch"), "sku": new("sku"), "qty": 1}
     answer = await api.client.post("/v1/batches", json=batch, headers={"Content-Encoding": "Identity"})
     assert answer.status_code == 201

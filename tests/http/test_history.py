@@ -1,4 +1,4 @@
-"""What happened to a product, told from its events."""
+"""The history of a product, read from its events."""
 
 from datetime import UTC, datetime
 
@@ -37,7 +37,7 @@ async def whole_history(api: Api, sku: str, limit: int) -> list[Json]:
     return entries
 
 
-async def test_a_product_tells_what_happened_to_it_newest_first(api: Api) -> None:
+async def test_the_history_lists_events_newest_first(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 10, eta="2011-01-01")
     order = await api.order(sku, 4)
@@ -48,8 +48,8 @@ async def test_a_product_tells_what_happened_to_it_newest_first(api: Api) -> Non
 
     found = await history(api, sku)
 
-    told = ("sequence", "event", "order_id", "batch_ref", "qty", "eta", "reason", "reference")
-    assert [tuple(entry[name] for name in told) for entry in found["items"]] == [
+    fields = ("sequence", "event", "order_id", "batch_ref", "qty", "eta", "reason", "reference")
+    assert [tuple(entry[name] for name in fields) for entry in found["items"]] == [
         (10, "line_deallocated.v1", order, None, 4, None, "cancelled", None),
         (9, "line_backordered.v1", order, None, 4, None, None, None),
         (8, "out_of_stock.v1", order, None, 4, None, None, None),
@@ -65,7 +65,7 @@ async def test_a_product_tells_what_happened_to_it_newest_first(api: Api) -> Non
     assert all(list(entry) == FIELDS for entry in found["items"])
 
 
-async def test_an_entry_says_when_it_was_and_what_it_follows_from(api: Api) -> None:
+async def test_an_entry_has_its_time_and_its_causes(api: Api) -> None:
     sku, request, conversation = new("sku"), new("request"), new("conversation")
     before = datetime.now(UTC)
     ids = {"x-request-id": request, "x-correlation-id": conversation}
@@ -79,7 +79,7 @@ async def test_an_entry_says_when_it_was_and_what_it_follows_from(api: Api) -> N
     assert len(entry["event_id"]) == 36
 
 
-async def test_a_refusal_is_told_as_well(api: Api) -> None:
+async def test_a_refusal_is_listed(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 1)
     assert (await api.allocate(sku, 2, if_unavailable="reject")).status_code == 409
@@ -100,7 +100,7 @@ async def test_the_pages_of_a_history_are_the_history(api: Api) -> None:
         assert [entry["sequence"] for entry in await whole_history(api, sku, limit)] == list(range(11, 0, -1))
 
 
-async def test_what_happens_meanwhile_does_not_move_the_next_page(api: Api) -> None:
+async def test_new_events_do_not_move_the_next_page(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 10)
     await api.order(sku, 1)
@@ -126,7 +126,7 @@ async def test_products_have_a_history_each(api: Api) -> None:
     assert {entry["sequence"] for entry in (await history(api, other))["items"]} == {1, 2}
 
 
-async def test_a_product_that_is_not_there_has_no_history(api: Api) -> None:
+async def test_an_unknown_product_has_no_history(api: Api) -> None:
     sku = new("sku")
     await api.allocate(sku, 1)
     assert_problem(await api.client.get(f"/v1/products/{sku}/history"), 404, "product-not-found")

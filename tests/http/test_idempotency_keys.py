@@ -1,4 +1,4 @@
-"""Requests that bear an Idempotency-Key: the same request again has the same answer, and no effect of its own."""
+"""Requests with an Idempotency-Key: the same request again gets the same response, and has no effect."""
 
 import asyncio
 import re
@@ -50,7 +50,7 @@ async def calls(api: Api) -> dict[str, Call]:
 
 
 def writing_routes() -> set[str]:
-    """Every route that changes something, whoever has added it."""
+    """Every route that changes something, also those added later."""
     routes: list[Any] = [route for router in ROUTERS for route in router.routes]
     return {f"{method} {route.path}" for route in routes for method in route.methods & WRITING}
 
@@ -133,7 +133,7 @@ async def test_the_key_may_be_quoted_as_the_draft_has_it(api: Api) -> None:
 
 
 @pytest.mark.parametrize("key", ['""', "x" * 256, "a\tb", "a b", '"a'])
-async def test_a_key_that_is_none_is_refused_and_nothing_is_done(api: Api, key: str) -> None:
+async def test_an_invalid_key_is_refused_and_nothing_is_done(api: Api, key: str) -> None:
     body = {"ref": new("ref"), "sku": new("sku"), "qty": 1}
 
     assert_invalid(await api.client.post("/v1/batches", json=body, headers=keyed(key)), ["header", "Idempotency-Key"])
@@ -151,7 +151,7 @@ UNUSED = [
 
 
 @pytest.mark.parametrize(("path", "body"), UNUSED)
-async def test_a_malformed_key_is_refused_where_it_would_not_be_used(api: Api, path: str, body: Json) -> None:
+async def test_a_malformed_key_is_refused_even_if_it_would_not_be_used(api: Api, path: str, body: Json) -> None:
     answer = await api.client.post(path, json=body, headers=keyed("a b"))
     assert_invalid(answer, ["header", "Idempotency-Key"])
 
@@ -191,7 +191,9 @@ async def test_fifty_at_once_have_one_effect(api: Api, other_api: Api) -> None:
     assert (await api.product(sku))["allocated_qty"] == 1
 
 
-async def test_a_request_that_still_runs_is_not_waited_for(api: Api, other_api: Api, shared_settings: Settings) -> None:
+async def test_a_repetition_does_not_wait_for_a_running_request(
+    api: Api, other_api: Api, shared_settings: Settings
+) -> None:
     sku = new("sku")
     await api.record(sku, 10)
     headers, body = keyed(), {"order_id": new("order"), "sku": sku, "qty": 1}
@@ -211,7 +213,7 @@ async def test_a_request_that_still_runs_is_not_waited_for(api: Api, other_api: 
     assert (await other_api.client.post("/v1/allocations", json=body, headers=headers)).content == (await first).content
 
 
-async def test_an_answer_is_forgotten_after_its_time(shared_settings: Settings) -> None:
+async def test_a_stored_response_expires(shared_settings: Settings) -> None:
     async with bootstrap(shared_settings) as service, in_process(service) as api:
         headers, body = keyed(), {"ref": new("ref"), "sku": new("sku"), "qty": 1}
         assert (await api.client.post("/v1/batches", json=body, headers=headers)).status_code == 201

@@ -21,7 +21,7 @@ from app.settings import Settings
 from tests.support.api import Api, assert_problem, bearer, in_process, new
 from tests.support.keys import add_key
 
-# Whoever adds to these says that nothing of the business can be learnt or done there.
+# Paths without authentication. They neither show nor change business data.
 OPEN = {"/livez", "/readyz", "/metrics", "/docs", "/docs/static/{name}", "/openapi.json", "/asyncapi", "/asyncapi.json"}
 OPEN |= {"/", "/problems/{code}"}
 
@@ -72,16 +72,16 @@ def application_of(api: Api) -> FastAPI:
 
 
 def calls(app: FastAPI) -> Iterator[tuple[str, str, str]]:
-    """Every method and path that the application answers, as declared and as somebody may ask for it."""
+    """Every method and path of the application: as declared, and as a caller requests it."""
     for route in app.routes:
         path: str = getattr(route, "path", "")
         methods = getattr(route, "methods", None)
-        assert methods, f"{route!r} takes any method, or is no route that this test knows"
+        assert methods, f"{route!r} takes any method, or is of a kind unknown to this test"
         for method in sorted(methods):
             yield method, path, re.sub(r"\{[^}]+\}", "nothing-1", path)
 
 
-async def test_every_route_and_method_refuses_whom_it_should(
+async def test_every_route_and_method_refuses_callers_without_its_scope(
     locked: Api, keys_with: dict[str, str], keys_without: dict[str, str]
 ) -> None:
     app = application_of(locked)
@@ -89,7 +89,7 @@ async def test_every_route_and_method_refuses_whom_it_should(
     guarded_calls = 0
     for method, declared, path in calls(app):
         if declared in OPEN:
-            for headers in ({}, bearer("nobody's"), bearer(keys_with["read"])):
+            for headers in ({}, bearer("unknown"), bearer(keys_with["read"])):
                 answer = await locked.client.request(method, path, headers=headers)
                 assert answer.status_code not in {401, 403}, (method, path)
             continue
@@ -98,7 +98,7 @@ async def test_every_route_and_method_refuses_whom_it_should(
         ((needed,),) = {tuple(scopes) for scheme in security for scopes in scheme.values()}
         assert needed in SCOPES, (method, path)
 
-        for headers in ({}, bearer("nobody's"), {"X-API-Key": "nobody's"}, {"Authorization": "Basic YTpi"}):
+        for headers in ({}, bearer("unknown"), {"X-API-Key": "unknown"}, {"Authorization": "Basic YTpi"}):
             answer = await locked.client.request(method, path, headers=headers)
             assert_problem(answer, 401, "unauthenticated")
         for key in (keys_without[needed], *(key for scope, key in keys_with.items() if scope != needed)):
@@ -127,12 +127,12 @@ async def test_each_operation_declares_the_security_that_it_enforces(locked: Api
                 assert "WWW-Authenticate" in operation["responses"][status]["headers"]
 
 
-async def test_the_document_is_the_same_whoever_may_call(shared_settings: Settings, locked: Api) -> None:
+async def test_the_document_does_not_depend_on_authentication(shared_settings: Settings, locked: Api) -> None:
     async with bootstrap(shared_settings) as service:
         assert http_application(service).openapi() == application_of(locked).openapi()
 
 
-def test_a_route_that_does_not_say_who_may_call_it_cannot_be_declared() -> None:
+def test_a_route_without_a_scope_cannot_be_declared() -> None:
     async def endpoint() -> None:
         """Forgotten."""
 
@@ -144,8 +144,8 @@ def test_the_four_scopes_are_those_of_the_contract() -> None:
     assert {"orders:write", "stock:write", "read", "admin"} == SCOPES
 
 
-async def test_whoever_lacks_the_scope_learns_nothing(locked: Api, keys_with: dict[str, str]) -> None:
-    """Not whether a batch, a SKU or an order exists, nor whether the request would have been right."""
+async def test_a_caller_without_the_scope_learns_nothing(locked: Api, keys_with: dict[str, str]) -> None:
+    """Neither whether a batch, a SKU or an order exists, nor whether the request was valid."""
     ref, sku, order = new("batch"), new("sku"), new("order")
     stock, orders = bearer(keys_with["stock:write"]), bearer(keys_with["orders:write"])
     body = {"ref": ref, "sku": sku, "qty": 10}
@@ -176,7 +176,7 @@ async def test_whoever_lacks_the_scope_learns_nothing(locked: Api, keys_with: di
     assert [each["batch_ref"] for each in kept.json()] == [ref]
 
 
-async def test_the_challenge_says_what_would_do(locked: Api, keys_with: dict[str, str]) -> None:
+async def test_the_challenge_names_the_accepted_credentials(locked: Api, keys_with: dict[str, str]) -> None:
     path = "/v1/batches/batch-1"
     nothing = await locked.client.get(path)
     assert nothing.headers["www-authenticate"] == 'Bearer realm="allocation"'
@@ -188,7 +188,7 @@ async def test_the_challenge_says_what_would_do(locked: Api, keys_with: dict[str
     )
 
 
-async def test_credentials_are_taken_as_they_may_be_written(locked: Api, keys_with: dict[str, str]) -> None:
+async def test_credentials_are_accepted_in_every_valid_form(locked: Api, keys_with: dict[str, str]) -> None:
     key = keys_with["read"]
     for headers in ({"authorization": f"bearer {key}"}, {"AUTHORIZATION": f"BEARER  {key} "}, {"x-api-key": key}):
         assert (await locked.client.get("/v1/batches/batch-1", headers=headers)).status_code == 404
@@ -210,7 +210,7 @@ async def test_credentials_are_taken_as_they_may_be_written(locked: Api, keys_wi
     ],
     ids=str,
 )
-async def test_credentials_in_any_other_way_do_not_do(
+async def test_credentials_in_any_other_form_are_refused(
     locked: Api, keys_with: dict[str, str], headers: list[tuple[str, str]]
 ) -> None:
     shown = [(name, value.format(key=keys_with["read"])) for name, value in headers]
@@ -220,7 +220,7 @@ async def test_credentials_in_any_other_way_do_not_do(
     assert keys_with["read"] not in answer.headers["www-authenticate"]
 
 
-async def test_a_key_in_the_address_does_not_do(locked: Api, keys_with: dict[str, str]) -> None:
+async def test_a_key_in_the_url_is_refused(locked: Api, keys_with: dict[str, str]) -> None:
     for name in ("access_token", "api_key", "X-API-Key"):
         answer = await locked.client.get("/v1/batches/batch-1", params={name: keys_with["read"]})
         assert_problem(answer, 401, "unauthenticated")
@@ -243,7 +243,7 @@ async def test_no_credentials_are_logged_or_counted(
 
 
 class Causes:
-    """Stands for the bus, and remembers who asked for what."""
+    """Stands in for the bus, and records the principals."""
 
     def __init__(self) -> None:
         self.principals: list[str | None] = []
@@ -259,7 +259,7 @@ class Causes:
         pass
 
 
-async def test_the_cause_of_a_command_names_who_asked_for_it(
+async def test_the_cause_of_a_command_names_the_caller(
     shared_settings: Settings, key_file: Path, keys_with: dict[str, str]
 ) -> None:
     causes, body = Causes(), {"ref": new("batch"), "sku": new("sku"), "qty": 1}
@@ -270,7 +270,7 @@ async def test_the_cause_of_a_command_names_who_asked_for_it(
     assert causes.principals == ["with stock:write", None]
 
 
-async def test_without_a_choice_nobody_is_let_in(shared_settings: Settings) -> None:
+async def test_without_a_choice_every_caller_is_refused(shared_settings: Settings) -> None:
     undecided = shared_settings.model_copy(update={"auth": None})
     async with bootstrap(undecided) as service, in_process(service) as api:
         for headers in ({}, bearer("anything")):
@@ -280,8 +280,8 @@ async def test_without_a_choice_nobody_is_let_in(shared_settings: Settings) -> N
 
 
 @pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "http://127.0.0.1:9"])
-async def test_where_nobody_is_known_pages_of_others_are_refused(shared_settings: Settings, origin: str) -> None:
-    """A browser asks nobody before it sends a POST without a Content-Type, whatever page wants it to."""
+async def test_without_authentication_other_origins_are_refused(shared_settings: Settings, origin: str) -> None:
+    """A browser sends a POST without a Content-Type for any page, without a preflight request."""
     body = b'{"ref":"batch-1","sku":"page","qty":1}'
     async with bootstrap(shared_settings) as service, in_process(service) as api:
         answer = await api.client.post("/v1/batches", content=body, headers={"Origin": origin})
@@ -292,7 +292,7 @@ async def test_where_nobody_is_known_pages_of_others_are_refused(shared_settings
         assert (await api.client.get("/docs", headers={"Origin": origin})).status_code == 200
 
 
-async def test_a_page_of_another_origin_is_not_said_to_lack_a_scope(api: Api) -> None:
+async def test_a_refused_origin_is_not_reported_as_a_missing_scope(api: Api) -> None:
     answer = await api.client.get("/v1/batches", headers={"Origin": "https://elsewhere.example"})
     problem = assert_problem(answer, 403, "forbidden")
     assert "scope" not in problem["title"] + problem["detail"]
@@ -312,8 +312,8 @@ REBOUND = [
 
 @pytest.mark.parametrize("host", REBOUND)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-async def test_where_nobody_is_known_other_hosts_are_not_answered(api: Api, host: str, method: str) -> None:
-    """A page whose name resolves to this machine sends its name as Host and as Origin alike (DNS rebinding)."""
+async def test_without_authentication_other_hosts_are_refused(api: Api, host: str, method: str) -> None:
+    """A page whose name resolves to this machine sends its name both as Host and as Origin (DNS rebinding)."""
     path = "/v1/batches" if method != "DELETE" else "/v1/orders/order-1"
     answer = await api.client.request(method, path, headers={"Host": host, "Origin": f"http://{host}"})
     assert_problem(answer, 421, "misdirected-request")
@@ -355,7 +355,7 @@ async def test_hosts_that_are_listed_are_answered(
         assert (await api.client.get("/v1/batches", headers={"Host": host})).status_code == status
 
 
-async def test_where_callers_are_known_any_host_is_answered(shared_settings: Settings) -> None:
+async def test_with_authentication_any_host_is_answered(shared_settings: Settings) -> None:
     undecided = shared_settings.model_copy(update={"auth": None})
     async with bootstrap(undecided) as service, in_process(service) as api:
         answer = await api.client.get("/v1/batches", headers={"Host": "shop.example"})
@@ -373,7 +373,7 @@ async def test_no_scope_includes_another(scope: Scope, locked: Api, keys_with: d
     assert (reading.status_code == 404) == (scope == "read")
 
 
-async def test_the_history_says_who_asked(locked: Api, keys_with: dict[str, str]) -> None:
+async def test_the_history_names_the_caller(locked: Api, keys_with: dict[str, str]) -> None:
     sku = new("sku")
     body = {"ref": new("batch"), "sku": sku, "qty": 1}
     answer = await locked.client.post("/v1/batches", json=body, headers=bearer(keys_with["stock:write"]))
@@ -384,7 +384,7 @@ async def test_the_history_says_who_asked(locked: Api, keys_with: dict[str, str]
     assert [entry["who"] for entry in history.json()["items"]] == ["with stock:write"]
 
 
-async def test_a_key_of_a_request_belongs_to_whoever_sent_it(
+async def test_an_idempotency_key_belongs_to_its_caller(
     locked: Api, keys_with: dict[str, str], keys_without: dict[str, str]
 ) -> None:
     sku, key = new("sku"), {"Idempotency-Key": new("key")}

@@ -1,4 +1,4 @@
-"""A request that works on a long queue has more time than others."""
+"""A request that serves a long queue has a longer deadline than others."""
 
 import httpx
 import pytest

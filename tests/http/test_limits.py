@@ -42,19 +42,19 @@ async def test_a_body_that_is_nested_less_is_judged_by_its_content(api: Api) -> 
 
 
 @pytest.mark.parametrize("body", ["[" * 1000, "]" * 1000, '"' + "[" * 1000, '[]["' + "[" * 500 + '"' + "[" * 500])
-async def test_brackets_that_are_not_closed_are_no_json(api: Api, body: str) -> None:
+async def test_unclosed_brackets_are_malformed(api: Api, body: str) -> None:
     answer = await api.client.post("/v1/batches", content=body, headers=JSON)
     assert_problem(answer, 400, "malformed-body")
 
 
 def test_each_byte_of_a_body_is_looked_at_once() -> None:
-    """With a pattern that tries again from each quotation mark, this would take minutes."""
+    """A pattern that starts again at each quotation mark would take minutes."""
     for body in (b"[" * 40 + b'\\"' * 500_000, b"[" * 40 + b'"\\' * 500_000, b"[" * 40 + b'"' + b"\\" * 999_999):
         assert not is_nested_deeper_than(MAX_NESTING, body)
 
 
 def unbounded(document: Json, schema: Json, where: str) -> list[str]:
-    """The places in a schema where a request may hold as much as it likes."""
+    """The places in a schema without a limit of size."""
     schema = resolved(document, schema)
     found = [
         name
@@ -92,9 +92,7 @@ def test_everything_that_a_request_may_hold_has_a_bound(document: Json) -> None:
     assert looked_at >= 8
 
 
-async def test_a_principal_who_asks_too_often_is_told_when_to_come_again(
-    shared_settings: Settings, tmp_path: Path
-) -> None:
+async def test_a_principal_beyond_its_rate_gets_429_with_retry_after(shared_settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     anna, ben = ({"X-API-Key": add_key(file, name, ["read"])} for name in ("anna", "ben"))
     changed = {"auth": "api-keys", "api_keys_file": file, "http_rate_limit": 3, "http_rate_window": 3600}
@@ -112,23 +110,23 @@ async def test_a_principal_who_asks_too_often_is_told_when_to_come_again(
         assert_problem(refused, 429, "too-many-requests")
         assert 1 <= int(refused.headers["retry-after"]) <= 1200
         assert refused.headers["ratelimit"].startswith('"default";r=0;t=')
-        # A request that is not allowed counts as well, and tells no more than the others.
+        # A forbidden request counts as well, and gets 429 too.
         assert_problem(await api.client.post("/v1/batches", headers=anna), 429, "too-many-requests")
         assert_problem(await api.client.post("/v1/batches", headers=ben), 403, "forbidden")
         assert (await api.client.get(path, headers=ben)).headers["ratelimit"].startswith('"default";r=1;')
-        # Whoever is not known has no quota to use up, and what is open has none.
+        # Unknown callers and open paths have no quota.
         unknown = await api.client.get(path)
         assert_problem(unknown, 401, "unauthenticated")
         assert "ratelimit" not in unknown.headers
         assert "ratelimit" not in (await api.client.get("/livez", headers=anna)).headers
 
 
-async def test_where_everybody_is_let_in_all_share_one_rate(shared_settings: Settings) -> None:
+async def test_without_authentication_all_callers_share_one_rate(shared_settings: Settings) -> None:
     changed = {"http_rate_limit": 1, "http_rate_window": 3600}
     async with bootstrap(shared_settings.model_copy(update=changed)) as service, in_process(service) as api:
         statuses = [(await api.client.get("/v1/batches/batch-1")).status_code for _ in range(2)]
     assert statuses == [404, 429]
 
 
-async def test_without_a_rate_nothing_is_said_of_one(api: Api) -> None:
+async def test_without_a_rate_responses_have_no_ratelimit_header(api: Api) -> None:
     assert "ratelimit" not in (await api.client.get("/v1/batches/batch-1")).headers

@@ -1,4 +1,4 @@
-"""An order line gets another quantity in one transaction, without losing its stock to lines that wait."""
+"""Changing the quantity of an order line in one transaction, without losing its stock to backorders."""
 
 import asyncio
 
@@ -85,7 +85,7 @@ async def test_a_line_that_was_shipped_or_never_placed_is_refused(api: Api) -> N
 
 
 @pytest.mark.parametrize("body", [{}, {"qty": 0}, {"qty": "3"}, {"qty": 2_147_483_648}, {"qty": None}])
-async def test_a_quantity_that_is_none_is_refused(api: Api, body: Json) -> None:
+async def test_an_invalid_quantity_is_refused(api: Api, body: Json) -> None:
     answer = await api.client.patch(f"/v1/allocations/{new('order')}/{new('sku')}", json=body)
     assert_invalid(answer, ["body", "qty"])
 

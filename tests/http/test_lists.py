@@ -16,14 +16,14 @@ from tests.support.api import Api, Json, assert_invalid, in_process, new
 
 @pytest.fixture
 async def own(settings: Settings) -> AsyncIterator[Api]:
-    """The application over a database of this test's own: its lists are those of the test."""
+    """The application over a database of its own, so that lists have the entries of this test only."""
     async with bootstrap(settings) as service, in_process(service) as caller:
         yield caller
 
 
 @pytest.fixture
 async def own_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """The same database past the application."""
+    """Direct access to the same database."""
     engine = create_engine(database_url, pool_size=1)
     yield engine
     await engine.dispose()
@@ -49,14 +49,14 @@ async def walk(api: Api, path: str, **query: str | int) -> list[Json]:
 
 
 async def watch(engine: AsyncEngine, sku: str, reorder_point: int) -> None:
-    """Have somebody be told where less than so many pieces of the SKU are available."""
+    """Set the reorder point of a SKU."""
     async with engine.begin() as connection:
         statement = text("UPDATE products SET reorder_point = :qty WHERE sku = :sku")
         await connection.execute(statement, {"qty": reorder_point, "sku": sku})
 
 
 @pytest.mark.parametrize("path", ["products", "batches", "backorders"])
-async def test_where_there_is_nothing_the_list_is_empty(own: Api, path: str) -> None:
+async def test_without_entries_a_list_is_empty(own: Api, path: str) -> None:
     assert await page(own, path) == {"items": [], "next_cursor": None, "count": 0, "count_is_exact": True}
 
 
@@ -173,7 +173,7 @@ async def test_a_line_that_loses_its_batch_waits_at_its_old_place(own: Api) -> N
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_while_others_write_what_stays_is_shown_once(own: Api, limit: int) -> None:
+async def test_entries_that_stay_are_listed_once_despite_writes(own: Api, limit: int) -> None:
     staying = [f"S-{number}" for number in range(10)]
     for sku in staying:
         await own.record(sku, 1)
@@ -191,7 +191,7 @@ async def test_while_others_write_what_stays_is_shown_once(own: Api, limit: int)
     assert seen == staying
 
 
-async def test_waiting_lines_that_go_take_no_others_with_them(own: Api) -> None:
+async def test_backorders_that_leave_do_not_hide_others(own: Api) -> None:
     await own.record("A", 1)
     orders = [await own.order("A", 2) for _ in range(6)]
     first = await page(own, "backorders", sku="A", limit=2)
@@ -246,7 +246,7 @@ ALL_PRODUCTS = {"low_stock": "False", "backordered": "False"}
         cursor_of(v=1, of="products", filter=ALL_PRODUCTS, after=["A"], more=1),
     ],
 )
-async def test_a_cursor_that_no_page_has_given_is_refused(api: Api, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(api: Api, cursor: str) -> None:
     assert_invalid(await api.client.get("/v1/products", params={"cursor": cursor}), ["query", "cursor"])
 
 
@@ -256,7 +256,7 @@ async def test_a_cursor_to_nowhere_is_refused(api: Api, position: object) -> Non
     assert_invalid(await api.client.get("/v1/backorders", params={"cursor": cursor}), ["query", "cursor"])
 
 
-async def test_a_cursor_serves_only_the_list_and_the_filter_that_it_is_of(own: Api) -> None:
+async def test_a_cursor_is_valid_only_for_its_list_and_filter(own: Api) -> None:
     for sku in "AB":
         await own.record(sku, 1, eta="2011-01-01")
         await own.record(sku, 1, eta="2011-01-01")
@@ -264,5 +264,5 @@ async def test_a_cursor_serves_only_the_list_and_the_filter_that_it_is_of(own: A
     for path in ("batches", "batches?sku=B", "batches?sku=A&arriving_by=2011-01-01", "backorders?sku=A", "products"):
         more = f"{'&' if '?' in path else '?'}cursor={given}"
         assert_invalid(await own.client.get(f"/v1/{path}{more}"), ["query", "cursor"])
-    # Another size of page is the same list.
+    # A page of another size belongs to the same list.
     assert len((await page(own, "batches", sku="A", limit=200, cursor=given))["items"]) == 1

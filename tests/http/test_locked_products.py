@@ -1,4 +1,4 @@
-"""Another session holds the row of a product: requests for other products do not notice."""
+"""While another session locks a product, requests for other products are not delayed."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ async def test_a_request_whose_product_stays_locked_is_refused_in_time_and_has_n
         started = time.monotonic()
         answers = await asyncio.gather(*(api.allocate(sku, 1) for _ in range(10)))
         assert time.monotonic() - started < 10
-    # A wait that fails is observed as well, or no alert would see it.
+    # A failed wait is measured as well; otherwise no alert would fire.
     assert (REGISTRY.get_sample_value("allocation_lock_wait_seconds_sum") or 0.0) >= waited + 3
     for answer in answers:
         assert_problem(answer, 503, "unavailable")

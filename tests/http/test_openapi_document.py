@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service does, completely enough to be worked with."""
+"""The OpenAPI document describes the service completely."""
 
 import asyncio
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ CODES = {
 
 @pytest.fixture(scope="session")
 def document() -> Json:
-    """The document as it is served; nothing has to run for it."""
+    """The document as it is served, built without a running service."""
 
     async def make() -> Json:
         async with bootstrap(Settings(_env_file=None)) as service:
@@ -243,7 +243,7 @@ def test_bounds_of_whole_numbers_are_whole_numbers(document: Json) -> None:
     assert (str(qty["minimum"]), str(qty["maximum"])) == ("1", "2147483647")
 
 
-def test_the_document_says_whose_it_is_and_where_it_is_served(document: Json) -> None:
+def test_the_document_names_its_owner_and_its_server(document: Json) -> None:
     assert document["info"]["license"] == {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     assert document["info"]["contact"]["name"]
     assert [server["url"] for server in document["servers"]] == ["/"]

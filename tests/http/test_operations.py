@@ -1,4 +1,4 @@
-"""For those who run the service: liveness, readiness, metrics, and the documentation that needs no internet."""
+"""Liveness, readiness, metrics, and documentation that works without the internet."""
 
 import re
 from html.parser import HTMLParser
@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.api import Api, new
 
 
-async def test_a_live_and_ready_service_says_so(api: Api) -> None:
+async def test_a_running_service_is_live_and_ready(api: Api) -> None:
     for path, status in (("/livez", "alive"), ("/readyz", "ready")):
         answer = await api.client.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -65,7 +65,7 @@ async def test_the_root_leads_to_the_documentation(api: Api) -> None:
     assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
 
 
-async def test_metrics_bear_no_sku_no_order_and_no_batch(api: Api) -> None:
+async def test_metrics_have_no_sku_order_or_batch_in_labels(api: Api) -> None:
     sku, order, ref, path = new("sku"), new("order"), new("batch"), new("path")
     await api.record(sku, 10, ref=ref)
     await api.order(sku, 5, order_id=order)
@@ -116,7 +116,7 @@ async def test_the_documentation_loads_local_assets_only(api: Api) -> None:
     assert "/openapi.json" in page.text
 
 
-async def test_the_style_of_the_documentation_loads_nothing_from_elsewhere(api: Api) -> None:
+async def test_the_stylesheet_of_the_documentation_loads_no_external_files(api: Api) -> None:
     page = await api.client.get("/docs")
     assets = Assets()
     assets.feed(page.text)
@@ -126,5 +126,5 @@ async def test_the_style_of_the_documentation_loads_nothing_from_elsewhere(api: 
 
 
 @pytest.mark.parametrize("path", ["/docs/static/..%2F..%2Fpyproject.toml", "/docs/static/../../pyproject.toml"])
-async def test_the_assets_lead_to_no_other_file(api: Api, path: str) -> None:
+async def test_the_path_of_assets_serves_no_other_file(api: Api, path: str) -> None:
     assert (await api.client.get(path)).status_code == 404

@@ -14,7 +14,7 @@ def lines(*wanted: tuple[str, int]) -> list[Json]:
 
 
 async def stocked(api: Api, *quantities: int) -> list[str]:
-    """New SKUs, each with so many pieces in the warehouse, in their order."""
+    """New SKUs in order, with these quantities in the warehouse."""
     skus = sorted(new("sku") for _ in quantities)
     for sku, qty in zip(skus, quantities, strict=True):
         await api.record(sku, qty)
@@ -108,7 +108,7 @@ async def test_an_unknown_sku_refuses_the_whole_order(api: Api) -> None:
     assert (await api.product(chair))["available_qty"] == 10
 
 
-async def test_a_list_of_lines_that_is_none_is_refused(api: Api) -> None:
+async def test_an_invalid_list_of_lines_is_refused(api: Api) -> None:
     for wrong in ([], lines(("A", 1), ("A", 1)), lines(*((f"SKU-{number}", 1) for number in range(101)))):
         assert_invalid(await api.client.post("/v1/orders", json={"lines": wrong}), ["body", "lines"])
     assert_invalid(
@@ -116,7 +116,7 @@ async def test_a_list_of_lines_that_is_none_is_refused(api: Api) -> None:
     )
 
 
-async def test_what_has_been_shipped_stays(api: Api) -> None:
+async def test_shipped_lines_stay(api: Api) -> None:
     chair, table = await stocked(api, 10, 10)
     order_id = new("order")
     await api.client.post("/v1/orders", json={"order_id": order_id, "lines": lines((chair, 1), (table, 1))})
@@ -154,7 +154,7 @@ async def test_of_two_orders_with_one_id_and_other_skus_one_wins(api: Api, other
 
 
 async def test_many_orders_over_shared_skus_in_random_order_never_deadlock(api: Api, other_api: Api) -> None:
-    """1,000 orders of 20 lines over 50 SKUs, 64 at a time, at two instances that know nothing of each other."""
+    """1,000 orders of 20 lines over 50 SKUs, 64 at a time, at two instances that share no state."""
     skus = await stocked(api, *[300] * 50)
     dice = random.Random(20)
     free = asyncio.Semaphore(64)
@@ -174,7 +174,7 @@ async def test_many_orders_over_shared_skus_in_random_order_never_deadlock(api: 
         assert product["allocated_qty"] == min(300, product["allocated_qty"] + product["backordered_qty"])
 
 
-async def test_a_dry_run_says_what_would_become_of_each_line_and_keeps_nothing(api: Api) -> None:
+async def test_a_dry_run_shows_the_outcome_of_each_line_and_stores_nothing(api: Api) -> None:
     chair, table = await stocked(api, 10, 1)
     lamp = new("sku")
     await api.record(lamp, 5, eta="2030-02-01")

@@ -1,4 +1,4 @@
-"""More requests at once than the service takes: the rest is refused at once, before the application sees them."""
+"""Requests beyond the limit of concurrency are refused at once, before the application receives them."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
                 os.close(alive)
 
 
-async def test_what_is_one_too_many_is_refused_at_once_and_the_rest_is_answered(settings: Settings) -> None:
+async def test_requests_beyond_the_limit_are_refused_and_the_others_answered(settings: Settings) -> None:
     settings = settings.model_copy(update={"http_max_concurrent": MOST, "bus_workers": 1})
     async with served(settings) as client, raw_connection(settings.database_url.get_secret_value()) as blocker:
         sku = new("sku")
@@ -49,7 +49,7 @@ async def test_what_is_one_too_many_is_refused_at_once_and_the_rest_is_answered(
             await waiting_for_a_lock(settings.database_url.get_secret_value())
             async with asyncio.timeout(5):
                 while (await client.get("/v1/batches/none")).status_code == 404:
-                    pass  # Not all of them have come in yet.
+                    pass  # Not all requests have arrived yet.
 
             refused = await client.post("/v1/allocations", json=line | {"order_id": "order-x"})
             assert_problem(refused, 503, "overloaded")

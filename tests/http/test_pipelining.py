@@ -1,4 +1,4 @@
-"""Several requests on one connection: each is answered in its turn, whatever comes behind it, and few may wait."""
+"""Pipelined requests on one connection are answered in order, and few may wait."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ async def test_a_refusal_may_wait_longer_than_a_request_may_take_to_arrive(setti
     async with served(settings.model_copy(update={"http_read_timeout": SOON})) as client, connected(client) as wire:
         async with held_up(settings, client, wire):
             await wire.send(broken)
-            # So long that the time has passed, twice.
+            # Longer than the timeout, twice.
             for _ in range(2):
                 async with connected(client) as other:
                     await other.is_closed()
@@ -91,7 +91,7 @@ async def test_a_refusal_of_what_is_asked_for_with_head_has_no_body(settings: Se
         assert (await wire.answer())[0] == 201
 
 
-async def test_what_comes_behind_a_body_is_no_header(settings: Settings) -> None:
+async def test_bytes_after_a_body_are_not_headers(settings: Settings) -> None:
     request = (
         b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX-Request-ID: from-behind\r\n\r\n"
@@ -102,7 +102,7 @@ async def test_what_comes_behind_a_body_is_no_header(settings: Settings) -> None
         assert (status, headers["x-request-id"] == "from-behind") == (400, False)
 
 
-async def test_whoever_offers_another_protocol_is_answered_in_this_one(
+async def test_an_offer_of_another_protocol_is_answered_with_http_1_1(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     offer = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
@@ -114,10 +114,10 @@ async def test_whoever_offers_another_protocol_is_answered_in_this_one(
     assert caplog.text == ""
 
 
-async def test_whoever_does_not_read_cannot_put_it_off_by_asking_for_more(
+async def test_more_requests_do_not_extend_the_time_to_read_a_response(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each answer that is not read takes one of the places that there are."""
+    """Each unread response counts against `http_max_concurrent`."""
     settings = settings.model_copy(update={"http_read_timeout": 3 * SOON, "http_max_concurrent": 1})
     request = b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     paused, pause = asyncio.Event(), ProblemHttpProtocol.pause_writing
@@ -136,7 +136,7 @@ async def test_whoever_does_not_read_cannot_put_it_off_by_asking_for_more(
 
             async def is_stuck() -> bool:
                 if not paused.is_set():
-                    # The buffers on the way may take a whole answer.
+                    # The socket buffers can hold a whole response.
                     await loop.sock_sendall(caller, request)
                 return paused.is_set() and (await client.get("/v1/batches/none")).status_code == 503
 

@@ -1,4 +1,4 @@
-"""The `type` of a problem leads to a page that says what it means and what to do."""
+"""The `type` of a problem is the URL of a page with its meaning and what to do."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_the_manual_has_an_entry_for_every_code() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(KINDS))
-async def test_the_type_of_a_problem_leads_to_its_page(api: Api, code: str) -> None:
+async def test_the_type_of_a_problem_is_the_url_of_its_page(api: Api, code: str) -> None:
     answer = await api.client.get(f"/problems/{code}")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     for text in (KINDS[code].title, code, str(KINDS[code].status), "What to do"):
@@ -35,7 +35,7 @@ async def test_the_type_of_a_problem_leads_to_its_page(api: Api, code: str) -> N
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-async def test_the_type_that_is_answered_is_the_path_of_the_page(api: Api) -> None:
+async def test_the_type_in_a_response_is_the_path_of_the_page(api: Api) -> None:
     problem = assert_problem(await api.client.get("/v1/batches/nothing"), 404, "batch-not-found")
     assert (await api.client.get(problem["type"])).status_code == 200
 
@@ -45,7 +45,7 @@ async def test_another_code_has_no_page(api: Api, code: str) -> None:
     assert_problem(await api.client.get(f"/problems/{code}"), 404, "not-found")
 
 
-async def test_the_type_is_absolute_by_a_setting(shared_settings: Settings) -> None:
+async def test_a_setting_makes_the_type_absolute(shared_settings: Settings) -> None:
     base = "https://docs.example.com/problems#"
     settings = shared_settings.model_copy(update={"problem_type_base": base})
     try:
@@ -61,6 +61,6 @@ async def test_the_type_is_absolute_by_a_setting(shared_settings: Settings) -> N
 
 
 @pytest.mark.parametrize("base", ["problems/", "ftp://a/", "https://a.example", "https://", "/problems"])
-def test_a_base_that_is_no_url_is_refused(base: str) -> None:
+def test_an_invalid_base_url_is_refused(base: str) -> None:
     with pytest.raises(ValueError, match="problem_type_base"):
         Settings(_env_file=None, problem_type_base=base)

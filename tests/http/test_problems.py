@@ -1,4 +1,4 @@
-"""What goes wrong before or beside the business: paths, methods, media types, sizes, faults of our own."""
+"""Problems outside the domain: paths, methods, media types, sizes, internal errors."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -42,7 +42,7 @@ async def test_a_body_that_is_not_json_is_malformed(api: Api, method: str, path:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
-async def test_numbers_that_json_does_not_know_are_malformed(api: Api, number: str) -> None:
+async def test_numbers_that_are_not_json_are_malformed(api: Api, number: str) -> None:
     body = f'{{"ref": "a", "sku": "b", "qty": {number}}}'
     assert_problem(await api.client.post("/v1/batches", content=body, headers=JSON), 400, "malformed-body")
 
@@ -59,7 +59,7 @@ async def test_numbers_that_json_does_not_know_are_malformed(api: Api, number: s
         ("/v1/allocations/bulk", '{"items": [{"order_id": "a", "sku": "SKU", "qty": 1}, {"sku": Infinity}]}'),
     ],
 )
-async def test_what_parsers_read_differently_is_malformed_as_a_whole(api: Api, path: str, body: str) -> None:
+async def test_bodies_that_parsers_read_differently_are_malformed(api: Api, path: str, body: str) -> None:
     ref, sku = new("batch"), new("sku")
     sent = body.replace("REF", ref).replace("SKU", sku)
     problem = assert_problem(await api.client.post(path, content=sent, headers=JSON), 400, "malformed-body")
@@ -94,18 +94,18 @@ async def test_a_repeated_name_is_not_repeated_in_the_answer(api: Api) -> None:
         "/livez/",
     ],
 )
-async def test_a_path_that_is_not_there_is_not_found(api: Api, path: str) -> None:
+async def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
     assert_problem(await api.client.get(path), 404, "not-found")
 
 
 @pytest.mark.parametrize("path", ["a%20b", "a%0A", "%C3%A4", "a%3Fb", "a%23b"])
-async def test_the_instance_is_the_path_as_it_was_asked_for(api: Api, path: str) -> None:
+async def test_the_instance_is_the_requested_path(api: Api, path: str) -> None:
     answer = await api.client.get(f"/v1/batches/{path}?more=1")
     assert answer.json()["instance"] == f"/v1/batches/{path}"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_a_path_that_is_not_there_is_not_found_with_any_method(api: Api, method: str) -> None:
+async def test_an_unknown_path_is_not_found_with_any_method(api: Api, method: str) -> None:
     assert_problem(await api.client.request(method, f"/v1/{new('path')}"), 404, "not-found")
 
 
@@ -130,8 +130,8 @@ async def test_a_path_that_is_not_there_is_not_found_with_any_method(api: Api, m
         ("/docs/static/swagger-ui.css", {"GET"}),
     ],
 )
-async def test_another_method_is_refused_and_those_that_go_are_named(api: Api, path: str, allowed: set[str]) -> None:
-    # HEAD may stand beside GET.
+async def test_another_method_is_refused_and_the_allowed_ones_are_named(api: Api, path: str, allowed: set[str]) -> None:
+    # HEAD may be listed beside GET.
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - allowed:
         answer = await api.client.request(method, path)
         assert_problem(answer, 405, "method-not-allowed")
@@ -139,7 +139,7 @@ async def test_another_method_is_refused_and_those_that_go_are_named(api: Api, p
         assert named - {"HEAD"} == allowed, method
 
 
-async def test_a_method_nobody_knows_is_refused(api: Api) -> None:
+async def test_an_unknown_method_is_refused(api: Api) -> None:
     answer = await api.client.request("BREW", "/v1/batches/batch-1")
     assert_problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "GET, HEAD, PATCH"
@@ -183,7 +183,7 @@ async def test_a_large_body_within_bounds_is_judged_by_its_content(api: Api) -> 
 
 
 class BrokenQueries(Queries):
-    """Fails as code with a mistake in it does."""
+    """Raises an unexpected error, as a bug does."""
 
     def __init__(self) -> None:
         pass
@@ -198,19 +198,19 @@ async def asked_of_a_broken_service(settings: Settings, paths: Sequence[str]) ->
         return [await api.client.get(path) for path in paths]
 
 
-async def test_a_fault_of_ours_is_an_internal_error_without_inner_detail(shared_settings: Settings) -> None:
+async def test_a_bug_gives_an_internal_error_without_details(shared_settings: Settings) -> None:
     (answer,) = await asked_of_a_broken_service(shared_settings, ["/v1/batches/batch-1"])
     assert_problem(answer, 500, "internal-error")
     for secret in ("hunter2", "ZeroDivision", "Traceback", "queries"):
         assert secret not in answer.text
 
 
-async def test_after_a_fault_of_ours_the_next_request_is_served(shared_settings: Settings) -> None:
+async def test_after_an_internal_error_the_next_request_is_served(shared_settings: Settings) -> None:
     answers = await asked_of_a_broken_service(shared_settings, ["/v1/batches/batch-1", "/livez"])
     assert [answer.status_code for answer in answers] == [500, 200]
 
 
-async def test_a_request_id_is_answered_and_one_is_given_where_there_is_none(api: Api) -> None:
+async def test_a_request_id_is_returned_or_generated(api: Api) -> None:
     mine = new("request")
     assert (await api.client.get("/livez", headers={"x-request-id": mine})).headers["x-request-id"] == mine
     ids = {(await api.client.get("/nowhere")).headers["x-request-id"] for _ in range(2)}

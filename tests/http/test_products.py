@@ -31,7 +31,7 @@ async def test_a_product_shows_its_sums_and_its_batches_by_preference(api: Api) 
     }
 
 
-async def test_among_equals_the_batch_recorded_first_stands_first(api: Api) -> None:
+async def test_among_equals_the_batch_recorded_first_is_listed_first(api: Api) -> None:
     sku = new("sku")
     refs = [await api.record(sku, 1, eta="2011-01-01", ref=f"{letter}-{new('batch')}") for letter in "cab"]
     assert [batch["ref"] for batch in (await api.product(sku))["batches"]] == refs
@@ -59,7 +59,7 @@ async def test_sums_beyond_32_bits_are_right(api: Api) -> None:
     assert sums == {"available_qty": 5, "allocated_qty": 2 * most, "backordered_qty": 2 * most}
 
 
-async def test_a_product_of_which_no_batch_was_recorded_is_not_found(api: Api) -> None:
+async def test_a_product_without_any_batch_is_not_found(api: Api) -> None:
     sku = new("sku")
     assert_problem(await api.client.get(f"/v1/products/{sku}"), 404, "product-not-found")
     await api.allocate(sku, 1)

@@ -1,4 +1,4 @@
-"""What stands in the query has one form; what is unknown, repeated, missing or wrong is refused by its name."""
+"""Query parameters have one form; an unknown, repeated, missing or invalid one is refused by its name."""
 
 import pytest
 
@@ -8,16 +8,16 @@ LISTS = ["/v1/products", "/v1/batches", "/v1/backorders"]
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_what_is_unknown_is_refused(api: Api, path: str) -> None:
+async def test_an_unknown_parameter_is_refused(api: Api, path: str) -> None:
     assert_invalid(await api.client.get(f"{path}?colour=red&Limit=1"), ["query", "colour"], ["query", "Limit"])
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_what_is_given_twice_is_refused(api: Api, path: str) -> None:
+async def test_a_repeated_parameter_is_refused(api: Api, path: str) -> None:
     assert_invalid(await api.client.get(f"{path}?limit=1&limit=1"), ["query", "limit"])
 
 
-async def test_what_is_missing_is_asked_for(api: Api) -> None:
+async def test_a_missing_parameter_is_refused(api: Api) -> None:
     assert_invalid(await api.client.get(f"/v1/products/{new('sku')}/availability"), ["query", "qty"])
 
 
@@ -28,7 +28,7 @@ async def test_a_page_has_one_to_two_hundred_items(api: Api, limit: str) -> None
 
 
 @pytest.mark.parametrize("limit", [1, 200])
-async def test_the_bounds_themselves_are_taken(api: Api, limit: int) -> None:
+async def test_the_bounds_are_accepted(api: Api, limit: int) -> None:
     for path in LISTS:
         assert (await api.client.get(path, params={"limit": limit})).status_code == 200
 
@@ -64,6 +64,6 @@ async def test_an_identifier_has_the_form_of_one(api: Api, sku: str) -> None:
         assert_invalid(await api.client.get(path, params={"sku": sku}), ["query", "sku"])
 
 
-async def test_everything_that_is_wrong_is_told_at_once(api: Api) -> None:
+async def test_all_wrong_parameters_are_reported_together(api: Api) -> None:
     answer = await api.client.get("/v1/batches?limit=0&arriving_by=soon&colour=red")
     assert_invalid(answer, ["query", "limit"], ["query", "arriving_by"], ["query", "colour"])

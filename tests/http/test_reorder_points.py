@@ -1,4 +1,4 @@
-"""Products that somebody watches."""
+"""Reorder points of products."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.api import Api, assert_invalid, assert_problem, new
 LARGEST = 2_147_483_647
 
 
-async def test_setting_a_reorder_point_answers_with_how_much_there_is(api: Api) -> None:
+async def test_setting_a_reorder_point_returns_the_stock(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 5)
     await api.record(sku, 10, eta="2011-01-02")
@@ -21,7 +21,7 @@ async def test_setting_a_reorder_point_answers_with_how_much_there_is(api: Api) 
     assert (await api.product(sku))["reorder_point"] == 20
 
 
-async def test_nothing_takes_it_away(api: Api) -> None:
+async def test_a_quantity_of_0_removes_the_reorder_point(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 5)
     assert (await api.watch(sku, LARGEST))["reorder_point"] == LARGEST
@@ -41,7 +41,7 @@ async def test_it_outlives_what_happens_to_the_product(api: Api) -> None:
     assert (await api.product(sku))["reorder_point"] == 3
 
 
-async def test_a_sku_of_which_no_batch_was_recorded_has_none(api: Api) -> None:
+async def test_a_sku_without_any_batch_has_no_reorder_point(api: Api) -> None:
     sku = new("sku")
 
     assert_problem(await api.client.put(f"/v1/products/{sku}/reorder-point", json={"qty": 5}), 404, "product-not-found")
@@ -60,7 +60,7 @@ async def test_a_sku_of_which_no_batch_was_recorded_has_none(api: Api) -> None:
         ({"qty": 5, "sku": "other"}, ["body", "sku"]),
     ],
 )
-async def test_what_is_no_reorder_point_is_refused(api: Api, body: dict[str, object], where: list[str | int]) -> None:
+async def test_an_invalid_reorder_point_is_refused(api: Api, body: dict[str, object], where: list[str | int]) -> None:
     assert_invalid(await api.client.put("/v1/products/sku-1/reorder-point", json=body), where)
 
 

@@ -1,4 +1,4 @@
-"""What a body may hold: identifiers, quantities, dates, and no field that nobody knows."""
+"""Request bodies: identifiers, quantities and dates. Unknown fields are refused."""
 
 import json
 from datetime import date
@@ -112,7 +112,7 @@ async def test_identifiers_of_every_form_go_in_and_come_out(api: Api, identifier
 
 
 @pytest.mark.parametrize("identifier", BAD_IDENTIFIERS, ids=repr)
-async def test_identifiers_of_other_forms_are_refused_where_they_stand(api: Api, identifier: object) -> None:
+async def test_identifiers_of_other_forms_are_refused_in_each_field(api: Api, identifier: object) -> None:
     for field in ("ref", "sku"):
         answer = await api.client.post("/v1/batches", json=batch(**{field: identifier}))
         assert_invalid(answer, ["body", field])
@@ -244,7 +244,7 @@ async def test_fields_that_are_missing_are_named(api: Api) -> None:
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "1", '"text"', "true", '[{"ref": "a"}]'])
-async def test_json_that_is_no_object_is_refused_as_a_whole(api: Api, body: str) -> None:
+async def test_json_that_is_not_an_object_is_refused(api: Api, body: str) -> None:
     ref = await api.record(new("sku"), 5)
     headers = {"content-type": "application/json"}
     for method, path in (("POST", "/v1/batches"), ("POST", "/v1/allocations"), ("PATCH", f"/v1/batches/{ref}")):

@@ -1,4 +1,4 @@
-"""The seven rules as a caller sees them: which batch serves which line, and who waits."""
+"""The seven rules over HTTP: which batch serves which line, and which lines wait."""
 
 from itertools import permutations
 
@@ -34,7 +34,7 @@ async def test_prefers_the_warehouse_then_the_earliest_eta(api: Api, recorded: t
 @pytest.mark.parametrize("eta", [None, "2011-01-01"])
 async def test_among_equals_prefers_the_batch_recorded_first(api: Api, eta: str | None) -> None:
     sku = new("sku")
-    # The refs sort the other way round, so that their order cannot be what decides.
+    # The refs sort the other way round, so that their order cannot decide.
     refs = [await api.record(sku, 10, eta=eta, ref=f"{letter}-{new('batch')}") for letter in "zya"]
     assert [await api.batch_of(await api.order(sku, 10)) for _ in refs] == refs
 
@@ -88,7 +88,7 @@ async def test_the_answer_to_a_new_batch_shows_what_the_queue_took_of_it(api: Ap
     assert (answer.json()["allocated_qty"], answer.json()["available_qty"]) == (5, 4)
 
 
-async def test_a_larger_quantity_serves_the_queue_and_that_is_no_move(api: Api) -> None:
+async def test_a_larger_quantity_serves_the_queue_without_a_move(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 1)
     orders = [await api.order(sku, 5), await api.order(sku, 6)]
@@ -224,7 +224,7 @@ async def test_a_line_that_returned_is_still_the_one_allocated_before(api: Api) 
     assert [await api.batch_of(order) for order in (large, small)] == [None, ref]
 
 
-async def test_what_a_cut_freed_beyond_its_need_serves_the_queue(api: Api) -> None:
+async def test_stock_freed_beyond_the_need_of_a_cut_serves_the_queue(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 10)
     held = await api.order(sku, 10)

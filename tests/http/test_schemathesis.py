@@ -1,4 +1,4 @@
-"""Schemathesis plays data of its own making, right and wrong, against the document and the running application."""
+"""Schemathesis sends valid and invalid requests to the application, and checks responses against the document."""
 
 import uuid
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ SETTINGS = settings(
 
 @pytest.fixture(scope="session")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A file of keys, and the headers of a caller who may do everything."""
+    """A file of keys, and the headers of a caller with all scopes."""
     file = tmp_path_factory.mktemp("keys") / "keys.toml"
     return file, {"X-API-Key": add_key(file, "schemathesis", SCOPES)}
 
@@ -47,7 +47,7 @@ def document(shared_database_url: str, credentials: tuple[Path, dict[str, str]])
     )
     with live_application(settings) as url:
         document = schemathesis.openapi.from_url(f"{url}/openapi.json")
-        # A body may be right and its SKU have no batch.
+        # A valid body can have a SKU without a batch.
         document.config.checks.positive_data_acceptance.expected_statuses.append("400")
         # A value that is too long for its parameter may be too long for an address.
         document.config.checks.negative_data_rejection.expected_statuses.append("414")
@@ -61,14 +61,14 @@ def as_meant(case: Case[Any]) -> Case[Any]:
     if isinstance(case.body, dict):
         lines = {line["sku"]: line for line in cast("list[dict[str, Any]]", case.body.get("lines", []))}
         if lines:
-            # That each SKU comes once is more than the schema can say.
+            # A schema cannot require that each SKU occurs once.
             case.body["lines"] = list(lines.values())
         for body in (case.body, *lines.values(), *cast("list[dict[str, Any]]", case.body.get("items", []))):
             body.update({name: int(value) for name, value in body.items() if isinstance(value, float)})
     if case.query is not None:
         case.query.pop("cursor", None)
     if "Idempotency-Key" in case.headers:
-        # Every request is another one.
+        # Each request is a new one.
         case.headers["Idempotency-Key"] = uuid.uuid4().hex
     return case
 
@@ -82,7 +82,7 @@ def test_every_answer_is_one_that_the_document_declares(
     if mode is GenerationMode.NEGATIVE and not (operation.path_parameters or operation.query or operation.body):
         pytest.skip("takes nothing that could be wrong")
 
-    # An item of a wrong form is refused in its own result.
+    # An invalid item is refused in its own result.
     excluded: list[Any] = [negative_data_rejection] if path.endswith("/bulk") else []
     cases = operation.as_strategy(generation_mode=mode)
     if mode is GenerationMode.POSITIVE:

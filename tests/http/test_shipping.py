@@ -1,4 +1,4 @@
-"""Lines that leave the house."""
+"""Shipping order lines."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ async def ship(api: Api, order_id: str, sku: str) -> int:
     return (await api.client.post(f"/v1/allocations/{order_id}/{sku}/ship")).status_code
 
 
-async def test_a_shipped_line_is_shown_as_shipped_and_twice_is_once(api: Api) -> None:
+async def test_shipping_a_line_twice_ships_it_once(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 10, eta="2011-01-02")
     order = await api.order(sku, 4)
@@ -56,7 +56,7 @@ async def test_shipping_and_cancelling_at_once_releases_nothing_twice(api: Api) 
     assert batch["available_qty"] == codes.count(204)
 
 
-async def test_a_line_that_waits_or_is_not_there_cannot_be_shipped(api: Api) -> None:
+async def test_a_backordered_or_unknown_line_cannot_be_shipped(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 1)
     waiting = await api.order(sku, 4)
@@ -67,7 +67,7 @@ async def test_a_line_that_waits_or_is_not_there_cannot_be_shipped(api: Api) -> 
     assert_invalid(await api.client.post(f"/v1/allocations/-/{sku}/ship"), ["path", "order_id"])
 
 
-async def test_a_batch_cannot_be_cut_below_what_has_left(api: Api) -> None:
+async def test_a_batch_cannot_be_cut_below_its_shipped_quantity(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 10)
     order = await api.order(sku, 4)

@@ -1,4 +1,4 @@
-"""Why stock changed, by whom it was expected, and what a delay does."""
+"""Changes of stock: reasons and references, expected quantities, and delays that move lines."""
 
 import pytest
 
@@ -15,7 +15,7 @@ async def test_a_change_that_expects_another_quantity_is_refused_with_the_presen
     assert (batch["qty"], batch["eta"]) == (10, None)
 
 
-async def test_a_change_that_expects_what_is_there_is_made_and_may_be_sent_again(api: Api) -> None:
+async def test_a_change_with_the_right_expected_quantity_is_made_and_can_be_repeated(api: Api) -> None:
     ref = await api.record(new("sku"), 10)
     body = {"qty": 7, "expected_qty": 10, "reason": "damaged", "reference": "report 17 of Ana"}
 
@@ -39,7 +39,7 @@ async def test_a_change_that_expects_what_is_there_is_made_and_may_be_sent_again
         ({"qty": 1, "reallocate": True}, ["body"]),
     ],
 )
-async def test_what_makes_no_sense_is_refused(api: Api, body: dict[str, object], where: list[str | int]) -> None:
+async def test_invalid_changes_are_refused(api: Api, body: dict[str, object], where: list[str | int]) -> None:
     assert_invalid(await api.client.patch("/v1/batches/batch-1", json=body), where)
 
 
@@ -75,7 +75,7 @@ async def test_lines_of_a_late_batch_move_to_one_that_serves_them_sooner(api: Ap
     assert await api.moved(late, eta="2011-02-01", reallocate=True) == []
 
 
-async def test_without_the_wish_they_stay(api: Api) -> None:
+async def test_lines_of_a_late_batch_stay_by_default(api: Api) -> None:
     sku = new("sku")
     late = await api.record(sku, 10, eta="2011-01-02")
     await api.record(sku, 5, eta="2011-01-03")

@@ -1,4 +1,4 @@
-"""Clients that offer HTTP/2 over plain HTTP by default: the JDK's, and curl where it is told to."""
+"""Clients that offer HTTP/2 over plain HTTP: the JDK's by default, and curl with --http2."""
 
 import asyncio
 import json

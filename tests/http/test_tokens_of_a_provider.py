@@ -1,4 +1,4 @@
-"""Callers who show tokens of an identity provider: whom it lets in, and what happens while it is away."""
+"""Callers with tokens of an identity provider: which are accepted, also while the provider is unreachable."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,9 @@ def jwt_settings(settings: Settings, provider: IdentityProvider) -> Settings:
     )
 
 
-async def test_tokens_of_a_provider_let_in_whom_it_says(shared_settings: Settings, provider: IdentityProvider) -> None:
+async def test_tokens_give_their_callers_the_scopes_of_the_provider(
+    shared_settings: Settings, provider: IdentityProvider
+) -> None:
     async with bootstrap(jwt_settings(shared_settings, provider)) as service, in_process(service) as api:
 
         async def status(path: str, headers: dict[str, str]) -> int:
@@ -35,14 +37,14 @@ async def test_tokens_of_a_provider_let_in_whom_it_says(shared_settings: Setting
         assert await status(path, bearer(provider.token(scope="orders:write"))) == 403
         assert await status(path, bearer(provider.token(exp=1))) == 401
         assert await status(path, bearer(provider.token()[:-2])) == 401
-        # A token is no API key.
+        # A token is not an API key.
         assert await status(path, {"X-API-Key": provider.token()}) == 401
         again = provider.token()
         assert [await status(path, bearer(again)) for _ in range(3)] == [404] * 3
     assert provider.requests == 1
 
 
-async def test_while_the_provider_is_away_and_nothing_is_known_the_service_is_unavailable(
+async def test_without_keys_and_provider_the_service_is_unavailable(
     shared_settings: Settings, provider: IdentityProvider
 ) -> None:
     provider.status = 500
@@ -53,9 +55,7 @@ async def test_while_the_provider_is_away_and_nothing_is_known_the_service_is_un
         assert (await api.client.get("/readyz")).status_code == 200
 
 
-async def test_a_key_of_the_provider_may_change_under_way(
-    shared_settings: Settings, provider: IdentityProvider
-) -> None:
+async def test_the_provider_can_replace_its_key(shared_settings: Settings, provider: IdentityProvider) -> None:
     keys = JwksClient(provider.url, ["ES256"], min_interval=0)
     tokens = JwtAuthenticator(keys, issuer=ISSUER, audience=AUDIENCE, algorithms=["ES256"])
     settings = jwt_settings(shared_settings, provider)

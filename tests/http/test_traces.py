@@ -1,4 +1,4 @@
-"""Whose requests are traced: what a caller's `traceparent` asks for is done for those who may ask."""
+"""Which requests are traced: a sampled `traceparent` is followed for authenticated callers."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def key_file(tmp_path: Path) -> Path:
     return tmp_path / "api-keys.toml"
 
 
-async def test_who_is_not_known_has_nothing_recorded(shared_settings: Settings, key_file: Path) -> None:
+async def test_requests_of_unknown_callers_are_not_traced(shared_settings: Settings, key_file: Path) -> None:
     known = bearer(add_key(key_file, "shop", ["read"]))
     strangers = [{}, bearer("wrong"), {"X-API-Key": "wrong"}, {"Authorization": "Basic x"}]
     requests = [(path, RECORDED | headers) for headers in strangers for path in (PATH, "/v1/nothing")]
@@ -39,22 +39,20 @@ async def test_who_is_not_known_has_nothing_recorded(shared_settings: Settings, 
     assert spans == [(TRACE, 404)]
 
 
-async def test_who_lacks_a_scope_is_known(shared_settings: Settings, key_file: Path) -> None:
+async def test_requests_of_callers_without_the_scope_are_traced(shared_settings: Settings, key_file: Path) -> None:
     known = bearer(add_key(key_file, "shop", ["orders:write"]))
     spans = await traced(shared_settings, (PATH, RECORDED | known), auth="api-keys", api_keys_file=key_file)
     assert spans == [(TRACE, 403)]
 
 
 @pytest.mark.parametrize("rate", [None, 100])
-async def test_where_everybody_may_do_everything_everybody_may_have_it_recorded(
+async def test_without_authentication_every_caller_can_request_a_trace(
     shared_settings: Settings, rate: int | None
 ) -> None:
     assert await traced(shared_settings, (PATH, RECORDED), http_rate_limit=rate) == [(TRACE, 404)]
 
 
-async def test_of_what_strangers_begin_a_share_is_recorded_as_of_all_else(
-    shared_settings: Settings, key_file: Path
-) -> None:
+async def test_the_trace_ratio_includes_requests_of_unknown_callers(shared_settings: Settings, key_file: Path) -> None:
     add_key(key_file, "shop", ["read"])
     (span,) = await traced(shared_settings, (PATH, {}), auth="api-keys", api_keys_file=key_file, trace_ratio=1.0)
     assert span[1] == 401

@@ -1,4 +1,4 @@
-"""The database is away, does not answer, or is behind: 503 with Retry-After, in time, and never a 500."""
+"""A database that is unreachable, silent or of an old schema: 503 with Retry-After, in time, and never 500."""
 
 import asyncio
 import time
@@ -37,11 +37,11 @@ CALLS = [
 
 
 def away() -> Settings:
-    """Settings that name a database where nobody listens."""
+    """Settings with the address of a database that does not exist."""
     return Settings(
         _env_file=None,
         auth="none",
-        database_url=SecretStr(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere"),
+        database_url=SecretStr(f"postgresql+asyncpg://allocation@127.0.0.1:{free_port()}/nowhere"),
     )
 
 
@@ -53,7 +53,7 @@ def moved_to(settings: Settings, port: int) -> Settings:
 
 @contextmanager
 def answering_503() -> Iterator[list[Response]]:
-    """Each response that the block collects is a 503 that says when to come again, within 10 seconds."""
+    """Check that each collected response is a 503 with Retry-After, and that the block takes less than 10 seconds."""
     started = time.monotonic()
     answers: list[Response] = []
     yield answers
@@ -70,7 +70,7 @@ async def service_over(settings: Settings) -> AsyncIterator[Api]:
         yield api
 
 
-async def test_every_call_is_answered_with_503_while_the_database_is_away() -> None:
+async def test_every_call_gets_503_while_the_database_is_unreachable() -> None:
     async with service_over(away()) as api:
         with answering_503() as answers:
             calls = [api.client.request(how, path, json=body) for how, path, body in CALLS]
@@ -79,7 +79,7 @@ async def test_every_call_is_answered_with_503_while_the_database_is_away() -> N
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """A server that takes connections and says nothing. Yields its port."""
+    """A server that accepts connections and never responds. Yields its port."""
     closed = asyncio.Event()
 
     async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,7 +94,7 @@ async def silent_server() -> AsyncIterator[int]:
         server.close()
 
 
-async def test_calls_and_a_burst_are_answered_with_503_in_time_where_the_database_never_answers() -> None:
+async def test_calls_and_a_burst_get_503_in_time_if_the_database_never_responds() -> None:
     async with silent_server() as port, service_over(moved_to(away(), port)) as api:
         with answering_503() as answers:
             calls = [api.client.request(how, path, json=body) for how, path, body in CALLS]
@@ -136,7 +136,7 @@ async def test_a_database_that_comes_back_is_used_again(settings: Settings) -> N
 
 @asynccontextmanager
 async def forwarding(port: int, target: int) -> AsyncIterator[None]:
-    """A way to the database that is there for a while; at its end all its connections break."""
+    """A proxy in front of the database; at the end of the block all its connections break."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -174,18 +174,18 @@ async def test_more_than_the_queue_holds_is_overload(shared_settings: Settings) 
         for answer in refused:
             assert_problem(answer, 503, "overloaded")
             assert int(answer.headers["retry-after"]) >= 0
-        # What was refused has left nothing, and afterwards there is room again.
+        # The refused requests had no effect, and afterwards the queue has room again.
         assert (await api.product(sku))["allocated_qty"] == len(taken)
         assert (await api.allocate(sku, 1)).status_code == 201
 
 
-async def test_readiness_says_that_the_database_is_away() -> None:
+async def test_readiness_reports_that_the_database_is_unreachable() -> None:
     async with service_over(away()) as api:
         problem = assert_problem(await api.client.get("/readyz"), 503, "unavailable")
         assert "database" in problem["detail"]
 
 
-async def test_readiness_says_that_the_schema_is_behind(empty_database_url: str) -> None:
+async def test_readiness_reports_that_the_schema_is_missing(empty_database_url: str) -> None:
     settings = Settings(_env_file=None, auth="none", database_url=SecretStr(empty_database_url))
     async with service_over(settings) as api:
         answer = await api.client.get("/readyz")
@@ -194,7 +194,7 @@ async def test_readiness_says_that_the_schema_is_behind(empty_database_url: str)
         assert "retry-after" in answer.headers
 
 
-async def test_readiness_says_that_the_schema_is_of_an_older_revision(settings: Settings) -> None:
+async def test_readiness_reports_that_the_schema_is_of_an_older_revision(settings: Settings) -> None:
     async with bootstrap(settings) as service, in_process(service) as api:
         assert (await api.client.get("/readyz")).status_code == 200
         async with service.engine.begin() as connection:
@@ -204,7 +204,7 @@ async def test_readiness_says_that_the_schema_is_of_an_older_revision(settings: 
 
 
 async def test_old_code_stays_ready_while_the_schema_is_of_a_newer_revision(settings: Settings) -> None:
-    """An upgrade migrates first and replaces the processes then: until then the old ones have to serve."""
+    """An upgrade migrates first and then replaces the processes. In between, the old ones must serve."""
     async with bootstrap(settings) as service, in_process(service) as api:
         async with service.engine.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = 'of-a-later-release'"))
@@ -227,7 +227,7 @@ async def test_bad_requests_are_answered_without_the_database() -> None:
 
 
 class Silent:
-    """Implements `Authenticator` over somebody who never answers."""
+    """Implements `Authenticator`; never returns a result."""
 
     takes_key_header = False
 
@@ -239,10 +239,10 @@ class Silent:
         raise AssertionError
 
 
-async def test_whoever_knows_the_callers_and_does_not_answer_holds_nobody_up(shared_settings: Settings) -> None:
+async def test_an_authenticator_that_does_not_respond_gives_503_in_time(shared_settings: Settings) -> None:
     async with bootstrap(shared_settings) as service, in_process(service) as api:
         services = api.client._transport.app.state.services  # type: ignore[attr-defined]
         services.gate, services.deadline = Gate(Silent(), None), 0.05
         with answering_503() as answers:
             async with asyncio.timeout(60):
-                answers.append(await api.client.get("/v1/batches/b-1", headers=bearer("somebody")))
+                answers.append(await api.client.get("/v1/batches/b-1", headers=bearer("token")))

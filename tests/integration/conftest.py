@@ -1,4 +1,4 @@
-"""An engine and a bus over it, for the tests that look at PostgreSQL itself; an identity provider for the others."""
+"""An engine and a bus for the tests of PostgreSQL, backends for the contract tests, and an identity provider."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -29,7 +29,7 @@ def bus(engine: AsyncEngine) -> MessageBus:
 
 @pytest.fixture(params=["fake", "postgresql"])
 def contract_url(request: pytest.FixtureRequest) -> str | None:
-    """Where PostgreSQL is; None asks for the fake. Not async, because the databases are made by loops of their own."""
+    """The URL of a database; None selects the fake. Not async, because databases are created on other event loops."""
     if request.param == "fake":
         return None
     database_url: str = request.getfixturevalue("database_url")
@@ -55,5 +55,5 @@ def provider() -> Iterator[IdentityProvider]:
 
 @pytest.fixture
 def tokens(provider: IdentityProvider) -> JwtAuthenticator:
-    """What knows the callers whom it knows."""
+    """An authenticator for the tokens of the identity provider."""
     return tokens_of(provider)

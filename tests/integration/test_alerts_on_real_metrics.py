@@ -1,4 +1,4 @@
-"""Alerts read what a process really exports: an event happens, and promtool says which rules fire on its metrics."""
+"""Alerts on the metrics of a real process: promtool evaluates the rules before and after an event."""
 
 import json
 import math
@@ -36,7 +36,7 @@ Series = dict[str, float]
 
 
 def exported() -> Series:
-    """Every series of ours, by its name and labels as Prometheus writes them."""
+    """Every series of the service, by name and labels as Prometheus writes them."""
     series: Series = {}
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         for sample in family.samples:
@@ -77,7 +77,7 @@ def fires(alert: str, before: Series, after: Series, folder: Path) -> bool:
 
 
 def _steady(level: float | None, minutes: int) -> str:
-    """A series that stays at a level, as promtool reads it: it repeats numbers, but not NaN."""
+    """A constant series in promtool's notation, which can repeat numbers but not NaN."""
     if level is None:
         return f"_x{minutes}"
     return " ".join(["NaN"] * minutes) if math.isnan(level) else f"{level}x{minutes}"
@@ -98,7 +98,7 @@ async def relaying(engine: AsyncEngine, database_url: str, broker: FakeBroker) -
     await signal.close()
 
 
-async def test_a_command_that_goes_wrong(tmp_path: Path) -> None:
+async def test_a_command_that_fails(tmp_path: Path) -> None:
     metrics.initialize_command("Errand")
     before = exported()
     await Desk().bus.handle_group([Request(Errand(name="one", goes_wrong=True), CAUSE)])
@@ -141,9 +141,7 @@ async def test_a_relay_that_holds_half_of_the_shards(service: Service, tmp_path:
     assert not fires("AllocationShardsWithoutRelay", whole, whole, tmp_path)
 
 
-async def test_a_comparison_that_finds_a_difference_and_one_that_is_never_completed(
-    service: Service, tmp_path: Path
-) -> None:
+async def test_a_reconciliation_with_a_difference_and_one_that_never_ends(service: Service, tmp_path: Path) -> None:
     reconciliation.initialize_metrics()
     before = exported()
     assert fires("AllocationComparisonOverdue", before, before, tmp_path)

@@ -1,4 +1,4 @@
-"""The inbound consumer where another session holds a product: only the partition of its messages waits."""
+"""The inbound consumer while another session locks a product: only the partition of its messages waits."""
 
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -66,7 +66,7 @@ async def test_messages_for_other_products_are_handled_while_one_product_is_lock
             for number in range(3):
                 for sku in others:
                     wire.send("allocation_required.v1", {"order_id": f"{number}-{sku}", "sku": sku, "qty": 1})
-                # What is in the partition of the locked product and came before it waited has its effect as well.
+                # Earlier messages in the partition of the locked product have taken effect as well.
                 await all_have_lines(service, [f"{number}-{sku}" for sku in others if not shares(sku, locked)])
             with pytest.raises(OrderNotFoundError):
                 await service.queries.allocations("held")

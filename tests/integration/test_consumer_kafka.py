@@ -1,4 +1,4 @@
-"""The inbound consumer against a broker: each message takes effect once, whatever is delivered how often."""
+"""The inbound consumer with a broker: each message takes effect once, however often it is delivered."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -70,7 +70,7 @@ async def letters(service: Service) -> list[tuple[str, bytes | None]]:
 
 
 def send_story(wire: Wire) -> None:
-    """One batch, one line, three messages that nobody can read, and a last line. All have one key, so one order."""
+    """One batch, one line, three unreadable messages, and a last line. All have one key, so one order."""
     wire.send("batch_created.v1", {"ref": "batch-1", "sku": "CHAIR", "qty": 9}, ce_id="1")
     wire.send("allocation_required.v1", {"order_id": "order-1", "sku": "CHAIR", "qty": 2}, ce_id="2")
     wire.send_raw([("ce_id", b"3"), ("ce_type", b"unknown")], b"\x00\xff", key="CHAIR")
@@ -99,7 +99,7 @@ async def test_messages_take_effect_and_unreadable_ones_are_set_aside(service: S
 
 
 class CrashingConsumer:
-    """Dies after the effects have committed and before the offsets have, as often as it is told."""
+    """Fails `crashes` times after the commit of the effects and before that of the offsets."""
 
     def __init__(self, service: Service, crashes: int) -> None:
         self.crashes = crashes
@@ -115,7 +115,7 @@ class CrashingConsumer:
 
 
 @pytest.mark.usefixtures("topics")
-async def test_what_is_delivered_again_after_a_crash_takes_effect_once(service: Service, wire: Wire) -> None:
+async def test_messages_delivered_again_after_a_crash_take_effect_once(service: Service, wire: Wire) -> None:
     send_story(wire)
     crashing = CrashingConsumer(service, crashes=1)
 
@@ -137,7 +137,7 @@ async def test_what_is_delivered_again_after_a_crash_takes_effect_once(service: 
 
 
 @pytest.mark.usefixtures("topics")
-async def test_a_successor_goes_on_where_the_offsets_were_committed(service: Service, wire: Wire) -> None:
+async def test_a_new_consumer_continues_at_the_committed_offsets(service: Service, wire: Wire) -> None:
     handed: list[int] = []
 
     async def start_consumer() -> AIOKafkaConsumer:
@@ -156,7 +156,7 @@ async def test_a_successor_goes_on_where_the_offsets_were_committed(service: Ser
     send_story(wire)
     async with components.running([Subscription(start_consumer, handle, name="first", max_records=2).run]):
         await handed_over(6)
-        # The offsets of the last records are committed right after; a record more makes sure that they were.
+        # The offsets of the last records are committed right after them; one more record makes sure of that.
         wire.send_raw([], b"7", key="CHAIR")
         await handed_over(7)
     wire.send_raw([], b"8", key="CHAIR")
@@ -164,7 +164,7 @@ async def test_a_successor_goes_on_where_the_offsets_were_committed(service: Ser
         await handed_over(8)
 
     assert handed[:6] == [0, 1, 2, 3, 4, 5]
-    # Only the record before the stop may be delivered again.
+    # Only the last record before the stop may be delivered again.
     assert handed[6:] in ([6, 7], [6, 6, 7])
 
 

@@ -1,4 +1,4 @@
-"""The network swallows what is sent on connections that there are, for ever, and tells nobody; new ones work."""
+"""Existing connections lose all packets without an error; new connections work."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ async def stock(bus: MessageBus) -> None:
 
 @pytest.fixture
 def proxy(database_url: str) -> Iterator[Proxy]:
-    """The way to the database."""
+    """A proxy in front of the database."""
     port = make_url(database_url).port
     assert port is not None
     with Proxy(free_port(), port) as proxy:
@@ -44,13 +44,13 @@ def proxy(database_url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def proxied_url(database_url: str, proxy: Proxy) -> str:
-    """The database by that way."""
+    """The URL of the database through the proxy."""
     return make_url(database_url).set(port=proxy.port).render_as_string(hide_password=False)
 
 
 @pytest.fixture
 async def far(proxied_url: str) -> AsyncIterator[AsyncEngine]:
-    """A pool by that way, of five connections that are there."""
+    """A pool of five open connections through the proxy."""
     engine = create_engine(proxied_url, pool_size=5)
     connections = [await engine.connect() for _ in range(5)]
     for connection in connections:
@@ -88,27 +88,27 @@ async def test_a_command_is_done_in_time_although_all_connections_are_dead(far: 
         assert_done_once(await play(bus, LINE))
 
 
-async def test_what_became_of_a_commit_is_asked_on_a_connection_that_lives(far: AsyncEngine, proxy: Proxy) -> None:
+async def test_the_outcome_of_a_commit_is_checked_on_a_working_connection(far: AsyncEngine, proxy: Proxy) -> None:
     attempts = 0
 
-    class LosesAnAnswer(SqlUnitOfWork):
+    class LosesACommitAnswer(SqlUnitOfWork):
         async def _commit(self) -> None:
             nonlocal attempts
             attempts += 1
             await super()._commit()
             forget(proxy)
-            self._is_open = True  # For all that it knows.
+            self._is_open = True  # Its state before the lost acknowledgement.
             raise TimeoutError
 
     connections = DriverConnections(far)
-    bus = bus_of(lambda: LosesAnAnswer(connections))
+    bus = bus_of(lambda: LosesACommitAnswer(connections))
     with at_most(HTTP_DEADLINE):
         assert_done_once(await play(bus, LINE))
 
     assert attempts == 1
 
 
-async def test_once_one_reader_has_waited_in_vain_no_other_has_to(
+async def test_after_one_timeout_other_readers_get_new_connections(
     proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 2)
@@ -124,7 +124,9 @@ async def test_once_one_reader_has_waited_in_vain_no_other_has_to(
     await engine.dispose()
 
 
-async def test_a_reader_that_has_run_out_of_time_need_not_wait_for_a_farewell(far: AsyncEngine, proxy: Proxy) -> None:
+async def test_a_reader_that_timed_out_does_not_wait_for_the_connection_to_close(
+    far: AsyncEngine, proxy: Proxy
+) -> None:
     queries = Queries(far)
     await queries.product("CHAIR")
     forget(proxy)
@@ -134,7 +136,7 @@ async def test_a_reader_that_has_run_out_of_time_need_not_wait_for_a_farewell(fa
             await queries.product("CHAIR")
 
 
-async def test_a_listener_finds_out_that_its_connection_is_dead(
+async def test_a_listener_replaces_a_dead_connection(
     database_url: str, proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "LISTENER_TIMEOUT", 0.5, raising=False)

@@ -1,4 +1,4 @@
-"""A PostgreSQL with a standby: after a failover the service goes on by itself, and meanwhile it says what is wrong."""
+"""Failover of PostgreSQL to a standby: the service recovers automatically, and reports the fault until then."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture
 def pair(servers: Pair) -> Pair:
-    """A primary and a standby, whatever the test before has done to them."""
+    """A primary and a standby. Attaches a new standby if the test before has promoted it."""
     if servers.standby is None:
         servers.attach(free_port())
     return servers
@@ -61,7 +61,7 @@ def pair(servers: Pair) -> Pair:
 
 @pytest.fixture
 def name(pair: Pair) -> Iterator[Proxy]:
-    """A name that leads to the primary, as far as a test does not change it."""
+    """A proxy in place of a host name that resolves to the primary, until a test redirects it."""
     with Proxy(free_port(), pair.primary.port) as proxy:
         yield proxy
 
@@ -94,7 +94,7 @@ async def is_ready(api: Api) -> bool:
 
 
 async def assert_heals(service: Service, api: Api) -> None:
-    """All that writes does so again, within the bound that docs/reliability.md names."""
+    """Assert that all writers work again within the time that docs/reliability.md states."""
     started = time.monotonic()
     await eventually(lambda: writes(api), seconds=HEALED_SECONDS)
     await eventually(lambda: is_ready(api), seconds=HEALED_SECONDS - (time.monotonic() - started))
@@ -104,7 +104,7 @@ async def assert_heals(service: Service, api: Api) -> None:
     await DeadLetterStore(service.engine).discard(1)
 
 
-async def assert_says_that_it_takes_no_writes(service: Service, api: Api) -> None:
+async def assert_reports_a_read_only_database(service: Service, api: Api) -> None:
     body = {"ref": new("batch"), "sku": new("sku"), "qty": 1}
     assert_problem(await api.client.post("/v1/batches", json=body), 503, "unavailable")
     assert "takes no writes" in assert_problem(await api.client.get("/readyz"), 503, "unavailable")["detail"]
@@ -118,23 +118,23 @@ def refusals() -> float:
     return REGISTRY.get_sample_value("allocation_database_read_only_refusals_total") or 0.0
 
 
-async def test_a_name_that_leads_to_the_standby_for_a_while_needs_no_restart(pair: Pair, name: Proxy) -> None:
+async def test_a_name_that_resolves_to_the_standby_for_a_while_needs_no_restart(pair: Pair, name: Proxy) -> None:
     assert pair.standby is not None
     async with running(by_name(pair, name)) as (service, api):
         before = refusals()
         name.lead_to(pair.standby.port)
-        await assert_says_that_it_takes_no_writes(service, api)
+        await assert_reports_a_read_only_database(service, api)
         assert refusals() > before
         name.lead_to(pair.primary.port)
         await assert_heals(service, api)
 
 
-async def test_a_name_that_leads_to_the_standby_until_it_is_promoted_needs_no_restart(pair: Pair, name: Proxy) -> None:
+async def test_a_name_that_resolves_to_a_promoted_standby_needs_no_restart(pair: Pair, name: Proxy) -> None:
     assert pair.standby is not None
     async with running(by_name(pair, name)) as (service, api):
         pair.crash()
         name.lead_to(pair.standby.port)
-        await assert_says_that_it_takes_no_writes(service, api)
+        await assert_reports_a_read_only_database(service, api)
         pair.promote()
         await assert_heals(service, api)
 
@@ -154,7 +154,7 @@ async def test_a_standby_that_is_named_first_is_passed_over(pair: Pair) -> None:
         await assert_heals(service, api)
         async with OutboxListener(url, lambda: None) as listener:
             await listener.ensure()
-        # Whoever reads what was just written is not led to the standby either.
+        # Reads do not use the standby either, so they see what was just written.
         assert await is_primary(service)
 
 
@@ -163,7 +163,7 @@ async def is_primary(service: Service) -> bool:
         return not (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one()
 
 
-async def test_a_server_that_swallows_packets_does_not_use_up_the_time_of_the_others(pair: Pair) -> None:
+async def test_a_silent_server_does_not_use_up_the_time_of_the_others(pair: Pair) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
         url = pair.primary.database_url.replace("@127.0.0.1:", f"@127.0.0.1:{port},127.0.0.1:")
@@ -187,9 +187,9 @@ async def test_a_primary_that_is_closed_for_writes_and_opened_again_needs_no_res
         batch = await api.record(new("sku"), 10)
         before = refusals()
         with closed_for_writes(pair):
-            # Connections that there were hear of it a moment later.
+            # Existing connections get the new setting a moment later.
             await eventually(lambda: is_refused(api))
-            await assert_says_that_it_takes_no_writes(service, api)
+            await assert_reports_a_read_only_database(service, api)
             assert refusals() > before
             await api.batch(batch)
         await assert_heals(service, api)
@@ -200,7 +200,7 @@ async def is_refused(api: Api) -> bool:
 
 
 async def make_read_only(engine: AsyncEngine, number: int) -> None:
-    """Put so many connections into the pool that the server refuses writes on."""
+    """Put `number` read-only connections into the pool."""
     connections = [await engine.connect() for _ in range(number)]
     for connection in connections:
         await connection.execute(text("SET default_transaction_read_only = on"))
@@ -259,8 +259,8 @@ async def test_reads_may_prefer_a_standby(pair: Pair) -> None:
 
 
 @pytest.mark.skipif(promtool.find() is None, reason="there is no promtool; `make promtool` fetches it")
-async def test_a_database_that_goes_on_refusing_writes_raises_an_alert(pair: Pair, name: Proxy) -> None:
-    """The series is what the metric really shows, read after each of some minutes' requests."""
+async def test_a_database_that_keeps_refusing_writes_raises_an_alert(pair: Pair, name: Proxy) -> None:
+    """The series has the values of the real metric, read after the requests of each minute."""
     rules = Path(__file__).parents[2] / "deploy/observability/alerts.yml"
     series = 'allocation_database_read_only_refusals_total{instance="api"}'
     assert pair.standby is not None
@@ -289,7 +289,7 @@ def standby_stopped(pair: Pair) -> Iterator[None]:
 async def test_a_commit_that_the_synchronous_standby_lacks_is_not_acknowledged(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Of both timeouts, so that it does not matter which of them ends the wait.
+    # Of both timeouts, so that either can end the wait.
     monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 2)
     monkeypatch.setattr(unit_of_work, "COMMIT_TIMEOUT", 2.0, raising=False)
     engine = create_engine(pair.url(), pool_size=3)

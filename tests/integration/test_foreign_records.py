@@ -58,10 +58,10 @@ async def test_records_in_any_codec_are_read(kafka_settings: Settings, codec: st
     await _orders_arrive(kafka_settings, f"sku-{uuid.uuid4().hex}", orders, {"compression.type": codec})
 
 
-# librdkafka cannot send the name of a header that is no text; the round `poison` of `make faults` does.
+# librdkafka cannot send a header whose name is not text; the round `poison` of `make faults` does.
 CORPUS = [POISON[kind].record(f"poison-{kind}") for kind in sorted(set(POISON) - {"header-no-text"})]
-# What stands beside a message that is as it should be. None of it is the message's business.
-BESIDE: list[list[tuple[bytes | str, bytes]]] = [
+# Additional headers of valid messages. They must not change how the messages are handled.
+EXTRA_HEADERS: list[list[tuple[bytes | str, bytes]]] = [
     [(f"header-{number}", b"x") for number in range(2000)],
     [("large", b"\xff" * 200_000)],
     [("", b""), ("empty", b""), ("x" * 10_000, b"\x00")],
@@ -94,13 +94,13 @@ def _send_among_messages(settings: Settings, hostile: Sequence[Record], sku: str
     for number, record in enumerate(hostile):
         producer.produce(topic, key=sku, value=record.value, headers=record.named())
         data = f'{{"order_id":"order-{number}","sku":"{sku}","qty":1}}'
-        beside = BESIDE[number % len(BESIDE)]
-        producer.produce(topic, key=sku, value=data, headers=_message(*beside))  # type: ignore[arg-type]
+        extra = EXTRA_HEADERS[number % len(EXTRA_HEADERS)]
+        producer.produce(topic, key=sku, value=data, headers=_message(*extra))  # type: ignore[arg-type]
         producer.poll(0)
     assert producer.flush(20) == 0
 
 
-async def test_hostile_records_become_letters_and_what_is_behind_each_takes_effect(kafka_settings: Settings) -> None:
+async def test_hostile_records_become_letters_and_messages_between_them_take_effect(kafka_settings: Settings) -> None:
     sku, hostile = f"sku-{uuid.uuid4().hex}", [*CORPUS, *_noise(100)]
     async with bootstrap(kafka_settings) as service:
         await clients.create_topics(service.kafka, kafka_settings.kafka_inbound_topics)
@@ -112,7 +112,7 @@ async def test_hostile_records_become_letters_and_what_is_behind_each_takes_effe
                 return (await service.queries.product(sku)).allocated_qty == len(hostile)
 
             await eventually(all_there)
-    # The last record of all is a message that took effect, so each of those before it has been dealt with.
+    # The last record is a message that took effect, so all records before it have been handled.
     async with raw_connection(kafka_settings.database_url.get_secret_value()) as connection:
         letters = await connection.fetch("SELECT value, reason FROM dead_letters")
     assert Counter(letter["value"] for letter in letters) == Counter(record.value for record in hostile)

@@ -1,4 +1,4 @@
-"""The inbox in PostgreSQL: beside a release that knew messages by their ids alone, and where consumers meet."""
+"""The inbox in PostgreSQL: with the release before, which used ids alone, and with concurrent consumers."""
 
 import asyncio
 
@@ -33,7 +33,7 @@ async def accept(engine: AsyncEngine, *messages: ReceivedMessage) -> dict[tuple[
         return known
 
 
-async def test_what_the_release_before_has_received_is_known_whatever_its_source(
+async def test_ids_received_by_the_release_before_are_duplicates_for_any_source(
     engine: AsyncEngine, database_url: str
 ) -> None:
     async with raw_connection(database_url) as old:
@@ -50,7 +50,9 @@ async def ids(engine: AsyncEngine) -> list[str]:
         return list(await connection.scalars(text("SELECT split_part(message_id, E'\\n', 1) FROM inbox")))
 
 
-async def test_the_release_before_finds_what_this_one_has_received(engine: AsyncEngine, database_url: str) -> None:
+async def test_the_release_before_recognises_messages_received_by_this_one(
+    engine: AsyncEngine, database_url: str
+) -> None:
     await accept(engine, received("1", "/one"), received("1", "/other"), received("2", ""))
 
     async with raw_connection(database_url) as old:
@@ -58,14 +60,14 @@ async def test_the_release_before_finds_what_this_one_has_received(engine: Async
     assert accepted == ["3"]
 
 
-async def test_the_release_before_can_still_keep_dead_letters(engine: AsyncEngine, database_url: str) -> None:
+async def test_the_release_before_can_still_store_dead_letters(engine: AsyncEngine, database_url: str) -> None:
     async with raw_connection(database_url) as old:
         for offset in (1, 1, 2):
             await old.execute(OLD_KEEP, offset)
         assert await old.fetchval("SELECT count(*) FROM dead_letters") == 2
 
 
-async def test_a_delivery_costs_one_statement_and_so_does_one_that_comes_again(database_url: str) -> None:
+async def test_a_delivery_and_a_redelivery_cost_one_statement_each(database_url: str) -> None:
     engine = create_engine(database_url, pool_size=1)
     messages = [received(str(number), source) for number in range(20) for source in ("/one", "/other")]
     await accept(engine, *messages)
@@ -78,7 +80,7 @@ async def test_a_delivery_costs_one_statement_and_so_does_one_that_comes_again(d
     await engine.dispose()
 
 
-async def test_sources_with_one_id_that_meet_in_two_consumers_are_each_received_once(
+async def test_one_id_of_two_sources_in_two_consumers_is_received_once_each(
     engine: AsyncEngine, database_url: str
 ) -> None:
     messages = [received("1", f"/source-{number}") for number in range(4)]
@@ -86,7 +88,7 @@ async def test_sources_with_one_id_that_meet_in_two_consumers_are_each_received_
         transaction = third.transaction()
         await transaction.start()
         await third.execute("INSERT INTO inbox (message_id, source, content) VALUES ('1', '/third', '')")
-        # Both come as far as they can before the third commits.
+        # Both run until they wait for the third one's commit.
         both = [asyncio.create_task(accept(engine, *group)) for group in (messages, messages[::-1])]
         await waiting_for_a_lock(database_url, 2)
         await transaction.commit()

@@ -1,4 +1,4 @@
-"""Commands on many lines, and groups that take long: the work is bounded, and it succeeds."""
+"""Commands on many lines, and groups that take long, succeed within their limits."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -73,7 +73,7 @@ async def test_a_long_queue_is_served_whole_in_one_transaction_and_others_do_not
             others += 1
         recorded = await restock
 
-    # The last of them may have ended after the restock.
+    # The last of them can have ended after the restock.
     assert others > 3
     assert recorded.batch.available_qty == 0
     events = await events_after(engine, before)
@@ -152,7 +152,7 @@ async def test_a_group_goes_on_in_the_next_transaction_once_it_has_raised_many_e
 
 @pytest.fixture
 async def hasty(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncEngine]:
-    """Connections whose transactions may take 1 s."""
+    """Connections with a transaction timeout of 1 s."""
     for module in (connections, unit_of_work):
         monkeypatch.setattr(module, "TRANSACTION_TIMEOUT", 1)
     engine = create_engine(database_url, pool_size=2)
@@ -196,5 +196,5 @@ async def test_a_large_command_has_more_time_than_a_small_one(
 
     (outcome,) = await play(bus, CreateBatch(ref="enough", sku="CHAIR", qty=60))
 
-    # Pages of 10 lines take 0.6 s each. The third one makes the command large, within the first second... of its own.
+    # Each page of 10 lines takes 0.4 s. The second one makes the command large, before the timeout of 1 s.
     assert outcome.label == "ok", outcome.error

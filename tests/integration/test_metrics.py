@@ -1,4 +1,4 @@
-"""The metrics that say how much waits, and for what. Each test looks at how a figure changes, or at one of its own."""
+"""The metrics of waiting work. Each test checks how a value changes, or uses a series of its own."""
 
 import asyncio
 import math
@@ -33,7 +33,7 @@ def value(name: str, **labels: str) -> float:
     return 0.0 if found is None else found
 
 
-async def test_commands_are_counted_by_what_became_of_them() -> None:
+async def test_commands_are_counted_by_outcome() -> None:
     def count(outcome: str) -> float:
         return value("allocation_commands_total", command="Errand", outcome=outcome)
 
@@ -48,8 +48,10 @@ async def test_commands_are_counted_by_what_became_of_them() -> None:
     assert {outcome: count(outcome) - before[outcome] for outcome in before} == {"ok": 1, "refused": 1, "error": 1}
 
 
-async def test_commands_that_the_database_kept_from_running_are_no_faults_of_ours(settings: Settings) -> None:
-    nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")})
+async def test_commands_without_a_database_count_as_unavailable(settings: Settings) -> None:
+    nowhere = settings.model_copy(
+        update={"database_url": SecretStr("postgresql+asyncpg://allocation@127.0.0.1:1/nothing")}
+    )
     labels = {"command": "Allocate", "outcome": "unavailable"}
     before = value("allocation_commands_total", **labels)
     async with bootstrap(nowhere) as service:
@@ -59,7 +61,7 @@ async def test_commands_that_the_database_kept_from_running_are_no_faults_of_our
     assert value("allocation_commands_total", **labels) == before + 1
 
 
-async def test_a_group_tells_how_long_it_waited_for_its_locks(service: Service, settings: Settings) -> None:
+async def test_the_time_that_a_group_waits_for_locks_is_measured(service: Service, settings: Settings) -> None:
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
     count, total = (value(f"allocation_lock_wait_seconds_{part}") for part in ("count", "sum"))
     async with raw_connection(settings.database_url.get_secret_value()) as other:
@@ -74,7 +76,7 @@ async def test_a_group_tells_how_long_it_waited_for_its_locks(service: Service, 
     assert value("allocation_lock_wait_seconds_sum") > total + held_for
 
 
-async def test_what_waits_for_people_is_counted_by_the_housekeeping(service: Service) -> None:
+async def test_dead_letters_and_backorders_are_counted_by_the_housekeeping(service: Service) -> None:
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
     for number in range(3):
         await play(service.bus, Allocate(order_id=f"order-{number}", sku="CHAIR", qty=5))
@@ -94,7 +96,7 @@ async def test_what_waits_for_people_is_counted_by_the_housekeeping(service: Ser
     assert value("allocation_dead_letters_kept_messages") == 1
 
 
-async def test_a_snapshot_that_stays_shows_its_age_and_what_it_keeps(
+async def test_an_old_snapshot_is_measured_by_its_age_and_the_rows_it_keeps(
     service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(components, "COUNT_INTERVAL", 0.05)
@@ -120,7 +122,7 @@ async def test_a_snapshot_that_stays_shows_its_age_and_what_it_keeps(
         await eventually(lambda: holds(held()[0] < 1))
 
 
-async def test_the_pools_tell_how_much_of_them_is_in_use(settings: Settings) -> None:
+async def test_pools_report_the_connections_in_use(settings: Settings) -> None:
     engine = create_engine(settings.database_url.get_secret_value(), pool_size=4)
     connections = DriverConnections(engine, keep=1)
     assert connections.in_use() == 0
@@ -139,12 +141,12 @@ async def holds(condition: bool) -> bool:
     return condition
 
 
-async def test_an_event_loop_that_is_held_up_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_blocked_event_loop_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vitals, "INTERVAL", 0.01)
     before = value("allocation_event_loop_lag_seconds_sum")
     async with vitals.monitored({}):
         await asyncio.sleep(0)
-        # Whoever computes for so long keeps everybody else waiting.
+        # A long computation delays all other tasks of the event loop.
         until = asyncio.get_running_loop().time() + 0.2
         while asyncio.get_running_loop().time() < until:
             pass
@@ -168,7 +170,7 @@ async def published(kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.kafka
-async def test_the_relay_tells_how_old_the_oldest_event_is_and_how_late_it_was(
+async def test_the_relay_reports_the_age_of_the_oldest_event_and_its_delay(
     published: tuple[Service, Wire],
 ) -> None:
     service, wire = published
@@ -194,7 +196,7 @@ async def test_the_relay_tells_how_old_the_oldest_event_is_and_how_late_it_was(
 
 
 @pytest.mark.kafka
-async def test_a_consumer_tells_how_far_it_is_behind_while_it_cannot_go_on(published: tuple[Service, Wire]) -> None:
+async def test_a_consumer_reports_its_lag_while_it_is_blocked(published: tuple[Service, Wire]) -> None:
     service, wire = published
 
     def lag() -> float:
@@ -211,12 +213,12 @@ async def test_a_consumer_tells_how_far_it_is_behind_while_it_cannot_go_on(publi
         await eventually(lambda: holds(lag() == 5))
         await other.rollback()
         await eventually(lambda: holds(lag() == 0))
-    assert math.isnan(lag()), "nobody knows any more"
+    assert math.isnan(lag()), "a stopped consumer reports no lag"
 
 
-async def test_a_worker_whose_event_loop_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_with_a_blocked_event_loop_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vitals, "STUCK_AFTER", 1.0)
-    # Its own: other tests have event loops in other threads of this process.
+    # A heartbeat of its own: other tests have event loops in other threads of this process.
     port, heartbeat = free_port(), vitals.EventLoopHeartbeat()
     metrics.serve(port, heartbeat.is_alive)
     url = f"http://127.0.0.1:{port}"
@@ -232,6 +234,6 @@ async def test_a_worker_whose_event_loop_stands_still_is_not_alive(monkeypatch: 
             await asyncio.wrap_future(thread.submit(becomes, 200))
             scraped = await asyncio.wrap_future(thread.submit(httpx.get, f"{url}/metrics"))
             assert "allocation_event_loop_lag_seconds_count" in scraped.text
-            # The event loop waits here without coming round.
+            # This blocks the event loop.
             thread.submit(becomes, 503).result()
             await asyncio.wrap_future(thread.submit(becomes, 200))

@@ -58,7 +58,7 @@ def test_there_is_one_line_of_revisions_whose_files_begin_with_their_numbers() -
         assert revision.doc
 
 
-def test_down_to_the_ground_leaves_nothing_behind(config: Config, empty_database_url: str) -> None:
+def test_downgrading_to_base_leaves_nothing_behind(config: Config, empty_database_url: str) -> None:
     command.upgrade(config, "head")
     command.downgrade(config, "base")
 
@@ -107,7 +107,7 @@ async def catalogue(database_url: str) -> dict[str, list[tuple[object, ...]]]:
         return found
 
 
-def test_a_schema_that_is_behind_is_told_with_the_command_that_helps(config: Config, empty_database_url: str) -> None:
+def test_an_older_schema_is_reported_with_the_command_to_run(config: Config, empty_database_url: str) -> None:
     async def check() -> str | None:
         engine = create_engine(empty_database_url, pool_size=1)
         try:
@@ -124,7 +124,7 @@ def test_a_schema_that_is_behind_is_told_with_the_command_that_helps(config: Con
 def test_a_known_older_revision_is_not_enough_and_an_unknown_one_is_newer(
     config: Config, empty_database_url: str, revision: str, is_ready: bool
 ) -> None:
-    async def stand_at_revision() -> str | None:
+    async def check_at_revision() -> str | None:
         async with raw_connection(empty_database_url) as connection:
             await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
         engine = create_engine(empty_database_url, pool_size=1)
@@ -134,10 +134,10 @@ def test_a_known_older_revision_is_not_enough_and_an_unknown_one_is_newer(
             await engine.dispose()
 
     command.upgrade(config, "head")
-    assert (asyncio.run(stand_at_revision()) is None) == is_ready
+    assert (asyncio.run(check_at_revision()) is None) == is_ready
 
 
-def test_old_code_that_is_told_to_migrate_leaves_a_newer_schema_alone(empty_database_url: str) -> None:
+def test_migrate_of_an_older_release_leaves_a_newer_schema_alone(empty_database_url: str) -> None:
     """A release that is rolled back runs `allocation migrate` before its processes start, as every release does."""
 
     async def make_newer() -> None:
@@ -155,7 +155,7 @@ def test_old_code_that_is_told_to_migrate_leaves_a_newer_schema_alone(empty_data
     assert "later" in done.stdout
 
 
-def test_two_that_migrate_at_once_do_not_disturb_each_other(empty_database_url: str) -> None:
+def test_two_concurrent_migrations_succeed(empty_database_url: str) -> None:
     environment = {**os.environ, "ALLOCATION_DATABASE_URL": empty_database_url}
     processes = [
         subprocess.Popen([sys.executable, "-m", "app", "migrate"], env=environment, cwd=ROOT, stderr=subprocess.PIPE)
@@ -168,9 +168,7 @@ def test_two_that_migrate_at_once_do_not_disturb_each_other(empty_database_url: 
     assert "order_lines" in tables(empty_database_url)
 
 
-def test_an_event_that_is_being_written_while_the_outbox_is_replaced_is_kept(
-    config: Config, empty_database_url: str
-) -> None:
+def test_an_event_written_while_the_outbox_is_replaced_is_kept(config: Config, empty_database_url: str) -> None:
     command.upgrade(config, "0004")
 
     async def upgrade_beside_a_writer() -> int:
@@ -200,10 +198,8 @@ def downgrade(): op.execute("DROP TABLE probe")
 """
 
 
-def test_a_migration_does_not_stand_in_front_of_traffic_for_long(
-    config: Config, empty_database_url: str, tmp_path: Path
-) -> None:
-    """Whoever waits for an exclusive lock makes all who come after wait too, so each revision gives up soon."""
+def test_a_migration_does_not_block_traffic_for_long(config: Config, empty_database_url: str, tmp_path: Path) -> None:
+    """A session that waits for an exclusive lock blocks all later ones, so each revision gives up soon."""
     (tmp_path / "probe.py").write_text(PROBE)
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", f"{ROOT / 'alembic' / 'versions'}\n{tmp_path}")

@@ -1,4 +1,4 @@
-"""A group names more than it records: a ref belongs to a SKU once a handler has recorded the batch, and not before."""
+"""A ref belongs to a SKU only after a handler has recorded the batch; a group can name refs without recording them."""
 
 import pytest
 
@@ -41,7 +41,7 @@ async def test_a_batch_whose_key_was_reused_does_not_keep_its_ref_from_another_p
     assert not again.unwrap().created
 
 
-async def test_what_was_never_recorded_is_not_found_in_its_group_and_its_product_is_not_made(bus: MessageBus) -> None:
+async def test_a_batch_that_is_not_recorded_is_not_found_in_its_group_and_makes_no_product(bus: MessageBus) -> None:
     lamp = CreateBatch(ref="batch-2", sku="LAMP", qty=1)
     change = ChangeBatchQuantity(ref="batch-1", qty=1)
     line = Allocate(order_id="order-1", sku="CHAIR", qty=1)

@@ -1,4 +1,4 @@
-"""The relay's side of the outbox: who has which shards, and what is read of them."""
+"""How relays read the outbox: which relay has which shards, and which rows it reads."""
 
 import asyncio
 import uuid
@@ -31,7 +31,7 @@ async def claimed(*relays: OutboxReader, rounds: int = 3) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 16])
-async def test_relays_share_the_shards_evenly_and_leave_none(engine: AsyncEngine, number: int) -> None:
+async def test_relays_share_all_shards_evenly(engine: AsyncEngine, number: int) -> None:
     relays = [OutboxReader(engine, lease=60) for _ in range(number)]
 
     shares = await claimed(*relays)
@@ -139,7 +139,7 @@ async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: 
     reader = OutboxReader(engine, lease=60)
     cause = Cause("1", "1")
     async with engine.connect() as slow:
-        # The slow transaction takes its id first; the quick one commits, is published and forgotten before it.
+        # The slow transaction draws its id first; the quick one commits, is published and deleted before it.
         await slow.execute(
             text(
                 "WITH event AS (INSERT INTO events"

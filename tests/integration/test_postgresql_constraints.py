@@ -1,4 +1,4 @@
-"""States that the tables cannot hold, whatever the code above them does."""
+"""Invalid states that the constraints of the tables refuse."""
 
 import asyncio
 import uuid
@@ -33,7 +33,7 @@ async def make_stock(database_url: str) -> None:
 
 @pytest.fixture(scope="module")
 def stocked_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
-    """One database for all the attempts here: what is refused leaves no trace."""
+    """One database for all tests here, because refused statements change nothing."""
     name = f"constraints_{uuid.uuid4().hex}"
 
     async def execute(statement: str) -> None:
@@ -92,13 +92,13 @@ def stocked_url(postgresql: EmbeddedPostgresql, template_database: str) -> Itera
         pytest.param("INSERT INTO products (sku) VALUES ('CHAIR')", "pk_products", id="doubled-product"),
     ],
 )
-async def test_cannot_be_represented(stocked_url: str, statement: str, constraint: str) -> None:
+async def test_an_invalid_state_is_refused(stocked_url: str, statement: str, constraint: str) -> None:
     async with raw_connection(stocked_url) as connection:
         with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=constraint):
             await connection.execute(statement)
 
 
-async def test_events_without_a_sequence_may_be_many(stocked_url: str) -> None:
+async def test_several_events_can_have_no_sequence(stocked_url: str) -> None:
     async with raw_connection(stocked_url) as connection:
         for _ in range(2):
             await connection.execute(f"{EVENTS} VALUES (0, 'LAMP', NULL, gen_random_uuid(), 't', 'd', 'c', 'c')")

@@ -1,4 +1,4 @@
-"""What a group costs: as many statements as one command, and look-ups by key however much has gathered."""
+"""The cost of a group: as many statements as one command, and look-ups by key whatever the size of the tables."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -78,13 +78,13 @@ async def test_the_number_of_statements_does_not_depend_on_the_size_of_the_group
     assert costs[1] == costs[20] == costs[200]
 
 
-async def test_messages_and_dead_ends_cost_no_more_either(one_connection: AsyncEngine) -> None:
+async def test_messages_and_refusals_cost_no_more(one_connection: AsyncEngine) -> None:
     bus = bus_over(one_connection)
     await play(bus, *batches(20))
-    # The driver looks up the type of an array when it first meets one on a connection.
+    # The driver looks up the type of an array at its first use on a connection.
     await bus.handle_group([Request(CreateBatch(ref="batch-0", sku="SKU-0", qty=50), CAUSE, received("first"))])
     costs = []
-    # The driver asks for the types of an inbox row the first time that a connection meets them.
+    # The driver looks up the types of an inbox row at their first use on a connection.
     await bus.handle_group([Request(lines(1, 5000)[0], CAUSE, received("first"))])
     for start, size in ((0, 2), (1000, 200)):
         commands = [*lines(size, start), Allocate(order_id="order-1", sku="NONE", qty=1), *lines(size, start)]
@@ -117,7 +117,7 @@ async def test_a_cut_costs_what_it_moves_not_what_the_batch_holds(one_connection
 async def test_no_statement_scans_a_table_that_has_grown_since_it_was_planned(
     one_connection: AsyncEngine, database_url: str
 ) -> None:
-    """The service starts on empty tables and is not analysed; the plans of that moment must do for ever."""
+    """The service starts on empty tables without statistics; plans made then must suit large tables as well."""
     bus, queries = bus_over(one_connection), Queries(one_connection)
     async with raw_connection(database_url) as admin:
         await leave_alone(admin)
@@ -138,9 +138,9 @@ async def test_no_statement_scans_a_table_that_has_grown_since_it_was_planned(
 async def test_no_statement_scans_a_table_that_was_large_when_it_was_planned(
     one_connection: AsyncEngine, database_url: str, *, known: bool
 ) -> None:
-    """It may seem cheaper to read all of a table than to look up a hundred rows, the more so where nothing is known.
+    """Reading a whole table can seem cheaper than a hundred look-ups, especially without statistics.
 
-    Nothing is known of what was imported or restored a moment ago.
+    A table that was imported or restored a moment ago has no statistics.
     """
     bus, queries = bus_over(one_connection), Queries(one_connection)
     async with raw_connection(database_url) as admin:
@@ -156,13 +156,13 @@ async def test_no_statement_scans_a_table_that_was_large_when_it_was_planned(
         after, entries_after = await scans(one_connection), await entries(one_connection)
 
     assert after == before
-    # To join with all of a table by way of its index is no scan, and costs as much.
+    # A join that reads a whole table through its index does not count as a scan, but costs as much.
     read = {index: entries_after[index] - count for index, count in entries_before.items()}
     assert max(read.values()) < 8 * 2000, read
 
 
 async def leave_alone(admin: asyncpg.Connection) -> None:
-    """Have PostgreSQL gather no statistics meanwhile."""
+    """Keep PostgreSQL from gathering statistics."""
     for table in ("products", "batches", "order_lines", "orders", "inbox", "outbox", "events"):
         await admin.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
 
@@ -208,7 +208,7 @@ async def everything(bus: MessageBus, queries: Queries, name: str) -> None:
 
 
 async def scans(engine: AsyncEngine) -> dict[str, int]:
-    """How often each of the bus's tables was read from end to end, as far as the pool's session knows."""
+    """The number of sequential scans of each of the bus's tables, as counted by the pool's session."""
     async with engine.connect() as connection:
         await connection.execute(text("SELECT pg_stat_force_next_flush()"))
         await connection.commit()
@@ -218,7 +218,7 @@ async def scans(engine: AsyncEngine) -> dict[str, int]:
 
 
 async def entries(engine: AsyncEngine) -> dict[str, int]:
-    """How many entries of each index were read."""
+    """The number of entries read from each index."""
     async with engine.connect() as connection:
         rows = await connection.execute(text("SELECT indexrelname, idx_tup_read FROM pg_stat_user_indexes"))
         return {row.indexrelname: row.idx_tup_read for row in rows}

@@ -1,4 +1,4 @@
-"""PostgreSQL refuses, hangs up or does not answer: what passes is tried again, what does not is said in time."""
+"""PostgreSQL refuses, disconnects or does not respond: transient faults are retried, others reported in time."""
 
 import asyncio
 import os
@@ -70,7 +70,7 @@ async def test_after_a_deadlock_each_request_takes_its_effect(
     assert await chairs_allocated(engine) == 1
 
 
-async def test_a_serialization_failure_is_tried_again(database_url: str) -> None:
+async def test_a_serialization_failure_is_retried(database_url: str) -> None:
     async with raw_connection(database_url) as other:
         name = make_url(database_url).database
         await other.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
@@ -94,7 +94,7 @@ async def impatient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Async
     await engine.dispose()
 
 
-async def test_a_lock_that_is_held_too_long_is_tried_again(impatient: AsyncEngine, database_url: str) -> None:
+async def test_a_lock_that_is_held_too_long_is_retried(impatient: AsyncEngine, database_url: str) -> None:
     async with raw_connection(database_url) as other:
         transaction = other.transaction()
         await transaction.start()
@@ -106,7 +106,7 @@ async def test_a_lock_that_is_held_too_long_is_tried_again(impatient: AsyncEngin
         assert_done_once(await play(bus_over(impatient, RetryPolicy(sleep=let_go)), LINE))
 
 
-async def test_a_lock_that_is_never_released_is_said_in_time(impatient: AsyncEngine, database_url: str) -> None:
+async def test_a_lock_that_is_never_released_is_reported_in_time(impatient: AsyncEngine, database_url: str) -> None:
     bus = bus_over(impatient, RetryPolicy(attempts=3, sleep=(pauses := Pauses())))
     async with raw_connection(database_url) as other, other.transaction():
         await other.execute(LOCK, "CHAIR")
@@ -117,7 +117,7 @@ async def test_a_lock_that_is_never_released_is_said_in_time(impatient: AsyncEng
     assert await chairs_allocated(impatient) == 0
 
 
-async def test_a_session_that_is_killed_in_the_middle_is_tried_again(engine: AsyncEngine, database_url: str) -> None:
+async def test_work_on_a_session_that_is_killed_is_retried(engine: AsyncEngine, database_url: str) -> None:
     bus = bus_over(engine, RetryPolicy(sleep=(pauses := Pauses())))
     async with raw_connection(database_url) as other:
         async with other.transaction():
@@ -134,7 +134,9 @@ async def test_a_session_that_is_killed_in_the_middle_is_tried_again(engine: Asy
     assert await chairs_allocated(engine) == 1
 
 
-async def test_a_process_that_hangs_gives_its_locks_back(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_locks_of_a_process_that_hangs_are_released(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between the two halves of asyncpg's prepare a session is not idle, and runs no statement either."""
     monkeypatch.setattr("app.adapters.postgresql.connections.TRANSACTION_TIMEOUT", 1)
     hanging = create_engine(database_url, pool_size=1)
@@ -163,7 +165,7 @@ async def test_sessions_that_were_killed_while_idle_are_replaced(engine: AsyncEn
 
 
 @pytest.mark.parametrize("fate", ["COMMIT", "ROLLBACK"])
-async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(engine: AsyncEngine, fate: str) -> None:
+async def test_a_commit_whose_acknowledgement_is_lost_gets_its_true_outcome(engine: AsyncEngine, fate: str) -> None:
     lost: list[str] = []
 
     class LosesAnAnswer(SqlUnitOfWork):
@@ -184,15 +186,13 @@ async def test_a_commit_whose_answer_is_lost_is_answered_as_what_became_of_it(en
     assert lost == [fate]
     assert await chairs_allocated(engine) == 1
     async with engine.connect() as connection:
-        told = await connection.execute(text("SELECT type FROM events WHERE subject = 'CHAIR' ORDER BY sequence"))
-        assert list(told.scalars()) == ["batch_created.v1", "line_allocated.v1"]
+        found = await connection.execute(text("SELECT type FROM events WHERE subject = 'CHAIR' ORDER BY sequence"))
+        assert list(found.scalars()) == ["batch_created.v1", "line_allocated.v1"]
 
 
-@pytest.mark.parametrize("number_is_given_again", [True, False])
-async def test_a_commit_that_died_with_the_database_is_not_taken_for_another_one(
-    tmp_path: Path, number_is_given_again: bool
-) -> None:
-    """A crash forgets transactions that had written nothing to disk, and their numbers are given to others."""
+@pytest.mark.parametrize("id_is_reassigned", [True, False])
+async def test_a_commit_lost_in_a_crash_is_not_confused_with_another(tmp_path: Path, id_is_reassigned: bool) -> None:
+    """A crash loses transactions that were not on disk yet, and their ids are reassigned."""
     with EmbeddedPostgresql(tmp_path / "postgresql", durable=False) as server:
         await asyncio.to_thread(schema.migrate, server.database_url)
         async with raw_connection(server.admin_url) as admin:
@@ -202,7 +202,7 @@ async def test_a_commit_that_died_with_the_database_is_not_taken_for_another_one
         engine = create_engine(server.database_url, pool_size=2)
         numbers: list[int] = []
 
-        class DiesAtItsCommit(SqlUnitOfWork):
+        class CrashesAtCommit(SqlUnitOfWork):
             async def _commit(self) -> None:
                 if numbers:
                     return await super()._commit()
@@ -211,15 +211,15 @@ async def test_a_commit_that_died_with_the_database_is_not_taken_for_another_one
                 os.kill(server.pid, signal.SIGQUIT)
                 await asyncio.to_thread(poll_until, lambda: server.pid is None, seconds=60)
                 server.start()
-                while number_is_given_again and numbers[0] not in numbers[1:]:
+                while id_is_reassigned and numbers[0] not in numbers[1:]:
                     async with raw_connection(server.database_url) as other:
                         numbers.append(int(await other.fetchval("SELECT pg_current_xact_id()::text")))
-                    assert numbers[-1] <= numbers[0], "the crash did not forget the transaction"
+                    assert numbers[-1] <= numbers[0], "the crash did not lose the transaction"
                 raise ConnectionResetError("the answer to the commit is lost")
 
         await play(bus_over(engine), CreateBatch(ref="batch-1", sku="CHAIR", qty=10))
         bus = MessageBus(
-            lambda: DiesAtItsCommit(DriverConnections(engine)),
+            lambda: CrashesAtCommit(DriverConnections(engine)),
             COMMAND_HANDLERS,
             retry=RetryPolicy(sleep=Pauses()),
         )
@@ -228,8 +228,8 @@ async def test_a_commit_that_died_with_the_database_is_not_taken_for_another_one
         await engine.dispose()
 
 
-async def test_a_database_that_is_not_there_is_said_after_a_bound() -> None:
-    engine = create_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing", pool_size=1)
+async def test_an_unreachable_database_is_reported_after_some_attempts() -> None:
+    engine = create_engine(f"postgresql+asyncpg://allocation@127.0.0.1:{free_port()}/nothing", pool_size=1)
 
     (outcome,) = await play(bus_over(engine, RetryPolicy(attempts=3, sleep=(pauses := Pauses()))), LINE)
 
@@ -238,7 +238,7 @@ async def test_a_database_that_is_not_there_is_said_after_a_bound() -> None:
     await engine.dispose()
 
 
-async def test_a_pool_that_is_exhausted_is_said_in_time(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_exhausted_pool_is_reported_in_time(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.pool, "_timeout", 0.05)
     held = [await engine.connect() for _ in range(5)]
 
@@ -249,9 +249,7 @@ async def test_a_pool_that_is_exhausted_is_said_in_time(engine: AsyncEngine, mon
         await connection.close()
 
 
-async def test_what_is_no_fault_of_the_database_is_not_tried_again(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_other_errors_are_not_retried(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statements, "LOCK_FREE_PRODUCTS", "SELECT 1 / 0 WHERE $1::text[] IS NOT NULL")
 
     (outcome,) = await play(bus_over(engine, RetryPolicy(sleep=(pauses := Pauses()))), LINE)

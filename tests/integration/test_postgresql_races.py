@@ -1,4 +1,4 @@
-"""Units of work at once, as several processes run them: no error to any caller, and each effect once."""
+"""Concurrent units of work, as in several processes: no caller gets an error, and each effect happens once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ async def processes(database_url: str) -> AsyncIterator[list[MessageBus]]:
 
 
 async def at_once(processes: list[MessageBus], *commands: Command) -> list[str]:
-    """Each command in a process of its own; returns what became of them."""
+    """Run each command in a process of its own; return the outcomes."""
     plays = (play(processes[number % len(processes)], command) for number, command in enumerate(commands))
     return [label for outcomes in await asyncio.gather(*plays) for label in labels(outcomes)]
 
@@ -204,7 +204,7 @@ async def test_consumers_that_hold_the_same_messages_in_any_order_do_not_deadloc
         transaction = third.transaction()
         await transaction.start()
         await third.execute("INSERT INTO inbox (message_id) VALUES ('message-10')")
-        # Both come as far as they can before the third lets them go on.
+        # Both run until they wait for the third one's lock.
         both = [asyncio.create_task(accept(each)) for each in (ids, ids[::-1])]
         await waiting_for_a_lock(database_url, 2)
         await transaction.rollback()

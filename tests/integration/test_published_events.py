@@ -1,4 +1,4 @@
-"""What advance-clocks reads: a topic in which others may have written, on a broker that may go away."""
+"""advance-clocks on a topic with records of other programs, and on a broker that stops responding."""
 
 import asyncio
 import uuid
@@ -35,7 +35,7 @@ def _event(sku: str, sequence: int, **other: bytes | None) -> Record:
 
 
 def _foreign(sku: str) -> Sequence[Record]:
-    """Records that are no events of the service, though some of them look nearly like one."""
+    """Records that are not events of the service, although some look similar to one."""
     return [
         Record(None, b"{}"),
         Record(sku.encode(), None),
@@ -55,12 +55,12 @@ def _foreign(sku: str) -> Sequence[Record]:
     ]
 
 
-async def test_what_is_no_event_of_ours_is_left_out_and_told(kafka_settings: Settings, tmp_path: Path) -> None:
+async def test_records_of_others_are_skipped_and_counted(kafka_settings: Settings, tmp_path: Path) -> None:
     sku, order = f"sku-{uuid.uuid4().hex}", f"order-{uuid.uuid4().hex}"
     foreign = _foreign(sku)
     topic, servers = kafka_settings.kafka_events_topic, kafka_settings.kafka_bootstrap_servers
     await clients.create_topics(KafkaConfig(servers), [topic])
-    # The event of an order has no number, and is one of ours nevertheless.
+    # The event of an order has no sequence, but is an event of the service.
     unnumbered = [(name, value) for name, value in _event(order, 1).headers if name != "ce_sequence"]
     records = [_event(sku, 1), *foreign, Record(order.encode(), b"{}", unnumbered), _event(sku, 2)]
     with Sender(servers, topic) as sender:
@@ -77,13 +77,13 @@ async def test_what_is_no_event_of_ours_is_left_out_and_told(kafka_settings: Set
     assert [tuple(row) for row in remembered] == [(sku, 1), (sku, 2)]
 
 
-async def test_a_broker_that_gives_no_more_records_is_told_and_not_waited_for(
+async def test_a_broker_that_stops_sending_records_is_an_error_after_a_timeout(
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_recovery, "RECORD_TIMEOUT", 2.0)
-    # It would hold for the tests that come after this one.
+    # The patch would stay for later tests.
     monkeypatch.setattr(history_recovery, "tolerate_any_header_name", lambda: None)
-    # It stops in the middle: a record that it has told of does not come.
+    # The end offset is one too high, so the last record never comes.
     end_offsets = AIOKafkaConsumer.end_offsets
 
     async def one_more(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

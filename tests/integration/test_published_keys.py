@@ -1,4 +1,4 @@
-"""What an identity provider answers with, over HTTP: which keys are taken from it, and which answers are none."""
+"""Responses of an identity provider over HTTP: which keys are used, and which responses are rejected."""
 
 import threading
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
     [{}, [], {"keys": []}, {"keys": "none"}, {"keys": [{"kty": "?"}]}, "text", b"\xff", b'{"keys":' + b"[" * 100_000],
     ids=range(8),
 )
-async def test_a_provider_that_publishes_nonsense_is_like_one_that_is_away(
+async def test_a_provider_that_publishes_nonsense_counts_as_unavailable(
     provider: IdentityProvider, tokens: JwtAuthenticator, published: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = provider.token()
@@ -37,7 +37,7 @@ async def test_a_provider_that_publishes_nonsense_is_like_one_that_is_away(
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
-async def test_an_answer_that_never_ends_is_given_up_and_keeps_nobody_from_the_next(
+async def test_an_endless_response_times_out_and_does_not_block_the_next_fetch(
     provider: IdentityProvider, part: Literal["head", "body"], caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens = tokens_of(provider, deadline=0.2)
@@ -46,23 +46,23 @@ async def test_an_answer_that_never_ends_is_given_up_and_keeps_nobody_from_the_n
         await tokens.check(provider.token())
     assert "within 0.2 s" in caplog.text
 
-    async def nobody_waits() -> bool:
+    async def no_download_runs() -> bool:
         return "download" not in {thread.name for thread in threading.enumerate()}
 
-    # The end of the process, then, waits for none of them either.
-    await eventually(nobody_waits)
+    # So the process can end without waiting for a download.
+    await eventually(no_download_runs)
     provider.drips = None
 
-    async def somebody_is_known() -> bool:
+    async def token_is_accepted() -> bool:
         try:
             return (await tokens.check(provider.token())).principal == "anna"
         except TemporarilyUnavailableError:
             return False
 
-    await eventually(somebody_is_known)
+    await eventually(token_is_accepted)
 
 
-async def test_an_answer_without_an_end_is_not_taken_in(
+async def test_a_response_that_is_too_long_is_refused(
     provider: IdentityProvider, tokens: JwtAuthenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.published["more"] = "x" * MAX_BYTES
@@ -82,7 +82,7 @@ async def test_a_provider_with_tls_has_to_prove_its_name(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
-async def test_a_key_that_does_not_say_what_it_is_for_is_for_every_algorithm_that_fits(
+async def test_a_key_without_alg_and_use_serves_every_algorithm_of_its_type(
     provider: IdentityProvider, algorithm: str
 ) -> None:
     provider.add_key("mine", algorithm, alg=None, use=None)
@@ -94,7 +94,7 @@ async def test_a_key_that_does_not_say_what_it_is_for_is_for_every_algorithm_tha
     ("algorithm", "said", "claimed"),
     [("RS256", None, "ES256"), ("ES256", None, "RS256"), ("ES256", None, "ES384"), ("RS256", "RS256", "PS256")],
 )
-async def test_a_key_is_for_no_algorithm_that_does_not_fit(
+async def test_a_key_serves_no_other_algorithm(
     provider: IdentityProvider, algorithm: str, said: str | None, claimed: str
 ) -> None:
     provider.add_key("mine", algorithm, alg=said)
@@ -113,7 +113,7 @@ ODD: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("more", [{name: value} for name, values in ODD.items() for value in values], ids=str)
-async def test_a_key_that_is_none_takes_nothing_from_the_others(
+async def test_an_invalid_key_does_not_affect_the_others(
     provider: IdentityProvider, tokens: JwtAuthenticator, more: dict[str, object]
 ) -> None:
     provider.add_key("odd")

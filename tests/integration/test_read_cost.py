@@ -1,4 +1,4 @@
-"""What a page costs: as many rows and index entries as it shows, however much has gathered and wherever it begins."""
+"""A page costs as many rows and index entries as it shows, whatever its position and the size of the tables."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date
@@ -131,7 +131,7 @@ async def test_a_page_costs_what_it_shows(measured: Measured) -> None:
         assert max(costs) <= first + 2 * LIMIT, (name, costs)
 
 
-async def test_a_promise_costs_the_open_batches(measured: Measured) -> None:
+async def test_availability_costs_the_open_batches(measured: Measured) -> None:
     _, _, before = await measured.read()
     for qty in (5, 6):
         await measured.queries.availability("CHAIR", qty, None)
@@ -139,6 +139,6 @@ async def test_a_promise_costs_the_open_batches(measured: Measured) -> None:
     assert after - before <= 8
 
 
-async def test_a_history_counts_without_counting(measured: Measured) -> None:
+async def test_the_count_of_a_history_costs_nothing(measured: Measured) -> None:
     page = await measured.queries.history.page("CHAIR", limit=1, cursor=None)
     assert (page.count, page.count_is_exact) == (MANY, True)

@@ -48,7 +48,7 @@ async def becomes(api: Api, path: str, status: int) -> None:
     await eventually(is_so)
 
 
-async def test_what_is_written_is_soon_read_from_the_replica(with_replica: Settings) -> None:
+async def test_writes_are_soon_read_from_the_replica(with_replica: Settings) -> None:
     async with api_over(with_replica) as api:
         await becomes(api, "/readyz", 200)
         sku = new("sku")
@@ -60,7 +60,7 @@ async def test_what_is_written_is_soon_read_from_the_replica(with_replica: Setti
 
 @asynccontextmanager
 async def behind(replica: EmbeddedPostgresql) -> AsyncIterator[None]:
-    """Keep the replica where it is."""
+    """Pause replay on the replica."""
     async with raw_connection(replica.admin_url) as standby:
         await standby.execute("SELECT pg_wal_replay_pause()")
         try:
@@ -74,7 +74,7 @@ async def behind(replica: EmbeddedPostgresql) -> AsyncIterator[None]:
             await standby.execute("SELECT pg_wal_replay_resume()")
 
 
-async def test_the_doctor_tells_of_a_replica_that_stays_behind(
+async def test_the_doctor_reports_a_replica_that_stays_behind(
     with_replica: Settings, replica: EmbeddedPostgresql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def verdict(service: Service) -> str:
@@ -93,14 +93,14 @@ async def test_the_doctor_tells_of_a_replica_that_stays_behind(
 async def test_a_replica_that_is_behind_delays_reads_and_no_decision(
     with_replica: Settings, replica: EmbeddedPostgresql
 ) -> None:
-    """This is how old an answer may be: as far as the replica is behind. It also shows who answers what."""
+    """Reads are as old as the replica. This also shows which database answers which request."""
     async with api_over(with_replica) as api:
         await becomes(api, "/readyz", 200)
         async with behind(replica):
             sku = new("sku")
             ref = await api.record(sku, 10)
             assert_problem(await api.client.get(f"/v1/batches/{ref}"), 404, "batch-not-found")
-            # What is decided is decided on what is so: the answers to writes are never old.
+            # Commands are decided on the primary, so responses to writes are never old.
             again = await api.client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 10})
             assert (again.status_code, again.json()["available_qty"]) == (200, 10)
             order = await api.order(sku, 4)

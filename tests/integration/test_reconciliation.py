@@ -1,4 +1,4 @@
-"""Rows that were damaged behind the service's back: each kind of difference is found, and repaired where it can be."""
+"""Rows that were damaged outside the service: each kind of difference is found, and repaired if possible."""
 
 from datetime import date
 
@@ -20,14 +20,14 @@ STOCK: list[Command] = [
     CreateBatch(ref="table", sku="TABLE", qty=5),
     Allocate(order_id="order-1", sku="TABLE", qty=1),
 ]
-"""Of the old chairs none are left and of the new ones two; eleven are wanted by the queue. The clock stands at 9."""
+"""Batch `old` is used up, `new` has 2 pieces left, and 11 are backordered. The sequence of CHAIR is 9."""
 
 EVENTS = "INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)"
 
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """The service, with chairs and tables, and a refusal that has no product to count for."""
+    """The service with STOCK, and with the event of a refusal, which belongs to no product."""
     await results(service.bus, *STOCK)
     await play(service.bus, Allocate(order_id="order-1", sku="LAMP", qty=1))
     return service
@@ -40,12 +40,12 @@ async def sql(service: Service, statement: str) -> None:
 
 
 async def found(service: Service, *, repair: bool = False) -> list[str]:
-    """The lines of one walk."""
+    """The lines of one run."""
     return [difference.line async for difference in Reconciliation(service, repair=repair).differences()]
 
 
 async def sequences(service: Service, sku: str = "CHAIR") -> list[int]:
-    """The numbers of the events, in the order in which they are published."""
+    """The sequences of the events, in the order of publication."""
     async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
         rows = await connection.fetch("SELECT sequence FROM events WHERE subject = $1 ORDER BY id", sku)
         return [row["sequence"] for row in rows]
@@ -95,7 +95,7 @@ async def test_a_difference_is_found_and_repaired(stocked: Service, damage: str,
     assert await found(stocked) == []
 
 
-async def test_differences_that_hide_each_other_are_repaired_in_one_walk(stocked: Service) -> None:
+async def test_differences_that_hide_each_other_are_repaired_in_one_run(stocked: Service) -> None:
     await sql(
         stocked,
         """
@@ -116,7 +116,7 @@ async def test_differences_that_hide_each_other_are_repaired_in_one_walk(stocked
     assert await found(stocked) == []
 
 
-async def test_a_queue_is_served_in_its_order_and_told_as_events(stocked: Service) -> None:
+async def test_the_queue_is_served_in_order_and_its_events_are_recorded(stocked: Service) -> None:
     await sql(stocked, "UPDATE batches SET qty = 10 WHERE ref = 'new'")
 
     await found(stocked, repair=True)
@@ -128,7 +128,7 @@ async def test_a_queue_is_served_in_its_order_and_told_as_events(stocked: Servic
     assert await sequences(stocked) == list(range(1, 11))
 
 
-async def test_an_oversold_batch_is_closed_and_the_advice_gets_it_right(stocked: Service) -> None:
+async def test_an_oversold_batch_is_closed_and_the_advice_repairs_it(stocked: Service) -> None:
     # Two lines were put on the batch that never had the stock for them. One of three waits and could slip in between.
     await results(stocked.bus, Allocate(order_id="order-6", sku="CHAIR", qty=3))
     await sql(
@@ -196,14 +196,14 @@ async def test_events_that_do_not_follow_each_other_are_reported_and_left_alone(
     assert await found(stocked, repair=True) == [line]
 
 
-async def test_events_from_before_they_were_kept_are_not_missed(stocked: Service) -> None:
+async def test_events_from_before_the_history_are_not_reported_as_missing(stocked: Service) -> None:
     await sql(stocked, "DELETE FROM events WHERE subject = 'CHAIR' AND sequence < 6")
     assert await found(stocked) == []
     await sql(stocked, "DELETE FROM events")
     assert await found(stocked) == []
 
 
-async def test_a_product_that_was_repaired_goes_on_working(stocked: Service) -> None:
+async def test_a_repaired_product_still_works(stocked: Service) -> None:
     await sql(stocked, "UPDATE products SET backordered_qty = 0; UPDATE batches SET allocated_qty = 0")
     await found(stocked, repair=True)
 

@@ -1,4 +1,4 @@
-"""Reconciling while the service works: no false report, no more rows than a page, and locks that are waited for."""
+"""Reconciliation under traffic: no false reports, no more rows than a page at a time, and waits for locks."""
 
 import asyncio
 import logging
@@ -54,7 +54,7 @@ def anything(chance: random.Random) -> Command:
     )
 
 
-async def test_traffic_is_never_taken_for_a_difference(service: Service) -> None:
+async def test_traffic_is_never_reported_as_a_difference(service: Service) -> None:
     chance = random.Random(4)
     await results(
         service.bus, *(CreateBatch(ref=f"{sku}-{number}", sku=sku, qty=20) for sku in SKUS for number in range(3))
@@ -67,7 +67,7 @@ async def test_traffic_is_never_taken_for_a_difference(service: Service) -> None
             await play(service.bus, *(anything(chance) for _ in range(chance.randint(1, 12))))
 
     async def publish() -> None:
-        """Take the first rows away, as a relay does."""
+        """Delete the first rows, as a relay does."""
         while walks < 40:
             rows = await outbox.read(range(SHARDS), 25)
             await outbox.delete([row.id for row in rows])
@@ -94,11 +94,11 @@ async def test_differences_are_repaired_while_traffic_runs(service: Service) -> 
         while repaired < 30:
             await play(service.bus, *(anything(chance) for _ in range(chance.randint(1, 4))))
 
-    async def damage_and_mend() -> None:
+    async def damage_and_repair() -> None:
         nonlocal repaired
         while repaired < 30:
-            # Too large only: traffic may take from these sums all that the lines hold. Locked as the service locks, so
-            # that the two do not wait for each other in a circle.
+            # The sums are only made larger, because traffic may subtract all that the lines hold. Locked as the service
+            # locks, so that the two cannot deadlock.
             await sql(
                 service,
                 "SELECT FROM products ORDER BY sku FOR NO KEY UPDATE;"
@@ -110,7 +110,7 @@ async def test_differences_are_repaired_while_traffic_runs(service: Service) -> 
             repaired += len(differences)
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-        for work in (command, command, damage_and_mend):
+        for work in (command, command, damage_and_repair):
             tasks.create_task(work())
 
     assert await found(service) == []
@@ -148,7 +148,7 @@ async def test_no_more_rows_than_a_page_come_back_at_a_time(service: Service, mo
     assert {difference.kind for difference in await found(service)} == {Kind.EVENTS_GAP, Kind.EVENTS_BEYOND}
 
 
-async def test_a_page_that_is_too_much_for_one_statement_is_taken_in_smaller_ones(
+async def test_a_page_that_is_too_large_for_one_statement_is_split(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await results(service.bus, *(CreateBatch(ref=sku, sku=sku, qty=5) for sku in SKUS))
@@ -175,7 +175,7 @@ async def test_a_page_that_is_too_much_for_one_statement_is_taken_in_smaller_one
         ("UPDATE products SET backordered_qty = 2", "UPDATE products SET backordered_qty = 0"),
     ],
 )
-async def test_what_is_right_by_the_time_the_lock_is_there_is_left_alone(
+async def test_a_difference_that_is_gone_once_the_lock_is_held_is_left_alone(
     service: Service, damage: str, undone: str
 ) -> None:
     await results(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=5))
@@ -190,7 +190,7 @@ async def test_what_is_right_by_the_time_the_lock_is_there_is_left_alone(
         assert await repairing == []
 
 
-async def test_a_lock_that_is_held_for_long_is_asked_for_again(
+async def test_a_lock_that_is_held_for_long_is_retried(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("app.adapters.postgresql.connections.LOCK_TIMEOUT", 0.5)
@@ -210,7 +210,7 @@ async def test_a_lock_that_is_held_for_long_is_asked_for_again(
         assert [difference.repaired for difference in await repairing] == [True]
 
 
-async def test_the_check_counts_warns_and_mends_nothing(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_check_counts_warns_and_repairs_nothing(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     await results(service.bus, *(CreateBatch(ref=sku, sku=sku, qty=5) for sku in SKUS))
     await sql(service, "UPDATE batches SET allocated_qty = 2; DELETE FROM outbox")
     before = {kind: counted(kind) for kind in Kind}
@@ -238,8 +238,8 @@ async def test_a_process_looks_for_differences_at_intervals(settings: Settings) 
             await eventually(counted_twice)
 
 
-async def test_every_kind_shows_nought_before_anybody_has_looked(service: Service) -> None:
-    """Else the first difference makes its series begin at 1, which no alert takes for a rise."""
+async def test_every_kind_is_0_before_the_first_check(service: Service) -> None:
+    """Otherwise a series begins at 1 with the first difference, and the alert sees no increase."""
     metrics.reconcile_differences.clear()
 
     async def shown() -> bool:
@@ -250,7 +250,7 @@ async def test_every_kind_shows_nought_before_anybody_has_looked(service: Servic
         await eventually(shown)
 
 
-async def test_an_interval_of_none_is_never(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_interval_of_0_turns_the_check_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     pruned = asyncio.Event()
 
     async def prune(*_: object) -> None:

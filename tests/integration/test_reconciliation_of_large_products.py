@@ -1,4 +1,4 @@
-"""Products too large for one statement are counted in pieces; what fails of one keeps nothing from the others."""
+"""Products too large for one statement are counted in pieces; a failure affects one product only."""
 
 import time
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def last_complete() -> float | None:
     return REGISTRY.get_sample_value("allocation_reconcile_last_complete_timestamp_seconds")
 
 
-async def test_what_is_counted_in_pieces_is_what_one_statement_counts(
+async def test_counting_in_pieces_gives_the_result_of_one_statement(
     stocked: Service, request: pytest.FixtureRequest
 ) -> None:
     await sql(stocked, DAMAGE)
@@ -81,7 +81,7 @@ async def test_what_is_counted_in_pieces_is_what_one_statement_counts(
     }
 
 
-async def test_a_product_that_cannot_be_compared_keeps_those_behind_it_from_nothing(
+async def test_a_product_that_cannot_be_compared_does_not_affect_later_ones(
     stocked: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
     await sql(stocked, DAMAGE)
@@ -107,7 +107,7 @@ async def test_a_product_that_cannot_be_compared_keeps_those_behind_it_from_noth
     assert last_complete() == pytest.approx(time.time(), abs=60)
 
 
-async def test_a_fault_while_a_product_is_examined_is_passed_over_and_a_database_that_is_away_is_not(
+async def test_an_error_of_one_product_is_skipped_and_a_lost_database_is_not(
     stocked: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await sql(stocked, DAMAGE)

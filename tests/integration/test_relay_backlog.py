@@ -1,4 +1,4 @@
-"""The relay beside a backlog, dead rows and late commits: they do not add to what it reads, and nothing is lost."""
+"""The relay with a backlog, dead rows and late commits: it does not read more rows, and loses none."""
 
 import asyncio
 import json
@@ -120,10 +120,10 @@ async def test_the_backlog_of_a_partition_that_refuses_is_not_read_again_for_the
     assert broker.sequences(refused) == []
 
 
-async def test_a_partition_that_does_not_answer_keeps_the_others_waiting_for_no_timeout_of_its_own(
+async def test_the_timeouts_of_a_silent_partition_do_not_delay_the_others(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its sends would be waited for for a minute each, and it is tried again all the time."""
+    """Each of its sends times out after a minute, and is retried at once."""
     monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.001)
     monkeypatch.setattr(publisher, "SEND_TIMEOUT", 60.0)
     monkeypatch.setattr(publisher, "STRAGGLER_TIMEOUT", 0.1)
@@ -142,7 +142,7 @@ async def test_a_partition_that_does_not_answer_keeps_the_others_waiting_for_no_
             await write(engine, healthy, number + 1)
 
 
-async def test_a_partition_that_takes_its_events_again_has_them_in_order_before_newer_ones(
+async def test_a_partition_that_recovers_gets_its_backlog_in_order_before_newer_events(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
@@ -166,7 +166,7 @@ async def test_a_partition_that_takes_its_events_again_has_them_in_order_before_
         assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, 100))
 
 
-async def test_a_refusal_shows_as_the_age_of_what_waits_until_it_ends(
+async def test_during_a_refusal_the_age_of_the_oldest_event_is_measured(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
@@ -193,9 +193,7 @@ async def test_a_refusal_shows_as_the_age_of_what_waits_until_it_ends(
         await eventually(is_gone)
 
 
-async def test_a_read_walks_over_no_dead_rows_that_a_long_snapshot_keeps(
-    engine: AsyncEngine, database_url: str
-) -> None:
+async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEngine, database_url: str) -> None:
     async with raw_connection(database_url) as dump, raw_connection(database_url) as other:
         await dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM outbox")
         await write(engine, "CHAIR", 1, 20_000)
@@ -223,7 +221,7 @@ async def test_a_read_walks_over_no_dead_rows_that_a_long_snapshot_keeps(
 
 
 @pytest.mark.parametrize("takes_a_number", [True, False], ids=["with-an-xid", "before-it-has-an-xid"])
-async def test_nothing_settles_that_a_running_transaction_might_come_before(
+async def test_positions_that_a_running_transaction_may_precede_are_not_settled(
     engine: AsyncEngine, database_url: str, takes_a_number: bool
 ) -> None:
     horizon = Horizon()
@@ -233,7 +231,7 @@ async def test_nothing_settles_that_a_running_transaction_might_come_before(
         await horizon.look(connection)
         assert horizon.settled == before
 
-        # Between an id and the row that gets it lies nothing that PostgreSQL would show but the lock on the table.
+        # Between the draw of an id and the insert of its row, PostgreSQL shows nothing but the lock on the table.
         await slow.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
         await slow.execute("SELECT nextval(pg_get_serial_sequence('events', 'id'))")
         if takes_a_number:
@@ -248,9 +246,7 @@ async def test_nothing_settles_that_a_running_transaction_might_come_before(
         assert horizon.settled == before + 2
 
 
-async def test_transactions_that_follow_each_other_without_a_break_do_not_stop_the_horizon(
-    engine: AsyncEngine, database_url: str
-) -> None:
+async def test_overlapping_transactions_do_not_stop_the_horizon(engine: AsyncEngine, database_url: str) -> None:
     horizon = Horizon()
     async with raw_connection(database_url) as one, raw_connection(database_url) as two, engine.connect() as connection:
         await one.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
@@ -264,9 +260,7 @@ async def test_transactions_that_follow_each_other_without_a_break_do_not_stop_t
         assert horizon.settled >= last - 2
 
 
-async def test_nothing_is_settled_on_a_server_that_has_taken_the_place_of_another(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nothing_is_settled_on_a_new_server(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     horizon = Horizon()
     await write(engine, "CHAIR", 1)
     async with engine.connect() as connection:
@@ -278,7 +272,7 @@ async def test_nothing_is_settled_on_a_server_that_has_taken_the_place_of_anothe
         assert horizon.settled == 0
 
 
-async def test_a_row_behind_a_position_that_is_wrong_is_found_by_looking_back(
+async def test_a_row_before_a_wrong_position_is_found_later(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def too_far(_: object) -> int:
@@ -302,10 +296,10 @@ async def holds(condition: bool) -> bool:
     return condition
 
 
-async def test_order_and_completeness_hold_whatever_comes_together(
+async def test_order_and_completeness_hold_under_random_faults(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Late commits, rollbacks, partitions that refuse and take again, sends that fail, pages of seven rows."""
+    """Late commits, rollbacks, partitions that refuse and recover, sends that fail, pages of seven rows."""
     monkeypatch.setattr(relay_module, "READ_LIMIT", 7)
     monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.002)
     monkeypatch.setattr(relay_module, "LONGEST_REFUSAL", 0.02)
@@ -322,7 +316,7 @@ async def test_order_and_completeness_hold_whatever_comes_together(
             async with pool.connect() as connection:
                 number = chance.randint(1, 4)
                 await connection.execute(text(EVENTS), arguments(sku, written[sku] + 1, written[sku] + number))
-                await asyncio.sleep(chance.choice([0, 0, 0, 0.01, 0.15]))  # The transaction takes so long.
+                await asyncio.sleep(chance.choice([0, 0, 0, 0.01, 0.15]))  # The duration of the transaction.
                 if chance.random() < 0.1:
                     await connection.rollback()
                 else:

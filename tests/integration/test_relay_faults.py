@@ -1,4 +1,4 @@
-"""The relay over PostgreSQL, with a broker that fails when it is told to."""
+"""The relay over PostgreSQL, with a broker that can be made to fail."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ async def published(outbox: OutboxReader, also: Callable[[], bool] = lambda: Tru
     await eventually(is_empty)
 
 
-async def test_publishes_the_events_of_each_sku_in_order_and_forgets_them(
+async def test_publishes_the_events_of_each_sku_in_order_and_deletes_their_rows(
     outbox: OutboxReader, engine: AsyncEngine, database_url: str
 ) -> None:
     broker = FakeBroker()
@@ -125,7 +125,7 @@ async def test_a_send_that_fails_keeps_its_rows_for_a_new_producer_that_sends_th
     assert broker.stopped == broker.producers
 
 
-async def test_a_batch_whose_acknowledgement_is_lost_comes_again_as_it_was(
+async def test_a_batch_whose_acknowledgement_is_lost_is_sent_again_unchanged(
     outbox: OutboxReader, engine: AsyncEngine, database_url: str
 ) -> None:
     broker = FakeBroker()
@@ -161,7 +161,7 @@ async def test_a_batch_whose_acknowledgement_is_lost_comes_again_as_it_was(
     assert repeats
 
 
-async def test_a_partition_that_refuses_keeps_no_other_waiting_and_loses_nothing(
+async def test_a_partition_that_refuses_delays_no_other_and_loses_nothing(
     outbox: OutboxReader, bus: MessageBus, engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "READ_LIMIT", 5)  # So few that those of the refusing partition fill a page.
@@ -182,7 +182,7 @@ async def test_a_partition_that_refuses_keeps_no_other_waiting_and_loses_nothing
         assert broker.sequences(sku) == list(range(1, LINES + 3))
 
 
-async def test_goes_on_where_the_broker_was_away_at_the_start(
+async def test_starts_without_the_broker_and_publishes_once_it_is_there(
     outbox: OutboxReader, engine: AsyncEngine, database_url: str
 ) -> None:
     broker = FakeBroker()
@@ -220,7 +220,7 @@ async def test_several_relays_at_once_publish_each_event_once(
         assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, LINES + 12))
 
 
-async def test_a_relay_without_shards_says_that_it_publishes_nothing(
+async def test_a_relay_without_shards_reports_that(
     outbox: OutboxReader, engine: AsyncEngine, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     holders = [OutboxReader(engine, lease=0.3) for _ in range(16)]
@@ -239,9 +239,7 @@ async def test_a_relay_without_shards_says_that_it_publishes_nothing(
         await eventually(is_said)
 
 
-async def test_leaves_at_the_end_so_that_its_successor_need_not_wait(
-    outbox: OutboxReader, engine: AsyncEngine, database_url: str
-) -> None:
+async def test_releases_its_shards_when_it_stops(outbox: OutboxReader, engine: AsyncEngine, database_url: str) -> None:
     async with relaying(FakeBroker(), engine, database_url):
         await published(outbox)
 

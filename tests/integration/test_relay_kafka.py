@@ -1,4 +1,4 @@
-"""The relay against a broker, read back by a client that is not ours."""
+"""The relay with a broker, read by an independent client."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -66,10 +66,10 @@ async def test_each_sku_is_published_in_order_and_without_a_gap(service: Service
     async with components.running([components.relay(service)]):
         await play_stories(service, range(3))
         for sku in SKUS:
-            told = await wire.events(sku, 12)
-            assert [event.headers["ce_sequence"] for event in told] == [str(number) for number in range(1, 13)]
-            assert {event.key for event in told} == {sku.encode()}
-            assert [event.type for event in told[:4]] == [
+            published = await wire.events(sku, 12)
+            assert [event.headers["ce_sequence"] for event in published] == [str(number) for number in range(1, 13)]
+            assert {event.key for event in published} == {sku.encode()}
+            assert [event.type for event in published[:4]] == [
                 "batch_created.v1",
                 "line_allocated.v1",
                 "line_deallocated.v1",
@@ -97,9 +97,9 @@ async def test_a_relay_that_vanishes_without_leaving_is_replaced(service: Servic
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
 
     async with components.running([components.relay(service)]):
-        (told,) = await wire.events("CHAIR", 1)
+        (event,) = await wire.events("CHAIR", 1)
 
-    assert told.type == "batch_created.v1"
+    assert event.type == "batch_created.v1"
 
 
 async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, wire: Wire) -> None:
@@ -152,7 +152,7 @@ async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
         await uow.commit()
 
 
-async def test_what_a_long_transaction_commits_late_is_published_all_the_same(service: Service, wire: Wire) -> None:
+async def test_events_that_a_long_transaction_commits_late_are_published(service: Service, wire: Wire) -> None:
     async with components.running([components.relay(service)]):
         async with slow_transaction(service, "SLOW"):
             await play_stories(service, range(1))
@@ -161,7 +161,7 @@ async def test_what_a_long_transaction_commits_late_is_published_all_the_same(se
         await wire.events("SLOW", 1)
 
 
-async def test_a_commit_is_published_at_once_and_not_at_the_next_poll(
+async def test_a_commit_is_published_before_the_next_poll(
     service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.entrypoints.kafka.relay.POLL_INTERVAL", 600.0)
@@ -169,6 +169,6 @@ async def test_a_commit_is_published_at_once_and_not_at_the_next_poll(
     async with bootstrap(patient) as relaying, components.running([components.relay(relaying)]):
         await play(relaying.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=9))
         await wire.events("CHAIR", 1)
-        # Committed by another process: only NOTIFY can tell.
+        # Committed by another process: only NOTIFY can wake the relay.
         await play(service.bus, Allocate(order_id="order-1", sku="CHAIR", qty=1))
         await wire.events("CHAIR", 2)

@@ -1,4 +1,4 @@
-"""The keys of a real identity provider over HTTP: when they are fetched, and what holds while it is away."""
+"""The keys of a real identity provider over HTTP: when they are fetched, and how long they stay valid."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ def clock() -> Clock:
 
 
 async def asked(provider: IdentityProvider, *, times: int = 1) -> None:
-    """Wait until the keys have been asked for so often."""
+    """Wait until the keys have been requested this often."""
 
     async def has_been() -> bool:
         return provider.requests >= times
@@ -46,7 +46,9 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(provider: IdentityProv
     assert provider.requests == 2
 
 
-async def test_a_withdrawn_key_signs_nothing_after_a_quiet_night(provider: IdentityProvider, clock: Clock) -> None:
+async def test_a_withdrawn_key_is_refused_after_a_time_without_requests(
+    provider: IdentityProvider, clock: Clock
+) -> None:
     tokens = tokens_of(provider, clock=clock)
     await tokens.check(provider.token())
     provider.withdraw_key("first")
@@ -56,7 +58,7 @@ async def test_a_withdrawn_key_signs_nothing_after_a_quiet_night(provider: Ident
     assert (await tokens.check(provider.token("second"))).principal == "anna"
 
 
-async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to_be_withdrawn(
+async def test_a_cached_token_is_refused_once_its_key_is_withdrawn(
     provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     token = provider.token()
@@ -67,7 +69,7 @@ async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to
     assert "not published" in await refusal(tokens, token)
 
 
-async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to_be_another(
+async def test_a_cached_token_is_refused_once_its_key_is_replaced(
     provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     token = provider.token()
@@ -79,9 +81,7 @@ async def test_a_token_that_was_checked_is_not_believed_once_its_key_is_known_to
     assert "signature" in await refusal(tokens, token)
 
 
-async def test_a_key_that_is_added_takes_nothing_from_the_others(
-    provider: IdentityProvider, tokens: JwtAuthenticator
-) -> None:
+async def test_an_added_key_does_not_affect_the_others(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     token = provider.token()
     await tokens.check(token)
     provider.add_key("second")
@@ -89,7 +89,7 @@ async def test_a_key_that_is_added_takes_nothing_from_the_others(
     assert tokens.recall(token) is not None
 
 
-async def test_keys_are_fetched_beside_the_requests_before_they_are_too_old(
+async def test_keys_are_refreshed_in_the_background_before_they_expire(
     provider: IdentityProvider, clock: Clock
 ) -> None:
     tokens = tokens_of(provider, clock=clock)
@@ -101,7 +101,7 @@ async def test_keys_are_fetched_beside_the_requests_before_they_are_too_old(
     await asked(provider, times=2)
 
 
-async def test_a_provider_that_is_away_is_waited_for_once_and_not_by_each_request(
+async def test_one_request_waits_for_an_unreachable_provider_and_the_others_do_not(
     provider: IdentityProvider, clock: Clock
 ) -> None:
     tokens = tokens_of(provider, min_interval=5, clock=clock)
@@ -119,9 +119,7 @@ async def test_a_provider_that_is_away_is_waited_for_once_and_not_by_each_reques
     await asked(provider, times=3)
 
 
-async def test_a_provider_that_was_away_is_waited_for_again_after_a_while(
-    provider: IdentityProvider, clock: Clock
-) -> None:
+async def test_an_unreachable_provider_is_tried_again_after_a_while(provider: IdentityProvider, clock: Clock) -> None:
     tokens = tokens_of(provider, min_interval=5, clock=clock)
     await tokens.check(provider.token())
     provider.status = 500
@@ -134,7 +132,7 @@ async def test_a_provider_that_was_away_is_waited_for_again_after_a_while(
     assert "not published" in await refusal(tokens, provider.token(sub="mallory"))
 
 
-async def test_invented_names_of_keys_neither_flood_the_provider_nor_speak_for_a_new_key(
+async def test_unknown_key_ids_neither_flood_the_provider_nor_block_a_new_key(
     provider: IdentityProvider, clock: Clock
 ) -> None:
     tokens = tokens_of(provider, min_interval=5, clock=clock)
@@ -152,7 +150,7 @@ async def test_invented_names_of_keys_neither_flood_the_provider_nor_speak_for_a
     assert provider.requests == 2
 
 
-async def test_a_fetch_that_began_before_a_token_came_says_nothing_of_a_key_that_it_lacks(
+async def test_a_fetch_that_began_before_a_token_came_does_not_decide_on_its_key(
     provider: IdentityProvider, clock: Clock
 ) -> None:
     tokens = tokens_of(provider, clock=clock)
@@ -162,7 +160,7 @@ async def test_a_fetch_that_began_before_a_token_came_says_nothing_of_a_key_that
     await asked(provider)
     clock.now += 1
     second = asyncio.create_task(tokens.check(forged))
-    # It runs once the loop has come round.
+    # It runs in the next iteration of the event loop.
     await asyncio.sleep(0)
     provider.may_answer.set()
     with pytest.raises(InvalidCredentialsError):
@@ -171,7 +169,7 @@ async def test_a_fetch_that_began_before_a_token_came_says_nothing_of_a_key_that
         await second
 
 
-async def test_while_the_provider_is_away_what_is_known_stays_good(
+async def test_known_keys_stay_valid_while_the_provider_is_unreachable(
     provider: IdentityProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens = tokens_of(provider, max_age=0, recheck=0)
@@ -179,13 +177,13 @@ async def test_while_the_provider_is_away_what_is_known_stays_good(
     provider.status = 500
     for name in ("ben", "carla"):
         assert (await tokens.check(provider.token(sub=name))).principal == name
-    # A name that is not known may be that of a new key.
+    # An unknown key id can belong to a new key.
     with pytest.raises(TemporarilyUnavailableError):
         await tokens.check(unsigned({"alg": "ES256", "kid": "new"}, CLAIMS))
     assert "could not be fetched" in caplog.text
 
 
-async def test_without_any_key_nobody_is_refused_but_nobody_is_let_in_either() -> None:
+async def test_without_any_key_tokens_cannot_be_checked_until_keys_are_fetched() -> None:
     with running_identity_provider() as provider:
         tokens, token = tokens_of(provider, min_interval=0), provider.token()
         provider.status = 503
@@ -195,7 +193,7 @@ async def test_without_any_key_nobody_is_refused_but_nobody_is_let_in_either() -
         assert (await tokens.check(token)).principal == "anna"
 
 
-async def test_the_loop_goes_on_while_the_provider_takes_its_time(
+async def test_a_slow_provider_does_not_block_the_event_loop(
     provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     provider.may_answer.clear()
@@ -206,7 +204,7 @@ async def test_the_loop_goes_on_while_the_provider_takes_its_time(
     assert (await waiting).principal == "anna"
 
 
-async def test_who_hangs_up_does_not_take_the_keys_from_the_others(
+async def test_a_disconnected_caller_does_not_cancel_the_fetch_for_others(
     provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     provider.may_answer.clear()

@@ -1,4 +1,4 @@
-"""Dry runs over PostgreSQL: one read-only snapshot, no locks, and a second attempt where the connection is lost."""
+"""Dry runs over PostgreSQL: one read-only snapshot, no locks, and a second attempt after a lost connection."""
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine

@@ -31,7 +31,7 @@ from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders
 CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
 EVENTS = text("SELECT subject, sequence, type, data FROM events WHERE subject = ANY(:subjects) ORDER BY id")
 
-# Every SKU, batch and order of a run begins with letters of its own, put in for this placeholder.
+# Replaced in the names of SKUs, batches and orders by a prefix of the run's own.
 PREFIX = "run."
 groups = st.lists(commands_and_orders(PREFIX), min_size=2, max_size=8)
 
@@ -39,7 +39,7 @@ Answer = TypeVar("Answer")
 
 
 class Service(RuleBasedStateMachine):
-    """The service and the naive model, given the same commands.
+    """The service and the naive model, which get the same commands.
 
     The machine is synchronous, so it holds one event loop, and the connections that live on it, for as long as it runs.
     """
@@ -199,7 +199,7 @@ def _answers(outcomes: Sequence[Outcome]) -> list[Any]:
     return [outcome.error.code if isinstance(outcome.error, DomainError) else outcome.unwrap() for outcome in outcomes]
 
 
-def test_does_and_shows_what_the_naive_model_does_and_shows(database_url: str) -> None:
+def test_the_service_behaves_like_the_naive_model(database_url: str) -> None:
     Service.database_url = database_url
     run_state_machine_as_test(
         Service,

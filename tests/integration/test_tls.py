@@ -1,4 +1,4 @@
-"""TLS towards PostgreSQL, mail server and Kafka: with whom the certificate says it is, and with nobody else."""
+"""TLS to PostgreSQL, the mail server and Kafka: only a server with a trusted certificate for its name is used."""
 
 import asyncio
 import ssl
@@ -32,19 +32,19 @@ MAIL = Mail(to="stock@made.com", subject="Out of stock", body="Out of stock for 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whom the service is told to believe."""
+    """The authority that the service trusts."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whom nobody was told to believe."""
+    """An authority that the service does not trust."""
     return Authority(tmp_path_factory.mktemp("stranger"))
 
 
 @pytest.fixture
 async def tls_server(settings: Settings, authority: Authority) -> AsyncIterator[TlsServer]:
-    """A PostgreSQL that lets nobody in without TLS."""
+    """A PostgreSQL that refuses connections without TLS."""
     port = make_url(settings.database_url.get_secret_value()).port
     assert port is not None
     async with postgresql_behind_tls(port, authority.identity("127.0.0.1").server_context()) as server:
@@ -60,13 +60,13 @@ def over_tls(settings: Settings, server: TlsServer, host: str, **tls: Any) -> Se
 async def test_every_connection_to_postgresql_is_encrypted(
     settings: Settings, tls_server: TlsServer, authority: Authority
 ) -> None:
-    believer = over_tls(
+    verifying = over_tls(
         settings, tls_server, "127.0.0.1", database_tls="verify", database_tls_ca_file=authority.ca_file
     )
-    url, tls = believer.database_url.get_secret_value(), database_tls(believer)
+    url, tls = verifying.database_url.get_secret_value(), database_tls(verifying)
     await asyncio.to_thread(schema.migrate, url, tls=tls)
     assert tls_server.encrypted > 0
-    async with bootstrap(believer) as service:
+    async with bootstrap(verifying) as service:
         for engine in (service.engine, service.read_engine):
             assert await schema.check(engine) is None
         before = tls_server.encrypted
@@ -75,12 +75,12 @@ async def test_every_connection_to_postgresql_is_encrypted(
     assert (tls_server.encrypted - before, tls_server.refused) == (1, 0)
 
 
-@pytest.mark.parametrize("fault", ["an authority that nobody knows", "another name", "no TLS"])
-async def test_postgresql_is_not_spoken_to_where_it_may_be_another(
+@pytest.mark.parametrize("fault", ["an unknown authority", "another name", "no TLS"])
+async def test_no_connection_to_postgresql_without_verified_tls(
     settings: Settings, tls_server: TlsServer, authority: Authority, stranger: Authority, fault: str
 ) -> None:
     host = "localhost" if fault == "another name" else "127.0.0.1"
-    ca_file = stranger.ca_file if fault == "an authority that nobody knows" else authority.ca_file
+    ca_file = stranger.ca_file if fault == "an unknown authority" else authority.ca_file
     choice = "off" if fault == "no TLS" else "verify"
     wrong = over_tls(settings, tls_server, host, database_tls=choice, database_tls_ca_file=ca_file)
     reason = "not available" if fault == "no TLS" else "certificate verify failed"
@@ -93,22 +93,22 @@ async def test_postgresql_is_not_spoken_to_where_it_may_be_another(
         await asyncio.to_thread(schema.migrate, wrong.database_url.get_secret_value(), tls=database_tls(wrong))
 
 
-class SecretiveMailBox(MailBox):
-    """Notes how it was spoken to."""
+class RecordingMailBox(MailBox):
+    """Records each login, and whether it was encrypted."""
 
     logins: list[tuple[bytes, bool]]
 
     def login(self, _: SMTP, session: Session, __: Envelope, ___: str, data: LoginPassword) -> AuthResult:
-        """Let everybody in."""
+        """Accept any password."""
         self.logins.append((data.password, session.ssl is not None))
         return AuthResult(success=True)
 
 
 @contextmanager
-def mail_server(scheme: str, context: ssl.SSLContext | None) -> Iterator[SecretiveMailBox]:
+def mail_server(scheme: str, context: ssl.SSLContext | None) -> Iterator[RecordingMailBox]:
     """A mail server on 127.0.0.1: TLS from the start with smtps, STARTTLS with smtp and a context."""
     port = free_port()
-    box = SecretiveMailBox(url=f"{scheme}://user:mail-password@127.0.0.1:{port}")
+    box = RecordingMailBox(url=f"{scheme}://user:mail-password@127.0.0.1:{port}")
     box.logins = []
     controller = Controller(
         box,
@@ -116,7 +116,7 @@ def mail_server(scheme: str, context: ssl.SSLContext | None) -> Iterator[Secreti
         port=port,
         ssl_context=context if scheme == "smtps" else None,
         tls_context=context if scheme == "smtp" else None,
-        # TLS from the start is nothing that the server itself knows of.
+        # The server recognises STARTTLS only, not TLS from the start.
         auth_require_tls=False,
         authenticator=box.login,
     )
@@ -136,30 +136,30 @@ async def mailer(box: MailBox, settings: Settings, **tls: Any) -> Mailer:
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 async def test_mail_and_its_password_are_encrypted(settings: Settings, authority: Authority, scheme: str) -> None:
     with mail_server(scheme, authority.identity("127.0.0.1").server_context()) as box:
-        believer = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
-        await believer.send(MAIL)
+        verifying = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
+        await verifying.send(MAIL)
         assert box.bodies_to(MAIL.to) == [MAIL.body]
         assert box.logins == [(b"mail-password", scheme == "smtp")]
 
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 @pytest.mark.parametrize("name", ["127.0.0.1", "mail.example.com"])
-async def test_a_mail_server_that_may_be_another_is_told_nothing(
+async def test_a_mail_server_without_a_trusted_certificate_gets_nothing(
     settings: Settings, authority: Authority, stranger: Authority, scheme: str, name: str
 ) -> None:
     whose = stranger if name == "127.0.0.1" else authority
     with mail_server(scheme, whose.identity(name).server_context()) as box:
-        believer = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
+        verifying = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
         with pytest.raises(TemporarilyUnavailableError, match="certificate verify failed"):
-            await believer.send(MAIL)
+            await verifying.send(MAIL)
         assert (box.mails, box.logins) == ([], [])
 
 
-async def test_a_mail_server_without_starttls_is_told_nothing(settings: Settings, authority: Authority) -> None:
+async def test_a_mail_server_without_starttls_gets_nothing(settings: Settings, authority: Authority) -> None:
     with mail_server("smtp", None) as box:
-        believer = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
+        verifying = await mailer(box, settings, smtp_tls="verify", smtp_tls_ca_file=authority.ca_file)
         with pytest.raises(TemporarilyUnavailableError, match="STARTTLS"):
-            await believer.send(MAIL)
+            await verifying.send(MAIL)
         assert (box.mails, box.logins) == ([], [])
         trusting = await mailer(box, settings, smtp_tls="off")
         await trusting.send(MAIL)
@@ -180,7 +180,7 @@ ssl.truststore.location=TRUSTSTORE
 
 
 @pytest.mark.kafka
-async def test_apache_kafka_is_spoken_to_over_tls_by_those_who_log_in(
+async def test_apache_kafka_is_used_over_tls_with_a_login(
     request: pytest.FixtureRequest, authority: Authority, stranger: Authority, tmp_path: Path
 ) -> None:
     if request.config.getoption("--broker") != "apache":

@@ -1,4 +1,4 @@
-"""Tokens of a real identity provider over HTTP: what is believed, and what is not."""
+"""Tokens of a real identity provider over HTTP: which are accepted, and which are refused."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ from tests.support.identity_provider import (
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_a_token_tells_who_calls_and_what_they_may(
+async def test_a_token_gives_the_caller_and_its_scopes(
     provider: IdentityProvider, tokens: JwtAuthenticator, algorithm: str
 ) -> None:
     provider.add_key("mine", algorithm)
@@ -57,7 +57,7 @@ async def test_scopes_are_read_as_providers_write_them(
         ({"exp": time.time() - 3600}, "expired"),
         ({"nbf": time.time() + 3600}, "not valid yet"),
         ({"iat": time.time() + 3600}, "not valid yet"),
-        ({"aud": "somebody else"}, "audience"),
+        ({"aud": "another-service"}, "audience"),
         ({"iss": "https://elsewhere.test/"}, "issuer"),
         ({"exp": None}, "exp"),
         ({"iss": None}, "iss"),
@@ -81,7 +81,7 @@ async def test_clocks_may_differ_a_little(provider: IdentityProvider) -> None:
     assert "expired" in await refusal(tokens_of(provider, leeway=0), token)
 
 
-async def test_a_token_without_a_signature_is_refused_before_a_key_is_asked_for(
+async def test_a_token_without_a_signature_is_refused_before_keys_are_fetched(
     provider: IdentityProvider, tokens: JwtAuthenticator
 ) -> None:
     algorithms: list[object] = ["none", "None", "HS256", ["ES256"], {}, None]
@@ -91,19 +91,17 @@ async def test_a_token_without_a_signature_is_refused_before_a_key_is_asked_for(
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS512"])
-async def test_what_is_published_is_no_secret_to_sign_with(
+async def test_a_public_key_used_as_a_secret_is_refused(
     provider: IdentityProvider, tokens: JwtAuthenticator, algorithm: str
 ) -> None:
     published = json.dumps(provider.published["keys"][0])
-    # PyJWT itself would not sign so; an attacker's tool does.
+    # PyJWT refuses to sign this way; an attacker's tool does not.
     secret = base64.b64encode(published.encode() * 4)
     forged = jwt.encode(CLAIMS, secret, algorithm, headers={"kid": "first"})
     assert "signed with" in await refusal(tokens, forged)
 
 
-async def test_a_symmetric_key_among_those_published_is_passed_over(
-    provider: IdentityProvider, tokens: JwtAuthenticator
-) -> None:
+async def test_a_published_symmetric_key_is_ignored(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     secret = base64.urlsafe_b64encode(b"s" * 64).decode().rstrip("=")
     provider.published["keys"].append({"kty": "oct", "kid": "shared", "k": secret, "alg": "HS256"})
     forged = jwt.encode(CLAIMS, b"s" * 64, "HS256", headers={"kid": "shared"})
@@ -112,16 +110,14 @@ async def test_a_symmetric_key_among_those_published_is_passed_over(
     assert "not published" in await refusal(tokens, claims_other)
 
 
-async def test_a_key_that_is_for_something_else_signs_nothing(
-    provider: IdentityProvider, tokens: JwtAuthenticator
-) -> None:
+async def test_a_key_for_another_use_is_refused(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     provider.add_key("encryption", use="enc")
     provider.add_key("pss", "PS256")
     for kid, algorithm in (("encryption", "not published"), ("pss", "signed with")):
         assert algorithm in await refusal(tokens, provider.token(kid))
 
 
-async def test_another_key_of_the_same_name_does_not_do(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
+async def test_another_key_with_the_same_id_is_refused(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     with running_identity_provider() as other:
         assert "signature" in await refusal(tokens, other.token("first"))
 
@@ -137,14 +133,12 @@ async def test_a_token_that_was_changed_is_refused(provider: IdentityProvider, t
     ["", "x", "a.b.c", "..", "ä.ö.ü", "a" * 20_000, base64.urlsafe_b64encode(b"[" * 9_000).decode() + ".e30.e30"],
     ids=range(7),
 )
-async def test_what_is_no_token_is_refused(provider: IdentityProvider, tokens: JwtAuthenticator, token: str) -> None:
+async def test_malformed_tokens_are_refused(provider: IdentityProvider, tokens: JwtAuthenticator, token: str) -> None:
     assert "not a JSON Web Token" in await refusal(tokens, token)
     assert provider.requests == 0
 
 
-async def test_a_key_by_another_address_in_the_token_is_not_fetched(
-    provider: IdentityProvider, tokens: JwtAuthenticator
-) -> None:
+async def test_a_key_url_in_the_token_is_not_fetched(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     with running_identity_provider() as other:
         other.add_key("theirs")
         token = other.token("theirs", headers={"jku": other.url})
@@ -152,15 +146,13 @@ async def test_a_key_by_another_address_in_the_token_is_not_fetched(
         assert other.requests == 0
 
 
-async def test_a_token_that_was_checked_is_known_again_without_a_check(
-    provider: IdentityProvider, tokens: JwtAuthenticator
-) -> None:
+async def test_a_checked_token_is_cached(provider: IdentityProvider, tokens: JwtAuthenticator) -> None:
     token = provider.token()
     caller = await tokens.check(token)
     assert tokens.recall(token) is caller
 
 
-async def test_what_is_remembered_of_a_token_ends_with_it(provider: IdentityProvider) -> None:
+async def test_a_cached_token_expires(provider: IdentityProvider) -> None:
     clock = Clock()
     tokens = tokens_of(provider, leeway=0, recheck=3600, clock=clock)
     token = provider.token(exp=int(time.time()) + 60)
@@ -170,7 +162,7 @@ async def test_what_is_remembered_of_a_token_ends_with_it(provider: IdentityProv
     assert tokens.recall(token) is None
 
 
-async def test_a_token_is_checked_anew_after_a_minute_whatever_the_time_of_day_does(
+async def test_a_cached_token_is_checked_again_after_a_minute_despite_clock_changes(
     provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, now = Clock(), time.time()
@@ -182,7 +174,7 @@ async def test_a_token_is_checked_anew_after_a_minute_whatever_the_time_of_day_d
     assert tokens.recall(token) is None
 
 
-async def test_no_more_tokens_are_remembered_than_there_is_room_for(provider: IdentityProvider) -> None:
+async def test_the_cache_of_tokens_is_bounded(provider: IdentityProvider) -> None:
     tokens = tokens_of(provider, cache_size=2)
     first, second, third = (provider.token(sub=name) for name in ("anna", "ben", "carla"))
     for token in (first, second, third):
@@ -196,7 +188,7 @@ async def test_no_token_is_logged(
     provider: IdentityProvider, tokens: JwtAuthenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    good, bad = provider.token(), provider.token(aud="somebody else")
+    good, bad = provider.token(), provider.token(aud="another-service")
     await tokens.check(good)
     reason = await refusal(tokens, bad)
     for token in (good, bad):

@@ -1,8 +1,8 @@
-"""One contract for the unit of work, kept by PostgreSQL and by the fake that the unit tests stand on.
+"""One contract for the unit of work, kept by PostgreSQL and by the fake that the unit tests use.
 
-It shows that both do the same as long as one unit of work follows the other or waits for it. What it cannot catch:
-locks and who deadlocks with whom, lost connections, constraints, what a statement costs, and a commit whose answer is
-lost. Those only PostgreSQL has; see the files `test_postgresql_*.py` beside this one.
+It shows that both behave alike while one unit of work follows the other or waits for it. What it cannot catch:
+locks and deadlocks, lost connections, constraints, the cost of statements, and a commit whose acknowledgement is
+lost. Only PostgreSQL has those; see the files `test_postgresql_*.py` beside this one.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, reco
 from tests.support.messages import received
 
 
-async def test_what_is_committed_is_there_for_the_next(backend: Backend) -> None:
+async def test_committed_changes_are_read_by_the_next(backend: Backend) -> None:
     await record(backend, "batch-1", 10, ("order-1", 4))
 
     async with backend.begin() as uow:
@@ -29,7 +29,7 @@ async def test_what_is_committed_is_there_for_the_next(backend: Backend) -> None
         assert uow.products.get(SKU) is product
 
 
-async def test_what_is_not_committed_never_was(backend: Backend) -> None:
+async def test_uncommitted_changes_are_discarded(backend: Backend) -> None:
     await record(backend, "batch-1", 10)
 
     async with backend.begin() as uow:
@@ -66,7 +66,7 @@ async def test_an_error_rolls_back_even_what_was_flushed(backend: Backend) -> No
         assert (await load(uow, "order-1")).allocations == {}
 
 
-async def test_nobody_knows_a_sku_or_a_ref_that_was_never_recorded(backend: Backend) -> None:
+async def test_a_sku_or_a_ref_that_was_never_recorded_is_absent(backend: Backend) -> None:
     async with backend.begin() as uow:
         await uow.products.load(LockSet(skus={SKU}, batch_refs={"batch-1"}, lines={("order-1", SKU)}))
 
@@ -87,7 +87,7 @@ async def test_a_product_made_for_a_batch_that_was_refused_leaves_nothing(backen
         assert (uow.products.get(SKU), uow.products.sku_of_batch("batch-1")) == (None, None)
 
 
-async def test_a_ref_leads_to_its_product_without_the_sku_being_named(backend: Backend) -> None:
+async def test_a_ref_loads_its_product_without_the_sku(backend: Backend) -> None:
     await record(backend, "batch-1", 10)
 
     async with backend.begin() as uow:
@@ -99,7 +99,7 @@ async def test_a_ref_leads_to_its_product_without_the_sku_being_named(backend: B
         assert set(product.batches) == {"batch-1"}
 
 
-async def test_a_product_in_memory_is_not_its_whole_history(backend: Backend) -> None:
+async def test_a_product_is_loaded_without_its_whole_history(backend: Backend) -> None:
     await record(backend, "sold-out", 4, ("order-1", 4))
     await record(backend, "open", 10, ("order-2", 3))
 
@@ -127,7 +127,7 @@ async def test_a_named_line_brings_its_batch_although_that_is_sold_out(backend: 
         assert (product.batches.find("sold-out").allocated_qty, product.allocations) == (0, {})
 
 
-async def test_a_cancelled_line_may_be_placed_anew_in_the_same_unit_of_work(backend: Backend) -> None:
+async def test_a_cancelled_line_can_be_placed_again_in_the_same_unit_of_work(backend: Backend) -> None:
     await record(backend, "batch-1", 10, ("order-1", 4))
 
     async with backend.begin() as uow:
@@ -199,7 +199,7 @@ async def test_the_queue_is_as_this_unit_of_work_has_left_it(backend: Backend) -
         assert product.backordered_qty == 5
 
 
-async def test_the_reorder_point_is_kept_and_may_be_taken_away(backend: Backend) -> None:
+async def test_the_reorder_point_is_stored_and_can_be_removed(backend: Backend) -> None:
     await record(backend, "batch-1", 10)
 
     for qty, kept in ((5, 5), (0, None)):
@@ -210,7 +210,7 @@ async def test_the_reorder_point_is_kept_and_may_be_taken_away(backend: Backend)
             assert (await load(uow)).reorder_point == kept
 
 
-async def test_what_was_available_before_is_known_whatever_has_been_read(backend: Backend) -> None:
+async def test_the_availability_before_a_command_is_known_whatever_was_read(backend: Backend) -> None:
     await record(backend, "sold-out", 4, ("order-1", 4))
     await record(backend, "open", 6)
     async with backend.begin() as uow:

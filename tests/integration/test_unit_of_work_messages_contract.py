@@ -11,7 +11,7 @@ from tests.support.backends import CAUSE, SKU, Backend, letter, line, load, reco
 from tests.support.messages import received
 
 
-async def test_events_are_published_once_those_of_products_and_others(backend: Backend) -> None:
+async def test_events_of_products_and_others_are_published_once(backend: Backend) -> None:
     await record(backend, "batch-1", 10)
 
     async with backend.begin() as uow:
@@ -57,7 +57,7 @@ async def test_a_message_is_accepted_once(backend: Backend) -> None:
     assert set(await accept(backend, a, d)) == {a.identity}
 
 
-async def test_a_message_is_known_by_source_and_id(backend: Backend) -> None:
+async def test_a_message_is_identified_by_source_and_id(backend: Backend) -> None:
     one, other, without = received("1", "/one"), received("1", "/other"), received("1", "")
     assert await accept(backend, one) == {}
     assert await accept(backend, other) == {}
@@ -71,7 +71,7 @@ async def test_sources_that_use_one_id_may_share_a_unit_of_work(backend: Backend
     assert set(await accept(backend, *messages)) == {message.identity for message in messages}
 
 
-async def test_the_receipt_of_a_message_says_what_it_said_and_when_it_came(backend: Backend) -> None:
+async def test_the_receipt_of_a_message_has_its_content_and_time(backend: Backend) -> None:
     for source in ("/one", "/other"):
         await accept(backend, received("1", source, b"first"))
         receipts = await accept(backend, received("1", source, b"second"))
@@ -93,7 +93,7 @@ async def accept(backend: Backend, *messages: ReceivedMessage) -> dict[tuple[str
         return known
 
 
-async def test_a_dead_letter_is_kept_as_it_came_once_for_each_record_and_each_message(backend: Backend) -> None:
+async def test_a_dead_letter_is_stored_unchanged_once_per_record_and_message(backend: Backend) -> None:
     for _ in range(2):
         async with backend.begin() as uow:
             for kept in (letter(1), letter(1), letter(2), letter(3, "id", b"x"), letter(4, "id", b"x")):
@@ -106,7 +106,7 @@ async def test_a_dead_letter_is_kept_as_it_came_once_for_each_record_and_each_me
     assert await backend.letters() == expected
 
 
-async def test_an_offset_that_a_topic_made_anew_gives_again_is_another_record(backend: Backend) -> None:
+async def test_a_reused_offset_of_a_recreated_topic_is_another_record(backend: Backend) -> None:
     first, anew, changed = letter(1), replace(letter(1), timestamp=99), letter(1, value=b"other")
     for _ in range(2):
         async with backend.begin() as uow:

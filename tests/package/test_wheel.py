@@ -144,7 +144,7 @@ def test_the_wheel_bears_its_licence_and_its_types(wheel: Path) -> None:
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
-def test_a_foreign_package_app_in_the_same_environment_stays_what_it_is(installed: Installed, elsewhere: Path) -> None:
+def test_a_foreign_package_app_in_the_same_environment_still_works(installed: Installed, elsewhere: Path) -> None:
     python = installed.folder / "bin" / "python"
     assert _run(python, "-c", "import app; print(app.OWNER)", cwd=elsewhere).stdout == "another distribution\n"
     assert installed.run("--version", cwd=elsewhere, env=_clean()).stdout.startswith("allocation, version ")
@@ -176,13 +176,13 @@ def test_a_tool_runner_runs_the_wheel_without_an_installation(wheel: Path, elsew
     constraints = ROOT / "requirements" / "dev.txt"
     command = ("tool", "run", "--constraints", constraints, "--from", wheel, "allocation")
     assert _uv(*command, "--help", cwd=elsewhere).startswith("Usage: allocation ")
-    # Without the extra that brings the servers of `allocation dev`, it says what to install.
+    # Without the extra with the servers of `allocation dev`, the error names what to install.
     done = _run(UV, *command, "dev", "--port", "0", cwd=elsewhere)
     assert done.returncode == 2
     assert "allocation[embedded]" in done.stderr
 
 
-def test_an_installation_without_migrations_says_so_and_does_not_start(
+def test_an_installation_without_migrations_reports_that_and_does_not_start(
     installed: Installed, elsewhere: Path, database_url: str
 ) -> None:
     migrations = installed.site_packages / "allocation" / "alembic"

@@ -57,6 +57,8 @@ CLEAN: tuple[str, ...] = (
     "tests/clients/",
     "tests/conftest.py",
     "tests/deploy/",
+    "tests/embedded/",
+    "tests/http/",
     "tests/package/",
     "tests/support/",
     "tests/unit/",
@@ -70,6 +72,7 @@ PUBLIC_NAMES: tuple[str, ...] = (
     'UNPRIVILEGED_USER = "nobody"',
     # A key in the output of `allocation reconcile --json`.
     '"mended": self.repaired',
+    'each["mended"]',
     # Comments that published revisions have stored in databases.
     "null: nobody asked to be told",
     "whose key it is; empty: nobody has to say who",

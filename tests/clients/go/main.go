@@ -43,10 +43,10 @@ func main() {
 	fmt.Println("moved", changed.Moved[0].GetToBatchRef() == newer)
 
 	large := allocation.NewAllocate("large-"+sku, sku, 50)
-	foreseen, _, err := client.AllocationsAPI.Allocate(ctx).DryRun(true).Allocate(*large).Execute()
+	preview, _, err := client.AllocationsAPI.Allocate(ctx).DryRun(true).Allocate(*large).Execute()
 	check(err)
-	fmt.Println("reason", foreseen.AllocationPreview.Reason)
-	fmt.Println("explained", foreseen.AllocationPreview.Explanation != "")
+	fmt.Println("reason", preview.AllocationPreview.Reason)
+	fmt.Println("explained", preview.AllocationPreview.Explanation != "")
 
 	large.SetIfUnavailable(allocation.REJECT)
 	_, _, err = client.AllocationsAPI.Allocate(ctx).Allocate(*large).Execute()

@@ -42,9 +42,9 @@ public final class Story {
 
         Allocate large = new Allocate().orderId("large-" + sku).sku(sku).qty(50);
         var look = APIAllocateRequest.newBuilder().allocate(large).dryRun(true).build();
-        AllocationPreview foreseen = allocations.allocate(look).getAllocationPreview();
-        print("reason", foreseen.getReason().getValue());
-        print("explained", !foreseen.getExplanation().isEmpty());
+        AllocationPreview preview = allocations.allocate(look).getAllocationPreview();
+        print("reason", preview.getReason().getValue());
+        print("explained", !preview.getExplanation().isEmpty());
         large.ifUnavailable(IfUnavailable.REJECT);
         try {
             allocations.allocate(APIAllocateRequest.newBuilder().allocate(large).build());

@@ -36,10 +36,10 @@ with AuthenticatedClient(base_url=url, token="where the service asks for one") a
     print("moved", str(changed.moved[0].to_batch_ref == newer).lower())
 
     large = Allocate(order_id=f"large-{sku}", sku=sku, qty=50)
-    foreseen = allocate.sync(client=client, body=large, dry_run=True)
-    assert isinstance(foreseen, AllocationPreview), foreseen
-    print("reason", foreseen.reason.value)
-    print("explained", str(foreseen.explanation != "").lower())
+    preview = allocate.sync(client=client, body=large, dry_run=True)
+    assert isinstance(preview, AllocationPreview), preview
+    print("reason", preview.reason.value)
+    print("explained", str(preview.explanation != "").lower())
     large.if_unavailable = IfUnavailable.REJECT
     refused = allocate.sync(client=client, body=large)
     assert isinstance(refused, Problem), refused

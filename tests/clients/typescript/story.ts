@@ -32,10 +32,10 @@ const changed = dataOf(await api.PATCH("/v1/batches/{ref}", {
 console.log("moved", changed.moved[0]?.to_batch_ref === newer);
 
 const large = { order_id: `large-${sku}`, sku, qty: 50 };
-const foreseen = dataOf(await api.POST("/v1/allocations", { params: { query: { dry_run: true } }, body: large }));
-if (!("reason" in foreseen)) throw new Error("no reason");
-console.log("reason", foreseen.reason);
-console.log("explained", foreseen.explanation !== "");
+const preview = dataOf(await api.POST("/v1/allocations", { params: { query: { dry_run: true } }, body: large }));
+if (!("reason" in preview)) throw new Error("no reason");
+console.log("reason", preview.reason);
+console.log("explained", preview.explanation !== "");
 
 const refused = await api.POST("/v1/allocations", { body: { ...large, if_unavailable: "reject" } });
 console.log("code", refused.error?.code);

@@ -1,4 +1,4 @@
-"""What can be promised: a look at what would be, decided as the real thing is, with nothing kept."""
+"""Availability and dry runs: computed as the real command is, with nothing stored."""
 
 import random
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def preview(api: Api, sku: str, qty: int, order_id: str | None = None) -> 
     return found
 
 
-async def test_what_is_in_the_warehouse_can_be_had_today(api: Api) -> None:
+async def test_stock_in_the_warehouse_is_available_today(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 40)
     await api.record(sku, 100, eta="2011-01-01")
@@ -54,7 +54,7 @@ async def test_what_is_in_the_warehouse_can_be_had_today(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("by", "in_time"), [("2010-12-31", False), ("2011-01-01", True), ("2011-01-02", True)])
-async def test_what_arrives_later_can_be_had_from_that_day_on(api: Api, by: str, in_time: bool) -> None:
+async def test_a_shipment_is_available_from_its_eta_on(api: Api, by: str, in_time: bool) -> None:
     sku = new("sku")
     await api.record(sku, 39)
     await api.record(sku, 50, eta="2011-01-05")
@@ -67,14 +67,14 @@ async def test_what_arrives_later_can_be_had_from_that_day_on(api: Api, by: str,
     assert found["earliest"] == {"batch_ref": ref, "eta": "2011-01-01"}
 
 
-async def test_without_a_day_any_day_will_do(api: Api) -> None:
+async def test_without_a_day_any_eta_counts(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 50, eta="2011-01-01")
     found = await availability(api, sku, qty=50)
     assert (found["available"], found["batch_ref"], found["by"]) == (True, ref, None)
 
 
-async def test_a_quantity_that_only_two_batches_have_together_cannot_be_had(api: Api) -> None:
+async def test_a_quantity_spread_over_two_batches_is_not_available(api: Api) -> None:
     sku = new("sku")
     for _ in range(2):
         await api.record(sku, 20)
@@ -82,19 +82,19 @@ async def test_a_quantity_that_only_two_batches_have_together_cannot_be_had(api:
     assert (found["available"], found["batch_ref"], found["earliest"]) == (False, None, None)
 
 
-async def test_what_is_allocated_cannot_be_promised_again(api: Api) -> None:
+async def test_allocated_stock_is_not_available(api: Api) -> None:
     sku = new("sku")
     await api.record(sku, 10)
     await api.order(sku, 10)
     assert (await availability(api, sku, qty=1))["earliest"] is None
 
 
-async def test_of_a_product_that_is_not_there_nothing_can_be_promised(api: Api) -> None:
+async def test_an_unknown_product_is_not_found(api: Api) -> None:
     answer = await api.client.get(f"/v1/products/{new('sku')}/availability", params={"qty": 1})
     assert_problem(answer, 404, "product-not-found")
 
 
-async def test_a_dry_run_says_where_the_line_would_go_and_why(api: Api) -> None:
+async def test_a_dry_run_shows_the_batch_and_the_reason(api: Api) -> None:
     sku, order = new("sku"), new("order")
     here = await api.record(sku, 5)
     ship = await api.record(sku, 9, eta="2011-01-01")
@@ -111,7 +111,7 @@ async def test_a_dry_run_says_where_the_line_would_go_and_why(api: Api) -> None:
     ]
 
 
-async def test_a_dry_run_of_a_line_that_is_there_shows_how_it_stands(api: Api) -> None:
+async def test_a_dry_run_of_an_existing_line_shows_its_status(api: Api) -> None:
     sku = new("sku")
     ref = await api.record(sku, 5)
     held, waiting, shipped = await api.order(sku, 2), await api.order(sku, 6), await api.order(sku, 3)
@@ -135,9 +135,9 @@ async def test_a_dry_run_is_refused_as_the_real_call_is(api: Api) -> None:
         (409, "allocation-conflict", {"sku": sku, "qty": 4, "order_id": order}),
         (409, "out-of-stock", {"sku": sku, "qty": 1, "if_unavailable": "reject"}),
     ):
-        looked = assert_problem(await dry_run(api, **asked), status, code)  # type: ignore[arg-type]
+        previewed = assert_problem(await dry_run(api, **asked), status, code)  # type: ignore[arg-type]
         done = assert_problem(await api.allocate(**asked), status, code)  # type: ignore[arg-type]
-        assert looked == done
+        assert previewed == done
 
 
 async def everything(engine: AsyncEngine) -> dict[str, list[str]]:
@@ -150,11 +150,11 @@ async def everything(engine: AsyncEngine) -> dict[str, list[str]]:
 
 @pytest.fixture
 async def without_a_bus(shared_settings: Settings) -> AsyncIterator[Api]:
-    """The application with a bus that fails whoever asks it."""
+    """The application with a bus that raises an error when it is used."""
 
     class NoBus(MessageBus):
         async def handle(self, *_: object) -> None:
-            raise AssertionError("the bus was asked")
+            raise AssertionError("the bus was used")
 
     def no_unit_of_work() -> None:
         raise AssertionError("a unit of work was begun")
@@ -164,7 +164,7 @@ async def without_a_bus(shared_settings: Settings) -> AsyncIterator[Api]:
         yield caller
 
 
-async def test_nothing_is_kept_nothing_is_published_and_nobody_is_waited_for(
+async def test_nothing_is_stored_or_published_and_no_lock_is_waited_for(
     api: Api, without_a_bus: Api, engine: AsyncEngine
 ) -> None:
     sku = new("sku")
@@ -182,7 +182,7 @@ async def test_nothing_is_kept_nothing_is_published_and_nobody_is_waited_for(
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_is_foreseen_is_what_comes(api: Api, seed: int) -> None:
+async def test_the_real_call_gives_the_result_of_the_dry_run(api: Api, seed: int) -> None:
     chance, sku = random.Random(seed), new("sku")
     etas = [None, "2011-01-01", "2011-01-02"]
     orders = [new("order") for _ in range(12)]
@@ -195,23 +195,23 @@ async def test_what_is_foreseen_is_what_comes(api: Api, seed: int) -> None:
                 await api.client.delete(f"/v1/allocations/{chance.choice(orders)}/{sku}")
             case _:
                 order, qty = chance.choice(orders), chance.randint(1, 12)
-                promised = await availability(api, sku, qty=qty)
-                looked = await dry_run(api, sku, qty, order)
+                available = await availability(api, sku, qty=qty)
+                previewed = await dry_run(api, sku, qty, order)
                 done = await api.allocate(sku, qty, order_id=order)
-                foreseen = looked.json()
-                assert (looked.status_code, done.status_code) in {(200, 200), (200, 201), (200, 202), (409, 409)}
-                if looked.status_code == 200:
-                    reason = foreseen.pop("reason")
+                expected = previewed.json()
+                assert (previewed.status_code, done.status_code) in {(200, 200), (200, 201), (200, 202), (409, 409)}
+                if previewed.status_code == 200:
+                    reason = expected.pop("reason")
                     assert (reason == "already_accepted") == (done.status_code == 200)
-                    assert foreseen.pop("explanation")
+                    assert expected.pop("explanation")
                     if done.status_code == 201:
-                        assert promised["earliest"] == {"batch_ref": foreseen["batch_ref"], "eta": foreseen["eta"]}
-                assert foreseen == done.json()
+                        assert available["earliest"] == {"batch_ref": expected["batch_ref"], "eta": expected["eta"]}
+                assert expected == done.json()
 
 
-async def test_a_dry_run_asks_the_database_that_decides_and_not_a_replica(shared_settings: Settings) -> None:
-    nobody = create_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nowhere", pool_size=1)
-    async with bootstrap(shared_settings, read_engine=nobody) as service, in_process(service) as api:
+async def test_a_dry_run_reads_the_primary_and_not_a_replica(shared_settings: Settings) -> None:
+    unreachable = create_engine(f"postgresql+asyncpg://allocation@127.0.0.1:{free_port()}/nowhere", pool_size=1)
+    async with bootstrap(shared_settings, read_engine=unreachable) as service, in_process(service) as api:
         sku = new("sku")
         await api.record(sku, 3)
         line = {"order_id": new("order"), "sku": sku, "qty": 2}
