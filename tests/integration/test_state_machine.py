@@ -103,21 +103,21 @@ class Service(RuleBasedStateMachine):
                 assert _answers([outcome]) == [self._naive.play(request.command)]
 
     @invariant()
-    def shows_and_tells_the_same(self) -> None:
-        products, batches, lines, told = self._run(self._everything())
+    def read_side_and_events_match(self) -> None:
+        products, batches, lines, events = self._run(self._everything())
 
         assert products == [self._naive.product(sku) for sku in self._named(SKUS)]
         assert batches == [self._naive.batch(ref) for ref in self._named(REFS)]
         assert [found or [] for found in lines] == [self._naive.allocations(name) for name in self._named(ORDERS)]
         for order_id in self._named(ORDERS):
-            assert told[order_id] == self._naive.outbox[order_id]
+            assert events[order_id] == self._naive.outbox[order_id]
         for sku in self._named(SKUS):
-            assert told[sku] == self._naive.outbox[sku]
-            sequences = [sequence for sequence, _, _ in told[sku] if sequence is not None]
+            assert events[sku] == self._naive.outbox[sku]
+            sequences = [sequence for sequence, _, _ in events[sku] if sequence is not None]
             assert sequences == list(range(1, len(sequences) + 1))
 
     @invariant()
-    def no_batch_has_given_more_than_was_purchased_and_the_history_tells_all_of_it(self) -> None:
+    def no_batch_is_oversold_and_the_history_is_complete(self) -> None:
         for sku in self._named(SKUS):
             product = self._run(_found(self._queries.product(sku)))
             if product is None:
@@ -153,12 +153,12 @@ class Service(RuleBasedStateMachine):
         assert codes == [self._naive.play(command) for command in items]
 
     async def _everything(self) -> tuple[list[Any], list[Any], list[Any], defaultdict[str, list[OutboxEvent]]]:
-        """All that the read side shows, None where it finds nothing, and all that was told."""
+        """The results of the read side, None where nothing is found, and the events."""
         queries = self._queries
         products = asyncio.gather(*(_found(queries.product(sku)) for sku in self._named(SKUS)))
         batches = asyncio.gather(*(_found(queries.batch(ref)) for ref in self._named(REFS)))
         lines = asyncio.gather(*(_found(queries.allocations(order_id)) for order_id in self._named(ORDERS)))
-        return await asyncio.gather(products, batches, lines, self._outbox())
+        return await asyncio.gather(products, batches, lines, self._events())
 
     def _named(self, names: Sequence[str]) -> list[str]:
         return [f"{self._prefix}{name}" for name in names]
@@ -178,13 +178,13 @@ class Service(RuleBasedStateMachine):
             case _:
                 return value
 
-    async def _outbox(self) -> defaultdict[str, list[OutboxEvent]]:
-        told: defaultdict[str, list[OutboxEvent]] = defaultdict(list)
+    async def _events(self) -> defaultdict[str, list[OutboxEvent]]:
+        events: defaultdict[str, list[OutboxEvent]] = defaultdict(list)
         async with self._engine.connect() as connection:
             rows: Any = await connection.execute(EVENTS, {"subjects": self._named([*SKUS, *ORDERS])})
             for row in rows:
-                told[row.subject].append((row.sequence, row.type, json.loads(row.data)))
-        return told
+                events[row.subject].append((row.sequence, row.type, json.loads(row.data)))
+        return events
 
 
 async def _found(question: Awaitable[Answer]) -> Answer | None:

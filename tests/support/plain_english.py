@@ -52,16 +52,7 @@ CLEAN: tuple[str, ...] = (
     "faults/",
     "pyproject.toml",
     "requirements/",
-    "tests/apache_kafka/",
-    "tests/browser/",
-    "tests/clients/",
-    "tests/conftest.py",
-    "tests/deploy/",
-    "tests/embedded/",
-    "tests/http/",
-    "tests/package/",
-    "tests/support/",
-    "tests/unit/",
+    "tests/",
 )
 
 # Texts that cannot change.
