@@ -13,7 +13,7 @@ from app.domain.batches import Batches
 from app.domain.events import ReleaseReason
 from app.domain.stock import Allocation, Batch, OrderLine
 
-STEP = 250
+STEP = 100
 """Lines of one step. Between the steps of a long relocation other tasks have a turn."""
 
 
