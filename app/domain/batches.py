@@ -11,6 +11,8 @@ from app.domain.stock import Batch, StockLevel
 class Batches(dict[str, Batch]):
     """Batches by their ref. Call `reorder` after the ETA of a batch has changed."""
 
+    __slots__ = ("_preferred",)
+
     def __init__(self) -> None:
         super().__init__()
         self._preferred: list[Batch] | None = None

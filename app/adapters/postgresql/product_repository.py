@@ -76,8 +76,8 @@ class SqlProductRepository:
         )
         width = len(BatchRow._fields)
         for row in rows:
-            batch = BatchRow(*row[:width]) if row[0] is not None else None
-            line = LineRow(*row[width:]) if row[width] is not None else None
+            batch = BatchRow._make(row[:width]) if row[0] is not None else None
+            line = LineRow._make(row[width:]) if row[width] is not None else None
             named = batch or line
             product = self._products.get(named.sku) if named is not None else None
             if product is None:
@@ -152,7 +152,7 @@ class SqlProductRepository:
         rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
         await self._count_fetched(product.sku, len(rows))
         for row in rows:
-            self._attach_line(product, LineRow(*row), None)
+            self._attach_line(product, LineRow._make(row), None)
         return [row["order_id"] for row in rows]
 
     # --- for the unit of work --------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class SqlProductRepository:
 
     def _attach_held(self, product: Product, batch: Batch, rows: Iterable[asyncpg.Record]) -> None:
         for row in rows:
-            self._attach_line(product, LineRow(*row), batch)
+            self._attach_line(product, LineRow._make(row), batch)
 
     def _attach_line(self, product: Product, row: LineRow, batch: Batch | None) -> None:
         if row.order_id not in product.allocations:

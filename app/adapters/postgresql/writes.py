@@ -41,16 +41,18 @@ class Write:
     sql: str
     columns: tuple[str, ...]
     types: tuple[str, ...]
+    positions: tuple[int, ...]
+    """Of the columns in a row: an update sends those that can change, and the key."""
 
 
 Rows = Sequence[tuple[Any, ...]]
 Writes = Mapping[Write, Rows]
 
 
-def _write(name: str, sql: str, table: Table, row: type[NamedTuple]) -> Write:
-    columns = row._fields
+def _write(name: str, sql: str, table: Table, row: type[NamedTuple], but: Sequence[str] = ()) -> Write:
+    columns = tuple(column for column in row._fields if column not in but)
     types = (table.c[column].type.compile(dialect=_DIALECT).partition(" COLLATE")[0] for column in columns)
-    return Write(name, sql, columns, tuple(types))
+    return Write(name, sql, columns, tuple(types), tuple(row._fields.index(column) for column in columns))
 
 
 def _insert(table: Table, row: type[NamedTuple], then: str = "") -> Write:
@@ -62,7 +64,7 @@ def _update(table: Table, row: type[NamedTuple], *, but: Sequence[str] = ()) -> 
     keys = table.primary_key.columns.keys()
     values = ", ".join(f"{name} = new.{name}" for name in row._fields if name not in {*keys, *but})
     sql = f"UPDATE {table.name} SET {values} FROM {{rows}} WHERE {_same(table, keys)}"
-    return _write(f"update_{table.name}", sql, table, row)
+    return _write(f"update_{table.name}", sql, table, row, but)
 
 
 def _delete(table: Table, key: type[NamedTuple]) -> Write:
@@ -88,7 +90,7 @@ UPSERT_ORDERS = _insert(
 INSERT_ANSWERS = _insert(tables.idempotency_keys, AnswerRow)
 INSERT_EVENTS = _insert(tables.events, EventRow, "RETURNING id, shard")
 INSERT_OUTBOX = Write(
-    "insert_outbox", f"INSERT INTO outbox (id, shard) SELECT id, shard FROM {INSERT_EVENTS.name}", (), ()
+    "insert_outbox", f"INSERT INTO outbox (id, shard) SELECT id, shard FROM {INSERT_EVENTS.name}", (), (), ()
 )
 NOTE_COMMIT = _write(
     "note_commit",
@@ -106,7 +108,11 @@ def write(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
     statement, so the order of the writes does not matter.
     """
     filled = tuple(write for write in writes if writes[write])
-    return _statement(filled), [column for write in filled for column in zip(*writes[write], strict=True)]
+    arguments: list[Sequence[Any]] = []
+    for each in filled:
+        columns = list(zip(*writes[each], strict=True))
+        arguments += [columns[position] for position in each.positions]
+    return _statement(filled), arguments
 
 
 @cache
