@@ -3,7 +3,7 @@
 Nothing is locked, stored or published, and nothing is reserved.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Annotated, Literal
 
@@ -66,16 +66,7 @@ class DryRuns:
 
 def _explained(state: AllocationState, *, accepted: bool) -> AllocationPreview:
     reason = "already_accepted" if accepted else _reason(state)
-    return AllocationPreview(
-        order_id=state.order_id,
-        sku=state.sku,
-        qty=state.qty,
-        status=state.status,
-        batch_ref=state.batch_ref,
-        eta=state.eta,
-        reason=reason,
-        explanation=EXPLANATIONS[reason],
-    )
+    return AllocationPreview(**asdict(state), reason=reason, explanation=EXPLANATIONS[reason])
 
 
 def _reason(state: AllocationState) -> ReasonCode:

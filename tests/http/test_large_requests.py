@@ -19,14 +19,15 @@ TRIGGER = text("CREATE TRIGGER slow BEFORE UPDATE ON order_lines FOR EACH ROW EX
 
 async def _restock(settings: Settings) -> httpx.Response:
     """Serve a queue, where each line takes 50 ms, with a deadline of 1 s."""
-    async with bootstrap(settings.model_copy(update={"http_deadline": 1.0})) as service, in_process(service) as api:
-        sku = new("sku")
+    sku = new("sku")
+    async with bootstrap(settings) as service, in_process(service) as api:
         await api.record(sku, 1)
         items = [{"order_id": f"order-{number}", "sku": sku, "qty": 2} for number in range(LINES)]
         await api.client.post("/v1/allocations/bulk", json={"items": items})
         async with service.engine.begin() as connection:
             await connection.execute(SLOW)
             await connection.execute(TRIGGER)
+    async with bootstrap(settings.model_copy(update={"http_deadline": 1.0})) as service, in_process(service) as api:
         return await api.client.post("/v1/batches", json={"ref": new("batch"), "sku": sku, "qty": 2 * LINES})
 
 

@@ -15,7 +15,7 @@ from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
 from app.adapters.postgresql.rows import BatchRow, LineRow, ProductRow
-from app.adapters.postgresql.writes import Writes, write
+from app.adapters.postgresql.writes import Writes, statement_of
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Batch
@@ -238,7 +238,7 @@ class SqlProductRepository:
         self._written_up_to[product.sku] = product.sequence
         changes = self._changes.of([product])
         if any(changes.values()):
-            statement, arguments = write(changes)
+            statement, arguments = statement_of(changes)
             await self._connection.start(statement, *arguments)
 
     def _touch(self, product: Product) -> Product:

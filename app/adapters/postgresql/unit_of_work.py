@@ -23,7 +23,7 @@ from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.pool_guard import is_unusable
 from app.adapters.postgresql.product_repository import SqlProductRepository
 from app.adapters.postgresql.rows import CommitRow
-from app.adapters.postgresql.writes import NOTE_COMMIT, Writes, write
+from app.adapters.postgresql.writes import NOTE_COMMIT, Writes, statement_of
 from app.domain.events import Event
 from app.domain.product import Product
 from app.integration.outbound import to_message
@@ -137,7 +137,7 @@ class SqlUnitOfWork:
         writes = {**changes, **self.outbox.take_changes()}
         if any(writes.values()):
             self._has_flushed = True
-            statement, arguments = write(writes)
+            statement, arguments = statement_of(writes)
             await self._connection.start(statement, *arguments)
 
     def _publish(self, events: Sequence[Event]) -> None:
@@ -151,7 +151,7 @@ class SqlUnitOfWork:
         writes |= self.outbox.take_changes()
         transaction_id, token = None, uuid.uuid4()
         if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
-            statement, arguments = write({**writes, NOTE_COMMIT: [CommitRow(token)]})
+            statement, arguments = statement_of({**writes, NOTE_COMMIT: [CommitRow(token)]})
             transaction_id = await self._connection.fetchval(statement, *arguments)
         try:
             await _uninterrupted(self._commit())

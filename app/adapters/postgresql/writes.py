@@ -101,7 +101,7 @@ NOTE_COMMIT = _write(
 )
 
 
-def write(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
+def statement_of(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
     """One statement that does all the writes, and its arguments. The statement returns the transaction id.
 
     The cost of a round trip is paid once, however many tables change. Foreign keys are checked at the end of the

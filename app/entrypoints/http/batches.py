@@ -48,7 +48,8 @@ async def create_batch(command: CreateBatch, request: Request) -> Response:
     """Records stock that was purchased together.
 
     Recording the same batch again changes nothing, so the request can be repeated safely. With the header `If-Match`
-    the request succeeds only if the batch exists and has one of the tags; it never records a new batch.
+    the request succeeds only if the batch exists and has one of the tags; it never records a new batch. A batch that
+    serves more than 2,000 waiting lines may take up to 60 seconds.
     """
     tags = if_match(request)
     if tags is not None:
@@ -116,6 +117,7 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
     changes both, the new ETA decides where they move. With `reallocate`, the lines of a batch that became late move to
     batches that serve them sooner, oldest request first. `expected_qty` makes the change of the quantity conditional
     on the current quantity, `If-Match` the whole change on the `ETag`. Repeating the request changes nothing.
+    A change that moves more than 2,000 lines may take up to 60 seconds.
     """
     command = ChangeBatch(ref=ref, if_match=if_match(request), **changes.model_dump(exclude_unset=True))
     return await write(request, command, _changed)

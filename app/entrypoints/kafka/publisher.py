@@ -13,6 +13,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from app.adapters.kafka import clients
 from app.adapters.postgresql.outbox import OutboxReader, OutboxRow
+from app.cancellation import cancel
 from app.integration.cloudevents import CloudEvent
 from app.observability import metrics, tracing
 from app.observability.tracing import Span
@@ -65,9 +66,7 @@ class EventPublisher:
             await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
             _, late = await asyncio.wait(sends, timeout=STRAGGLER_TIMEOUT)
         finally:
-            for send in sends:
-                send.cancel()
-            await asyncio.gather(*sends, return_exceptions=True)
+            await cancel(sends)
         for send in late:
             error = TimeoutError("no acknowledgement, while other partitions have acknowledged")
             published.refused.setdefault(sends[send], error)
