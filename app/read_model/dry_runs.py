@@ -12,7 +12,7 @@ from pydantic import Field
 from app.adapters.postgresql.snapshot import Snapshots
 from app.domain.commands import Allocate, PlaceOrder
 from app.integration.fields import OrderId
-from app.service_layer.handlers import allocate
+from app.service_layer.line_handlers import allocate
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.order_handlers import place_order
 from app.service_layer.results import AllocationState, Complete, EarliestEta

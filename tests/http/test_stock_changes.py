@@ -86,7 +86,7 @@ async def test_lines_of_a_late_batch_stay_by_default(api: Api) -> None:
 
 
 async def test_many_lines_of_a_late_batch_move_page_by_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.service_layer.handlers.LATE_LINES", 3)
+    monkeypatch.setattr("app.service_layer.batch_handlers.LATE_LINES", 3)
     sku = new("sku")
     late = await api.record(sku, 20, eta="2011-01-02")
     sooner = await api.record(sku, 8, eta="2011-01-03")

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from app.domain.commands import CreateBatch
-from app.service_layer.handlers import COMMAND_HANDLERS, create_batch
+from app.service_layer.batch_handlers import create_batch
+from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus, NoHandlerError, OverloadedError
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Request

@@ -1,0 +1,142 @@
+"""The use cases of batches of stock. A change of a batch serves the queue of its product."""
+
+from datetime import date
+
+from app.domain.commands import (
+    ChangeBatch,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    CreateBatch,
+    CreateBatches,
+    CreateBatchIfMatch,
+    WhyStockChanged,
+)
+from app.domain.errors import BatchConflictError, BatchNotFoundError, DomainError, PreconditionFailedError
+from app.domain.product import Product
+from app.domain.relocation import Move, Relocation, reserve_sooner
+from app.domain.stock import Allocation, Batch
+from app.service_layer.backorders import serve_queue
+from app.service_layer.entity_tags import check_tag
+from app.service_layer.many import run_each
+from app.service_layer.ports import UnitOfWork
+from app.service_layer.results import BatchChanged, BatchRecorded, BatchState, LineMove
+
+LATE_LINES = 5000
+"""How many lines of a late batch are fetched at a time. Each page sorts all lines of the batch, so pages are large."""
+
+NAMED_ORDERS = 100
+"""How many orders an event about a batch names."""
+
+
+async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
+    """Record a batch and serve the queue. Raises BatchConflictError."""
+    if uow.products.sku_of_batch(command.ref) not in {None, command.sku}:
+        raise BatchConflictError(command.ref)
+    product = uow.products.get_or_create(command.sku)
+    batch, created = product.create_batch(command.ref, command.qty, command.eta)
+    if created:
+        await serve_queue(product, uow)
+    return BatchRecorded(BatchState.of(product.sku, batch), created)
+
+
+async def create_batch_if_match(command: CreateBatchIfMatch, uow: UnitOfWork) -> BatchRecorded:
+    """Repeat the recording of a batch.
+
+    Raises PreconditionFailedError if the batch does not exist or has another tag, BatchConflictError if it differs.
+    """
+    if uow.products.sku_of_batch(command.ref) is None:
+        raise PreconditionFailedError
+    product, batch = _find_batch(command.ref, uow)
+    check_tag(command.if_match, BatchState.of(product.sku, batch))
+    return await create_batch(command, uow)
+
+
+async def create_batches(command: CreateBatches, uow: UnitOfWork) -> list[BatchRecorded | DomainError]:
+    """Record batches one after another; a refusal is the answer to its own item and touches no other."""
+    return await run_each(command.items, create_batch, uow)
+
+
+async def change_batch_quantity(command: ChangeBatchQuantity, uow: UnitOfWork) -> BatchChanged:
+    """Set the quantity of a batch; lines that no longer fit move. Raises BatchNotFoundError, BelowShippedError."""
+    product, batch = _find_batch(command.ref, uow)
+    product.check_quantity(batch.ref, command.qty)
+    moves = await _change_quantity(product, batch, command.qty, command, uow)
+    return await _after_change(product, batch, moves, uow)
+
+
+async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchChanged:
+    """Set when a batch arrives. Raises BatchNotFoundError."""
+    product, batch = _find_batch(command.ref, uow)
+    moves = await _change_eta(product, batch, command.eta, uow, reallocate=command.reallocate)
+    return await _after_change(product, batch, moves, uow)
+
+
+async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
+    """Set the quantity, the ETA, or both. The ETA is set first, so released lines are placed by the new ETA.
+
+    Raises BatchNotFoundError, PreconditionFailedError, QuantityChangedError, BelowShippedError.
+    """
+    product, batch = _find_batch(command.ref, uow)
+    check_tag(command.if_match, BatchState.of(product.sku, batch))
+    given = command.model_fields_set
+    if "qty" in given:
+        product.check_quantity(batch.ref, command.qty, command.expected_qty)
+    moves: list[Move] = []
+    if "eta" in given:
+        moves += await _change_eta(product, batch, command.eta, uow, reallocate=command.reallocate)
+    if "qty" in given:
+        moves += await _change_quantity(product, batch, command.qty, command, uow)
+    return await _after_change(product, batch, moves, uow)
+
+
+def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
+    sku = uow.products.sku_of_batch(ref)
+    product = uow.products.get(sku) if sku is not None else None
+    if product is None:
+        raise BatchNotFoundError(ref)
+    return product, product.batches.find(ref)
+
+
+async def _change_quantity(
+    product: Product, batch: Batch, qty: int, why: WhyStockChanged, uow: UnitOfWork
+) -> list[Move]:
+    overrun = batch.allocated_qty + batch.shipped_qty - qty
+    if overrun > 0:
+        await uow.products.fetch_last_allocated(product, batch, overrun)
+    return await _run(product.change_quantity(batch.ref, qty, why.reason, why.reference), product, uow)
+
+
+async def _change_eta(
+    product: Product, batch: Batch, eta: date | None, uow: UnitOfWork, *, reallocate: bool
+) -> list[Move]:
+    if batch.eta == eta:
+        return []
+    order_ids = await uow.products.first_orders(product, batch, limit=NAMED_ORDERS) if batch.allocated_lines else ()
+    is_late = product.change_eta(batch.ref, eta, order_ids)
+    if not reallocate or not is_late:
+        return []
+    targets: dict[Allocation, Batch] = {}
+    after = 0
+    while batch.allocated_lines and (room := product.batches.room_before(batch)):
+        held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=LATE_LINES)
+        lines = [product.allocations[order_id] for order_id in held]
+        targets |= reserve_sooner(product.batches, batch, lines)
+        if len(lines) < LATE_LINES:
+            break
+        after = lines[-1].requested_sequence
+    return await _run(Relocation.to_targets(product, targets, "batch_eta_changed"), product, uow)
+
+
+async def _run(relocation: Relocation, product: Product, uow: UnitOfWork) -> list[Move]:
+    """Take every step of the relocation; a long one is written after each step. Returns what moved."""
+    if not relocation.is_long:
+        return relocation.run()
+    for done in relocation.steps:
+        await uow.flush(product, done=done)
+    return relocation.moves
+
+
+async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: UnitOfWork) -> BatchChanged:
+    moves.sort(key=lambda move: move.requested_sequence)
+    await serve_queue(product, uow)
+    return BatchChanged(BatchState.of(product.sku, batch), [LineMove.of(move) for move in moves])

@@ -1,0 +1,57 @@
+"""The use cases of single order lines."""
+
+from app.domain import events
+from app.domain.commands import Allocate, AllocateMany, CancelAllocation, ChangeLineQuantity, ShipLine
+from app.domain.errors import AllocationNotFoundError, DomainError, InvalidSkuError
+from app.domain.stock import OrderLine
+from app.service_layer.backorders import serve_queue
+from app.service_layer.many import run_each
+from app.service_layer.ports import UnitOfWork
+from app.service_layer.results import AllocationState, LineAccepted
+
+
+async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
+    """Allocate a line, or queue it. Raises InvalidSkuError, AllocationConflictError, OutOfStockError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        uow.raise_event(
+            events.AllocationFailed(
+                sku=command.sku, sequence=None, order_id=command.order_id, qty=command.qty, reason="invalid_sku"
+            )
+        )
+        raise InvalidSkuError(command.sku)
+    line = OrderLine(command.order_id, command.sku, command.qty)
+    allocation, created = product.allocate(line, command.if_unavailable)
+    return LineAccepted(AllocationState.of(allocation), created)
+
+
+async def allocate_many(command: AllocateMany, uow: UnitOfWork) -> list[LineAccepted | DomainError]:
+    """Allocate lines one after another; a refusal is the answer to its own item and touches no other."""
+    return await run_each(command.items, allocate, uow)
+
+
+async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
+    """Remove a line and serve the queue with its stock. Raises AllocationNotFoundError, AlreadyShippedError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise AllocationNotFoundError(command.order_id, command.sku)
+    product.cancel(command.order_id)
+    await serve_queue(product, uow)
+
+
+async def change_line_quantity(command: ChangeLineQuantity, uow: UnitOfWork) -> AllocationState:
+    """Change a line, and serve the queue. Raises AllocationNotFoundError, AlreadyShippedError, OutOfStockError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise AllocationNotFoundError(command.order_id, command.sku)
+    allocation = product.change_line_quantity(command.order_id, command.qty)
+    await serve_queue(product, uow)
+    return AllocationState.of(allocation)
+
+
+async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
+    """Mark a line as shipped. Raises AllocationNotFoundError, NotAllocatedError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise AllocationNotFoundError(command.order_id, command.sku)
+    return AllocationState.of(product.ship(command.order_id))

@@ -1,0 +1,40 @@
+"""Runs the items of a command that has many."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from app.domain.commands import Command
+from app.domain.errors import DomainError
+from app.service_layer.ports import UnitOfWork
+
+EVENTS_AT_A_TIME = 5000
+"""How many events the items of one command raise before what they have changed is written."""
+
+ITEMS_AT_A_TIME = 100
+"""How many items of one command run before other tasks get a turn."""
+
+Item = TypeVar("Item", bound=Command)
+Result = TypeVar("Result")
+
+
+async def run_each(
+    items: Iterable[Item], handler: Callable[[Item, UnitOfWork], Awaitable[Result]], uow: UnitOfWork
+) -> list[Result | DomainError]:
+    """Run the items one after another; a refusal is the answer to its own item and touches no other."""
+    answers: list[Result | DomainError] = []
+    written = uow.published
+    for number, item in enumerate(items, start=1):
+        try:
+            answers.append(await handler(item, uow))
+        except DomainError as refusal:
+            answers.append(refusal)
+        # The stock level is judged after each item, as if the item came alone.
+        uow.publish_events()
+        if uow.published - written > EVENTS_AT_A_TIME:
+            written = uow.published
+            await uow.flush_all()
+        if number % ITEMS_AT_A_TIME == 0:
+            # The handlers wait only where there are backorders, so other tasks could wait until the last item.
+            await asyncio.sleep(0)
+    return answers
