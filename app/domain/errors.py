@@ -103,7 +103,7 @@ class QuantityChangedError(DomainError):
 
 
 class PreconditionFailedError(DomainError):
-    """The batch or product is not, or no longer, the one whose entity tag the caller named."""
+    """The batch, product or cart is not, or no longer, the one whose entity tag the caller named."""
 
     code = "precondition-failed"
 
@@ -145,3 +145,63 @@ class ProductNotFoundError(DomainError):
 
     def __init__(self, sku: str) -> None:
         super().__init__(f"No product has the sku {sku}")
+
+
+class CartNotFoundError(DomainError):
+    """The cart was never filled, or was deleted because it had not changed for long."""
+
+    code = "cart-not-found"
+
+    def __init__(self, cart_id: str) -> None:
+        super().__init__(f"No cart has the id {cart_id}")
+
+
+class CartClosedError(DomainError):
+    """A firm order was placed from the cart, so it cannot change any more."""
+
+    code = "cart-closed"
+
+    def __init__(self, cart_id: str, order_id: str | None) -> None:
+        super().__init__(f"Cart {cart_id} is closed: order {order_id} was placed from it; use a new cart")
+
+
+class CartEmptyError(DomainError):
+    """The cart has no item to check out."""
+
+    code = "cart-empty"
+
+    def __init__(self, cart_id: str) -> None:
+        super().__init__(f"Cart {cart_id} has no item")
+
+
+class PriceChangedError(DomainError):
+    """The item is in the cart with another unit price."""
+
+    code = "price-changed"
+
+    def __init__(self, cart_id: str, sku: str, unit_price: int) -> None:
+        super().__init__(f"Sku {sku} is in cart {cart_id} with the unit price {unit_price}; PUT the item to change it")
+
+
+class CurrencyMismatchError(DomainError):
+    """The cart has another currency."""
+
+    code = "currency-mismatch"
+
+    def __init__(self, cart_id: str, currency: str) -> None:
+        super().__init__(f"Cart {cart_id} has the currency {currency}")
+
+
+class CartLimitExceededError(DomainError):
+    """The cart would have too many items, or too large a quantity or total."""
+
+    code = "cart-limit-exceeded"
+
+
+class CheckoutConflictError(DomainError):
+    """The cart was checked out before with another order id."""
+
+    code = "checkout-conflict"
+
+    def __init__(self, cart_id: str, order_id: str) -> None:
+        super().__init__(f"Cart {cart_id} was checked out as order {order_id}; name that order, or none")

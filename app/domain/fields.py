@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-MAX_QUANTITY = 2_147_483_647
+from app.domain.limits import MAX_PRICE, MAX_QUANTITY
 
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -50,6 +50,26 @@ NewBatchQuantity = Annotated[
 ]
 BatchEta = Annotated[
     Eta, Field(description="The day the batch arrives; null if it is in the warehouse.", examples=["2030-01-01"])
+]
+CartId = Annotated[Identifier, Field(description="The id of the cart.", examples=["cart-1"])]
+Currency = Annotated[
+    str,
+    Field(
+        strict=True,
+        pattern=r"^[A-Z]{3}$",
+        description="The currency of all prices of the cart: three capital letters, as in ISO 4217.",
+        examples=["EUR"],
+    ),
+]
+UnitPrice = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=0,
+        le=MAX_PRICE,
+        description="The price of one piece, in whole minor units of the currency of the cart, for example cents.",
+        examples=[4990],
+    ),
 ]
 EntityTags = frozenset[str]
 """Strong entity tags (RFC 9110, 8.8.3) in their quotation marks, or `*` alone: any."""

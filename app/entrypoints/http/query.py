@@ -11,7 +11,8 @@ from fastapi import Query
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from app.domain.fields import MAX_QUANTITY, Sku
+from app.domain.fields import Sku
+from app.domain.limits import MAX_QUANTITY
 from app.read_model.pagination import MAX_CURSOR_LENGTH, MOST_ITEMS
 
 DEFAULT_ITEMS = 50

@@ -14,7 +14,8 @@ from aiokafka import ConsumerRecord
 
 from app.adapters.postgresql.notifier_memory import NotifierMemory
 from app.backoff import next_delay
-from app.domain.fields import IDENTIFIER_PATTERN, MAX_QUANTITY
+from app.domain.fields import IDENTIFIER_PATTERN
+from app.domain.limits import MAX_QUANTITY
 from app.integration.cloudevents import CloudEvent, parse_leniently, well_formed
 from app.integration.outbound import BatchCreatedV1, ProductMessage
 from app.observability import logging as observed
