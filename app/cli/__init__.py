@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, because importing everything ta
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,16 @@ for _command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of the console script."""
+    # Scanning what is loaded takes a tenth of the start. `run_with_service` enables it again.
+    gc.disable()
+    try:
+        _run(arguments)
+    finally:
+        gc.enable()
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    """Run a command. Exits with its status if it fails."""
     try:
         cli.main(arguments, prog_name="allocation", standalone_mode=False)
     except click.exceptions.Exit as error:

@@ -18,7 +18,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
     from app.adapters.postgresql.schema import MigrationsMissingError
     from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
     from app.adapters.tls import TlsFilesError
-    from app.entrypoints.server import AddressInUseError
+    from app.entrypoints.listening import AddressInUseError
     from app.private_names import PrivateNameMissingError
     from app.service_layer.ports import TemporarilyUnavailableError
 

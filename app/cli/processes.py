@@ -71,7 +71,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
 
     from app.adapters.kafka import clients
     from app.adapters.postgresql import schema
-    from app.entrypoints.server import listen, serve, url_of
+    from app.entrypoints.listening import listen, url_of
+    from app.entrypoints.server import serve
     from app.observability import logging
 
     # Their messages about each start would hide the address.
@@ -112,7 +113,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
 @_PORT
 def run(host: str, port: int) -> None:
     """Run everything in one process, with the servers in the settings."""
-    from app.entrypoints.server import listen, serve
+    from app.entrypoints.listening import listen
+    from app.entrypoints.server import serve
 
     settings = _load_settings()
     require_identity(settings, host)
@@ -127,24 +129,28 @@ def run(host: str, port: int) -> None:
 @click.option("--inherited", hidden=True, help="For a worker: its socket, and the pipe to its parent.")
 def serve_command(host: str, port: int, workers: int, inherited: str | None) -> None:
     """Run the HTTP API."""
-    from app.entrypoints.server import listen, serve
-    from app.entrypoints.workers import supervise
+    from app.entrypoints.listening import listen
+
+    settings = _load_settings() if inherited is None else load_settings()
+    require_identity(settings, host)
+    if workers > 1:
+        # Only the workers need the HTTP application, whose import takes half a second.
+        from app.entrypoints.workers import supervise
+
+        stop_within = settings.shutdown_delay + settings.shutdown_grace + 5
+        with listen(host, port) as listener:
+            run_with_service(settings, lambda _: supervise(listener, workers, grace=stop_within))
+        return
+
+    from app.entrypoints.server import serve
 
     if inherited is not None:
-        settings = load_settings()
-        require_identity(settings, host)
         descriptor, parent_pipe = map(int, inherited.split(","))
         with socket.socket(fileno=descriptor) as listener:
             run_with_service(settings, lambda service: serve(service, listener, parent_pipe=parent_pipe))
         return
-    settings = _load_settings()
-    require_identity(settings, host)
     with listen(host, port) as listener:
-        if workers == 1:
-            run_with_service(settings, lambda service: serve(service, listener))
-        else:
-            stop_within = settings.shutdown_delay + settings.shutdown_grace + 5
-            run_with_service(settings, lambda _: supervise(listener, workers, grace=stop_within))
+        run_with_service(settings, lambda service: serve(service, listener))
 
 
 @click.command()
@@ -204,7 +210,8 @@ def _all_components(service: Service) -> list[Component]:
 
 async def _until_signal(service: Service, parts: Sequence[Component], metrics_port: int | None) -> None:
     from app.entrypoints.components import database_watch, running
-    from app.entrypoints.server import AddressInUseError, wait_for_signal
+    from app.entrypoints.listening import AddressInUseError
+    from app.entrypoints.signals import wait_for_signal
     from app.observability import metrics, vitals
 
     if metrics_port is not None:

@@ -43,6 +43,7 @@ def run_with_service(settings: Settings, main_task: Callable[[Service], Coroutin
             # each time.
             gc.collect()
             gc.freeze()
+            gc.enable()
             await main_task(service)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

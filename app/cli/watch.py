@@ -45,7 +45,7 @@ def watch(*, interval: float, as_json: bool) -> None:
     Shows new events as they are published, their rate, and the backlogs of outbox, topics and dead letters. It does not
     affect the service.
     """
-    from app.entrypoints.server import wait_for_signal
+    from app.entrypoints.signals import wait_for_signal
     from app.operations.watch import Watch
 
     settings = load_settings()

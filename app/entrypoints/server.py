@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import math
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,14 +21,9 @@ from app.entrypoints.http.problems import configure_types
 from app.entrypoints.http.protocol import Limits, protocol_with
 from app.entrypoints.http.rate_limit import RateLimit
 from app.entrypoints.http.services import HttpServices
+from app.entrypoints.signals import wait_for_signal
 from app.observability import metrics
 from app.operations import readiness
-
-BACKLOG = 2048
-
-
-class AddressInUseError(Exception):
-    """The address to listen on is in use or not an address of this machine."""
 
 
 class _Server(uvicorn.Server):
@@ -49,24 +43,6 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_started()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises AddressInUseError."""
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
-        )
-    except OSError as error:
-        message = f"cannot listen on {host}:{port}: {error.strerror or error}"
-        raise AddressInUseError(message) from error
-
-
-def url_of(listener: socket.socket) -> str:
-    """The URL of the socket on this machine."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def http_application(service: Service, components: Sequence[Component] = ()) -> FastAPI:
@@ -145,20 +121,3 @@ async def _stop_on_signal(service: Service, app: FastAPI, server: uvicorn.Server
     app.state.services.is_stopping = True
     await asyncio.sleep(service.settings.shutdown_delay)
     server.should_exit = True
-
-
-async def wait_for_signal(parent_pipe: int | None = None) -> None:
-    """Return after SIGTERM or SIGINT, or when the other end of the pipe closes."""
-    loop = asyncio.get_running_loop()
-    received = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received.set)
-    if parent_pipe is not None:
-        loop.add_reader(parent_pipe, received.set)
-    try:
-        await received.wait()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        if parent_pipe is not None:
-            loop.remove_reader(parent_pipe)

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from app.entrypoints.server import wait_for_signal
+from app.entrypoints.signals import wait_for_signal
 
 log = logging.getLogger(__name__)
 

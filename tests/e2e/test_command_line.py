@@ -5,7 +5,6 @@ import logging
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -311,35 +310,3 @@ def test_the_manual_page_has_every_command_and_option(capsys: pytest.CaptureFixt
         )
         assert shown.stderr == ""
         assert "Allocates order lines to batches of stock." in shown.stdout
-
-
-IMPORTED_LATE = {"aiokafka", "alembic", "asyncpg", "cryptography", "fastapi", "jwt", "pydantic", "rich", "sqlalchemy"}
-SHORT_COMMANDS = [["--help"], ["--version"], *([*command, "--help"] for command in COMMANDS[1:])]
-SHORT_COMMANDS += [["completion", "bash"], ["man"]]
-
-
-def imported_by(program: str, folder: Path) -> set[str]:
-    """The names of the modules that a process has imported when the program ends."""
-    report = "\nimport sys; print(*sys.modules, file=sys.stderr)"
-    command = [sys.executable, "-c", program + report]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=folder)
-    return set(done.stderr.split())
-
-
-def test_short_commands_import_no_large_package(tmp_path: Path) -> None:
-    program = f"""
-from app.cli import main
-for arguments in {SHORT_COMMANDS!r}:
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        assert not ended.code, arguments
-"""
-    imported = imported_by(program, tmp_path)
-    assert {"click", "app.cli"} <= imported
-    assert IMPORTED_LATE.isdisjoint(imported)
-
-
-def test_serving_imports_neither_alembic_nor_a_jwt_library(tmp_path: Path) -> None:
-    program = "import app.entrypoints.server; from app.adapters.postgresql import schema; schema.head()"
-    assert {"alembic", "cryptography", "jwt"}.isdisjoint(imported_by(program, tmp_path))

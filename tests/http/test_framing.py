@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.entrypoints.http.protocol import Limits, ProblemHttpProtocol
-from app.entrypoints.server import listen
+from app.entrypoints.listening import listen
 from tests.support.http_streams import CORE, SMUGGLED, Seen, allowed, random_segments, random_stream
 
 DEADLINE = 60.0

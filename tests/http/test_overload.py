@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import httpx
 
 from app.bootstrap import bootstrap
-from app.entrypoints.server import listen, serve, url_of
+from app.entrypoints.listening import listen, url_of
+from app.entrypoints.server import serve
 from app.settings import Settings
 from tests.support.api import assert_problem, new
 from tests.support.database import raw_connection, waiting_for_a_lock

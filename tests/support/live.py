@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import uvicorn
 
 from app.bootstrap import bootstrap
-from app.entrypoints.server import configuration, http_application, listen, url_of
+from app.entrypoints.listening import listen, url_of
+from app.entrypoints.server import configuration, http_application
 from app.settings import Settings
 
 START_SECONDS = 60.0
