@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from app.domain.limits import MAX_QUANTITY
+
 
 class DomainError(Exception):
     """A command was refused. The message is written for the caller."""
@@ -100,6 +102,25 @@ class QuantityChangedError(DomainError):
     def __init__(self, ref: str, expected_qty: int, present_qty: int) -> None:
         super().__init__(f"Batch {ref} has the quantity {present_qty}, not {expected_qty}; look again")
         self.details = {"present_qty": present_qty}
+
+
+class OnHandChangedError(DomainError):
+    """The product does not have the quantity on hand that the caller expected."""
+
+    code = QuantityChangedError.code
+
+    def __init__(self, sku: str, expected_qty: int, present_qty: int) -> None:
+        super().__init__(f"{present_qty} pieces of sku {sku} are on hand, not {expected_qty}; look again")
+        self.details = {"present_qty": present_qty}
+
+
+class QuantityTooLargeError(DomainError):
+    """The quantity of a batch, shipped pieces included, would be too large."""
+
+    code = "quantity-too-large"
+
+    def __init__(self, ref: str, qty: int) -> None:
+        super().__init__(f"The quantity of batch {ref} would be {qty}, which is more than {MAX_QUANTITY}")
 
 
 class PreconditionFailedError(DomainError):

@@ -48,6 +48,20 @@ BatchQuantity = Annotated[Quantity, Field(description="Pieces purchased.", examp
 NewBatchQuantity = Annotated[
     NewQuantity, Field(description="The new purchased quantity, shipped pieces included.", examples=[25])
 ]
+OnHandQuantity = Annotated[
+    NewQuantity,
+    Field(description="Pieces counted in the warehouse: purchased and not shipped, allocated or not.", examples=[20]),
+]
+CountedShippedQuantity = Annotated[
+    NewQuantity,
+    Field(
+        description=(
+            "The shipped quantity of the batch at the time of the count. With it, a count has the same result before "
+            "and after shipments that are on their way to the service. Default: the shipped quantity that is known."
+        ),
+        examples=[5],
+    ),
+]
 BatchEta = Annotated[
     Eta, Field(description="The day the batch arrives; null if it is in the warehouse.", examples=["2030-01-01"])
 ]

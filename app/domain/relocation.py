@@ -45,13 +45,14 @@ class Move:
 
 @dataclass(slots=True)
 class Relocation:
-    """The lines of one batch that move. The caller must iterate over `steps` to the end, or call `run`.
+    """The lines that move. The caller must iterate over `steps` to the end, or call `run`.
 
     Each step yields the order ids of the lines that it placed. `moves` is complete after the last step: the lines that
-    moved, oldest request first.
+    moved, oldest request first. `released` are the lines that were released and are to be placed.
     """
 
     moves: list[Move] = field(default_factory=list)
+    released: Sequence[Allocation] = ()
     steps: Iterable[Sequence[str]] = ()
     is_long: bool = False
 
@@ -61,7 +62,7 @@ class Relocation:
 
         A line that returns to its own batch has not moved.
         """
-        relocation = cls(is_long=len(released) > STEP)
+        relocation = cls(released=released, is_long=len(released) > STEP)
         relocation.steps = relocation._find_and_move(product, released, reason)
         return relocation
 

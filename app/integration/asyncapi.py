@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.domain.commands import CancelOrder, Command, PlaceOrder
-from app.integration.inbound import INBOUND_MESSAGES
+from app.integration.inbound import INBOUND_MESSAGES, StockCount
 from app.integration.outbound import OUTBOUND_MESSAGES, Message, OrderMessage
 
 INBOUND_TOPIC = "allocation.inbound.v1"
@@ -199,7 +199,7 @@ def _channel(topic: str, description: str, names: list[str], direction: str) -> 
     }
 
 
-def _inbound_message(name: str, model: type[Command]) -> dict[str, Any]:
+def _inbound_message(name: str, model: type[Command] | type[StockCount]) -> dict[str, Any]:
     schema = model.model_json_schema(mode="validation", ref_template=_REFERENCE)
     # Unknown fields of messages are ignored.
     for each in (schema, *schema.get("$defs", {}).values()):
@@ -231,7 +231,10 @@ def _message(
         "bindings": {
             "kafka": {"key": {"type": "string", "description": key}, "bindingVersion": "0.5.0"},
         },
-        "examples": [{"headers": _example(headers, {}), "payload": _example(schema, schema.get("$defs", {}))}],
+        "examples": [
+            {"headers": _example(headers, {}), "payload": _example(alternative, schema.get("$defs", {}))}
+            for alternative in schema.get("oneOf", [schema])
+        ],
     }
 
 

@@ -14,6 +14,10 @@ AllocatedQuantity = Annotated[
     int, Field(ge=0, description="Pieces allocated to lines that are not shipped.", examples=[10])
 ]
 ShippedQuantity = Annotated[int, Field(ge=0, description="Pieces shipped.", examples=[0])]
+OnHandQuantity = Annotated[
+    int,
+    Field(ge=0, description="Pieces in the warehouse: purchased and not shipped, allocated or not.", examples=[100]),
+]
 AvailableQuantity = Annotated[int, Field(ge=0, description="Pieces neither allocated nor shipped.", examples=[90])]
 BackorderedQuantity = Annotated[
     int, Field(ge=0, description="Pieces of order lines that wait for stock.", examples=[0])

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import Discriminator, RootModel, Tag, ValidationError
 
 from app.domain.commands import (
     Allocate,
@@ -14,6 +15,8 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     ChangeLineQuantity,
     Command,
+    CountBatch,
+    CountProduct,
     CreateBatch,
     PlaceOrder,
     ShipLine,
@@ -21,10 +24,33 @@ from app.domain.commands import (
 from app.integration.cloudevents import CloudEvent, UnreadableMessageError
 from app.integration.json_syntax import MalformedJsonError, parse_json
 
-INBOUND_MESSAGES: dict[str, type[Command]] = {
+
+def _counted_field(data: object) -> str | None:
+    """Which of `ref` and `sku` the data of a count have; None: both or neither."""
+    given = data.keys() & {"ref", "sku"} if isinstance(data, dict) else set()
+    return given.pop() if len(given) == 1 else None
+
+
+class StockCount(
+    RootModel[
+        Annotated[
+            Annotated[CountBatch, Tag("ref")] | Annotated[CountProduct, Tag("sku")],
+            Discriminator(
+                _counted_field,
+                custom_error_type="ref_or_sku",
+                custom_error_message="Input should be an object with either ref or sku",
+            ),
+        ]
+    ]
+):
+    """Pieces were counted in the warehouse: those of one batch (`ref`), or those of all of a product (`sku`)."""
+
+
+INBOUND_MESSAGES: dict[str, type[Command] | type[StockCount]] = {
     "batch_created.v1": CreateBatch,
     "batch_quantity_changed.v1": ChangeBatchQuantity,
     "batch_eta_changed.v1": ChangeBatchEta,
+    "stock_counted.v1": StockCount,
     "allocation_required.v1": Allocate,
     "line_quantity_changed.v1": ChangeLineQuantity,
     "allocation_cancelled.v1": CancelAllocation,
@@ -76,9 +102,10 @@ def to_command(event: CloudEvent) -> Command:
         message = f"unknown type {event.type!r}; known types: {', '.join(INBOUND_MESSAGES)}"
         raise UnreadableMessageError(message)
     try:
-        return model.model_validate_json(event.data, extra="ignore")
+        parsed = model.model_validate_json(event.data, extra="ignore")
     except ValidationError as error:
         raise UnreadableMessageError(f"{event.type}: {_summary(error)}") from None
+    return parsed.root if isinstance(parsed, StockCount) else parsed
 
 
 def _summary(error: ValidationError) -> str:

@@ -6,11 +6,13 @@ from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    CountBatch,
     CreateBatch,
     CreateBatches,
     CreateBatchIfMatch,
     WhyStockChanged,
 )
+from app.domain.counts import counted_qty
 from app.domain.errors import BatchConflictError, BatchNotFoundError, DomainError, PreconditionFailedError
 from app.domain.product import Product
 from app.domain.relocation import Move, Relocation, reserve_sooner
@@ -19,6 +21,7 @@ from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.many import run_each
 from app.service_layer.ports import UnitOfWork
+from app.service_layer.relocating import fetch_lines_to_release, relocate
 from app.service_layer.results import BatchChanged, BatchRecorded, BatchState, LineMove
 
 LATE_LINES = 5000
@@ -64,6 +67,18 @@ async def change_batch_quantity(command: ChangeBatchQuantity, uow: UnitOfWork) -
     return await _after_change(product, batch, moves, uow)
 
 
+async def count_batch(command: CountBatch, uow: UnitOfWork) -> BatchChanged:
+    """Set the quantity of a batch to what a count found.
+
+    Raises BatchNotFoundError, QuantityTooLargeError, BelowShippedError.
+    """
+    product, batch = _find_batch(command.ref, uow)
+    qty = counted_qty(batch, command.on_hand_qty, command.shipped_qty)
+    product.check_quantity(batch.ref, qty)
+    moves = await _change_quantity(product, batch, qty, command, uow)
+    return await _after_change(product, batch, moves, uow)
+
+
 async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchChanged:
     """Set when a batch arrives. Raises BatchNotFoundError."""
     product, batch = _find_batch(command.ref, uow)
@@ -74,18 +89,19 @@ async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchCha
 async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
     """Set the quantity, the ETA, or both. The ETA is set first, so released lines are placed by the new ETA.
 
-    Raises BatchNotFoundError, PreconditionFailedError, QuantityChangedError, BelowShippedError.
+    Raises BatchNotFoundError, PreconditionFailedError, QuantityTooLargeError, QuantityChangedError, BelowShippedError.
     """
     product, batch = _find_batch(command.ref, uow)
     check_tag(command.if_match, BatchState.of(product.sku, batch))
     given = command.model_fields_set
-    if "qty" in given:
-        product.check_quantity(batch.ref, command.qty, command.expected_qty)
+    qty = command.qty if "qty" in given else batch.qty
+    if "on_hand_qty" in given:
+        qty = counted_qty(batch, command.on_hand_qty, command.shipped_qty)
+    product.check_quantity(batch.ref, qty, command.expected_qty)
     moves: list[Move] = []
     if "eta" in given:
         moves += await _change_eta(product, batch, command.eta, uow, reallocate=command.reallocate)
-    if "qty" in given:
-        moves += await _change_quantity(product, batch, command.qty, command, uow)
+    moves += await _change_quantity(product, batch, qty, command, uow)
     return await _after_change(product, batch, moves, uow)
 
 
@@ -100,10 +116,8 @@ def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
 async def _change_quantity(
     product: Product, batch: Batch, qty: int, why: WhyStockChanged, uow: UnitOfWork
 ) -> list[Move]:
-    overrun = batch.allocated_qty + batch.shipped_qty - qty
-    if overrun > 0:
-        await uow.products.fetch_last_allocated(product, batch, overrun)
-    return await _run(product.change_quantity(batch.ref, qty, why.reason, why.reference), product, uow)
+    await fetch_lines_to_release(product, batch, qty, uow)
+    return await relocate(product.change_quantity(batch.ref, qty, why.reason, why.reference), product, uow)
 
 
 async def _change_eta(
@@ -124,16 +138,7 @@ async def _change_eta(
         if len(lines) < LATE_LINES:
             break
         after = lines[-1].requested_sequence
-    return await _run(Relocation.to_targets(product, targets, "batch_eta_changed"), product, uow)
-
-
-async def _run(relocation: Relocation, product: Product, uow: UnitOfWork) -> list[Move]:
-    """Take every step of the relocation; a long one is written after each step. Returns what moved."""
-    if not relocation.is_long:
-        return relocation.run()
-    for done in relocation.steps:
-        await uow.flush(product, done=done)
-    return relocation.moves
+    return await relocate(Relocation.to_targets(product, targets, "batch_eta_changed"), product, uow)
 
 
 async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: UnitOfWork) -> BatchChanged:

@@ -13,6 +13,9 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     ChangeLineQuantity,
     Command,
+    CountBatch,
+    CountProduct,
+    CountProductIfMatch,
     CreateBatch,
     CreateBatches,
     CreateBatchIfMatch,
@@ -26,6 +29,7 @@ from app.service_layer.batch_handlers import (
     change_batch,
     change_batch_eta,
     change_batch_quantity,
+    count_batch,
     create_batch,
     create_batch_if_match,
     create_batches,
@@ -39,7 +43,12 @@ from app.service_layer.line_handlers import (
 )
 from app.service_layer.order_handlers import cancel_order, place_order
 from app.service_layer.ports import CommandHandler, UnitOfWork
-from app.service_layer.product_handlers import serve_backorders, set_reorder_point
+from app.service_layer.product_handlers import (
+    count_product,
+    count_product_if_match,
+    serve_backorders,
+    set_reorder_point,
+)
 
 
 async def keep_dead_letter(command: KeepDeadLetter, uow: UnitOfWork) -> bool:
@@ -54,6 +63,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (ChangeBatchQuantity, change_batch_quantity),
     (ChangeBatchEta, change_batch_eta),
     (ChangeBatch, change_batch),
+    (CountBatch, count_batch),
     (Allocate, allocate),
     (AllocateMany, allocate_many),
     (ChangeLineQuantity, change_line_quantity),
@@ -62,6 +72,8 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (PlaceOrder, place_order),
     (CancelOrder, cancel_order),
     (SetReorderPoint, set_reorder_point),
+    (CountProduct, count_product),
+    (CountProductIfMatch, count_product_if_match),
     (ServeBackorders, serve_backorders),
     (KeepDeadLetter, keep_dead_letter),
 ]

@@ -18,6 +18,9 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     ChangeLineQuantity,
     Command,
+    CountBatch,
+    CountProduct,
+    CountProductIfMatch,
     CreateBatch,
     CreateBatches,
     CreateBatchIfMatch,
@@ -34,7 +37,8 @@ class LockSet:
     """The rows that a group of commands needs.
 
     `skus` are products to lock, `batch_refs` batches whose product is to be found and locked, `batches_to_create`
-    pairs of ref and SKU that a handler may record, `lines` pairs of order id and SKU. `orders` are orders as a whole:
+    pairs of ref and SKU that a handler may record, `skus_to_create` products that a handler may create without naming
+    a batch, `lines` pairs of order id and SKU. `orders` are orders as a whole:
     they are locked, and the repository of orders adds each of their lines to `lines`.
 
     A pair in `batches_to_create` records nothing yet: its command may be refused, and another command may record the
@@ -44,6 +48,7 @@ class LockSet:
     skus: set[str] = field(default_factory=set)
     batch_refs: set[str] = field(default_factory=set)
     batches_to_create: set[tuple[str, str]] = field(default_factory=set)
+    skus_to_create: set[str] = field(default_factory=set)
     lines: set[tuple[str, str]] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
 
@@ -62,8 +67,13 @@ class LockSet:
             add(command, self)
 
 
-def _product(command: ServeBackorders | SetReorderPoint, locks: LockSet) -> None:
+def _product(command: ServeBackorders | SetReorderPoint | CountProductIfMatch, locks: LockSet) -> None:
     locks.skus.add(command.sku)
+
+
+def _new_product(command: CountProduct, locks: LockSet) -> None:
+    locks.skus.add(command.sku)
+    locks.skus_to_create.add(command.sku)
 
 
 def _line(command: Allocate | CancelAllocation | ChangeLineQuantity | ShipLine, locks: LockSet) -> None:
@@ -71,7 +81,7 @@ def _line(command: Allocate | CancelAllocation | ChangeLineQuantity | ShipLine, 
     locks.lines.add((command.order_id, command.sku))
 
 
-def _batch(command: ChangeBatch | ChangeBatchEta | ChangeBatchQuantity, locks: LockSet) -> None:
+def _batch(command: ChangeBatch | ChangeBatchEta | ChangeBatchQuantity | CountBatch, locks: LockSet) -> None:
     locks.batch_refs.add(command.ref)
 
 
@@ -110,6 +120,9 @@ LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
     ChangeBatchEta: _batch,
     ChangeBatchQuantity: _batch,
     ChangeLineQuantity: _line,
+    CountBatch: _batch,
+    CountProduct: _new_product,
+    CountProductIfMatch: _product,
     CreateBatch: _new_batch,
     CreateBatches: _items,
     CreateBatchIfMatch: _new_batch,

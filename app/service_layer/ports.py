@@ -86,6 +86,9 @@ class ProductRepository(Protocol):
     def take_events(self) -> list[Event]:
         """The events since the last call, those of each product oldest first. Call it once a command has ended."""
 
+    async def fetch_on_hand(self, product: Product) -> None:
+        """Put into the product its batches in the warehouse that have pieces on hand, and the one recorded last."""
+
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put into the product the lines that the batch received last, until they make up `qty` pieces."""
 

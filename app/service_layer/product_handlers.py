@@ -1,11 +1,15 @@
 """The use cases of products as a whole."""
 
-from app.domain.commands import ServeBackorders, SetReorderPoint
-from app.domain.errors import ProductNotFoundError
+import uuid
+
+from app.domain.commands import CountProduct, CountProductIfMatch, ServeBackorders, SetReorderPoint
+from app.domain.counts import Adjustment, check_on_hand, on_hand_qty_of
+from app.domain.errors import PreconditionFailedError, ProductNotFoundError
 from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.ports import UnitOfWork
-from app.service_layer.results import StockState
+from app.service_layer.relocating import fetch_lines_to_release, relocate
+from app.service_layer.results import LineMove, ProductCounted, StockState
 
 
 async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockState:
@@ -16,6 +20,39 @@ async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockS
     check_tag(command.if_match, StockState.of(product))
     product.set_reorder_point(command.qty)
     return StockState.of(product)
+
+
+async def count_product(command: CountProduct, uow: UnitOfWork) -> ProductCounted:
+    """Set the pieces on hand of a product; the first count of a SKU creates the product.
+
+    Raises ProductNotFoundError where nothing was counted of a SKU without a batch, and OnHandChangedError.
+    """
+    product = uow.products.get_or_create(command.sku)
+    if not product.sequence and not command.on_hand_qty:
+        raise ProductNotFoundError(command.sku)
+    await uow.products.fetch_on_hand(product)
+    check_on_hand(product, command.on_hand_qty, command.expected_on_hand_qty)
+    adjustment = Adjustment.of_count(product, command.on_hand_qty)
+    for batch, qty in adjustment.quantities:
+        await fetch_lines_to_release(product, batch, qty, uow)
+    relocation = adjustment.apply(product, _new_ref(), command.reason, command.reference)
+    moves = await relocate(relocation, product, uow)
+    await serve_queue(product, uow)
+    return ProductCounted(StockState.of(product), on_hand_qty_of(product), [LineMove.of(move) for move in moves])
+
+
+async def count_product_if_match(command: CountProductIfMatch, uow: UnitOfWork) -> ProductCounted:
+    """Count a product as the caller has seen it. Raises PreconditionFailedError, OnHandChangedError."""
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise PreconditionFailedError
+    check_tag(command.if_match, StockState.of(product))
+    return await count_product(command, uow)
+
+
+def _new_ref() -> str:
+    """The ref of a batch that a count records. It is random, because a ref that can be predicted could be taken."""
+    return f"count-{uuid.uuid4().hex}"
 
 
 async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:

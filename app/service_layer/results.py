@@ -17,6 +17,7 @@ from app.integration.fields import (
     Eta,
     IncomingQuantity,
     LineQuantity,
+    OnHandQuantity,
     OrderId,
     PurchasedQuantity,
     ReorderPoint,
@@ -223,3 +224,12 @@ class StockState:
             incoming_qty=level.incoming_qty,
             sequence=product.sequence,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ProductCounted:
+    """The outcome of a count: the product as it is now, and the lines that had to leave their batches."""
+
+    stock: StockState
+    on_hand_qty: OnHandQuantity
+    moved: list[LineMove]

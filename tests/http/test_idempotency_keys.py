@@ -44,6 +44,7 @@ async def calls(api: Api) -> dict[str, Call]:
         ),
         "POST /v1/batches/bulk": ("POST", "/v1/batches/bulk", {"items": [{"ref": new("ref"), "sku": sku, "qty": 1}]}),
         "PUT /v1/products/{sku}/reorder-point": ("PUT", f"/v1/products/{sku}/reorder-point", {"qty": 5}),
+        "PUT /v1/products/{sku}/on-hand": ("PUT", f"/v1/products/{sku}/on-hand", {"on_hand_qty": 25}),
         "POST /v1/orders": ("POST", "/v1/orders", {"lines": [{"sku": sku, "qty": 1}]}),
         "DELETE /v1/orders/{order_id}": ("DELETE", f"/v1/orders/{order}", None),
     }

@@ -12,7 +12,7 @@ from tests.support.api import Api, assert_problem, in_process, new
 
 JSON = {"content-type": "application/json"}
 WRITES = [("POST", "/v1/batches"), ("POST", "/v1/allocations"), ("PATCH", "/v1/batches/batch-1")]
-WRITES += [("PUT", "/v1/products/sku-1/reorder-point")]
+WRITES += [("PUT", "/v1/products/sku-1/reorder-point"), ("PUT", "/v1/products/sku-1/on-hand")]
 NOT_JSON = [
     "",
     " ",

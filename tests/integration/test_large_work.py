@@ -13,7 +13,14 @@ from app.adapters.postgresql import connections, product_repository, unit_of_wor
 from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.rows import LineRow
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Allocate, AllocateMany, ChangeBatchEta, ChangeBatchQuantity, CreateBatch
+from app.domain.commands import (
+    Allocate,
+    AllocateMany,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    CountProduct,
+    CreateBatch,
+)
 from app.domain.stock import Allocation
 from app.read_model.queries import Queries
 from app.service_layer import group_run
@@ -96,6 +103,22 @@ async def test_a_cut_releases_many_lines_last_allocated_first_and_queues_them_by
     assert events[1 : LINES + 1] == [("line_deallocated.v1", order) for order in reversed(orders)]
     assert events[LINES + 1 :: 2] == [("out_of_stock.v1", order) for order in orders]
     assert events[LINES + 2 :: 2] == [("line_backordered.v1", order) for order in orders]
+    assert (await Queries(engine).product("CHAIR")).backordered_qty == 2 * LINES
+
+
+async def test_a_count_that_releases_many_lines_of_two_batches_is_one_transaction(engine: AsyncEngine) -> None:
+    bus = bus_over(engine)
+    orders = await queue_lines(bus)
+    await play(bus, *(CreateBatch(ref=f"half-{n}", sku="CHAIR", qty=LINES) for n in range(2)))
+    before = await sequence_of(engine)
+
+    (outcome,) = await play(bus, CountProduct(sku="CHAIR", on_hand_qty=0))
+
+    assert [move.order_id for move in outcome.unwrap().moved] == orders
+    events = await events_after(engine, before)
+    assert events[:3] == [("batch_quantity_changed.v1", None)] * 3
+    assert [kind for kind, _ in events[3 : LINES + 3]] == ["line_deallocated.v1"] * LINES
+    assert events[LINES + 3 :: 2] == [("out_of_stock.v1", order) for order in orders]
     assert (await Queries(engine).product("CHAIR")).backordered_qty == 2 * LINES
 
 

@@ -14,6 +14,8 @@ from app.domain.commands import (
     CancelAllocation,
     ChangeBatchQuantity,
     Command,
+    CountBatch,
+    CountProduct,
     CreateBatch,
     OrderedLine,
     PlaceOrder,
@@ -38,6 +40,13 @@ GATHER = f"""
     INSERT INTO batches (sku, number, ref, qty, first_qty)
         SELECT 'OTHER-' || n, 1, 'other-' || n, 5, 5 FROM generate_series(1, 3000) n;
     INSERT INTO inbox (message_id) SELECT 'message-' || n FROM generate_series(1, {LINES}) n;
+"""
+SHIPPED_BATCHES = """
+    INSERT INTO batches (sku, number, ref, qty, first_qty, shipped_qty)
+        SELECT 'CHAIR', n + 100, 'shipped-' || n, 1, 1, 1 FROM generate_series(1, 10000) n;
+    INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated, shipped)
+        SELECT 'gone-' || n, 'CHAIR', 1, n + 100, n + 100, n + 100, n + 100 FROM generate_series(1, 10000) n;
+    UPDATE products SET sequence = sequence + 20000 WHERE sku = 'CHAIR';
 """
 SCANS = "SELECT relname, seq_scan FROM pg_stat_user_tables ORDER BY relname"
 
@@ -114,6 +123,26 @@ async def test_a_cut_costs_what_it_moves_not_what_the_batch_holds(one_connection
     assert len(executed) == wide
 
 
+async def test_a_count_of_a_product_reads_no_batch_that_was_shipped_completely(
+    one_connection: AsyncEngine, database_url: str
+) -> None:
+    bus = bus_over(one_connection)
+    async with raw_connection(database_url) as admin:
+        await leave_alone(admin)
+        await play(bus, *(CreateBatch(ref=f"held-{n}", sku="CHAIR", qty=10) for n in range(5)))
+        await play(bus, *(Allocate(order_id=f"order-{n}", sku="CHAIR", qty=10) for n in range(5)))
+        await admin.execute(SHIPPED_BATCHES)
+        await play(bus, CountProduct(sku="CHAIR", on_hand_qty=50))
+        before = await entries(one_connection)
+        async with statements(one_connection) as executed:
+            (outcome,) = await play(bus, CountProduct(sku="CHAIR", on_hand_qty=40))
+        read = {index: count - before[index] for index, count in (await entries(one_connection)).items()}
+
+    assert [line.from_batch_ref for line in outcome.unwrap().moved] == ["held-4"]
+    assert max(read.values()) < 50, read
+    assert len(executed) < 12
+
+
 async def test_no_statement_scans_a_table_that_has_grown_since_it_was_planned(
     one_connection: AsyncEngine, database_url: str
 ) -> None:
@@ -175,6 +204,7 @@ async def much_at_once(bus: MessageBus, queries: Queries, name: str) -> None:
         [ShipLine(order_id=name, sku=sku) for sku in skus[:50]],
         [CancelAllocation(order_id=name, sku=sku) for sku in skus[50:]],
         [ChangeBatchQuantity(ref=f"other-{number}", qty=1000) for number in range(1, 101)],
+        [CountProduct(sku=sku, on_hand_qty=990) for sku in skus],
         [PlaceOrder(order_id=f"{name}-order", lines=[OrderedLine(sku=sku, qty=1) for sku in skus])],
         [Allocate(order_id=f"{name}-{sku}", sku=sku, qty=1) for sku in skus],
     ]
@@ -197,6 +227,9 @@ async def everything(bus: MessageBus, queries: Queries, name: str) -> None:
         Allocate(order_id=f"{name}-large", sku="CHAIR", qty=60),
         ChangeBatchQuantity(ref="chairs", qty=20_000),
         ChangeBatchQuantity(ref=f"{name}-1", qty=3),
+        CountBatch(ref=f"{name}-1", on_hand_qty=4),
+        CountProduct(sku=f"SKU-{name}", on_hand_qty=7),
+        CountProduct(sku=f"NEW-{name}", on_hand_qty=7),
         CancelAllocation(order_id=name, sku="CHAIR"),
     ]
     for command in commands:

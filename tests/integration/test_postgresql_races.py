@@ -8,7 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
+from app.domain.commands import (
+    Allocate,
+    CancelAllocation,
+    ChangeBatchQuantity,
+    Command,
+    CountBatch,
+    CountProduct,
+    CreateBatch,
+    ShipLine,
+)
 from app.domain.errors import ProductNotFoundError
 from app.read_model.queries import Queries
 from app.service_layer.lock_sets import LockSet
@@ -120,6 +129,35 @@ async def test_no_piece_is_sold_twice(processes: list[MessageBus], engine: Async
 
     assert (outcomes.count("ok"), outcomes.count("out-of-stock")) == (20, 20)
     assert (await Queries(engine).batch("batch-1")).available_qty == 0
+
+
+async def test_a_count_that_races_shipments_has_the_same_result_in_any_order(
+    processes: list[MessageBus], engine: AsyncEngine
+) -> None:
+    """The counter saw 6 lines of 2 pieces leave, and 25 pieces in the warehouse. The service learns it in any order."""
+    for number in range(ROUNDS):
+        ref, sku = f"batch-{number}", f"SKU-{number}"
+        await play(processes[0], CreateBatch(ref=ref, sku=sku, qty=40))
+        lines = [Allocate(order_id=f"order-{number}-{line}", sku=sku, qty=2) for line in range(8)]
+        await play(processes[0], *lines)
+        shipments: list[Command] = [ShipLine(order_id=line.order_id, sku=sku) for line in lines[:6]]
+        count = CountBatch(ref=ref, on_hand_qty=25, shipped_qty=12)
+        place = number % 7
+
+        outcomes = await at_once(processes, *shipments[:place], count, *shipments[place:], count)
+
+        assert outcomes == ["ok"] * 8
+        batch = await Queries(engine).batch(ref)
+        assert (batch.qty, batch.shipped_qty, batch.allocated_qty, batch.available_qty) == (37, 12, 4, 21)
+
+
+async def test_counts_of_one_product_at_once_change_it_once(processes: list[MessageBus], engine: AsyncEngine) -> None:
+    for number in range(ROUNDS):
+        sku = f"SKU-{number}"
+        counts = [CountProduct(sku=sku, on_hand_qty=5, expected_on_hand_qty=0) for _ in range(8)]
+
+        assert await at_once(processes, *counts) == ["ok"] * 8
+        assert [batch.qty for batch in (await Queries(engine).product(sku)).batches] == [5]
 
 
 async def test_allocations_that_race_a_cut_lose_no_line_and_oversell_nothing(

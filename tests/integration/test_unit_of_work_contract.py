@@ -6,6 +6,7 @@ lost. Only PostgreSQL has those; see the files `test_postgresql_*.py` beside thi
 """
 
 import asyncio
+from datetime import date
 
 import pytest
 
@@ -112,6 +113,42 @@ async def test_a_product_is_loaded_without_its_whole_history(backend: Backend) -
         assert set(product.batches) == {"open", "sold-out"}
         assert product.allocations["order-1"].batch is product.batches.find("sold-out")
         assert set(product.allocations) == {"order-1"}
+
+
+async def test_a_count_reads_the_batches_with_pieces_on_hand_and_the_one_recorded_last(backend: Backend) -> None:
+    for ref in ("shipped", "held", "shipped-last"):
+        await record(backend, ref, 4, (f"order-{ref}", 4))
+    async with backend.begin() as uow:
+        product = await load(uow, "order-shipped", "order-shipped-last", "order-incoming")
+        product.ship("order-shipped")
+        product.ship("order-shipped-last")
+        product.create_batch("incoming", 5, date(2030, 1, 1))
+        product.allocate(line("order-incoming", 5), "backorder")
+        await uow.commit()
+
+    async with backend.begin() as uow:
+        product = await load(uow)
+        assert set(product.batches) == set()
+        await uow.products.fetch_on_hand(product)
+        assert set(product.batches) == {"held", "shipped-last"}
+        product.change_quantity("shipped-last", 5, "found", None)
+        await uow.products.fetch_on_hand(product)
+        assert product.batches.find("shipped-last").qty == 5
+
+
+async def test_a_product_that_a_count_creates_is_stored_with_its_first_batch(backend: Backend) -> None:
+    for is_counted in (False, True):
+        async with backend.begin() as uow:
+            await uow.products.load(LockSet(skus={SKU}, skus_to_create={SKU}))
+            assert uow.products.get(SKU) is None
+            product = uow.products.get_or_create(SKU)
+            await uow.products.fetch_on_hand(product)
+            if is_counted:
+                product.create_batch("batch-1", 4, None)
+            await uow.commit()
+        async with backend.begin() as uow:
+            await uow.products.load(LockSet(skus={SKU}))
+            assert (uow.products.get(SKU) is not None) == is_counted
 
 
 async def test_a_named_line_brings_its_batch_although_that_is_sold_out(backend: Backend) -> None:

@@ -104,6 +104,8 @@ class FakeProductRepository:
         self._batches_to_create = {(ref, sku) for ref, sku in locks.batches_to_create if ref not in batches}
         for _, sku in self._batches_to_create:
             self._products[sku] = Product(sku)
+        for sku in locks.skus_to_create:
+            self._products[sku] = Product(sku)
         for sku in locks.skus | set(self._owners.values()):
             if sku in self._tables.products:
                 row = self._tables.products[sku]
@@ -132,6 +134,13 @@ class FakeProductRepository:
     @property
     def locked_elsewhere(self) -> frozenset[str]:
         return frozenset()  # Units of work run one at a time.
+
+    async def fetch_on_hand(self, product: Product) -> None:
+        here = {ref: row for ref, row in self._tables.batches.items() if row.sku == product.sku and row.eta is None}
+        last = max((row.number for row in here.values()), default=0)
+        for ref, row in here.items():
+            if row.shipped_qty < row.qty or row.number == last:
+                self._attach_batch(ref)
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         held = [(row.allocated or 0, order_id, row.qty) for order_id, row in self._held(product, batch)]

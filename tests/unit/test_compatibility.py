@@ -186,6 +186,14 @@ KEPT: Mapping[str, Change] = {
         (*BODY, "dependentSchemas"),
         {"parts": {"anyOf": [{"required": ["eta"]}, {"properties": {"parts": {"maxItems": 0}}}]}},
     ),
+    "a new field of the body needs another beside it": (
+        (*BODY, "dependentRequired"),
+        {"parts": ["eta"], "new": ["eta"]},
+    ),
+    "a new field of the body excludes another": (
+        (*BODY, "dependentSchemas"),
+        {"new": {"not": {"required": ["eta"]}}},
+    ),
     "a field of the body has no pattern": ((*BODY, "properties", "sku", "pattern"), GONE),
     "a field of the body takes fractions": ((*BODY, "properties", "qty", "type"), "number"),
     "unknown fields are ignored": ((*BODY, "additionalProperties"), GONE),

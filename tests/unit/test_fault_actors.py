@@ -100,7 +100,9 @@ def _command(entry: Entry) -> Command:
     ce_type, data = as_message(entry)
     if entry.kind == "change_batch" and entry.via == "http":
         return ChangeBatch.model_validate(data)
-    return INBOUND_MESSAGES[ce_type].model_validate_json(json.dumps(data))
+    command = INBOUND_MESSAGES[ce_type].model_validate_json(json.dumps(data))
+    assert isinstance(command, Command)
+    return command
 
 
 def _answer(outcome: Outcome) -> tuple[int, Any]:

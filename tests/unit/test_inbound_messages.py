@@ -17,6 +17,8 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     ChangeLineQuantity,
     Command,
+    CountBatch,
+    CountProduct,
     CreateBatch,
     OrderedLine,
     PlaceOrder,
@@ -54,6 +56,17 @@ def structured(**attributes: Any) -> bytes:
         ),
         ("batch_quantity_changed.v1", {"ref": "b", "qty": 0}, ChangeBatchQuantity(ref="b", qty=0)),
         ("batch_eta_changed.v1", {"ref": "b", "eta": None}, ChangeBatchEta(ref="b", eta=None)),
+        (
+            "stock_counted.v1",
+            {"ref": "b", "on_hand_qty": 5, "shipped_qty": 2, "reason": "recount", "reference": "list-3"},
+            CountBatch(ref="b", on_hand_qty=5, shipped_qty=2, reason="recount", reference="list-3"),
+        ),
+        ("stock_counted.v1", {"ref": "b", "on_hand_qty": 0, "shelf": "A3"}, CountBatch(ref="b", on_hand_qty=0)),
+        (
+            "stock_counted.v1",
+            {"sku": "S", "on_hand_qty": 5, "expected_on_hand_qty": 7, "reason": "lost"},
+            CountProduct(sku="S", on_hand_qty=5, expected_on_hand_qty=7, reason="lost"),
+        ),
         ("allocation_required.v1", LINE, ALLOCATE),
         (
             "allocation_required.v1",
@@ -89,7 +102,16 @@ def test_every_type_becomes_its_command_in_either_mode(ce_type: str, data: dict[
     assert request.message_id == "message-1"
 
 
-@pytest.mark.parametrize("ce_type", INBOUND_MESSAGES)
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"on_hand_qty": 5}, {"ref": "b"}, {"ref": "b", "sku": "S", "on_hand_qty": 5}, {"ref": "b", "on_hand_qty": -1}],
+)
+def test_a_count_is_of_either_a_batch_or_a_product(data: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableMessageError, match=r"stock_counted\.v1: "):
+        to_request(binary(type="stock_counted.v1"), json.dumps(data).encode())
+
+
+@pytest.mark.parametrize("ce_type", sorted(INBOUND_MESSAGES.keys() - {"stock_counted.v1"}))
 def test_a_documented_default_may_be_sent_explicitly(ce_type: str) -> None:
     payload = asyncapi_document()["components"]["messages"][f"in.{ce_type}"]["payload"]
     values = {**LINE, "ref": "b", "eta": "2030-01-01", "lines": [{"sku": "S", "qty": 1}]}

@@ -7,13 +7,14 @@ from typing import Any
 
 import jsonschema
 import pytest
+from pydantic import BaseModel
 
 from app.domain import events
-from app.domain.commands import Command
+from app.domain.commands import Command, CountBatch, CountProduct
 from app.domain.events import Event
 from app.domain.stock import OrderLine
 from app.integration.asyncapi import EVENTS_TOPIC, INBOUND_TOPIC, asyncapi_document
-from app.integration.inbound import INBOUND_MESSAGES
+from app.integration.inbound import INBOUND_MESSAGES, StockCount
 from app.integration.outbound import OUTBOUND_MESSAGES, to_message
 
 LINE: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "order_id": "order-1", "qty": 3}
@@ -145,11 +146,16 @@ def test_the_examples_of_the_document_are_valid() -> None:
 
 
 @pytest.mark.parametrize(("ce_type", "model"), INBOUND_MESSAGES.items())
-def test_what_is_read_may_have_fields_that_are_not_known(ce_type: str, model: type[Command]) -> None:
-    payload = asyncapi_document()["components"]["messages"][f"in.{ce_type}"]["payload"]
+def test_what_is_read_may_have_fields_that_are_not_known(ce_type: str, model: type[Command] | type[StockCount]) -> None:
+    components = asyncapi_document()["components"]
+    payload = components["messages"][f"in.{ce_type}"]["payload"]
+    described: list[tuple[Any, type[BaseModel]]] = [(payload, model)]
+    if model is StockCount:
+        described = [(components["schemas"][each.__name__], each) for each in (CountBatch, CountProduct)]
 
-    assert "additionalProperties" not in payload
-    assert set(payload["properties"]) == set(model.model_fields)
+    for schema, each in described:
+        assert "additionalProperties" not in schema
+        assert set(schema["properties"]) == set(each.model_fields)
 
 
 def test_the_sequence_may_be_absent_and_nothing_else() -> None:

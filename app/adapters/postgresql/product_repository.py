@@ -60,7 +60,7 @@ class SqlProductRepository:
         """Lock and fetch what is named."""
         self._is_shared = shared
         self._named_lines = locks.lines
-        if locks.batch_refs:
+        if locks.batch_refs or locks.skus_to_create:
             await self._resolve(locks)
         skus = locks.skus.union(self._owners.values())
         if not skus:
@@ -113,6 +113,16 @@ class SqlProductRepository:
     def locked_elsewhere(self) -> frozenset[str]:
         """The products that a shared unit of work left out, because another transaction holds them."""
         return self._locked_elsewhere
+
+    async def fetch_on_hand(self, product: Product) -> None:
+        """Put the batches that have pieces on hand into the product; `load` has read those with stock left.
+
+        Batches that have changed are in memory, so nothing has to be written first.
+        """
+        rows = await self._connection.fetch(statements.ON_HAND, product.sku)
+        await self._count_fetched(product.sku, len(rows))
+        for row in map(BatchRow._make, rows):
+            self._attach_batch(product, row)
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put the lines that the batch received last into the product, in pages."""
@@ -187,14 +197,15 @@ class SqlProductRepository:
 
     async def _resolve(self, locks: LockSet) -> None:
         """Find the products of the batches that are named, and make those that a first batch may need."""
-        self._owners = dict(await self._connection.fetch(statements.OWNERS, list(locks.batch_refs)))
+        if locks.batch_refs:
+            self._owners = dict(await self._connection.fetch(statements.OWNERS, list(locks.batch_refs)))
         for ref, sku in locks.batches_to_create:
             if ref not in self._owners:
                 self._batches_to_create[ref].add(sku)
-        if self._batches_to_create:
+        skus = locks.skus_to_create.union(*self._batches_to_create.values())
+        if skus:
             # Sorted, as the locks are, so that two groups do not wait for each other in a circle.
-            skus = sorted(set().union(*self._batches_to_create.values()))
-            await self._connection.execute(statements.CREATE_PRODUCTS, skus)
+            await self._connection.execute(statements.CREATE_PRODUCTS, sorted(skus))
 
     async def _lock(self, skus: list[str]) -> None:
         if not self._is_locking:

@@ -79,6 +79,30 @@ BATCHES_AND_LINES = f"""
     ) AS b ON true
 """
 
+# The batches of the SKU $1 in the warehouse that hold lines, and the one recorded last. The first part skips from batch
+# to batch in the index of the lines that are held, so batches that were shipped completely are not read.
+ON_HAND = f"""
+    WITH RECURSIVE held (number) AS (
+        (
+            SELECT batch_number FROM order_lines
+            WHERE sku = $1 AND batch_number IS NOT NULL AND shipped IS NULL ORDER BY batch_number LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT batch_number FROM order_lines
+            WHERE sku = $1 AND batch_number > held.number AND shipped IS NULL ORDER BY batch_number LIMIT 1
+        )
+        FROM held WHERE held.number IS NOT NULL
+    )
+    SELECT {_BATCH}
+    FROM held
+    CROSS JOIN LATERAL (
+        SELECT * FROM batches WHERE batches.sku = $1 AND batches.number = held.number AND eta IS NULL LIMIT 1
+    ) AS b
+    UNION ALL
+    (SELECT {_BATCH} FROM batches b WHERE b.sku = $1 AND b.eta IS NULL ORDER BY b.number DESC LIMIT 1)
+"""
+
 # The lines that the batch $1, $2 holds and received before $3, the one allocated last first, at most $4 of them.
 LAST_ALLOCATED = f"""
     SELECT {_LINE} FROM order_lines

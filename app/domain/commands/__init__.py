@@ -9,6 +9,7 @@ from app.domain.commands.batches import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    CountBatch,
     CreateBatch,
     CreateBatchIfMatch,
     WhyStockChanged,
@@ -16,7 +17,14 @@ from app.domain.commands.batches import (
 from app.domain.commands.lines import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
 from app.domain.commands.many import MOST_ITEMS, AllocateMany, CreateBatches
 from app.domain.commands.orders import CancelOrder, NewOrder, OrderedLine, OrderedLines, PlaceOrder
-from app.domain.commands.products import ReorderPoint, ServeBackorders, SetReorderPoint
+from app.domain.commands.products import (
+    CountProduct,
+    CountProductIfMatch,
+    OnHandCount,
+    ReorderPoint,
+    ServeBackorders,
+    SetReorderPoint,
+)
 
 __all__ = [
     "MOST_ITEMS",
@@ -30,11 +38,15 @@ __all__ = [
     "ChangeBatchQuantity",
     "ChangeLineQuantity",
     "Command",
+    "CountBatch",
+    "CountProduct",
+    "CountProductIfMatch",
     "CreateBatch",
     "CreateBatchIfMatch",
     "CreateBatches",
     "LineChanges",
     "NewOrder",
+    "OnHandCount",
     "OrderedLine",
     "OrderedLines",
     "PlaceOrder",

@@ -1,6 +1,6 @@
 """Commands about a batch of stock."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,9 +13,11 @@ from app.domain.fields import (
     BatchEta,
     BatchQuantity,
     BatchRef,
+    CountedShippedQuantity,
     EntityTags,
     NewBatchQuantity,
     NewQuantity,
+    OnHandQuantity,
     Sku,
     drop_default,
 )
@@ -77,6 +79,13 @@ class ChangeBatchQuantity(WhyStockChanged, _NamedBatchCommand):
     qty: NewBatchQuantity
 
 
+class CountBatch(WhyStockChanged, _NamedBatchCommand):
+    """Set the quantity of a batch to the pieces that were counted in the warehouse and those that were shipped."""
+
+    on_hand_qty: OnHandQuantity
+    shipped_qty: CountedShippedQuantity = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+
+
 Reallocate = Annotated[
     bool,
     Field(
@@ -93,38 +102,45 @@ class ChangeBatchEta(_NamedBatchCommand):
     reallocate: Reallocate = False
 
 
-class BatchChanges(WhyStockChanged):
-    """Changes of a batch. Fields that are left out are unchanged; `qty` or `eta` is required.
+_WITH_A_QUANTITY: dict[str, Any] = {"anyOf": [{"required": ["qty"]}, {"required": ["on_hand_qty"]}]}
 
-    `reason`, `reference` and `expected_qty` require `qty`; `reallocate: true` requires `eta`.
+
+class BatchChanges(WhyStockChanged):
+    """Changes of a batch. Fields that are left out are unchanged; `qty`, `on_hand_qty` or `eta` is required.
+
+    `qty` and `on_hand_qty` exclude each other. `reason`, `reference` and `expected_qty` require one of them,
+    `shipped_qty` requires `on_hand_qty`, and `reallocate: true` requires `eta`.
     """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         json_schema_extra={
-            # Since all others go with one of the two, this says that `qty` or `eta` has to be there. Said with `anyOf`,
-            # generators of clients would make no type of it.
+            "examples": [
+                {"qty": 25, "eta": "2030-01-01", "expected_qty": 100, "reason": "damaged", "reference": "report-17"},
+                {"on_hand_qty": 20, "shipped_qty": 5, "reason": "recount", "reference": "report-17"},
+            ],
+            # Since all others go with one of the three, this says that `qty`, `on_hand_qty` or `eta` has to be there.
+            # Said with `anyOf`, generators of clients would make no type of it.
             "minProperties": 1,
-            "dependentRequired": {
-                "reason": ["qty"],
-                "reference": ["qty"],
-                "expected_qty": ["qty"],
-            },
-            # The default may be sent without `eta`: generated clients send every default.
+            "dependentRequired": {"shipped_qty": ["on_hand_qty"]},
             "dependentSchemas": {
+                "on_hand_qty": {"not": {"required": ["qty"]}},
+                **dict.fromkeys(("reason", "reference", "expected_qty"), _WITH_A_QUANTITY),
+                # The default may be sent without `eta`: generated clients send every default.
                 "reallocate": {
                     "anyOf": [
                         {"required": ["eta"]},
-                        {"required": ["qty"], "properties": {"reallocate": {"const": False}}},
+                        {**_WITH_A_QUANTITY, "properties": {"reallocate": {"const": False}}},
                     ]
-                }
+                },
             },
         },
     )
 
-    # The defaults of `qty` and `eta` are never read: `model_fields_set` has the fields that were sent.
+    # The defaults of these three are never read: `model_fields_set` has the fields that were sent.
     qty: NewBatchQuantity = Field(default=0, json_schema_extra=drop_default)
+    on_hand_qty: OnHandQuantity = Field(default=0, json_schema_extra=drop_default)
     eta: BatchEta = Field(default=None, json_schema_extra=drop_default)
     expected_qty: Annotated[
         NewQuantity,
@@ -133,15 +149,21 @@ class BatchChanges(WhyStockChanged):
             examples=[100],
         ),
     ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    shipped_qty: CountedShippedQuantity = Field(default=LEFT_OUT, json_schema_extra=drop_default)
     reallocate: Reallocate = False
 
     @model_validator(mode="after")
-    def _refuse_nothing(self) -> Self:
+    def _refuse_what_does_not_go_together(self) -> Self:
         given = self.model_fields_set
-        if not given & {"qty", "eta"}:
-            raise PydanticCustomError("nothing_to_change", "Input should have qty, eta or both")
-        if "qty" not in given and given & {"reason", "reference", "expected_qty"}:
-            raise PydanticCustomError("without_quantity", "reason, reference and expected_qty go with qty")
+        quantities = given & {"qty", "on_hand_qty"}
+        if not quantities and "eta" not in given:
+            raise PydanticCustomError("nothing_to_change", "Input should have qty or on_hand_qty, or eta, or both")
+        if len(quantities) > 1:
+            raise PydanticCustomError("two_quantities", "Input should have qty or on_hand_qty, not both")
+        if not quantities and given & {"reason", "reference", "expected_qty"}:
+            raise PydanticCustomError("without_quantity", "reason, reference and expected_qty go with a quantity")
+        if "shipped_qty" in given and "on_hand_qty" not in given:
+            raise PydanticCustomError("without_count", "shipped_qty goes with on_hand_qty")
         if "eta" not in given and self.reallocate:
             raise PydanticCustomError("without_eta", "reallocate: true goes with eta")
         return self

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.commands.base import Command
-from app.domain.fields import EntityTags, NewQuantity, Sku
+from app.domain.commands.batches import WhyStockChanged
+from app.domain.fields import LEFT_OUT, EntityTags, NewQuantity, OnHandQuantity, Sku, drop_default
 
 
 class _NamedProductCommand(Command):
@@ -38,3 +39,32 @@ class SetReorderPoint(ReorderPoint, _NamedProductCommand):
     """
 
     if_match: EntityTags | None = None
+
+
+class OnHandCount(WhyStockChanged):
+    """The pieces of a product that were counted in the warehouse."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on_hand_qty: OnHandQuantity
+    expected_on_hand_qty: Annotated[
+        NewQuantity,
+        Field(
+            description="The expected current sum. If it differs, the count is refused and nothing changes.",
+            examples=[25],
+        ),
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+
+
+class CountProduct(OnHandCount, _NamedProductCommand):
+    """Set the sum of the pieces on hand over the batches of a product that are in the warehouse.
+
+    Surplus pieces are removed from the batches recorded last. Missing pieces are added to the batch recorded last, or
+    to a new batch whose ref the service generates.
+    """
+
+
+class CountProductIfMatch(CountProduct):
+    """Count a product where it is as the caller has seen it. A product that does not exist is refused."""
+
+    if_match: EntityTags

@@ -6,12 +6,21 @@ from typing import Annotated, Self
 from fastapi import Response
 from pydantic import Field, TypeAdapter
 
+from app.integration.fields import OnHandQuantity
 from app.read_model.availability import Availability
 from app.read_model.dry_runs import AllocationPreview, OrderPreview
 from app.read_model.history import HistoryPage
 from app.read_model.lists import BackorderPage, BatchPage, ProductPage
 from app.read_model.queries import ProductState
-from app.service_layer.results import AllocationState, BatchChanged, BatchState, LineMove, OrderState, StockState
+from app.service_layer.results import (
+    AllocationState,
+    BatchChanged,
+    BatchState,
+    LineMove,
+    OrderState,
+    ProductCounted,
+    StockState,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,30 @@ class ChangedBatch(BatchState):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedProduct(StockState):
+    """A product after a count, and the lines that were moved off their batches."""
+
+    on_hand_qty: OnHandQuantity
+    moved: Annotated[
+        list[LineMove], Field(description="The lines that were moved off their batches, oldest request first.")
+    ]
+
+    @classmethod
+    def after(cls, counted: ProductCounted) -> Self:
+        """The outcome of a count as a flat object."""
+        stock = counted.stock
+        return cls(
+            sku=stock.sku,
+            reorder_point=stock.reorder_point,
+            available_qty=stock.available_qty,
+            backordered_qty=stock.backordered_qty,
+            incoming_qty=stock.incoming_qty,
+            on_hand_qty=counted.on_hand_qty,
+            moved=counted.moved,
+        )
+
+
 BATCH = TypeAdapter(BatchState)
 CHANGED_BATCH = TypeAdapter(ChangedBatch)
 ALLOCATION = TypeAdapter(AllocationState)
@@ -44,6 +77,7 @@ ORDER = TypeAdapter(OrderState)
 ORDER_PREVIEW = TypeAdapter(OrderPreview)
 PRODUCT = TypeAdapter(ProductState)
 STOCK = TypeAdapter(StockState)
+COUNTED_PRODUCT = TypeAdapter(CountedProduct)
 PREVIEW = TypeAdapter(AllocationPreview)
 AVAILABILITY = TypeAdapter(Availability)
 HISTORY_PAGE = TypeAdapter(HistoryPage)

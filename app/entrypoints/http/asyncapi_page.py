@@ -83,7 +83,7 @@ def _message(document: Json, channel: str, message: Json) -> _Html:
         _element("p", message.get("summary") or ""),
         _element("p", f"Content type {message.get('contentType', '')}. Key: {key.get('description', 'none')}"),
         _element("h4", "Data"),
-        _table(document, message["payload"]),
+        *(_table(document, each) for each in message["payload"].get("oneOf", [message["payload"]])),
         _element("details", _element("summary", "Headers"), _table(document, message["headers"])),
         *(_example(example) for example in message.get("examples", [])),
         id=f"{channel}-{message['name']}",
@@ -98,6 +98,7 @@ def _example(example: Json) -> _Html:
 
 def _table(document: Json, schema: Json) -> _Html:
     """A row for each property, nested ones included."""
+    schema = _resolved(document, schema)
     heads = (_element("th", title) for title in ("name", "type", "meaning"))
     rows = (_element("tr", *row) for row in _rows(document, schema, ""))
     table = _element("table", _element("tr", *heads), *rows)

@@ -103,6 +103,7 @@ async def get_batch(ref: Ref, request: Request) -> Response:
             "precondition-failed",
             "quantity-changed",
             "below-shipped",
+            "quantity-too-large",
             "payload-too-large",
             "unsupported-media-type",
         ),
@@ -111,12 +112,17 @@ async def get_batch(ref: Ref, request: Request) -> Response:
 )
 @needs("stock:write")
 async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
-    """Sets the purchased quantity, the ETA, or both. `eta: null` records that the batch has arrived.
+    """Sets the quantity, the ETA, or both. `eta: null` records that the batch has arrived.
+
+    The quantity is either `qty`, the purchased pieces, or a count: `on_hand_qty` pieces in the warehouse, plus the
+    shipped ones. Send `shipped_qty` with a count, if it is known: then shipments that are on their way to the service
+    do not matter, and repeating the count changes nothing.
 
     Lines that no longer fit move to other batches or to the queue, the last allocated line first. If the request
     changes both, the new ETA decides where they move. With `reallocate`, the lines of a batch that became late move to
     batches that serve them sooner, oldest request first. `expected_qty` makes the change of the quantity conditional
-    on the current quantity, `If-Match` the whole change on the `ETag`. Repeating the request changes nothing.
+    on the current quantity, `If-Match` the whole change on the `ETag`. Repeating the request changes nothing, unless a
+    count without `shipped_qty` is repeated after a shipment.
     A change that moves more than 2,000 lines may take up to 60 seconds.
     """
     command = ChangeBatch(ref=ref, if_match=if_match(request), **changes.model_dump(exclude_unset=True))

@@ -74,8 +74,9 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Check the count: the quantity of a batch includes the shipped pieces.",
     ),
     "quantity-changed": Explanation(
-        "`expected_qty` differs from the current quantity of the batch, usually because another caller changed it.",
-        "Decide again with the quantity in `present_qty`, and send it as `expected_qty`.",
+        "`expected_qty` differs from the current quantity of the batch, or `expected_on_hand_qty` from the pieces of "
+        "the product on hand, usually because another caller changed it.",
+        "Decide again with the quantity in `present_qty`, and send it as the expected one.",
     ),
     "precondition-failed": Explanation(
         "The current `ETag` is not in `If-Match`: the batch or product has changed since it was read.",
@@ -111,6 +112,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     "invalid-request": Explanation(
         "A part of the body, the path, the query or a header is invalid. Nothing was changed.",
         "Correct each fault in `errors`.",
+    ),
+    "quantity-too-large": Explanation(
+        "The quantity of a batch includes the shipped pieces. With the counted ones it would be more than 2147483647.",
+        "Check the count, or record a new batch.",
     ),
     "idempotency-key-reused": Explanation(
         "The Idempotency-Key was used before for another request. Method, path, query and body are compared, byte for "

@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
         Kind(errors.AlreadyShippedError.code, 409, "The line was shipped"),
         Kind(errors.NotAllocatedError.code, 409, "The line is not allocated"),
         Kind(errors.BelowShippedError.code, 409, "The quantity is below the shipped quantity"),
-        Kind(errors.QuantityChangedError.code, 409, "The batch does not have the expected quantity"),
+        Kind(errors.QuantityChangedError.code, 409, "The batch or product does not have the expected quantity"),
         Kind(errors.BatchConflictError.code, 409, "The ref was recorded with other content"),
         Kind(errors.OutOfStockError.code, 409, "No batch can hold the whole line"),
         Kind(errors.AllocationConflictError.code, 409, "The order has a line of this SKU with another quantity"),
@@ -58,6 +58,7 @@ KINDS: dict[str, Kind] = {
         Kind("unsupported-media-type", 415, "The body must be application/json"),
         Kind("misdirected-request", 421, "The host is not allowed"),
         Kind("invalid-request", 422, "The request is invalid"),
+        Kind(errors.QuantityTooLargeError.code, 422, "The quantity of the batch would be too large"),
         Kind(IdempotencyKeyReusedError.code, 422, "The key was used for another request"),
         Kind("too-many-requests", 429, "The rate limit is exceeded"),
         Kind("headers-too-large", 431, "The headers are too large"),
@@ -107,7 +108,7 @@ class Problem(BaseModel):
     instance: Annotated[str, Field(description="The path of the request.")]
     code: Annotated[str, Field(description="The kind of problem, for programs.")]
     errors: Annotated[list[Fault] | None, _only_with("invalid-request", "the faults.")] = None
-    present_qty: Annotated[int | None, _only_with("quantity-changed", "the current quantity of the batch.")] = None
+    present_qty: Annotated[int | None, _only_with("quantity-changed", "the current quantity.")] = None
     skus: Annotated[
         list[str] | None,
         _only_with("invalid-sku and out-of-stock", "the SKUs of the lines that caused the refusal."),

@@ -4,9 +4,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import ReorderPoint, SetReorderPoint
+from app.domain.commands import CountProduct, CountProductIfMatch, OnHandCount, ReorderPoint, SetReorderPoint
 from app.domain.fields import LEFT_OUT, Sku
-from app.entrypoints.http.answers import AVAILABILITY, HISTORY_PAGE, PRODUCT, PRODUCT_PAGE, STOCK, Answer
+from app.entrypoints.http.answers import (
+    AVAILABILITY,
+    COUNTED_PRODUCT,
+    HISTORY_PAGE,
+    PRODUCT,
+    PRODUCT_PAGE,
+    STOCK,
+    Answer,
+    CountedProduct,
+)
 from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
 from app.entrypoints.http.idempotent_write import documented_write, write
 from app.entrypoints.http.identity import needs
@@ -18,7 +27,7 @@ from app.read_model.availability import Availability
 from app.read_model.history import HistoryPage
 from app.read_model.lists import ProductPage
 from app.read_model.queries import ProductState
-from app.service_layer.results import StockState
+from app.service_layer.results import ProductCounted, StockState
 
 router = APIRouter(prefix="/v1/products", tags=["products"], route_class=ServiceRoute)
 
@@ -69,6 +78,47 @@ async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Reque
     """
     command = SetReorderPoint(sku=sku, qty=wanted.qty, if_match=if_match(request))
     return await write(request, command, lambda level: Answer(STOCK.dump_json(level), headers={"ETag": level.tag}))
+
+
+@router.put(
+    "/{sku}/on-hand",
+    operation_id="setOnHandQuantity",
+    summary="Count a product in the warehouse",
+    response_model=CountedProduct,
+    response_description="The current quantities, and the lines that were moved off their batches.",
+    responses={
+        200: TAGGED,
+        **documented_write(
+            "malformed-body",
+            "product-not-found",
+            "precondition-failed",
+            "quantity-changed",
+            "payload-too-large",
+            "unsupported-media-type",
+        ),
+    },
+    openapi_extra=GUARDED,
+)
+@needs("stock:write")
+async def set_on_hand_qty(sku: SkuInPath, count: OnHandCount, request: Request) -> Response:
+    """Sets the sum of the pieces on hand, allocated ones included, over the batches in the warehouse.
+
+    For callers that count products and not batches. Missing pieces are added to the batch in the warehouse that was
+    recorded last, or to a new batch, whose ref the service generates. Surplus pieces are removed from the batches
+    recorded last: available pieces first, then allocated ones, whose lines move to other batches or to the queue. The
+    first count of a SKU creates the product; a first count of 0 is 404. Repeating the request changes nothing, unless
+    lines were shipped or other stock has arrived since: `expected_on_hand_qty`, `If-Match` and `Idempotency-Key`
+    protect a late repetition. A count that moves more than 2,000 lines may take up to 60 seconds.
+    """
+    command = CountProduct.model_construct(sku=sku, **dict(count))
+    tags = if_match(request)
+    if tags is not None:
+        command = CountProductIfMatch.model_construct(**dict(command), if_match=tags)
+    return await write(request, command, _counted)
+
+
+def _counted(done: ProductCounted) -> Response:
+    return Answer(COUNTED_PRODUCT.dump_json(CountedProduct.after(done)), headers={"ETag": done.stock.tag})
 
 
 @router.get(

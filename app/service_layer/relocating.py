@@ -1,0 +1,22 @@
+"""The part of use cases that moves lines off their batches."""
+
+from app.domain.product import Product
+from app.domain.relocation import Move, Relocation
+from app.domain.stock import Batch
+from app.service_layer.ports import UnitOfWork
+
+
+async def fetch_lines_to_release(product: Product, batch: Batch, qty: int, uow: UnitOfWork) -> None:
+    """Put the lines into the product that leave the batch when its quantity becomes `qty`."""
+    overrun = batch.allocated_qty + batch.shipped_qty - qty
+    if overrun > 0:
+        await uow.products.fetch_last_allocated(product, batch, overrun)
+
+
+async def relocate(relocation: Relocation, product: Product, uow: UnitOfWork) -> list[Move]:
+    """Take every step of the relocation; a long one is written after each step. Returns what moved."""
+    if not relocation.is_long:
+        return relocation.run()
+    for done in relocation.steps:
+        await uow.flush(product, done=done)
+    return relocation.moves

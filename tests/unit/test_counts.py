@@ -1,0 +1,293 @@
+"""Counts of batches and products: commands in, outcomes and published messages out."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from app.domain.commands import (
+    Allocate,
+    ChangeBatch,
+    CountBatch,
+    CountProduct,
+    CountProductIfMatch,
+    CreateBatch,
+    ShipLine,
+)
+from app.domain.errors import (
+    BatchNotFoundError,
+    BelowShippedError,
+    OnHandChangedError,
+    PreconditionFailedError,
+    ProductNotFoundError,
+    QuantityChangedError,
+    QuantityTooLargeError,
+)
+from app.service_layer.results import BatchChanged, BatchState, LineMove, ProductCounted, StockState
+from tests.support.messages import Service
+
+SKU = "SMALL-TABLE"
+LARGEST = 2_147_483_647
+TOMORROW = date(2030, 1, 2)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+async def shipped(service: Service, order_id: str, qty: int) -> None:
+    await service.send(Allocate(order_id=order_id, sku=SKU, qty=qty), ShipLine(order_id=order_id, sku=SKU))
+
+
+def changes(service: Service) -> list[tuple[str, str, int]]:
+    """The batch events since the last call: type, ref and quantity."""
+    return [(kind, data["ref"], data["qty"]) for kind, data in service.heard() if kind.startswith("batch_")]
+
+
+# --- a batch ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_count_of_a_batch_adds_what_was_shipped(service: Service) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=100))
+    await shipped(service, "order-1", 30)
+    service.heard()
+
+    counted = await service.send(CountBatch(ref="batch-1", on_hand_qty=65, reason="recount", reference="list-3"))
+
+    assert counted == BatchChanged(BatchState("batch-1", SKU, 95, None, 0, 30, 65), [])
+    batch = {"sku": SKU, "ref": "batch-1", "qty": 95, "eta": None, "reason": "recount", "reference": "list-3"}
+    assert service.heard() == [("batch_quantity_changed.v1", batch)]
+
+
+@pytest.mark.parametrize("shipped_first", [True, False])
+async def test_a_count_and_a_shipment_commute(service: Service, *, shipped_first: bool) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=100), Allocate(order_id="order-1", sku=SKU, qty=30))
+    count, shipment = CountBatch(ref="batch-1", on_hand_qty=65, shipped_qty=30), ShipLine(order_id="order-1", sku=SKU)
+
+    await service.send(*((shipment, count) if shipped_first else (count, shipment)))
+
+    batch = service.store.tables.batches["batch-1"]
+    assert (batch.qty, batch.allocated_qty, batch.shipped_qty) == (95, 0, 30)
+
+
+@pytest.mark.parametrize("more", [{}, {"shipped_qty": 30}])
+async def test_the_same_count_of_a_batch_again_changes_nothing(service: Service, more: dict[str, Any]) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=100))
+    await shipped(service, "order-1", 30)
+    count = CountBatch(ref="batch-1", on_hand_qty=65, **more)
+    first = await service.send(count)
+    service.heard()
+
+    assert await service.send(count) == first
+    assert service.heard() == []
+
+
+async def test_a_count_of_a_batch_moves_lines_that_no_longer_fit(service: Service) -> None:
+    await service.send(
+        CreateBatch(ref="batch-1", sku=SKU, qty=10),
+        CreateBatch(ref="batch-2", sku=SKU, qty=10, eta=TOMORROW),
+        Allocate(order_id="order-1", sku=SKU, qty=4),
+        Allocate(order_id="order-2", sku=SKU, qty=4),
+    )
+
+    counted = await service.send(CountBatch(ref="batch-1", on_hand_qty=5))
+
+    assert counted.moved == [LineMove("order-2", SKU, 4, "batch-1", "batch-2")]
+
+
+async def test_a_count_goes_with_an_eta_and_an_expected_quantity(service: Service) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=10, eta=TOMORROW))
+    count = ChangeBatch(ref="batch-1", on_hand_qty=8, eta=None, expected_qty=10)
+
+    for _ in range(2):
+        changed = await service.send(count)
+        assert (changed.batch.qty, changed.batch.eta) == (8, None)
+    with pytest.raises(QuantityChangedError):
+        await service.send(ChangeBatch(ref="batch-1", on_hand_qty=7, expected_qty=10))
+
+
+@pytest.mark.parametrize("command", [CountBatch, ChangeBatch])
+async def test_an_impossible_count_of_a_batch_is_refused(service: Service, command: type[Any]) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=10))
+    await shipped(service, "order-1", 3)
+    service.heard()
+    before = service.store.tables
+
+    with pytest.raises(BelowShippedError):
+        await service.send(command(ref="batch-1", on_hand_qty=1, shipped_qty=1))
+    for largest in ({"on_hand_qty": LARGEST - 2}, {"on_hand_qty": 1, "shipped_qty": LARGEST}):
+        with pytest.raises(QuantityTooLargeError, match="2147483648"):
+            await service.send(command(ref="batch-1", **largest))
+    with pytest.raises(BatchNotFoundError):
+        await service.send(command(ref="nowhere", on_hand_qty=1))
+
+    assert service.store.tables == before
+    assert service.heard() == []
+
+
+# --- a product -------------------------------------------------------------------------------------------------------
+
+
+async def test_missing_pieces_are_added_to_the_batch_recorded_last_in_the_warehouse(service: Service) -> None:
+    await service.send(
+        CreateBatch(ref="batch-1", sku=SKU, qty=10),
+        CreateBatch(ref="batch-2", sku=SKU, qty=10),
+        CreateBatch(ref="batch-3", sku=SKU, qty=10, eta=TOMORROW),
+        Allocate(order_id="order-1", sku=SKU, qty=4),
+        Allocate(order_id="order-2", sku=SKU, qty=12),
+    )
+    service.heard()
+
+    counted = await service.send(CountProduct(sku=SKU, on_hand_qty=25, reason="found", reference="list-3"))
+
+    assert counted == ProductCounted(StockState(SKU, None, 19, 0, 10), 25, [])
+    batch = {"sku": SKU, "ref": "batch-2", "qty": 15, "eta": None, "reason": "found", "reference": "list-3"}
+    assert service.heard() == [
+        ("batch_quantity_changed.v1", batch),
+        ("line_allocated.v1", {"sku": SKU, "order_id": "order-2", "qty": 12, "batch_ref": "batch-2"}),
+    ]
+
+
+async def test_a_batch_that_was_shipped_completely_is_in_the_warehouse(service: Service) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=10), CreateBatch(ref="batch-2", sku=SKU, qty=3))
+    await shipped(service, "order-1", 10)
+    await shipped(service, "order-2", 3)
+    service.heard()
+
+    assert (await service.send(CountProduct(sku=SKU, on_hand_qty=5))).on_hand_qty == 5
+    assert changes(service) == [("batch_quantity_changed.v1", "batch-2", 8)]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_without_a_batch_in_the_warehouse_a_new_one_is_recorded(service: Service, *, known: bool) -> None:
+    if known:
+        await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=10, eta=TOMORROW))
+    service.heard()
+
+    counted = await service.send(CountProduct(sku=SKU, on_hand_qty=5))
+
+    assert (counted.on_hand_qty, counted.stock.available_qty) == (5, 15 if known else 5)
+    ((kind, ref, qty),) = changes(service)
+    assert (kind, qty) == ("batch_created.v1", 5)
+    assert (await service.send(CreateBatch(ref=ref, sku=SKU, qty=5))).created is False
+
+
+async def test_a_batch_that_cannot_hold_the_missing_pieces_gets_no_part_of_them(service: Service) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=LARGEST))
+    await shipped(service, "order-1", LARGEST)
+    service.heard()
+
+    assert (await service.send(CountProduct(sku=SKU, on_hand_qty=5))).on_hand_qty == 5
+    assert [(kind, qty) for kind, _, qty in changes(service)] == [("batch_created.v1", 5)]
+
+
+async def test_surplus_pieces_are_removed_from_available_stock_first(service: Service) -> None:
+    await service.send(
+        CreateBatch(ref="batch-1", sku=SKU, qty=10),
+        CreateBatch(ref="batch-2", sku=SKU, qty=10),
+        CreateBatch(ref="batch-3", sku=SKU, qty=10),
+        Allocate(order_id="order-1", sku=SKU, qty=7),
+        Allocate(order_id="order-2", sku=SKU, qty=8),
+    )
+    service.heard()
+
+    counted = await service.send(CountProduct(sku=SKU, on_hand_qty=16))
+
+    assert (counted.on_hand_qty, counted.moved) == (16, [])
+    assert sorted(changes(service)) == [
+        ("batch_quantity_changed.v1", "batch-1", 8),
+        ("batch_quantity_changed.v1", "batch-2", 8),
+        ("batch_quantity_changed.v1", "batch-3", 0),
+    ]
+
+
+async def test_then_lines_of_the_batches_recorded_last_move_each_once(service: Service) -> None:
+    await service.send(
+        CreateBatch(ref="batch-1", sku=SKU, qty=10),
+        CreateBatch(ref="batch-2", sku=SKU, qty=10),
+        CreateBatch(ref="incoming", sku=SKU, qty=3, eta=TOMORROW),
+        Allocate(order_id="order-1", sku=SKU, qty=6),
+        Allocate(order_id="order-2", sku=SKU, qty=4),
+        Allocate(order_id="order-3", sku=SKU, qty=7),
+        Allocate(order_id="order-4", sku=SKU, qty=3),
+    )
+    service.heard()
+
+    counted = await service.send(CountProduct(sku=SKU, on_hand_qty=9))
+
+    assert counted.moved == [
+        LineMove("order-2", SKU, 4, "batch-1", None),
+        LineMove("order-3", SKU, 7, "batch-2", None),
+        LineMove("order-4", SKU, 3, "batch-2", "batch-1"),
+    ]
+    assert (counted.on_hand_qty, counted.stock.backordered_qty) == (9, 11)
+    assert [(kind, data.get("ref") or data["order_id"]) for kind, data in service.heard()] == [
+        ("batch_quantity_changed.v1", "batch-2"),
+        ("batch_quantity_changed.v1", "batch-1"),
+        ("line_deallocated.v1", "order-4"),
+        ("line_deallocated.v1", "order-3"),
+        ("line_deallocated.v1", "order-2"),
+        ("out_of_stock.v1", "order-2"),
+        ("line_backordered.v1", "order-2"),
+        ("out_of_stock.v1", "order-3"),
+        ("line_backordered.v1", "order-3"),
+        ("line_allocated.v1", "order-4"),
+    ]
+
+
+async def test_the_same_count_of_a_product_again_changes_nothing(service: Service) -> None:
+    await service.send(
+        CreateBatch(ref="batch-1", sku=SKU, qty=10),
+        Allocate(order_id="order-1", sku=SKU, qty=6),
+        Allocate(order_id="order-2", sku=SKU, qty=4),
+    )
+    for qty in (20, 7, 0, 3):
+        counted = await service.send(CountProduct(sku=SKU, on_hand_qty=qty))
+        assert counted.on_hand_qty == qty
+        service.heard()
+
+        assert await service.send(CountProduct(sku=SKU, on_hand_qty=qty)) == ProductCounted(counted.stock, qty, [])
+        assert service.heard() == []
+
+
+async def test_a_count_that_expects_another_quantity_is_refused_with_the_present_one(service: Service) -> None:
+    await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=10))
+    service.heard()
+    for sku, present in ((SKU, 10), ("NEW-TABLE", 0)):
+        with pytest.raises(OnHandChangedError) as refused:
+            await service.send(CountProduct(sku=sku, on_hand_qty=5, expected_on_hand_qty=9))
+        assert refused.value.details == {"present_qty": present}
+    assert service.heard() == []
+    assert list(service.store.tables.products) == [SKU]
+
+    for _ in range(2):
+        counted = await service.send(CountProduct(sku=SKU, on_hand_qty=5, expected_on_hand_qty=10))
+        assert counted.on_hand_qty == 5
+
+
+async def test_nothing_counted_of_an_unknown_product_creates_nothing(service: Service) -> None:
+    with pytest.raises(ProductNotFoundError):
+        await service.send(CountProduct(sku=SKU, on_hand_qty=0))
+
+    assert service.store.tables.products == {}
+
+
+async def test_a_group_counts_a_new_product_once(service: Service) -> None:
+    refused, first, again = await service.send_group(
+        CountProduct(sku=SKU, on_hand_qty=0), CountProduct(sku=SKU, on_hand_qty=4), CountProduct(sku=SKU, on_hand_qty=4)
+    )
+
+    assert (refused, first, again) == ("product-not-found", first, first)
+    assert [(kind, qty) for kind, _, qty in changes(service)] == [("batch_created.v1", 4)]
+
+
+async def test_a_count_with_a_tag_needs_the_product_as_it_was_seen(service: Service) -> None:
+    with pytest.raises(PreconditionFailedError):
+        await service.send(CountProductIfMatch(sku=SKU, on_hand_qty=4, if_match=frozenset({"*"})))
+    counted = await service.send(CountProduct(sku=SKU, on_hand_qty=4))
+    seen = CountProductIfMatch(sku=SKU, on_hand_qty=3, if_match=frozenset({counted.stock.tag}))
+
+    assert (await service.send(seen)).on_hand_qty == 3
+    with pytest.raises(PreconditionFailedError):
+        await service.send(seen)
