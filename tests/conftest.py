@@ -5,6 +5,7 @@ import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ from app.embedded.process import free_port
 from app.settings import Settings
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.mail import MailBox
+from tests.support.memory import memory_folder
 
 TEMPLATE = "template_allocation"
 
@@ -35,6 +37,9 @@ LONGEST_FILES = (
 
 # Otherwise each process that a test starts compiles all modules that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Temporary folders are in memory if possible: a new database there costs a fifth of the processor time.
+if (folder := memory_folder()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 # A mail server that tests share would write to the standard error of a command that another test runs in this process.
 logging.getLogger("mail.log").propagate = False
 
@@ -80,22 +85,28 @@ def template_database(postgresql: EmbeddedPostgresql) -> str:
     return TEMPLATE
 
 
+@contextmanager
+def _new_database(server: EmbeddedPostgresql, options: str = "") -> Iterator[str]:
+    """The URL of a database that exists during the block."""
+    name = f"test_{uuid.uuid4().hex}"
+    asyncio.run(_execute(server, f"CREATE DATABASE {name} OWNER allocation {options}"))
+    yield url_of_database(server, name)
+    asyncio.run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture
 def empty_database_url(postgresql: EmbeddedPostgresql) -> Iterator[str]:
     """The URL of a database without any table."""
-    name = f"test_{uuid.uuid4().hex}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation"))
-    yield url_of_database(postgresql, name)
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+    with _new_database(postgresql) as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
     """The URL of a migrated database that only this test uses."""
-    name = f"test_{uuid.uuid4().hex}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    yield url_of_database(postgresql, name)
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+    # Without fsync, copying files takes less time than writing them to the log.
+    with _new_database(postgresql, f"TEMPLATE {template_database} STRATEGY FILE_COPY") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
