@@ -5,6 +5,7 @@ import uuid
 from app.domain.commands import CountProduct, CountProductIfMatch, ServeBackorders, SetReorderPoint
 from app.domain.counts import Adjustment, check_on_hand, on_hand_qty_of
 from app.domain.errors import PreconditionFailedError, ProductNotFoundError
+from app.domain.product import Product
 from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.ports import UnitOfWork
@@ -35,7 +36,7 @@ async def count_product(command: CountProduct, uow: UnitOfWork) -> ProductCounte
     adjustment = Adjustment.of_count(product, command.on_hand_qty)
     for batch, qty in adjustment.quantities:
         await fetch_lines_to_release(product, batch, qty, uow)
-    relocation = adjustment.apply(product, _new_ref(), command.reason, command.reference)
+    relocation = adjustment.apply(product, new_ref(product), command.reason, command.reference)
     moves = await relocate(relocation, product, uow)
     await serve_queue(product, uow)
     return ProductCounted(StockState.of(product), on_hand_qty_of(product), [LineMove.of(move) for move in moves])
@@ -50,9 +51,9 @@ async def count_product_if_match(command: CountProductIfMatch, uow: UnitOfWork) 
     return await count_product(command, uow)
 
 
-def _new_ref() -> str:
-    """The ref of a batch that a count records. It is random, because a ref that can be predicted could be taken."""
-    return f"count-{uuid.uuid4().hex}"
+def new_ref(product: Product) -> str:
+    """A ref for a batch that a count records. It is random, because a ref that can be predicted could be taken."""
+    return f"count-{product.sequence + 1}-{uuid.uuid4().hex}"
 
 
 async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:

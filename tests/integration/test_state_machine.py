@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -19,6 +20,7 @@ from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, Cr
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
 from app.read_model.history import HistoryEntry
 from app.read_model.queries import Queries
+from app.service_layer import product_handlers
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
@@ -199,7 +201,9 @@ def _answers(outcomes: Sequence[Outcome]) -> list[Any]:
     return [outcome.error.code if isinstance(outcome.error, DomainError) else outcome.unwrap() for outcome in outcomes]
 
 
-def test_the_service_behaves_like_the_naive_model(database_url: str) -> None:
+def test_the_service_behaves_like_the_naive_model(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The naive model has to know the refs that the service generates.
+    monkeypatch.setattr(product_handlers, "new_ref", lambda product: f"count-{product.sequence + 1}-{product.sku}")
     Service.database_url = database_url
     run_state_machine_as_test(
         Service,

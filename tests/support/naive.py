@@ -18,6 +18,8 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     ChangeLineQuantity,
     Command,
+    CountBatch,
+    CountProduct,
     CreateBatch,
     PlaceOrder,
     SetReorderPoint,
@@ -33,6 +35,7 @@ from app.service_layer.results import (
     LineMove,
     OrderAccepted,
     OrderState,
+    ProductCounted,
     StockState,
 )
 
@@ -112,7 +115,7 @@ class NaiveService:
                 self._raise_level_events(stock, self._stock(sku))
 
     def _play(self, command: Command) -> object:
-        if isinstance(command, ChangeBatchQuantity | ChangeBatchEta | ChangeBatch):
+        if isinstance(command, ChangeBatchQuantity | ChangeBatchEta | ChangeBatch | CountBatch):
             return self._change(**command.model_dump(exclude_unset=True))
         plays: dict[type[Command], Callable[[Any], object]] = {
             CreateBatch: self._create,
@@ -123,6 +126,7 @@ class NaiveService:
             PlaceOrder: self._place_order,
             CancelOrder: self._cancel_order,
             SetReorderPoint: self._set_reorder_point,
+            CountProduct: self._count_product,
         }
         return plays[type(command)](command)
 
@@ -264,6 +268,9 @@ class NaiveService:
         batch = self._batch(ref)
         if batch is None:
             raise Refusal("batch-not-found")
+        if "on_hand_qty" in changes:
+            shipped = self._shown(batch).shipped_qty
+            changes["qty"] = changes["on_hand_qty"] + changes.get("shipped_qty", shipped)
         if "qty" in changes:
             if changes.get("expected_qty") not in {None, batch.qty} and changes["qty"] != batch.qty:
                 raise Refusal("quantity-changed")
@@ -273,7 +280,7 @@ class NaiveService:
         if changes.get("eta", batch.eta) != batch.eta:
             moved += self._change_eta(batch, changes["eta"], reallocate=changes.get("reallocate", False))
         if changes.get("qty", batch.qty) != batch.qty:
-            moved += self._change_quantity(batch, changes)
+            moved += self._change_quantities({batch: changes["qty"]}, changes)
         moves = [
             LineMove(line.order_id, line.sku, line.qty, ref, line.batch.ref if line.batch else None)
             for line in self.lines
@@ -303,26 +310,55 @@ class NaiveService:
             self._place(line, best)
         return list(sooner)
 
-    def _change_quantity(self, batch: NaiveBatch, changes: dict[str, Any]) -> list[NaiveLine]:
-        batch.qty = changes["qty"]
-        why = {name: changes.get(name) for name in ("reason", "reference")}
-        self._raise_batch_event("batch_quantity_changed.v1", batch, **why)
-        released: list[NaiveLine] = []
-        while self._available(batch) < 0:
-            last = max((line for line in self.lines if self._can_leave(line, batch)), key=lambda line: line.came)
-            last.batch = None
-            released.append(last)
+    def _change_quantities(self, new: dict[NaiveBatch, int], why: dict[str, Any]) -> dict[NaiveLine, NaiveBatch]:
+        """Returns the lines that moved, oldest request first, and the batch that each of them left."""
+        released: dict[NaiveLine, NaiveBatch] = {}
+        for batch, qty in new.items():
+            batch.qty = qty
+            facts = {name: why.get(name) for name in ("reason", "reference")}
+            self._raise_batch_event("batch_quantity_changed.v1", batch, **facts)
+            while self._available(batch) < 0:
+                last = max((line for line in self.lines if self._can_leave(line, batch)), key=lambda line: line.came)
+                last.batch = None
+                released[last] = batch
         by_request = [line for line in self.lines if line in released]
         for line in by_request:
             line.batch = self._best(line)
-        for line in released:
+        for line, batch in released.items():
             if line.batch is not batch:
                 reason = "batch_quantity_changed"
                 self._raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason=reason)
-        moved = [line for line in by_request if line.batch is not batch]
+        moved = {line: released[line] for line in by_request if line.batch is not released[line]}
         for line in moved:
             self._place(line, line.batch)
         return moved
+
+    def _count_product(self, command: CountProduct) -> ProductCounted:
+        sku, wanted = command.sku, command.on_hand_qty
+        here = [batch for batch in self.batches if batch.sku == sku and batch.eta is None]
+        if wanted == 0 and not self._preferred(sku):
+            raise Refusal("product-not-found")
+        if command.expected_on_hand_qty not in {None, self._on_hand(sku)} and wanted != self._on_hand(sku):
+            raise Refusal("quantity-changed")
+        missing, new = wanted - self._on_hand(sku), {batch: batch.qty for batch in reversed(here)}
+        if missing > 0 and here:
+            new[here[-1]] += missing
+        elif missing > 0:
+            number = 1 + sum(sequence is not None for sequence, _, _ in self.outbox[sku])
+            self._create(CreateBatch(ref=f"count-{number}-{sku}", sku=sku, qty=missing))
+        for _ in range(-missing):
+            cut = {batch: batch.qty - qty for batch, qty in new.items()}
+            spare = [batch for batch in here if self._available(batch) > cut[batch]]
+            held = [batch for batch in here if batch.qty - self._shown(batch).shipped_qty > cut[batch]]
+            new[(spare or held)[-1]] -= 1
+        changed = {batch: qty for batch, qty in new.items() if qty != batch.qty}
+        moved = self._change_quantities(changed, command.model_dump())
+        moves = [
+            LineMove(line.order_id, sku, line.qty, batch.ref, line.batch.ref if line.batch else None)
+            for line, batch in moved.items()
+        ]
+        self._serve_queue(sku)
+        return ProductCounted(self._stock(sku), self._on_hand(sku), moves)
 
     # --- the rules -------------------------------------------------------------------------------------------------
 
@@ -361,6 +397,10 @@ class NaiveService:
 
     def _available(self, batch: NaiveBatch) -> int:
         return batch.qty - sum(line.qty for line in self.lines if line.batch is batch)
+
+    def _on_hand(self, sku: str) -> int:
+        here = [self._shown(batch) for batch in self.batches if batch.sku == sku and batch.eta is None]
+        return sum(batch.qty - batch.shipped_qty for batch in here)
 
     def _stock(self, sku: str) -> StockState:
         shown = [self._shown(batch) for batch in self._preferred(sku)]

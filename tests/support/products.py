@@ -5,6 +5,7 @@ from datetime import date
 from typing import Literal
 
 from app.domain import events
+from app.domain.counts import Adjustment, check_on_hand
 from app.domain.events import StockReason
 from app.domain.product import Product
 from app.domain.relocation import Move, Relocation, reserve_sooner
@@ -60,6 +61,15 @@ class Shop:
             moves += Relocation.to_targets(product, targets, "batch_eta_changed").run()
         moves += product.change_quantity(ref, qty, reason, None).run()
         moves.sort(key=lambda move: move.requested_sequence)
+        self._serve()
+        return moves
+
+    def count(
+        self, on_hand_qty: int, expected_qty: int | None, new_ref: str, reason: StockReason | None = None
+    ) -> list[Move]:
+        """Set the pieces on hand."""
+        check_on_hand(self.product, on_hand_qty, expected_qty)
+        moves = Adjustment.of_count(self.product, on_hand_qty).apply(self.product, new_ref, reason, None).run()
         self._serve()
         return moves
 

@@ -14,6 +14,8 @@ from app.domain.commands import (
     ChangeBatchQuantity,
     ChangeLineQuantity,
     Command,
+    CountBatch,
+    CountProduct,
     CreateBatch,
     OrderedLine,
     PlaceOrder,
@@ -28,6 +30,7 @@ ORDERS = ("o1", "o2", "o3", "o4", "o5", "o6", "o7", "o8")
 etas = st.sampled_from([None, date(2030, 1, 1), date(2030, 1, 2)])
 batch_quantities = st.sampled_from([3, 3, 6])
 new_quantities = st.integers(0, 6)
+counted_quantities = st.integers(0, 12)
 reorder_points = st.integers(0, 8)
 line_quantities = st.sampled_from([1, 2, 2, 4])
 
@@ -58,13 +61,22 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
         st.builds(ChangeBatch, ref=refs, qty=new_quantities),
         st.builds(ChangeBatch, ref=refs, eta=etas),
     )
+    count = st.one_of(
+        st.builds(CountBatch, ref=refs, on_hand_qty=new_quantities),
+        st.builds(CountBatch, ref=refs, on_hand_qty=new_quantities, shipped_qty=new_quantities),
+        st.builds(ChangeBatch, ref=refs, on_hand_qty=new_quantities, shipped_qty=new_quantities, eta=etas),
+        st.builds(ChangeBatch, ref=refs, on_hand_qty=new_quantities, expected_qty=new_quantities),
+        st.builds(CountProduct, sku=some_skus, on_hand_qty=counted_quantities),
+        st.builds(CountProduct, sku=some_skus, on_hand_qty=counted_quantities, reason=st.just("found")),
+        st.builds(CountProduct, sku=some_skus, on_hand_qty=counted_quantities, expected_on_hand_qty=counted_quantities),
+    )
     resize = st.builds(ChangeLineQuantity, order_id=orders, sku=some_skus, qty=line_quantities)
     cancel = st.builds(CancelAllocation, order_id=orders, sku=some_skus)
     ship = st.builds(ShipLine, order_id=orders, sku=some_skus)
     watch = st.builds(SetReorderPoint, sku=some_skus, qty=reorder_points)
     # Lines come more often than anything else, so that batches fill up and queues form. (`one_of` would flatten the
     # alternatives and take each of them equally often.)
-    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, resize, cancel, ship, watch]
+    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, count, resize, cancel, ship, watch]
     return st.sampled_from(kinds).flatmap(lambda kind: kind)
 
 
