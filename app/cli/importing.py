@@ -1,4 +1,4 @@
-"""The command that imports files of order lines or batches."""
+"""The command that imports files of order lines, batches or counts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ COLUMNS = ("row", "key", "outcome", "detail")
     "--format", "file_format", type=click.Choice(["csv", "ndjson"]), help="Default: by the file name extension."
 )
 @click.option(
-    "--kind", type=click.Choice(["lines", "batches"]), help="The kind of the rows. Default: detected by their fields."
+    "--kind",
+    type=click.Choice(["lines", "batches", "counts"]),
+    help="The kind of the rows. Default: detected by their fields.",
 )
 @click.option(
     "--results",
@@ -51,11 +53,13 @@ COLUMNS = ("row", "key", "outcome", "detail")
 def import_command(
     file: Path, file_format: str | None, kind: str | None, results: Path | None, *, ignore_unknown_columns: bool
 ) -> None:
-    """Import order lines or batches from FILE (- for standard input).
+    """Import order lines, batches or counts from FILE (- for standard input).
 
-    CSV has a header: order_id,sku,qty[,if_unavailable] or ref,sku,qty[,eta], with commas, semicolons or tabs.
-    NDJSON has an object with these fields on each line, and both kinds can be mixed. Exits with 1 if any row failed.
-    The import can run while the service runs, and can be repeated: rows that were imported before change nothing.
+    CSV has a header: order_id,sku,qty[,if_unavailable] or ref,sku,qty[,eta], or for counts
+    sku,on_hand_qty[,expected_on_hand_qty] or ref,on_hand_qty[,shipped_qty], both with [,reason,reference]. It is
+    separated by commas, semicolons or tabs. NDJSON has an object with these fields on each line, and the kinds can be
+    mixed. Exits with 1 if any row failed. The import can run while the service runs, and can be repeated: rows that
+    were imported before change nothing, except counts after shipments.
     """
     form = file_format or FORMATS.get(file.suffix.lower())
     if form is None:

@@ -5,20 +5,25 @@ Each line is a row. No field can contain a line break, so an unclosed quote affe
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.domain.commands import Allocate, Command, CreateBatch
+from app.domain.commands import Allocate, Command, CountBatch, CountProduct, CreateBatch
 from app.integration.json_syntax import MalformedJsonError, parse_json
 
-ROW_KINDS: dict[str, type[Command]] = {"lines": Allocate, "batches": CreateBatch}
+ROW_KINDS: dict[str, tuple[type[Command], ...]] = {
+    "lines": (Allocate,),
+    "batches": (CreateBatch,),
+    "counts": (CountBatch, CountProduct),
+}
 
 LONGEST_ROW = 65_536
 """Bytes. A row with the longest possible identifiers has about 600."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MODELS = tuple(model for models in ROW_KINDS.values() for model in models)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 RowReader = Callable[[bytes], Command | None]
@@ -79,10 +84,8 @@ def csv_reader(
             if not name and cell.strip():
                 raise UnreadableRowError(f"column {number} has no name in the header and is not empty")
             if name in model.model_fields and cell:
-                fields[name] = cell
-        qty = fields.get("qty", "")
-        if _WHOLE_NUMBER.fullmatch(qty):
-            fields["qty"] = int(qty)
+                is_number = name.endswith("qty") and _WHOLE_NUMBER.fullmatch(cell)
+                fields[name] = int(cell) if is_number else cell
         return _validated(adapter, fields)
 
     return read
@@ -98,7 +101,7 @@ def _columns(header: bytes, separator: str | None) -> tuple[str, list[str]]:
         except UnreadableRowError as error:
             fault = fault or error
             continue
-        known = max(len(set(names) & set(model.model_fields)) for model in ROW_KINDS.values())
+        known = max(len(set(names) & set(model.model_fields)) for model in _MODELS)
         readings.append((known, candidate, names))
     if fault is not None and not readings:
         raise fault
@@ -107,8 +110,8 @@ def _columns(header: bytes, separator: str | None) -> tuple[str, list[str]]:
 
 
 def ndjson_reader(kind: str | None = None) -> RowReader:
-    """A reader of objects of one kind, or of both: a batch has a `ref`, an order line does not."""
-    adapters: dict[str, TypeAdapter[Command]] = {name: TypeAdapter(model) for name, model in ROW_KINDS.items()}
+    """A reader of objects of one kind, or of all kinds: a count has an `on_hand_qty`, a batch a `ref` and no count."""
+    adapters: dict[type[Command], TypeAdapter[Command]] = {model: TypeAdapter(model) for model in _MODELS}
 
     def read(line: bytes) -> Command:
         _check_length(line)
@@ -118,33 +121,50 @@ def ndjson_reader(kind: str | None = None) -> RowReader:
             raise UnreadableRowError(f"the row is not JSON: {error}") from None
         if not isinstance(fields, dict):
             raise UnreadableRowError("the row is not a JSON object")
-        return _validated(adapters[kind or ("batches" if "ref" in fields else "lines")], fields)
+        return _validated(adapters[_model_of(fields, kind)], fields)
 
     return read
 
 
+def _model_of(fields: Mapping[str, Any], kind: str | None) -> type[Command]:
+    if kind is None:
+        kind = "counts" if "on_hand_qty" in fields else "batches" if "ref" in fields else "lines"
+    if kind == "counts":
+        return CountBatch if "ref" in fields else CountProduct
+    return ROW_KINDS[kind][0]
+
+
 def _kind_of_columns(columns: Sequence[str], kind: str | None, *, ignore_unknown: bool) -> type[Command]:
-    asked = {name: model for name, model in ROW_KINDS.items() if kind in {None, name}}
-    fitting = []
-    unknown: set[str] = set()
-    for model in asked.values():
-        known = model.model_fields
-        if {field for field, facts in known.items() if facts.is_required()} <= set(columns):
-            unknown = set(columns) - set(known)
-            if not unknown or ignore_unknown:
-                fitting.append(model)
+    asked = ROW_KINDS[kind] if kind is not None else _MODELS
+    unknown = {
+        model: set(columns) - set(model.model_fields)
+        for model in asked
+        if {name for name, facts in model.model_fields.items() if facts.is_required()} <= set(columns)
+    }
+    fitting = [model for model, names in unknown.items() if not names or ignore_unknown]
+    # A file of lines or batches may have a column with the name of a count, which is left out.
+    fitting = [model for model in fitting if model not in ROW_KINDS["counts"]] or fitting
     twice = {column for column in columns if columns.count(column) > 1}
     if len(fitting) == 1 and not twice & set(fitting[0].model_fields):
         return fitting[0]
+    kinds = [name for name, models in ROW_KINDS.items() if not set(models).isdisjoint(fitting)]
+    if len(kinds) > 1:
+        options = " or ".join(f"--kind {name}" for name in kinds)
+        raise UnreadableFileError(f"the header fits {' and '.join(kinds)}; use {options}")
     if len(fitting) > 1:
-        raise UnreadableFileError("the header fits order lines and batches; use --kind lines or --kind batches")
-    wanted = " or ".join(",".join(model.model_fields) for model in asked.values())
+        raise UnreadableFileError("the header fits counts of batches and of products; keep either ref or sku")
+    wanted = " or ".join(",".join(_required_first(model)) for model in asked)
     message = f"the header has to be {wanted}, not {','.join(columns)[:200]}"
     if twice:
         message += f"; named twice: {','.join(sorted(twice))[:200]}"
     elif unknown:
-        message += f"; unknown: {','.join(sorted(unknown))[:200]} (--ignore-unknown-columns leaves them out)"
+        names = min(unknown.values(), key=len)
+        message += f"; unknown: {','.join(sorted(names))[:200]} (--ignore-unknown-columns leaves them out)"
     raise UnreadableFileError(message)
+
+
+def _required_first(model: type[Command]) -> list[str]:
+    return sorted(model.model_fields, key=lambda name: not model.model_fields[name].is_required())
 
 
 def _cells(line: bytes, separator: str) -> list[str]:

@@ -1,8 +1,9 @@
 """Imports the rows of a file: each row is a command on the bus.
 
 Rows are assigned to lanes by SKU. A lane runs its groups one after another, so rows of one SKU keep their order,
-whatever fails. Results are returned in the order of the rows. A row may be imported twice without effect: after an
-interrupted import, the whole file is imported again.
+whatever fails. A count of a batch does not have the SKU: in a block with other rows, all rows are one lane. Results are
+returned in the order of the rows. A row may be imported twice without effect: after an interrupted import, the whole
+file is imported again.
 """
 
 import asyncio
@@ -13,28 +14,29 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from app.domain.commands import Allocate, Command, CreateBatch
+from app.domain.commands import Allocate, Command, CountBatch, CountProduct, CreateBatch
 from app.domain.errors import DomainError
 from app.integration.rows import RowReader, UnreadableRowError
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request
-from app.service_layer.results import BatchRecorded, LineAccepted
+from app.service_layer.results import BatchChanged, BatchRecorded, LineAccepted, ProductCounted
 from app.service_layer.retry import run_until_available
 
 OUTAGE_LIMIT = 60.0
 """Seconds without an answer from the database after which the import fails."""
 
 INVALID_ROW = "invalid-row"
-SUCCESSES = frozenset({"allocated", "backordered", "recorded", "known"})
+SUCCESSES = frozenset({"allocated", "backordered", "recorded", "counted", "known"})
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
     """The result of a row.
 
-    `key` is the batch's ref, or the order and the SKU of a line. `outcome` is one of `SUCCESSES`, a problem code,
-    `invalid-row`, or `failed` for an internal error. `detail` is the batch of a line, or the reason.
+    `key` is the ref of a batch, the order and the SKU of a line, or the SKU of a product. `outcome` is one of
+    `SUCCESSES`, a problem code, `invalid-row`, or `failed` for an internal error. `detail` is the batch of a line, the
+    number of lines that a count has moved, or the reason.
     """
 
     row: int
@@ -76,7 +78,7 @@ class Importer:
         Raises TemporarilyUnavailableError after `OUTAGE_LIMIT`: the rows may or may not have taken effect.
         """
         results: list[RowResult | None] = []
-        lanes: list[list[_PendingRow]] = [[] for _ in range(self._lanes)]
+        pending: list[_PendingRow] = []
         for row, line in enumerate(lines, start=first_row):
             if not line or line.isspace():
                 continue
@@ -87,15 +89,24 @@ class Importer:
             else:
                 if command is None:
                     continue
-                lane = lanes[zlib.crc32(command.routing_key.encode()) % self._lanes]
-                lane.append(_PendingRow(len(results), row, command))
+                pending.append(_PendingRow(len(results), row, command))
                 results.append(None)
+        lanes = self._assign(pending)
         self._last_answer_at = time.monotonic()
         ended = await asyncio.gather(*(self._run_lane(lane, results) for lane in lanes), return_exceptions=True)
         for error in ended:
             if error is not None:
                 raise error
         return [result for result in results if result is not None]
+
+    def _assign(self, rows: Sequence[_PendingRow]) -> list[list[_PendingRow]]:
+        """The rows of each lane."""
+        if len({isinstance(pending.command, CountBatch) for pending in rows}) > 1:
+            return [list(rows)]
+        lanes: list[list[_PendingRow]] = [[] for _ in range(self._lanes)]
+        for pending in rows:
+            lanes[zlib.crc32(pending.command.routing_key.encode()) % self._lanes].append(pending)
+        return lanes
 
     async def _run_lane(self, lane: Sequence[_PendingRow], results: list[RowResult | None]) -> None:
         for start in range(0, len(lane), self._group_limit):
@@ -127,6 +138,8 @@ def _describe(outcome: Outcome) -> tuple[str, str]:
             return (line.status, batch_ref) if created else ("known", f"{line.status} {batch_ref}".rstrip())
         case BatchRecorded(created=created):
             return "recorded" if created else "known", ""
+        case BatchChanged(moved=moved) | ProductCounted(moved=moved):
+            return "counted", f"moved: {len(moved)}" if moved else ""
         case DomainError() as refusal:
             return refusal.code, str(refusal)
         case fault:
@@ -135,8 +148,8 @@ def _describe(outcome: Outcome) -> tuple[str, str]:
 
 def _key(command: Command) -> str:
     match command:
-        case CreateBatch(ref=ref):
-            return ref
+        case CreateBatch(ref=key) | CountBatch(ref=key) | CountProduct(sku=key):
+            return key
         case Allocate(order_id=order_id, sku=sku):
             return f"{order_id}/{sku}"
         case _:

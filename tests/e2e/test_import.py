@@ -309,3 +309,20 @@ def test_without_a_terminal_a_line_shows_rate_and_time_left(
     progress.show(1234)
 
     assert re.fullmatch(r"import: 1,234 rows, [0-9,]+/s, [0-9]+ s left\n", capsys.readouterr().err)
+
+
+async def test_a_file_of_counts_sets_the_stock_and_can_be_repeated(
+    settings: Settings, tmp_path: Path, bring_in: Import
+) -> None:
+    write_csv(
+        tmp_path / "counts.csv", "sku;on_hand_qty;reference", [f"SKU-{number};7;list 3" for number in range(SKUS)]
+    )
+
+    for arguments in ([], ["--kind", "counts"]):
+        done = bring_in("counts.csv", *arguments)
+        assert (done.returncode, f"{SKUS} counted" in done.stderr) == (0, True)
+    found = results_in(tmp_path / "counts.results.csv")
+    assert found[0] == {"row": "2", "key": "SKU-0", "outcome": "counted", "detail": ""}
+    async with raw_connection(settings.database_url.get_secret_value()) as connection:
+        assert await connection.fetchval("SELECT sum(qty) FROM batches") == 7 * SKUS
+        assert await connection.fetchval("SELECT count(*) FROM events") == SKUS

@@ -79,6 +79,29 @@ async def test_a_line_is_shipped_once_and_cannot_be_cancelled_then(world: World,
     assert [line["status"] for line in await world.api.lines(order)] == ["shipped"]
 
 
+async def test_stock_is_counted_by_batch_and_by_product(world: World, send: Send) -> None:
+    sku, order, counted = new("sku"), new("order"), new("sku")
+    ref = await world.api.record(sku, 10)
+    await world.api.order(sku, 4, order_id=order)
+    why = {"reason": "recount", "reference": "list 3"}
+    count = send("stock_counted.v1", {"ref": ref, "on_hand_qty": 7, "shipped_qty": 4, **why}, key=sku)
+    send("line_shipped.v1", {"order_id": order, "sku": sku})
+    send("stock_counted.v1", {"ref": ref, "on_hand_qty": 7, "shipped_qty": 4, **why}, key=sku)
+    send("stock_counted.v1", {"sku": sku, "on_hand_qty": 6, "expected_on_hand_qty": 7, "reason": "lost"})
+    events = (await world.wire.events(sku, 5))[2:]
+    assert [event.story for event in events] == [
+        {"type": "batch_quantity_changed.v1", "ref": ref, "qty": 11, "eta": None, **why},
+        {"type": "line_shipped.v1", "order_id": order, "qty": 4, "batch_ref": ref},
+        {"type": "batch_quantity_changed.v1", "ref": ref, "qty": 10, "eta": None, "reason": "lost", "reference": None},
+    ]
+    assert events[0].headers["ce_causationid"] == count
+
+    send("stock_counted.v1", {"sku": counted, "on_hand_qty": 5})
+    (created,) = await world.wire.events(counted, 1)
+    assert (created.type, created.data["qty"], created.data["eta"]) == ("batch_created.v1", 5, None)
+    assert (await world.api.batch(created.data["ref"]))["available_qty"] == 5
+
+
 async def test_reasons_are_published_and_a_delay_names_and_moves_lines(world: World, send: Send) -> None:
     sku, order = new("sku"), new("order")
     late = await world.api.record(sku, 10, eta="2011-01-02")

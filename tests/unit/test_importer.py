@@ -248,3 +248,50 @@ async def test_a_reader_of_csv_reads_what_the_importer_hands_it() -> None:
         "recorded",
         "invalid-row",
     ]
+
+
+async def test_counts_have_outcomes_and_can_be_repeated() -> None:
+    intake = Intake()
+    rows = [
+        '{"sku":"CHAIR","on_hand_qty":0}',
+        '{"sku":"CHAIR","on_hand_qty":5}',
+        line("o1", "CHAIR", 4),
+        '{"sku":"CHAIR","on_hand_qty":3,"expected_on_hand_qty":5}',
+        '{"sku":"CHAIR","on_hand_qty":2,"expected_on_hand_qty":5}',
+        batch("b1", "TABLE", 5),
+        '{"ref":"b1","on_hand_qty":4,"shipped_qty":2}',
+        '{"ref":"b1","on_hand_qty":2147483647,"shipped_qty":2}',
+        '{"ref":"b2","on_hand_qty":4}',
+    ]
+
+    results = await intake.run(*rows)
+
+    assert [(result.key, result.outcome) for result in results] == [
+        ("CHAIR", "product-not-found"),
+        ("CHAIR", "counted"),
+        ("o1/CHAIR", "allocated"),
+        ("CHAIR", "counted"),
+        ("CHAIR", "quantity-changed"),
+        ("b1", "recorded"),
+        ("b1", "counted"),
+        ("b1", "quantity-too-large"),
+        ("b2", "batch-not-found"),
+    ]
+    assert [result.detail for result in results if result.outcome == "counted"] == ["", "moved: 1", ""]
+    assert [result.failed for result in results].count(True) == 4
+    assert intake.store.tables.batches["b1"].qty == 6
+    counts = [row for row in rows if '"ref":"b1","on' in row]
+    before = intake.store.tables
+    await intake.run(*counts)
+    assert intake.store.tables == before
+
+
+@pytest.mark.parametrize("number", range(20))
+async def test_a_count_of_a_batch_keeps_its_place_among_the_rows_of_its_product(number: int) -> None:
+    intake = Intake(lanes=8, group_limit=1)
+
+    results = await intake.run(
+        batch(f"b{number}", "CHAIR", 5), f'{{"ref":"b{number}","on_hand_qty":3}}', line("o1", "CHAIR", 4)
+    )
+
+    assert [result.outcome for result in results] == ["recorded", "counted", "backordered"]

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from app.domain.commands import Allocate, Command, CreateBatch
+from app.domain.commands import Allocate, Command, CountBatch, CountProduct, CreateBatch
 from app.integration.rows import (
     LONGEST_ROW,
     RowReader,
@@ -168,7 +168,7 @@ def test_columns_that_are_not_known_are_named_and_left_out_only_where_that_is_as
 
 def test_a_header_of_both_kinds_needs_the_kind() -> None:
     header = b"order_id,ref,sku,qty"
-    with pytest.raises(UnreadableFileError, match="header fits order lines and batches"):
+    with pytest.raises(UnreadableFileError, match="header fits lines and batches; use --kind lines or --kind batches"):
         csv_reader(header, ignore_unknown=True)
     assert csv_reader(header, "lines", ignore_unknown=True)(b"o1,b1,CHAIR,3") == LINE
 
@@ -211,9 +211,11 @@ def test_a_kind_that_was_asked_for_has_to_be_there() -> None:
         (b'{"ref":"b1","sku":"CHAIR","qty":3,"eta":"2030-01-01"}',
          CreateBatch(ref="b1", sku="CHAIR", qty=3, eta=date(2030, 1, 1))),
         (b'{"ref":"b1","sku":"CHAIR","qty":3,"eta":null}', CreateBatch(ref="b1", sku="CHAIR", qty=3)),
+        (b'{"ref":"b1","on_hand_qty":3,"shipped_qty":0}', CountBatch(ref="b1", on_hand_qty=3, shipped_qty=0)),
+        (b'{"sku":"CHAIR","on_hand_qty":0,"reason":"lost"}', CountProduct(sku="CHAIR", on_hand_qty=0, reason="lost")),
     ],
 )  # fmt: skip
-def test_a_line_of_ndjson_is_a_line_or_a_batch(row: bytes, expected: Command) -> None:
+def test_a_line_of_ndjson_is_a_line_or_a_batch_or_a_count(row: bytes, expected: Command) -> None:
     assert ndjson_reader()(row) == expected
 
 
@@ -239,6 +241,48 @@ def test_a_bad_line_of_ndjson_says_why(row: bytes, reason: str) -> None:
         ndjson_reader()(row)
 
     assert str(refusal.value).startswith(reason)
+
+
+@pytest.mark.parametrize("kind", [None, "counts"])
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        (b"sku,on_hand_qty", b"17,3", CountProduct(sku="17", on_hand_qty=3)),
+        (b"On_Hand_Qty;SKU;Expected_On_Hand_Qty", b"0;CHAIR;", CountProduct(sku="CHAIR", on_hand_qty=0)),
+        (
+            b"sku,on_hand_qty,expected_on_hand_qty,reason,reference",
+            b"CHAIR,3,5,lost,17",
+            CountProduct(sku="CHAIR", on_hand_qty=3, expected_on_hand_qty=5, reason="lost", reference="17"),
+        ),
+        (b"ref,on_hand_qty", b"b1,3", CountBatch(ref="b1", on_hand_qty=3)),
+        (b"ref,on_hand_qty,shipped_qty", b"b1,3,4", CountBatch(ref="b1", on_hand_qty=3, shipped_qty=4)),
+    ],
+)
+def test_a_row_of_csv_is_a_count(kind: str | None, header: bytes, row: bytes, expected: Command) -> None:
+    assert csv_reader(header, kind)(row) == expected
+
+
+def test_a_count_is_of_either_a_batch_or_a_product() -> None:
+    header = b"ref,sku,on_hand_qty"
+    with pytest.raises(UnreadableFileError, match="header has to be"):
+        csv_reader(header)
+    with pytest.raises(UnreadableFileError, match="keep either ref or sku"):
+        csv_reader(header, ignore_unknown=True)
+    with pytest.raises(UnreadableRowError, match="sku: Extra inputs are not permitted"):
+        ndjson_reader("counts")(b'{"ref":"b1","sku":"CHAIR","on_hand_qty":3}')
+
+
+def test_a_column_of_counts_in_a_file_of_batches_is_unknown() -> None:
+    header = b"ref,sku,qty,on_hand_qty"
+    assert csv_reader(header, ignore_unknown=True)(b"b1,CHAIR,3,2") == CreateBatch(ref="b1", sku="CHAIR", qty=3)
+    with pytest.raises(UnreadableFileError, match="unknown: on_hand_qty"):
+        csv_reader(header, "batches")
+
+
+@pytest.mark.parametrize(("cell", "reason"), [("3.0", "valid integer"), ("-1", "greater than"), ("", "Field required")])
+def test_a_bad_count_says_why(cell: str, reason: str) -> None:
+    with pytest.raises(UnreadableRowError, match=f"on_hand_qty: .*{reason}"):
+        csv_reader(b"sku,on_hand_qty,reason")(f"CHAIR,{cell},lost".encode())
 
 
 def test_lines_of_ndjson_may_all_have_to_be_of_one_kind() -> None:
