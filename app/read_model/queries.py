@@ -15,6 +15,7 @@ from app.integration.fields import (
     AllocatedQuantity,
     AvailableQuantity,
     BackorderedQuantity,
+    OnHandQuantity,
     ReorderPoint,
     ShippedQuantity,
     Sku,
@@ -58,6 +59,7 @@ class ProductState:
     available_qty: AvailableQuantity
     allocated_qty: AllocatedQuantity
     shipped_qty: ShippedQuantity
+    on_hand_qty: OnHandQuantity
     backordered_qty: BackorderedQuantity
     reorder_point: ReorderPoint
     batches: Annotated[list[BatchState], Field(description="The batches, in order of preference.")]
@@ -112,6 +114,7 @@ class Queries:
             available_qty=sum(batch.available_qty for batch in batches),
             allocated_qty=sum(batch.allocated_qty for batch in batches),
             shipped_qty=sum(batch.shipped_qty for batch in batches),
+            on_hand_qty=sum(batch.qty - batch.shipped_qty for batch in batches if batch.eta is None),
             backordered_qty=rows[0].backordered_qty,
             reorder_point=rows[0].reorder_point,
             batches=batches,

@@ -146,6 +146,7 @@ async def test_an_expected_quantity_is_compared(api: Api) -> None:
     await ship(api, sku, 3)
     path = f"/v1/products/{sku}/on-hand"
 
+    assert (await api.product(sku))["on_hand_qty"] == 7
     refused = await api.client.put(path, json={"on_hand_qty": 8, "expected_on_hand_qty": 10})
     assert assert_problem(refused, 409, "quantity-changed")["present_qty"] == 7
     for _ in range(2):

@@ -19,6 +19,7 @@ async def test_a_product_shows_its_sums_and_its_batches_by_preference(api: Api) 
         "available_qty": 7,
         "allocated_qty": 12,
         "shipped_qty": 0,
+        "on_hand_qty": 5,
         "backordered_qty": 20,
         "reorder_point": None,
         "batches": [

@@ -96,6 +96,7 @@ class NaiveService:
             available_qty=sum(batch.available_qty for batch in batches),
             allocated_qty=sum(batch.allocated_qty for batch in batches),
             shipped_qty=sum(batch.shipped_qty for batch in batches),
+            on_hand_qty=self._on_hand(sku),
             backordered_qty=sum(line.qty for line in self.lines if line.sku == sku and line.batch is None),
             reorder_point=self.reorder_points.get(sku),
             batches=batches,
