@@ -43,26 +43,24 @@ Answer = TypeVar("Answer")
 class Service(RuleBasedStateMachine):
     """The service and the naive model, which get the same commands.
 
-    The machine is synchronous, so it holds one event loop, and the connections that live on it, for as long as it runs.
+    The machine is synchronous. All of its runs share an event loop and the connections on it, because a connection
+    costs more processor time than a command; each run has names of its own.
     """
 
-    database_url: str
+    runner: asyncio.Runner
+    engine: AsyncEngine
 
     def __init__(self) -> None:
         super().__init__()
         self._prefix = f"{uuid.uuid4().hex[:8]}."
         self._naive = NaiveService()
         self._played: list[tuple[str, Command]] = []
-        self._runner = asyncio.Runner()
-        self._engine: AsyncEngine = create_engine(self.database_url, pool_size=4)
-        self._queries = Queries(self._engine)
-        self._bus = MessageBus(lambda: SqlUnitOfWork(DriverConnections(self._engine)), COMMAND_HANDLERS, workers=1)
+        self._queries = Queries(self.engine)
+        self._bus = MessageBus(lambda: SqlUnitOfWork(DriverConnections(self.engine)), COMMAND_HANDLERS, workers=1)
         self._run(self._bus.__aenter__())
 
     def teardown(self) -> None:
         self._run(self._bus.__aexit__(None, None, None))
-        self._run(self._engine.dispose())
-        self._runner.close()
 
     @rule(command=commands_and_orders(PREFIX))
     def play_one(self, command: Command) -> None:
@@ -147,7 +145,7 @@ class Service(RuleBasedStateMachine):
         async def wait() -> Answer:
             return await work
 
-        return self._runner.run(wait())
+        return self.runner.run(wait())
 
     def _play_many(self, many: Command, items: Sequence[Command]) -> None:
         answers = self._run(self._bus.handle(many, CAUSE))
@@ -182,7 +180,7 @@ class Service(RuleBasedStateMachine):
 
     async def _events(self) -> defaultdict[str, list[OutboxEvent]]:
         events: defaultdict[str, list[OutboxEvent]] = defaultdict(list)
-        async with self._engine.connect() as connection:
+        async with self.engine.connect() as connection:
             rows: Any = await connection.execute(EVENTS, {"subjects": self._named([*SKUS, *ORDERS])})
             for row in rows:
                 events[row.subject].append((row.sequence, row.type, json.loads(row.data)))
@@ -204,13 +202,22 @@ def _answers(outcomes: Sequence[Outcome]) -> list[Any]:
 def test_the_service_behaves_like_the_naive_model(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The naive model has to know the refs that the service generates.
     monkeypatch.setattr(product_handlers, "new_ref", lambda product: f"count-{product.sequence + 1}-{product.sku}")
-    Service.database_url = database_url
-    run_state_machine_as_test(
-        Service,
-        settings=settings(
-            max_examples=50,
-            stateful_step_count=18,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-        ),
-    )
+    with asyncio.Runner() as runner:
+        monkeypatch.setattr(Service, "runner", runner, raising=False)
+        monkeypatch.setattr(Service, "engine", create_engine(database_url, pool_size=4), raising=False)
+        try:
+            run_state_machine_as_test(
+                Service,
+                settings=settings(
+                    max_examples=50,
+                    stateful_step_count=18,
+                    deadline=None,
+                    suppress_health_check=[
+                        HealthCheck.too_slow,
+                        HealthCheck.data_too_large,
+                        HealthCheck.filter_too_much,
+                    ],
+                ),
+            )
+        finally:
+            runner.run(Service.engine.dispose())
