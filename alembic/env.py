@@ -1,6 +1,7 @@
 """Runs the migrations with the async engine, one process at a time, with bounded waits for locks."""
 
 import asyncio
+import time
 
 import sqlalchemy as sa
 from alembic import context
@@ -16,7 +17,8 @@ from app.settings import Settings
 
 CONNECT_TIMEOUT = 10.0
 LOCK_TIMEOUT = "5s"
-TURN_TIMEOUT = "60s"
+TURN_TIMEOUT = 60.0
+RETRY_DELAY = 0.1
 # The advisory lock that serialises concurrent migrations. The number is arbitrary.
 ADVISORY_LOCK = 7_210_531
 
@@ -29,13 +31,26 @@ def migrate(connection: Connection) -> None:
         transaction_per_migration=True,
         compare_server_default=True,
     )
-    set_timeout = sa.text("SELECT set_config('lock_timeout', :timeout, false)")
-    connection.execute(set_timeout, {"timeout": TURN_TIMEOUT})
-    connection.execute(sa.text("SELECT pg_advisory_lock(:number)"), {"number": ADVISORY_LOCK})
-    connection.execute(set_timeout, {"timeout": LOCK_TIMEOUT})
+    _wait_for_turn(connection)
+    connection.execute(sa.text("SELECT set_config('lock_timeout', :timeout, false)"), {"timeout": LOCK_TIMEOUT})
     connection.commit()
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    """Take the advisory lock. Raises TimeoutError.
+
+    Each attempt is a transaction of its own: one that waited would keep its snapshot, and the process that has the lock
+    could not build an index concurrently.
+    """
+    until = time.monotonic() + TURN_TIMEOUT
+    while not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:number)"), {"number": ADVISORY_LOCK}):
+        connection.commit()
+        if time.monotonic() > until:
+            message = f"another process has been migrating the database for {TURN_TIMEOUT:.0f} s"
+            raise TimeoutError(message)
+        time.sleep(RETRY_DELAY)
 
 
 async def main() -> None:

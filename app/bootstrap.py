@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,6 +19,7 @@ from app.adapters.postgresql.outbox import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
 from app.adapters.tls import client_context
+from app.domain.fields import HOLD_MAX
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS
@@ -43,6 +45,11 @@ class Service:
     mailer: Mailer
     addresses: Addresses
     authenticator: Authenticator | None
+
+    @property
+    def validation_context(self) -> dict[str, Any]:
+        """The limits of this service for the validation of requests and messages."""
+        return {HOLD_MAX: self.settings.hold_max}
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:

@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     relay_lease: Annotated[float, Field(gt=0)] = 5.0
     inbox_retention_days: Annotated[int, Field(ge=1)] = 30
     idempotency_retention_hours: Annotated[int, Field(ge=1)] = 24
+    hold_max: Annotated[int, Field(ge=1, le=14_400)] = 900
     reconcile_interval: Annotated[float, Field(ge=0)] = 3600.0
 
     log_format: Literal["json", "console"] = "console"

@@ -26,6 +26,7 @@ async def allocate(command: Allocate) -> AllocationState:
         status="allocated",
         batch_ref="batch-1",
         eta=None,
+        held_until=None,
     )
 
 
@@ -33,7 +34,9 @@ async def allocate(command: Allocate) -> AllocationState:
 async def get_allocations(order_id: str) -> list[AllocationState]:
     """Return an order of one line."""
     return [
-        AllocationState(order_id=order_id, sku="sku-1", qty=1, status="allocated", batch_ref="batch-1", eta=None),
+        AllocationState(
+            order_id=order_id, sku="sku-1", qty=1, status="allocated", batch_ref="batch-1", eta=None, held_until=None
+        ),
     ]
 
 

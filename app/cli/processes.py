@@ -162,7 +162,9 @@ def consume(metrics_port: int | None) -> None:
     run_with_service(
         _load_settings(),
         lambda service: _until_signal(
-            service, [components.consumer(service), components.housekeeping(service)], metrics_port
+            service,
+            [components.consumer(service), components.housekeeping(service), components.hold_sweeper(service)],
+            metrics_port,
         ),
     )
 
@@ -203,6 +205,7 @@ def _all_components(service: Service) -> list[Component]:
     return [
         components.relay(service),
         components.consumer(service),
+        components.hold_sweeper(service),
         components.notifier(service),
         components.housekeeping(service),
     ]

@@ -60,9 +60,9 @@ class Batches(dict[str, Batch]):
         """The largest line that could be allocated now."""
         return max((batch.available_qty for batch in self.values()), default=0)
 
-    def level(self, reorder_point: int | None) -> StockLevel:
+    def level(self, reorder_point: int | None, held_qty: int) -> StockLevel:
         """What is available now. Batches that are not in memory have nothing available."""
-        level = StockLevel(reorder_point)
+        level = StockLevel(reorder_point, held_qty)
         for batch in self.values():
             level.add(batch)
         return level

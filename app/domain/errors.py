@@ -85,6 +85,26 @@ class NotAllocatedError(DomainError):
         super().__init__(f"The line of sku {sku} of order {order_id} waits for stock and cannot be shipped")
 
 
+class NotConfirmedError(DomainError):
+    """The line is held, so it cannot be shipped before it is confirmed."""
+
+    code = "not-confirmed"
+
+    def __init__(self, order_id: str, sku: str) -> None:
+        super().__init__(f"The line of sku {sku} of order {order_id} is held; place it without hold_for to confirm it")
+
+
+class NotHeldError(DomainError):
+    """The order, or a line that is named, is firm already, so there is no hold to change."""
+
+    code = "not-held"
+
+    def __init__(self, order_id: str, *skus: str) -> None:
+        what = f"The line of sku {', '.join(skus)} of order {order_id} is" if skus else f"Order {order_id} is"
+        super().__init__(f"{what} not held: it was confirmed or placed without hold_for")
+        self.details = {"skus": list(skus)} if skus else {}
+
+
 class BelowShippedError(DomainError):
     """More pieces of the batch were shipped than the new quantity."""
 

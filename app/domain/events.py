@@ -6,13 +6,16 @@ no product to count for: in the events of an order as a whole, and of a SKU that
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 from app.domain.stock import OrderLine
 
 ReleaseReason = Literal["cancelled", "batch_quantity_changed", "batch_eta_changed"]
 """Why a line left its batch."""
+
+HoldReleaseReason = Literal["expired", "cancelled", "replaced", "batch_quantity_changed"]
+"""Why a hold ended without a confirmation; `replaced`: by a hold of another quantity, or of other lines."""
 
 RefusalReason = Literal["out_of_stock", "invalid_sku", "conflict"]
 """Why a line or an order was not accepted."""
@@ -101,6 +104,26 @@ class LineAllocated(ProductEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineHeld(ProductEvent):
+    """A batch keeps stock for the order line until `held_until`. Raised again when its batch or its end changes."""
+
+    order_id: str
+    qty: int
+    batch_ref: str
+    held_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReleased(ProductEvent):
+    """The hold of an order line ended without a confirmation."""
+
+    order_id: str
+    qty: int
+    batch_ref: str
+    reason: HoldReleaseReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineDeallocated(ProductEvent):
     """The order line left its batch, or with `batch_ref` None the queue.
 
@@ -172,7 +195,7 @@ class OrderRefused(OrderEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowStock(ProductEvent):
-    """Availability fell below the reorder point.
+    """Availability fell below the reorder point. Held pieces count as available here.
 
     `backordered_qty` pieces are backordered; `incoming_qty` of the available ones have not arrived yet.
     """

@@ -4,7 +4,7 @@ import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from app.domain.limits import MAX_PRICE, MAX_QUANTITY
@@ -37,6 +37,20 @@ Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN, min_l
 Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
 NewQuantity = Annotated[int, Field(strict=True, ge=0, le=MAX_QUANTITY)]
 Eta = Annotated[date | None, BeforeValidator(_only_iso_date)]
+
+LONGEST_HOLD = 14_400
+"""Seconds. No setting allows a longer hold."""
+
+HOLD_MAX = "hold_max"
+"""The key of the validation context that has the longest hold of this service, in seconds."""
+
+
+def _within_hold_max(value: int, info: ValidationInfo) -> int:
+    longest: int = (info.context or {}).get(HOLD_MAX, LONGEST_HOLD)
+    if value > longest:
+        raise PydanticCustomError("hold_too_long", "Input should be at most {longest} seconds", {"longest": longest})
+    return value
+
 
 OrderId = Annotated[Identifier, Field(description="The id of the order.", examples=["order-1"])]
 Sku = Annotated[Identifier, Field(description="The SKU of the product.", examples=["RED-CHAIR"])]
@@ -87,10 +101,39 @@ UnitPrice = Annotated[
 ]
 EntityTags = frozenset[str]
 """Strong entity tags (RFC 9110, 8.8.3) in their quotation marks, or `*` alone: any."""
+HoldFor = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=1,
+        le=LONGEST_HOLD,
+        description=(
+            "Hold the stock for this many seconds, until the order is placed without `hold_for`. The operator may have "
+            "set a smaller maximum (900 unless configured otherwise)."
+        ),
+        examples=[600],
+    ),
+    AfterValidator(_within_hold_max),
+]
 IfUnavailable = Annotated[
     Literal["backorder", "reject"],
-    Field(description="The outcome of a line that no batch can hold: it is backordered or refused."),
+    Field(
+        description="The outcome of a line that no batch can hold: it is backordered or refused. A hold is refused.",
+        examples=["reject"],
+    ),
 ]
+
+
+def refuse_backorder_of_hold(fields_set: set[str], if_unavailable: str) -> None:
+    """A hold never waits in the queue, so a caller cannot ask for it. Raises PydanticCustomError."""
+    if {"hold_for", "if_unavailable"} <= fields_set and if_unavailable == "backorder":
+        raise PydanticCustomError("hold_never_waits", 'hold_for does not go with if_unavailable: "backorder"')
+
+
+HOLD_NEVER_WAITS: dict[str, Any] = {
+    "dependentSchemas": {"hold_for": {"properties": {"if_unavailable": {"const": "reject"}}}}
+}
+"""JSON Schema of `refuse_backorder_of_hold`."""
 
 
 def drop_default(schema: dict[str, Any]) -> None:

@@ -33,28 +33,35 @@ class PlacedLine:
 class PlacedOrder:
     """What was placed under an id, to recognise a repeated order. Later changes of its lines do not change it.
 
-    It is valid as long as one of its lines exists; lines that are added to the id later do not revive it.
+    It is valid as long as one of its lines exists; lines that are added to the id later do not revive it. With
+    `is_held` the order was held and has not been confirmed as a whole.
     """
 
     order_id: str
     lines: tuple[PlacedLine, ...]
+    is_held: bool = False
 
     @classmethod
-    def of(cls, order_id: str, allocations: Iterable[Allocation]) -> Self:
+    def of(cls, order_id: str, allocations: Iterable[Allocation], *, is_held: bool = False) -> Self:
         """The order of these lines."""
         lines = (PlacedLine(each.line.sku, each.line.qty, each.requested_sequence) for each in allocations)
-        return cls(order_id, tuple(lines))
+        return cls(order_id, tuple(lines), is_held)
 
     @classmethod
-    def of_rows(cls, order_id: str, rows: Iterable[tuple[str, int, int]]) -> Self:
+    def of_rows(cls, order_id: str, rows: Iterable[tuple[str, int, int]], *, is_held: bool = False) -> Self:
         """The order that was stored as `rows`."""
-        return cls(order_id, tuple(PlacedLine(*row) for row in rows))
+        return cls(order_id, tuple(PlacedLine(*row) for row in rows), is_held)
 
     def as_now(self, present: Iterable[Allocation]) -> Self:
-        """What was placed, with the quantities that its lines have now; one that is gone has the quantity as placed."""
-        now = {(each.line.sku, each.requested_sequence): each.line.qty for each in present}
-        lines = (replace(line, qty=now.get((line.sku, line.requested), line.qty)) for line in self.lines)
-        return type(self)(self.order_id, tuple(lines))
+        """What was placed, with the quantities that its lines have now; one that is gone has the quantity as placed.
+
+        It is held where it was, or where one of its lines is.
+        """
+        now = {(each.line.sku, each.requested_sequence): each for each in present}
+        found = [(line, now.get((line.sku, line.requested))) for line in self.lines]
+        lines = (line if each is None else replace(line, qty=each.line.qty) for line, each in found)
+        is_held = self.is_held or any(each is not None and each.is_held for _, each in found)
+        return type(self)(self.order_id, tuple(lines), is_held)
 
     @property
     def rows(self) -> list[tuple[str, int, int]]:

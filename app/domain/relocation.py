@@ -7,27 +7,14 @@ product.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Protocol
 
 from app.domain.batches import Batches
 from app.domain.events import ReleaseReason
+from app.domain.placement import Placement
 from app.domain.stock import Allocation, Batch, OrderLine
 
 STEP = 100
 """Lines of one step. Between the steps of a long relocation other tasks have a turn."""
-
-
-class Placement(Protocol):
-    """What a relocation needs of a product."""
-
-    def reserve(self, line: OrderLine) -> Batch | None:
-        """See `Product.reserve`."""
-
-    def leave(self, allocation: Allocation, reason: ReleaseReason) -> None:
-        """See `Product.leave`."""
-
-    def place(self, allocation: Allocation, batch: Batch | None) -> None:
-        """See `Product.place`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +71,9 @@ class Relocation:
     ) -> Iterator[Sequence[str]]:
         targets: dict[Allocation, Batch | None] = {}
         for page in _pages(sorted(released, key=attrgetter("requested_sequence"))):
-            targets.update((allocation, product.reserve(allocation.line)) for allocation in page)
+            targets.update(
+                (allocation, product.reserve(allocation.line, is_held=allocation.is_held)) for allocation in page
+            )
             yield ()
         yield from self._move(product, released, targets, reason)
 
@@ -106,7 +95,10 @@ class Relocation:
             for allocation in page:
                 if allocation in leaving and allocation.batch is not None:
                     target = targets[allocation]
-                    self.moves.append(Move(allocation.line, allocation.batch, target, allocation.requested_sequence))
+                    # A hold that no batch can keep ends, so it has not moved.
+                    if target is not None or not allocation.is_held:
+                        move = Move(allocation.line, allocation.batch, target, allocation.requested_sequence)
+                        self.moves.append(move)
                     product.place(allocation, target)
             yield [allocation.line.order_id for allocation in page]
 
@@ -120,22 +112,22 @@ def reserve_sooner(batches: Batches, late: Batch, held: Iterable[Allocation]) ->
     for allocation in held:
         for other in batches.before(late):
             if other.available_qty >= allocation.line.qty:
-                late.release(allocation.line)
-                other.hold(allocation.line)
+                late.release(allocation.line, is_held=allocation.is_held)
+                other.take(allocation.line, is_held=allocation.is_held)
                 targets[allocation] = other
                 break
     return targets
 
 
 def last_allocated(allocations: Iterable[Allocation], batch: Batch, qty: int) -> Iterator[Allocation]:
-    """The lines that the batch received last, as many as make up `qty` pieces.
+    """The lines of the batch to release first, as many as make up `qty` pieces: holds, then lines, the last one first.
 
     Raises LookupError where too few of its lines are in memory.
     """
     if qty <= 0:
         return
     held = [each for each in allocations if each.batch is batch and each.shipped_sequence is None]
-    for allocation in sorted(held, key=attrgetter("allocated_sequence"), reverse=True):
+    for allocation in sorted(held, key=attrgetter("is_held", "allocated_sequence"), reverse=True):
         yield allocation
         qty -= allocation.line.qty
         if qty <= 0:

@@ -1,7 +1,7 @@
 """Batches of stock, order lines, and the allocation of a line to a batch."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Batch:
     """Stock that was purchased together.
 
     `number` is the sequence of the event that recorded the batch, and identifies it within its product. `first_qty` and
-    `first_eta` are the values that it was recorded with. `allocated_lines` order lines hold `allocated_qty` pieces;
-    `shipped_qty` pieces were shipped.
+    `first_eta` are the values that it was recorded with. `allocated_qty` pieces are allocated to lines: `held_qty` of
+    them to lines that are held, the others to `allocated_lines` firm lines. `shipped_qty` pieces were shipped.
     """
 
     number: int
@@ -31,10 +31,11 @@ class Batch:
     allocated_qty: int = 0
     allocated_lines: int = 0
     shipped_qty: int = 0
+    held_qty: int = 0
 
     @property
     def available_qty(self) -> int:
-        """Pieces that no line holds and that were not shipped. Never below 0."""
+        """Pieces that are neither allocated nor shipped. Never below 0."""
         return self.qty - self.allocated_qty - self.shipped_qty
 
     @property
@@ -46,37 +47,54 @@ class Batch:
         """Whether the batch is in the warehouse, or arrives on that day or earlier."""
         return self.eta is None or self.eta <= day
 
-    def hold(self, line: OrderLine) -> None:
-        """Hold the pieces of the line."""
+    def take(self, line: OrderLine, *, is_held: bool = False) -> None:
+        """Allocate the pieces of the line, which is held or firm."""
         self.allocated_qty += line.qty
+        self._count(line.qty, 1, is_held=is_held)
+
+    def release(self, line: OrderLine, *, is_held: bool = False) -> None:
+        """Release the pieces of the line, which was held or firm."""
+        self.allocated_qty -= line.qty
+        self._count(-line.qty, -1, is_held=is_held)
+
+    def confirm(self, line: OrderLine) -> None:
+        """Make a held line firm."""
+        self.held_qty -= line.qty
         self.allocated_lines += 1
 
-    def release(self, line: OrderLine) -> None:
-        """Release the pieces of the line."""
-        self.allocated_qty -= line.qty
-        self.allocated_lines -= 1
-
     def ship(self, line: OrderLine) -> None:
-        """Ship the pieces that are held for the line."""
+        """Ship the pieces that are allocated to a firm line."""
         self.release(line)
         self.shipped_qty += line.qty
+
+    def _count(self, qty: int, lines: int, *, is_held: bool) -> None:
+        if is_held:
+            self.held_qty += qty
+        else:
+            self.allocated_lines += lines
 
 
 @dataclass(slots=True)
 class StockLevel:
     """What is available of a product, and its reorder point; None: it has none.
 
-    `incoming_qty` of the available pieces have not arrived yet.
+    `incoming_qty` of the available pieces have not arrived yet. `held_qty` further pieces are held.
     """
 
     reorder_point: int | None
+    held_qty: int = 0
     available_qty: int = 0
     incoming_qty: int = 0
 
     @property
+    def unsold_qty(self) -> int:
+        """Pieces that are available or held. A hold that ends without a sale must not have looked like low stock."""
+        return self.available_qty + self.held_qty
+
+    @property
     def is_low(self) -> bool:
-        """Whether less is available than the reorder point."""
-        return self.reorder_point is not None and self.available_qty < self.reorder_point
+        """Whether fewer pieces are unsold than the reorder point."""
+        return self.reorder_point is not None and self.unsold_qty < self.reorder_point
 
     def add(self, batch: Batch) -> None:
         """Add what the batch has available."""
@@ -87,10 +105,11 @@ class StockLevel:
 
 @dataclass(slots=True, eq=False)
 class Allocation:
-    """An accepted order line: held by `batch`, or waiting in the queue where that is None.
+    """An accepted order line: allocated to `batch`, or waiting in the queue where that is None.
 
     The sequences are those of the events that requested the line, put it on its batch, and shipped it.
-    `requested_sequence` is also its place in the queue.
+    `requested_sequence` is also its place in the queue. A line with `held_until` is a hold: its allocation ends at that
+    time unless it is confirmed.
     """
 
     line: OrderLine
@@ -98,3 +117,9 @@ class Allocation:
     batch: Batch | None = None
     allocated_sequence: int | None = None
     shipped_sequence: int | None = None
+    held_until: datetime | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the allocation has an end."""
+        return self.held_until is not None

@@ -23,6 +23,7 @@ from app.entrypoints.kafka.subscription import Subscription
 from app.observability import metrics
 from app.operations import reconciliation
 from app.operations.database_watch import watch
+from app.operations.hold_sweeper import HoldSweeper
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def consumer(service: Service) -> Component:
     group = settings.kafka_consumer_group
     return Subscription(
         _start_consumer(service, settings.kafka_inbound_topics, group),
-        InboundConsumer(service.bus, consumer_group=group).handle,
+        InboundConsumer(service.bus, consumer_group=group, context=service.validation_context).handle,
         name="consumer",
         max_records=settings.consumer_batch_limit,
     ).run
@@ -133,6 +134,11 @@ async def _count(service: Service) -> None:
         metrics.oldest_snapshot_transactions.set(held.transactions)
         metrics.outbox_dead_rows.set(held.dead_rows)
         await asyncio.sleep(COUNT_INTERVAL)
+
+
+def hold_sweeper(service: Service) -> Component:
+    """Ends holds whose time is over, at most a second late."""
+    return HoldSweeper(service).run
 
 
 def database_watch(service: Service) -> Component:

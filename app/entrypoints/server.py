@@ -61,6 +61,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         queries=service.queries,
         gate=Gate(service.authenticator, rate_limit, KnownHosts(settings.http_allowed_hosts)),
         check_database=lambda: readiness.check(service),
+        validation_context=service.validation_context,
         deadline=settings.http_deadline,
         max_body_bytes=settings.http_max_body_bytes,
         max_bulk_body_bytes=settings.http_max_bulk_body_bytes,

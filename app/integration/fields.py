@@ -1,6 +1,6 @@
 """Field types and descriptions shared by events and HTTP responses."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 
 from pydantic import Field
@@ -19,6 +19,14 @@ OnHandQuantity = Annotated[
     Field(ge=0, description="Pieces in the warehouse: purchased and not shipped, allocated or not.", examples=[100]),
 ]
 AvailableQuantity = Annotated[int, Field(ge=0, description="Pieces neither allocated nor shipped.", examples=[90])]
+HeldQuantity = Annotated[int, Field(ge=0, description="Allocated pieces that are only held.", examples=[0])]
+HeldUntil = Annotated[
+    datetime | None,
+    Field(
+        description="The end of the hold, in UTC; null if the line is not held.",
+        examples=["2030-01-01T12:00:00.000000Z"],
+    ),
+]
 BackorderedQuantity = Annotated[
     int, Field(ge=0, description="Pieces of order lines that wait for stock.", examples=[0])
 ]

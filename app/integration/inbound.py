@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Discriminator, RootModel, Tag, ValidationError
 
@@ -92,8 +93,8 @@ def digest(event: CloudEvent) -> bytes:
     return hashlib.blake2b(f"{event.type}\0{data}".encode(), digest_size=16).digest()
 
 
-def to_command(event: CloudEvent) -> Command:
-    """The command of a message. Unknown fields are ignored.
+def to_command(event: CloudEvent, context: Mapping[str, Any] | None = None) -> Command:
+    """The command of a message. Unknown fields are ignored. `context` is that of Pydantic's validation.
 
     Raises UnreadableMessageError for an unknown type and for invalid data.
     """
@@ -102,7 +103,7 @@ def to_command(event: CloudEvent) -> Command:
         message = f"unknown type {event.type!r}; known types: {', '.join(INBOUND_MESSAGES)}"
         raise UnreadableMessageError(message)
     try:
-        parsed = model.model_validate_json(event.data, extra="ignore")
+        parsed = model.model_validate_json(event.data, extra="ignore", context=context)
     except ValidationError as error:
         raise UnreadableMessageError(f"{event.type}: {_summary(error)}") from None
     return parsed.root if isinstance(parsed, StockCount) else parsed

@@ -6,6 +6,7 @@ a change for subscribers.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
@@ -53,6 +54,32 @@ class LineAllocatedV1(ProductMessage):
     order_id: OrderId
     qty: LineQuantity
     batch_ref: BatchRef
+
+
+class LineHeldV1(ProductMessage):
+    """A batch keeps stock for the order line until `held_until`, unless the line is confirmed before.
+
+    Published at the hold, and again whenever the batch or the end of the hold changes. The confirmation publishes
+    `line_allocated.v1`.
+    """
+
+    ce_type = "line_held.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: BatchRef
+    held_until: Annotated[
+        datetime, Field(description="The end of the hold, in UTC.", examples=["2030-01-01T12:00:00Z"])
+    ]
+
+
+class HoldReleasedV1(ProductMessage):
+    """The hold of the order line ended without a confirmation."""
+
+    ce_type = "hold_released.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: BatchRef
+    reason: Annotated[events.HoldReleaseReason, Field(description="Why it ended.", examples=["expired"])]
 
 
 class LineDeallocatedV1(ProductMessage):
@@ -120,7 +147,7 @@ class LowStockV1(ProductMessage):
     """Availability fell below the reorder point. Published again only after availability has recovered."""
 
     ce_type = "low_stock.v1"
-    available_qty: AvailableQuantity
+    available_qty: Annotated[int, Field(ge=0, description="Pieces that are available or held.", examples=[90])]
     reorder_point: Annotated[int, Field(ge=1, description="Availability below this is low stock.", examples=[100])]
     backordered_qty: BackorderedQuantity
     incoming_qty: IncomingQuantity
@@ -211,6 +238,8 @@ class OrderRefusedV1(OrderMessage):
 
 OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
     events.LineAllocated: LineAllocatedV1,
+    events.LineHeld: LineHeldV1,
+    events.HoldReleased: HoldReleasedV1,
     events.LineDeallocated: LineDeallocatedV1,
     events.LineBackordered: LineBackorderedV1,
     events.LineShipped: LineShippedV1,

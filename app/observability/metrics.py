@@ -40,12 +40,13 @@ group_splits = Counter(
 time_limits = Counter("allocation_time_limits", "Units of work that the database stopped at a time limit.")
 deferred_commands = Counter(
     "allocation_deferred_commands",
-    "Commands run separately so that others do not wait: their product was locked, or their work is large.",
+    "Commands run separately so that others do not wait: their product was locked, their work is large, or many holds "
+    "of their product have ended.",
     ["reason"],
 )
 for _reason in ("time-limit", "rows"):
     group_splits.labels(_reason)
-for _reason in ("locked", "large"):
+for _reason in ("locked", "large", "holds"):
     deferred_commands.labels(_reason)
 queue_seconds = Histogram(
     "allocation_queue_seconds",

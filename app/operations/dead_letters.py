@@ -99,7 +99,7 @@ async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
     store = DeadLetterStore(service.engine)
     async for kept in letters(service, ids):
         try:
-            request = to_request(kept.letter.headers, kept.letter.value)
+            request = to_request(kept.letter.headers, kept.letter.value, service.validation_context)
         except UnreadableMessageError as error:
             await store.keep_failing(kept.id, str(error))
             yield Report(kept.id, f"{kept.id} still unreadable: {error}", restored=False)

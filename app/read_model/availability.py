@@ -46,11 +46,17 @@ class Availability:
     ]
 
 
-def availability_of(sku: str, qty: int, by: date | None, uow: UnitOfWork) -> Availability:
-    """Whether one batch holds the quantity by the day, or at all. Raises ProductNotFoundError."""
+def availability_of(sku: str, qty: int, by: date | None, order_id: str | None, uow: UnitOfWork) -> Availability:
+    """Whether one batch holds the quantity by the day, or at all. Raises ProductNotFoundError.
+
+    The pieces that are held for the order `order_id` are available to it.
+    """
     product = uow.products.get(sku)
     if product is None:
         raise ProductNotFoundError(sku)
+    own = product.allocations.get(order_id) if order_id is not None else None
+    if own is not None and own.is_held and own.batch is not None:
+        own.batch.release(own.line, is_held=True)
     best = product.batches.best(qty)
     in_time = best if best is not None and (by is None or best.is_here_by(by)) else None
     return Availability(

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Row, TextClause, text
 
-from app.integration.fields import AvailableQuantity, BackorderedQuantity, ReorderPoint, Sku
+from app.integration.fields import AvailableQuantity, BackorderedQuantity, HeldQuantity, ReorderPoint, Sku
 from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS, KeysetPager, Page, SkuAndPositionKey, SkuKey
 from app.read_model.reader import Reader, allocation_state, batch_state
 from app.service_layer.results import AllocationState, BatchState
@@ -26,6 +26,7 @@ class ProductSummary:
     available_qty: AvailableQuantity
     backordered_qty: BackorderedQuantity
     reorder_point: ReorderPoint
+    held_qty: HeldQuantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,13 @@ def _page(**parts: str) -> TextClause:
 
 @cache
 def _products(*, low_stock: bool, backordered: bool) -> TextClause:
-    wanted = ["t.has_backorders"] * backordered + ["available_qty < t.reorder_point"] * low_stock
+    wanted = ["t.has_backorders"] * backordered + ["available_qty + t.held_qty < t.reorder_point"] * low_stock
     indexed = ["t.reorder_point IS NOT NULL"] * low_stock or ["t.has_backorders"] * backordered
     return _page(
         table="products",
-        columns="t.sku, t.backordered_qty, t.reorder_point, stock.available_qty",
+        columns="t.sku, t.backordered_qty, t.reorder_point, t.held_qty, stock.available_qty",
         shown_with=_WITH_AVAILABLE,
-        counted="t.sku, t.has_backorders, t.reorder_point",
+        counted="t.sku, t.has_backorders, t.reorder_point, t.held_qty",
         counted_with=_WITH_AVAILABLE if low_stock else "",
         indexed=" AND ".join(indexed) or "true",
         wanted=" AND ".join(wanted) or "true",
@@ -102,7 +103,7 @@ def _batches(*, of_one_sku: bool, arriving: bool) -> TextClause:
     indexed = ["t.sku = :sku"] * of_one_sku + ["t.eta IS NOT NULL"] * arriving
     return _page(
         table="batches",
-        columns="t.ref, t.sku, t.number, t.qty, t.eta, t.allocated_qty, t.shipped_qty",
+        columns="t.ref, t.sku, t.number, t.qty, t.eta, t.allocated_qty, t.shipped_qty, t.held_qty",
         shown_with="",
         counted="t.eta" if arriving else "t.number",
         counted_with="",
@@ -142,7 +143,8 @@ class Lists:
         rows = await self._reader.fetch(statement, {"sku": sku, "limit": limit + 1})
         found = _found(rows)
         summaries = [
-            ProductSummary(row.sku, row.available_qty, row.backordered_qty, row.reorder_point) for row in found[:limit]
+            ProductSummary(row.sku, row.available_qty, row.backordered_qty, row.reorder_point, row.held_qty)
+            for row in found[:limit]
         ]
         return ProductPage(summaries, pager.next_cursor([(row.sku,) for row in found], limit), *_count(rows))
 

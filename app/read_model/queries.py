@@ -15,6 +15,7 @@ from app.integration.fields import (
     AllocatedQuantity,
     AvailableQuantity,
     BackorderedQuantity,
+    HeldQuantity,
     OnHandQuantity,
     ReorderPoint,
     ShippedQuantity,
@@ -31,7 +32,7 @@ from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence
 
-_BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty FROM batches WHERE ref = :ref")
+_BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty, held_qty FROM batches WHERE ref = :ref")
 
 # A plain join would read all batches while PostgreSQL has no statistics of the table.
 _ALLOCATIONS = text("""
@@ -45,7 +46,8 @@ _ALLOCATIONS = text("""
 """)
 
 _PRODUCT = text("""
-    SELECT p.sku, p.sequence, p.backordered_qty, p.reorder_point, b.ref, b.qty, b.eta, b.allocated_qty, b.shipped_qty
+    SELECT p.sku, p.sequence, p.backordered_qty, p.reorder_point, b.ref, b.qty, b.eta, b.allocated_qty,
+           b.shipped_qty, b.held_qty
     FROM products p JOIN batches b ON b.sku = p.sku
     WHERE p.sku = :sku ORDER BY b.eta NULLS FIRST, b.number
 """)
@@ -62,6 +64,7 @@ class ProductState:
     on_hand_qty: OnHandQuantity
     backordered_qty: BackorderedQuantity
     reorder_point: ReorderPoint
+    held_qty: HeldQuantity
     batches: Annotated[list[BatchState], Field(description="The batches, in order of preference.")]
     sequence: ProductSequence = field(default=0, compare=False)
 
@@ -117,17 +120,19 @@ class Queries:
             on_hand_qty=sum(batch.qty - batch.shipped_qty for batch in batches if batch.eta is None),
             backordered_qty=rows[0].backordered_qty,
             reorder_point=rows[0].reorder_point,
+            held_qty=sum(batch.held_qty for batch in batches),
             batches=batches,
             sequence=rows[0].sequence,
         )
 
-    async def availability(self, sku: str, qty: int, by: date | None) -> Availability:
-        """Whether one batch holds the quantity by the day, or at all. Raises ProductNotFoundError."""
+    async def availability(self, sku: str, qty: int, by: date | None, order_id: str | None = None) -> Availability:
+        """Whether one batch holds the quantity by the day, or at all, for the order. Raises ProductNotFoundError."""
 
         async def decide(uow: UnitOfWork) -> Availability:
-            return availability_of(sku, qty, by, uow)
+            return availability_of(sku, qty, by, order_id, uow)
 
-        return await self._snapshots.run(LockSet(skus={sku}), decide)
+        lines = {(order_id, sku)} if order_id is not None else set()
+        return await self._snapshots.run(LockSet(skus={sku}, lines=lines), decide)
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
         lines: dict[str, list[AllocationState]] = {}

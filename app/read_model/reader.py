@@ -42,6 +42,7 @@ def batch_state(row: Row[Any]) -> BatchState:
         allocated_qty=row.allocated_qty,
         shipped_qty=row.shipped_qty,
         available_qty=row.qty - row.allocated_qty - row.shipped_qty,
+        held_qty=row.held_qty,
     )
 
 
@@ -51,7 +52,10 @@ def allocation_state(row: Row[Any]) -> AllocationState:
         order_id=row.order_id,
         sku=row.sku,
         qty=row.qty,
-        status=status_of(is_allocated=row.ref is not None, is_shipped=row.shipped is not None),
+        status=status_of(
+            is_allocated=row.ref is not None, is_shipped=row.shipped is not None, is_held=row.held_until is not None
+        ),
         batch_ref=row.ref,
         eta=row.eta,
+        held_until=row.held_until,
     )

@@ -12,6 +12,7 @@ from app.observability import metrics, tracing
 from app.service_layer.idempotency import IdempotencyKey
 from app.service_layer.inbox import accept_messages
 from app.service_layer.lock_sets import LockSet
+from app.service_layer.overdue_holds import end_overdue_holds
 from app.service_layer.ports import TemporarilyUnavailableError, TooLargeToShareError, UnitOfWork, UnitOfWorkFactory
 from app.service_layer.request_keys import Key, keys_of, parts_of
 from app.service_layer.requests import Outcome, Request, RetryPolicy
@@ -134,11 +135,17 @@ class GroupRun:
                 await uow.orders.load(locks)
             await uow.products.load(locks, shared=self._shared)
             self._loaded = uow
+            overdue = await self._end_overdue_holds(uow)
+            if overdue and not self._shared:
+                # The group runs in the next unit of work, or in the one after that.
+                await uow.inbox.withdraw([each.message for each in running if each.message and not settled[id(each)]])
+                await uow.commit()
+                return []
             outcomes: list[Outcome] = []
             unhandled: list[ReceivedMessage] = []
             for request, early in zip(group, kept_out, strict=True):
                 known = early or settled[id(request)]
-                late = None if known is not None else self._outcome_of_locked(request, uow)
+                late = None if known is not None else self._outcome_of_busy(request, overdue, uow)
                 if late is not None and request.message is not None:
                     unhandled.append(request.message)
                 outcomes.append(known or late or await self._run_request(request, uow))
@@ -163,9 +170,21 @@ class GroupRun:
                 request.on_large()
             raise _LargeRequestError(error.sku, keys_of(request.command, uow)) from None
 
-    def _outcome_of_locked(self, request: Request, uow: UnitOfWork) -> Outcome | None:
-        """The outcome of a request whose product another transaction holds, or that is behind one; None: it may run."""
+    async def _end_overdue_holds(self, uow: UnitOfWork) -> frozenset[str]:
+        """End holds whose time is over. Returns the SKUs of which more are left than this unit of work ends."""
+        try:
+            return await end_overdue_holds(uow)
+        except TooLargeToShareError as error:
+            raise _LargeRequestError(error.sku, {("sku", error.sku)}) from None
+
+    def _outcome_of_busy(self, request: Request, overdue: frozenset[str], uow: UnitOfWork) -> Outcome | None:
+        """The outcome of a request that may not run now, or that is behind one; None: it may run.
+
+        Another transaction holds its product, or the product has more overdue holds than a unit of work ends.
+        """
         locked = uow.products.locked_elsewhere
+        if request.command.needs_exact_stock:
+            locked |= overdue
         if not locked and not self._kept_out:
             return None
         keys = keys_of(request.command, uow)
@@ -174,7 +193,7 @@ class GroupRun:
             held = next((name for kind, name in sorted(keys) if kind == "sku" and name in locked), None)
             if held is None:
                 return None
-            metrics.deferred_commands.labels("locked").inc()
+            metrics.deferred_commands.labels("holds" if held in overdue else "locked").inc()
             outcome = Outcome(deferred=held)
         self._keep_out(keys, outcome)
         if request.message is not None:

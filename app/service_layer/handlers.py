@@ -19,6 +19,8 @@ from app.domain.commands import (
     CreateBatch,
     CreateBatches,
     CreateBatchIfMatch,
+    ExpireHolds,
+    HoldOrder,
     PlaceOrder,
     ServeBackorders,
     SetReorderPoint,
@@ -41,11 +43,12 @@ from app.service_layer.line_handlers import (
     change_line_quantity,
     ship_line,
 )
-from app.service_layer.order_handlers import cancel_order, place_order
+from app.service_layer.order_handlers import cancel_order, hold_order, place_order
 from app.service_layer.ports import CommandHandler, UnitOfWork
 from app.service_layer.product_handlers import (
     count_product,
     count_product_if_match,
+    expire_holds,
     serve_backorders,
     set_reorder_point,
 )
@@ -70,10 +73,12 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (CancelAllocation, cancel_allocation),
     (ShipLine, ship_line),
     (PlaceOrder, place_order),
+    (HoldOrder, hold_order),
     (CancelOrder, cancel_order),
     (SetReorderPoint, set_reorder_point),
     (CountProduct, count_product),
     (CountProductIfMatch, count_product_if_match),
     (ServeBackorders, serve_backorders),
+    (ExpireHolds, expire_holds),
     (KeepDeadLetter, keep_dead_letter),
 ]

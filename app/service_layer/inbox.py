@@ -1,6 +1,7 @@
 """Inbound messages: their requests, and the check that each message takes effect once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from app.integration import cloudevents, inbound
 from app.integration.cloudevents import UnreadableMessageError
@@ -10,11 +11,14 @@ from app.service_layer.ports import Cause, MessageConflictError, Receipt, UnitOf
 from app.service_layer.requests import Outcome, Request
 
 
-def to_request(headers: Iterable[Header], value: bytes | None) -> Request:
-    """The command of a record, to take effect once. Raises UnreadableMessageError."""
+def to_request(headers: Iterable[Header], value: bytes | None, context: Mapping[str, Any] | None = None) -> Request:
+    """The command of a record, to take effect once. Raises UnreadableMessageError.
+
+    `context` has the limits of this service for validation.
+    """
     event = cloudevents.parse(headers, value)
     try:
-        command = inbound.to_command(event)
+        command = inbound.to_command(event, context)
         message = ReceivedMessage(event.source, event.id, inbound.digest(event))
     except UnreadableMessageError as error:
         error.message_id = event.id

@@ -11,7 +11,10 @@ from app.service_layer.results import AllocationState, LineAccepted
 
 
 async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
-    """Allocate a line, or queue it. Raises InvalidSkuError, AllocationConflictError, OutOfStockError."""
+    """Allocate a line, queue it, or with `hold_for` hold it; a held line is confirmed.
+
+    Raises InvalidSkuError, AllocationConflictError, OutOfStockError.
+    """
     product = uow.products.get(command.sku)
     if product is None:
         uow.raise_event(
@@ -21,7 +24,8 @@ async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
         )
         raise InvalidSkuError(command.sku)
     line = OrderLine(command.order_id, command.sku, command.qty)
-    allocation, created = product.allocate(line, command.if_unavailable)
+    held_until = None if command.hold_seconds is None else product.end_of_hold(command.hold_seconds)
+    allocation, created = product.allocate(line, command.if_unavailable, held_until)
     return LineAccepted(AllocationState.of(allocation), created)
 
 
@@ -50,7 +54,7 @@ async def change_line_quantity(command: ChangeLineQuantity, uow: UnitOfWork) -> 
 
 
 async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
-    """Mark a line as shipped. Raises AllocationNotFoundError, NotAllocatedError."""
+    """Mark a line as shipped. Raises AllocationNotFoundError, NotAllocatedError, NotConfirmedError."""
     product = uow.products.get(command.sku)
     if product is None:
         raise AllocationNotFoundError(command.order_id, command.sku)

@@ -24,6 +24,8 @@ from app.domain.commands import (
     CreateBatch,
     CreateBatches,
     CreateBatchIfMatch,
+    ExpireHolds,
+    HoldOrder,
     PlaceOrder,
     ServeBackorders,
     SetReorderPoint,
@@ -67,7 +69,7 @@ class LockSet:
             add(command, self)
 
 
-def _product(command: ServeBackorders | SetReorderPoint | CountProductIfMatch, locks: LockSet) -> None:
+def _product(command: CountProductIfMatch | ExpireHolds | ServeBackorders | SetReorderPoint, locks: LockSet) -> None:
     locks.skus.add(command.sku)
 
 
@@ -91,9 +93,9 @@ def _new_batch(command: CreateBatch, locks: LockSet) -> None:
     locks.batches_to_create.add((command.ref, command.sku))
 
 
-def _new_order(command: PlaceOrder, locks: LockSet) -> None:
+def _ordered_lines(command: HoldOrder | PlaceOrder, locks: LockSet) -> None:
     locks.orders.add(command.order_id)
-    for line in command.lines:
+    for line in command.lines or ():
         locks.skus.add(line.sku)
         locks.lines.add((command.order_id, line.sku))
 
@@ -126,8 +128,10 @@ LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
     CreateBatch: _new_batch,
     CreateBatches: _items,
     CreateBatchIfMatch: _new_batch,
+    ExpireHolds: _product,
+    HoldOrder: _ordered_lines,
     KeepDeadLetter: _nothing,
-    PlaceOrder: _new_order,
+    PlaceOrder: _ordered_lines,
     ServeBackorders: _product,
     SetReorderPoint: _product,
     ShipLine: _line,

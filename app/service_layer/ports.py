@@ -57,6 +57,18 @@ class Cause:
         return Cause(self.causation_id, self.correlation_id, self.traceparent, principal)
 
 
+@dataclass(frozen=True, slots=True)
+class OverdueHolds:
+    """Holds of a product that have ended, the first to end first, by their orders.
+
+    `earliest_end` is a time before which no other hold of the product ends; None: there is no other one.
+    """
+
+    product: Product
+    order_ids: Sequence[str]
+    earliest_end: datetime | None
+
+
 class ProductRepository(Protocol):
     """The products that the group of commands works on, each locked until the unit of work ends."""
 
@@ -89,8 +101,18 @@ class ProductRepository(Protocol):
     async def fetch_on_hand(self, product: Product) -> None:
         """Put into the product its batches in the warehouse that have pieces on hand, and the one recorded last."""
 
+    async def fetch_overdue_holds(self, *, limit: int) -> Sequence[OverdueHolds]:
+        """Put holds that have ended into the loaded products, at most `limit` of all products together.
+
+        Returns the products that may have such holds. Of a product with more of them than fit, `earliest_end` is not
+        later than its time. Each line comes with its batch.
+        """
+
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
-        """Put into the product the lines that the batch received last, until they make up `qty` pieces."""
+        """Put into the product the lines that a cut of the batch releases, until they make up `qty` pieces.
+
+        These are the holds, then the firm lines, in both cases those that the batch received last.
+        """
 
     async def fetch_allocated(
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
@@ -101,7 +123,7 @@ class ProductRepository(Protocol):
         """
 
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
-        """The orders of the lines that the batch holds, those allocated first, at most `limit`."""
+        """The orders of the firm lines of the batch, those allocated first, at most `limit`."""
 
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         """Put the next queued lines of at most `max_qty` pieces, requested later than `after`, into the product.

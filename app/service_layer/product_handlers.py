@@ -2,7 +2,7 @@
 
 import uuid
 
-from app.domain.commands import CountProduct, CountProductIfMatch, ServeBackorders, SetReorderPoint
+from app.domain.commands import CountProduct, CountProductIfMatch, ExpireHolds, ServeBackorders, SetReorderPoint
 from app.domain.counts import Adjustment, check_on_hand, on_hand_qty_of
 from app.domain.errors import PreconditionFailedError, ProductNotFoundError
 from app.domain.product import Product
@@ -61,3 +61,9 @@ async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:
     product = uow.products.get(command.sku)
     if product is not None:
         await serve_queue(product, uow)
+
+
+async def expire_holds(command: ExpireHolds, uow: UnitOfWork) -> bool:
+    """Return whether overdue holds are left. The unit of work has ended some hundred when it locked the product."""
+    product = uow.products.get(command.sku)
+    return product is not None and product.has_overdue_holds

@@ -15,6 +15,8 @@ from app.integration.fields import (
     BackorderedQuantity,
     BatchRef,
     Eta,
+    HeldQuantity,
+    HeldUntil,
     IncomingQuantity,
     LineQuantity,
     OnHandQuantity,
@@ -29,7 +31,7 @@ from app.service_layer.entity_tags import entity_tag, product_tag
 ProductSequence = Annotated[int, Field(exclude=True)]
 """The sequence of the product; it is not shown, and goes into its tag."""
 
-LineStatus = Literal["allocated", "backordered", "shipped"]
+LineStatus = Literal["allocated", "backordered", "held", "shipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,13 @@ class BatchState:
     allocated_qty: AllocatedQuantity
     shipped_qty: ShippedQuantity
     available_qty: AvailableQuantity
+    held_qty: HeldQuantity
 
     @property
     def tag(self) -> str:
         """The entity tag of the batch."""
-        return entity_tag(self.ref, self.sku, self.qty, self.eta, self.allocated_qty, self.shipped_qty)
+        quantities = (self.qty, self.allocated_qty, self.shipped_qty, self.held_qty)
+        return entity_tag(self.ref, self.sku, self.eta, *quantities)
 
     @classmethod
     def of(cls, sku: str, batch: Batch) -> Self:
@@ -60,6 +64,7 @@ class BatchState:
             allocated_qty=batch.allocated_qty,
             shipped_qty=batch.shipped_qty,
             available_qty=batch.available_qty,
+            held_qty=batch.held_qty,
         )
 
 
@@ -72,7 +77,12 @@ class AllocationState:
     qty: LineQuantity
     status: Annotated[
         LineStatus,
-        Field(description="Whether the line is allocated to a batch, waits in the queue of its SKU, or is shipped."),
+        Field(
+            description=(
+                "Whether the line is allocated to a batch, held by it until `held_until`, waits in the queue of its "
+                "SKU, or is shipped."
+            )
+        ),
     ]
     batch_ref: Annotated[
         str | None, Field(description="The batch of the line; null if it is backordered.", examples=["batch-1"])
@@ -84,6 +94,7 @@ class AllocationState:
             examples=["2030-01-01"],
         ),
     ]
+    held_until: HeldUntil
 
     @classmethod
     def of(cls, allocation: Allocation) -> Self:
@@ -93,16 +104,23 @@ class AllocationState:
             order_id=line.order_id,
             sku=line.sku,
             qty=line.qty,
-            status=status_of(is_allocated=batch is not None, is_shipped=allocation.shipped_sequence is not None),
+            status=status_of(
+                is_allocated=batch is not None,
+                is_shipped=allocation.shipped_sequence is not None,
+                is_held=allocation.is_held,
+            ),
             batch_ref=batch.ref if batch else None,
             eta=batch.eta if batch else None,
+            held_until=allocation.held_until,
         )
 
 
-def status_of(*, is_allocated: bool, is_shipped: bool) -> LineStatus:
+def status_of(*, is_allocated: bool, is_shipped: bool, is_held: bool) -> LineStatus:
     """The status of an accepted line."""
     if is_shipped:
         return "shipped"
+    if is_held:
+        return "held"
     return "allocated" if is_allocated else "backordered"
 
 
@@ -141,7 +159,7 @@ class BatchRecorded:
 
 @dataclass(frozen=True, slots=True)
 class LineAccepted:
-    """The outcome of Allocate; `created` is False where the same line had been accepted before."""
+    """The outcome of Allocate; `created` is False where the same line was accepted before and did not change."""
 
     allocation: AllocationState
     created: bool
@@ -175,14 +193,15 @@ class OrderState:
     @classmethod
     def of(cls, order_id: str, lines: list[AllocationState]) -> Self:
         """The state of the order that has these lines."""
-        complete = all(line.status != "backordered" for line in lines)
+        complete = all(line.status in {"allocated", "shipped"} for line in lines)
         etas = [line.eta for line in lines if line.eta is not None and line.status != "shipped"]
-        return cls(order_id, lines, complete, max(etas, default=None) if complete else None)
+        is_dated = all(line.status != "backordered" for line in lines)
+        return cls(order_id, lines, complete, max(etas, default=None) if is_dated else None)
 
 
 @dataclass(frozen=True, slots=True)
 class OrderAccepted:
-    """The outcome of PlaceOrder; `created` is False where the same order had been placed before."""
+    """The outcome of PlaceOrder; `created` is False where the same order was placed before and did not change."""
 
     order: OrderState
     created: bool
@@ -205,6 +224,7 @@ class StockState:
     available_qty: AvailableQuantity
     backordered_qty: BackorderedQuantity
     incoming_qty: IncomingQuantity
+    held_qty: HeldQuantity
     sequence: ProductSequence = field(default=0, compare=False)
 
     @property
@@ -215,13 +235,14 @@ class StockState:
     @classmethod
     def of(cls, product: Product) -> Self:
         """The product as it is now."""
-        level = product.batches.level(product.reorder_point)
+        level = product.batches.level(product.reorder_point, product.held_qty)
         return cls(
             sku=product.sku,
             reorder_point=level.reorder_point,
             available_qty=level.available_qty,
             backordered_qty=product.backordered_qty,
             incoming_qty=level.incoming_qty,
+            held_qty=product.held_qty,
             sequence=product.sequence,
         )
 

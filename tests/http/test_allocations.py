@@ -13,11 +13,20 @@ def allocated(order_id: str, sku: str, qty: int, batch_ref: str, eta: str | None
         "status": "allocated",
         "batch_ref": batch_ref,
         "eta": eta,
+        "held_until": None,
     }
 
 
 def backordered(order_id: str, sku: str, qty: int) -> Json:
-    return {"order_id": order_id, "sku": sku, "qty": qty, "status": "backordered", "batch_ref": None, "eta": None}
+    return {
+        "order_id": order_id,
+        "sku": sku,
+        "qty": qty,
+        "status": "backordered",
+        "batch_ref": None,
+        "eta": None,
+        "held_until": None,
+    }
 
 
 @pytest.mark.parametrize("eta", ["2011-01-02", None])

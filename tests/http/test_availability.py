@@ -98,7 +98,7 @@ async def test_a_dry_run_shows_the_batch_and_the_reason(api: Api) -> None:
     sku, order = new("sku"), new("order")
     here = await api.record(sku, 5)
     ship = await api.record(sku, 9, eta="2011-01-01")
-    line = {"order_id": order, "sku": sku}
+    line = {"order_id": order, "sku": sku, "held_until": None}
 
     found = [await preview(api, sku, qty, order) for qty in (5, 6, 10)]
 

@@ -19,6 +19,7 @@ async def test_a_change_is_answered_with_the_batch_and_what_moved(api: Api) -> N
         "eta": "2011-02-03",
         "allocated_qty": 0,
         "shipped_qty": 0,
+        "held_qty": 0,
         "available_qty": 3,
     }
     moved = [{"order_id": order, "sku": sku, "qty": 4, "from_batch_ref": ref, "to_batch_ref": None}]

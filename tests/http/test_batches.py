@@ -21,6 +21,7 @@ async def test_a_new_batch_is_answered_with_201_its_content_and_where_it_is(api:
         "eta": "2011-01-02",
         "allocated_qty": 0,
         "shipped_qty": 0,
+        "held_qty": 0,
         "available_qty": 100,
     }
     followed = await api.client.get(answer.headers["location"])
@@ -49,6 +50,7 @@ async def test_reading_a_batch_shows_what_is_allocated_of_it(api: Api) -> None:
         "eta": "2011-01-02",
         "allocated_qty": 3,
         "shipped_qty": 0,
+        "held_qty": 0,
         "available_qty": 17,
     }
 
@@ -88,6 +90,7 @@ async def test_the_content_first_recorded_is_the_same_whatever_has_changed_since
         "eta": None,
         "allocated_qty": 5,
         "shipped_qty": 0,
+        "held_qty": 0,
         "available_qty": 45,
     }
     assert again.json() == now

@@ -46,6 +46,11 @@ async def calls(api: Api) -> dict[str, Call]:
         "PUT /v1/products/{sku}/reorder-point": ("PUT", f"/v1/products/{sku}/reorder-point", {"qty": 5}),
         "PUT /v1/products/{sku}/on-hand": ("PUT", f"/v1/products/{sku}/on-hand", {"on_hand_qty": 25}),
         "POST /v1/orders": ("POST", "/v1/orders", {"lines": [{"sku": sku, "qty": 1}]}),
+        "PUT /v1/orders/{order_id}/hold": (
+            "PUT",
+            f"/v1/orders/{new('order')}/hold",
+            {"hold_for": 60, "lines": [{"sku": sku, "qty": 1}]},
+        ),
         "DELETE /v1/orders/{order_id}": ("DELETE", f"/v1/orders/{order}", None),
     }
 

@@ -14,7 +14,15 @@ async def resize(api: Api, order_id: str, sku: str, qty: int) -> httpx.Response:
 
 def line(order_id: str, sku: str, qty: int, ref: str | None) -> Json:
     status = "allocated" if ref else "backordered"
-    return {"order_id": order_id, "sku": sku, "qty": qty, "status": status, "batch_ref": ref, "eta": None}
+    return {
+        "order_id": order_id,
+        "sku": sku,
+        "qty": qty,
+        "status": status,
+        "batch_ref": ref,
+        "eta": None,
+        "held_until": None,
+    }
 
 
 async def test_a_line_grows_from_5_to_6_although_another_one_waits_for_8(api: Api) -> None:

@@ -69,7 +69,7 @@ async def test_products_are_listed_by_sku_with_what_is_available_and_waited_for(
     await own.order("TABLE", 5)
     await own.order("TABLE", 9)
 
-    summary = {"reorder_point": None, "backordered_qty": 0}
+    summary = {"reorder_point": None, "backordered_qty": 0, "held_qty": 0}
     assert await page(own, "products") == {
         "items": [
             summary | {"sku": "CHAIR", "available_qty": 13},

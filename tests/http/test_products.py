@@ -19,15 +19,41 @@ async def test_a_product_shows_its_sums_and_its_batches_by_preference(api: Api) 
         "available_qty": 7,
         "allocated_qty": 12,
         "shipped_qty": 0,
+        "held_qty": 0,
         "on_hand_qty": 5,
         "backordered_qty": 20,
         "reorder_point": None,
         "batches": [
-            common | {"ref": here, "qty": 5, "eta": None, "allocated_qty": 3, "shipped_qty": 0, "available_qty": 2},
             common
-            | {"ref": soon, "qty": 4, "eta": "2011-01-01", "allocated_qty": 0, "shipped_qty": 0, "available_qty": 4},
+            | {
+                "ref": here,
+                "qty": 5,
+                "eta": None,
+                "allocated_qty": 3,
+                "shipped_qty": 0,
+                "held_qty": 0,
+                "available_qty": 2,
+            },
             common
-            | {"ref": late, "qty": 10, "eta": "2012-01-01", "allocated_qty": 9, "shipped_qty": 0, "available_qty": 1},
+            | {
+                "ref": soon,
+                "qty": 4,
+                "eta": "2011-01-01",
+                "allocated_qty": 0,
+                "shipped_qty": 0,
+                "held_qty": 0,
+                "available_qty": 4,
+            },
+            common
+            | {
+                "ref": late,
+                "qty": 10,
+                "eta": "2012-01-01",
+                "allocated_qty": 9,
+                "shipped_qty": 0,
+                "held_qty": 0,
+                "available_qty": 1,
+            },
         ],
     }
 

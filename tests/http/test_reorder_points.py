@@ -17,6 +17,7 @@ async def test_setting_a_reorder_point_returns_the_stock(api: Api) -> None:
     answers = [await api.client.put(f"/v1/products/{sku}/reorder-point", json={"qty": 20}) for _ in range(2)]
 
     stock = {"sku": sku, "reorder_point": 20, "available_qty": 11, "backordered_qty": 20, "incoming_qty": 10}
+    stock |= {"held_qty": 0}
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, stock)] * 2
     assert (await api.product(sku))["reorder_point"] == 20
 

@@ -13,6 +13,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
+from app.domain.fields import LONGEST_HOLD
 from app.service_layer.identity import SCOPES
 from app.settings import Settings
 from tests.http.test_openapi_document import STATUSES
@@ -43,6 +44,7 @@ def document(shared_database_url: str, credentials: tuple[Path, dict[str, str]])
         _env_file=None,
         database_url=SecretStr(shared_database_url),
         auth="api-keys",
+        hold_max=LONGEST_HOLD,
         api_keys_file=credentials[0],
     )
     with live_application(settings) as url:

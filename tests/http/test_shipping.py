@@ -17,6 +17,7 @@ async def test_shipping_a_line_twice_ships_it_once(api: Api) -> None:
     answers = [await api.client.post(f"/v1/allocations/{order}/{sku}/ship") for _ in range(2)]
 
     line = {"order_id": order, "sku": sku, "qty": 4, "status": "shipped", "batch_ref": ref, "eta": "2011-01-02"}
+    line |= {"held_until": None}
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, line)] * 2
     assert await api.lines(order) == [line]
     batch = await api.batch(ref)

@@ -22,7 +22,7 @@ from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage, to_message
 from app.service_layer.idempotency import IdempotencyKey, IdempotencyKeyReusedError, StoredAnswer
 from app.service_layer.lock_sets import LockSet
-from app.service_layer.ports import Cause, Receipt
+from app.service_layer.ports import Cause, OverdueHolds, Receipt
 
 
 @dataclass
@@ -30,6 +30,9 @@ class ProductRow:
     sequence: int = 0
     backordered_qty: int = 0
     reorder_point: int | None = None
+    held_qty: int = 0
+    earliest_hold_end: datetime | None = None
+    hold_clock: datetime | None = None
 
 
 @dataclass
@@ -43,6 +46,7 @@ class BatchRow:
     allocated_qty: int
     allocated_lines: int
     shipped_qty: int
+    held_qty: int
 
 
 @dataclass
@@ -52,6 +56,7 @@ class LineRow:
     batch_ref: str | None
     allocated: int | None
     shipped: int | None
+    held_until: datetime | None
 
 
 @dataclass
@@ -67,7 +72,10 @@ class Tables:
 
 
 class InMemoryStore:
-    """What is committed. `faults` are raised by the commits to come, one each; None lets one pass."""
+    """What is committed. `faults` are raised by the commits to come, one each; None lets one pass.
+
+    `now` is the time of the units of work to come; None: that of the machine.
+    """
 
     def __init__(self) -> None:
         self.tables = Tables()
@@ -75,6 +83,7 @@ class InMemoryStore:
         self.begun = 0
         self.commits = 0
         self.lock = asyncio.Lock()
+        self.now: datetime | None = None
 
     def unit_of_work(self) -> "FakeUnitOfWork":
         return FakeUnitOfWork(self)
@@ -88,8 +97,9 @@ class InMemoryStore:
 class FakeProductRepository:
     """Implements `ProductRepository` over the tables."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, now: datetime) -> None:
         self._tables = tables
+        self._now = now
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
         self._batches_to_create: set[tuple[str, str]] = set()
@@ -109,7 +119,7 @@ class FakeProductRepository:
         for sku in locks.skus | set(self._owners.values()):
             if sku in self._tables.products:
                 row = self._tables.products[sku]
-                self._products[sku] = Product(sku, row.sequence, row.backordered_qty, row.reorder_point)
+                self._products[sku] = Product(sku, **vars(row))
         for ref, batch in batches.items():
             if batch.sku in self._products and (
                 batch.allocated_qty + batch.shipped_qty < batch.qty or ref in locks.batch_refs
@@ -118,6 +128,26 @@ class FakeProductRepository:
         for order_id, sku in locks.lines:
             if (order_id, sku) in self._tables.lines and sku in self._products:
                 self._attach_line(order_id, sku)
+        for product in self._products.values():
+            product.set_time(self._now)
+
+    async def fetch_overdue_holds(self, *, limit: int) -> Sequence[OverdueHolds]:
+        found = []
+        for product in self._products.values():
+            if not product.has_overdue_holds:
+                continue
+            held = sorted(
+                (row.held_until, row.allocated or 0, order_id)
+                for (order_id, sku), row in self._tables.lines.items()
+                if sku == product.sku and row.held_until is not None
+            )
+            overdue = [order_id for held_until, _, order_id in held if held_until <= product.now][:limit]
+            limit -= len(overdue)
+            for order_id in overdue:
+                self._attach_line(order_id, product.sku)
+            left = held[len(overdue) :]
+            found.append(OverdueHolds(self.get_or_create(product.sku), overdue, left[0][0] if left else None))
+        return found
 
     def get(self, sku: str) -> Product | None:
         product = self._products.get(sku)
@@ -143,8 +173,11 @@ class FakeProductRepository:
                 self._attach_batch(ref)
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
-        held = [(row.allocated or 0, order_id, row.qty) for order_id, row in self._held(product, batch)]
-        for _, order_id, line_qty in sorted(held, reverse=True):
+        held = [
+            (row.held_until is not None, row.allocated or 0, order_id, row.qty)
+            for order_id, row in self._held(product, batch)
+        ]
+        for _, _, order_id, line_qty in sorted(held, reverse=True):
             if qty <= 0:
                 break
             self._attach_line(order_id, product.sku)
@@ -160,7 +193,8 @@ class FakeProductRepository:
         return orders
 
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
-        held = sorted((row.allocated or 0, order_id) for order_id, row in self._held(product, batch))
+        firm = [(order_id, row) for order_id, row in self._held(product, batch) if row.held_until is None]
+        held = sorted((row.allocated or 0, order_id) for order_id, row in firm)
         return [order_id for _, order_id in held[:limit]]
 
     def _held(self, product: Product, batch: Batch) -> list[tuple[str, LineRow]]:
@@ -192,8 +226,14 @@ class FakeProductRepository:
     def flush(self) -> None:
         """Write what the products hold into the tables."""
         for sku, product in self._touched.items():
-            values = (product.sequence, product.backordered_qty, product.reorder_point)
-            self._tables.products[sku] = ProductRow(*values)
+            self._tables.products[sku] = ProductRow(
+                product.sequence,
+                product.backordered_qty,
+                product.reorder_point,
+                product.held_qty,
+                product.earliest_hold_end,
+                product.hold_clock,
+            )
             for batch in product.batches.values():
                 self._tables.batches[batch.ref] = BatchRow(
                     sku,
@@ -205,12 +245,12 @@ class FakeProductRepository:
                     batch.allocated_qty,
                     batch.allocated_lines,
                     batch.shipped_qty,
+                    batch.held_qty,
                 )
             for order_id, held in product.allocations.items():
                 ref = held.batch.ref if held.batch else None
-                self._tables.lines[order_id, sku] = LineRow(
-                    held.line.qty, held.requested_sequence, ref, held.allocated_sequence, held.shipped_sequence
-                )
+                sequences = (held.requested_sequence, ref, held.allocated_sequence, held.shipped_sequence)
+                self._tables.lines[order_id, sku] = LineRow(held.line.qty, *sequences, held.held_until)
                 self._seen.add((order_id, sku))
         for order_id, sku in [key for key in self._seen if key[0] not in self._products[key[1]].allocations]:
             self._tables.lines.pop((order_id, sku), None)
@@ -226,7 +266,7 @@ class FakeProductRepository:
 
     def _attach_batch(self, ref: str) -> Batch:
         row = self._tables.batches[ref]
-        sums = (row.allocated_qty, row.allocated_lines, row.shipped_qty)
+        sums = (row.allocated_qty, row.allocated_lines, row.shipped_qty, row.held_qty)
         batch = Batch(row.number, ref, row.qty, row.eta, row.first_qty, row.first_eta, *sums)
         return self._products[row.sku].attach_batch(batch)
 
@@ -234,7 +274,8 @@ class FakeProductRepository:
         row = self._tables.lines[order_id, sku]
         batch = self._attach_batch(row.batch_ref) if row.batch_ref else None
         line = OrderLine(order_id, sku, row.qty)
-        self._products[sku].attach_allocation(Allocation(line, row.requested, batch, row.allocated, row.shipped))
+        sequences = (row.requested, batch, row.allocated, row.shipped)
+        self._products[sku].attach_allocation(Allocation(line, *sequences, row.held_until))
         self._seen.add((order_id, sku))
 
 
@@ -354,7 +395,7 @@ class FakeUnitOfWork:
         await self._store.lock.acquire()
         self._store.begun += 1
         self._tables = copy.deepcopy(self._store.tables)
-        self.products = FakeProductRepository(self._tables)
+        self.products = FakeProductRepository(self._tables, self._store.now or datetime.now(UTC))
         self.orders = FakeOrderRepository(self._tables)
         self.answers = FakeAnswers(self._tables)
         self.outbox = FakeOutbox(self._tables)

@@ -99,6 +99,7 @@ class NaiveService:
             on_hand_qty=self._on_hand(sku),
             backordered_qty=sum(line.qty for line in self.lines if line.sku == sku and line.batch is None),
             reorder_point=self.reorder_points.get(sku),
+            held_qty=0,
             batches=batches,
         )
 
@@ -408,13 +409,13 @@ class NaiveService:
         available = sum(batch.available_qty for batch in shown)
         incoming = sum(batch.available_qty for batch in shown if batch.eta is not None)
         waiting = sum(line.qty for line in self.lines if line.sku == sku and line.batch is None)
-        return StockState(sku, self.reorder_points.get(sku), available, waiting, incoming)
+        return StockState(sku, self.reorder_points.get(sku), available, waiting, incoming, 0)
 
     def _shown(self, batch: NaiveBatch) -> BatchState:
         held = sum(line.qty for line in self.lines if self._can_leave(line, batch))
         available = self._available(batch)
         shipped = batch.qty - available - held
-        return BatchState(batch.ref, batch.sku, batch.qty, batch.eta, held, shipped, available)
+        return BatchState(batch.ref, batch.sku, batch.qty, batch.eta, held, shipped, available, 0)
 
     def _can_leave(self, line: NaiveLine, batch: NaiveBatch) -> bool:
         return line.batch is batch and not line.shipped
@@ -423,7 +424,7 @@ class NaiveService:
         if before.available_qty == 0 and now.available_qty > 0:
             self._raise("back_in_stock.v1", now.sku, True, {"available_qty": now.available_qty})
         if _is_low(now) and not _is_low(before):
-            shown = {name: value for name, value in asdict(now).items() if name != "sequence"}
+            shown = {name: value for name, value in asdict(now).items() if name not in {"sequence", "held_qty"}}
             self._raise("low_stock.v1", now.sku, True, shown)
 
     def _raise_batch_event(self, kind: str, batch: NaiveBatch, **data: object) -> None:
@@ -457,7 +458,7 @@ def _arrival(batch: NaiveBatch) -> tuple[bool, str]:
 def _allocation(line: NaiveLine) -> AllocationState:
     batch = line.batch
     if batch is None:
-        return AllocationState(line.order_id, line.sku, line.qty, "backordered", None, None)
+        return AllocationState(line.order_id, line.sku, line.qty, "backordered", None, None, None)
     return AllocationState(
-        line.order_id, line.sku, line.qty, "shipped" if line.shipped else "allocated", batch.ref, batch.eta
+        line.order_id, line.sku, line.qty, "shipped" if line.shipped else "allocated", batch.ref, batch.eta, None
     )

@@ -55,7 +55,7 @@ async def test_a_count_of_a_batch_adds_what_was_shipped(service: Service) -> Non
 
     counted = await service.send(CountBatch(ref="batch-1", on_hand_qty=65, reason="recount", reference="list-3"))
 
-    assert counted == BatchChanged(BatchState("batch-1", SKU, 95, None, 0, 30, 65), [])
+    assert counted == BatchChanged(BatchState("batch-1", SKU, 95, None, 0, 30, 65, 0), [])
     batch = {"sku": SKU, "ref": "batch-1", "qty": 95, "eta": None, "reason": "recount", "reference": "list-3"}
     assert service.heard() == [("batch_quantity_changed.v1", batch)]
 
@@ -141,7 +141,7 @@ async def test_missing_pieces_are_added_to_the_batch_recorded_last_in_the_wareho
 
     counted = await service.send(CountProduct(sku=SKU, on_hand_qty=25, reason="found", reference="list-3"))
 
-    assert counted == ProductCounted(StockState(SKU, None, 19, 0, 10), 25, [])
+    assert counted == ProductCounted(StockState(SKU, None, 19, 0, 10, 0), 25, [])
     batch = {"sku": SKU, "ref": "batch-2", "qty": 15, "eta": None, "reason": "found", "reference": "list-3"}
     assert service.heard() == [
         ("batch_quantity_changed.v1", batch),

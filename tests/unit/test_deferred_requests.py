@@ -1,5 +1,6 @@
 """Requests that are deferred, and those behind them: none is lost, doubled, or overtaken on its product."""
 
+from datetime import UTC, datetime
 from typing import Self
 
 import pytest
@@ -45,7 +46,7 @@ class LockingRepository(FakeProductRepository):
 class LockingUnitOfWork(FakeUnitOfWork):
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        self.products = LockingRepository(self._tables)
+        self.products = LockingRepository(self._tables, datetime.now(UTC))
         return self
 
 

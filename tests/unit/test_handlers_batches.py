@@ -23,7 +23,7 @@ def service() -> Service:
 async def test_records_a_batch_and_publishes_it(service: Service) -> None:
     recorded = await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=100, eta=TODAY))
 
-    assert recorded == BatchRecorded(BatchState("batch-1", SKU, 100, TODAY, 0, 0, 100), created=True)
+    assert recorded == BatchRecorded(BatchState("batch-1", SKU, 100, TODAY, 0, 0, 100, 0), created=True)
     assert service.heard() == [("batch_created.v1", {"sku": SKU, "ref": "batch-1", "qty": 100, "eta": "2030-01-01"})]
 
 
@@ -37,7 +37,7 @@ async def test_the_same_batch_again_answers_with_the_batch_as_it_is_now(service:
 
     again = await service.send(CreateBatch(ref="batch-1", sku=SKU, qty=100))
 
-    assert again == BatchRecorded(BatchState("batch-1", SKU, 95, None, 90, 0, 5), created=False)
+    assert again == BatchRecorded(BatchState("batch-1", SKU, 95, None, 90, 0, 5, 0), created=False)
     assert service.heard() == []
 
 
@@ -89,7 +89,7 @@ async def test_a_cut_moves_lines_that_no_command_names(service: Service) -> None
     changed = await service.send(ChangeBatchQuantity(ref="old", qty=25))
 
     assert changed == BatchChanged(
-        BatchState("old", SKU, 25, date(2011, 1, 1), 20, 0, 5), [LineMove("order-2", SKU, 20, "old", "newer")]
+        BatchState("old", SKU, 25, date(2011, 1, 1), 20, 0, 5, 0), [LineMove("order-2", SKU, 20, "old", "newer")]
     )
     assert service.heard() == [
         ("batch_quantity_changed.v1", {"sku": SKU, "ref": "old", "qty": 25, "eta": "2011-01-01", **NO_REASON}),
@@ -137,7 +137,7 @@ async def test_the_same_values_again_publish_nothing(service: Service, same: Com
 
     changed = await service.send(same)
 
-    assert changed == BatchChanged(BatchState("batch-1", SKU, 10, TODAY, 0, 0, 10), [])
+    assert changed == BatchChanged(BatchState("batch-1", SKU, 10, TODAY, 0, 0, 10, 0), [])
     assert service.heard() == []
 
 

@@ -26,7 +26,9 @@ async def test_allocates_and_publishes(service: Service) -> None:
 
     accepted = await service.send(Allocate(order_id="order-1", sku=SKU, qty=10))
 
-    assert accepted == LineAccepted(AllocationState("order-1", SKU, 10, "allocated", "batch-1", None), created=True)
+    assert accepted == LineAccepted(
+        AllocationState("order-1", SKU, 10, "allocated", "batch-1", None, None), created=True
+    )
     assert service.heard() == [
         ("line_allocated.v1", {"sku": SKU, "order_id": "order-1", "qty": 10, "batch_ref": "batch-1"})
     ]
@@ -48,7 +50,7 @@ async def test_the_same_line_again_answers_with_the_line_as_it_is_now(service: S
 
     again = await service.send(Allocate(order_id="order-1", sku=SKU, qty=10, if_unavailable="reject"))
 
-    assert again == LineAccepted(AllocationState("order-1", SKU, 10, "backordered", None, None), created=False)
+    assert again == LineAccepted(AllocationState("order-1", SKU, 10, "backordered", None, None, None), created=False)
     assert service.heard() == []
 
 

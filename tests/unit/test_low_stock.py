@@ -198,7 +198,7 @@ async def test_what_was_there_before_is_read_with_the_product() -> None:
     # batch-1 has run out, and only the second of these commands names it.
     await service.send(CreateBatch(ref="batch-2", sku=SKU, qty=1), ChangeBatchQuantity(ref="batch-1", qty=11))
 
-    assert stock == StockState(SKU, reorder_point=5, available_qty=10, backordered_qty=0, incoming_qty=0)
+    assert stock == StockState(SKU, reorder_point=5, available_qty=10, backordered_qty=0, incoming_qty=0, held_qty=0)
     assert [kind for kind, data in service.heard() if "available_qty" in data] == ["low_stock.v1", "back_in_stock.v1"]
     sequences = [message.sequence for message in service.store.published]
     assert sequences == list(range(1, len(sequences) + 1))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import jsonschema
@@ -29,6 +29,16 @@ SOMETIMES = {"new_qty"}
 
 EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
     (events.LineAllocated(**LINE, batch_ref="b"), "line_allocated.v1", {**LINE_DATA, "batch_ref": "b"}),
+    (
+        events.LineHeld(**LINE, batch_ref="b", held_until=datetime(2030, 1, 1, 12, 0, 0, 5, UTC)),
+        "line_held.v1",
+        {**LINE_DATA, "batch_ref": "b", "held_until": "2030-01-01T12:00:00.000005Z"},
+    ),
+    (
+        events.HoldReleased(**LINE, batch_ref="b", reason="expired"),
+        "hold_released.v1",
+        {**LINE_DATA, "batch_ref": "b", "reason": "expired"},
+    ),
     (
         events.LineDeallocated(**LINE, batch_ref="b", reason="batch_quantity_changed"),
         "line_deallocated.v1",

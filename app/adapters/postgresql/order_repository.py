@@ -36,7 +36,7 @@ class SqlOrderRepository:
             await self._connection.execute(statements.LOCK_ORDERS, lock_numbers)
         for order_id, lines, sku in await self._connection.fetch(statements.ORDERS, list(locks.orders)):
             if lines is not None and order_id not in self._stored:
-                self._stored[order_id] = PlacedOrder.of_rows(order_id, json.loads(lines))
+                self._stored[order_id] = _decode(order_id, lines)
             if sku is not None:
                 locks.skus.add(sku)
                 locks.lines.add((order_id, sku))
@@ -67,8 +67,18 @@ class SqlOrderRepository:
         return {
             DELETE_ORDERS: [OrderKey(order_id) for order_id in stored if order_id not in self._placed],
             UPSERT_ORDERS: [
-                OrderRow(order_id, json.dumps(order.rows, separators=(",", ":")))
+                OrderRow(order_id, _encode(order))
                 for order_id, order in self._placed.items()
                 if stored.get(order_id) != order
             ],
         }
+
+
+def _encode(order: PlacedOrder) -> str:
+    return json.dumps({"held": order.rows} if order.is_held else order.rows, separators=(",", ":"))
+
+
+def _decode(order_id: str, lines: str) -> PlacedOrder:
+    found = json.loads(lines)
+    is_held = isinstance(found, dict)
+    return PlacedOrder.of_rows(order_id, found["held"] if is_held else found, is_held=is_held)

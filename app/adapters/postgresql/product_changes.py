@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from app.adapters.postgresql import writes
 from app.adapters.postgresql.rows import BatchRow, LineKey, LineRow, ProductKey, ProductRow
-from app.adapters.postgresql.writes import Writes
+from app.adapters.postgresql.writes import Rows, Write, Writes
 from app.domain.product import Product
 
 
@@ -35,19 +35,25 @@ class ProductChanges:
         return {**self._of_products(products), **self._of_batches(products), **self._of_lines(products)}
 
     def of_some_lines(self, product: Product, order_ids: Iterable[str]) -> Writes:
-        """The writes of what has changed about the product, its batches and these lines; no line was cancelled.
+        """The writes of what has changed about the product, its batches and these lines.
 
         A long command works on more lines than it may compare again and again.
         """
         known = self._lines[product.sku]
         new: list[LineRow] = []
         changed: list[LineRow] = []
+        ended: list[LineKey] = []
         for order_id in order_ids:
-            row, stored = LineRow.of(product.allocations[order_id]), known.get(order_id)
+            allocation = product.allocations.get(order_id)
+            if allocation is None:
+                if known.pop(order_id, None) is not None:
+                    ended.append(LineKey(order_id, product.sku))
+                continue
+            row, stored = LineRow.of(allocation), known.get(order_id)
             if stored != row:
                 (new if stored is None else changed).append(row)
                 known[order_id] = row
-        lines = {writes.UPDATE_LINES: changed, writes.INSERT_LINES: new}
+        lines: dict[Write, Rows] = {writes.DELETE_LINES: ended, writes.UPDATE_LINES: changed, writes.INSERT_LINES: new}
         return {**self._of_products([product]), **self._of_batches([product]), **lines}
 
     def forget_lines(self, sku: str, order_ids: Iterable[str]) -> None:

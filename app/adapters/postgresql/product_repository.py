@@ -8,20 +8,22 @@ statement of its own, because a statement that had to wait for a lock would read
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 import asyncpg
 
 from app.adapters.postgresql import statements
+from app.adapters.postgresql.hold_rows import Clock, find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
-from app.adapters.postgresql.rows import BatchRow, LineRow, ProductRow
+from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow
 from app.adapters.postgresql.writes import Writes, statement_of
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Batch
 from app.observability import metrics
 from app.service_layer.lock_sets import LockSet
-from app.service_layer.ports import TooLargeToShareError
+from app.service_layer.ports import OverdueHolds, TooLargeToShareError
 
 LARGE = 2000
 """A command that fetches more lines than this is large. It runs apart from others and has more time."""
@@ -38,8 +40,9 @@ class SqlProductRepository:
     group write these first.
     """
 
-    def __init__(self, connection: PipelinedConnection, *, locking: bool = True) -> None:
+    def __init__(self, connection: PipelinedConnection, clock: Clock, *, locking: bool = True) -> None:
         self._connection = connection
+        self._clock = clock
         self._is_locking = locking
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
@@ -74,20 +77,10 @@ class SqlProductRepository:
             [order_id for order_id, _ in lines],
             [sku for _, sku in lines],
         )
-        width = len(BatchRow._fields)
-        for row in rows:
-            batch = BatchRow._make(row[:width]) if row[0] is not None else None
-            line = LineRow._make(row[width:]) if row[width] is not None else None
-            named = batch or line
-            product = self._products.get(named.sku) if named is not None else None
-            if product is None:
-                # Another transaction has just given a named ref to another SKU. If this one records it too, it violates
-                # the unique constraint and runs again.
-                continue
-            if batch is not None:
-                self._attach_batch(product, batch)
-            if line is not None:
-                self._attach_line(product, line, product.batches[batch.ref] if batch is not None else None)
+        now = self._attach(rows)
+        if now is not None:
+            for product in self._products.values():
+                product.set_time(self._clock(now))
 
     def get(self, sku: str) -> Product | None:
         """The product, unless no batch of it was ever recorded."""
@@ -124,20 +117,36 @@ class SqlProductRepository:
         for row in map(BatchRow._make, rows):
             self._attach_batch(product, row)
 
+    async def fetch_overdue_holds(self, *, limit: int) -> Sequence[OverdueHolds]:
+        """Put holds that have ended into the products, with their batches."""
+        products = [product for product in self._products.values() if product.has_overdue_holds]
+        if not products:
+            return ()
+        found = await find_overdue(self._connection, products, limit)
+        self._attach(found.rows)
+        return [OverdueHolds(self._touch(each), found.order_ids[each.sku], found.ends[each.sku]) for each in products]
+
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
-        """Put the lines that the batch received last into the product, in pages."""
+        """Put the lines that a cut of the batch releases into the product, in pages."""
         await self._write_changes(product)
+        if batch.held_qty:
+            qty = await self._fetch_last(statements.LAST_HELD, product, batch, qty)
+        await self._fetch_last(statements.LAST_ALLOCATED, product, batch, qty)
+
+    async def _fetch_last(self, statement: str, product: Product, batch: Batch, qty: int) -> int:
+        """Fetch lines of at least `qty` pieces. Returns how many pieces are missing."""
         before, limit = product.sequence + 1, FIRST_LINES
         while qty > 0:
             where = (product.sku, batch.number, before, min(qty, limit))
-            rows = await self._connection.fetch(statements.LAST_ALLOCATED, *where)
+            rows = await self._connection.fetch(statement, *where)
             if not rows:
-                return
+                break
             needed = list(_until(rows, qty))
             await self._count_fetched(product.sku, len(needed))
             self._attach_held(product, batch, needed)
             qty -= sum(row["qty"] for row in needed)
             before, limit = needed[-1]["allocated"], min(4 * limit, LINES_AT_A_TIME)
+        return qty
 
     async def fetch_allocated(
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
@@ -251,6 +260,27 @@ class SqlProductRepository:
         if any(changes.values()):
             statement, arguments = statement_of(changes)
             await self._connection.start(statement, *arguments)
+
+    def _attach(self, rows: Iterable[asyncpg.Record]) -> datetime | None:
+        """Put batches and lines into their products. Returns the time where one of the rows has it."""
+        now: datetime | None = None
+        for row in rows:
+            batch = BatchRow._make(row[:BATCH_WIDTH]) if row[0] is not None else None
+            line = LineRow._make(row[BATCH_WIDTH:]) if row[BATCH_WIDTH] is not None else None
+            named = batch or line
+            if named is None:
+                now = LineRow._make(row[BATCH_WIDTH:]).held_until
+                continue
+            product = self._products.get(named.sku)
+            if product is None:
+                # Another transaction has just given a named ref to another SKU. If this one records it too, it violates
+                # the unique constraint and runs again.
+                continue
+            if batch is not None:
+                self._attach_batch(product, batch)
+            if line is not None:
+                self._attach_line(product, line, product.batches[batch.ref] if batch is not None else None)
+        return now
 
     def _touch(self, product: Product) -> Product:
         self._touched[product.sku] = self._raising[product.sku] = product

@@ -14,6 +14,8 @@ _PRODUCT = ", ".join(ProductRow._fields)
 _LINE = ", ".join(LineRow._fields)
 _LINE_OF_L = ", ".join(f"l.{name}" for name in LineRow._fields)
 _NO_LINE = ", ".join(f"NULL::{kind}" for kind in INSERT_LINES.types)
+_NO_BATCH = ", ".join("NULL" for _ in BatchRow._fields)
+_ONLY_HELD_UNTIL = ", ".join("NULL" if name != "held_until" else "statement_timestamp()" for name in LineRow._fields)
 _BATCH = ", ".join(f"b.{name}" for name in BatchRow._fields)
 
 OWNERS = "SELECT ref, sku FROM batches WHERE ref = ANY($1::text[])"
@@ -59,7 +61,8 @@ ORDERS = """
 """
 
 # The open batches of the SKUs $1, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with their
-# batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first two kinds have no line.
+# batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first two kinds have no line. One row has
+# neither batch nor line, but the time as `held_until`: this statement begins after the products are locked.
 BATCHES_AND_LINES = f"""
     SELECT {_BATCH}, {_NO_LINE}
     FROM unnest($1::text[]) AS named(sku)
@@ -77,6 +80,8 @@ BATCHES_AND_LINES = f"""
     LEFT JOIN LATERAL (
         SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
     ) AS b ON true
+    UNION ALL
+    SELECT {_NO_BATCH}, {_ONLY_HELD_UNTIL}
 """
 
 # The batches of the SKU $1 in the warehouse that hold lines, and the one recorded last. The first part skips from batch
@@ -103,10 +108,41 @@ ON_HAND = f"""
     (SELECT {_BATCH} FROM batches b WHERE b.sku = $1 AND b.eta IS NULL ORDER BY b.number DESC LIMIT 1)
 """
 
-# The lines that the batch $1, $2 holds and received before $3, the one allocated last first, at most $4 of them.
+# The holds of the SKUs $1 that have ended by the times $2, at most $3 of all together, each with its batch.
+OVERDUE_HOLDS = f"""
+    SELECT {_BATCH}, {_LINE_OF_L}
+    FROM (
+        SELECT o.* FROM unnest($1::text[], $2::timestamptz[]) AS named(sku, now)
+        CROSS JOIN LATERAL (
+            SELECT * FROM order_lines WHERE order_lines.sku = named.sku AND held_until <= named.now
+            ORDER BY held_until, allocated LIMIT $3
+        ) AS o
+        LIMIT $3
+    ) AS l
+    CROSS JOIN LATERAL (
+        SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
+    ) AS b
+"""
+
+# The end of the first hold of each SKU $1 that ends after the time $2.
+NEXT_HOLD_ENDS = """
+    SELECT named.sku, (
+        SELECT held_until FROM order_lines WHERE order_lines.sku = named.sku AND held_until > named.now
+        ORDER BY held_until LIMIT 1
+    ) FROM unnest($1::text[], $2::timestamptz[]) AS named(sku, now)
+"""
+
+# The firm lines of the batch $1, $2 that it received before $3, the one allocated last first, at most $4 of them.
 LAST_ALLOCATED = f"""
     SELECT {_LINE} FROM order_lines
-    WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND allocated < $3
+    WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND held_until IS NULL AND allocated < $3
+    ORDER BY allocated DESC LIMIT $4
+"""
+
+# The same for lines that are held.
+LAST_HELD = f"""
+    SELECT {_LINE} FROM order_lines
+    WHERE sku = $1 AND batch_number = $2 AND held_until IS NOT NULL AND allocated < $3
     ORDER BY allocated DESC LIMIT $4
 """
 
@@ -118,10 +154,10 @@ ALLOCATED = f"""
     ORDER BY requested LIMIT $5
 """
 
-# The orders of the first $3 lines that were allocated to the batch $1, $2 and have not been shipped.
+# The orders of the first $3 firm lines that were allocated to the batch $1, $2 and have not been shipped.
 FIRST_ORDERS = """
     SELECT order_id FROM order_lines
-    WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL ORDER BY allocated LIMIT $3
+    WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND held_until IS NULL ORDER BY allocated LIMIT $3
 """
 
 # The queued lines of the SKU $1 that were requested after $2 and have at most $3 pieces, the oldest $4 of them.

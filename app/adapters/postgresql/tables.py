@@ -52,13 +52,19 @@ products = Table(
     Column("sequence", BigInteger, nullable=False, server_default=text("0"), comment="events raised so far"),
     Column("backordered_qty", BigInteger, nullable=False, server_default=text("0"), comment="pieces in the queue"),
     Column("reorder_point", Integer, comment="null: nobody asked to be told"),
+    Column("held_qty", BigInteger, nullable=False, server_default=text("0"), comment="allocated pieces that are held"),
+    Column("earliest_hold_end", DateTime(timezone=True), comment="no hold ends before it; null: there is no hold"),
+    Column("hold_clock", DateTime(timezone=True), comment="latest time that a decision about a hold was based on"),
     # A column of its own, as has_stock below: an index that named backordered_qty would be written at each change.
     Column("has_backorders", Boolean, Computed("backordered_qty > 0", persisted=True), nullable=False),
     CheckConstraint("sequence >= 0", name="sequence"),
     CheckConstraint("backordered_qty >= 0", name="backordered_qty"),
     CheckConstraint("reorder_point > 0", name="reorder_point"),
+    CheckConstraint("held_qty >= 0", name="held_qty"),
     Index("ix_products_watched", "sku", postgresql_where=text("reorder_point IS NOT NULL")),
     Index("ix_products_backordered", "sku", postgresql_where=text("has_backorders")),
+    # It changes only when the hold that ends first has ended.
+    Index("ix_products_holds", "earliest_hold_end", postgresql_where=text("earliest_hold_end IS NOT NULL")),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -70,9 +76,10 @@ batches = Table(
     Column("ref", Identifier, nullable=False),
     Column("qty", Integer, nullable=False),
     Column("eta", Date, comment="null: in the warehouse"),
-    Column("allocated_qty", Integer, nullable=False, server_default=text("0"), comment="held and not shipped"),
-    Column("allocated_lines", Integer, nullable=False, server_default=text("0"), comment="held and not shipped"),
+    Column("allocated_qty", Integer, nullable=False, server_default=text("0"), comment="of lines that are not shipped"),
+    Column("allocated_lines", Integer, nullable=False, server_default=text("0"), comment="firm and not shipped"),
     Column("shipped_qty", Integer, nullable=False, server_default=text("0")),
+    Column("held_qty", Integer, nullable=False, server_default=text("0"), comment="allocated pieces that are held"),
     Column("first_qty", Integer, nullable=False, comment="as first recorded"),
     Column("first_eta", Date, comment="as first recorded"),
     # A column of its own, because an index whose predicate names allocated_qty would have to be written at every
@@ -82,6 +89,7 @@ batches = Table(
     CheckConstraint("qty >= 0", name="qty"),
     CheckConstraint("allocated_qty >= 0 AND shipped_qty >= 0", name="never_negative"),
     CheckConstraint("allocated_qty + shipped_qty <= qty", name="never_oversold"),
+    CheckConstraint("held_qty BETWEEN 0 AND allocated_qty", name="part_of_allocated_is_held"),
     # The open batches are few however many were sold out before.
     Index("ix_batches_open", "sku", postgresql_where=text("has_stock")),
     Index("ix_batches_incoming", "sku", "number", "eta", postgresql_where=text("eta IS NOT NULL")),
@@ -98,6 +106,7 @@ order_lines = Table(
     Column("batch_number", BigInteger, comment="null: it waits in the queue"),
     Column("allocated", BigInteger, comment="sequence of the event that gave it to its batch"),
     Column("shipped", BigInteger, comment="sequence of the event that it has left; null: it has not"),
+    Column("held_until", DateTime(timezone=True), comment="end of the hold; null: the line is not held"),
     # A line on a batch has the SKU of the batch; only one in the queue has to be looked up among the products. Each
     # look-up costs a tenth of what PostgreSQL spends on a line.
     Column(
@@ -111,6 +120,9 @@ order_lines = Table(
     CheckConstraint("qty > 0", name="qty"),
     CheckConstraint("(batch_number IS NULL) = (allocated IS NULL)", name="allocated_or_waiting"),
     CheckConstraint("shipped IS NULL OR allocated IS NOT NULL", name="shipped_from_a_batch"),
+    CheckConstraint(
+        "held_until IS NULL OR (batch_number IS NOT NULL AND shipped IS NULL)", name="held_on_a_batch_until_shipped"
+    ),
     Index(
         "ix_order_lines_by_batch",
         "sku",
@@ -118,6 +130,8 @@ order_lines = Table(
         "allocated",
         postgresql_where=text("batch_number IS NOT NULL AND shipped IS NULL"),
     ),
+    # Firm lines are not in this index, so that it costs them nothing.
+    Index("ix_order_lines_held", "sku", "held_until", postgresql_where=text("held_until IS NOT NULL")),
     Index(
         "ix_order_lines_shipped",
         "sku",

@@ -16,6 +16,7 @@ from app.adapters.postgresql.connections import (
     LentConnection,
 )
 from app.adapters.postgresql.errors import is_lost, is_transient, translate
+from app.adapters.postgresql.hold_rows import Clock
 from app.adapters.postgresql.idempotency import SqlAnswers
 from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.postgresql.order_repository import SqlOrderRepository
@@ -54,7 +55,8 @@ class SqlUnitOfWork:
     """Implements `UnitOfWork`.
 
     It uses asyncpg directly: a group makes only a few round trips, and SQLAlchemy would cost more for each statement
-    than the handlers do. `on_commit` is called after each commit of events, to wake the relay.
+    than the handlers do. `on_commit` is called after each commit of events, to wake the relay. `clock` returns the time
+    to use for the ends of holds, given that of the database.
     """
 
     _begin = "BEGIN"
@@ -67,9 +69,15 @@ class SqlUnitOfWork:
     inbox: SqlInbox
     dead_letters: SqlDeadLetterBox
 
-    def __init__(self, connections: DriverConnections, on_commit: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        connections: DriverConnections,
+        on_commit: Callable[[], None] = lambda: None,
+        clock: Clock = lambda now: now,
+    ) -> None:
         self._connections = connections
         self._on_commit = on_commit
+        self._clock = clock
         self._lent: LentConnection
         self._connection: PipelinedConnection
         self._events: list[Event] = []
@@ -89,7 +97,7 @@ class SqlUnitOfWork:
         self._connection = PipelinedConnection(self._lent.driver)
         self._began = time.monotonic()
         self._is_open = True
-        self.products = SqlProductRepository(self._connection, locking=self._is_locking)
+        self.products = SqlProductRepository(self._connection, self._clock, locking=self._is_locking)
         self.orders = SqlOrderRepository(self._connection, locking=self._is_locking)
         self.answers = SqlAnswers(self._connection)
         self.outbox = SqlOutbox()

@@ -16,10 +16,19 @@ from app.domain.commands.batches import (
 )
 from app.domain.commands.lines import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
 from app.domain.commands.many import MOST_ITEMS, AllocateMany, CreateBatches
-from app.domain.commands.orders import CancelOrder, NewOrder, OrderedLine, OrderedLines, PlaceOrder
+from app.domain.commands.orders import (
+    CancelOrder,
+    HoldChanges,
+    HoldOrder,
+    NewOrder,
+    OrderedLine,
+    OrderedLines,
+    PlaceOrder,
+)
 from app.domain.commands.products import (
     CountProduct,
     CountProductIfMatch,
+    ExpireHolds,
     OnHandCount,
     ReorderPoint,
     ServeBackorders,
@@ -44,6 +53,9 @@ __all__ = [
     "CreateBatch",
     "CreateBatchIfMatch",
     "CreateBatches",
+    "ExpireHolds",
+    "HoldChanges",
+    "HoldOrder",
     "LineChanges",
     "NewOrder",
     "OnHandCount",

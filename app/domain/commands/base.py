@@ -1,5 +1,7 @@
 """The base of all commands."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -7,6 +9,9 @@ class Command(BaseModel):
     """A request to do one thing. Immutable, and refused whole where a field is wrong."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title=None)
+
+    needs_exact_stock: ClassVar[bool] = True
+    """Whether it runs only after all overdue holds of its products have ended."""
 
     @property
     def routing_key(self) -> str:

@@ -1,9 +1,21 @@
 """Commands about one order line."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.domain.commands.base import Command
-from app.domain.fields import IfUnavailable, LineQuantity, OrderId, Sku
+from app.domain.fields import (
+    HOLD_NEVER_WAITS,
+    LEFT_OUT,
+    HoldFor,
+    IfUnavailable,
+    LineQuantity,
+    OrderId,
+    Sku,
+    drop_default,
+    refuse_backorder_of_hold,
+)
 
 
 class _NamedLineCommand(Command):
@@ -16,10 +28,23 @@ class _NamedLineCommand(Command):
 
 
 class Allocate(_NamedLineCommand):
-    """Allocate an order line to one batch."""
+    """Allocate an order line to one batch, for good or with `hold_for` for a limited time."""
+
+    model_config = ConfigDict(json_schema_extra=HOLD_NEVER_WAITS)
 
     qty: LineQuantity
     if_unavailable: IfUnavailable = "backorder"
+    hold_for: HoldFor = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+
+    @property
+    def hold_seconds(self) -> int | None:
+        """How long the stock is held; None: the line is firm."""
+        return self.hold_for
+
+    @model_validator(mode="after")
+    def _refuse_backorder_of_hold(self) -> Self:
+        refuse_backorder_of_hold(self.model_fields_set, self.if_unavailable)
+        return self
 
 
 class LineChanges(BaseModel):

@@ -1,12 +1,22 @@
 """Commands about an order as a whole."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.commands.base import Command
-from app.domain.fields import LEFT_OUT, IfUnavailable, LineQuantity, OrderId, Sku, drop_default
+from app.domain.fields import (
+    HOLD_NEVER_WAITS,
+    LEFT_OUT,
+    HoldFor,
+    IfUnavailable,
+    LineQuantity,
+    OrderId,
+    Sku,
+    drop_default,
+    refuse_backorder_of_hold,
+)
 
 
 class OrderedLine(BaseModel):
@@ -39,22 +49,39 @@ OrderedLines = Annotated[
 ]
 
 
-class NewOrder(BaseModel):
+class _OrderTerms(BaseModel):
+    """The lines of an order, and how they are placed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=HOLD_NEVER_WAITS)
+
+    lines: OrderedLines
+    if_unavailable: IfUnavailable = "backorder"
+    hold_for: HoldFor = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+
+    @property
+    def hold_seconds(self) -> int | None:
+        """How long the stock is held; None: the order is firm."""
+        return self.hold_for
+
+    @model_validator(mode="after")
+    def _refuse_backorder_of_hold(self) -> Self:
+        refuse_backorder_of_hold(self.model_fields_set, self.if_unavailable)
+        return self
+
+
+class NewOrder(_OrderTerms):
     """An order of several lines. If `order_id` is missing, the service generates one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     order_id: OrderId = Field(default=LEFT_OUT, json_schema_extra=drop_default)
-    lines: OrderedLines
-    if_unavailable: IfUnavailable = "backorder"
 
 
-class PlaceOrder(Command):
-    """Allocate the lines of an order: each independently, or with "reject" all of them or none."""
+class PlaceOrder(_OrderTerms, Command):
+    """Allocate the lines of an order: each independently, or with "reject" all of them or none.
+
+    With `hold_for` the lines are held, all of them or none.
+    """
 
     order_id: OrderId
-    lines: OrderedLines
-    if_unavailable: IfUnavailable = "backorder"
 
     @property
     def routing_key(self) -> str:
@@ -76,3 +103,28 @@ class CancelOrder(Command):
     def routing_key(self) -> str:
         """The order."""
         return self.order_id
+
+
+class HoldChanges(BaseModel):
+    """A new end of the hold of an order, and with `lines` the lines that it holds from now on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hold_for: HoldFor
+    lines: OrderedLines = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+
+
+class HoldOrder(HoldChanges, Command):
+    """Set the end of the hold of an order, counted from now; with `lines` hold exactly these."""
+
+    order_id: OrderId
+
+    @property
+    def routing_key(self) -> str:
+        """The order."""
+        return self.order_id
+
+    @property
+    def size(self) -> int:
+        """The number of its lines."""
+        return len(self.lines or ()) or 1

@@ -1,6 +1,6 @@
 """Commands about a product as a whole."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,12 @@ class _NamedProductCommand(Command):
 
 class ServeBackorders(_NamedProductCommand):
     """Allocate available stock to waiting lines. Reconciliation sends it; other commands serve the queue already."""
+
+
+class ExpireHolds(_NamedProductCommand):
+    """End the overdue holds of a product. Each unit of work begins with this, so the command does nothing else."""
+
+    needs_exact_stock: ClassVar[bool] = False
 
 
 class ReorderPoint(BaseModel):

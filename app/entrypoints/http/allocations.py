@@ -25,9 +25,10 @@ EXAMPLE_LINE = {
     "order_id": "order-1",
     "sku": "RED-CHAIR",
     "qty": 10,
-    "status": "allocated",
+    "status": "held",
     "batch_ref": "batch-1",
     "eta": "2030-01-01",
+    "held_until": "2029-12-01T12:00:00Z",
 }
 SAME_OR_PREVIEW = {
     "same": {"summary": "Repeated request", "value": EXAMPLE_LINE},
@@ -44,7 +45,7 @@ SAME_OR_PREVIEW = {
     summary="Allocate an order line",
     status_code=201,
     response_model=AllocationState,
-    response_description="The line was allocated to a batch.",
+    response_description="The line was allocated to a batch or held by it, or a held line was confirmed.",
     responses={
         200: {
             # The larger schema first: generated clients take the first one that fits.
@@ -71,7 +72,9 @@ SAME_OR_PREVIEW = {
 async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = False) -> Response:
     """Allocates the line to one batch: from the warehouse first, then from the batch with the earliest ETA.
 
-    A line is allocated at most once, so the request can be repeated safely. With `dry_run=true` nothing is stored or
+    A line is allocated at most once, so the request can be repeated safely. With `hold_for` the batch only holds the
+    pieces: the hold ends at `held_until`, unless the same request without `hold_for` has confirmed the line by then.
+    Repeating a hold does not extend it. A hold never waits in the queue. With `dry_run=true` nothing is stored or
     published: the response has the outcome and its reason. A dry run is refused as the real request would be.
     """
     if dry_run:
@@ -84,10 +87,10 @@ def _accepted(accepted: LineAccepted) -> Response:
 
 
 def status_of_accepted(accepted: LineAccepted) -> int:
-    """The HTTP status of an accepted line: 201 if it was allocated, 202 if backordered, 200 if it existed before."""
+    """The HTTP status of an accepted line: 202 if it is backordered, 201 otherwise; 200 if nothing has changed."""
     if not accepted.created:
         return 200
-    return 201 if accepted.allocation.status == "allocated" else 202
+    return 202 if accepted.allocation.status == "backordered" else 201
 
 
 @router.get(
@@ -128,7 +131,8 @@ async def change_line_quantity(
 
     A smaller quantity always succeeds, and the freed pieces serve backorders. With a larger quantity the line stays on
     its batch if the batch can hold it; otherwise it moves to the batch that a new line would get. If no batch can hold
-    it, the response is 409 `out-of-stock` and the line is unchanged. A backorder keeps its place in the queue.
+    it, the response is 409 `out-of-stock` and the line is unchanged. A backorder keeps its place in the queue, and a
+    hold its end.
     Repeating the request changes nothing.
     """
     command = ChangeLineQuantity(order_id=order_id, sku=sku, qty=changes.qty)
@@ -157,7 +161,7 @@ async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Re
     summary="Mark an order line as shipped",
     response_model=AllocationState,
     response_description="The shipped line. Repeating the request changes nothing.",
-    responses=documented_write("allocation-not-found", "not-allocated"),
+    responses=documented_write("allocation-not-found", "not-allocated", "not-confirmed"),
     openapi_extra=KEYED,
 )
 @needs("orders:write")

@@ -41,6 +41,7 @@ class ChangedBatch(BatchState):
             allocated_qty=batch.allocated_qty,
             shipped_qty=batch.shipped_qty,
             available_qty=batch.available_qty,
+            held_qty=batch.held_qty,
             moved=changed.moved,
         )
 
@@ -64,6 +65,7 @@ class CountedProduct(StockState):
             available_qty=stock.available_qty,
             backordered_qty=stock.backordered_qty,
             incoming_qty=stock.incoming_qty,
+            held_qty=stock.held_qty,
             on_hand_qty=counted.on_hand_qty,
             moved=counted.moved,
         )

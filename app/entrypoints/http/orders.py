@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import CancelOrder, NewOrder, PlaceOrder
+from app.domain.commands import CancelOrder, HoldChanges, HoldOrder, NewOrder, PlaceOrder
 from app.domain.fields import OrderId
 from app.entrypoints.http.allocations import EXAMPLE_LINE
 from app.entrypoints.http.answers import ORDER, ORDER_PREVIEW, Answer
@@ -26,7 +26,7 @@ OrderIdInPath = Annotated[OrderId, Path(description="The id of the order.")]
 
 
 _REASON = {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]}
-_ORDER = {"order_id": "order-1", "complete": True, "earliest_eta": "2030-01-01"}
+_ORDER = {"order_id": "order-1", "complete": False, "earliest_eta": "2030-01-01"}
 SAME_OR_PREVIEW = {
     "same": {"summary": "Repeated request", "value": _ORDER | {"lines": [EXAMPLE_LINE]}},
     "dry-run": {"summary": "With dry_run=true", "value": _ORDER | {"lines": [EXAMPLE_LINE | _REASON]}},
@@ -39,7 +39,7 @@ SAME_OR_PREVIEW = {
     summary="Place an order of several lines",
     status_code=201,
     response_model=OrderState,
-    response_description="The order was accepted: each line is allocated or backordered.",
+    response_description="The order was accepted, or its hold confirmed: each line is allocated, backordered or held.",
     responses={
         201: {"headers": {"Location": {"description": "The path of the order.", "schema": {"type": "string"}}}},
         200: {
@@ -67,11 +67,12 @@ async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = Fa
     """Allocates 1 to 100 lines of different SKUs in one transaction.
 
     With `backorder` each line is allocated or backordered. With `reject` either all lines are allocated or the order is
-    refused. If `order_id` is missing, the service generates a UUIDv7, so that ids sort by time. To be able to repeat
-    the request, send an `order_id` or an Idempotency-Key.
+    refused. With `hold_for` all lines are held until the same time, or the order is refused; the same request without
+    `hold_for` confirms them, without looking at the stock again. If `order_id` is missing, the service generates a
+    UUIDv7, so that ids sort by time. To be able to repeat the request, send an `order_id` or an Idempotency-Key.
     """
     order_id = order.order_id if "order_id" in order.model_fields_set else str(_uuid7())
-    command = PlaceOrder.model_construct(order_id=order_id, lines=order.lines, if_unavailable=order.if_unavailable)
+    command = PlaceOrder.model_construct(**dict(order) | {"order_id": order_id})
     if dry_run:
         return Answer(ORDER_PREVIEW.dump_json(await queries_of(request).dry_runs.place_order(command)))
     return await write(request, command, _accepted)
@@ -101,6 +102,36 @@ def _accepted(accepted: OrderAccepted) -> Response:
 async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
     """Returns all lines of the order, including those that were placed one by one. Cancelled lines are not included."""
     return Answer(ORDER.dump_json(await queries_of(request).order(order_id)))
+
+
+@router.put(
+    "/{order_id}/hold",
+    operation_id="holdOrder",
+    summary="Extend or replace the hold of an order",
+    response_model=OrderState,
+    response_description="The order with its held lines.",
+    responses=documented_write(
+        "malformed-body",
+        "invalid-sku",
+        "order-not-found",
+        "not-held",
+        "out-of-stock",
+        "payload-too-large",
+        "unsupported-media-type",
+    ),
+    openapi_extra=KEYED,
+)
+@needs("orders:write")
+async def hold_order(order_id: OrderIdInPath, changes: HoldChanges, request: Request) -> Response:
+    """Sets the end of the hold to `hold_for` seconds from now.
+
+    With `lines` the order holds exactly these lines from now on, all of them or none; its own held pieces are available
+    to it. If a line is refused, the hold stays as it was. If the hold has ended, or the order is new, `lines` makes a
+    new hold, and without `lines` the response is 404. Confirmed lines of the order do not change.
+    """
+    fields = {"order_id": order_id, **changes.model_dump(exclude_unset=True)}
+    command = HoldOrder.model_construct(_fields_set=set(fields), **dict(changes) | {"order_id": order_id})
+    return await write(request, command, lambda order: Answer(ORDER.dump_json(order)))
 
 
 @router.delete(

@@ -69,6 +69,15 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The line is backordered. Only an allocated line can be shipped.",
         "Ship the line after the event `line_allocated.v1`.",
     ),
+    "not-confirmed": Explanation(
+        "The line is held for a limited time. Only a confirmed line can be shipped.",
+        "Place the line or its order again, without `hold_for`. Ship it after the event `line_allocated.v1`.",
+    ),
+    "not-held": Explanation(
+        "The order, or a line that the request names, was confirmed or placed without `hold_for`, so it has no hold to "
+        "change. `skus` lists the lines.",
+        "Leave confirmed lines out of `lines`. Change a confirmed line with PATCH, or cancel it.",
+    ),
     "below-shipped": Explanation(
         "The new quantity of the batch is smaller than its shipped quantity.",
         "Check the count: the quantity of a batch includes the shipped pieces.",

@@ -45,6 +45,8 @@ KINDS: dict[str, Kind] = {
         Kind("request-timeout", 408, "The request did not arrive in time"),
         Kind(errors.AlreadyShippedError.code, 409, "The line was shipped"),
         Kind(errors.NotAllocatedError.code, 409, "The line is not allocated"),
+        Kind(errors.NotConfirmedError.code, 409, "The line is held and not confirmed"),
+        Kind(errors.NotHeldError.code, 409, "The order or line is not held"),
         Kind(errors.BelowShippedError.code, 409, "The quantity is below the shipped quantity"),
         Kind(errors.QuantityChangedError.code, 409, "The batch or product does not have the expected quantity"),
         Kind(errors.BatchConflictError.code, 409, "The ref was recorded with other content"),
@@ -111,7 +113,7 @@ class Problem(BaseModel):
     present_qty: Annotated[int | None, _only_with("quantity-changed", "the current quantity.")] = None
     skus: Annotated[
         list[str] | None,
-        _only_with("invalid-sku and out-of-stock", "the SKUs of the lines that caused the refusal."),
+        _only_with("invalid-sku, out-of-stock and not-held", "the SKUs of the lines that caused the refusal."),
     ] = None
 
 

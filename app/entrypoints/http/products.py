@@ -20,7 +20,7 @@ from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGG
 from app.entrypoints.http.idempotent_write import documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
-from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, Limit, LowStock, Pieces
+from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, HeldForOrder, Limit, LowStock, Pieces
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
 from app.read_model.availability import Availability
@@ -173,9 +173,12 @@ async def get_history(
     responses=documented("product-not-found", "invalid-request"),
 )
 @needs("read")
-async def get_availability(sku: SkuInPath, request: Request, qty: Pieces, by: ByDay = LEFT_OUT) -> Response:
+async def get_availability(
+    sku: SkuInPath, request: Request, qty: Pieces, by: ByDay = LEFT_OUT, order_id: HeldForOrder = LEFT_OUT
+) -> Response:
     """Uses the rule that allocates: one batch has to hold the whole quantity, because a line is never split.
 
-    Nothing is reserved: another order can allocate the stock first.
+    Held pieces are not available, except to the order that is named. Nothing is reserved: another order can allocate
+    the stock first.
     """
-    return Answer(AVAILABILITY.dump_json(await queries_of(request).availability(sku, qty, by)))
+    return Answer(AVAILABILITY.dump_json(await queries_of(request).availability(sku, qty, by, order_id)))

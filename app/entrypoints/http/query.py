@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from app.domain.fields import Sku
+from app.domain.fields import Identifier, Sku
 from app.domain.limits import MAX_QUANTITY
 from app.read_model.pagination import MAX_CURSOR_LENGTH, MOST_ITEMS
 
@@ -48,6 +48,10 @@ Pieces = Annotated[
     Field(ge=1, le=MAX_QUANTITY),
     _WholeNumber,
     Query(description="The quantity, which one batch has to hold.", examples=[40]),
+]
+HeldForOrder = Annotated[
+    Identifier,
+    Query(description="Pieces that are held for this order are available to it.", examples=["order-1"]),
 ]
 ByDay = Annotated[Day, Query(description="The latest acceptable day; omit it for any day.", examples=["2030-01-01"])]
 ArrivingBy = Annotated[

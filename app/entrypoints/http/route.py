@@ -11,7 +11,7 @@ An error that it raises becomes a problem here, or in `RequestContext` if it is 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from fastapi import Request, Response
@@ -75,7 +75,7 @@ def _application(endpoint: Callable[..., Any], path: str, body_limit: str, *, is
             arguments = parameters.parse(request)
             for name, adapter in parameters.body.items():
                 body = scope["state"]["body"] = await _read_body(request, getattr(services, body_limit))
-                arguments[name] = _parse(adapter, body)
+                arguments[name] = _parse(adapter, body, services.validation_context)
             async with asyncio.timeout(left) as scope["state"]["deadline"]:
                 response: Response = await endpoint(**arguments)
         except Exception as error:
@@ -147,9 +147,9 @@ def _too_large(limit: int) -> ProblemError:
     return ProblemError("payload-too-large", f"a body may have at most {limit} bytes", headers={"Connection": "close"})
 
 
-def _parse(adapter: TypeAdapter[Any], body: bytes) -> BaseModel:
+def _parse(adapter: TypeAdapter[Any], body: bytes, context: Mapping[str, Any]) -> BaseModel:
     try:
-        command: BaseModel = adapter.validate_json(body)
+        command: BaseModel = adapter.validate_json(body, context=context)
     except ValidationError as error:
         if is_nested_deeper_than(MAX_NESTING, body):
             raise ProblemError("too-deeply-nested", f"a body may have at most {MAX_NESTING} levels") from None

@@ -1,7 +1,7 @@
 """The objects and limits that the routes use."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
@@ -16,13 +16,14 @@ class HttpServices:
     """The services of an HTTP application, at `app.state.services`.
 
     `check_database` returns the reason for which the service cannot use the database, or None, and raises if the
-    database does not respond. `deadline` is in seconds.
+    database does not respond. `validation_context` has the limits of this service. `deadline` is in seconds.
     """
 
     bus: MessageBus
     queries: Queries
     gate: Gate
     check_database: Callable[[], Awaitable[str | None]]
+    validation_context: Mapping[str, Any] = field(default_factory=dict)
     deadline: float = 8.0
     max_body_bytes: int = 65_536
     max_bulk_body_bytes: int = 1_048_576

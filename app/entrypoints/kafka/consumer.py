@@ -7,9 +7,10 @@ Transient faults are retried without a limit. A message that fails permanently b
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -42,17 +43,19 @@ class _Inbound:
 
 
 class InboundConsumer:
-    """Runs records on the bus."""
+    """Runs records on the bus. `context` has the limits of this service for the validation of messages."""
 
     def __init__(
         self,
         bus: MessageBus,
         *,
         consumer_group: str,
+        context: Mapping[str, Any] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._bus = bus
         self._consumer_group = consumer_group
+        self._context = context
         self._sleep = sleep
         self._permits = asyncio.Semaphore(PARTITIONS_AT_A_TIME)
 
@@ -106,7 +109,7 @@ class InboundConsumer:
 
     def _to_request(self, record: ConsumerRecord) -> Request:
         try:
-            return to_request(record.headers, record.value)
+            return to_request(record.headers, record.value, self._context)
         except UnreadableMessageError as error:
             cause = Cause(error.message_id or "", error.message_id or "")
             return self._set_aside(record, str(error), error.message_id, cause)

@@ -1,0 +1,77 @@
+"""Ends holds of products that no request touches.
+
+Each unit of work ends the overdue holds of the products that it locks, so the sweeper only has to lock a product. A
+product that is locked already is left out: the transaction that has it ends its holds.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+
+from app.adapters.postgresql.overdue_products import OverdueProduct, overdue_products
+from app.bootstrap import Service
+from app.cancellation import cancel, raise_if_cancelled
+from app.domain.commands import ExpireHolds
+from app.service_layer.ports import Cause
+from app.service_layer.requests import Request
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.5
+"""Seconds between two looks at the database."""
+
+PRODUCTS = 100
+"""How many products are swept at a time."""
+
+LATE = 1.0
+"""Seconds. A product that stays overdue for so long serves a long queue, and gets a unit of work of its own."""
+
+
+class HoldSweeper:
+    """Sweeps until it is cancelled."""
+
+    def __init__(self, service: Service) -> None:
+        self._engine = service.engine
+        self._bus = service.bus
+        name = f"sweeper-{uuid.uuid4().hex}"
+        self._cause = Cause(name, name)
+        self._apart: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Sweep twice a second, and at once while holds are left."""
+        try:
+            while True:
+                try:
+                    is_done = await self.sweep()
+                except Exception as error:  # noqa: BLE001 - the next sweep finds the same holds
+                    raise_if_cancelled()
+                    log.info("holds that have ended could not be swept: %r", error)
+                    is_done = True
+                await asyncio.sleep(INTERVAL if is_done else 0)
+        finally:
+            await cancel(self._apart)
+
+    async def sweep(self) -> bool:
+        """End overdue holds, some hundred at most. Returns whether none are left but those of locked products."""
+        found = await overdue_products(self._engine, limit=PRODUCTS)
+        if not found:
+            return True
+        outcomes = await self._bus.run_shared([self._request(product) for product in found])
+        deferred = [each for each, outcome in zip(found, outcomes, strict=True) if outcome.deferred]
+        self._run_apart([product for product in deferred if product.seconds > LATE])
+        return not any(outcome.result for outcome in outcomes) and len(found) < PRODUCTS
+
+    def _run_apart(self, products: Sequence[OverdueProduct]) -> None:
+        if products and not self._apart:
+            task = asyncio.create_task(self._wait_and_expire(products[0]), name="hold-sweeper-apart")
+            self._apart.add(task)
+            task.add_done_callback(self._apart.discard)
+
+    async def _wait_and_expire(self, product: OverdueProduct) -> None:
+        (outcome,) = await self._bus.run_apart([self._request(product)])
+        if outcome.error is not None:
+            log.info("the holds of %s that have ended could not be swept: %r", product.sku, outcome.error)
+
+    def _request(self, product: OverdueProduct) -> Request:
+        return Request(ExpireHolds(sku=product.sku), self._cause)

@@ -1,0 +1,31 @@
+"""The first part of every unit of work: holds whose time is over end, and their stock serves the queue.
+
+So every decision of the unit of work is made as if each hold had ended at its time.
+"""
+
+import uuid
+
+from app.service_layer.backorders import serve_queue
+from app.service_layer.ports import Cause, UnitOfWork
+
+AT_A_TIME = 500
+"""How many holds one unit of work ends."""
+
+
+async def end_overdue_holds(uow: UnitOfWork) -> frozenset[str]:
+    """End the overdue holds of the locked products.
+
+    Returns the SKUs that have more of them than one unit of work ends: no command on these may run yet. Raises
+    TooLargeToShareError where the stock serves so long a queue that others would wait.
+    """
+    overdue = await uow.products.fetch_overdue_holds(limit=AT_A_TIME)
+    if not overdue:
+        return frozenset()
+    name = f"expiry-{uuid.uuid4().hex}"
+    uow.cause = Cause(name, name)
+    for holds in overdue:
+        uow.products.start_command()
+        holds.product.expire_holds(holds.order_ids, holds.earliest_end)
+        await serve_queue(holds.product, uow)
+        uow.publish_events()
+    return frozenset(holds.product.sku for holds in overdue if holds.product.has_overdue_holds)
