@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     bus_group_limit: Annotated[int, Field(ge=1, le=1000)] = 256
     consumer_batch_limit: Annotated[int, Field(ge=1, le=1000)] = 256
     relay_lease: Annotated[float, Field(gt=0)] = 5.0
+    cart_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    cart_retention_days: Annotated[int, Field(ge=1)] = 30
     inbox_retention_days: Annotated[int, Field(ge=1)] = 30
     idempotency_retention_hours: Annotated[int, Field(ge=1)] = 24
     hold_max: Annotated[int, Field(ge=1, le=14_400)] = 900

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from app.domain.carts import CartItem
 from app.domain.stock import OrderLine
 
 ReleaseReason = Literal["cancelled", "batch_quantity_changed", "batch_eta_changed"]
@@ -191,6 +192,17 @@ class OrderRefused(OrderEvent):
 
     lines: tuple[OrderLine, ...]
     reason: RefusalReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CartCheckedOut(OrderEvent):
+    """The order of a cart was placed, or is held until `held_until`, with these items at these prices."""
+
+    cart_id: str
+    currency: str
+    total: int
+    items: tuple[CartItem, ...]
+    held_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

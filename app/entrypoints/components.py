@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from app.adapters.kafka import clients
 from app.adapters.postgresql.backlog_counts import BacklogCounts, Held, SnapshotWatch, count_backlog
+from app.adapters.postgresql.cart_repository import prune_carts
 from app.adapters.postgresql.idempotency import prune_answers
 from app.adapters.postgresql.messages import prune_inbox
 from app.adapters.postgresql.notifier_memory import NotifierMemory
@@ -82,7 +83,7 @@ def notifier(service: Service) -> Component:
 
 
 def housekeeping(service: Service) -> Component:
-    """Deletes old message ids and stored responses, counts backlogs, and reconciles."""
+    """Deletes old message ids, stored responses and carts, counts backlogs, and reconciles."""
     interval = service.settings.reconcile_interval
 
     async def prune() -> None:
@@ -90,9 +91,10 @@ def housekeeping(service: Service) -> Component:
             try:
                 await prune_inbox(service.engine, service.settings.inbox_retention_days)
                 await prune_answers(service.engine, service.settings.idempotency_retention_hours)
+                await prune_carts(service.engine, service.settings.cart_retention_days)
             except Exception as error:  # noqa: BLE001 - it is repeated an hour later
                 raise_if_cancelled()
-                log.warning("inbox and stored answers could not be pruned: %r", error)
+                log.warning("inbox, stored answers and carts could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def reconcile() -> None:

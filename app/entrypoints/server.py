@@ -65,6 +65,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         deadline=settings.http_deadline,
         max_body_bytes=settings.http_max_body_bytes,
         max_bulk_body_bytes=settings.http_max_bulk_body_bytes,
+        cart_currency=settings.cart_currency,
     )
     return create_app(lifespan, services)
 

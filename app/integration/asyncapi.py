@@ -4,7 +4,9 @@ from typing import Any
 
 from app.domain.commands import CancelOrder, Command, PlaceOrder
 from app.integration.inbound import INBOUND_MESSAGES, StockCount
-from app.integration.outbound import OUTBOUND_MESSAGES, Message, OrderMessage
+from app.integration.order_messages import OrderMessage
+from app.integration.outbound import OUTBOUND_MESSAGES
+from app.integration.product_messages import Message
 
 INBOUND_TOPIC = "allocation.inbound.v1"
 EVENTS_TOPIC = "allocation.events.v1"

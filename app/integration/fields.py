@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from app.domain.limits import MAX_PRICE
+
 OrderId = Annotated[str, Field(description="The customer's order.", examples=["order-1"])]
 Sku = Annotated[str, Field(description="Identifies the product.", examples=["RED-CHAIR"])]
 BatchRef = Annotated[str, Field(description="Identifies the batch.", examples=["batch-1"])]
@@ -38,6 +40,20 @@ ReorderPoint = Annotated[
     Field(
         description="`low_stock.v1` is published when availability falls below this; null: no reorder point.",
         examples=[100],
+    ),
+]
+CartId = Annotated[str, Field(description="Identifies the cart.", examples=["cart-1"])]
+CartQuantity = Annotated[int, Field(ge=1, description="Pieces in the cart.", examples=[2])]
+Currency = Annotated[
+    str, Field(description="The currency of all prices, three letters as in ISO 4217.", examples=["EUR"])
+]
+UnitPrice = Annotated[
+    int, Field(ge=0, description="The price of one piece, in whole minor units of the currency.", examples=[4990])
+]
+Total = Annotated[
+    int,
+    Field(
+        ge=0, le=MAX_PRICE, description="The price of all items, in whole minor units of the currency.", examples=[9980]
     ),
 ]
 Eta = Annotated[

@@ -22,6 +22,7 @@ from app.integration.fields import (
     Sku,
 )
 from app.read_model.availability import Availability, availability_of
+from app.read_model.carts import Carts
 from app.read_model.dry_runs import DryRuns
 from app.read_model.history import History
 from app.read_model.lists import Lists
@@ -83,6 +84,7 @@ class Queries:
     def __init__(self, engine: AsyncEngine, primary: AsyncEngine | None = None) -> None:
         self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
+        self.carts = Carts(self._reader)
         self.history = History(self._reader)
         self.lists = Lists(self._reader)
         self.dry_runs = DryRuns(Snapshots(primary or engine))

@@ -29,8 +29,8 @@ QUICK = 1.0
 class GroupRun:
     """One run of a group, in as many units of work as it takes.
 
-    `_kept_out` has an outcome for each product, batch and order whose requests must not run any more in this run, so
-    that requests on one of them keep their order.
+    `_kept_out` has an outcome for each product, batch, order and cart whose requests must not run any more in this run,
+    so that requests on one of them keep their order.
     """
 
     def __init__(
@@ -131,6 +131,8 @@ class GroupRun:
         async with self._unit_of_work() as uow:
             settled = dict(zip(map(id, running), await _settle(running, uow), strict=True))
             locks = LockSet.of(request.command for request in running if settled[id(request)] is None)
+            if locks.carts:
+                await uow.carts.load(locks)
             if locks.orders:
                 await uow.orders.load(locks)
             await uow.products.load(locks, shared=self._shared)

@@ -4,6 +4,7 @@
 """
 
 from app.domain.commands import (
+    AddCartItem,
     Allocate,
     AllocateMany,
     CancelAllocation,
@@ -12,6 +13,7 @@ from app.domain.commands import (
     ChangeBatchEta,
     ChangeBatchQuantity,
     ChangeLineQuantity,
+    CheckOutCart,
     Command,
     CountBatch,
     CountProduct,
@@ -22,7 +24,9 @@ from app.domain.commands import (
     ExpireHolds,
     HoldOrder,
     PlaceOrder,
+    RemoveCartItem,
     ServeBackorders,
+    SetCartItem,
     SetReorderPoint,
     ShipLine,
 )
@@ -36,6 +40,7 @@ from app.service_layer.batch_handlers import (
     create_batch_if_match,
     create_batches,
 )
+from app.service_layer.cart_handlers import add_cart_item, check_out_cart, remove_cart_item, set_cart_item
 from app.service_layer.line_handlers import (
     allocate,
     allocate_many,
@@ -75,6 +80,10 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (PlaceOrder, place_order),
     (HoldOrder, hold_order),
     (CancelOrder, cancel_order),
+    (SetCartItem, set_cart_item),
+    (AddCartItem, add_cart_item),
+    (RemoveCartItem, remove_cart_item),
+    (CheckOutCart, check_out_cart),
     (SetReorderPoint, set_reorder_point),
     (CountProduct, count_product),
     (CountProductIfMatch, count_product_if_match),

@@ -4,11 +4,14 @@ A whole group of commands is locked and read with a fixed number of statements, 
 first.
 """
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from app.domain.carts import Cart
 from app.domain.commands import (
+    AddCartItem,
     Allocate,
     AllocateMany,
     CancelAllocation,
@@ -17,6 +20,7 @@ from app.domain.commands import (
     ChangeBatchEta,
     ChangeBatchQuantity,
     ChangeLineQuantity,
+    CheckOutCart,
     Command,
     CountBatch,
     CountProduct,
@@ -27,7 +31,9 @@ from app.domain.commands import (
     ExpireHolds,
     HoldOrder,
     PlaceOrder,
+    RemoveCartItem,
     ServeBackorders,
+    SetCartItem,
     SetReorderPoint,
     ShipLine,
 )
@@ -43,6 +49,10 @@ class LockSet:
     a batch, `lines` pairs of order id and SKU. `orders` are orders as a whole:
     they are locked, and the repository of orders adds each of their lines to `lines`.
 
+    `carts` are locked by name. `cart_items` are pairs of cart id and SKU that a handler may put into the cart,
+    `checkouts` pairs of cart id and the order id for a cart that has none: the repository of carts adds the orders,
+    products and lines that these checkouts need.
+
     A pair in `batches_to_create` records nothing yet: its command may be refused, and another command may record the
     ref for another SKU.
     """
@@ -53,6 +63,9 @@ class LockSet:
     skus_to_create: set[str] = field(default_factory=set)
     lines: set[tuple[str, str]] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
+    carts: set[str] = field(default_factory=set)
+    cart_items: set[tuple[str, str]] = field(default_factory=set)
+    checkouts: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, commands: Iterable[Command]) -> Self:
@@ -67,6 +80,27 @@ class LockSet:
         add = LOCKS.get(type(command))
         if add is not None:
             add(command, self)
+
+    def add_checkouts(self, stored: Mapping[str, Cart]) -> dict[str, set[str]]:
+        """Add what the checkouts need of these carts, as they are stored; returns the orders that each may place.
+
+        A handler that runs before the checkout may put further SKUs into the cart.
+        """
+        skus: defaultdict[str, set[str]] = defaultdict(set)
+        for cart_id, sku in self.cart_items:
+            skus[cart_id].add(sku)
+        orders: defaultdict[str, set[str]] = defaultdict(set)
+        for cart_id, new_order_id in self.checkouts:
+            cart = stored.get(cart_id)
+            order_id = new_order_id
+            if cart is not None:
+                order_id = cart.order_id or new_order_id
+                skus[cart_id].update(item.sku for item in cart.items)
+            orders[cart_id].add(order_id)
+            self.orders.add(order_id)
+            self.skus |= skus[cart_id]
+            self.lines.update((order_id, sku) for sku in skus[cart_id])
+        return orders
 
 
 def _product(command: CountProductIfMatch | ExpireHolds | ServeBackorders | SetReorderPoint, locks: LockSet) -> None:
@@ -104,6 +138,20 @@ def _order(command: CancelOrder, locks: LockSet) -> None:
     locks.orders.add(command.order_id)
 
 
+def _cart_item(command: AddCartItem | SetCartItem, locks: LockSet) -> None:
+    locks.carts.add(command.cart_id)
+    locks.cart_items.add((command.cart_id, command.sku))
+
+
+def _cart(command: RemoveCartItem, locks: LockSet) -> None:
+    locks.carts.add(command.cart_id)
+
+
+def _checkout(command: CheckOutCart, locks: LockSet) -> None:
+    locks.carts.add(command.cart_id)
+    locks.checkouts.add((command.cart_id, command.order_id or command.new_order_id))
+
+
 def _items(command: AllocateMany | CreateBatches, locks: LockSet) -> None:
     for item in command.items:
         locks.add(item)
@@ -114,6 +162,7 @@ def _nothing(command: KeepDeadLetter, locks: LockSet) -> None:
 
 
 LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
+    AddCartItem: _cart_item,
     Allocate: _line,
     AllocateMany: _items,
     CancelAllocation: _line,
@@ -125,6 +174,7 @@ LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
     CountBatch: _batch,
     CountProduct: _new_product,
     CountProductIfMatch: _product,
+    CheckOutCart: _checkout,
     CreateBatch: _new_batch,
     CreateBatches: _items,
     CreateBatchIfMatch: _new_batch,
@@ -132,7 +182,9 @@ LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
     HoldOrder: _ordered_lines,
     KeepDeadLetter: _nothing,
     PlaceOrder: _ordered_lines,
+    RemoveCartItem: _cart,
     ServeBackorders: _product,
+    SetCartItem: _cart_item,
     SetReorderPoint: _product,
     ShipLine: _line,
 }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.integration.outbound import (
+from app.integration.product_messages import (
     BatchCreatedV1,
     BatchQuantityChangedV1,
     LineAllocatedV1,

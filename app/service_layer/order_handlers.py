@@ -109,6 +109,30 @@ def _order_of(order_id: str, lines: Iterable[OrderedLine]) -> Order:
     return Order.of(order_id, ((line.sku, line.qty) for line in lines))
 
 
+def is_held(order_id: str, uow: UnitOfWork) -> bool:
+    """Whether the lines of the order are held. Raises NotHeldError where only some are."""
+    lines = _lines_of(order_id, uow)
+    firm = [product.sku for product, allocation in lines if not allocation.is_held]
+    if firm and len(firm) < len(lines):
+        raise NotHeldError(order_id, *firm)
+    return bool(lines) and not firm
+
+
+def is_short(command: PlaceOrder, uow: UnitOfWork) -> bool:
+    """Whether the products of all lines exist, and no batch can hold one of the lines."""
+    products = [(uow.products.get(line.sku), line) for line in _order_of(command.order_id, command.lines).lines]
+    return all(product is not None for product, _ in products) and not all(
+        product.can_hold(line) for product, line in products if product is not None
+    )
+
+
+def order_state(order_id: str, uow: UnitOfWork) -> OrderState:
+    """The order as it is now. Raises OrderNotFoundError where it has no line."""
+    if not _lines_of(order_id, uow):
+        raise OrderNotFoundError(order_id)
+    return _state(order_id, uow)
+
+
 def _lines_of(order_id: str, uow: UnitOfWork) -> list[tuple[Product, Allocation]]:
     """The lines that the order has now, by SKU, each with its product."""
     products = (uow.products.get(sku) for sku in uow.orders.skus(order_id))

@@ -13,6 +13,7 @@ from app.domain.stock import Batch
 from app.integration.dead_letters import DeadLetter
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
+from app.service_layer.cart_ports import CartRepository
 from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 from app.service_layer.lock_sets import LockSet
 
@@ -233,6 +234,10 @@ class UnitOfWork(Protocol):
     @property
     def orders(self) -> OrderRepository:
         """The orders of this transaction."""
+
+    @property
+    def carts(self) -> CartRepository:
+        """The carts of this transaction."""
 
     @property
     def answers(self) -> Answers:

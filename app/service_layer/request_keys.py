@@ -9,7 +9,7 @@ from app.service_layer.ports import TemporarilyUnavailableError, UnitOfWork
 from app.service_layer.requests import Request
 
 Key = tuple[str, str]
-"""What a request works on: "sku", "ref", "order" or "message", and its name."""
+"""What a request works on: "sku", "ref", "order", "cart" or "message", and its name."""
 
 
 def parts_of(group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Sequence[Request]]:
@@ -24,11 +24,16 @@ def parts_of(group: Sequence[Request], error: TemporarilyUnavailableError) -> li
 
 
 def keys_of(command: Command, uow: UnitOfWork | None = None) -> set[Key]:
-    """What the command works on: products, batches and orders; with the products that `uow` has resolved these to."""
+    """What the command works on: products, batches, orders and carts.
+
+    With `uow` also what that has resolved these to: the products, and the order of a cart that is checked out.
+    """
     locks = LockSet.of([command])
-    keys = {("ref", ref) for ref in locks.batch_refs} | {("order", order_id) for order_id in locks.orders}
     skus = set(locks.skus)
+    keys = {("ref", ref) for ref in locks.batch_refs} | {("cart", cart_id) for cart_id in locks.carts}
     if uow is not None:
+        for cart_id, _ in locks.checkouts:
+            locks.orders.update(uow.carts.orders_of_checkout(cart_id))
         skus.update(sku for ref in locks.batch_refs if (sku := uow.products.sku_of_batch(ref)) is not None)
         skus.update(sku for order_id in locks.orders for sku in uow.orders.skus(order_id))
-    return keys | {("sku", sku) for sku in skus}
+    return keys | {("order", order_id) for order_id in locks.orders} | {("sku", sku) for sku in skus}

@@ -1,4 +1,4 @@
-"""The session in the README, command by command."""
+"""The sessions in the README and on the page about carts, command by command."""
 
 from pathlib import Path
 
@@ -8,9 +8,10 @@ from tests.support.allocation_process import running_dev
 from tests.support.readme import README, assert_the_session_gives_what_the_readme_shows
 
 
-def test_the_session_in_the_readme_gives_what_the_readme_shows(tmp_path: Path) -> None:
+def test_the_sessions_give_what_the_pages_show(tmp_path: Path) -> None:
     with running_dev(tmp_path) as dev:
-        assert_the_session_gives_what_the_readme_shows(dev.http_url)
+        for page in (README, README.parent / "docs" / "carts.md"):
+            assert_the_session_gives_what_the_readme_shows(dev.http_url, page)
 
 
 @pytest.mark.parametrize("command", ["make run", "make test"])

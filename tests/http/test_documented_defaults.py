@@ -85,7 +85,14 @@ def queries_of(operation: Json) -> tuple[Json, Json]:
 
 async def shop(api: Api) -> Json:
     """The names of a product with a batch, and of what the requests may make."""
-    names = {"ref": new("batch"), "sku": new("sku"), "order_id": new("order"), "new_ref": new("batch")}
+    names = {
+        "ref": new("batch"),
+        "sku": new("sku"),
+        "order_id": new("order"),
+        "new_ref": new("batch"),
+        "cart_id": new("cart"),
+    }
+    await api.client.put(f"/v1/carts/{names['cart_id']}/items/{names['sku']}", json={"qty": 2, "unit_price": 1})
     await api.record(names["sku"], 10, ref=names["ref"], eta="2030-01-01")
     return names
 
@@ -133,6 +140,7 @@ def test_the_walk_finds_what_is_known_to_have_defaults() -> None:
         ("post", "/v1/allocations"),
         ("post", "/v1/allocations/bulk"),
         ("post", "/v1/orders"),
+        ("post", "/v1/carts/{cart_id}/checkout"),
         ("get", "/v1/products"),
         ("get", "/v1/products/{sku}/history"),
     } <= found

@@ -67,6 +67,10 @@ def as_meant(case: Case[Any]) -> Case[Any]:
             case.body["lines"] = list(lines.values())
         for body in (case.body, *lines.values(), *cast("list[dict[str, Any]]", case.body.get("items", []))):
             body.update({name: int(value) for name, value in body.items() if isinstance(value, float)})
+        if "unit_price" in case.body:
+            # A schema cannot bound a total, and some carts are used several times.
+            values: dict[str, Any] = case.body
+            values |= {"qty": values["qty"] % 1000 + 1, "unit_price": values["unit_price"] % 1_000_000}
     if case.query is not None:
         case.query.pop("cursor", None)
     if "Idempotency-Key" in case.headers:

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Self
 
+from app.domain.carts import Cart
 from app.domain.events import Event
 from app.domain.orders import PlacedOrder
 from app.domain.product import Product
@@ -23,6 +24,7 @@ from app.integration.outbound import OutboundMessage, to_message
 from app.service_layer.idempotency import IdempotencyKey, IdempotencyKeyReusedError, StoredAnswer
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import Cause, OverdueHolds, Receipt
+from tests.support.fake_carts import FakeCartRepository
 
 
 @dataclass
@@ -65,6 +67,7 @@ class Tables:
     batches: dict[str, BatchRow] = field(default_factory=dict)
     lines: dict[tuple[str, str], LineRow] = field(default_factory=dict)
     orders: dict[str, PlacedOrder] = field(default_factory=dict)
+    carts: dict[str, Cart] = field(default_factory=dict)
     answers: dict[tuple[str, str], tuple[bytes, StoredAnswer]] = field(default_factory=dict)
     outbox: list[tuple[OutboundMessage, Cause]] = field(default_factory=list)
     inbox: dict[tuple[str, str], Receipt] = field(default_factory=dict)
@@ -379,6 +382,7 @@ class FakeUnitOfWork:
 
     products: FakeProductRepository
     orders: FakeOrderRepository
+    carts: FakeCartRepository
     answers: FakeAnswers
     outbox: FakeOutbox
     inbox: FakeInbox
@@ -397,6 +401,7 @@ class FakeUnitOfWork:
         self._tables = copy.deepcopy(self._store.tables)
         self.products = FakeProductRepository(self._tables, self._store.now or datetime.now(UTC))
         self.orders = FakeOrderRepository(self._tables)
+        self.carts = FakeCartRepository(self._tables.carts)
         self.answers = FakeAnswers(self._tables)
         self.outbox = FakeOutbox(self._tables)
         self.inbox = FakeInbox(self._tables)

@@ -6,9 +6,11 @@ from typing import Self
 import pytest
 
 from app.domain.commands import (
+    AddCartItem,
     Allocate,
     CancelAllocation,
     ChangeBatchQuantity,
+    CheckOutCart,
     Command,
     CreateBatch,
     OrderedLine,
@@ -88,6 +90,33 @@ async def test_a_cancellation_does_not_overtake_the_order_of_which_another_line_
 
     assert labels == ["ok", "ok", "invalid-sku"]
     assert list(store.tables.lines) == [("order-1", "CHAIR")]
+
+
+def chair_in(cart_id: str) -> AddCartItem:
+    return AddCartItem(cart_id=cart_id, sku="CHAIR", qty=1, unit_price=1, default_currency="EUR")
+
+
+async def test_a_request_for_a_cart_does_not_overtake_its_checkout_that_waits_for_a_product(
+    store: InMemoryStore,
+) -> None:
+    labels = await play_beside_a_lock(
+        store,
+        [CreateBatch(ref="batch-1", sku="CHAIR", qty=10), chair_in("cart-1")],
+        CheckOutCart(cart_id="cart-1", new_order_id="order-1"),
+        chair_in("cart-1"),
+        chair_in("cart-2"),
+    )
+
+    assert labels == ["ok", "cart-closed", "ok"]
+    assert store.tables.carts["cart-1"].order_id == "order-1"
+
+
+async def test_an_item_is_put_into_a_cart_while_its_product_is_locked(store: InMemoryStore) -> None:
+    labels = await play_beside_a_lock(store, [CreateBatch(ref="batch-1", sku="CHAIR", qty=10)], chair_in("cart-1"))
+
+    assert labels == ["ok"]
+    # The first unit of work recorded the batch; a deferred command would take a third.
+    assert store.commits == 2
 
 
 async def test_a_message_behind_one_that_meets_a_time_limit_takes_its_effect_later() -> None:

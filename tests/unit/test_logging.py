@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.integration.outbound import LineAllocatedV1
+from app.integration.product_messages import LineAllocatedV1
 from app.observability import logging as observed
 from app.observability.log_keys import LogKeys
 from app.service_layer.ports import Cause, UnitOfWork

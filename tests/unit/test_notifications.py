@@ -7,7 +7,7 @@ import pytest
 from app.adapters.postgresql.notifier_memory import NotifierMemory
 from app.adapters.smtp import LogMailer, SmtpMailer
 from app.entrypoints.kafka.notifier import Notifier
-from app.integration.outbound import (
+from app.integration.product_messages import (
     BatchCreatedV1,
     BatchQuantityChangedV1,
     LineAllocatedV1,

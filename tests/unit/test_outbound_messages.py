@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from app.domain import events
+from app.domain.carts import CartItem
 from app.domain.commands import Command, CountBatch, CountProduct
 from app.domain.events import Event
 from app.domain.stock import OrderLine
@@ -82,6 +83,25 @@ EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
         events.BatchEtaChanged(**{**BATCH, "eta": None}, order_ids=("order-1",), order_count=1),
         "batch_eta_changed.v1",
         {**BATCH_DATA, "eta": None, "order_ids": ["order-1"], "order_count": 1},
+    ),
+    (
+        events.CartCheckedOut(
+            order_id="CHAIR",
+            cart_id="cart-1",
+            currency="EUR",
+            total=15,
+            items=(CartItem("LAMP", 3, 5),),
+            held_until=None,
+        ),
+        "cart_checked_out.v1",
+        {
+            "order_id": "CHAIR",
+            "cart_id": "cart-1",
+            "currency": "EUR",
+            "total": 15,
+            "items": [{"sku": "LAMP", "qty": 3, "unit_price": 5}],
+            "held_until": None,
+        },
     ),
     (events.OrderPlaced(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_placed.v1", ORDER_DATA),
     (events.OrderCancelled(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_cancelled.v1", ORDER_DATA),

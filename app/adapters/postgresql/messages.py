@@ -197,10 +197,10 @@ async def prune_inbox(engine: AsyncEngine, days: int) -> None:
     await prune(engine, _PRUNE, 24 * days)
 
 
-async def prune(engine: AsyncEngine, statement: TextClause, hours: int) -> None:
-    """Delete what is older, some thousand rows at a time, so that no lock is held for long."""
+async def prune(engine: AsyncEngine, statement: TextClause, hours: int, *, page: int = PRUNE_PAGE) -> None:
+    """Delete what is older, a page of rows at a time, so that no lock is held for long."""
     while True:
         async with begin(engine) as connection:
-            result = await connection.execute(statement, {"hours": hours, "limit": PRUNE_PAGE})
-        if result.rowcount < PRUNE_PAGE:
+            result = await connection.execute(statement, {"hours": hours, "limit": page})
+        if result.rowcount < page:
             return

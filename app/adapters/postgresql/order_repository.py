@@ -33,7 +33,7 @@ class SqlOrderRepository:
         """
         if self._is_locking:
             lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in locks.orders})
-            await self._connection.execute(statements.LOCK_ORDERS, lock_numbers)
+            await self._connection.execute(statements.LOCK_NAMES, lock_numbers)
         for order_id, lines, sku in await self._connection.fetch(statements.ORDERS, list(locks.orders)):
             if lines is not None and order_id not in self._stored:
                 self._stored[order_id] = _decode(order_id, lines)

@@ -7,7 +7,7 @@ query.
 
 import hashlib
 
-from app.adapters.postgresql.rows import BatchRow, LineRow, ProductRow
+from app.adapters.postgresql.rows import BatchRow, CartItemRow, CartRow, LineRow, ProductRow
 from app.adapters.postgresql.writes import INSERT_LINES
 
 _PRODUCT = ", ".join(ProductRow._fields)
@@ -16,6 +16,8 @@ _LINE_OF_L = ", ".join(f"l.{name}" for name in LineRow._fields)
 _NO_LINE = ", ".join(f"NULL::{kind}" for kind in INSERT_LINES.types)
 _NO_BATCH = ", ".join("NULL" for _ in BatchRow._fields)
 _ONLY_HELD_UNTIL = ", ".join("NULL" if name != "held_until" else "statement_timestamp()" for name in LineRow._fields)
+_CART = ", ".join(f"c.{name}" for name in CartRow._fields)
+_ITEM = ", ".join(f"i.{name}" for name in CartItemRow._fields)
 _BATCH = ", ".join(f"b.{name}" for name in BatchRow._fields)
 
 OWNERS = "SELECT ref, sku FROM batches WHERE ref = ANY($1::text[])"
@@ -48,7 +50,17 @@ STORED_ANSWERS = """
     ) AS a
 """
 
-LOCK_ORDERS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+# The locks on orders or carts, by the hash of their names.
+LOCK_NAMES = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+
+# The carts $1 with their items: the columns of `CartRow`, then those of `CartItemRow` or nulls. The lock of the row is
+# for housekeeping, which deletes old carts and does not lock their names.
+CARTS = f"""
+    SELECT {_CART}, {_ITEM}
+    FROM unnest($1::text[]) AS named(cart_id)
+    CROSS JOIN LATERAL (SELECT * FROM carts WHERE carts.cart_id = named.cart_id LIMIT 1 FOR NO KEY UPDATE) AS c
+    LEFT JOIN LATERAL (SELECT * FROM cart_items WHERE cart_items.cart_id = c.cart_id OFFSET 0) AS i ON true
+"""
 
 # What was placed under the ids $1, and the SKUs of the lines that the orders have.
 ORDERS = """

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
@@ -30,18 +29,29 @@ from sqlalchemy import (
     text,
 )
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    }
-)
+from app.adapters.postgresql.cart_tables import cart_items, carts
+from app.adapters.postgresql.message_tables import dead_letters, inbox, notified_batches, notified_products
+from app.adapters.postgresql.metadata import Identifier, metadata
 
-# Identifiers compare by their bytes, whatever the language of the database: lists sort the same everywhere.
-Identifier = Text(collation="C")
+__all__ = [
+    "batches",
+    "cart_items",
+    "carts",
+    "commits",
+    "dead_letters",
+    "events",
+    "idempotency_keys",
+    "inbox",
+    "metadata",
+    "notified_batches",
+    "notified_products",
+    "order_lines",
+    "orders",
+    "outbox",
+    "products",
+    "relay_members",
+    "relay_shards",
+]
 
 # The row is updated by every group that touches its SKU. No index names what such an update changes, and there is room
 # on its page, so the updates stay there (heap-only tuples).
@@ -217,16 +227,6 @@ relay_members = Table(
     Column("alive_until", DateTime(timezone=True), nullable=False),
 )
 
-inbox = Table(
-    "inbox",
-    metadata,
-    Column("message_id", Identifier, primary_key=True, comment="the id; see app/adapters/postgresql/messages.py"),
-    Column("source", Text, comment="empty: none was given; null: received by a release that did not read it"),
-    Column("content", LargeBinary, comment="digest of type and data; null where the source is"),
-    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Index(None, "received_at"),
-)
-
 # The last commit of each session. A crash can lose a transaction id, which is then assigned again, so the outcome of a
 # commit is looked up by its token. There are never more rows than process ids, and each is updated in place (heap-only
 # tuples), because the token has no index.
@@ -236,62 +236,4 @@ commits = Table(
     Column("backend", Integer, primary_key=True, autoincrement=False, comment="process id of the session"),
     Column("token", Uuid, nullable=False, comment="drawn anew for each transaction"),
     postgresql_with={"fillfactor": "10"},
-)
-
-dead_letters = Table(
-    "dead_letters",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("consumer", Text, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("partition", Integer, nullable=False),
-    Column("offset", BigInteger, nullable=False),
-    Column("timestamp", BigInteger, nullable=False, comment="of the record, in milliseconds"),
-    Column("message_id", Identifier),
-    Column("key", LargeBinary),
-    Column("value", LargeBinary),
-    # Not jsonb, which takes no NUL: the names come from outside.
-    Column("headers", JSON, nullable=False, comment="pairs of name and base64 value, in order"),
-    Column("reason", Text, nullable=False),
-    Column("attempts", Integer, nullable=False, server_default=text("1"), comment="how often it was given up"),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("content", LargeBinary, comment="digest of value and headers; null: kept by a release that made none"),
-    # A record is kept once, however often it is delivered, and so is a message that was sent several times. An offset
-    # alone is not enough to know a record by: a topic that was made anew gives it again.
-    Index(
-        "uq_dead_letters_record",
-        "consumer",
-        "topic",
-        "partition",
-        "offset",
-        "timestamp",
-        text("md5(value)"),
-        unique=True,
-        postgresql_nulls_not_distinct=True,
-    ),
-    Index(
-        "uq_dead_letters_message_content",
-        "consumer",
-        "message_id",
-        "content",
-        unique=True,
-        postgresql_where=text("message_id IS NOT NULL AND content IS NOT NULL"),
-    ),
-)
-
-# What the notifier remembers of each SKU: how far it has read, and whether the buyers know that it has run out.
-notified_products = Table(
-    "notified_products",
-    metadata,
-    Column("sku", Identifier, primary_key=True),
-    Column("sequence", BigInteger, nullable=False),
-    Column("out_of_stock", Boolean, nullable=False),
-)
-
-# The quantities that the notifier has read of, to distinguish an increase from a cut.
-notified_batches = Table(
-    "notified_batches",
-    metadata,
-    Column("ref", Identifier, primary_key=True),
-    Column("qty", Integer, nullable=False),
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from app.adapters.postgresql.cart_repository import SqlCartRepository
 from app.adapters.postgresql.connections import (
     TRANSACTION_TIMEOUT,
     DriverConnections,
@@ -64,6 +65,7 @@ class SqlUnitOfWork:
 
     products: SqlProductRepository
     orders: SqlOrderRepository
+    carts: SqlCartRepository
     answers: SqlAnswers
     outbox: SqlOutbox
     inbox: SqlInbox
@@ -99,6 +101,7 @@ class SqlUnitOfWork:
         self._is_open = True
         self.products = SqlProductRepository(self._connection, self._clock, locking=self._is_locking)
         self.orders = SqlOrderRepository(self._connection, locking=self._is_locking)
+        self.carts = SqlCartRepository(self._connection)
         self.answers = SqlAnswers(self._connection)
         self.outbox = SqlOutbox()
         self.inbox = SqlInbox(self._connection)
@@ -155,8 +158,8 @@ class SqlUnitOfWork:
 
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
-        writes = {**self.products.changes(), **self.orders.changes(), **self.answers.changes()}
-        writes |= self.outbox.take_changes()
+        writes = {**self.products.changes(), **self.orders.changes(), **self.carts.changes()}
+        writes |= {**self.answers.changes(), **self.outbox.take_changes()}
         transaction_id, token = None, uuid.uuid4()
         if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
             statement, arguments = statement_of({**writes, NOTE_COMMIT: [CommitRow(token)]})

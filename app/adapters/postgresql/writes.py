@@ -17,6 +17,9 @@ from app.adapters.postgresql import tables
 from app.adapters.postgresql.rows import (
     AnswerRow,
     BatchRow,
+    CartItemKey,
+    CartItemRow,
+    CartRow,
     CommitRow,
     EventRow,
     LineKey,
@@ -86,6 +89,18 @@ INSERT_LINES = _insert(tables.order_lines, LineRow)
 DELETE_ORDERS = _delete(tables.orders, OrderKey)
 UPSERT_ORDERS = _insert(
     tables.orders, OrderRow, "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()"
+)
+UPSERT_CARTS = _insert(
+    tables.carts,
+    CartRow,
+    "ON CONFLICT (cart_id) DO UPDATE SET version = excluded.version, status = excluded.status,"
+    " order_id = excluded.order_id, changed_on = excluded.changed_on",
+)
+DELETE_CART_ITEMS = _delete(tables.cart_items, CartItemKey)
+UPSERT_CART_ITEMS = _insert(
+    tables.cart_items,
+    CartItemRow,
+    "ON CONFLICT (cart_id, sku) DO UPDATE SET qty = excluded.qty, unit_price = excluded.unit_price",
 )
 INSERT_ANSWERS = _insert(tables.idempotency_keys, AnswerRow)
 INSERT_EVENTS = _insert(tables.events, EventRow, "RETURNING id, shard")

@@ -14,6 +14,15 @@ from app.domain.commands.batches import (
     CreateBatchIfMatch,
     WhyStockChanged,
 )
+from app.domain.commands.carts import (
+    AddCartItem,
+    Checkout,
+    CheckOutCart,
+    ItemValues,
+    NewItem,
+    RemoveCartItem,
+    SetCartItem,
+)
 from app.domain.commands.lines import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
 from app.domain.commands.many import MOST_ITEMS, AllocateMany, CreateBatches
 from app.domain.commands.orders import (
@@ -37,6 +46,7 @@ from app.domain.commands.products import (
 
 __all__ = [
     "MOST_ITEMS",
+    "AddCartItem",
     "Allocate",
     "AllocateMany",
     "BatchChanges",
@@ -46,6 +56,8 @@ __all__ = [
     "ChangeBatchEta",
     "ChangeBatchQuantity",
     "ChangeLineQuantity",
+    "CheckOutCart",
+    "Checkout",
     "Command",
     "CountBatch",
     "CountProduct",
@@ -56,14 +68,18 @@ __all__ = [
     "ExpireHolds",
     "HoldChanges",
     "HoldOrder",
+    "ItemValues",
     "LineChanges",
+    "NewItem",
     "NewOrder",
     "OnHandCount",
     "OrderedLine",
     "OrderedLines",
     "PlaceOrder",
+    "RemoveCartItem",
     "ReorderPoint",
     "ServeBackorders",
+    "SetCartItem",
     "SetReorderPoint",
     "ShipLine",
     "WhyStockChanged",

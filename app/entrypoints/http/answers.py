@@ -12,6 +12,7 @@ from app.read_model.dry_runs import AllocationPreview, OrderPreview
 from app.read_model.history import HistoryPage
 from app.read_model.lists import BackorderPage, BatchPage, ProductPage
 from app.read_model.queries import ProductState
+from app.service_layer.cart_results import CartState, CheckedOutOrder
 from app.service_layer.results import (
     AllocationState,
     BatchChanged,
@@ -76,6 +77,8 @@ CHANGED_BATCH = TypeAdapter(ChangedBatch)
 ALLOCATION = TypeAdapter(AllocationState)
 ALLOCATIONS = TypeAdapter(list[AllocationState])
 ORDER = TypeAdapter(OrderState)
+CART = TypeAdapter(CartState)
+CHECKED_OUT_ORDER = TypeAdapter(CheckedOutOrder)
 ORDER_PREVIEW = TypeAdapter(OrderPreview)
 PRODUCT = TypeAdapter(ProductState)
 STOCK = TypeAdapter(StockState)

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from app.entrypoints.http import allocations, backorders, batches, bulk, documents, operations, orders, products
+from app.entrypoints.http import allocations, backorders, batches, bulk, carts, documents, operations, orders, products
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.openapi import openapi_document
 from app.entrypoints.http.services import HttpServices
@@ -44,6 +44,7 @@ GET.
 ROUTERS = (
     allocations.router,
     orders.router,
+    carts.router,
     batches.router,
     products.router,
     backorders.router,

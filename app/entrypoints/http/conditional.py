@@ -1,8 +1,8 @@
-"""Conditional requests: the `ETag` of a batch or product, `If-Match` and `If-None-Match`.
+"""Conditional requests: the `ETag` of a batch, product or cart, `If-Match` and `If-None-Match`.
 
 A read with `If-None-Match` returns 304 if the caller has the current content. A write with `If-Match` takes effect only
-if the batch or product still has one of the tags. The handler compares the tags under the lock of the product, so only
-one of two writes with the same tag takes effect.
+if the resource still has one of the tags. The handler compares the tags under a lock, so only one of two writes with
+the same tag takes effect.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#section-13
 """
@@ -14,7 +14,7 @@ from fastapi import Request, Response
 
 from app.domain.errors import PreconditionFailedError
 from app.entrypoints.http.answers import Answer
-from app.entrypoints.http.idempotent_write import KEYED
+from app.entrypoints.http.idempotent_write import KEY_REQUIRED, KEYED
 from app.entrypoints.http.parameters import invalid
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -39,18 +39,17 @@ def _header(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": _SCHEMA}
 
 
-GUARDED: dict[str, Any] = {
-    "parameters": [
-        *KEYED["parameters"],
-        _header(
-            "If-Match",
-            "Makes the change conditional: if the current `ETag` is not in this list, the response is 412 "
-            "`precondition-failed`. Weak tags (`W/`) never match; `*` always does. Operations that do not support this "
-            "header refuse it with 422.",
-        ),
-    ]
-}
+_IF_MATCH = _header(
+    "If-Match",
+    "Makes the change conditional: if the current `ETag` is not in this list, the response is 412 "
+    "`precondition-failed`. Weak tags (`W/`) never match; `*` always does. Operations that do not support this "
+    "header refuse it with 422.",
+)
+GUARDED: dict[str, Any] = {"parameters": [*KEYED["parameters"], _IF_MATCH]}
 """The OpenAPI parameters of a writing route that supports `If-Match`."""
+
+GUARDED_WITH_KEY: dict[str, Any] = {"parameters": [*KEY_REQUIRED["parameters"], _IF_MATCH]}
+"""The same for a route that requires an Idempotency-Key."""
 
 CACHED: dict[str, Any] = {
     "parameters": [_header("If-None-Match", "If the current `ETag` is in this list, the response is 304 without body.")]
@@ -60,7 +59,7 @@ CACHED: dict[str, Any] = {
 TAGGED: dict[str, Any] = {
     "headers": {
         "ETag": {
-            "description": "The entity tag: it changes with each change of the batch or product.",
+            "description": "The entity tag: it changes with each change of the batch, product or cart.",
             "schema": {"type": "string", "examples": [_EXAMPLE]},
         }
     }

@@ -49,6 +49,10 @@ KEYED: dict[str, Any] = {
 """The OpenAPI parameters of a writing route."""
 
 
+KEY_REQUIRED: dict[str, Any] = {"parameters": [KEYED["parameters"][0] | {"required": True}]}
+"""The OpenAPI parameters of a writing route whose repetition would take effect again."""
+
+
 def documented_write(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI responses of a writing route: these problems, and those that every writing route can return."""
     keys = (IdempotencyKeyInUseError.code, IdempotencyKeyReusedError.code, "invalid-request")
@@ -62,7 +66,7 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
     condition.
     """
     if "if-match" in request.headers and "if_match" not in type(command).model_fields:
-        message = "Header is supported only by changes of one batch or one product"
+        message = "Header is supported only by changes of one batch, one product or one cart"
         raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "unsupported"}])
     deadline: asyncio.Timeout = request.scope["state"]["deadline"]
 
@@ -100,6 +104,13 @@ def key_of(request: Request) -> str | None:
         message = "Key should be 1 to 255 visible ASCII characters, with or without quotation marks around them"
         raise invalid([{"loc": ["header", "Idempotency-Key"], "msg": message, "type": "key_form"}])
     return key
+
+
+def require_key(request: Request) -> None:
+    """Raise ProblemError for a request without an Idempotency-Key."""
+    if key_of(request) is None:
+        detail = "the request would take effect again if it were repeated; send it with an Idempotency-Key"
+        raise ProblemError("idempotency-key-required", detail)
 
 
 def _fingerprint(request: Request) -> bytes:

@@ -18,6 +18,7 @@ TAGS = [
     {"name": "batches", "description": "Batches of stock."},
     {"name": "allocations", "description": "Order lines and the batches that serve them."},
     {"name": "orders", "description": "Orders of several lines."},
+    {"name": "carts", "description": "Carts: items with prices, before they are ordered."},
     {"name": "products", "description": "Products: stock, reorder point, history and availability."},
     {"name": "operations", "description": "Health and metrics, for operators."},
 ]

@@ -1,8 +1,5 @@
 """Orders of several lines."""
 
-import secrets
-import time
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -13,6 +10,7 @@ from app.entrypoints.http.allocations import EXAMPLE_LINE
 from app.entrypoints.http.answers import ORDER, ORDER_PREVIEW, Answer
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
+from app.entrypoints.http.order_ids import new_order_id
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
@@ -71,17 +69,11 @@ async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = Fa
     `hold_for` confirms them, without looking at the stock again. If `order_id` is missing, the service generates a
     UUIDv7, so that ids sort by time. To be able to repeat the request, send an `order_id` or an Idempotency-Key.
     """
-    order_id = order.order_id if "order_id" in order.model_fields_set else str(_uuid7())
+    order_id = order.order_id if "order_id" in order.model_fields_set else new_order_id()
     command = PlaceOrder.model_construct(**dict(order) | {"order_id": order_id})
     if dry_run:
         return Answer(ORDER_PREVIEW.dump_json(await queries_of(request).dry_runs.place_order(command)))
     return await write(request, command, _accepted)
-
-
-def _uuid7() -> uuid.UUID:
-    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds, then 74 random bits. Python has one from 3.14 on."""
-    milliseconds, random = time.time_ns() // 1_000_000, secrets.randbits(74)
-    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 2 << 62 | random & (1 << 62) - 1)
 
 
 def _accepted(accepted: OrderAccepted) -> Response:

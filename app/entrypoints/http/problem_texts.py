@@ -26,6 +26,10 @@ EXPLANATIONS: dict[str, Explanation] = {
         "No batch of the SKU has been recorded, so its lines cannot be accepted.",
         "Check the SKU, or record a batch of it first. `skus` lists the SKUs concerned.",
     ),
+    "idempotency-key-required": Explanation(
+        "The request has no Idempotency-Key. A repetition of this request would take effect again.",
+        "Generate a key for each new request, and repeat the request with the same key.",
+    ),
     "too-deeply-nested": Explanation(
         "Arrays and objects of the body are nested more deeply than the service accepts.",
         "Send the body that the OpenAPI document describes.",
@@ -55,6 +59,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The order has no line of the SKU. Cancelled lines are removed.", "Check the order id and the SKU."
     ),
     "product-not-found": Explanation("No batch of the SKU has been recorded.", "Check the SKU."),
+    "cart-not-found": Explanation(
+        "The cart does not exist. The first item makes a cart. A cart that has not changed for 30 days, or as the "
+        "operator has configured, is deleted.",
+        "Check the cart id, or put the items into the cart again.",
+    ),
     "method-not-allowed": Explanation(
         "The path exists and does not support the method.", "Use one of the methods in the header `Allow`."
     ),
@@ -88,7 +97,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Decide again with the quantity in `present_qty`, and send it as the expected one.",
     ),
     "precondition-failed": Explanation(
-        "The current `ETag` is not in `If-Match`: the batch or product has changed since it was read.",
+        "The current `ETag` is not in `If-Match`: the batch, product or cart has changed since it was read.",
         "Read it again, decide again, and send the request with its new `ETag`.",
     ),
     "batch-conflict": Explanation(
@@ -105,6 +114,23 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "order-conflict": Explanation(
         "The order id was placed before with other lines.", "Use another order id for another order."
+    ),
+    "cart-closed": Explanation(
+        "An order was placed from the cart, so the cart cannot change. Only the same checkout can be repeated.",
+        "Use a new cart. Change or cancel the order itself.",
+    ),
+    "cart-empty": Explanation("The cart has no item.", "Put an item into the cart first."),
+    "price-changed": Explanation(
+        "The cart has the SKU with another unit price, so pieces cannot be added with this one.",
+        "Set quantity and price of the item with PUT.",
+    ),
+    "currency-mismatch": Explanation(
+        "`currency` is not the currency of the cart. A cart has one currency.",
+        "Use the currency of the cart, or a new cart.",
+    ),
+    "checkout-conflict": Explanation(
+        "The cart was checked out before with another order id. A cart has one order.",
+        "Name the order in `detail`, or omit `order_id`.",
     ),
     "idempotency-key-in-use": Explanation(
         "The first request with this Idempotency-Key is still running.",
@@ -125,6 +151,11 @@ EXPLANATIONS: dict[str, Explanation] = {
     "quantity-too-large": Explanation(
         "The quantity of a batch includes the shipped pieces. With the counted ones it would be more than 2147483647.",
         "Check the count, or record a new batch.",
+    ),
+    "cart-limit-exceeded": Explanation(
+        "The cart would have more than 100 items, an item of more than 2147483647 pieces, or a total above "
+        "9007199254740991 (2^53 - 1).",
+        "Use several carts.",
     ),
     "idempotency-key-reused": Explanation(
         "The Idempotency-Key was used before for another request. Method, path, query and body are compared, byte for "

@@ -53,6 +53,12 @@ HeldForOrder = Annotated[
     Identifier,
     Query(description="Pieces that are held for this order are available to it.", examples=["order-1"]),
 ]
+RemovedPieces = Annotated[
+    int,
+    Field(ge=1, le=MAX_QUANTITY),
+    _WholeNumber,
+    Query(description="The pieces to remove; omit it for all.", examples=[1]),
+]
 ByDay = Annotated[Day, Query(description="The latest acceptable day; omit it for any day.", examples=["2030-01-01"])]
 ArrivingBy = Annotated[
     Day, Query(description="Only batches with an ETA on or before this day.", examples=["2030-01-01"])

@@ -17,6 +17,7 @@ class HttpServices:
 
     `check_database` returns the reason for which the service cannot use the database, or None, and raises if the
     database does not respond. `validation_context` has the limits of this service. `deadline` is in seconds.
+    `cart_currency` is the currency of carts that are made without one.
     """
 
     bus: MessageBus
@@ -27,6 +28,7 @@ class HttpServices:
     deadline: float = 8.0
     max_body_bytes: int = 65_536
     max_bulk_body_bytes: int = 1_048_576
+    cart_currency: str = "EUR"
     is_stopping: bool = False
 
 

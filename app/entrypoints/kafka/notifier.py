@@ -17,7 +17,7 @@ from app.backoff import next_delay
 from app.domain.fields import IDENTIFIER_PATTERN
 from app.domain.limits import MAX_QUANTITY
 from app.integration.cloudevents import CloudEvent, parse_leniently, well_formed
-from app.integration.outbound import BatchCreatedV1, ProductMessage
+from app.integration.product_messages import BatchCreatedV1, ProductMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
 from app.service_layer.notifications import HANDLED_EVENTS, Addresses, Mail, Mailer, MailRefusedError, react

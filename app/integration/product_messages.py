@@ -1,0 +1,190 @@
+"""Published events of products."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain import events
+from app.integration.fields import (
+    AvailableQuantity,
+    BackorderedQuantity,
+    BatchRef,
+    Eta,
+    IncomingQuantity,
+    LineQuantity,
+    OrderId,
+    PurchasedQuantity,
+    Sku,
+)
+
+
+class Message(BaseModel):
+    """The data of a published event."""
+
+    # Fields that were added later have defaults, so that older events can be read. They are always written.
+    model_config = ConfigDict(
+        frozen=True,
+        from_attributes=True,
+        json_schema_serialization_defaults_required=True,
+        # Errors are logged, and logs contain no payload.
+        hide_input_in_errors=True,
+    )
+    ce_type: ClassVar[str]
+
+
+class ProductMessage(Message):
+    """The data of an event of one product. The record key is the SKU."""
+
+    sku: Sku
+
+
+class LineAllocatedV1(ProductMessage):
+    """The order line was allocated to a batch."""
+
+    ce_type = "line_allocated.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: BatchRef
+
+
+class LineHeldV1(ProductMessage):
+    """A batch keeps stock for the order line until `held_until`, unless the line is confirmed before.
+
+    Published at the hold, and again whenever the batch or the end of the hold changes. The confirmation publishes
+    `line_allocated.v1`.
+    """
+
+    ce_type = "line_held.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: BatchRef
+    held_until: Annotated[
+        datetime, Field(description="The end of the hold, in UTC.", examples=["2030-01-01T12:00:00Z"])
+    ]
+
+
+class HoldReleasedV1(ProductMessage):
+    """The hold of the order line ended without a confirmation."""
+
+    ce_type = "hold_released.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: BatchRef
+    reason: Annotated[events.HoldReleaseReason, Field(description="Why it ended.", examples=["expired"])]
+
+
+class LineDeallocatedV1(ProductMessage):
+    """The order line was deallocated from its batch, or removed from the queue of backorders.
+
+    With `new_qty` the line is placed again: its next `line_allocated.v1` or `line_backordered.v1` has that quantity.
+    """
+
+    ce_type = "line_deallocated.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: Annotated[
+        str | None, Field(description="The previous batch; null: the line was in the queue.", examples=["batch-1"])
+    ]
+    reason: Annotated[events.ReleaseReason, Field(description="Why it was deallocated.", examples=["cancelled"])]
+    new_qty: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Only if the quantity of the line was changed: the new quantity.",
+            examples=[6],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
+
+
+class LineShippedV1(ProductMessage):
+    """The order line was shipped."""
+
+    ce_type = "line_shipped.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    batch_ref: BatchRef
+
+
+class LineBackorderedV1(ProductMessage):
+    """The order line was accepted and waits for stock."""
+
+    ce_type = "line_backordered.v1"
+    order_id: OrderId
+    qty: LineQuantity
+
+
+class AllocationFailedV1(ProductMessage):
+    """The order line was refused. An earlier accepted line of the same order and SKU is unchanged."""
+
+    ce_type = "allocation_failed.v1"
+    order_id: OrderId
+    qty: LineQuantity
+    reason: Annotated[
+        events.RefusalReason,
+        Field(description="Why it was refused.", examples=["out_of_stock"]),
+    ]
+
+
+class OutOfStockV1(ProductMessage):
+    """No batch could hold the order line."""
+
+    ce_type = "out_of_stock.v1"
+    order_id: OrderId
+    qty: LineQuantity
+
+
+class LowStockV1(ProductMessage):
+    """Availability fell below the reorder point. Published again only after availability has recovered."""
+
+    ce_type = "low_stock.v1"
+    available_qty: Annotated[int, Field(ge=0, description="Pieces that are available or held.", examples=[90])]
+    reorder_point: Annotated[int, Field(ge=1, description="Availability below this is low stock.", examples=[100])]
+    backordered_qty: BackorderedQuantity
+    incoming_qty: IncomingQuantity
+
+
+class BackInStockV1(ProductMessage):
+    """A product that was out of stock is available again."""
+
+    ce_type = "back_in_stock.v1"
+    available_qty: AvailableQuantity
+
+
+class BatchCreatedV1(ProductMessage):
+    """A batch of stock was recorded."""
+
+    ce_type = "batch_created.v1"
+    ref: BatchRef
+    qty: PurchasedQuantity
+    eta: Eta
+
+
+class BatchQuantityChangedV1(BatchCreatedV1):
+    """The purchased quantity of a batch changed."""
+
+    ce_type = "batch_quantity_changed.v1"
+    reason: Annotated[events.StockReason | None, Field(description="Why; null: not given.", examples=["damaged"])] = (
+        None
+    )
+    reference: Annotated[
+        str | None,
+        Field(description="A reference to a document; null: not given.", examples=["report-17"]),
+    ] = None
+
+
+class BatchEtaChangedV1(BatchCreatedV1):
+    """The arrival date of a batch changed."""
+
+    ce_type = "batch_eta_changed.v1"
+    order_ids: Annotated[
+        list[str],
+        Field(
+            description="Orders with a line on the batch: the first 100 that were allocated.",
+            examples=[["order-1"]],
+        ),
+    ] = []
+    order_count: Annotated[
+        int, Field(ge=0, description="The number of orders with a line on the batch.", examples=[1])
+    ] = 0
