@@ -1,6 +1,7 @@
 """Fixtures of several kinds of tests: PostgreSQL, a database per test, a broker, a mail server, a wired service."""
 
 import asyncio
+import gc
 import logging
 import os
 import uuid
@@ -53,6 +54,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slowest files first; the others keep their order."""
     rank = {name: number for number, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt everything collected from garbage collection, which would scan it during the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.fixture(scope="session")

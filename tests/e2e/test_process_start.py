@@ -81,5 +81,4 @@ def test_garbage_is_collected_once_the_service_runs() -> None:
         run_with_service(settings, note)
     finally:
         gc.enable()
-        gc.unfreeze()
     assert enabled == [True]
