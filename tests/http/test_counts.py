@@ -98,7 +98,7 @@ async def test_the_first_count_creates_the_product(api: Api) -> None:
     answers = [await count(api, sku, 12, reason="recount") for _ in range(2)]
 
     stock = {"sku": sku, "reorder_point": None, "available_qty": 12, "backordered_qty": 0, "incoming_qty": 0}
-    assert answers == [{**stock, "on_hand_qty": 12, "moved": []}] * 2
+    assert answers == [{**stock, "held_qty": 0, "on_hand_qty": 12, "moved": []}] * 2
     product = await api.product(sku)
     assert [(batch["qty"], batch["eta"]) for batch in product["batches"]] == [(12, None)]
     assert await events(api, sku) == ["batch_created.v1"]

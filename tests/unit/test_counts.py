@@ -236,6 +236,27 @@ async def test_then_lines_of_the_batches_recorded_last_move_each_once(service: S
     ]
 
 
+async def test_a_count_ends_holds_before_it_moves_lines(service: Service) -> None:
+    await service.send(
+        CreateBatch(ref="batch-1", sku=SKU, qty=10),
+        CreateBatch(ref="incoming", sku=SKU, qty=3, eta=TOMORROW),
+        Allocate(order_id="hold-1", sku=SKU, qty=3, hold_for=900),
+        Allocate(order_id="hold-2", sku=SKU, qty=3, hold_for=900),
+        Allocate(order_id="order-1", sku=SKU, qty=4),
+    )
+    service.heard()
+
+    counted = await service.send(CountProduct(sku=SKU, on_hand_qty=4))
+
+    assert counted.moved == [LineMove("hold-1", SKU, 3, "batch-1", "incoming")]
+    assert (counted.on_hand_qty, counted.stock.available_qty, counted.stock.held_qty) == (4, 0, 3)
+    assert [(kind, data.get("order_id", data.get("ref"))) for kind, data in service.heard()] == [
+        ("batch_quantity_changed.v1", "batch-1"),
+        ("line_held.v1", "hold-1"),
+        ("hold_released.v1", "hold-2"),
+    ]
+
+
 async def test_the_same_count_of_a_product_again_changes_nothing(service: Service) -> None:
     await service.send(
         CreateBatch(ref="batch-1", sku=SKU, qty=10),

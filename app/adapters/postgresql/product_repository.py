@@ -7,7 +7,7 @@ statement of its own, because a statement that had to wait for a lock would read
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -16,7 +16,7 @@ from app.adapters.postgresql import statements
 from app.adapters.postgresql.hold_rows import Clock, find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
-from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow
+from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
 from app.adapters.postgresql.writes import Writes, statement_of
 from app.domain.events import Event
 from app.domain.product import Product
@@ -108,10 +108,8 @@ class SqlProductRepository:
         return self._locked_elsewhere
 
     async def fetch_on_hand(self, product: Product) -> None:
-        """Put the batches that have pieces on hand into the product; `load` has read those with stock left.
-
-        Batches that have changed are in memory, so nothing has to be written first.
-        """
+        """Put the batches that have pieces on hand into the product. Nothing has to be written first."""
+        # A batch that has changed is in memory already.
         rows = await self._connection.fetch(statements.ON_HAND, product.sku)
         await self._count_fetched(product.sku, len(rows))
         for row in map(BatchRow._make, rows):
@@ -141,7 +139,7 @@ class SqlProductRepository:
             rows = await self._connection.fetch(statement, *where)
             if not rows:
                 break
-            needed = list(_until(rows, qty))
+            needed = list(first_pieces(rows, qty))
             await self._count_fetched(product.sku, len(needed))
             self._attach_held(product, batch, needed)
             qty -= sum(row["qty"] for row in needed)
@@ -299,12 +297,3 @@ class SqlProductRepository:
         if row.order_id not in product.allocations:
             product.attach_allocation(row.to_allocation(batch))
             self._changes.add_line(row)
-
-
-def _until(rows: Iterable[asyncpg.Record], qty: int) -> Iterator[asyncpg.Record]:
-    """The first rows that make up `qty` pieces."""
-    for row in rows:
-        if qty <= 0:
-            return
-        yield row
-        qty -= row["qty"]
