@@ -15,6 +15,7 @@ from app.adapters.identity.api_keys import ApiKeys
 from app.adapters.kafka.clients import KafkaConfig, Sasl
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
+from app.adapters.postgresql.hold_rows import Clock
 from app.adapters.postgresql.outbox import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
@@ -70,6 +71,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     queries: Queries | None = None,
     mailer: Mailer | None = None,
     authenticator: Authenticator | None = None,
+    clock: Clock = lambda now: now,
 ) -> AsyncIterator[Service]:
     """The service with all its objects. Connections are opened when they are needed, and closed at the end.
 
@@ -85,7 +87,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     shared_signal = signal
     # One connection remains for other users of the pool.
     connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
-    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal))
+    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, clock))
     service = Service(
         settings=settings,
         engine=engine,

@@ -20,6 +20,7 @@ MORE_MEMBERS = {
     "quantity-changed": {"present_qty"},
     "invalid-sku": {"skus"},
     "out-of-stock": {"skus"},
+    "not-held": {"skus"},
 }
 
 
