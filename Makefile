@@ -39,11 +39,11 @@ dist: install ## Build the source distribution and the wheel into dist/
 	@$(BIN)/python -m hatchling build
 
 # Tests of one file run in one process, because they share fixtures. Files start in the order of tests/conftest.py.
-# Four processes use two cores, because most tests wait. ARGS="-n 0" runs all in one process.
+# Three processes use two cores, because tests also wait. ARGS="-n 0" runs all in one process.
 WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: install ## Run all tests except those of browsers and generated clients
-	@$(BIN)/python -m pytest $(WORKERS) -m "not browser and not clients" $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) --ignore=tests/browser --ignore=tests/clients $(ARGS)
 
 # The tests that depend most on versions: connections, bodies, problems, documents, transactions.
 LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.py request_bodies.py problems.py openapi_document.py \

@@ -12,12 +12,16 @@ class AddressInUseError(Exception):
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises AddressInUseError."""
     try:
-        return socket.create_server(
+        listener = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
     except OSError as error:
         message = f"cannot listen on {host}:{port}: {error.strerror or error}"
         raise AddressInUseError(message) from error
+    # Connections inherit it. asyncio does not set it on them, because the protocol of a socket of `create_server` is 0;
+    # a small second part of a response would then wait for the acknowledgement of the first, up to 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def url_of(listener: socket.socket) -> str:
