@@ -137,7 +137,7 @@ class GroupRun:
                 await uow.orders.load(locks)
             await uow.products.load(locks, shared=self._shared)
             self._loaded = uow
-            overdue = await self._end_overdue_holds(uow)
+            overdue = await self._end_overdue_holds(running, uow)
             if overdue and not self._shared:
                 # The group runs in the next unit of work, or in the one after that.
                 await uow.inbox.withdraw([each.message for each in running if each.message and not settled[id(each)]])
@@ -172,12 +172,15 @@ class GroupRun:
                 request.on_large()
             raise _LargeRequestError(error.sku, keys_of(request.command, uow)) from None
 
-    async def _end_overdue_holds(self, uow: UnitOfWork) -> frozenset[str]:
+    async def _end_overdue_holds(self, running: Sequence[Request], uow: UnitOfWork) -> frozenset[str]:
         """End holds whose time is over. Returns the SKUs of which more are left than this unit of work ends."""
         try:
             return await end_overdue_holds(uow)
         except TooLargeToShareError as error:
-            raise _LargeRequestError(error.sku, {("sku", error.sku)}) from None
+            # Requests that name only a batch or an order of the product have to wait as well.
+            keys = [keys_of(request.command, uow) for request in running]
+            waiting = [each for each in keys if ("sku", error.sku) in each]
+            raise _LargeRequestError(error.sku, set().union(*waiting)) from None
 
     def _outcome_of_busy(self, request: Request, overdue: frozenset[str], uow: UnitOfWork) -> Outcome | None:
         """The outcome of a request that may not run now, or that is behind one; None: it may run.

@@ -27,5 +27,6 @@ async def end_overdue_holds(uow: UnitOfWork) -> frozenset[str]:
         uow.products.start_command()
         holds.product.expire_holds(holds.order_ids, holds.earliest_end)
         await serve_queue(holds.product, uow)
-        uow.publish_events()
+    # Once for all products: this takes the events of each product that was fetched.
+    uow.publish_events()
     return frozenset(holds.product.sku for holds in overdue if holds.product.has_overdue_holds)

@@ -1,0 +1,69 @@
+"""Holds under a clock that the test moves."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.postgresql.connections import DriverConnections
+from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
+from app.domain.commands import HoldOrder, PlaceOrder
+from app.service_layer.handlers import COMMAND_HANDLERS
+from app.service_layer.messagebus import MessageBus
+from app.service_layer.ports import UnitOfWork
+from app.service_layer.requests import RetryPolicy
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class MovableClock:
+    """Takes the place of the clock of the database."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.now = now
+
+    def __call__(self, _now: datetime) -> datetime:
+        return self.now
+
+    def move(self, seconds: float) -> None:
+        """Move the clock forward, or with a negative number back."""
+        self.now += timedelta(seconds=seconds)
+
+
+def bus_with_clock(engine: AsyncEngine, clock: MovableClock, retry: RetryPolicy | None = None) -> MessageBus:
+    """A bus whose units of work use the clock."""
+
+    def begin() -> UnitOfWork:
+        return SqlUnitOfWork(DriverConnections(engine), clock=clock)
+
+    return MessageBus(begin, COMMAND_HANDLERS, retry=retry)
+
+
+def order(order_id: str, *lines: tuple[str, int], **more: Any) -> PlaceOrder:
+    """An order of these pairs of SKU and quantity."""
+    wanted = [{"sku": sku, "qty": qty} for sku, qty in lines]
+    return PlaceOrder.model_validate({"order_id": order_id, "lines": wanted, **more})
+
+
+def hold(order_id: str, hold_for: int, *lines: tuple[str, int]) -> HoldOrder:
+    """A new end of a hold, and with lines new lines."""
+    wanted = {"lines": [{"sku": sku, "qty": qty} for sku, qty in lines]} if lines else {}
+    return HoldOrder.model_validate({"order_id": order_id, "hold_for": hold_for, **wanted})
+
+
+EVENTS = text("SELECT subject, sequence, type, data, xmin::text AS xmin FROM events ORDER BY id")
+HELD = text("SELECT count(*) FROM order_lines WHERE held_until IS NOT NULL")
+
+
+async def events_of(engine: AsyncEngine, subject: str) -> list[Any]:
+    """The events of a SKU or an order, oldest first, with the transaction that wrote them."""
+    async with engine.connect() as connection:
+        return [row for row in await connection.execute(EVENTS) if row.subject == subject]
+
+
+async def held_lines(engine: AsyncEngine) -> int:
+    """How many lines are held."""
+    async with engine.connect() as connection:
+        return int((await connection.execute(HELD)).scalar_one())
