@@ -131,7 +131,7 @@ async def _change_eta(
         return []
     targets: dict[Allocation, Batch] = {}
     after = 0
-    while batch.allocated_lines and (room := product.batches.room_before(batch)):
+    while batch.allocated_qty and (room := product.batches.room_before(batch)):
         held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=LATE_LINES)
         lines = [product.allocations[order_id] for order_id in held]
         targets |= reserve_sooner(product.batches, batch, lines)

@@ -31,10 +31,11 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
     accepted = [allocation for _, allocation in _lines_of(order.order_id, uow)]
     if accepted:
         placed = _placed(order.order_id, accepted, uow)
-        if not placed.is_made_of(order.lines):
+        is_confirmation = placed.is_held and not is_hold
+        if not placed.is_made_of(order.lines) or (is_confirmation and _has_other_quantities(order, accepted)):
             _refuse(order, "conflict", uow, is_hold=is_hold)
             raise OrderConflictError(order.order_id)
-        if is_hold or not placed.is_held:
+        if not is_confirmation:
             # The lines are an order from now on, even if they were placed one by one.
             uow.orders.place(placed)
             return OrderAccepted(_state(order.order_id, uow), created=False)
@@ -149,6 +150,12 @@ def _placed(order_id: str, accepted: list[Allocation], uow: UnitOfWork) -> Place
     if placed is None or not placed.holds(accepted):
         placed = PlacedOrder.of(order_id, accepted)
     return placed.as_now(accepted)
+
+
+def _has_other_quantities(order: Order, accepted: Iterable[Allocation]) -> bool:
+    """Whether a line was placed again with another quantity after its hold had ended."""
+    now = {allocation.line.sku: allocation.line.qty for allocation in accepted}
+    return any(now.get(line.sku, line.qty) != line.qty for line in order.lines)
 
 
 def _products_of(order: Order, uow: UnitOfWork, *, is_hold: bool) -> dict[str, Product]:
