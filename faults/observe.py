@@ -1,9 +1,10 @@
 """Collects the story of a finished round: topics, the read side over HTTP, inbox, outbox and dead letters."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -17,6 +18,8 @@ INBOUND_SECONDS = 30.0
 POLL_SECONDS = 0.05
 READERS = 8
 OK, MISSING = 200, 404
+
+Seen = TypeVar("Seen", BatchSeen, LineSeen, OrderSeen, ProductSeen)
 
 
 class Database:
@@ -118,15 +121,20 @@ async def _get(connection: Connection, path: str) -> Any:  # noqa: ANN401 - JSON
 
 def _note(story: Story, body: Any) -> None:  # noqa: ANN401 - JSON
     if isinstance(body, dict) and "lines" in body:
-        _note(story, body.pop("lines"))
-        story.orders[body["order_id"]] = OrderSeen(**body)
+        _note(story, body["lines"])
+        story.orders[body["order_id"]] = _seen(OrderSeen, body)
     elif isinstance(body, list):
         for line in body:
-            story.lines[line["order_id"], line["sku"]] = LineSeen(**line)
+            story.lines[line["order_id"], line["sku"]] = _seen(LineSeen, line)
     elif body is not None:
-        for batch in body.pop("batches"):
-            story.batches[batch["ref"]] = BatchSeen(**batch)
-        story.products[body["sku"]] = ProductSeen(**body)
+        for batch in body["batches"]:
+            story.batches[batch["ref"]] = _seen(BatchSeen, batch)
+        story.products[body["sku"]] = _seen(ProductSeen, body)
+
+
+def _seen(kind: type[Seen], body: Mapping[str, Any]) -> Seen:
+    """The fields that the oracle compares; responses may have others."""
+    return kind(**{field.name: body[field.name] for field in dataclasses.fields(kind)})
 
 
 def _poll(condition: Callable[[], bool], seconds: float) -> bool:

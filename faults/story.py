@@ -39,6 +39,7 @@ class BatchSeen:
     allocated_qty: int
     available_qty: int
     shipped_qty: int = 0
+    held_qty: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class LineSeen:
     status: str
     batch_ref: str | None
     eta: str | None
+    held_until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class ProductSeen:
     backordered_qty: int
     shipped_qty: int = 0
     reorder_point: int | None = None
+    held_qty: int = 0
 
 
 @dataclass
