@@ -12,11 +12,18 @@ from app.domain.commands import (
     RemoveCartItem,
     SetCartItem,
 )
-from app.domain.errors import CartNotFoundError, PreconditionFailedError
+from app.domain.errors import CartNotFoundError, NotHeldError, PreconditionFailedError
 from app.domain.fields import LEFT_OUT, EntityTags
 from app.service_layer.cart_results import CartOrdered, CartState, CheckedOutOrder, ItemSet
 from app.service_layer.entity_tags import check_tag
-from app.service_layer.order_handlers import cancel_order, hold_order, is_held, is_short, order_state, place_order
+from app.service_layer.order_handlers import (
+    cancel_order,
+    firm_and_held_skus,
+    hold_order,
+    is_short,
+    order_state,
+    place_order,
+)
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import OrderAccepted, OrderState
 
@@ -92,21 +99,25 @@ async def _place(cart: Cart, order_id: str, command: CheckOutCart, uow: UnitOfWo
     """Place or hold the items of the cart as the order.
 
     If the cart has changed since its last checkout, its hold is replaced first, and confirmed after that for a firm
-    order. If it cannot be replaced, and the order may wait for stock, it ends. Raises NotHeldError where some lines of
-    the order were confirmed, and what `place_order` and `hold_order` raise.
+    order. If it cannot be replaced, and the order may wait for stock, it ends. Raises NotHeldError where the order to
+    hold is firm, or a part of the hold to replace, and what `place_order` and `hold_order` raise.
     """
     lines = [OrderedLine.model_construct(sku=item.sku, qty=item.qty) for item in cart.items]
     order = PlaceOrder.model_construct(
         order_id=order_id, lines=lines, if_unavailable=command.if_unavailable, hold_for=command.hold_for or LEFT_OUT
     )
     has_changed = cart.order_id is not None and cart.status == "open"
+    firm, held = firm_and_held_skus(order_id, uow)
+    if firm and not held and command.hold_for is not None:
+        raise NotHeldError(order_id)
     if not has_changed:
         return await place_order(order, uow)
-    has_hold = is_held(order_id, uow)
+    if firm and held:
+        raise NotHeldError(order_id, *firm)
     hold = HoldOrder.model_construct(order_id=order_id, lines=lines, hold_for=command.hold_for or SHORTEST_HOLD)
     if command.hold_for is not None:
         return OrderAccepted(await hold_order(hold, uow), created=True)
-    if has_hold:
+    if held:
         if command.if_unavailable == "backorder" and is_short(order, uow):
             await cancel_order(CancelOrder.model_construct(order_id=order_id), uow)
         else:

@@ -110,13 +110,11 @@ def _order_of(order_id: str, lines: Iterable[OrderedLine]) -> Order:
     return Order.of(order_id, ((line.sku, line.qty) for line in lines))
 
 
-def is_held(order_id: str, uow: UnitOfWork) -> bool:
-    """Whether the lines of the order are held. Raises NotHeldError where only some are."""
+def firm_and_held_skus(order_id: str, uow: UnitOfWork) -> tuple[list[str], list[str]]:
+    """The SKUs of the lines that the order has now: of the firm ones, and of those that are held."""
     lines = _lines_of(order_id, uow)
     firm = [product.sku for product, allocation in lines if not allocation.is_held]
-    if firm and len(firm) < len(lines):
-        raise NotHeldError(order_id, *firm)
-    return bool(lines) and not firm
+    return firm, [product.sku for product, allocation in lines if allocation.is_held]
 
 
 def is_short(command: PlaceOrder, uow: UnitOfWork) -> bool:

@@ -194,10 +194,24 @@ async def test_another_order_id_is_refused_while_the_cart_is_held(service: Servi
     assert not (await order_of(service, check_out(order_id="mine"))).created
 
 
-async def test_a_hold_for_an_order_that_is_firm_closes_the_cart(service: Service) -> None:
+async def test_an_order_that_is_firm_is_not_held_but_closes_the_cart(service: Service) -> None:
     await service.send(Allocate(order_id="order-1", sku="CHAIR", qty=2))
+    service.heard()
 
-    ordered = await order_of(service, check_out(order_id="order-1"))
+    with pytest.raises(NotHeldError):
+        await service.send(check_out(order_id="order-1"))
+    assert service.heard() == []
+    firm = await order_of(service, check_out(None, order_id="order-1"))
 
-    assert (ordered.created, lines_of(ordered)) == (True, [("CHAIR", 2, "allocated", None)])
+    assert (firm.created, lines_of(firm)) == (True, [("CHAIR", 2, "allocated", None)])
     assert service.store.tables.carts["cart-1"].status == "closed"
+
+
+async def test_a_hold_that_was_confirmed_elsewhere_is_not_taken_back(service: Service) -> None:
+    await service.send(check_out(), Allocate(order_id="order-1", sku="CHAIR", qty=2))
+
+    with pytest.raises(NotHeldError):
+        await service.send(check_out())
+
+    assert service.store.tables.carts["cart-1"].status == "checked_out"
+    assert (await order_of(service, check_out(None))).created

@@ -44,9 +44,9 @@ GET.
 ROUTERS = (
     allocations.router,
     orders.router,
-    carts.router,
     batches.router,
     products.router,
+    carts.router,
     backorders.router,
     bulk.router,
     operations.router,
