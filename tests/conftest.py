@@ -27,12 +27,17 @@ from tests.support.memory import memory_folder
 TEMPLATE = "template_allocation"
 
 LONGEST_FILES = (
+    "test_wheel.py",
     "test_schemathesis.py",
     "test_state_machine.py",
-    "test_wheel.py",
+    "test_dev.py",
+    "test_separate_processes.py",
+    "test_failover.py",
+    "test_read_cost.py",
+    "test_migrations.py",
+    "test_start_without_database.py",
     "test_import.py",
     "test_orders.py",
-    "test_generated_client.py",
 )
 """Files that take longest, and therefore start first: the workers of pytest-xdist then end at about the same time."""
 
