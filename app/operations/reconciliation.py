@@ -10,11 +10,13 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
 
-from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore, WrongBatch
+from app.adapters.postgresql.counted_sums import CountedBatch, CountedHolds, CountedProduct
+from app.adapters.postgresql.reconciliation import ReconciliationStore
 from app.adapters.postgresql.reconciliation_in_pieces import count_in_pieces
 from app.bootstrap import Service
 from app.domain.commands import ServeBackorders
@@ -33,6 +35,7 @@ class Kind(StrEnum):
     """Kinds of differences."""
 
     ALLOCATED_QTY = "allocated_qty"
+    HELD_QTY = "held_qty"
     BACKORDERED_QTY = "backordered_qty"
     QUEUE = "queue"
     EVENTS_BEYOND = "events_beyond"
@@ -95,7 +98,7 @@ class Reconciliation:
         self._repair = repair
         self._page_size = page_size
         self._engine = service.engine
-        self._known_wrong: dict[str, list[WrongBatch]] = {}
+        self._known_wrong: dict[str, list[CountedBatch]] = {}
         self.unchecked = 0
         """Products whose comparison failed, each with a line in the log. The others are compared."""
         run = f"reconcile-{uuid.uuid4().hex}"
@@ -109,7 +112,7 @@ class Reconciliation:
         async for product in self._products():
             try:
                 # Sums first, because the queue is served according to them.
-                for examine in (self._batches, self._sum_of_queue, self._queue, self._events):
+                for examine in (self._batches, self._holds, self._sum_of_queue, self._queue, self._events):
                     async for difference in examine(product):
                         yield _counted(difference)
             except Exception as error:  # noqa: BLE001 - errors of the database itself are raised again
@@ -163,7 +166,7 @@ class Reconciliation:
         metrics.reconcile_failures.inc()
         log.warning("the product %s could not be compared: %r", sku, error)
 
-    async def _wrong_batches(self, sku: str) -> AsyncIterator[list[WrongBatch]]:
+    async def _wrong_batches(self, sku: str) -> AsyncIterator[list[CountedBatch]]:
         if sku in self._known_wrong:
             known = self._known_wrong[sku]
             for start in range(0, len(known), self._page_size):
@@ -185,11 +188,28 @@ class Reconciliation:
                 numbers = [batch.number for batch in page]
                 wrong = await _with_retries(partial(self._store.repair_batches, product.sku, numbers))
             for batch in wrong:
-                text = _mismatch(batch)
-                if batch.is_oversold:
-                    text += _instructions(batch, product)
                 repaired = self._repair and not batch.is_oversold
-                yield Difference(Kind.ALLOCATED_QTY, product.sku, text, repaired)
+                if batch.has_wrong_sums:
+                    text = _mismatch(batch)
+                    if batch.is_oversold:
+                        text += _instructions(batch, product)
+                    yield Difference(Kind.ALLOCATED_QTY, product.sku, text, repaired)
+                if batch.has_wrong_holds:
+                    text = f"batch {batch.ref} has {batch.held_qty} held; its lines have {batch.lines_held} held"
+                    yield Difference(Kind.HELD_QTY, product.sku, text, repaired)
+
+    async def _holds(self, product: CountedProduct) -> AsyncIterator[Difference]:
+        holds: CountedHolds | None = product if product.are_wrong else None
+        if holds is not None and self._repair:
+            holds = await _with_retries(partial(self._store.repair_holds, product.sku))
+        if holds is None:
+            return
+        if holds.held_qty != holds.held_qty_of_lines:
+            text = f"the product has {holds.held_qty} held; its lines have {holds.held_qty_of_lines} held"
+            yield Difference(Kind.HELD_QTY, product.sku, text, self._repair)
+        if holds.has_wrong_end:
+            text = f"a hold ends at {_time(holds.first_hold_end)}, the product has {_time(holds.earliest_hold_end)}"
+            yield Difference(Kind.HELD_QTY, product.sku, text, self._repair)
 
     async def _sum_of_queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
         if product.backordered_qty == product.queued_qty:
@@ -238,10 +258,10 @@ def _counted(difference: Difference) -> Difference:
     return difference
 
 
-def _mismatch(batch: WrongBatch) -> str:
+def _mismatch(batch: CountedBatch) -> str:
     stored = (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
-    counted = (batch.held_qty, batch.held_lines, batch.gone_qty)
-    names = ("{} allocated", "in {} lines", "{} shipped")
+    counted = (batch.lines_allocated, batch.firm_lines, batch.lines_shipped)
+    names = ("{} allocated", "in {} firm lines", "{} shipped")
     wrong = [number for number in range(3) if stored[number] != counted[number]]
     return (
         f"batch {batch.ref} has {', '.join(names[number].format(stored[number]) for number in wrong)}"
@@ -249,13 +269,17 @@ def _mismatch(batch: WrongBatch) -> str:
     )
 
 
-def _instructions(batch: WrongBatch, product: CountedProduct) -> str:
+def _time(value: datetime | None) -> str:
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if value else "none"
+
+
+def _instructions(batch: CountedBatch, product: CountedProduct) -> str:
     """How to repair an oversold batch by hand: the service does not know how many pieces there are.
 
     A larger quantity serves the queue, according to a sum that is too small. So it must include the whole queue before
     the sum can be repaired. The cut to the true quantity then deallocates the last lines.
     """
-    enough = batch.held_qty + batch.gone_qty + product.queued_qty
+    enough = batch.lines_allocated + batch.lines_shipped + product.queued_qty
     return (
         f" of {batch.qty} pieces, which cannot be repaired automatically: PATCH it to a qty of {enough} or more,"
         " run reconcile --repair, then PATCH it to the actual qty"

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from app.adapters.postgresql.counted_sums import CountedProduct
 from app.adapters.postgresql.messages import SHARDS
 from app.adapters.postgresql.outbox import OutboxReader
-from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore
+from app.adapters.postgresql.reconciliation import ReconciliationStore
 from app.bootstrap import Service, bootstrap
-from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
+from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, HoldOrder
 from app.entrypoints import components
 from app.observability import metrics
 from app.operations import reconciliation
@@ -42,12 +43,14 @@ def counted(kind: Kind) -> float:
 
 
 def anything(chance: random.Random) -> Command:
-    """A command that allocates, frees or changes stock, on one of two SKUs."""
+    """A command that allocates, holds, frees or changes stock, on one of two SKUs."""
     sku, order = chance.choice(SKUS[:2]), f"order-{chance.randrange(60)}"
     return chance.choice(
         [
             Allocate(order_id=order, sku=sku, qty=chance.randint(1, 9)),
             Allocate(order_id=order, sku=sku, qty=chance.randint(1, 9)),
+            Allocate(order_id=order, sku=sku, qty=chance.randint(1, 9), hold_for=1),
+            HoldOrder(order_id=order, hold_for=1),
             CancelAllocation(order_id=order, sku=sku),
             ChangeBatchQuantity(ref=f"{sku}-{chance.randrange(3)}", qty=chance.randint(0, 30)),
         ]
@@ -102,8 +105,9 @@ async def test_differences_are_repaired_while_traffic_runs(service: Service) -> 
             await sql(
                 service,
                 "SELECT FROM products ORDER BY sku FOR NO KEY UPDATE;"
-                "UPDATE batches SET allocated_qty = least(qty, allocated_qty + 1);"
-                "UPDATE products SET backordered_qty = backordered_qty + 1",
+                "UPDATE batches SET allocated_qty = least(qty - shipped_qty, allocated_qty + 1),"
+                " held_qty = least(allocated_qty, held_qty + 1);"
+                "UPDATE products SET backordered_qty = backordered_qty + 1, held_qty = held_qty + 1",
             )
             differences = await found(service, repair=True, page_size=3)
             assert all(difference.repaired for difference in differences)

@@ -7,7 +7,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.adapters.postgresql import reconciliation_in_pieces
-from app.adapters.postgresql.reconciliation import CountedProduct, ReconciliationStore
+from app.adapters.postgresql.counted_sums import CountedProduct
+from app.adapters.postgresql.reconciliation import ReconciliationStore
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch, ShipLine
 from app.observability import metrics
@@ -19,22 +20,27 @@ from tests.support.database import raw_connection, results
 SKUS = [f"SKU-{number}" for number in range(5)]
 DAMAGE = """
     UPDATE batches SET allocated_qty = allocated_qty + 1 WHERE ref = 'SKU-1-1';
-    UPDATE batches SET shipped_qty = shipped_qty + 1 WHERE ref = 'SKU-1-0';
+    UPDATE batches SET shipped_qty = shipped_qty - 1 WHERE ref = 'SKU-1-0';
     UPDATE products SET backordered_qty = 1 WHERE sku IN ('SKU-1', 'SKU-2');
     UPDATE batches SET qty = qty + 50 WHERE ref = 'SKU-3-0';
     DELETE FROM events WHERE subject = 'SKU-3' AND sequence IN (2, 5, 6);
     UPDATE products SET sequence = sequence - 4 WHERE sku = 'SKU-4';
     DELETE FROM events WHERE subject = 'SKU-2' AND sequence < 4;
     DELETE FROM events WHERE subject = 'SKU-0';
+    UPDATE batches SET held_qty = held_qty - 1 WHERE ref = 'SKU-1-0';
+    UPDATE batches SET held_qty = held_qty + 1 WHERE ref = 'SKU-1-1';
+    UPDATE products SET held_qty = 0 WHERE sku = 'SKU-2';
+    UPDATE products SET earliest_hold_end = NULL WHERE sku IN ('SKU-2', 'SKU-3');
 """
 
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Five products of three batches and twelve lines each; some are shipped, some wait."""
+    """Five products of three batches and fifteen lines each; some are shipped, some held, some wait."""
     for sku in SKUS:
         await results(service.bus, *(CreateBatch(ref=f"{sku}-{n}", sku=sku, qty=10) for n in range(3)))
         await results(service.bus, *(Allocate(order_id=f"order-{n}", sku=sku, qty=4) for n in range(12)))
+        await results(service.bus, *(Allocate(order_id=f"cart-{n}", sku=sku, qty=1, hold_for=600) for n in range(3)))
         await results(service.bus, *(ShipLine(order_id=f"order-{n}", sku=sku) for n in (0, 3)))
     return service
 
@@ -69,7 +75,7 @@ async def test_counting_in_pieces_gives_the_result_of_one_statement(
     await sql(stocked, DAMAGE)
     at_once = await found(stocked)
     assert {difference.sku for difference in at_once} == {"SKU-1", "SKU-2", "SKU-3", "SKU-4"}
-    assert len({difference.kind for difference in at_once}) == 5
+    assert len({difference.kind for difference in at_once}) == 6
 
     request.getfixturevalue("_too_large")
 

@@ -6,28 +6,31 @@ Events need no snapshot, because stored events never change.
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.adapters.postgresql.connections import begin, connect
-from app.adapters.postgresql.reconciliation import CountedProduct, WrongBatch
+from app.adapters.postgresql.counted_sums import CountedBatch, CountedProduct
 
 PIECE = 20_000
 """How many lines or events one statement reads."""
 
 # The transaction locks nothing, so it may last longer than others.
 _NO_TRANSACTION_TIMEOUT = text("SET LOCAL transaction_timeout = 0")
-_PRODUCT = text("SELECT sequence, backordered_qty FROM products WHERE sku = :sku")
+_PRODUCT = text("SELECT sequence, backordered_qty, held_qty, earliest_hold_end FROM products WHERE sku = :sku")
 _LINES = text("""
-    SELECT batch_number, FALSE AS has_shipped, qty FROM order_lines
+    SELECT batch_number, FALSE AS has_shipped, qty, held_until FROM order_lines
     WHERE sku = :sku AND batch_number IS NOT NULL AND shipped IS NULL
     UNION ALL
-    SELECT batch_number, TRUE, qty FROM order_lines WHERE sku = :sku AND shipped IS NOT NULL
+    SELECT batch_number, TRUE, qty, NULL FROM order_lines WHERE sku = :sku AND shipped IS NOT NULL
     UNION ALL
-    SELECT NULL, FALSE, qty FROM order_lines WHERE sku = :sku AND batch_number IS NULL
+    SELECT NULL, FALSE, qty, NULL FROM order_lines WHERE sku = :sku AND batch_number IS NULL
 """)
-_BATCHES = text("SELECT number, ref, qty, allocated_qty, allocated_lines, shipped_qty FROM batches WHERE sku = :sku")
+_BATCHES = text("""
+    SELECT number, ref, qty, allocated_qty, allocated_lines, shipped_qty, held_qty FROM batches WHERE sku = :sku
+""")
 # By the index: the first event, and the last one above the sequence of the product.
 _ENDS = text("""
     SELECT (SELECT sequence FROM events WHERE subject = :sku AND sequence IS NOT NULL
@@ -43,7 +46,7 @@ _EVENTS = text("""
 """)
 
 
-async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct, list[WrongBatch]] | None:
+async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct, list[CountedBatch]] | None:
     """The product, counted, and its batches whose sums are wrong; None if it does not exist.
 
     Raises DatabaseUnavailableError.
@@ -59,15 +62,25 @@ async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct
         stream = await connection.stream(_BATCHES, {"sku": sku}, execution_options={"yield_per": PIECE})
         async for row in stream.mappings():
             number = row["number"]
-            held, held_lines, gone = lines.held[number], lines.held_lines[number], lines.gone[number]
-            room = max(room, row["qty"] - held - gone)
-            if (row["allocated_qty"], row["allocated_lines"], row["shipped_qty"]) != (held, held_lines, gone):
-                wrong.append(WrongBatch(**row, held_qty=held, held_lines=held_lines, gone_qty=gone))
+            batch = CountedBatch(
+                **row,
+                lines_allocated=lines.allocated[number],
+                firm_lines=lines.firm_lines[number],
+                lines_shipped=lines.shipped[number],
+                lines_held=lines.held[number],
+            )
+            room = max(room, batch.qty - batch.lines_allocated - batch.lines_shipped)
+            if batch.has_wrong_sums or batch.has_wrong_holds:
+                wrong.append(batch)
         ends = (await connection.execute(_ENDS, {"sku": sku, "sequence": stored.sequence})).one()
     counted = CountedProduct(
         sku=sku,
         sequence=stored.sequence,
         backordered_qty=stored.backordered_qty,
+        held_qty=stored.held_qty,
+        earliest_hold_end=stored.earliest_hold_end,
+        held_qty_of_lines=lines.held.total(),
+        first_hold_end=lines.first_hold_end,
         queued_qty=lines.queued_qty,
         smallest_queued=lines.smallest_queued,
         room=room,
@@ -84,25 +97,31 @@ class _Lines:
     """The sums over the lines of a product, by batch and in the queue."""
 
     def __init__(self) -> None:
+        self.allocated: Counter[int] = Counter()
+        self.firm_lines: Counter[int] = Counter()
+        self.shipped: Counter[int] = Counter()
         self.held: Counter[int] = Counter()
-        self.held_lines: Counter[int] = Counter()
-        self.gone: Counter[int] = Counter()
+        self.first_hold_end: datetime | None = None
         self.queued_qty = 0
         self.smallest_queued: int | None = None
 
 
 async def _sum_up(connection: AsyncConnection, sku: str) -> _Lines:
     lines = _Lines()
-    options = {"yield_per": PIECE}
-    async for number, has_shipped, qty in await connection.stream(_LINES, {"sku": sku}, execution_options=options):
+    stream = await connection.stream(_LINES, {"sku": sku}, execution_options={"yield_per": PIECE})
+    async for number, has_shipped, qty, held_until in stream:
         if number is None:
             lines.queued_qty += qty
             lines.smallest_queued = qty if lines.smallest_queued is None else min(qty, lines.smallest_queued)
         elif has_shipped:
-            lines.gone[number] += qty
+            lines.shipped[number] += qty
         else:
-            lines.held[number] += qty
-            lines.held_lines[number] += 1
+            lines.allocated[number] += qty
+            if held_until is None:
+                lines.firm_lines[number] += 1
+            else:
+                lines.held[number] += qty
+                lines.first_hold_end = min(held_until, lines.first_hold_end or held_until)
     return lines
 
 
