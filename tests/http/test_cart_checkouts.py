@@ -8,6 +8,7 @@ import httpx
 
 from tests.http.test_carts import cart_of, put
 from tests.support.api import Api, Json, assert_invalid, assert_problem, new
+from tests.support.waiting import eventually
 
 
 async def check_out(api: Api, cart: str, *, key: str | None = None, **body: object) -> httpx.Response:
@@ -195,6 +196,44 @@ async def test_a_held_checkout_with_a_key_is_answered_from_the_first_one(api: Ap
 
     assert (again.status_code, again.content) == (201, first.content)
     assert (await api.product(chair))["held_qty"] == 2
+
+
+async def test_after_the_end_of_its_hold_a_cart_is_held_or_placed_again(api: Api) -> None:
+    cart, (chair,) = await filled(api, 2)
+    order_id = (await check_out(api, cart, hold_for=1)).json()["order_id"]
+
+    async def is_held_anew() -> bool:
+        answer = await check_out(api, cart, hold_for=1)
+        assert (answer.status_code in {200, 201}, answer.json()["order_id"]) == (True, order_id)
+        return answer.status_code == 201
+
+    await eventually(is_held_anew)
+    await eventually(is_held_anew)
+    assert (await cart_of(api, cart))["version"] == 2
+
+    await put(api, cart, chair, 3, 100)
+    late = await check_out(api, cart)
+    assert (late.status_code, lines_of(late.json())) == (201, [(chair, 3, "allocated")])
+
+
+async def test_of_a_hold_a_confirmation_and_a_change_at_once_each_order_is_what_its_cart_has(
+    api: Api, other_api: Api
+) -> None:
+    for _ in range(10):
+        cart, (chair,) = await filled(api, 1)
+        held, firm, changed = await asyncio.gather(
+            check_out(api, cart, hold_for=60), check_out(other_api, cart), put(other_api, cart, chair, 2, 100)
+        )
+
+        assert firm.status_code == 201
+        assert held.status_code == 201 or held.json()["code"] == "cart-closed"
+        assert changed.status_code == 200 or changed.json()["code"] == "cart-closed"
+        shown = await cart_of(api, cart)
+        assert (shown["status"], shown["order_id"]) == ("closed", firm.json()["order_id"])
+        (line,) = await api.lines(shown["order_id"])
+        assert (line["qty"], line["status"]) == (shown["items"][0]["qty"], "allocated")
+        product = await api.product(chair)
+        assert (product["allocated_qty"], product["held_qty"]) == (line["qty"], 0)
 
 
 async def test_a_cart_that_is_checked_out_at_once_gets_one_order(api: Api, other_api: Api) -> None:

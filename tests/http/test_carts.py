@@ -261,9 +261,6 @@ async def test_a_cart_that_does_not_exist_matches_no_tag(api: Api) -> None:
     assert_problem(checkout, 404, "cart-not-found")
 
 
-# --- at once --------------------------------------------------------------------------------------------------------
-
-
 async def test_pieces_that_are_added_at_once_at_two_instances_are_all_counted(api: Api, other_api: Api) -> None:
     for _ in range(5):
         cart = new("cart")
