@@ -14,7 +14,7 @@ from typing import Any
 import uvloop
 
 from app.bootstrap import Service, bootstrap
-from app.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch
+from app.domain.commands import MOST_ITEMS, Allocate, AllocateMany, ChangeBatchQuantity, Command, CreateBatch
 from app.service_layer.ports import Cause
 from app.settings import Settings
 from bench.stack import resident_bytes
@@ -22,10 +22,22 @@ from bench.stack import resident_bytes
 CAUSE = Cause(causation_id="bench", correlation_id="bench")
 
 
-def allocations(order_prefix: str, sku_prefix: str, skus: int) -> Iterator[Command]:
-    """Commands for one piece each, each with a new order id, cycling over the SKUs."""
+HOLD_SECONDS = 900
+
+
+def allocations(order_prefix: str, sku_prefix: str, skus: int, held_every: int = 0) -> Iterator[Command]:
+    """Commands for one piece each, each with a new order id, cycling over the SKUs. Each `held_every`th is a hold."""
     for number in itertools.count():
-        yield Allocate(order_id=f"{order_prefix}-{number}", sku=f"{sku_prefix}{number % skus}", qty=1)
+        hold: dict[str, Any] = {"hold_for": HOLD_SECONDS} if held_every and number % held_every == 0 else {}
+        yield Allocate(order_id=f"{order_prefix}-{number}", sku=f"{sku_prefix}{number % skus}", qty=1, **hold)
+
+
+async def hold(service: Service, sku: str, lines: int) -> None:
+    """Hold one piece for each of many orders."""
+    for start in range(0, lines, MOST_ITEMS):
+        numbers = range(start, min(start + MOST_ITEMS, lines))
+        items = (Allocate(order_id=f"{sku}-held-{number}", sku=sku, qty=1, hold_for=HOLD_SECONDS) for number in numbers)
+        await service.bus.handle(AllocateMany(items=tuple(items)), CAUSE)
 
 
 async def create_batches(service: Service, sku_prefix: str, skus: int) -> None:
@@ -135,6 +147,8 @@ async def run(spec: dict[str, Any]) -> Any:  # noqa: ANN401 - figures that depen
                 return await create_batches(service, **spec)
             case "rate":
                 return await rate(service, allocations(**spec.pop("commands")), **spec)
+            case "hold":
+                return await hold(service, **spec)
             case "memory":
                 return await memory(service, allocations(**spec.pop("commands")), **spec)
             case "compare_allocations":

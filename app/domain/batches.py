@@ -8,6 +8,10 @@ from app.domain.errors import BatchNotFoundError
 from app.domain.stock import Batch, StockLevel
 
 
+class StockNotReleasedError(Exception):
+    """The batch has stock for the line as soon as holds that have ended are released."""
+
+
 class Batches(dict[str, Batch]):
     """Batches by their ref. Call `reorder` after the ETA of a batch has changed."""
 
@@ -43,9 +47,15 @@ class Batches(dict[str, Batch]):
     def best(self, qty: int) -> Batch | None:
         """The batch that a line of `qty` pieces is allocated from; None where no batch can hold the whole line.
 
-        No other batch can serve the line sooner, so its ETA is also the earliest date for `qty` pieces.
+        No other batch can serve the line sooner, so its ETA is also the earliest date for `qty` pieces. Raises
+        StockNotReleasedError where that depends on holds that have ended and are not in memory.
         """
-        return next((batch for batch in self.by_preference() if batch.available_qty >= qty), None)
+        for batch in self.by_preference():
+            if batch.available_qty >= qty:
+                return batch
+            if batch.overdue_qty and batch.available_qty + batch.overdue_qty >= qty:
+                raise StockNotReleasedError(batch.ref)
+        return None
 
     def before(self, batch: Batch) -> Iterator[Batch]:
         """The batches that are preferred to this one, the most preferred first."""

@@ -235,13 +235,18 @@ class Product(Placement):
         self._end_hold(allocation, "replaced")
 
     def expire_holds(self, order_ids: Iterable[str], earliest_end: datetime | None) -> None:
-        """End the holds of these orders, because their time is over.
+        """End the holds of these orders, because their time is over, and those of the lines in memory that are over.
 
         No other hold ends before `earliest_end`; None: there is no other one.
         """
         self.hold_clock, self.earliest_hold_end = self.now, earliest_end
-        for order_id in order_ids:
+        named = (
+            each for each in self.allocations.values() if each.held_until is not None and each.held_until <= self.now
+        )
+        for order_id in dict.fromkeys([*order_ids, *(each.line.order_id for each in named)]):
             allocation = self.allocations[order_id]
+            if allocation.batch is not None and allocation.batch.overdue_qty:
+                allocation.batch.overdue_qty -= allocation.line.qty
             self._release(allocation)
             self._end_hold(allocation, "expired")
 

@@ -20,6 +20,8 @@ class Batch:
     `number` is the sequence of the event that recorded the batch, and identifies it within its product. `first_qty` and
     `first_eta` are the values that it was recorded with. `allocated_qty` pieces are allocated to lines: `held_qty` of
     them to lines that are held, the others to `allocated_lines` firm lines. `shipped_qty` pieces were shipped.
+
+    `overdue_qty` of the held pieces belong to holds that have ended and are not in memory; it is not stored.
     """
 
     number: int
@@ -32,6 +34,7 @@ class Batch:
     allocated_lines: int = 0
     shipped_qty: int = 0
     held_qty: int = 0
+    overdue_qty: int = 0
 
     @property
     def available_qty(self) -> int:

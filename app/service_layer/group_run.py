@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from app.domain.batches import StockNotReleasedError
 from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
 from app.observability import logging as observed
@@ -49,6 +50,7 @@ class GroupRun:
         self._kept_out: dict[Key, Outcome] = {}
         self._fault: TemporarilyUnavailableError | None = None
         self._loaded: UnitOfWork | None = None
+        self._ends_all_holds = False
 
     async def run(self, group: Sequence[Request]) -> list[Outcome]:
         """The outcome of each request."""
@@ -66,7 +68,7 @@ class GroupRun:
         observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
         try:
             return await self._run_with_retries(group)
-        except _LargeRequestError as error:
+        except _RepeatError as error:
             self._keep_out(error.keys, Outcome(deferred=error.sku))
             return []
         except TemporarilyUnavailableError as error:
@@ -138,16 +140,15 @@ class GroupRun:
             await uow.products.load(locks, shared=self._shared)
             self._loaded = uow
             overdue = await self._end_overdue_holds(running, uow)
-            if overdue and not self._shared:
-                # The group runs in the next unit of work, or in the one after that.
-                await uow.inbox.withdraw([each.message for each in running if each.message and not settled[id(each)]])
-                await uow.commit()
-                return []
             outcomes: list[Outcome] = []
             unhandled: list[ReceivedMessage] = []
             for request, early in zip(group, kept_out, strict=True):
                 known = early or settled[id(request)]
-                late = None if known is not None else self._outcome_of_busy(request, overdue, uow)
+                needs_end = known is None and self._needs_end(request, overdue, uow)
+                if needs_end and not self._shared:
+                    # It runs in the next unit of work, or in the one after that.
+                    break
+                late = None if known is not None else self._outcome_of_busy(request, overdue if needs_end else (), uow)
                 if late is not None and request.message is not None:
                     unhandled.append(request.message)
                 outcomes.append(known or late or await self._run_request(request, uow))
@@ -170,7 +171,14 @@ class GroupRun:
             metrics.deferred_commands.labels("large").inc()
             if not request.is_abandoned():
                 request.on_large()
-            raise _LargeRequestError(error.sku, keys_of(request.command, uow)) from None
+            raise _RepeatError(error.sku, keys_of(request.command, uow)) from None
+        except StockNotReleasedError:
+            # It has changed nothing, but others before it may have.
+            if not self._shared:
+                self._ends_all_holds = True
+                raise _RepeatError from None
+            metrics.deferred_commands.labels("holds").inc()
+            raise _RepeatError(request.command.routing_key or "-", keys_of(request.command, uow)) from None
 
     async def _end_overdue_holds(self, running: Sequence[Request], uow: UnitOfWork) -> frozenset[str]:
         """End holds whose time is over. Returns the SKUs of which more are left than this unit of work ends."""
@@ -180,16 +188,27 @@ class GroupRun:
             # Requests that name only a batch or an order of the product have to wait as well.
             keys = [keys_of(request.command, uow) for request in running]
             waiting = [each for each in keys if ("sku", error.sku) in each]
-            raise _LargeRequestError(error.sku, set().union(*waiting)) from None
+            raise _RepeatError(error.sku, set().union(*waiting)) from None
 
-    def _outcome_of_busy(self, request: Request, overdue: frozenset[str], uow: UnitOfWork) -> Outcome | None:
+    def _needs_end(self, request: Request, overdue: frozenset[str], uow: UnitOfWork) -> bool:
+        """Whether the request waits until all overdue holds of its products, which are these, have ended.
+
+        Stock that is released later belongs to a waiting line first, so a request on a product with a queue waits.
+        """
+        if not overdue:
+            return False
+        skus = [name for kind, name in keys_of(request.command, uow) if kind == "sku" and name in overdue]
+        if self._ends_all_holds or request.command.needs_all_holds_ended:
+            return bool(skus)
+        products = (uow.products.get(sku) for sku in skus)
+        return any(product is not None and product.backordered_qty for product in products)
+
+    def _outcome_of_busy(self, request: Request, overdue: Iterable[str], uow: UnitOfWork) -> Outcome | None:
         """The outcome of a request that may not run now, or that is behind one; None: it may run.
 
-        Another transaction holds its product, or the product has more overdue holds than a unit of work ends.
+        Another transaction holds its product, or it waits until all holds of the `overdue` products have ended.
         """
-        locked = uow.products.locked_elsewhere
-        if request.command.needs_exact_stock:
-            locked |= overdue
+        locked = uow.products.locked_elsewhere.union(overdue)
         if not locked and not self._kept_out:
             return None
         keys = keys_of(request.command, uow)
@@ -214,10 +233,10 @@ class GroupRun:
             self._kept_out.setdefault(key, outcome)
 
 
-class _LargeRequestError(Exception):
-    """A request needs a unit of work of its own, for a product with many lines."""
+class _RepeatError(Exception):
+    """The group runs again, without the requests on `keys`, which are deferred."""
 
-    def __init__(self, sku: str, keys: set[Key]) -> None:
+    def __init__(self, sku: str = "", keys: Iterable[Key] = ()) -> None:
         super().__init__()
         self.sku = sku
         self.keys = keys

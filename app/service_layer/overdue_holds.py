@@ -9,14 +9,14 @@ from app.service_layer.backorders import serve_queue
 from app.service_layer.ports import Cause, UnitOfWork
 
 AT_A_TIME = 500
-"""How many holds one unit of work ends."""
+"""How many holds one unit of work ends, besides those of the lines that its commands name."""
 
 
 async def end_overdue_holds(uow: UnitOfWork) -> frozenset[str]:
     """End the overdue holds of the locked products.
 
-    Returns the SKUs that have more of them than one unit of work ends: no command on these may run yet. Raises
-    TooLargeToShareError where the stock serves so long a queue that others would wait.
+    Returns the SKUs that have more of them than one unit of work ends. Raises TooLargeToShareError where the stock
+    serves so long a queue that others would wait.
     """
     overdue = await uow.products.fetch_overdue_holds(limit=AT_A_TIME)
     if not overdue:
@@ -26,7 +26,9 @@ async def end_overdue_holds(uow: UnitOfWork) -> frozenset[str]:
     for holds in overdue:
         uow.products.start_command()
         holds.product.expire_holds(holds.order_ids, holds.earliest_end)
-        await serve_queue(holds.product, uow)
+        # The batch of a waiting line is certain only after all of them have ended.
+        if not holds.product.has_overdue_holds:
+            await serve_queue(holds.product, uow)
     # Once for all products: this takes the events of each product that was fetched.
     uow.publish_events()
     return frozenset(holds.product.sku for holds in overdue if holds.product.has_overdue_holds)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import bus, costs, flatness, http, importing, kafka, orders
+from bench.scenarios import bus, costs, flatness, holds, http, importing, kafka, orders
 from bench.stack import Stack
 
 Scenario = Callable[[Stack, Plan], list[Row]]
@@ -18,6 +18,8 @@ SCENARIOS: dict[str, Scenario] = {
     "kafka": kafka.kafka_in_to_out,
     "relay": kafka.relay_drain,
     "flatness": flatness.flatness,
+    "holds": holds.holds_among_allocations,
+    "ends": holds.many_holds_end,
     "memory": bus.memory,
     "import": importing.import_of_order_lines,
 }

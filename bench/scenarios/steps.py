@@ -33,11 +33,15 @@ def drifted(stack: Stack, sku_prefix: str) -> int:
     return int(
         stack.value_of(
             """SELECT count(*) FROM batches b LEFT JOIN (
-                   SELECT sku, batch_number, sum(qty) AS qty, count(*) AS lines FROM order_lines
+                   SELECT sku, batch_number, sum(qty) AS qty,
+                          count(*) FILTER (WHERE held_until IS NULL) AS lines,
+                          coalesce(sum(qty) FILTER (WHERE held_until IS NOT NULL), 0) AS held_qty
+                   FROM order_lines
                    WHERE sku LIKE $1 || '%' GROUP BY sku, batch_number
                ) AS held ON held.sku = b.sku AND held.batch_number = b.number
                WHERE b.sku LIKE $1 || '%'
-               AND (b.allocated_qty, b.allocated_lines) <> (coalesce(held.qty, 0), coalesce(held.lines, 0))""",
+               AND (b.allocated_qty, b.allocated_lines, b.held_qty)
+                   <> (coalesce(held.qty, 0), coalesce(held.lines, 0), coalesce(held.held_qty, 0))""",
             sku_prefix,
         )
     )

@@ -508,3 +508,54 @@ async def test_a_checkout_does_not_look_like_low_stock_before_it_is_paid(shop: S
 
     assert (await shop.kinds(sku))[-1] == "low_stock.v1"
     assert sku in str((await shop.api.client.get(low)).json())
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+
+
+async def hold_many(shop: Shop, sku: str, count: int) -> None:
+    items = [{"order_id": new("order"), "sku": sku, "qty": 1, "hold_for": 600} for _ in range(count)]
+    answer = await shop.api.client.post("/v1/allocations/bulk", json={"items": items})
+    assert {result["status"] for result in answer.json()["results"]} == {201}
+
+
+async def test_placements_go_on_while_many_holds_end(shop: Shop) -> None:
+    sku = new("sku")
+    here = await shop.api.record(sku, 800)
+    await shop.api.record(sku, 5, eta="2030-01-01")
+    await hold_many(shop, sku, 800)
+    shop.ahead = HOUR
+
+    first = await shop.api.allocate(sku, 1)
+    left = (await shop.api.product(sku))["held_qty"]
+    large = await shop.api.allocate(sku, 799)
+
+    assert (first.status_code, first.json()["batch_ref"]) == (201, here)
+    assert left == 300
+    assert (large.status_code, large.json()["batch_ref"]) == (201, here)
+    assert (await shop.api.product(sku))["held_qty"] == 0
+
+
+async def test_many_holds_that_end_serve_the_queue_before_newcomers(shop: Shop) -> None:
+    sku = new("sku")
+    ref = await shop.api.record(sku, 800)
+    await hold_many(shop, sku, 800)
+    waiting = await shop.api.order(sku, 800)
+    shop.ahead = HOUR
+
+    answer = await shop.api.allocate(sku, 1, if_unavailable="reject")
+
+    assert_problem(answer, 409, "out-of-stock")
+    assert await shop.api.batch_of(waiting) == ref
+
+
+async def test_a_line_whose_hold_is_one_of_many_that_have_ended_is_gone(shop: Shop) -> None:
+    sku = new("sku")
+    await shop.api.record(sku, 801)
+    await hold_many(shop, sku, 800)
+    line = await shop.hold(sku, 1)
+    shop.ahead = HOUR
+
+    assert_problem(await shop.ship(line), 404, "allocation-not-found")
+    assert (await shop.api.product(sku))["held_qty"] == 300
+    assert (await shop.confirm(line)).status_code == 201

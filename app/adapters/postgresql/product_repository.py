@@ -122,6 +122,10 @@ class SqlProductRepository:
             return ()
         found = await find_overdue(self._connection, products, limit)
         self._attach(found.rows)
+        for row, qty in found.batches:
+            product = self._products[row.sku]
+            self._attach_batch(product, row)
+            product.batches[row.ref].overdue_qty = qty
         return [OverdueHolds(self._touch(each), found.order_ids[each.sku], found.ends[each.sku]) for each in products]
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:

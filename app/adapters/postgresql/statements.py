@@ -136,6 +136,19 @@ OVERDUE_HOLDS = f"""
     ) AS b
 """
 
+# The pieces of holds of the SKUs $1 that have ended by the times $2, behind each batch that has any.
+OVERDUE_QUANTITIES = f"""
+    SELECT {_BATCH}, overdue.qty
+    FROM unnest($1::text[], $2::timestamptz[]) AS named(sku, now)
+    CROSS JOIN LATERAL (
+        SELECT batch_number, sum(qty) AS qty FROM order_lines
+        WHERE order_lines.sku = named.sku AND held_until <= named.now GROUP BY batch_number
+    ) AS overdue
+    CROSS JOIN LATERAL (
+        SELECT * FROM batches WHERE batches.sku = named.sku AND batches.number = overdue.batch_number LIMIT 1
+    ) AS b
+"""
+
 # The end of the first hold of each SKU $1 that ends after the time $2.
 NEXT_HOLD_ENDS = """
     SELECT named.sku, (

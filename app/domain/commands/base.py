@@ -10,8 +10,9 @@ class Command(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title=None)
 
-    needs_exact_stock: ClassVar[bool] = True
-    """Whether it runs only after all overdue holds of its products have ended."""
+    needs_all_holds_ended: ClassVar[bool] = True
+    """Whether it runs only after all overdue holds of its products have ended. The others are decided exactly while
+    some of many are left, by the lines that they name and the batch that they find."""
 
     @property
     def routing_key(self) -> str:

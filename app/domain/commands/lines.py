@@ -1,6 +1,6 @@
 """Commands about one order line."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -32,6 +32,8 @@ class Allocate(_NamedLineCommand):
 
     model_config = ConfigDict(json_schema_extra=HOLD_NEVER_WAITS)
 
+    needs_all_holds_ended: ClassVar[bool] = False
+
     qty: LineQuantity
     if_unavailable: IfUnavailable = "backorder"
     hold_for: HoldFor = Field(default=LEFT_OUT, json_schema_extra=drop_default)
@@ -62,6 +64,10 @@ class ChangeLineQuantity(LineChanges, _NamedLineCommand):
 class CancelAllocation(_NamedLineCommand):
     """Remove an order line, and release the stock that it held."""
 
+    needs_all_holds_ended: ClassVar[bool] = False
+
 
 class ShipLine(_NamedLineCommand):
     """Mark an order line as shipped. It can no longer be cancelled or moved."""
+
+    needs_all_holds_ended: ClassVar[bool] = False

@@ -24,7 +24,7 @@ class ServeBackorders(_NamedProductCommand):
 class ExpireHolds(_NamedProductCommand):
     """End the overdue holds of a product. Each unit of work begins with this, so the command does nothing else."""
 
-    needs_exact_stock: ClassVar[bool] = False
+    needs_all_holds_ended: ClassVar[bool] = False
 
 
 class ReorderPoint(BaseModel):
