@@ -66,7 +66,7 @@ def many_holds_end(stack: Stack, plan: Plan) -> list[Row]:
 
 
 async def _let_end(stack: Stack, sku: str, seconds: float) -> None:
-    """Let all holds of the SKU end at once, in so many seconds."""
+    """Let all holds of the SKU end at once, in that many seconds."""
     end = f"statement_timestamp() + interval '{seconds} s'"
     await stack.execute(f"UPDATE order_lines SET held_until = {end} WHERE sku = $1 AND held_until IS NOT NULL", sku)
     await stack.execute(f"UPDATE products SET earliest_hold_end = {end} WHERE sku = $1", sku)
