@@ -42,8 +42,8 @@ _ROWS_ABOVE_EVENTS = 22
 def watch(*, interval: float, as_json: bool) -> None:
     """Show published events and backlogs until Ctrl-C.
 
-    Shows new events as they are published, their rate, and the backlogs of outbox, topics and dead letters. It does not
-    affect the service.
+    Shows new events as they are published, their rate, and the backlogs of outbox, topics and dead letters, and
+    the number of held lines. It does not affect the service.
     """
     from app.entrypoints.signals import wait_for_signal
     from app.operations.watch import Watch
@@ -145,6 +145,7 @@ def _state(status: Status) -> list[str]:
         age = "" if backlog.oldest_seconds is None else f", the oldest for {backlog.oldest_seconds:.1f} s"
         parts.append(f"outbox {backlog.pending}{age}")
         parts.append(f"dead letters {backlog.dead_letters}")
+        parts.append(f"held lines {backlog.held_lines}")
     parts += [f"lag of {group} {lag}" for group, lag in status.lags.items()]
     return parts or ["connecting"]
 

@@ -128,10 +128,12 @@ async def _count(service: Service) -> None:
         except Exception as error:  # noqa: BLE001 - a missing figure must not stop the component
             raise_if_cancelled()
             log.info("what waits could not be counted: %r", error)
-            waiting = BacklogCounts(metrics.UNKNOWN, metrics.UNKNOWN)
+            waiting = BacklogCounts(*[metrics.UNKNOWN] * 4)
             held = Held(metrics.UNKNOWN, metrics.UNKNOWN, metrics.UNKNOWN)
         metrics.backordered_lines.set(waiting.backordered_lines)
         metrics.dead_letters_kept.set(waiting.dead_letters)
+        metrics.held_lines.set(waiting.held_lines)
+        metrics.overdue_hold_age.set(waiting.overdue_hold_age)
         metrics.oldest_snapshot_seconds.set(held.seconds)
         metrics.oldest_snapshot_transactions.set(held.transactions)
         metrics.outbox_dead_rows.set(held.dead_rows)

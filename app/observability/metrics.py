@@ -122,6 +122,11 @@ dead_letters_kept = Gauge(
 backordered_lines = Gauge(
     "allocation_backordered_lines", "Lines that wait for stock; NaN if this process does not count them."
 )
+held_lines = Gauge("allocation_held_lines", "Lines that are held; NaN if this process does not count them.")
+overdue_hold_age = Gauge(
+    "allocation_overdue_holds_oldest_age_seconds",
+    "Time since the oldest hold that has not been ended was over, 0 without one; NaN if not measured.",
+)
 pool_connections = Gauge("allocation_database_pool_connections", "Connections to the database in use.", ["pool"])
 pool_limit = Gauge("allocation_database_pool_limit_connections", "Connections that a pool may hold.", ["pool"])
 read_only_refusals = Counter(
@@ -157,6 +162,8 @@ for _measured_by_one_process in (
     relay_shards,
     dead_letters_kept,
     backordered_lines,
+    held_lines,
+    overdue_hold_age,
     reconcile_last_complete,
     outbox_dead_rows,
     oldest_snapshot_seconds,

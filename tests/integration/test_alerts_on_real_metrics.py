@@ -169,3 +169,18 @@ async def test_dead_letters_and_lines_that_wait(service: Service, tmp_path: Path
 
     assert fires("AllocationDeadLetters", before, exported(), tmp_path)
     assert not fires("AllocationDeadLetters", before, before, tmp_path)
+
+
+async def test_holds_that_are_not_ended(service: Service, tmp_path: Path) -> None:
+    await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
+    await play(service.bus, Allocate(order_id="order-1", sku="CHAIR", qty=1, hold_for=600))
+    async with components.running([components.housekeeping(service)]):
+        await eventually(lambda: holds(exported()["allocation_overdue_holds_oldest_age_seconds{}"] == 0))
+    before = exported()
+    async with service.engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE products SET earliest_hold_end = now() - interval '2 minutes'")
+    async with components.running([components.housekeeping(service)]):
+        await eventually(lambda: holds(exported()["allocation_overdue_holds_oldest_age_seconds{}"] > 60))
+
+    assert fires("AllocationHoldsNotEnded", before, exported(), tmp_path)
+    assert not fires("AllocationHoldsNotEnded", before, before, tmp_path)

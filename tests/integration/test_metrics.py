@@ -85,6 +85,9 @@ async def test_dead_letters_and_backorders_are_counted_by_the_housekeeping(servi
             """INSERT INTO dead_letters (consumer, topic, partition, "offset", "timestamp", headers, reason)
                VALUES ('test', 'topic', 0, 0, 0, '[]', 'a reason')"""
         )
+    await play(service.bus, CreateBatch(ref="batch-2", sku="VASE", qty=9))
+    for number in range(2):
+        await play(service.bus, Allocate(order_id=f"order-{number}", sku="VASE", qty=1, hold_for=600))
     metrics.backordered_lines.set(metrics.UNKNOWN)
 
     async def counted() -> bool:
@@ -94,6 +97,39 @@ async def test_dead_letters_and_backorders_are_counted_by_the_housekeeping(servi
         await eventually(counted)
     assert value("allocation_backordered_lines") == 3
     assert value("allocation_dead_letters_kept_messages") == 1
+    assert (value("allocation_held_lines"), value("allocation_overdue_holds_oldest_age_seconds")) == (2, 0)
+
+
+async def test_the_age_of_the_oldest_overdue_hold_is_measured_and_unknown_without_a_database(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(components, "COUNT_INTERVAL", 0.05)
+    for sku, seconds in (("CHAIR", 90), ("VASE", 30), ("LAMP", -600)):
+        await play(service.bus, CreateBatch(ref=f"batch-{sku}", sku=sku, qty=9))
+        await play(service.bus, Allocate(order_id="order-1", sku=sku, qty=1, hold_for=600))
+        async with service.engine.begin() as connection:
+            ended = f"statement_timestamp() - interval '{seconds} s'"
+            await connection.exec_driver_sql(f"UPDATE products SET earliest_hold_end = {ended} WHERE sku = '{sku}'")
+    metrics.overdue_hold_age.set(metrics.UNKNOWN)
+
+    def age() -> float:
+        return value("allocation_overdue_holds_oldest_age_seconds")
+
+    async def measured() -> bool:
+        return age() >= 90
+
+    async def unknown() -> bool:
+        return math.isnan(age()) and math.isnan(value("allocation_held_lines"))
+
+    async with components.running([components.housekeeping(service)]):
+        await eventually(measured)
+        assert age() < 90 + 60
+
+        async def fails(_: object) -> None:
+            raise OSError
+
+        monkeypatch.setattr(components, "count_backlog", fails)
+        await eventually(unknown)
 
 
 async def test_an_old_snapshot_is_measured_by_its_age_and_the_rows_it_keeps(

@@ -1,4 +1,4 @@
-"""Figures for the metrics: backorders, dead letters, and what keeps dead rows in the database."""
+"""Figures for the metrics: backorders, holds, dead letters, and what keeps dead rows in the database."""
 
 import time
 from dataclasses import dataclass
@@ -10,21 +10,30 @@ from app.adapters.postgresql.connections import connect
 
 _COUNT = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM order_lines WHERE batch_number IS NULL LIMIT :limit) AS lines),
-           (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS letters)
+           (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS letters),
+           (SELECT count(*) FROM (SELECT FROM order_lines WHERE held_until IS NOT NULL LIMIT :limit) AS holds),
+           (SELECT greatest(0, coalesce(extract(epoch FROM statement_timestamp() - min(earliest_hold_end)), 0))::float8
+            FROM products WHERE earliest_hold_end IS NOT NULL)
 """)
 COUNT_LIMIT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class BacklogCounts:
-    """Backorders of all products, and dead letters; each counted up to `COUNT_LIMIT`."""
+    """Backorders of all products, dead letters, and held lines; each counted up to `COUNT_LIMIT`.
+
+    `overdue_hold_age` is the time in seconds since the oldest hold that has not been ended was over; 0: there is none.
+    Until the product is swept, a hold that was confirmed before its end counts as well.
+    """
 
     backordered_lines: float
     dead_letters: float
+    held_lines: float
+    overdue_hold_age: float
 
 
 async def count_backlog(engine: AsyncEngine) -> BacklogCounts:
-    """Count backorders and dead letters. Raises DatabaseUnavailableError."""
+    """Count what waits. Raises DatabaseUnavailableError."""
     async with connect(engine) as connection:
         return BacklogCounts(*(await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).one())
 

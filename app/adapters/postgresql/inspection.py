@@ -29,7 +29,9 @@ _BACKLOG = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS waiting) AS pending,
            (SELECT extract(epoch FROM clock_timestamp() - created_at)::double precision
             FROM events WHERE id = (SELECT min(id) FROM outbox)) AS oldest_seconds,
-           (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS kept) AS dead_letters
+           (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT :limit) AS kept) AS dead_letters,
+           (SELECT count(*) FROM (SELECT FROM order_lines WHERE held_until IS NOT NULL LIMIT :limit) AS holds)
+               AS held_lines
 """)
 
 POLL_INTERVAL = 0.1
@@ -49,11 +51,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Events that are not published yet, the age of the oldest in seconds, and dead letters."""
+    """Events that are not published yet, the age of the oldest in seconds, dead letters, and held lines."""
 
     pending: int
     oldest_seconds: float | None
     dead_letters: int
+    held_lines: int
 
 
 async def server_of(engine: AsyncEngine) -> Server:
@@ -98,4 +101,4 @@ async def backlog_of(engine: AsyncEngine) -> Backlog:
     """The backlog. Raises DatabaseUnavailableError."""
     async with connect(engine) as connection:
         found = (await connection.execute(_BACKLOG, {"limit": COUNT_LIMIT})).one()
-    return Backlog(found.pending, found.oldest_seconds, found.dead_letters)
+    return Backlog(found.pending, found.oldest_seconds, found.dead_letters, found.held_lines)
