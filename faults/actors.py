@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from faults import hold_actions
 from faults.belongings import OwnBatch, OwnLine, OwnOrder
 from faults.journal import Entry, Kind, Via
 
@@ -63,6 +64,7 @@ class Actor:
         self._gone_orders: list[OwnOrder] = []
         self._batches: list[OwnBatch] = []
         self._count = 0
+        self._holds = hold_actions.HoldActions(self, via, self._random)
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:
         """One batch for each SKU, so that all of them exist before the first order."""
@@ -71,17 +73,23 @@ class Actor:
 
     def next(self) -> Entry:
         """The next action."""
-        (deed,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        weights = WEIGHTS | hold_actions.WEIGHTS
+        (deed,) = self._random.choices(list(weights), list(weights.values()))
+        if deed in hold_actions.WEIGHTS:
+            return self._holds.next(deed) or self._place()
         entry: Entry | None = getattr(self, f"_{deed}")()
         return entry or self._place()
 
     def learn(self, entry: Entry) -> None:
         """Record which lines are backordered, were refused, or could not be shipped."""
+        if entry.repeats:
+            return
         status = REFUSED if entry.final is None else entry.final.status or REFUSED
         if status == LATER:
             self._waiting = [line for line in self._lines if line in self._waiting or line.order == entry.data]
         if self.via == "kafka" or status < REFUSED:
             return
+        self._holds.learn(entry, status)
         match entry.kind:
             case "allocate":
                 self._lines = [line for line in self._lines if line.order != entry.data]
@@ -93,11 +101,25 @@ class Actor:
             case _:
                 pass
 
-    def _entry(self, kind: Kind, data: dict[str, Any], key: str = "") -> Entry:
+    def make_entry(self, kind: Kind, data: dict[str, Any], key: str = "") -> Entry:
+        """The next command; `key` is the record key if it is not the SKU."""
         self._count += 1
         return Entry(f"{self.name}.{self._count}", self.name, self.via, kind, data, key=key)
 
-    def _sku(self) -> str:
+    def new_id(self) -> str:
+        """An id for what the next command makes."""
+        return f"{self.name}-{self._count}"
+
+    def add_line(self, line: OwnLine) -> None:
+        """Add a line that was held and is confirmed."""
+        self._lines.append(line)
+
+    def add_order(self, order: OwnOrder) -> None:
+        """Add an order that was held and is confirmed."""
+        self._orders.append(order)
+
+    def choose_sku(self) -> str:
+        """A SKU, often the same one."""
         return HOT if self._random.random() < HOT_SHARE else self._random.choice(SKUS[1:])
 
     def _place(self) -> Entry:
@@ -105,13 +127,13 @@ class Actor:
             line = self._gone.pop(self._random.randrange(len(self._gone)))
         else:
             if_unavailable = "reject" if self._random.random() < 0.2 else "backorder"
-            line = OwnLine(f"{self.name}-{self._count}", self._sku(), self._random.randint(1, 9), if_unavailable)
+            line = OwnLine(f"{self.name}-{self._count}", self.choose_sku(), self._random.randint(1, 9), if_unavailable)
         self._lines.append(line)
-        return self._entry("allocate", line.order)
+        return self.make_entry("allocate", line.order)
 
     def _place_again(self) -> Entry | None:
         line = self._some_line()
-        return None if line is None else self._entry("allocate", line.order)
+        return None if line is None else self.make_entry("allocate", line.order)
 
     def _place_with_other_qty(self) -> Entry | None:
         # A message has no response, so over Kafka it is unknown whether such a line is backordered or was refused.
@@ -119,22 +141,22 @@ class Actor:
         if line is None or line.if_unavailable == "reject":
             return None
         other = OwnLine(line.order_id, line.sku, line.qty + 1, line.if_unavailable)
-        return self._entry("allocate", other.order)
+        return self.make_entry("allocate", other.order)
 
     def _place_unknown(self) -> Entry:
-        return self._entry("allocate", OwnLine(f"{self.name}-{self._count}", UNKNOWN_SKU, 1, "backorder").order)
+        return self.make_entry("allocate", OwnLine(f"{self.name}-{self._count}", UNKNOWN_SKU, 1, "backorder").order)
 
     def _cancel(self) -> Entry | None:
         if not self._lines:
             return None
         line = self._lines.pop(self._random.randrange(len(self._lines)))
         self._gone.append(line)
-        return self._entry("cancel", line.names)
+        return self.make_entry("cancel", line.names)
 
     def _cancel_again(self) -> Entry | None:
         if not self._gone:
             return None
-        return self._entry("cancel", self._random.choice(self._gone).names)
+        return self.make_entry("cancel", self._random.choice(self._gone).names)
 
     def _ship(self) -> Entry | None:
         return self._ship_one_of(self._lines)
@@ -149,17 +171,17 @@ class Actor:
         line = self._random.choice(lines)
         self._lines.remove(line)
         self._shipped.append(line)
-        return self._entry("ship", line.names)
+        return self.make_entry("ship", line.names)
 
     def _ship_again(self) -> Entry | None:
         # Over Kafka the outcome is unknown; a line that was backordered may be shipped now.
-        return self._entry("ship", self._random.choice(self._shipped).names) if self._shipped else None
+        return self.make_entry("ship", self._random.choice(self._shipped).names) if self._shipped else None
 
     def _ship_gone(self) -> Entry | None:
-        return self._entry("ship", self._random.choice(self._gone).names) if self._gone else None
+        return self.make_entry("ship", self._random.choice(self._gone).names) if self._gone else None
 
     def _cancel_shipped(self) -> Entry | None:
-        return self._entry("cancel", self._random.choice(self._shipped).names) if self._shipped else None
+        return self.make_entry("cancel", self._random.choice(self._shipped).names) if self._shipped else None
 
     def _place_order(self) -> Entry:
         if self._gone_orders and self._random.random() < 0.1:
@@ -209,7 +231,7 @@ class Actor:
 
     def _about_order(self, kind: Kind, order: OwnOrder, data: dict[str, Any]) -> Entry:
         # Its lines have several SKUs, so with these as record keys one message could overtake another.
-        return self._entry(kind, data, key=order.order_id)
+        return self.make_entry(kind, data, key=order.order_id)
 
     def _part(self, order: OwnOrder) -> dict[str, Any]:
         return {"order_id": order.order_id, "sku": self._random.choice(list(order.lines))}
@@ -218,14 +240,14 @@ class Actor:
         lines: dict[str, int] = {}
         count = self._random.randint(2, 4)
         while len(lines) < count:
-            lines[self._sku()] = self._random.randint(1, 6)
+            lines[self.choose_sku()] = self._random.randint(1, 6)
         return lines
 
     def _some_order(self) -> OwnOrder | None:
         return self._random.choice(self._orders) if self._orders else None
 
     def _record_batch(self, sku: str = "", qty: int = 0, eta: str | None = "any") -> Entry:
-        sku = sku or self._sku()
+        sku = sku or self.choose_sku()
         ref, qty = f"{self.name}-b{self._count}", qty or self._random.randint(5, 40)
         first = {
             "ref": ref,
@@ -234,10 +256,10 @@ class Actor:
             "eta": self._random.choice(ETAS) if eta == "any" else eta,
         }
         self._batches.append(OwnBatch(ref, sku, first, qty))
-        return self._entry("create_batch", first)
+        return self.make_entry("create_batch", first)
 
     def _record_batch_again(self) -> Entry | None:
-        return self._entry("create_batch", self._random.choice(self._batches).first) if self._batches else None
+        return self.make_entry("create_batch", self._random.choice(self._batches).first) if self._batches else None
 
     def _change_qty(self) -> Entry | None:
         batch = self._some_batch()
@@ -259,7 +281,7 @@ class Actor:
     def _change(self, batch: OwnBatch, changes: dict[str, Any]) -> Entry:
         batch.qty = changes.get("qty", batch.qty)
         # The SKU is the record key; over HTTP the ref is enough.
-        return self._entry("change_batch", {"ref": batch.ref, "sku": batch.sku, **changes})
+        return self.make_entry("change_batch", {"ref": batch.ref, "sku": batch.sku, **changes})
 
     def _new_qty(self, batch: OwnBatch) -> int:
         """A cut to a half or to 0, an increase, or the same quantity."""

@@ -7,8 +7,9 @@ command is known, whatever other clients did.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from faults.expected import CONFLICT, CREATED, OK, Expected, History
-from faults.journal import Entry, Kind
+from faults.expected import CONFLICT, CREATED, HELD, OK, Expected, History
+from faults.hold_effects import hold_order
+from faults.journal import Answer, Entry, Kind
 from faults.line_effects import allocate, cancel, ship
 from faults.order_effects import cancel_order, place_order
 from faults.story import Event
@@ -25,8 +26,23 @@ def check_effects(entries: Sequence[Entry], caused: Mapping[str, Sequence[Event]
             # Another check reports that; its consequences are unknown.
             expected.forget(entry)
             continue
-        CHECKS[entry.kind](expected, entry, caused.get(entry.id, ()), history)
+        expected.name_lines(entry)
+        check = _repeat if entry.repeats else CHECKS[entry.kind]
+        check(expected, entry, caused.get(entry.id, ()), history)
+    expected.end_last_holds(history)
     return expected
+
+
+def _repeat(expected: Expected, entry: Entry, events: Sequence[Event], history: History) -> None:
+    """The same request with the same Idempotency-Key has no effect, and the response of the first one."""
+    expected.demand(entry, f"it repeats {entry.repeats}, and caused events", len(events), 0)
+    first = history.entries[entry.repeats].final
+    if first is not None and entry.final is not None and _content(first) != _content(entry.final):
+        expected.fault(entry, f"its key was answered {_content(first)} before, and now {_content(entry.final)}")
+
+
+def _content(answer: Answer) -> tuple[int | None, Any]:
+    return answer.status, answer.body
 
 
 def _create_batch(expected: Expected, entry: Entry, events: Sequence[Event], _: History) -> None:
@@ -77,7 +93,7 @@ def _is_below_shipped(entry: Entry, events: Sequence[Event], *, is_change: bool)
 
 def _compare_moves(expected: Expected, entry: Entry, body: Any, events: Sequence[Event]) -> None:  # noqa: ANN401 - JSON
     """The response has the moves of the events; a repeated request moves nothing."""
-    published = {event.data["order_id"] for event in events if event.type == "line_deallocated.v1"}
+    published = {event.data["order_id"] for event in events if event.type in {"line_deallocated.v1", HELD}}
     moved = {move["order_id"] for move in body["moved"]}
     if moved != published and not (entry.had_unknown and not moved):
         if not moved:
@@ -94,4 +110,5 @@ CHECKS: dict[Kind, Callable[[Expected, Entry, Sequence[Event], History], None]] 
     "ship": ship,
     "place_order": place_order,
     "cancel_order": cancel_order,
+    "hold_order": hold_order,
 }

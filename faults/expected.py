@@ -4,14 +4,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Literal
 
 from faults.journal import Entry
 from faults.story import Event
 
 CREATED, OK, ACCEPTED_LATER, GONE, BAD, MISSING, CONFLICT = 201, 200, 202, 204, 400, 404, 409
 ACCEPTED = ("line_allocated.v1", "line_backordered.v1")
-MOVED = (*ACCEPTED, "line_deallocated.v1", "line_shipped.v1")
+HELD, RELEASED = "line_held.v1", "hold_released.v1"
+MOVED = (*ACCEPTED, "line_deallocated.v1", "line_shipped.v1", HELD, RELEASED)
 """Events that place a line; other events that name it change nothing."""
+
+REFUSED = "allocation_failed.v1"
 
 BatchValues = tuple[int, str | None]
 Line = tuple[str, str]
@@ -23,13 +27,14 @@ class History:
 
     def __init__(self, entries: Iterable[Entry], events: Iterable[Event]) -> None:
         """Index the event by its line or batch."""
+        self.entries = {entry.id: entry for entry in entries}
         self._commands: dict[str, list[str]] = defaultdict(list)
-        for entry in entries:
+        for entry in self.entries.values():
             self._commands[entry.subject].append(entry.id)
         self._lines: dict[Line, list[Event]] = defaultdict(list)
         self._batches: dict[str, list[Event]] = defaultdict(list)
         for event in sorted(events, key=lambda event: event.sequence or 0):
-            if event.type in MOVED:
+            if event.type in MOVED or (event.type == REFUSED and event.sequence is not None):
                 self._lines[event.data["order_id"], event.subject].append(event)
             if event.type in {"line_shipped.v1", "batch_quantity_changed.v1", "batch_eta_changed.v1"}:
                 self._batches[event.data.get("batch_ref") or event.data["ref"]].append(event)
@@ -45,9 +50,33 @@ class History:
         for event in self._lines[entry.line]:
             if event.cause in later:
                 break
+            if event.type == REFUSED:
+                continue
             waits = event.type == "line_backordered.v1"
             waited = waits if event.cause in earlier else waited or waits
         return waited
+
+    def hold_end(self, entry: Entry, line: Line) -> Literal["no", "yes", "maybe"]:
+        """Whether the hold of the line ended before the command ran, by no command of its client.
+
+        An event of the command itself shows its place among the events of the line. Without one it ran at any time
+        between the events of its client's earlier and later commands.
+        """
+        earlier, later = self._around(entry)
+        ended = False
+        for event in self._lines[line]:
+            if event.cause == entry.id:
+                return "yes" if ended else "no"
+            if event.cause in later:
+                break
+            if event.cause in earlier or event.type in {HELD, RELEASED}:
+                ended = event.cause not in earlier and event.type == RELEASED
+        return "maybe" if ended else "no"
+
+    def has_ended(self, line: Line) -> bool:
+        """Whether the last event of the line is the end of its hold."""
+        moves = [event for event in self._lines[line] if event.type != REFUSED]
+        return bool(moves) and moves[-1].type == RELEASED
 
     def shipped_qty(self, entry: Entry) -> int:
         """The largest shipped quantity of the batch when the command ran, that is before its client's next command."""
@@ -66,23 +95,82 @@ class History:
 class Expected:
     """The state that clients expect at the end: each line's quantity, None if it was removed; each batch's values.
 
-    `orders` are the lines of each order as placed last. `unclear` are orders and batches with an unknown outcome.
-    `reruns` are responses that the documentation explains: a group whose commit was not answered was run again.
+    `held` are the lines with a hold. `orders` are the lines of each order as placed last, and `members` those that
+    still exist; `held_orders` have not been confirmed as a whole. `unclear` are orders and batches with an unknown
+    outcome. `reruns` are responses that the documentation explains: a group whose commit was not answered was run
+    again.
     """
 
     lines: dict[Line, int | None] = field(default_factory=dict)
     shipped: set[Line] = field(default_factory=set)
+    held: set[Line] = field(default_factory=set)
     orders: dict[str, dict[str, int]] = field(default_factory=dict)
+    members: set[Line] = field(default_factory=set)
+    held_orders: set[str] = field(default_factory=set)
     batches: dict[str, BatchValues] = field(default_factory=dict)
     skus: set[str] = field(default_factory=set)
     unclear: set[str] = field(default_factory=set)
     reruns: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    # The SKUs of each order. Searching all lines each time would be slow.
+    _skus_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def name_lines(self, entry: Entry) -> None:
+        """Note the SKUs that the command names of its order."""
+        if "order_id" in entry.data:
+            self._skus_of[entry.data["order_id"]] |= entry.skus
 
     def lines_of(self, order_id: str) -> list[Line]:
-        """The remaining lines of a placed order, by SKU."""
-        lines = [(order_id, sku) for sku in sorted(self.orders.get(order_id, ()))]
+        """The remaining lines of an order, by SKU."""
+        lines = [(order_id, sku) for sku in sorted(self._skus_of[order_id])]
         return [line for line in lines if self.lines.get(line) is not None]
+
+    def placed(self, order_id: str) -> dict[str, int]:
+        """What was placed under the id, while a line of it exists; otherwise the lines of now."""
+        lines = self.lines_of(order_id)
+        if any(line in self.members for line in lines):
+            return self.orders[order_id]
+        return {sku: self.lines[order_id, sku] or 0 for _, sku in lines}
+
+    def is_held(self, order_id: str) -> bool:
+        """Whether a line of the order is held, or it was held and not confirmed as a whole."""
+        lines = self.lines_of(order_id)
+        return any(line in self.held for line in lines) or (
+            order_id in self.held_orders and any(line in self.members for line in lines)
+        )
+
+    def place(self, order_id: str, lines: Mapping[str, int], *, is_held: bool) -> None:
+        """Note what was placed under the id."""
+        self.orders[order_id] = dict(lines)
+        self.members |= {(order_id, sku) for sku in lines}
+        (self.held_orders.add if is_held else self.held_orders.discard)(order_id)
+
+    def accept(self, line: Line, qty: int, *, is_held: bool) -> None:
+        """Note a line that was accepted or confirmed."""
+        self.lines[line] = qty
+        (self.held.add if is_held else self.held.discard)(line)
+
+    def remove(self, *lines: Line) -> None:
+        """Note lines that are gone: cancelled, or their holds have ended."""
+        for line in lines:
+            self.lines[line] = None
+            self.held.discard(line)
+            self.members.discard(line)
+
+    def end_holds(self, entry: Entry, history: History) -> list[Line]:
+        """Remove the lines of the order whose holds had ended when the command ran; returns those that may have."""
+        unsure: list[Line] = []
+        for line in self.lines_of(entry.data["order_id"]):
+            end = history.hold_end(entry, line) if line in self.held else "no"
+            if end == "yes":
+                self.remove(line)
+            elif end == "maybe":
+                unsure.append(line)
+        return unsure
+
+    def end_last_holds(self, history: History) -> None:
+        """Remove the lines whose holds ended after the last command of their client."""
+        self.remove(*[line for line in self.held if history.has_ended(line)])
 
     def forget(self, entry: Entry) -> None:
         """Mark the command's order or batch as unclear."""
@@ -91,6 +179,7 @@ class Expected:
         order_id = entry.data.get("order_id", "")
         self.orders.pop(order_id, None)
         for line in [line for line in self.lines if line[0] == order_id]:
+            self.remove(line)
             del self.lines[line]
             self.shipped.discard(line)
 
@@ -109,7 +198,8 @@ class Expected:
         final = entry.final
         if entry.via == "kafka" or final is None or final.status in first:
             return
-        if final.status not in again:
+        # With a key, the response to the attempt with the effect is repeated.
+        if final.status not in again or entry.idempotency_key:
             self.fault(entry, f"the answer should be one of {[*first, *again]}: {final.body}")
         elif not entry.had_unknown:
             self.reruns.append(f"{entry} answered {final.status} at its first attempt")
@@ -131,8 +221,11 @@ def reasons(events: Iterable[Event], kind: str) -> list[str]:
 
 
 def is_refused(entry: Entry, accepted: Sequence[Event]) -> bool:
-    """Whether the request found no stock and was not to be backordered. Over Kafka only the events show it."""
-    if entry.data.get("if_unavailable") != "reject":
+    """Whether the request found no stock and was not to be backordered, like each hold.
+
+    Over Kafka only the events show it.
+    """
+    if entry.data.get("if_unavailable") != "reject" and "hold_for" not in entry.data:
         return False
     if entry.via == "kafka":
         return not accepted

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 Via = Literal["http", "kafka"]
-Kind = Literal["create_batch", "change_batch", "allocate", "cancel", "ship", "place_order", "cancel_order"]
+Kind = Literal[
+    "create_batch", "change_batch", "allocate", "cancel", "ship", "place_order", "cancel_order", "hold_order"
+]
 
 SERVER_ERROR = 500
+STILL_RUNNING = "idempotency-key-in-use"
+"""The code of the response while an earlier attempt with the same Idempotency-Key is running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,10 @@ class Answer:
 
     @property
     def is_definite(self) -> bool:
-        """Whether the response shows the command's outcome, unlike 5xx."""
-        return self.status is not None and self.status < SERVER_ERROR
+        """Whether the response shows the command's outcome, unlike 5xx and while an earlier attempt is running."""
+        if self.status is None or self.status >= SERVER_ERROR:
+            return False
+        return not (isinstance(self.body, dict) and self.body.get("code") == STILL_RUNNING)
 
     @property
     def seconds(self) -> float:
@@ -45,7 +51,8 @@ class Answer:
 class Entry:
     """A command and its responses. `id` is the request id of each attempt, or the `ce_id`, and the cause of its events.
 
-    `key` is the record key if it is not the SKU: messages about one order must stay in order.
+    `key` is the record key if it is not the SKU: messages about one order must stay in order. `idempotency_key` is sent
+    with each attempt over HTTP. An entry that `repeats` another one is the same request with the same Idempotency-Key.
     """
 
     id: str
@@ -55,6 +62,8 @@ class Entry:
     data: dict[str, Any]
     answers: list[Answer] = field(default_factory=list)
     key: str = ""
+    idempotency_key: str = ""
+    repeats: str = ""
 
     @property
     def final(self) -> Answer | None:
@@ -74,7 +83,7 @@ class Entry:
     @property
     def skus(self) -> set[str]:
         """The SKUs of the command."""
-        return {line["sku"] for line in self.data.get("lines", [self.data])}
+        return {line["sku"] for line in self.data.get("lines", [self.data]) if "sku" in line}
 
     @property
     def subject(self) -> str:

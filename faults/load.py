@@ -26,11 +26,12 @@ POLL_SECONDS = 0.05
 REQUESTS: dict[Kind, tuple[str, str, Sequence[str]]] = {
     "create_batch": ("POST", "/v1/batches", ("ref", "sku", "qty", "eta")),
     "change_batch": ("PATCH", "/v1/batches/{ref}", ("qty", "eta")),
-    "allocate": ("POST", "/v1/allocations", ("order_id", "sku", "qty", "if_unavailable")),
+    "allocate": ("POST", "/v1/allocations", ("order_id", "sku", "qty", "if_unavailable", "hold_for")),
     "cancel": ("DELETE", "/v1/allocations/{order_id}/{sku}", ()),
     "ship": ("POST", "/v1/allocations/{order_id}/{sku}/ship", ()),
-    "place_order": ("POST", "/v1/orders", ("order_id", "lines", "if_unavailable")),
+    "place_order": ("POST", "/v1/orders", ("order_id", "lines", "if_unavailable", "hold_for")),
     "cancel_order": ("DELETE", "/v1/orders/{order_id}", ()),
+    "hold_order": ("PUT", "/v1/orders/{order_id}/hold", ("hold_for", "lines")),
 }
 """Method, path and the fields of the body. An entry has further fields, for readers of the journal."""
 
@@ -187,7 +188,7 @@ class Load:
             port = ports[(turn + attempt) % len(ports)]
             try:
                 connection = connections.setdefault(port, Connection(port))
-                status, answer = await connection.request(method, path, body, entry.id)
+                status, answer = await connection.request(method, path, body, entry.id, entry.idempotency_key)
                 headers = connection.headers if status >= SERVER_ERROR else {}
                 self.journal.note(entry, Answer(sent, time.time(), status, answer, headers=headers))
             except NoAnswerError as error:

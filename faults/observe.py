@@ -15,9 +15,15 @@ from faults.topics import message_id, place_of, read_topic, to_event
 
 OUTBOX_SECONDS = 30.0
 INBOUND_SECONDS = 30.0
+HOLD_SECONDS = 90.0
+HORIZON_SECONDS = 60
+"""No hold may end while the read side is read. The load's holds last some seconds, or ten minutes."""
+
 POLL_SECONDS = 0.05
 READERS = 8
 OK, MISSING = 200, 404
+WHOLE = {"place_order", "hold_order"}
+"""Commands whose order is read as a whole."""
 
 Seen = TypeVar("Seen", BatchSeen, LineSeen, OrderSeen, ProductSeen)
 
@@ -50,7 +56,7 @@ class Database:
 
 
 def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> dict[str, str]:
-    """Wait until all inbound messages are handled and all events published, or the time is over.
+    """Wait until all inbound messages are handled, all short holds over and all events published, or the time is over.
 
     Returns the inbound messages by the positions of their records.
     """
@@ -59,6 +65,8 @@ def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> di
     unique = len(set(inbound.values()))
     query = "SELECT (SELECT count(*) FROM inbox) + (SELECT count(*) FROM dead_letters)"
     _poll(lambda: database.ask(query)[0][0] >= unique, INBOUND_SECONDS)
+    holds = "SELECT count(*) FROM order_lines WHERE held_until < clock_timestamp() + make_interval(secs => $1)"
+    _poll(lambda: database.ask(holds, HORIZON_SECONDS)[0][0] == 0, HOLD_SECONDS)
     _poll(lambda: database.ask("SELECT count(*) FROM outbox")[0][0] == 0, OUTBOX_SECONDS)
     return inbound
 
@@ -74,6 +82,7 @@ def collect_story(
     """All input of the oracle. The service must be idle."""
     events = [to_event(message) for message in read_topic(bootstrap, events_topic)]
     story = Story(list(entries), events, inbound=list(inbound.values()))
+    story.now = database.ask("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0]
     story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
     story.inbox = [row[0] for row in database.ask("SELECT message_id FROM inbox")]
     # A letter is identified by its position, because the service and this reader may decode its id differently.
@@ -89,7 +98,7 @@ async def _read_side(story: Story, port: int) -> None:
     skus |= {event.data["sku"] for event in story.events if "sku" in event.data}
     orders = {entry.data["order_id"] for entry in story.entries if "order_id" in entry.data}
     orders |= {event.data["order_id"] for event in story.events if "order_id" in event.data}
-    whole = {entry.data["order_id"] for entry in story.entries if entry.kind == "place_order"}
+    whole = {entry.data["order_id"] for entry in story.entries if entry.kind in WHOLE}
     questions = [f"/v1/products/{sku}" for sku in sorted(skus)]
     questions += [f"/v1/{'orders' if each in whole else 'allocations'}/{each}" for each in sorted(orders)]
     waiting = iter(questions)

@@ -13,18 +13,32 @@ from faults.effects import check_effects
 from faults.expected import Expected
 from faults.journal import Kind
 from faults.replay import Replay
-from faults.story import ORDER_EVENTS, Event, LineSeen, Story, by_cause, first_occurrences
+from faults.story import ORDER_EVENTS, Event, LineSeen, Story, by_cause, first_occurrences, time_of
 
-# Events that only one kind of command can cause. Events of moving lines can have any cause.
-CAUSED_BY: dict[str, Kind] = {
-    "batch_created.v1": "create_batch",
-    "batch_quantity_changed.v1": "change_batch",
-    "batch_eta_changed.v1": "change_batch",
-    "line_shipped.v1": "ship",
-    "order_placed.v1": "place_order",
-    "order_refused.v1": "place_order",
-    "order_cancelled.v1": "cancel_order",
+# Events that only some kinds of command can cause; a reason belongs to its event. Those of moving lines can have any
+# cause.
+CAUSED_BY: dict[str, set[Kind]] = {
+    "batch_created.v1": {"create_batch"},
+    "batch_quantity_changed.v1": {"change_batch"},
+    "batch_eta_changed.v1": {"change_batch"},
+    "line_shipped.v1": {"ship"},
+    "order_placed.v1": {"place_order"},
+    "order_refused.v1": {"place_order"},
+    "order_cancelled.v1": {"cancel_order"},
+    "line_held.v1": {"allocate", "place_order", "hold_order", "change_batch"},
+    "hold_released.v1 cancelled": {"cancel", "cancel_order"},
+    "hold_released.v1 replaced": {"hold_order"},
+    "hold_released.v1 batch_quantity_changed": {"change_batch"},
+    "hold_released.v1 expired": set(),
 }
+EXPIRY = "expiry-"
+"""Holds end without a command. Their events have a cause with this prefix."""
+
+OF_EXPIRY = {"hold_released.v1 expired", "line_allocated.v1", "back_in_stock.v1", "low_stock.v1"}
+"""The end of a hold serves the queue."""
+
+SWEEP_SECONDS = 2.0
+"""After this time a hold that has ended may not be there any more; guaranteed is one second."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +124,18 @@ def check_repeats(story: Story, first: list[Event]) -> Iterator[str]:
 
 
 def check_causes(story: Story, first: list[Event]) -> Iterator[str]:
-    """Every event was caused by a sent command of a suitable kind."""
+    """Every event was caused by a sent command of a suitable kind, or by the end of a hold."""
     known = {entry.id: entry for entry in story.entries}
     for event in first:
         name = f"causes: {event.type} of {event.subject} {event.sequence} was caused by"
+        kind = f"{event.type} {event.data['reason']}" if event.type == "hold_released.v1" else event.type
         entry = known.get(event.cause)
-        if entry is None:
+        if event.cause.startswith(EXPIRY):
+            if kind not in OF_EXPIRY:
+                yield f"{name} the end of a hold"
+        elif entry is None:
             yield f"{name} {event.cause!r}, which none sent"
-        elif CAUSED_BY.get(event.type, entry.kind) != entry.kind:
+        elif entry.kind not in CAUSED_BY.get(kind, {entry.kind}):
             yield f"{name} {entry}"
 
 
@@ -144,14 +162,18 @@ def check_outbox(story: Story, _: list[Event]) -> Iterator[str]:
 
 
 def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
-    """Each line is on a batch of its SKU, or backordered because no batch can hold it."""
+    """Each line is on a batch of its SKU, or backordered because no batch can hold it; no hold is over."""
     room: dict[str, int] = defaultdict(int)
     for batch in story.batches.values():
         room[batch.sku] = max(room[batch.sku], batch.available_qty)
     for line in story.lines.values():
         name = f"read side: {line.order_id} of {line.sku}"
-        if (line.status in {"allocated", "shipped"}) != (line.batch_ref is not None):
+        if (line.status != "backordered") != (line.batch_ref is not None):
             yield f"{name} is {line.status} with the batch {line.batch_ref}"
+        if (line.status == "held") != (line.held_until is not None):
+            yield f"{name} is {line.status} until {line.held_until}"
+        if line.held_until is not None and 0 < time_of(line.held_until) + SWEEP_SECONDS < story.now:
+            yield f"{name} is held, and its hold was over {story.now - time_of(line.held_until):.1f} s before"
         if line.batch_ref is None:
             if line.qty <= room[line.sku]:
                 yield f"{name} waits for {line.qty}, and a batch has {room[line.sku]}"
@@ -164,20 +186,25 @@ def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
 
 
 def check_whole(story: Story, _: list[Event]) -> Iterator[str]:
-    """An order is complete if none of its lines is backordered; then its last batch has its earliest ETA."""
+    """An order is complete if none of its lines is backordered or held.
+
+    Its earliest ETA is that of its last batch, if none is backordered.
+    """
     lines: dict[str, list[LineSeen]] = defaultdict(list)
     for line in story.lines.values():
         lines[line.order_id].append(line)
     for order in story.orders.values():
         own = lines[order.order_id]
-        complete = all(line.status != "backordered" for line in own)
+        complete = all(line.status in {"allocated", "shipped"} for line in own)
+        is_dated = all(line.status != "backordered" for line in own)
         etas = [line.eta for line in own if line.eta is not None and line.status != "shipped"]
-        if (order.complete, order.earliest_eta) != (complete, max(etas, default=None) if complete else None):
+        if (order.complete, order.earliest_eta) != (complete, max(etas, default=None) if is_dated else None):
             yield f"read side: {order} does not follow from {own}"
 
 
 def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
     """Purchased = available + allocated + shipped for every batch, and the sums of batches and products are correct."""
+    allocated: Counter[str] = Counter()
     held: Counter[str] = Counter()
     shipped: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
@@ -187,38 +214,42 @@ def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
         elif line.status == "shipped":
             shipped[line.batch_ref] += line.qty
         else:
-            held[line.batch_ref] += line.qty
+            allocated[line.batch_ref] += line.qty
+            held[line.batch_ref] += line.qty if line.status == "held" else 0
     for batch in story.batches.values():
         if batch.available_qty != batch.qty - batch.allocated_qty - batch.shipped_qty or batch.available_qty < 0:
             yield f"read side: {batch} does not add up"
-        if batch.allocated_qty != held[batch.ref]:
-            yield f"read side: {batch.ref} has {batch.allocated_qty} allocated, its lines {held[batch.ref]}"
-        if batch.shipped_qty != shipped[batch.ref]:
-            yield f"read side: {batch.ref} has {batch.shipped_qty} shipped, its lines {shipped[batch.ref]}"
+        for what, qty, lines in (
+            ("allocated", batch.allocated_qty, allocated),
+            ("shipped", batch.shipped_qty, shipped),
+            ("held", batch.held_qty, held),
+        ):
+            if qty != lines[batch.ref]:
+                yield f"read side: {batch.ref} has {qty} {what}, its lines {lines[batch.ref]}"
+    names = attrgetter("available_qty", "allocated_qty", "shipped_qty", "held_qty")
     for product in story.products.values():
-        own = [batch for batch in story.batches.values() if batch.sku == product.sku]
-        sums = (
-            sum(each.available_qty for each in own),
-            sum(each.allocated_qty for each in own),
-            sum(each.shipped_qty for each in own),
-            waiting[product.sku],
-        )
-        if sums != (product.available_qty, product.allocated_qty, product.shipped_qty, product.backordered_qty):
-            yield f"read side: {product} is not {sums} (available, allocated, shipped, backordered)"
+        own = [names(batch) for batch in story.batches.values() if batch.sku == product.sku]
+        sums = (*map(sum, zip((0, 0, 0, 0), *own, strict=True)), waiting[product.sku])
+        if sums != (*names(product), product.backordered_qty):
+            yield f"read side: {product} is not {sums} (available, allocated, shipped, held, backordered)"
 
 
 def check_replay(story: Story, first: list[Event]) -> Iterator[str]:
     """The replayed events give the state of the read side."""
     replay = Replay.of(first)
     yield from replay.faults
-    values = attrgetter("sku", "qty", "eta", "allocated_qty", "shipped_qty")
+    values = attrgetter("sku", "qty", "eta", "allocated_qty", "shipped_qty", "held_qty")
     replayed = {batch.ref: values(batch) for batch in replay.batches.values()}
     seen = {batch.ref: values(batch) for batch in story.batches.values()}
     for ref in sorted(replayed.keys() | seen.keys()):
         if replayed.get(ref) != seen.get(ref):
             yield f"replay: batch {ref} is {replayed.get(ref)} by the events and {seen.get(ref)} by the read side"
-    replayed_lines = {key: (line.qty, line.batch_ref, line.shipped) for key, line in replay.lines.items()}
-    seen_lines = {key: (line.qty, line.batch_ref, line.status == "shipped") for key, line in story.lines.items()}
+    line_values = attrgetter("qty", "batch_ref", "shipped", "held_until")
+    replayed_lines = {key: line_values(line) for key, line in replay.lines.items()}
+    seen_lines = {
+        key: (line.qty, line.batch_ref, line.status == "shipped", line.held_until and time_of(line.held_until))
+        for key, line in story.lines.items()
+    }
     for key in sorted(replayed_lines.keys() | seen_lines.keys()):
         if replayed_lines.get(key) != seen_lines.get(key):
             events, read = replayed_lines.get(key), seen_lines.get(key)
@@ -234,6 +265,8 @@ def check_expected(story: Story, expected: Expected) -> Iterator[str]:
         is_shipped = key in expected.shipped
         if line is not None and (line.status == "shipped") != is_shipped:
             yield f"end: line {key} is {line.status}, and for its client shipped={is_shipped}"
+        if line is not None and (line.status == "held") != (key in expected.held):
+            yield f"end: line {key} is {line.status}, and for its client held={key in expected.held}"
     for key in story.lines.keys() - expected.lines.keys():
         if f"order {key[0]}" not in expected.unclear:
             yield f"end: line {key} is there, and no client ever asked for it"

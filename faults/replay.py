@@ -4,10 +4,13 @@ It uses only the contract, and reports each event that does not follow from the 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from faults.story import Event
+from faults.story import Event, time_of
+
+EXACT, PROMPT = 0.001, 60.0
+"""Seconds. A hold may end so much early, and be confirmed so much late: the event is later than its decision."""
 
 
 @dataclass(slots=True)
@@ -20,6 +23,7 @@ class ReplayedBatch:
     eta: str | None
     allocated_qty: int = 0
     shipped_qty: int = 0
+    held_qty: int = 0
 
     @property
     def available_qty(self) -> int:
@@ -31,7 +35,7 @@ class ReplayedBatch:
 class ReplayedLine:
     """An order line, derived from events. `released`: deallocated, and its next place follows.
 
-    `shipped`: no further event may name it.
+    `shipped`: no further event may name it. `held_until`: the end of its hold; None: it is firm.
     """
 
     order_id: str
@@ -40,6 +44,7 @@ class ReplayedLine:
     batch_ref: str | None = None
     released: bool = False
     shipped: bool = False
+    held_until: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -58,6 +63,24 @@ class Replay:
     _batches_of: dict[str, list[ReplayedBatch]] = field(default_factory=lambda: defaultdict(list))
     _unplaced: dict[str, dict[str, ReplayedLine]] = field(default_factory=lambda: defaultdict(dict))
     _reported: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Name the types of events."""
+        self._plays: dict[str, Callable[[Event], None]] = {
+            "batch_created.v1": self._record_batch,
+            "batch_quantity_changed.v1": self._change_batch,
+            "batch_eta_changed.v1": self._change_batch,
+            "line_allocated.v1": self._allocate,
+            "line_held.v1": self._hold,
+            "hold_released.v1": self._end_hold,
+            "line_backordered.v1": self._queue,
+            "line_deallocated.v1": self._deallocate,
+            "line_shipped.v1": self._ship,
+            "out_of_stock.v1": self._ignore,
+            "allocation_failed.v1": self._ignore,
+            "low_stock.v1": self._check_stock,
+            "back_in_stock.v1": self._check_stock,
+        }
 
     @classmethod
     def of(cls, first_occurrences: Iterable[Event]) -> "Replay":
@@ -82,30 +105,22 @@ class Replay:
         self._check_rules(sku, cause)
 
     def _play(self, event: Event) -> None:
-        match event.type:
-            case "batch_created.v1":
-                if event.data["ref"] in self.batches:
-                    self._fault(event, "records a batch a second time")
-                    return
-                batch = ReplayedBatch(event.data["ref"], event.subject, event.data["qty"], event.data["eta"])
-                self.batches[batch.ref] = batch
-                self._batches_of[event.subject].append(batch)
-            case "batch_quantity_changed.v1" | "batch_eta_changed.v1":
-                self._change_batch(event)
-            case "line_allocated.v1":
-                self._allocate(event)
-            case "line_backordered.v1":
-                self._queue(event)
-            case "line_deallocated.v1":
-                self._deallocate(event)
-            case "line_shipped.v1":
-                self._ship(event)
-            case "out_of_stock.v1" | "allocation_failed.v1":
-                pass  # It changes nothing.
-            case "low_stock.v1" | "back_in_stock.v1":
-                self._check_stock(event)
-            case other:
-                self._fault(event, f"is of the unknown type {other}")
+        play = self._plays.get(event.type)
+        if play is None:
+            self._fault(event, f"is of the unknown type {event.type}")
+        else:
+            play(event)
+
+    def _ignore(self, event: Event) -> None:
+        """It changes nothing."""
+
+    def _record_batch(self, event: Event) -> None:
+        if event.data["ref"] in self.batches:
+            self._fault(event, "records a batch a second time")
+            return
+        batch = ReplayedBatch(event.data["ref"], event.subject, event.data["qty"], event.data["eta"])
+        self.batches[batch.ref] = batch
+        self._batches_of[event.subject].append(batch)
 
     def _change_batch(self, event: Event) -> None:
         batch = self._batch(event, event.data["ref"])
@@ -113,7 +128,11 @@ class Replay:
             batch.qty, batch.eta = event.data["qty"], event.data["eta"]
 
     def _check_stock(self, event: Event) -> None:
-        available = sum(batch.available_qty for batch in self._batches_of[event.subject])
+        batches = self._batches_of[event.subject]
+        available = sum(batch.available_qty for batch in batches)
+        if event.type == "low_stock.v1":
+            # Held pieces may not be sold, so they do not make stock low.
+            available += sum(batch.held_qty for batch in batches)
         if event.data["available_qty"] != available:
             self._fault(event, f"but the batches have {available} available")
         if event.data.get("reorder_point", available + 1) <= available:
@@ -122,6 +141,9 @@ class Replay:
     def _allocate(self, event: Event) -> None:
         line = self._arrived(event)
         batch = self._batch(event, event.data["batch_ref"])
+        if line.held_until is not None:
+            self._confirm(event, line, line.held_until)
+            return
         if line.batch_ref is not None:
             self._fault(event, f"allocates a line that {line.batch_ref} holds already")
             return
@@ -129,6 +151,49 @@ class Replay:
         self._unplaced[event.subject].pop(line.order_id, None)
         if batch is not None:
             batch.allocated_qty += line.qty
+
+    def _confirm(self, event: Event, line: ReplayedLine, held_until: float) -> None:
+        if line.batch_ref != event.data["batch_ref"]:
+            self._fault(event, f"confirms a line that {line.batch_ref} holds")
+        if event.created > held_until + PROMPT:
+            self._fault(event, f"confirms a hold that ended {event.created - held_until:.1f} s before")
+        line.held_until = None
+        if line.batch_ref is not None and (batch := self._batch(event, line.batch_ref)) is not None:
+            batch.held_qty -= line.qty
+
+    def _hold(self, event: Event) -> None:
+        known = self.lines.get((event.data["order_id"], event.subject))
+        if known is not None and known.held_until is None:
+            self._fault(event, "holds a line that is firm")
+            return
+        line, ref, until = self._arrived(event), event.data["batch_ref"], time_of(event.data["held_until"])
+        if (line.batch_ref, line.held_until) == (ref, until):
+            self._fault(event, "changes neither the batch of the hold nor its end")
+        self._count_hold(event, line, -line.qty)
+        line.batch_ref, line.held_until, line.released = ref, until, False
+        self._unplaced[event.subject].pop(line.order_id, None)
+        self._count_hold(event, line, line.qty)
+
+    def _end_hold(self, event: Event) -> None:
+        key = (event.data["order_id"], event.subject)
+        line = self.lines.get(key)
+        if line is None:
+            self._fault(event, "ends a hold that is not there")
+            return
+        if line.held_until is None:
+            self._fault(event, "ends the hold of a line that is firm")
+            return
+        if (line.batch_ref, line.qty) != (event.data["batch_ref"], event.data["qty"]):
+            self._fault(event, f"ends a hold of {line.qty} pieces of {line.batch_ref}")
+        if event.data["reason"] == "expired" and 0 < event.created < line.held_until - EXACT:
+            self._fault(event, f"ends a hold {line.held_until - event.created:.3f} s before its end")
+        self._count_hold(event, line, -line.qty)
+        del self.lines[key]
+
+    def _count_hold(self, event: Event, line: ReplayedLine, qty: int) -> None:
+        if line.batch_ref is not None and (batch := self._batch(event, line.batch_ref)) is not None:
+            batch.allocated_qty += qty
+            batch.held_qty += qty
 
     def _queue(self, event: Event) -> None:
         key = (event.data["order_id"], event.subject)
@@ -146,6 +211,9 @@ class Replay:
             return
         if line.shipped:
             self._fault(event, f"takes a line away that {line.batch_ref} has shipped")
+            return
+        if line.held_until is not None:
+            self._fault(event, "takes a line away that is held")
             return
         if (line.batch_ref, line.qty) != (event.data["batch_ref"], event.data["qty"]):
             self._fault(event, f"takes the line from {event.data['batch_ref']}, but it was with {line.batch_ref}")
@@ -165,6 +233,9 @@ class Replay:
             return
         if line.shipped:
             self._fault(event, "ships a line a second time")
+            return
+        if line.held_until is not None:
+            self._fault(event, "ships a line that is held")
             return
         if (line.batch_ref, line.qty) != (event.data["batch_ref"], event.data["qty"]):
             self._fault(event, f"ships {line.qty} pieces that {line.batch_ref} holds")

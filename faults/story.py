@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from faults.journal import Entry
@@ -79,7 +80,10 @@ class ProductSeen:
 
 @dataclass
 class Story:
-    """The data of one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters."""
+    """The data of one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters.
+
+    `now` is the time of the database when the read side was read; 0: unknown.
+    """
 
     entries: list[Entry]
     events: list[Event]
@@ -91,11 +95,17 @@ class Story:
     inbound: list[str] = field(default_factory=list)
     inbox: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
+    now: float = 0.0
 
     @property
     def duplicates(self) -> int:
         """The number of repeated records in the events topic."""
         return len(self.events) - len({event.id for event in self.events})
+
+
+def time_of(text: str) -> float:
+    """The time that is written like this in JSON."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def first_occurrences(events: Iterable[Event]) -> list[Event]:

@@ -82,10 +82,10 @@ class _Quitters:
             entry = actor.next()
             self.this.journal.begin(entry)
             port = chance.choice(self.this.stack.http_ports())
-            method, path, body = as_request(entry)
+            request = as_bytes(*as_request(entry), entry.id, entry.idempotency_key)
             for _ in range(chance.choice([1, 1, 2])):
                 sent = time.time()
-                moment = await self._hang_up(chance, port, as_bytes(method, path, body, entry.id))
+                moment = await self._hang_up(chance, port, request)
                 self.this.journal.note(entry, Answer(sent, time.time(), None, error=f"hung up: {moment}"))
             if chance.random() < 0.3:
                 await self._hang_up(chance, port, as_bytes("GET", f"/v1/products/{chance.choice(SKUS)}"))
@@ -123,8 +123,10 @@ class _Quitters:
             while entry.final is None and time.monotonic() - started < SETTLED_SECONDS:
                 sent = time.time()
                 try:
-                    status, answer = await connection.request(method, path, body, entry.id)
+                    status, answer = await connection.request(method, path, body, entry.id, entry.idempotency_key)
                     self.this.journal.note(entry, Answer(sent, time.time(), status, answer))
+                    if entry.final is None:
+                        await asyncio.sleep(0.1)
                 except NoAnswerError as error:
                     self.this.journal.note(entry, Answer(sent, time.time(), None, error=str(error)))
                     await asyncio.sleep(0.1)

@@ -6,38 +6,43 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import pytest
 from pydantic import TypeAdapter
 
-from app.domain.commands import ChangeBatch, Command
+from app.domain.commands import ChangeBatch, Command, ExpireHolds, HoldOrder
 from app.domain.errors import DomainError
 from app.domain.orders import Order
 from app.domain.product import Product
-from app.domain.stock import Allocation
+from app.domain.stock import Allocation, OrderLine
 from app.entrypoints.http.answers import ALLOCATION, BATCH, CHANGED_BATCH, ORDER, ChangedBatch
 from app.entrypoints.http.problems import KINDS
 from app.integration.inbound import INBOUND_MESSAGES
 from app.integration.order_messages import CartCheckedOutV1
 from app.integration.outbound import OUTBOUND_MESSAGES
-from app.integration.product_messages import BackInStockV1, HoldReleasedV1, LineHeldV1, LowStockV1
+from app.integration.product_messages import BackInStockV1, HoldReleasedV1, LowStockV1
 from app.service_layer.handlers import COMMAND_HANDLERS
+from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
-from app.service_layer.results import BatchChanged, BatchRecorded, LineAccepted, OrderAccepted, status_of
+from app.service_layer.results import BatchChanged, BatchRecorded, LineAccepted, OrderAccepted, OrderState, status_of
 from faults.actors import SKUS, Actor
+from faults.hold_actions import LONGEST
 from faults.journal import Answer, Entry
 from faults.load import as_message
-from faults.oracle import judge
+from faults.oracle import SWEEP_SECONDS, judge
 from faults.story import BatchSeen, Event, LineSeen, ProductSeen, Story
 from tests.support.fakes import InMemoryStore
 
-TURNS, FEW_TURNS = 150, 40
+TURNS, FEW_TURNS = 200, 60
 SEEDS = (1, 2)
+NOW, TURN = datetime(2030, 1, 1, tzinfo=UTC), timedelta(seconds=0.3)
 
 ship, cancel, make_order = Product.ship, Product.cancel, Order.of
+allocate, expire = Product.allocate, Product.expire_holds
 
 
 class Theatre:
@@ -45,6 +50,7 @@ class Theatre:
 
     def __init__(self, seed: int) -> None:
         self.store = InMemoryStore()
+        self.now = self.store.now = NOW
         self.bus = MessageBus(self.store.unit_of_work, COMMAND_HANDLERS)
         http = [Actor(f"h{number}", "http", seed) for number in range(4)]
         self.actors = [*http, *(Actor(f"k{number}", "kafka", seed) for number in range(2))]
@@ -55,24 +61,35 @@ class Theatre:
         for entry in self.actors[0].opening(SKUS):
             await self._run([entry])
         for _ in range(turns):
+            self._pass(TURN)
             entries = [actor.next() for actor in self.actors]
             await self._run(entries)
             for actor, entry in zip(self.actors, entries, strict=True):
                 actor.learn(entry)
+        self._pass(timedelta(seconds=LONGEST))
+        await self.bus.run_shared([Request(ExpireHolds(sku=sku), Cause("sweeper", "sweeper")) for sku in SKUS])
+        self._publish()
         self._look()
         return self.story
 
+    def _pass(self, time: timedelta) -> None:
+        self.now += time
+        self.store.now = self.now
+
     async def _run(self, entries: Sequence[Entry]) -> None:
-        outcomes = await self.bus.handle_group([Request(_command(each), Cause(each.id, each.id)) for each in entries])
+        outcomes = await self.bus.handle_group([_request(each) for each in entries])
         for entry, outcome in zip(entries, outcomes, strict=True):
             status, body = _answer(outcome) if entry.via == "http" else (200, None)
             entry.answers.append(Answer(0.0, 0.0, status, body))
             self.story.entries.append(entry)
+        self._publish()
+
+    def _publish(self) -> None:
         outbox = self.store.tables.outbox
         for number, (message, cause) in enumerate(outbox, start=len(self.story.events)):
             data = json.loads(message.data)
-            event = Event(f"e{number}", message.type, message.subject, message.sequence, data, cause.causation_id)
-            self.story.events.append(event)
+            facts = (message.type, message.subject, message.sequence, data, cause.causation_id)
+            self.story.events.append(Event(f"e{number}", *facts, created=self.now.timestamp()))
         outbox.clear()
 
     def _look(self) -> None:
@@ -81,7 +98,8 @@ class Theatre:
         for ref, row in tables.batches.items():
             available = row.qty - row.allocated_qty - row.shipped_qty
             eta = str(row.eta) if row.eta else None
-            story.batches[ref] = BatchSeen(ref, row.sku, row.qty, eta, row.allocated_qty, available, row.shipped_qty)
+            quantities = (row.allocated_qty, available, row.shipped_qty, row.held_qty)
+            story.batches[ref] = BatchSeen(ref, row.sku, row.qty, eta, *quantities)
         for (order_id, sku), line in tables.lines.items():
             eta = story.batches[line.batch_ref].eta if line.batch_ref else None
             status = status_of(
@@ -89,7 +107,8 @@ class Theatre:
                 is_shipped=line.shipped is not None,
                 is_held=line.held_until is not None,
             )
-            story.lines[order_id, sku] = LineSeen(order_id, sku, line.qty, status, line.batch_ref, eta)
+            until = line.held_until.isoformat() if line.held_until else None
+            story.lines[order_id, sku] = LineSeen(order_id, sku, line.qty, status, line.batch_ref, eta, until)
         for sku, product in tables.products.items():
             own = [batch for batch in story.batches.values() if batch.sku == sku]
             story.products[sku] = ProductSeen(
@@ -98,11 +117,20 @@ class Theatre:
                 sum(batch.allocated_qty for batch in own),
                 product.backordered_qty,
                 sum(batch.shipped_qty for batch in own),
+                held_qty=product.held_qty,
             )
+        story.now = self.now.timestamp() + SWEEP_SECONDS
         story.inbound = story.inbox = [entry.id for entry in story.entries if entry.via == "kafka"]
 
 
+def _request(entry: Entry) -> Request:
+    key = IdempotencyKey("", entry.idempotency_key, b"") if entry.idempotency_key else None
+    return Request(_command(entry), Cause(entry.id, entry.id), key=key, encode=_encode if key else None)
+
+
 def _command(entry: Entry) -> Command:
+    if entry.kind == "hold_order":
+        return HoldOrder.model_validate(entry.data)
     ce_type, data = as_message(entry)
     if entry.kind == "change_batch" and entry.via == "http":
         return ChangeBatch.model_validate(data)
@@ -113,9 +141,22 @@ def _command(entry: Entry) -> Command:
 
 def _answer(outcome: Outcome) -> tuple[int, Any]:
     """The status and the body with which HTTP would answer."""
-    if isinstance(outcome.error, DomainError):
-        return KINDS[outcome.error.code].status, {"code": outcome.error.code}
-    status, body = 200, outcome.unwrap()
+    if outcome.answer is not None:
+        return outcome.answer.status, json.loads(outcome.answer.body)
+    return _rendered(outcome.result if outcome.error is None else None, outcome.error)
+
+
+def _encode(result: object, refusal: DomainError | None) -> StoredAnswer:
+    status, body = _rendered(result, refusal)
+    return StoredAnswer(status, (), json.dumps(body).encode())
+
+
+def _rendered(result: object, error: Exception | None) -> tuple[int, Any]:
+    if isinstance(error, DomainError):
+        return KINDS[error.code].status, {"code": error.code}
+    if error is not None:
+        raise error
+    status, body = 200, result
     shown: TypeAdapter[Any] = ALLOCATION
     match body:
         case LineAccepted(allocation, created):
@@ -123,6 +164,8 @@ def _answer(outcome: Outcome) -> tuple[int, Any]:
             body = allocation
         case OrderAccepted(order, created):
             status, shown, body = 201 if created else 200, ORDER, order
+        case OrderState():
+            shown = ORDER
         case BatchRecorded(batch, created):
             status, shown, body = 201 if created else 200, BATCH, batch
         case BatchChanged():
@@ -162,18 +205,24 @@ def test_the_load_gets_to_see_every_answer_and_every_event() -> None:
         ("cancel", "already-shipped"),
         ("ship", "allocation-not-found"),
         ("ship", "not-allocated"),
+        ("ship", "not-confirmed"),
         ("place_order", "order-conflict"),
         ("place_order", "invalid-sku"),
         ("place_order", "out-of-stock"),
         ("cancel_order", "order-not-found"),
+        ("hold_order", "order-not-found"),
+        ("hold_order", "not-held"),
+        ("hold_order", "out-of-stock"),
         ("change_batch", "below-shipped"),
     }
     published = {(event.type, event.cause[0]) for event in story.events}
     types = {message.ce_type for message in OUTBOUND_MESSAGES.values()}
-    # The load has no reorder points, no holds and no carts.
-    types -= {LowStockV1.ce_type, LineHeldV1.ce_type, HoldReleasedV1.ce_type, CartCheckedOutV1.ce_type}
+    # The load has no reorder points and no carts.
+    types -= {LowStockV1.ce_type, CartCheckedOutV1.ce_type}
     assert published >= {(ce_type, client) for ce_type in types - {BackInStockV1.ce_type} for client in "hk"}
     assert {ce_type for ce_type, _ in published} == types
+    ends = {event.data["reason"] for event in story.events if event.type == HoldReleasedV1.ce_type}
+    assert ends == {"expired", "cancelled", "replaced", "batch_quantity_changed"}
 
 
 def test_stock_runs_short_and_queues_move() -> None:
@@ -201,8 +250,26 @@ def call_back(product: Product, order_id: str) -> None:
     cancel(product, order_id)
 
 
+def extend_at_a_retry(
+    product: Product, line: OrderLine, if_unavailable: Literal["backorder", "reject"], until: datetime | None = None
+) -> tuple[Allocation, bool]:
+    known = product.allocations.get(line.order_id)
+    if known is not None and known.is_held and until is not None and known.line == line:
+        return product.hold(line, until), False
+    return allocate(product, line, if_unavailable, until)
+
+
+def forget_the_end(product: Product, order_ids: Iterable[str], _: datetime | None) -> None:
+    expire(product, order_ids, None)
+
+
+def expire_the_last_one_only(product: Product, order_ids: Iterable[str], end: datetime | None) -> None:
+    expire(product, list(order_ids)[1:], end)
+
+
 def lose_a_line(order_id: str, wanted: Iterable[tuple[str, int]]) -> Order:
-    return make_order(order_id, list(wanted)[1:])
+    lines = list(wanted)
+    return make_order(order_id, lines[1:] or lines)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +278,9 @@ def lose_a_line(order_id: str, wanted: Iterable[tuple[str, int]]) -> Order:
         pytest.param(Product, "ship", forget_to_ship, "the line was shipped 0 times", id="a ship lost"),
         pytest.param(Product, "ship", ship_twice, "the line was shipped 2 times", id="a ship twice"),
         pytest.param(Product, "cancel", call_back, "had been shipped, and was cancelled 1 times", id="a ship undone"),
+        pytest.param(Product, "allocate", extend_at_a_retry, "was known, and was accepted again", id="a retry extends"),
+        pytest.param(Product, "expire_holds", forget_the_end, "its hold was over", id="a hold that never ends"),
+        pytest.param(Product, "expire_holds", expire_the_last_one_only, "its hold was over", id="a hold is left out"),
         pytest.param(Order, "of", lose_a_line, "was accepted 0 times, not 1", id="an order half placed"),
     ],
 )

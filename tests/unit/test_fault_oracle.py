@@ -160,7 +160,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a queued line that fits": (batch("b2", qty=7, available_qty=7), "o1 of CHAIR waits for 6, and a batch has 7"),
     "a product whose queue is miscounted": (
         product(CHAIR, backordered_qty=11),
-        "(available, allocated, shipped, backordered)",
+        "(available, allocated, shipped, held, backordered)",
     ),
     "an outbox that is not empty": (lambda wrong: setattr(wrong, "outbox", 3), "outbox: 3 events"),
     "a message that was not processed": (lambda wrong: wrong.inbox.remove("k1"), "k1 was published and neither"),
