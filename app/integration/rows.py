@@ -22,6 +22,9 @@ ROW_KINDS: dict[str, tuple[type[Command], ...]] = {
 LONGEST_ROW = 65_536
 """Bytes. A row with the longest possible identifiers has about 600."""
 
+_HOLD = "hold_for"
+_NO_HOLDS = "an imported line cannot be held; POST /v1/orders and /v1/allocations hold stock"
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MODELS = tuple(model for models in ROW_KINDS.values() for model in models)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -69,6 +72,9 @@ def csv_reader(
         separator, names = _columns(header.removeprefix(_BYTE_ORDER_MARK), separator)
     except UnreadableRowError as error:
         raise UnreadableFileError(f"the header cannot be read: {error}") from None
+    if _HOLD in names:
+        # Not even with `ignore_unknown`: a line that should be held must not become firm.
+        raise UnreadableFileError(f"the header has {_HOLD}: {_NO_HOLDS}")
     model = _kind_of_columns([name for name in names if name], kind, ignore_unknown=ignore_unknown)
     adapter: TypeAdapter[Command] = TypeAdapter(model)
     fewest = max(number for number, name in enumerate(names, start=1) if name)
@@ -164,7 +170,8 @@ def _kind_of_columns(columns: Sequence[str], kind: str | None, *, ignore_unknown
 
 
 def _required_first(model: type[Command]) -> list[str]:
-    return sorted(model.model_fields, key=lambda name: not model.model_fields[name].is_required())
+    names = [name for name in model.model_fields if name != _HOLD]
+    return sorted(names, key=lambda name: not model.model_fields[name].is_required())
 
 
 def _cells(line: bytes, separator: str) -> list[str]:
@@ -187,6 +194,8 @@ def _check_length(line: bytes) -> None:
 
 
 def _validated(adapter: TypeAdapter[Command], fields: dict[str, Any]) -> Command:
+    if _HOLD in fields:
+        raise UnreadableRowError(f"{_HOLD}: {_NO_HOLDS}")
     eta = fields.get("eta")
     if isinstance(eta, str) and not _DATE.fullmatch(eta):
         raise UnreadableRowError(f"eta: a date has the form YYYY-MM-DD, such as 2030-12-31, not {eta[:40]}")

@@ -64,6 +64,14 @@ class HistoryEntry:
             exclude_if=lambda value: value is None,
         ),
     ] = None
+    held_until: Annotated[
+        datetime | None,
+        Field(
+            description="The end of the hold, only in the event of a hold.",
+            examples=["2030-01-01T12:00:00.000000Z"],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
@@ -84,6 +92,7 @@ class HistoryEntry:
             causation_id=row.causation_id,
             event_id=row.message_id,
             new_qty=data.get("new_qty"),
+            held_until=datetime.fromisoformat(data["held_until"]) if "held_until" in data else None,
         )
 
 

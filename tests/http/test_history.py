@@ -65,6 +65,32 @@ async def test_the_history_lists_events_newest_first(api: Api) -> None:
     assert all(list(entry) == FIELDS for entry in found["items"])
 
 
+async def test_holds_are_listed_with_their_end_and_the_reason_of_their_release(api: Api) -> None:
+    sku, kept, dropped = new("sku"), new("order"), new("order")
+    ref = await api.record(sku, 10)
+    held = await api.allocate(sku, 4, order_id=kept, hold_for=600)
+    first_end = held.json()["held_until"]
+    extended = await api.client.put(f"/v1/orders/{kept}/hold", json={"hold_for": 700})
+    (line,) = extended.json()["lines"]
+    await api.allocate(sku, 4, order_id=kept)
+    await api.allocate(sku, 5, order_id=dropped, hold_for=600)
+    await api.cancel(dropped, sku)
+
+    entries = (await history(api, sku))["items"]
+
+    fields = ("event", "order_id", "batch_ref", "qty", "reason", "held_until")
+    shown = [tuple(entry.get(name) for name in fields) for entry in entries]
+    assert shown[:1] + shown[2:] == [
+        ("hold_released.v1", dropped, ref, 5, "cancelled", None),
+        ("line_allocated.v1", kept, ref, 4, None, None),
+        ("line_held.v1", kept, ref, 4, None, line["held_until"]),
+        ("line_held.v1", kept, ref, 4, None, first_end),
+        ("batch_created.v1", None, ref, 10, None, None),
+    ]
+    assert shown[1][:5] == ("line_held.v1", dropped, ref, 5, None)
+    assert all(("held_until" in entry) == (entry["event"] == "line_held.v1") for entry in entries)
+
+
 async def test_an_entry_has_its_time_and_its_causes(api: Api) -> None:
     sku, request, conversation = new("sku"), new("request"), new("conversation")
     before = datetime.now(UTC)

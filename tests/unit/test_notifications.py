@@ -1,22 +1,29 @@
 """Who gets mail about what, and what a mail server that is down delays."""
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 
 import pytest
 
 from app.adapters.postgresql.notifier_memory import NotifierMemory
 from app.adapters.smtp import LogMailer, SmtpMailer
+from app.domain.errors import OutOfStockError
+from app.domain.product import Product
+from app.domain.stock import OrderLine
 from app.entrypoints.kafka.notifier import Notifier
 from app.integration.product_messages import (
+    AllocationFailedV1,
     BatchCreatedV1,
     BatchQuantityChangedV1,
+    HoldReleasedV1,
     LineAllocatedV1,
     LineBackorderedV1,
+    LineHeldV1,
     LowStockV1,
     OutOfStockV1,
     ProductMessage,
 )
-from app.service_layer.notifications import Addresses, Mail, MailRefusedError, NotifiedProduct, react
+from app.service_layer.notifications import HANDLED_EVENTS, Addresses, Mail, MailRefusedError, NotifiedProduct, react
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.messages import Pauses
 from tests.support.records import message, record
@@ -212,3 +219,28 @@ async def test_without_a_mail_server_the_mail_is_logged(caplog: pytest.LogCaptur
 def test_a_url_that_is_no_mail_server_is_refused_at_the_start(url: str) -> None:
     with pytest.raises(ValueError, match="is not a mail server"):
         SmtpMailer(url, "allocations@example.com")
+
+
+async def test_holds_cause_no_mail() -> None:
+    post = Post()
+    held_until = datetime(2030, 1, 1, tzinfo=UTC)
+    held = LineHeldV1(sku=SKU, order_id="order-1", qty=3, batch_ref="batch-1", held_until=held_until)
+    released = HoldReleasedV1(sku=SKU, order_id="order-1", qty=3, batch_ref="batch-1", reason="expired")
+    refused = AllocationFailedV1(sku=SKU, order_id="order-2", qty=9, reason="out_of_stock")
+
+    await post.read((1, batch(3)), (2, held), (3, refused), (4, released), (5, held))
+    assert post.mailer.sent == []
+
+    await post.read((6, ALLOCATED))
+    assert post.mailer.sent == ["Order order-1 allocated to batch-1"]
+
+
+async def test_a_refused_hold_raises_no_event_that_causes_mail() -> None:
+    shop = Product("CHAIR")
+    shop.create_batch("batch-1", 3, None)
+    shop.take_events()
+    with pytest.raises(OutOfStockError):
+        shop.allocate(OrderLine("order-1", "CHAIR", 4), "reject", held_until=datetime(2030, 1, 1, tzinfo=UTC))
+
+    assert [type(event).__name__ for event in shop.take_events()] == ["AllocationFailed"]
+    assert "allocation_failed.v1" not in HANDLED_EVENTS

@@ -288,3 +288,17 @@ def test_a_bad_count_says_why(cell: str, reason: str) -> None:
 def test_lines_of_ndjson_may_all_have_to_be_of_one_kind() -> None:
     with pytest.raises(UnreadableRowError, match="order_id: Field required"):
         ndjson_reader("lines")(b'{"ref":"b1","sku":"CHAIR","qty":3}')
+
+
+@pytest.mark.parametrize("ignore_unknown", [False, True])
+def test_a_file_cannot_hold_stock(ignore_unknown: bool) -> None:
+    with pytest.raises(UnreadableFileError, match="the header has hold_for: an imported line cannot be held"):
+        csv_reader(b"order_id,sku,qty,hold_for", "lines", ignore_unknown=ignore_unknown)
+    for seconds in ("600", '"600"', "null"):
+        with pytest.raises(UnreadableRowError, match="hold_for: an imported line cannot be held"):
+            ndjson_reader()(b'{"order_id":"o1","sku":"CHAIR","qty":3,"hold_for":%s}' % seconds.encode())
+
+
+def test_a_wrong_header_does_not_advise_to_hold() -> None:
+    with pytest.raises(UnreadableFileError, match="order_id,sku,qty,if_unavailable, not order,sku,qty"):
+        csv_reader(b"order,sku,qty", "lines")
