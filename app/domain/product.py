@@ -239,11 +239,14 @@ class Product(Placement):
 
         No other hold ends before `earliest_end`; None: there is no other one.
         """
-        self.hold_clock, self.earliest_hold_end = self.now, earliest_end
         named = (
             each for each in self.allocations.values() if each.held_until is not None and each.held_until <= self.now
         )
-        for order_id in dict.fromkeys([*order_ids, *(each.line.order_id for each in named)]):
+        over = list(dict.fromkeys([*order_ids, *(each.line.order_id for each in named)]))
+        self.earliest_hold_end = earliest_end
+        if over:
+            self.hold_clock = self.now
+        for order_id in over:
             allocation = self.allocations[order_id]
             if allocation.batch is not None and allocation.batch.overdue_qty:
                 allocation.batch.overdue_qty -= allocation.line.qty

@@ -5,33 +5,42 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import DriverConnections, create_engine
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, CreateBatches
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
 from app.read_model.history import HistoryEntry
 from app.read_model.queries import Queries
 from app.service_layer import product_handlers
-from app.service_layer.handlers import COMMAND_HANDLERS
-from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
+from tests.support.holds import MovableClock, bus_with_clock
 from tests.support.messages import received
 from tests.support.naive import NaiveService, OutboxEvent
 from tests.support.replayed import Replayed, batches_of
-from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders
+from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders, moments
 
 CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
 EVENTS = text("SELECT subject, sequence, type, data FROM events WHERE subject = ANY(:subjects) ORDER BY id")
+
+HOLDS = text("""
+    SELECT p.sku, p.held_qty, p.earliest_hold_end, l.held_qty AS sum, l.first_end, coalesce(l.others, 0) AS others
+    FROM products p LEFT JOIN LATERAL (
+        SELECT sum(qty) AS held_qty, min(held_until) AS first_end,
+               count(*) FILTER (WHERE batch_number IS NULL OR shipped IS NOT NULL) AS others
+        FROM order_lines WHERE order_lines.sku = p.sku AND held_until IS NOT NULL
+    ) AS l ON true
+    WHERE p.sku = ANY(:skus)
+""")
 
 # Replaced in the names of SKUs, batches and orders by a prefix of the run's own.
 PREFIX = "run."
@@ -53,18 +62,35 @@ class Service(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._prefix = f"{uuid.uuid4().hex[:8]}."
+        self._clock = MovableClock()
         self._naive = NaiveService()
+        self._naive.now = self._clock.now
         self._played: list[tuple[str, Command]] = []
+        self._begun: set[str] = set()
         self._queries = Queries(self.engine)
-        self._bus = MessageBus(lambda: SqlUnitOfWork(DriverConnections(self.engine)), COMMAND_HANDLERS, workers=1)
+        self._bus = bus_with_clock(self.engine, self._clock)
         self._run(self._bus.__aenter__())
 
     def teardown(self) -> None:
         self._run(self._bus.__aexit__(None, None, None))
 
+    @initialize(is_stocked=st.booleans())
+    def record_a_batch_of_each_product(self, *, is_stocked: bool) -> None:
+        """So that orders of both have something to hold; without them more commands meet a SKU that does not exist."""
+        for ref, sku in zip(REFS, SKUS, strict=False):
+            if is_stocked:
+                self.play_one(CreateBatch(ref=f"{PREFIX}{ref}", sku=f"{PREFIX}{sku}", qty=6))
+
+    @rule(step=moments)
+    def time_passes_or_the_clock_is_set_back(self, step: timedelta) -> None:
+        self._begun = set()
+        self._clock.now += step
+        self._naive.now = self._clock.now
+
     @rule(command=commands_and_orders(PREFIX))
     def play_one(self, command: Command) -> None:
         mine = self._mine(command)
+        self._begin([mine])
         try:
             answer = self._run(self._bus.handle(mine, CAUSE))
         except DomainError as refusal:
@@ -74,6 +100,7 @@ class Service(RuleBasedStateMachine):
     @rule(group=groups)
     def play_a_group(self, group: list[Command]) -> None:
         mine = [self._mine(command) for command in group]
+        self._begin(mine)
         outcomes = self._run(self._bus.handle_group([Request(command, CAUSE) for command in mine]))
         assert _answers(outcomes) == [self._naive.play(command) for command in mine]
 
@@ -93,6 +120,7 @@ class Service(RuleBasedStateMachine):
         again = data.draw(st.lists(st.sampled_from(self._played + fresh), max_size=4))
         requests = [Request(command, CAUSE, received(message_id)) for message_id, command in [*again, *fresh]]
 
+        self._begin([each.command for each in requests if (each.message_id, each.command) not in self._played])
         outcomes = self._run(self._bus.handle_group(requests))
 
         for request, outcome in zip(requests, outcomes, strict=True):
@@ -128,7 +156,24 @@ class Service(RuleBasedStateMachine):
             assert replayed.batches() == batches_of(product)
             assert replayed.backordered_qty == product.backordered_qty
 
+    @invariant()
+    def holds_add_up_and_none_is_overdue_where_a_command_was(self) -> None:
+        for row in self._run(self._holds()):
+            assert row.held_qty == (row.sum or 0)
+            assert row.others == 0
+            if row.first_end is not None:
+                assert row.earliest_hold_end is not None
+                assert row.earliest_hold_end <= row.first_end
+                assert row.sku not in self._begun or row.first_end > self._naive.time_of(row.sku)
+
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, commands: Sequence[Command]) -> None:
+        self._begun = self._naive.begin_group(commands)
+
+    async def _holds(self) -> Sequence[Any]:
+        async with self.engine.connect() as connection:
+            return (await connection.execute(HOLDS, {"skus": self._named(SKUS)})).all()
 
     async def _history(self, sku: str) -> list[HistoryEntry]:
         """All that happened to a product, newest first, in pages as a caller would read them."""
@@ -148,6 +193,7 @@ class Service(RuleBasedStateMachine):
         return self.runner.run(wait())
 
     def _play_many(self, many: Command, items: Sequence[Command]) -> None:
+        self._begin(items)
         answers = self._run(self._bus.handle(many, CAUSE))
         codes = [answer.code if isinstance(answer, DomainError) else answer for answer in answers]
         assert codes == [self._naive.play(command) for command in items]

@@ -1,7 +1,7 @@
 """One product in memory, driven as the handlers drive it: whatever frees or adds stock serves the queue."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 from app.domain import events
@@ -20,6 +20,19 @@ class Shop:
     def __init__(self, sku: str = SKU) -> None:
         self.product = Product(sku)
 
+    def begin(self, now: datetime) -> None:
+        """Begin a unit of work at that time: the holds whose time is over end."""
+        product = self.product
+        product.set_time(now)
+        if not product.has_overdue_holds:
+            return
+        held = [each for each in product.allocations.values() if each.held_until is not None]
+        held.sort(key=lambda each: (each.held_until, each.allocated_sequence))
+        over = [each for each in held if each.held_until is not None and each.held_until <= product.now]
+        left = [each.held_until for each in held if each not in over]
+        product.expire_holds([each.line.order_id for each in over], left[0] if left else None)
+        self._serve()
+
     def batch(self, ref: str, qty: int, eta: date | None = None) -> Batch:
         batch, created = self.product.create_batch(ref, qty, eta)
         if created:
@@ -30,6 +43,18 @@ class Shop:
         self, order_id: str, qty: int, if_unavailable: Literal["backorder", "reject"] = "backorder"
     ) -> Allocation:
         allocation, _ = self.product.allocate(OrderLine(order_id, self.product.sku, qty), if_unavailable)
+        return allocation
+
+    def hold(self, order_id: str, qty: int, seconds: int) -> Allocation:
+        """Hold a line; one that is accepted already does not change."""
+        line, product = OrderLine(order_id, self.product.sku, qty), self.product
+        return product.allocate(line, "backorder", product.end_of_hold(seconds))[0]
+
+    def hold_anew(self, order_id: str, qty: int, seconds: int) -> Allocation:
+        """Hold a line from now on, whatever its hold was before."""
+        line, product = OrderLine(order_id, self.product.sku, qty), self.product
+        allocation = product.hold(line, product.end_of_hold(seconds))
+        self._serve()
         return allocation
 
     def cancel(self, order_id: str) -> None:
@@ -52,7 +77,8 @@ class Shop:
         product, batch = self.product, self.product.batches.find(ref)
         product.check_quantity(ref, qty)
         held = [each for each in product.allocations.values() if each.batch is batch and each.shipped_sequence is None]
-        first = sorted(held, key=lambda each: each.allocated_sequence or 0)
+        firm = [each for each in held if not each.is_held]
+        first = sorted(firm, key=lambda each: each.allocated_sequence or 0)
         is_late = product.change_eta(ref, eta, [each.line.order_id for each in first])
         moves: list[Move] = []
         if reallocate and is_late:
@@ -101,6 +127,7 @@ class Shop:
         return (
             product.backordered_qty,
             product.reorder_point,
+            product.held_qty,
             [tuple(getattr(batch, name) for name in Batch.__slots__) for batch in product.batches.by_preference()],
             {
                 order_id: (
@@ -109,6 +136,7 @@ class Shop:
                     held.allocated_sequence,
                     held.shipped_sequence,
                     held.batch.ref if held.batch else None,
+                    held.held_until,
                 )
                 for order_id, held in product.allocations.items()
             },
@@ -132,6 +160,8 @@ def story(occurred: Sequence[events.Event]) -> list[str]:
 
 def _sentence(event: events.Event) -> str:
     match event:
+        case events.LineHeld() | events.HoldReleased():
+            return f"{type(event).__name__} {event.order_id}: {event.qty} from {event.batch_ref}, {_end(event)}"
         case events.BatchCreated() | events.BatchQuantityChanged() | events.BatchEtaChanged():
             return f"{type(event).__name__} {event.ref}: {event.qty}, {event.eta or 'warehouse'}"
         case events.LineAllocated() | events.LineShipped():
@@ -139,11 +169,14 @@ def _sentence(event: events.Event) -> str:
         case events.LineDeallocated():
             why = event.reason if event.new_qty is None else f"now {event.new_qty}"
             return f"LineDeallocated {event.order_id}: {event.qty} from {event.batch_ref or 'queue'}, {why}"
-        case events.AllocationFailed():
-            return f"AllocationFailed {event.order_id}: {event.qty}, {event.reason}"
-        case events.LineBackordered() | events.OutOfStock():
-            return f"{type(event).__name__} {event.order_id}: {event.qty}"
+        case events.LineBackordered() | events.OutOfStock() | events.AllocationFailed():
+            why = f", {event.reason}" if isinstance(event, events.AllocationFailed) else ""
+            return f"{type(event).__name__} {event.order_id}: {event.qty}{why}"
         case events.LowStock() | events.BackInStock():
             return f"{type(event).__name__}: {event.available_qty}"
         case _:
             raise TypeError(type(event).__name__)
+
+
+def _end(event: events.LineHeld | events.HoldReleased) -> str:
+    return f"until {event.held_until:%H:%M:%S}" if isinstance(event, events.LineHeld) else event.reason

@@ -30,9 +30,9 @@ class Replayed:
             case "batch_created.v1" | "batch_quantity_changed.v1" | "batch_eta_changed.v1":
                 self.purchased[ref] = qty
                 self.etas[ref] = str(entry.eta) if entry.eta else None
-            case "line_allocated.v1" | "line_backordered.v1":
+            case "line_allocated.v1" | "line_held.v1" | "line_backordered.v1":
                 self.lines[order_id] = (qty, entry.batch_ref)
-            case "line_deallocated.v1":
+            case "line_deallocated.v1" | "hold_released.v1":
                 assert self.lines.pop(order_id) == (qty, entry.batch_ref)
             case "line_shipped.v1":
                 assert self.lines[order_id] == (qty, entry.batch_ref)

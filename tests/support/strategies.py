@@ -1,7 +1,7 @@
 """Commands at random, out of alphabets so small that they keep meeting the same orders, batches and products."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from app.domain.commands import (
     CountBatch,
     CountProduct,
     CreateBatch,
+    HoldOrder,
     OrderedLine,
     PlaceOrder,
     SetReorderPoint,
@@ -33,6 +34,10 @@ new_quantities = st.integers(0, 6)
 counted_quantities = st.integers(0, 12)
 reorder_points = st.integers(0, 8)
 line_quantities = st.sampled_from([1, 2, 2, 4])
+hold_times = st.sampled_from([10, 60])
+"""Seconds."""
+# How far the clock moves: to a microsecond before the end of a hold, to the end, or back, as after a failover.
+moments = st.sampled_from([timedelta(seconds=seconds) for seconds in (10, 9.999_999, 0.000_001, 50, 60, -10, -60)])
 
 
 def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[Command]:
@@ -51,6 +56,7 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
         qty=line_quantities,
         if_unavailable=st.sampled_from(["backorder", "backorder", "reject"]),
     )
+    hold = st.builds(Allocate, order_id=orders, sku=some_skus, qty=line_quantities, hold_for=hold_times)
     change = st.one_of(
         st.builds(ChangeBatchQuantity, ref=refs, qty=new_quantities),
         st.builds(ChangeBatchEta, ref=refs, eta=etas),
@@ -76,7 +82,7 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
     watch = st.builds(SetReorderPoint, sku=some_skus, qty=reorder_points)
     # Lines come more often than anything else, so that batches fill up and queues form. (`one_of` would flatten the
     # alternatives and take each of them equally often.)
-    kinds = [create, create, allocate, allocate, allocate, allocate, change, change, count, resize, cancel, ship, watch]
+    kinds = [*[create] * 2, *[allocate] * 4, *[hold] * 2, *[change] * 2, count, resize, cancel, ship, watch]
     return st.sampled_from(kinds).flatmap(lambda kind: kind)
 
 
@@ -84,18 +90,16 @@ def commands_and_orders(prefix: str = "") -> st.SearchStrategy[Command]:
     """Any command, those on orders of several lines included."""
     skus = st.sampled_from([f"{prefix}{sku}" for sku in SKUS])
     orders = st.sampled_from([f"{prefix}{order_id}" for order_id in ORDERS])
-    place = st.builds(
-        PlaceOrder,
-        order_id=orders,
-        lines=st.lists(
-            st.builds(OrderedLine, sku=skus, qty=line_quantities),
-            min_size=1,
-            max_size=2,
-            unique_by=lambda line: line.sku,
-        ),
-        if_unavailable=st.sampled_from(["backorder", "reject"]),
+    line = st.builds(OrderedLine, sku=skus, qty=line_quantities)
+    lines = st.lists(line, min_size=1, max_size=2, unique_by=lambda line: line.sku)
+    if_unavailable = st.sampled_from(["backorder", "reject"])
+    place = st.builds(PlaceOrder, order_id=orders, lines=lines, if_unavailable=if_unavailable)
+    hold = st.builds(PlaceOrder, order_id=orders, lines=lines, hold_for=hold_times)
+    hold_anew = st.one_of(
+        st.builds(HoldOrder, order_id=orders, hold_for=hold_times),
+        st.builds(HoldOrder, order_id=orders, hold_for=hold_times, lines=lines),
     )
     cancel_order = st.builds(CancelOrder, order_id=orders)
-    kinds = [place, place, cancel_order, *[commands(prefix)] * 7]
+    kinds = [*[place] * 2, hold, hold_anew, cancel_order, *[commands(prefix)] * 7]
     # By number, because the text of `sampled_from` would contain all of these strategies.
     return st.integers(0, len(kinds) - 1).flatmap(lambda number: kinds[number])

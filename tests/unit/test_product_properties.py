@@ -1,6 +1,7 @@
 """`Product` against the naive model: whatever is asked of it, in whatever order, both say and do the same."""
 
 import json
+from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,13 +26,20 @@ from app.domain.product import Product
 from app.domain.relocation import Move
 from app.integration.outbound import to_message
 from app.service_layer.results import AllocationState, BatchState, LineMove
+from tests.support.holds import NOON
 from tests.support.naive import NaiveService, OutboxEvent
 from tests.support.products import Shop
-from tests.support.strategies import SKUS, commands, etas
+from tests.support.strategies import SKUS, commands, etas, moments
 
 SKU = SKUS[0]
 # Hypothesis makes lists about twice as long as the minimum: long enough for queues to form and batches to be cut.
 stories = st.lists(commands(skus=[SKU]), min_size=12, max_size=40)
+# Each command comes some time after the one before it; most of them at once.
+timed_stories = st.lists(
+    st.tuples(st.one_of(st.just(timedelta()), st.just(timedelta()), moments), commands(skus=[SKU])),
+    min_size=12,
+    max_size=40,
+)
 
 
 def play(shop: Shop, command: Command) -> str | None:
@@ -41,7 +49,7 @@ def play(shop: Shop, command: Command) -> str | None:
             case CreateBatch():
                 shop.batch(command.ref, command.qty, command.eta)
             case Allocate():
-                shop.order(command.order_id, command.qty, command.if_unavailable)
+                allocate(shop, command)
             case ChangeLineQuantity():
                 shop.resize(command.order_id, command.qty)
             case CancelAllocation():
@@ -60,6 +68,13 @@ def play(shop: Shop, command: Command) -> str | None:
     except DomainError as refusal:
         return refusal.code
     return None
+
+
+def allocate(shop: Shop, command: Allocate) -> None:
+    if command.hold_seconds is None:
+        shop.order(command.order_id, command.qty, command.if_unavailable)
+    else:
+        shop.hold(command.order_id, command.qty, command.hold_seconds)
 
 
 def change(shop: Shop, command: ChangeBatchQuantity | ChangeBatchEta | ChangeBatch | CountBatch) -> list[Move]:
@@ -87,22 +102,35 @@ def check_invariants(product: Product) -> None:
     for batch in product.batches.values():
         held = [a.line.qty for a in product.allocations.values() if a.batch is batch and a.shipped_sequence is None]
         gone = [a.line.qty for a in product.allocations.values() if a.batch is batch and a.shipped_sequence is not None]
-        assert (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty) == (sum(held), len(held), sum(gone))
+        until = [a.line.qty for a in product.allocations.values() if a.batch is batch and a.is_held]
+        assert (batch.allocated_qty, batch.shipped_qty, batch.held_qty) == (sum(held), sum(gone), sum(until))
+        assert batch.allocated_lines == len(held) - len(until)
         assert 0 <= sum(held) + sum(gone) <= batch.qty
     waiting = [a.line.qty for a in product.allocations.values() if a.batch is None]
     assert product.backordered_qty == sum(waiting)
+    ends = [a.held_until for a in product.allocations.values() if a.held_until is not None]
+    assert product.held_qty == sum(a.line.qty for a in product.allocations.values() if a.is_held)
+    assert not any(a.batch is None or a.shipped_sequence for a in product.allocations.values() if a.is_held)
+    if ends:
+        assert product.earliest_hold_end is not None
+        assert product.now < product.earliest_hold_end <= min(ends)
     assert product.batches.largest_available_qty < min(waiting, default=product.batches.largest_available_qty + 1)
 
 
-@given(stories)
+@given(timed_stories)
 @settings(max_examples=300, deadline=None)
-def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> None:
+def test_agrees_with_the_naive_model_on_every_command(story: list[tuple[timedelta, Command]]) -> None:
     shop, naive = Shop(SKU), NaiveService()
     heard: list[OutboxEvent] = []
-    for command in story:
+    naive.now = NOON
+    for after, command in story:
+        naive.now += after
         is_first_count = isinstance(command, CountProduct) and command.on_hand_qty > 0
         if isinstance(command, (Allocate, SetReorderPoint, CountProduct)) and not naive.batches and not is_first_count:
             continue  # Without a batch there is no product to ask; the handler refuses.
+        if SKU in naive.begin_group([command]):
+            shop.begin(naive.now)
+            heard += new_events(shop)
         before = shop.snapshot()
         code = play(shop, command)
         expected = naive.play(command)
@@ -126,6 +154,8 @@ def test_agrees_with_the_naive_model_on_every_command(story: list[Command]) -> N
 @settings(max_examples=100, deadline=None)
 def test_a_change_moves_what_the_naive_model_moves(story: list[Command], data: st.DataObject) -> None:
     shop, naive = Shop(SKU), NaiveService()
+    naive.now = NOON
+    shop.begin(NOON)
     for command in [CreateBatch(ref="b1", sku=SKU, qty=9), *story]:
         play(shop, command)
         shop.forget_story()
@@ -146,6 +176,7 @@ def test_a_change_moves_what_the_naive_model_moves(story: list[Command], data: s
 def test_doing_it_all_again_at_once_changes_no_line_and_no_batch(story: list[Command]) -> None:
     """Each command that is taken is taken for the same when it comes again at once."""
     shop = Shop(SKU)
+    shop.begin(NOON)
     shop.batch("b1", 9)
     for command in story:
         if play(shop, command) is not None or isinstance(command, CancelAllocation):

@@ -1,0 +1,139 @@
+"""The naive rules of batches and counts."""
+
+from datetime import date
+from typing import Any
+
+from app.domain.commands import CountProduct, CreateBatch, SetReorderPoint
+from app.service_layer.results import BatchChanged, BatchRecorded, LineMove, ProductCounted, StockState
+from tests.support.naive_lines import NaiveLines
+from tests.support.naive_state import NaiveBatch, NaiveLine, Refusal
+
+
+class NaiveBatches(NaiveLines):
+    """What commands do with batches and products."""
+
+    def create(self, command: CreateBatch) -> BatchRecorded:
+        known = self.find_batch(command.ref)
+        if known is not None:
+            if (known.sku, *known.first) != (command.sku, command.qty, command.eta):
+                raise Refusal("batch-conflict")
+            return BatchRecorded(self.shown(known), created=False)
+        batch = NaiveBatch(command.ref, command.sku, command.qty, command.eta, (command.qty, command.eta))
+        self.batches.append(batch)
+        self.raise_batch_event("batch_created.v1", batch)
+        self.serve_queue(command.sku)
+        return BatchRecorded(self.shown(batch), created=True)
+
+    def set_reorder_point(self, command: SetReorderPoint) -> StockState:
+        if not any(batch.sku == command.sku for batch in self.batches):
+            raise Refusal("product-not-found")
+        self.reorder_points.pop(command.sku, None)
+        if command.qty > 0:
+            self.reorder_points[command.sku] = command.qty
+        return self.stock(command.sku)
+
+    def change(self, ref: str, **changes: Any) -> BatchChanged:
+        batch = self.find_batch(ref)
+        if batch is None:
+            raise Refusal("batch-not-found")
+        if "on_hand_qty" in changes:
+            shipped = self.shown(batch).shipped_qty
+            changes["qty"] = changes["on_hand_qty"] + changes.get("shipped_qty", shipped)
+        if "qty" in changes:
+            if changes.get("expected_qty") not in {None, batch.qty} and changes["qty"] != batch.qty:
+                raise Refusal("quantity-changed")
+            if changes["qty"] < sum(line.qty for line in self.lines if line.batch is batch and line.shipped):
+                raise Refusal("below-shipped")
+        moved: list[NaiveLine] = []
+        if changes.get("eta", batch.eta) != batch.eta:
+            moved += self._change_eta(batch, changes["eta"], reallocate=changes.get("reallocate", False))
+        if changes.get("qty", batch.qty) != batch.qty:
+            moved += self._change_quantities({batch: changes["qty"]}, changes)
+        moves = [
+            LineMove(line.order_id, line.sku, line.qty, ref, line.batch.ref if line.batch else None)
+            for line in self.lines
+            if line in moved
+        ]
+        self.serve_queue(batch.sku)
+        return BatchChanged(self.shown(batch), moves)
+
+    def _change_eta(self, batch: NaiveBatch, eta: date | None, *, reallocate: bool) -> list[NaiveLine]:
+        before = _arrival(batch)
+        firm = [line for line in self.unshipped(batch) if not line.held_until]
+        first = sorted(firm, key=lambda line: line.came)
+        batch.eta = eta
+        orders = [line.order_id for line in first]
+        self.raise_batch_event("batch_eta_changed.v1", batch, order_ids=orders, order_count=len(orders))
+        is_late = _arrival(batch) > before
+        sooner: dict[NaiveLine, NaiveBatch] = {}
+        for line in self.lines:
+            best = self.best(line)
+            if not (reallocate and is_late and line in self.unshipped(batch)) or best is None:
+                continue
+            preferred = self.preferred(batch.sku)
+            if preferred.index(best) < preferred.index(batch):
+                line.batch = sooner[line] = best
+        for line in (line for line in sooner if not line.held_until):
+            self.raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason="batch_eta_changed")
+        for line, best in sooner.items():
+            self.place(line, best)
+        return list(sooner)
+
+    def _change_quantities(self, new: dict[NaiveBatch, int], why: dict[str, Any]) -> dict[NaiveLine, NaiveBatch]:
+        """Returns the lines that moved, oldest request first, and the batch that each of them left."""
+        released: dict[NaiveLine, NaiveBatch] = {}
+        for batch, qty in new.items():
+            batch.qty = qty
+            facts = {name: why.get(name) for name in ("reason", "reference")}
+            self.raise_batch_event("batch_quantity_changed.v1", batch, **facts)
+            while self.available(batch) < 0:
+                last = max(self.unshipped(batch), key=lambda line: (line.held_until is not None, line.came))
+                last.batch = None
+                released[last] = batch
+        by_request = [line for line in self.lines if line in released]
+        for line in by_request:
+            line.batch = self.best(line)
+        for line, batch in released.items():
+            if line.batch is not batch and not line.held_until:
+                reason = "batch_quantity_changed"
+                self.raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason=reason)
+        moved = {line: released[line] for line in by_request if line.batch is not released[line]}
+        for line, batch in list(moved.items()):
+            if line.held_until and line.batch is None:
+                # A hold never waits.
+                self.end_hold(line, batch, "batch_quantity_changed")
+                del moved[line]
+            else:
+                self.place(line, line.batch)
+        return moved
+
+    def count_product(self, command: CountProduct) -> ProductCounted:
+        sku, wanted = command.sku, command.on_hand_qty
+        here = [batch for batch in self.batches if batch.sku == sku and batch.eta is None]
+        if wanted == 0 and not self.preferred(sku):
+            raise Refusal("product-not-found")
+        if command.expected_on_hand_qty not in {None, self.on_hand(sku)} and wanted != self.on_hand(sku):
+            raise Refusal("quantity-changed")
+        missing, new = wanted - self.on_hand(sku), {batch: batch.qty for batch in reversed(here)}
+        if missing > 0 and here:
+            new[here[-1]] += missing
+        elif missing > 0:
+            number = 1 + sum(sequence is not None for sequence, _, _ in self.outbox[sku])
+            self.create(CreateBatch(ref=f"count-{number}-{sku}", sku=sku, qty=missing))
+        for _ in range(-missing):
+            cut = {batch: batch.qty - qty for batch, qty in new.items()}
+            spare = [batch for batch in here if self.available(batch) > cut[batch]]
+            held = [batch for batch in here if batch.qty - self.shown(batch).shipped_qty > cut[batch]]
+            new[(spare or held)[-1]] -= 1
+        changed = {batch: qty for batch, qty in new.items() if qty != batch.qty}
+        moved = self._change_quantities(changed, command.model_dump())
+        moves = [
+            LineMove(line.order_id, sku, line.qty, batch.ref, line.batch.ref if line.batch else None)
+            for line, batch in moved.items()
+        ]
+        self.serve_queue(sku)
+        return ProductCounted(self.stock(sku), self.on_hand(sku), moves)
+
+
+def _arrival(batch: NaiveBatch) -> tuple[bool, str]:
+    return (batch.eta is not None, str(batch.eta))
