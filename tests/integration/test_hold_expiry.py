@@ -5,7 +5,15 @@ from collections import Counter
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.commands import Allocate, AllocateMany, CancelOrder, ChangeBatchQuantity, Command, CreateBatch
+from app.domain.commands import (
+    Allocate,
+    AllocateMany,
+    CancelOrder,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    SetReorderPoint,
+)
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request
 from tests.support.database import CAUSE, labels, play, results
@@ -47,9 +55,9 @@ async def test_each_product_publishes_what_its_holds_did_even_where_its_command_
     await hold_many(bus, "CHAIR", 300)
     await hold_many(bus, "TABLE", 300)
     clock.move(60)
-    requests = [Request(Allocate(order_id="new", sku=sku, qty=1), CAUSE) for sku in ("CHAIR", "TABLE")]
+    commands = [Allocate(order_id="new", sku="CHAIR", qty=1), SetReorderPoint(sku="TABLE", qty=1)]
 
-    outcomes = await bus.run_shared(requests)
+    outcomes = await bus.run_shared([Request(command, CAUSE) for command in commands])
 
     assert [outcome.deferred for outcome in outcomes] == ["", "TABLE"]
     assert await held_lines(engine) == 100
