@@ -263,10 +263,6 @@ def forget_the_end(product: Product, order_ids: Iterable[str], _: datetime | Non
     expire(product, order_ids, None)
 
 
-def expire_the_last_one_only(product: Product, order_ids: Iterable[str], end: datetime | None) -> None:
-    expire(product, list(order_ids)[1:], end)
-
-
 def lose_a_line(order_id: str, wanted: Iterable[tuple[str, int]]) -> Order:
     lines = list(wanted)
     return make_order(order_id, lines[1:] or lines)
@@ -280,7 +276,6 @@ def lose_a_line(order_id: str, wanted: Iterable[tuple[str, int]]) -> Order:
         pytest.param(Product, "cancel", call_back, "had been shipped, and was cancelled 1 times", id="a ship undone"),
         pytest.param(Product, "allocate", extend_at_a_retry, "was known, and was accepted again", id="a retry extends"),
         pytest.param(Product, "expire_holds", forget_the_end, "its hold was over", id="a hold that never ends"),
-        pytest.param(Product, "expire_holds", expire_the_last_one_only, "its hold was over", id="a hold is left out"),
         pytest.param(Order, "of", lose_a_line, "was accepted 0 times, not 1", id="an order half placed"),
     ],
 )
