@@ -183,8 +183,6 @@ class Product(Placement):
         released = list(last_allocated(self.allocations.values(), batch, overrun))
         batch.qty = qty
         self._raise(events.BatchQuantityChanged, ref=ref, qty=qty, eta=batch.eta, reason=reason, reference=reference)
-        for allocation in released:
-            batch.release(allocation.line, is_held=allocation.is_held)
         return Relocation.of_released(self, released, "batch_quantity_changed")
 
     def serve_backorders(self, order_ids: Iterable[str]) -> None:

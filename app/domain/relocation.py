@@ -16,6 +16,9 @@ from app.domain.stock import Allocation, Batch, OrderLine
 STEP = 100
 """Lines of one step. Between the steps of a long relocation other tasks have a turn."""
 
+LIGHT_STEP = 1000
+"""Lines of a step that only changes sums in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -34,18 +37,19 @@ class Move:
 class Relocation:
     """The lines that move. The caller must iterate over `steps` to the end, or call `run`.
 
-    Each step yields the order ids of the lines that it placed. `moves` is complete after the last step: the lines that
-    moved, oldest request first. `released` are the lines that were released and are to be placed.
+    Each step yields the order ids of the lines that it placed; None: the product must not be stored yet. `moves` is
+    complete after the last step: the lines that moved, oldest request first. `released` are the lines that leave their
+    batches and are to be placed.
     """
 
     moves: list[Move] = field(default_factory=list)
     released: Sequence[Allocation] = ()
-    steps: Iterable[Sequence[str]] = ()
+    steps: Iterable[Sequence[str] | None] = ()
     is_long: bool = False
 
     @classmethod
     def of_released(cls, product: Placement, released: Sequence[Allocation], reason: ReleaseReason) -> "Relocation":
-        """Find a batch for each released line, oldest request first, and move it there.
+        """Release the lines, find a batch for each, oldest request first, and move it there.
 
         A line that returns to its own batch has not moved.
         """
@@ -68,13 +72,18 @@ class Relocation:
 
     def _find_and_move(
         self, product: Placement, released: Sequence[Allocation], reason: ReleaseReason
-    ) -> Iterator[Sequence[str]]:
+    ) -> Iterator[Sequence[str] | None]:
+        for page in _pages(released, LIGHT_STEP):
+            for allocation in page:
+                if allocation.batch is not None:
+                    allocation.batch.release(allocation.line, is_held=allocation.is_held)
+            yield None
         targets: dict[Allocation, Batch | None] = {}
         for page in _pages(sorted(released, key=attrgetter("requested_sequence"))):
             targets.update(
                 (allocation, product.reserve(allocation.line, is_held=allocation.is_held)) for allocation in page
             )
-            yield ()
+            yield None
         yield from self._move(product, released, targets, reason)
 
     def _move(
@@ -136,5 +145,5 @@ def last_allocated(allocations: Iterable[Allocation], batch: Batch, qty: int) ->
     raise LookupError(message)
 
 
-def _pages(allocations: Sequence[Allocation]) -> Iterator[Sequence[Allocation]]:
-    return (allocations[start : start + STEP] for start in range(0, len(allocations), STEP))
+def _pages(allocations: Sequence[Allocation], step: int = STEP) -> Iterator[Sequence[Allocation]]:
+    return (allocations[start : start + step] for start in range(0, len(allocations), step))

@@ -21,8 +21,8 @@ from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.many import run_each
 from app.service_layer.ports import UnitOfWork
-from app.service_layer.relocating import fetch_lines_to_release, relocate
-from app.service_layer.results import BatchChanged, BatchRecorded, BatchState, LineMove
+from app.service_layer.relocating import fetch_lines_to_release, line_moves, relocate
+from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
 
 LATE_LINES = 5000
 """How many lines of a late batch are fetched at a time. Each page sorts all lines of the batch, so pages are large."""
@@ -142,6 +142,5 @@ async def _change_eta(
 
 
 async def _after_change(product: Product, batch: Batch, moves: list[Move], uow: UnitOfWork) -> BatchChanged:
-    moves.sort(key=lambda move: move.requested_sequence)
     await serve_queue(product, uow)
-    return BatchChanged(BatchState.of(product.sku, batch), [LineMove.of(move) for move in moves])
+    return BatchChanged(BatchState.of(product.sku, batch), await line_moves(moves))

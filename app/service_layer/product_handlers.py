@@ -9,8 +9,8 @@ from app.domain.product import Product
 from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.ports import UnitOfWork
-from app.service_layer.relocating import fetch_lines_to_release, relocate
-from app.service_layer.results import LineMove, ProductCounted, StockState
+from app.service_layer.relocating import fetch_lines_to_release, line_moves, relocate
+from app.service_layer.results import ProductCounted, StockState
 
 
 async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockState:
@@ -39,7 +39,7 @@ async def count_product(command: CountProduct, uow: UnitOfWork) -> ProductCounte
     relocation = adjustment.apply(product, new_ref(product), command.reason, command.reference)
     moves = await relocate(relocation, product, uow)
     await serve_queue(product, uow)
-    return ProductCounted(StockState.of(product), on_hand_qty_of(product), [LineMove.of(move) for move in moves])
+    return ProductCounted(StockState.of(product), on_hand_qty_of(product), await line_moves(moves))
 
 
 async def count_product_if_match(command: CountProductIfMatch, uow: UnitOfWork) -> ProductCounted:
