@@ -1,4 +1,4 @@
-"""The sessions in the README and on the page about carts, command by command."""
+"""The sessions in the README and on the pages about carts and holds, command by command."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.support.readme import README, assert_the_session_gives_what_the_readm
 
 def test_the_sessions_give_what_the_pages_show(tmp_path: Path) -> None:
     with running_dev(tmp_path) as dev:
-        for page in (README, README.parent / "docs" / "carts.md"):
+        for page in (README, README.parent / "docs" / "carts.md", README.parent / "docs" / "holds.md"):
             assert_the_session_gives_what_the_readme_shows(dev.http_url, page)
 
 

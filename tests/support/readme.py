@@ -34,6 +34,8 @@ def assert_the_session_gives_what_the_readme_shows(url: str, page: Path = README
 
 
 def _values(lines: str) -> list[object]:
+    """The JSON values. A hold ends at another time in each session."""
+    lines = re.sub(r'"held_until":"[^"]+"', '"held_until":"a time"', lines)
     return [json.loads(line) for line in lines.splitlines() if line]
 
 
