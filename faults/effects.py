@@ -29,6 +29,9 @@ def check_effects(entries: Sequence[Entry], caused: Mapping[str, Sequence[Event]
         expected.name_lines(entry)
         check = _repeat if entry.repeats else CHECKS[entry.kind]
         check(expected, entry, caused.get(entry.id, ()), history)
+        if "hold_for" in entry.data:
+            said = [event for event in caused.get(entry.id, ()) if event.type == "out_of_stock.v1"]
+            expected.demand(entry, "a hold said that stock is out", len(said), 0)
     expected.end_last_holds(history)
     return expected
 
