@@ -16,15 +16,15 @@ from app.adapters.kafka.clients import KafkaConfig, Sasl
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.postgresql.hold_rows import Clock
-from app.adapters.postgresql.outbox import OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
 from app.adapters.tls import client_context
 from app.domain.fields import HOLD_MAX
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
+from app.service_layer.callers import Authenticator, DenyAll
 from app.service_layer.handlers import COMMAND_HANDLERS
-from app.service_layer.identity import Authenticator, DenyAll
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.notifications import Addresses, Mailer
 from app.service_layer.ports import UnitOfWorkFactory

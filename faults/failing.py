@@ -35,7 +35,7 @@ class Point:
 
 
 _UNIT_OF_WORK = "app.adapters.postgresql.unit_of_work:SqlUnitOfWork"
-_OUTBOX = "app.adapters.postgresql.outbox:OutboxReader"
+_OUTBOX = "app.adapters.postgresql.outbox_reader:OutboxReader"
 
 POINTS: dict[str, Point] = {
     "serve-before-commit": Point("serve", _UNIT_OF_WORK, "_commit", "before"),

@@ -11,10 +11,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.service_layer.identity import Scope
+    from app.service_layer.callers import Scope
     from app.settings import Settings
 
-# The scopes of app.service_layer.identity, which --help does not import. A test compares the two.
+# The scopes of app.service_layer.callers, which --help does not import. A test compares the two.
 SCOPES = ("orders:write", "stock:write", "read", "admin")
 
 

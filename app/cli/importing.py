@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
     from app.bootstrap import Service
-    from app.integration.rows import RowReader
+    from app.integration.file_rows import RowReader
     from app.operations.importer import RowResult
     from app.operations.line_source import LineSource
 
@@ -144,7 +144,7 @@ class _Run:
 
     async def _begin(self, blocks: AsyncIterator[list[bytes]]) -> tuple[RowReader, int, list[bytes] | None]:
         """The reader of the rows, the number of the first row, and the first block of lines."""
-        from app.integration.rows import UnreadableFileError, csv_reader, is_blank, ndjson_reader, separator_of
+        from app.integration.file_rows import UnreadableFileError, csv_reader, is_blank, ndjson_reader, separator_of
 
         lines = await anext(blocks, None)
         if self._form == "ndjson" and lines is not None:

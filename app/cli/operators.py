@@ -88,7 +88,7 @@ def advance_clocks() -> None:
     async def advance(service: Service) -> None:
         found = history_recovery.ImportResult()
         async for page in history_recovery.read_topic(service.kafka, service.settings.kafka_events_topic):
-            found += await history_recovery.import_missing(service.engine, page)
+            found += await history_recovery.import_missing(service, page)
         if found.foreign:
             click.echo(f"records: {found.foreign} are not events of this service and were skipped", err=True)
         click.echo(f"products: {len(found.behind)} were behind")

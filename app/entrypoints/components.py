@@ -14,7 +14,7 @@ from app.adapters.postgresql.cart_repository import prune_carts
 from app.adapters.postgresql.idempotency import prune_answers
 from app.adapters.postgresql.messages import prune_inbox
 from app.adapters.postgresql.notifier_memory import NotifierMemory
-from app.adapters.postgresql.outbox import OutboxListener, OutboxReader
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader
 from app.bootstrap import Service, database_tls
 from app.cancellation import cancel, raise_if_cancelled
 from app.entrypoints.kafka.consumer import InboundConsumer

@@ -22,7 +22,7 @@ from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 from app.adapters.smtp import SmtpMailer
 from app.bootstrap import Service
 from app.operations.error_text import first_line
-from app.service_layer.identity import Authenticator, InvalidCredentialsError
+from app.service_layer.callers import Authenticator, InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 
 TIMEOUT = 20.0

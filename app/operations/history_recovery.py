@@ -13,13 +13,11 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.kafka.clients import KafkaConfig, stop
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
-from app.adapters.postgresql.connections import begin
-from app.adapters.postgresql.messages import shard_of
+from app.adapters.postgresql.missing_events import add_missing_events
+from app.bootstrap import Service
 from app.domain.fields import Identifier
 from app.integration.cloudevents import parse_leniently
 
@@ -27,20 +25,6 @@ RECORD_TIMEOUT = 30.0
 """Seconds without a record after which reading fails. aiokafka itself has no limit."""
 POLL_TIMEOUT_MS = 1000
 MAX_RECORDS = 5000
-
-_SEQUENCES = text("SELECT sku, sequence FROM products WHERE sku = ANY(CAST(:skus AS text[]))")
-# The events are history, and not published again: they are not in the outbox.
-_INSERT_EVENTS = text("""
-    INSERT INTO events
-        (shard, subject, sequence, message_id, type, data, correlation_id, causation_id, traceparent, created_at)
-    VALUES (:shard, :subject, :sequence, :id, :type, :data, :correlation_id, :causation_id, :traceparent, :time)
-""")
-# A product that was created after the backup is inserted without batches: its events must be numbered on as well.
-_SET_SEQUENCES = text("""
-    INSERT INTO products (sku, sequence)
-    SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[]))
-    ON CONFLICT (sku) DO UPDATE SET sequence = excluded.sequence WHERE products.sequence < excluded.sequence
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,29 +90,14 @@ async def _next_page(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, i
     return None
 
 
-async def import_missing(engine: AsyncEngine, records: Iterable[ConsumerRecord]) -> ImportResult:
+async def import_missing(service: Service, records: Iterable[ConsumerRecord]) -> ImportResult:
     """Insert the events that the database lacks, and set the sequences of their products.
 
     Raises DatabaseUnavailableError.
     """
     read = [_event(record) for record in records]
-    foreign = read.count(None)
-    events = [(event.sequence, event) for event in read if event is not None and event.sequence is not None]
-    async with begin(engine) as connection:
-        skus = list({event.subject for _, event in events})
-        known = {row.sku: row.sequence for row in await connection.execute(_SEQUENCES, {"skus": skus})}
-        missing = {}
-        for sequence, event in events:
-            # An event that was published twice is the same both times.
-            if sequence > known.get(event.subject, 0):
-                missing[event.subject, sequence] = event
-        if not missing:
-            return ImportResult(foreign=foreign)
-        # In the order of their sequences, because the ids of a product's events have that order.
-        await connection.execute(_INSERT_EVENTS, [_row(missing[place]) for place in sorted(missing)])
-        last = dict(sorted(missing))
-        await connection.execute(_SET_SEQUENCES, {"skus": list(last), "sequences": list(last.values())})
-        return ImportResult(frozenset(last), foreign)
+    events = [event.model_dump() for event in read if event is not None and event.sequence is not None]
+    return ImportResult(await add_missing_events(service.engine, events), read.count(None))
 
 
 def _event(record: ConsumerRecord) -> _Event | None:
@@ -137,7 +106,3 @@ def _event(record: ConsumerRecord) -> _Event | None:
         return _Event.model_validate(parse_leniently(record.headers, record.value))
     except ValueError:
         return None
-
-
-def _row(event: _Event) -> dict[str, object]:
-    return {**event.model_dump(), "shard": shard_of(event.subject)}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from app.domain.commands import Allocate, Command, CountBatch, CountProduct, CreateBatch
 from app.domain.errors import DomainError
-from app.integration.rows import RowReader, UnreadableRowError
+from app.integration.file_rows import RowReader, UnreadableRowError
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request

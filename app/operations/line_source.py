@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import AsyncIterator
 
-from app.integration.rows import LONGEST_ROW
+from app.integration.file_rows import LONGEST_ROW
 
 BLOCK = 131_072
 

@@ -13,7 +13,7 @@ from app.adapters.identity import api_keys
 from app.cli import main
 from app.cli.identity import SCOPES as OFFERED_SCOPES
 from app.embedded.process import free_port
-from app.service_layer.identity import SCOPES
+from app.service_layer.callers import SCOPES
 from tests.e2e.test_command_line import status_of
 from tests.support.command import Command, assert_one_clear_line, environment, run_command, running
 

@@ -16,7 +16,7 @@ from app.entrypoints.http.identity import SECURITY_SCHEMES
 from app.entrypoints.http.problems import KINDS
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.server import http_application
-from app.service_layer.identity import SCOPES, Scope
+from app.service_layer.callers import SCOPES, Scope
 from app.settings import Settings
 from tests.support.api import Api, assert_problem, bearer, in_process, new
 from tests.support.keys import add_key

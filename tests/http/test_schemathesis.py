@@ -14,7 +14,7 @@ from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from app.domain.fields import LONGEST_HOLD
-from app.service_layer.identity import SCOPES
+from app.service_layer.callers import SCOPES
 from app.settings import Settings
 from tests.http.test_openapi_document import STATUSES
 from tests.support.keys import add_key

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from app.bootstrap import bootstrap
 from app.embedded.process import free_port
 from app.entrypoints.http.identity import Gate
-from app.service_layer.identity import Caller
+from app.service_layer.callers import Caller
 from app.settings import Settings
 from tests.support.api import Api, assert_problem, bearer, in_process, new
 

@@ -12,7 +12,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints import components

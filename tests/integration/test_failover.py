@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql import connections, schema, unit_of_work
 from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.dead_letters import DeadLetterStore
-from app.adapters.postgresql.outbox import OutboxListener, OutboxReader
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import CreateBatch
 from app.domain.errors import BatchNotFoundError

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.messages import SHARDS, shard_of
-from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.integration.outbound import OutboundMessage

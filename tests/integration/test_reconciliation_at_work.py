@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from app.adapters.postgresql.counted_sums import CountedProduct
 from app.adapters.postgresql.messages import SHARDS
-from app.adapters.postgresql.outbox import OutboxReader
+from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.reconciliation import ReconciliationStore
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, HoldOrder

@@ -11,11 +11,11 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql import outbox as outbox_module
+from app.adapters.postgresql import outbox_reader as outbox_module
 from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.messages import SHARDS, shard_of
-from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
 from app.adapters.postgresql.outbox_horizon import Horizon, ServerChangedError
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
 from app.entrypoints.kafka import publisher
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.publisher import by_partition

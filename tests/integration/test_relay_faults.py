@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaTimeoutError
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.relay import Relay

@@ -6,7 +6,7 @@ import pytest
 
 from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.adapters.identity.jwks_client import STALE_LIMIT
-from app.service_layer.identity import InvalidCredentialsError
+from app.service_layer.callers import InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.clock import Clock
 from tests.support.identity_provider import (

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from app.adapters.identity.json_web_tokens import JwtAuthenticator
-from app.service_layer.identity import Caller
+from app.service_layer.callers import Caller
 from tests.support.clock import Clock
 from tests.support.identity_provider import (
     ALGORITHMS,

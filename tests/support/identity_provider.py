@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.adapters.identity.jwks_client import FETCH_DEADLINE, JwksClient
-from app.service_layer.identity import InvalidCredentialsError
+from app.service_layer.callers import InvalidCredentialsError
 
 ISSUER = "https://login.test/"
 AUDIENCE = "allocation"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.adapters.identity.api_keys import append_entry, format_entry, new_key
-from app.service_layer.identity import Scope
+from app.service_layer.callers import Scope
 
 
 def add_key(file: Path, name: str, scopes: Iterable[Scope]) -> str:

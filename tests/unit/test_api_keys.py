@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.adapters.identity.api_keys import ApiKeyFileError, ApiKeys, format_entry, new_key, read_keys
-from app.service_layer.identity import Caller, InvalidCredentialsError, Scope
+from app.service_layer.callers import Caller, InvalidCredentialsError, Scope
 from tests.support.keys import add_key
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.integration.rows import LONGEST_ROW, csv_reader, ndjson_reader
+from app.integration.file_rows import LONGEST_ROW, csv_reader, ndjson_reader
 from app.operations import importer as importer_module
 from app.operations.importer import Importer, RowResult
 from app.operations.line_source import BLOCK, LineSource

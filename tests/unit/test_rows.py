@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from app.domain.commands import Allocate, Command, CountBatch, CountProduct, CreateBatch
-from app.integration.rows import (
+from app.integration.file_rows import (
     LONGEST_ROW,
     RowReader,
     UnreadableFileError,

@@ -26,7 +26,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from app.service_layer.identity import MAX_PRINCIPAL_LENGTH, Caller, InvalidCredentialsError, Scope, is_principal
+from app.service_layer.callers import MAX_PRINCIPAL_LENGTH, Caller, InvalidCredentialsError, Scope, is_principal
 
 log = logging.getLogger(__name__)
 

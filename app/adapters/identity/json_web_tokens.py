@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import jwt
 
-from app.service_layer.identity import MAX_PRINCIPAL_LENGTH, Caller, InvalidCredentialsError, is_principal
+from app.service_layer.callers import MAX_PRINCIPAL_LENGTH, Caller, InvalidCredentialsError, is_principal
 
 MAX_CACHED_TOKENS = 10_000
 _REASONS: dict[type[Exception], str] = {

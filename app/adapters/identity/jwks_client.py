@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 
 from app.adapters.identity.download import download
-from app.service_layer.identity import InvalidCredentialsError
+from app.service_layer.callers import InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from app.entrypoints.http.hosts import KnownHosts
 from app.entrypoints.http.problems import ProblemError
 from app.entrypoints.http.rate_limit import RateLimit
-from app.service_layer.identity import Authenticator, Caller, InvalidCredentialsError, Scope
+from app.service_layer.callers import Authenticator, Caller, InvalidCredentialsError, Scope
 from app.service_layer.ports import TemporarilyUnavailableError
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

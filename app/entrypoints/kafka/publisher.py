@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
 from app.adapters.kafka import clients
-from app.adapters.postgresql.outbox import OutboxReader, OutboxRow
+from app.adapters.postgresql.outbox_reader import OutboxReader, OutboxRow
 from app.cancellation import cancel
 from app.integration.cloudevents import CloudEvent
 from app.observability import metrics, tracing

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from aiokafka import AIOKafkaProducer
 
 from app.adapters.kafka import clients
-from app.adapters.postgresql.outbox import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
 from app.backoff import next_delay
 from app.cancellation import raise_if_cancelled
 from app.entrypoints.kafka.publisher import SEND_TIMEOUT, EventPublisher, Sender, age_in_seconds, by_partition
