@@ -7,36 +7,20 @@ from fastapi import APIRouter, Path, Request, Response
 from app.domain.commands import Allocate, CancelAllocation, ChangeLineQuantity, LineChanges, ShipLine
 from app.domain.fields import OrderId, Sku
 from app.entrypoints.http.answers import ALLOCATION, ALLOCATIONS, PREVIEW, Answer
+from app.entrypoints.http.examples import LINE_BODY, LINE_HELD, LINE_KNOWN
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
-from app.read_model.dry_runs import EXPLANATIONS, AllocationPreview
+from app.read_model.dry_runs import AllocationPreview
 from app.service_layer.results import AllocationState, LineAccepted
 
 router = APIRouter(prefix="/v1/allocations", tags=["allocations"], route_class=ServiceRoute)
 
 OrderIdInPath = Annotated[OrderId, Path(description="The id of the order.")]
 SkuInPath = Annotated[Sku, Path(description="The SKU of the product.")]
-
-EXAMPLE_LINE = {
-    "order_id": "order-1",
-    "sku": "RED-CHAIR",
-    "qty": 10,
-    "status": "held",
-    "batch_ref": "batch-1",
-    "eta": "2030-01-01",
-    "held_until": "2029-12-01T12:00:00Z",
-}
-SAME_OR_PREVIEW = {
-    "same": {"summary": "Repeated request", "value": EXAMPLE_LINE},
-    "dry-run": {
-        "summary": "With dry_run=true",
-        "value": EXAMPLE_LINE | {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]},
-    },
-}
 
 
 @router.post(
@@ -47,11 +31,12 @@ SAME_OR_PREVIEW = {
     response_model=AllocationState,
     response_description="The line was allocated to a batch or held by it, or a held line was confirmed.",
     responses={
+        201: LINE_HELD,
         200: {
             # The larger schema first: generated clients take the first one that fits.
             "model": AllocationPreview | AllocationState,
             "description": "The line was accepted before; this is its current state. With `dry_run`: the outcome.",
-            "content": {"application/json": {"examples": SAME_OR_PREVIEW}},
+            **LINE_KNOWN,
         },
         202: {
             "model": AllocationState,
@@ -66,7 +51,7 @@ SAME_OR_PREVIEW = {
             "unsupported-media-type",
         ),
     },
-    openapi_extra=KEYED,
+    openapi_extra=KEYED | LINE_BODY,
 )
 @needs("orders:write")
 async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = False) -> Response:

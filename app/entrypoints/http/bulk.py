@@ -14,6 +14,7 @@ from app.domain.errors import DomainError
 from app.entrypoints.http.allocations import status_of_accepted
 from app.entrypoints.http.answers import Answer
 from app.entrypoints.http.batches import status_of_recorded
+from app.entrypoints.http.examples import LINES_BODY, LINES_HELD
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.parameters import faults_of, invalid
@@ -118,8 +119,8 @@ _PROBLEMS = documented_write("malformed-body", "payload-too-large", "unsupported
     summary="Allocate many order lines",
     response_model=AllocationResults,
     response_description="A result for each line, in the order of the request.",
-    responses=_PROBLEMS,
-    openapi_extra=KEYED,
+    responses={200: LINES_HELD, **_PROBLEMS},
+    openapi_extra=KEYED | LINES_BODY,
 )
 @needs("orders:write")
 async def allocate_many(body: AllocationItems, request: Request) -> Response:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import CancelOrder, HoldChanges, HoldOrder, NewOrder, PlaceOrder
 from app.domain.fields import OrderId
-from app.entrypoints.http.allocations import EXAMPLE_LINE
 from app.entrypoints.http.answers import ORDER, ORDER_PREVIEW, Answer
+from app.entrypoints.http.examples import HOLD_BODY, ORDER_BODY, ORDER_HELD, ORDER_KNOWN
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.order_ids import new_order_id
@@ -15,20 +15,12 @@ from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DryRun
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
-from app.read_model.dry_runs import EXPLANATIONS, OrderPreview
+from app.read_model.dry_runs import OrderPreview
 from app.service_layer.results import OrderAccepted, OrderState
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=ServiceRoute)
 
 OrderIdInPath = Annotated[OrderId, Path(description="The id of the order.")]
-
-
-_REASON = {"reason": "earliest_arrival", "explanation": EXPLANATIONS["earliest_arrival"]}
-_ORDER = {"order_id": "order-1", "complete": False, "earliest_eta": "2030-01-01"}
-SAME_OR_PREVIEW = {
-    "same": {"summary": "Repeated request", "value": _ORDER | {"lines": [EXAMPLE_LINE]}},
-    "dry-run": {"summary": "With dry_run=true", "value": _ORDER | {"lines": [EXAMPLE_LINE | _REASON]}},
-}
 
 
 @router.post(
@@ -39,7 +31,10 @@ SAME_OR_PREVIEW = {
     response_model=OrderState,
     response_description="The order was accepted, or its hold confirmed: each line is allocated, backordered or held.",
     responses={
-        201: {"headers": {"Location": {"description": "The path of the order.", "schema": {"type": "string"}}}},
+        201: {
+            "headers": {"Location": {"description": "The path of the order.", "schema": {"type": "string"}}},
+            **ORDER_HELD,
+        },
         200: {
             # The larger schema first: generated clients take the first one that fits.
             "model": OrderPreview | OrderState,
@@ -47,7 +42,7 @@ SAME_OR_PREVIEW = {
                 "The order was placed before; this is its current state. With `dry_run`: the outcome of each line and "
                 "its reason; nothing is stored."
             ),
-            "content": {"application/json": {"examples": SAME_OR_PREVIEW}},
+            **ORDER_KNOWN,
         },
         **documented_write(
             "malformed-body",
@@ -58,7 +53,7 @@ SAME_OR_PREVIEW = {
             "unsupported-media-type",
         ),
     },
-    openapi_extra=KEYED,
+    openapi_extra=KEYED | ORDER_BODY,
 )
 @needs("orders:write")
 async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = False) -> Response:
@@ -102,16 +97,19 @@ async def get_order(order_id: OrderIdInPath, request: Request) -> Response:
     summary="Extend or replace the hold of an order",
     response_model=OrderState,
     response_description="The order with its held lines.",
-    responses=documented_write(
-        "malformed-body",
-        "invalid-sku",
-        "order-not-found",
-        "not-held",
-        "out-of-stock",
-        "payload-too-large",
-        "unsupported-media-type",
-    ),
-    openapi_extra=KEYED,
+    responses={
+        200: ORDER_HELD,
+        **documented_write(
+            "malformed-body",
+            "invalid-sku",
+            "order-not-found",
+            "not-held",
+            "out-of-stock",
+            "payload-too-large",
+            "unsupported-media-type",
+        ),
+    },
+    openapi_extra=KEYED | HOLD_BODY,
 )
 @needs("orders:write")
 async def hold_order(order_id: OrderIdInPath, changes: HoldChanges, request: Request) -> Response:
