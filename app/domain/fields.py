@@ -124,18 +124,6 @@ IfUnavailable = Annotated[
 ]
 
 
-def refuse_backorder_of_hold(fields_set: set[str], if_unavailable: str) -> None:
-    """A hold never waits in the queue, so a caller cannot ask for it. Raises PydanticCustomError."""
-    if {"hold_for", "if_unavailable"} <= fields_set and if_unavailable == "backorder":
-        raise PydanticCustomError("hold_never_waits", 'hold_for does not go with if_unavailable: "backorder"')
-
-
-HOLD_NEVER_WAITS: dict[str, Any] = {
-    "dependentSchemas": {"hold_for": {"properties": {"if_unavailable": {"const": "reject"}}}}
-}
-"""JSON Schema of `refuse_backorder_of_hold`."""
-
-
 def drop_default(schema: dict[str, Any]) -> None:
     """A field that is left out is not the same as null, whatever the default is called."""
     schema.pop("default", None)

@@ -1,24 +1,22 @@
 """Commands about a cart."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.commands.base import Command
+from app.domain.commands.terms import PlacementTerms
 from app.domain.fields import (
-    HOLD_NEVER_WAITS,
     LEFT_OUT,
     CartId,
     Currency,
     EntityTags,
-    HoldFor,
     IfUnavailable,
     OrderId,
     Quantity,
     Sku,
     UnitPrice,
     drop_default,
-    refuse_backorder_of_hold,
 )
 
 SIZE_OF_A_CHECKOUT = 10
@@ -79,19 +77,10 @@ class RemoveCartItem(_NamedCartCommand):
     qty: Quantity | None = None
 
 
-class Checkout(BaseModel):
+class Checkout(PlacementTerms):
     """How a cart is checked out. Without `order_id` the service generates the id of its order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=HOLD_NEVER_WAITS)
-
     order_id: OrderId = Field(default=LEFT_OUT, json_schema_extra=drop_default)
-    if_unavailable: IfUnavailable = "backorder"
-    hold_for: HoldFor = Field(default=LEFT_OUT, json_schema_extra=drop_default)
-
-    @model_validator(mode="after")
-    def _refuse_backorder_of_hold(self) -> Self:
-        refuse_backorder_of_hold(self.model_fields_set, self.if_unavailable)
-        return self
 
 
 class CheckOutCart(_NamedCartCommand):

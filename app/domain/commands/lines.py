@@ -1,21 +1,12 @@
 """Commands about one order line."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from app.domain.commands.base import Command
-from app.domain.fields import (
-    HOLD_NEVER_WAITS,
-    LEFT_OUT,
-    HoldFor,
-    IfUnavailable,
-    LineQuantity,
-    OrderId,
-    Sku,
-    drop_default,
-    refuse_backorder_of_hold,
-)
+from app.domain.commands.terms import PlacementTerms
+from app.domain.fields import LineQuantity, OrderId, Sku
 
 
 class _NamedLineCommand(Command):
@@ -27,26 +18,14 @@ class _NamedLineCommand(Command):
         return self.sku
 
 
-class Allocate(_NamedLineCommand):
+class _OrderedLineCommand(_NamedLineCommand):
+    qty: LineQuantity
+
+
+class Allocate(PlacementTerms, _OrderedLineCommand):
     """Allocate an order line to one batch, for good or with `hold_for` for a limited time."""
 
-    model_config = ConfigDict(json_schema_extra=HOLD_NEVER_WAITS)
-
     needs_all_holds_ended: ClassVar[bool] = False
-
-    qty: LineQuantity
-    if_unavailable: IfUnavailable = "backorder"
-    hold_for: HoldFor = Field(default=LEFT_OUT, json_schema_extra=drop_default)
-
-    @property
-    def hold_seconds(self) -> int | None:
-        """How long the stock is held; None: the line is firm."""
-        return self.hold_for
-
-    @model_validator(mode="after")
-    def _refuse_backorder_of_hold(self) -> Self:
-        refuse_backorder_of_hold(self.model_fields_set, self.if_unavailable)
-        return self
 
 
 class LineChanges(BaseModel):

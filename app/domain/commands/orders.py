@@ -1,22 +1,13 @@
 """Commands about an order as a whole."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.domain.commands.base import Command
-from app.domain.fields import (
-    HOLD_NEVER_WAITS,
-    LEFT_OUT,
-    HoldFor,
-    IfUnavailable,
-    LineQuantity,
-    OrderId,
-    Sku,
-    drop_default,
-    refuse_backorder_of_hold,
-)
+from app.domain.commands.terms import PlacementTerms
+from app.domain.fields import LEFT_OUT, HoldFor, LineQuantity, OrderId, Sku, drop_default
 
 
 class OrderedLine(BaseModel):
@@ -49,24 +40,8 @@ OrderedLines = Annotated[
 ]
 
 
-class _OrderTerms(BaseModel):
-    """The lines of an order, and how they are placed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=HOLD_NEVER_WAITS)
-
+class _OrderTerms(PlacementTerms):
     lines: OrderedLines
-    if_unavailable: IfUnavailable = "backorder"
-    hold_for: HoldFor = Field(default=LEFT_OUT, json_schema_extra=drop_default)
-
-    @property
-    def hold_seconds(self) -> int | None:
-        """How long the stock is held; None: the order is firm."""
-        return self.hold_for
-
-    @model_validator(mode="after")
-    def _refuse_backorder_of_hold(self) -> Self:
-        refuse_backorder_of_hold(self.model_fields_set, self.if_unavailable)
-        return self
 
 
 class NewOrder(_OrderTerms):
