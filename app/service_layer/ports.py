@@ -106,7 +106,8 @@ class ProductRepository(Protocol):
         """Put holds that have ended into the loaded products, at most `limit` of all products together.
 
         Returns the products that may have such holds. Of a product with more of them than fit, `earliest_end` is not
-        later than its time. Each line comes with its batch.
+        later than its time, and its batches have the pieces of all of these holds as `overdue_qty`. Each line comes
+        with its batch.
         """
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:

@@ -22,7 +22,7 @@ from app.domain.commands import (
 )
 from app.domain.errors import DomainError
 from app.service_layer.cart_results import CartOrdered
-from tests.support.fakes import Tables
+from tests.support.fake_tables import Tables
 from tests.support.messages import Service
 
 SKUS = ("CHAIR", "TABLE")

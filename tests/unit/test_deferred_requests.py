@@ -23,7 +23,8 @@ from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Request, RetryPolicy
 from app.service_layer.retry import run_until_available
 from tests.support.errands import CAUSE, Desk, Errand
-from tests.support.fakes import FakeProductRepository, FakeUnitOfWork, InMemoryStore
+from tests.support.fake_products import FakeProductRepository
+from tests.support.fakes import FakeUnitOfWork, InMemoryStore
 from tests.support.messages import Pauses, received
 
 TOO_LONG = TemporarilyUnavailableError("stopped at a time limit", timed_out=True)
