@@ -14,6 +14,7 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
 from tests.conftest import _execute, url_of_database
 from tests.support.api import Api, in_process
+from tests.support.hold_shop import Shop
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +54,12 @@ async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(shared_database_url, pool_size=2)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def shop(shared_settings: Settings) -> AsyncIterator[Shop]:
+    """The application with a clock that the test moves."""
+    found = Shop(None)  # type: ignore[arg-type]
+    async with bootstrap(shared_settings, clock=found.clock) as service, in_process(service) as api:
+        found.api = api
+        yield found
