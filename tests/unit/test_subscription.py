@@ -161,6 +161,22 @@ async def test_a_consumer_that_has_read_everything_is_left_in_peace(monkeypatch:
     assert len(reader.consumers) == 1
 
 
+async def test_goes_on_where_the_stop_of_its_consumer_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = FakeConsumer.stop
+
+    async def stop_with_a_fetch_under_way(consumer: FakeConsumer) -> None:
+        await stop(consumer)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(FakeConsumer, "stop", stop_with_a_fetch_under_way)
+    reader = Reader()
+    reader.faults = [RuntimeError("a bug")]
+
+    await reader.run_until(lambda: reader.committed == {TP: 10})
+
+    assert [consumer.stopped for consumer in reader.consumers] == [True, True]
+
+
 async def test_stopping_in_the_middle_of_a_batch_commits_nothing_of_it() -> None:
     reader = Reader()
     begun = asyncio.Event()
