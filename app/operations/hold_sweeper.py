@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 
-from app.adapters.postgresql.overdue_products import OverdueProduct, overdue_products
+from app.adapters.postgresql.overdue_products import BEFORE_ALL, OverdueProduct, overdue_products
 from app.bootstrap import Service
 from app.cancellation import cancel, raise_if_cancelled
 from app.domain.commands import ExpireHolds
@@ -53,14 +53,16 @@ class HoldSweeper:
             await cancel(self._apart)
 
     async def sweep(self) -> bool:
-        """End overdue holds, some hundred at most. Returns whether none are left but those of locked products."""
-        found = await overdue_products(self._engine, limit=PRODUCTS)
-        if not found:
-            return True
-        outcomes = await self._bus.run_shared([self._request(product) for product in found])
-        deferred = [each for each, outcome in zip(found, outcomes, strict=True) if outcome.deferred]
-        self._run_apart([product for product in deferred if product.seconds > LATE])
-        return not any(outcome.result for outcome in outcomes) and len(found) < PRODUCTS
+        """End overdue holds of each product. Returns whether none are left but those of locked products."""
+        is_done, position = True, BEFORE_ALL
+        # All pages, because the products of the first ones may be locked.
+        while found := await overdue_products(self._engine, position, limit=PRODUCTS):
+            outcomes = await self._bus.run_shared([self._request(product) for product in found])
+            deferred = [each for each, outcome in zip(found, outcomes, strict=True) if outcome.deferred]
+            self._run_apart([product for product in deferred if product.seconds > LATE])
+            is_done = is_done and not any(outcome.result for outcome in outcomes)
+            position = found[-1].position
+        return is_done
 
     def _run_apart(self, products: Sequence[OverdueProduct]) -> None:
         if products and not self._apart:
