@@ -1,21 +1,36 @@
-"""Lists of products, batches and backorders, in pages. Each list has an index in its order.
-
-A page scans the index from the cursor until it is full. The count scans the same index from its beginning, up to
-`COUNT_LIMIT` entries.
-"""
+"""Lists of products, batches and backorders, in pages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
-from functools import cache
-from typing import Any
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
 
-from sqlalchemy import Row, TextClause, text
+from pydantic import Field
+from sqlalchemy import Row
 
-from app.integration.fields import AvailableQuantity, BackorderedQuantity, HeldQuantity, ReorderPoint, Sku
-from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS, KeysetPager, Page, SkuAndPositionKey, SkuKey
+from app.integration.fields import (
+    AvailableQuantity,
+    BackorderedQuantity,
+    HeldQuantity,
+    IncomingQuantity,
+    ReorderPoint,
+    Sku,
+)
+from app.read_model import list_statements
+from app.read_model.pagination import (
+    COUNT_LIMIT,
+    DayKey,
+    KeysetPager,
+    Page,
+    SkuAndPositionKey,
+    SkuKey,
+    TimeKey,
+)
 from app.read_model.reader import Reader, allocation_state, batch_state
 from app.service_layer.results import AllocationState, BatchState
+
+BatchOrder = Literal["sku", "eta"]
+BackorderOrder = Literal["sku", "placed_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +42,36 @@ class ProductSummary:
     backordered_qty: BackorderedQuantity
     reorder_point: ReorderPoint
     held_qty: HeldQuantity
+    incoming_qty: IncomingQuantity
+    next_eta: Annotated[
+        date | None,
+        Field(
+            description="The first ETA of a batch with available pieces; null if there is none.",
+            examples=["2030-01-01"],
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary(BatchState):
+    """A batch in a list."""
+
+    allocated_lines: Annotated[
+        int, Field(ge=0, description="Order lines that wait for this batch: allocated, not shipped.", examples=[1])
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Backorder(AllocationState):
+    """An order line that waits for stock, and the time it was placed."""
+
+    placed_at: Annotated[
+        datetime | None,
+        Field(
+            description="The time the line was placed; null if it is unknown, because the event was not kept.",
+            examples=["2030-01-01T12:00:00.000000Z"],
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,143 +83,134 @@ class ProductPage(Page):
 
 @dataclass(frozen=True, slots=True)
 class BatchPage(Page):
-    """A page of batches, by SKU and then in the order in which they were recorded."""
+    """A page of batches."""
 
-    items: list[BatchState]
+    items: list[BatchSummary]
 
 
 @dataclass(frozen=True, slots=True)
 class BackorderPage(Page):
-    """A page of backorders, by SKU and then oldest request first."""
+    """A page of backorders."""
 
-    items: list[AllocationState]
-
-
-# `indexed` is the condition of the index, `wanted` the filter on its entries, `behind` the start of the page. The
-# limits that are known when the statement is planned decide its plan. The outermost one ends the index scan.
-_PAGE = """
-    WITH counted AS (
-        SELECT count(*) FILTER (WHERE {wanted}) AS matching, count(*) AS examined
-        FROM (
-            SELECT {counted} FROM {table} AS t WHERE {indexed} ORDER BY {key} LIMIT {count_limit} + 1
-        ) AS t {counted_with}
-    )
-    SELECT counted.matching, counted.examined, page.*
-    FROM counted LEFT JOIN (
-        SELECT * FROM (
-            SELECT {columns} FROM {table} AS t {shown_with}
-            WHERE {indexed} AND {wanted} AND {behind} ORDER BY {key} LIMIT {most_items} + 1
-        ) AS shown ORDER BY {key} LIMIT :limit
-    ) AS page ON true
-    ORDER BY {key}
-"""
-
-_WITH_AVAILABLE = """
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(qty - allocated_qty - shipped_qty), 0) AS available_qty
-        FROM batches WHERE batches.sku = t.sku AND has_stock
-    ) AS stock
-"""
-
-
-def _page(**parts: str) -> TextClause:
-    return text(_PAGE.format(**parts, count_limit=COUNT_LIMIT, most_items=MOST_ITEMS))
-
-
-@cache
-def _products(*, low_stock: bool, backordered: bool) -> TextClause:
-    wanted = ["t.has_backorders"] * backordered + ["available_qty + t.held_qty < t.reorder_point"] * low_stock
-    indexed = ["t.reorder_point IS NOT NULL"] * low_stock or ["t.has_backorders"] * backordered
-    return _page(
-        table="products",
-        columns="t.sku, t.backordered_qty, t.reorder_point, t.held_qty, stock.available_qty",
-        shown_with=_WITH_AVAILABLE,
-        counted="t.sku, t.has_backorders, t.reorder_point, t.held_qty",
-        counted_with=_WITH_AVAILABLE if low_stock else "",
-        indexed=" AND ".join(indexed) or "true",
-        wanted=" AND ".join(wanted) or "true",
-        behind="t.sku > :sku",
-        key="sku",
-    )
-
-
-@cache
-def _batches(*, of_one_sku: bool, arriving: bool) -> TextClause:
-    indexed = ["t.sku = :sku"] * of_one_sku + ["t.eta IS NOT NULL"] * arriving
-    return _page(
-        table="batches",
-        columns="t.ref, t.sku, t.number, t.qty, t.eta, t.allocated_qty, t.shipped_qty, t.held_qty",
-        shown_with="",
-        counted="t.eta" if arriving else "t.number",
-        counted_with="",
-        indexed=" AND ".join(indexed) or "true",
-        wanted="t.eta <= :arriving_by" if arriving else "true",
-        behind="t.number > :position" if of_one_sku else "(t.sku, t.number) > (:sku, :position)",
-        key="number" if of_one_sku else "sku, number",
-    )
-
-
-@cache
-def _backorders(*, of_one_sku: bool) -> TextClause:
-    return _page(
-        table="order_lines",
-        columns="t.*, NULL AS ref, NULL::date AS eta",
-        shown_with="",
-        counted="t.requested",
-        counted_with="",
-        indexed="t.batch_number IS NULL" + " AND t.sku = :sku" * of_one_sku,
-        wanted="true",
-        behind="t.requested > :position" if of_one_sku else "(t.sku, t.requested) > (:sku, :position)",
-        key="requested" if of_one_sku else "sku, requested",
-    )
+    items: list[Backorder]
 
 
 class Lists:
-    """Reads lists. Each method raises InvalidCursorError for a cursor of another list or filter."""
+    """Reads lists. Each method raises InvalidCursorError for a cursor of another list, order or filter."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def products(self, *, low_stock: bool, backordered: bool, limit: int, cursor: str | None) -> ProductPage:
-        """Products by SKU: all, those low on stock, those with backorders, or those with both."""
-        pager = KeysetPager("products", {"low_stock": str(low_stock), "backordered": str(backordered)}, SkuKey, ("",))
+    async def products(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        low_stock: bool = False,
+        backordered: bool = False,
+        sold_out: bool = False,
+    ) -> ProductPage:
+        """Products by SKU: all, or those that match each of the filters.
+
+        The page scans the watched products, the backordered ones, or all of them for `sold_out` alone.
+        """
+        filtered = {"low_stock": str(low_stock), "backordered": str(backordered)}
+        pager = KeysetPager("products", filtered | _given(sold_out=sold_out), SkuKey, ("",))
         (sku,) = pager.decode(cursor)
-        statement = _products(low_stock=low_stock, backordered=backordered)
+        statement = list_statements.products(low_stock=low_stock, backordered=backordered, sold_out=sold_out)
         rows = await self._reader.fetch(statement, {"sku": sku, "limit": limit + 1})
         found = _found(rows)
         summaries = [
-            ProductSummary(row.sku, row.available_qty, row.backordered_qty, row.reorder_point, row.held_qty)
+            ProductSummary(
+                sku=row.sku,
+                available_qty=row.available_qty,
+                backordered_qty=row.backordered_qty,
+                reorder_point=row.reorder_point,
+                held_qty=row.held_qty,
+                incoming_qty=row.incoming_qty,
+                next_eta=row.next_eta,
+            )
             for row in found[:limit]
         ]
         return ProductPage(summaries, pager.next_cursor([(row.sku,) for row in found], limit), *_count(rows))
 
-    async def batches(self, *, sku: str | None, arriving_by: date | None, limit: int, cursor: str | None) -> BatchPage:
-        """Batches by SKU and number: all, those of one SKU, those that arrive by a day, or both."""
-        by = arriving_by.isoformat() if arriving_by else None
-        pager = _pager("batches", {"sku": sku, "arriving_by": by})
-        after, position = pager.decode(cursor)
-        statement = _batches(of_one_sku=sku is not None, arriving=arriving_by is not None)
-        parameters = {"sku": sku or after, "position": position, "limit": limit + 1}
+    async def batches(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        sku: str | None = None,
+        arriving_by: date | None = None,
+        late: bool = False,
+        sort: BatchOrder = "sku",
+    ) -> BatchPage:
+        """Batches by SKU and number, or those on their way by ETA: all, or those that match each of the filters."""
+        filtered = {"sku": sku, "arriving_by": arriving_by.isoformat() if arriving_by else None} | _given(late=late)
+        statement = list_statements.batches(
+            of_one_sku=sku is not None, arriving=arriving_by is not None, late=late, by_eta=sort == "eta"
+        )
+        parameters: dict[str, Any] = {"limit": limit + 1}
+        if sku is not None:
+            parameters["sku"] = sku
         if arriving_by is not None:
             parameters["arriving_by"] = arriving_by
-        rows = await self._reader.fetch(statement, parameters)
-        found = _found(rows)
-        next_cursor = pager.next_cursor([(row.sku, row.number) for row in found], limit)
-        return BatchPage([batch_state(row) for row in found[:limit]], next_cursor, *_count(rows))
+        next_cursor: str | None
+        if sort == "eta":
+            by_eta = KeysetPager("batches-by-eta", filtered, DayKey, (date.min, "", 0))
+            parameters["eta"], parameters["after"], parameters["position"] = by_eta.decode(cursor)
+            rows = await self._reader.fetch(statement, parameters)
+            found = _found(rows)
+            next_cursor = by_eta.next_cursor([(row.eta, row.sku, row.number) for row in found], limit)
+        else:
+            by_sku = _pager("batches", filtered)
+            after, parameters["position"] = by_sku.decode(cursor)
+            if sku is None:
+                parameters["after"] = after
+            rows = await self._reader.fetch(statement, parameters)
+            found = _found(rows)
+            next_cursor = by_sku.next_cursor([(row.sku, row.number) for row in found], limit)
+        return BatchPage([_batch_summary(row) for row in found[:limit]], next_cursor, *_count(rows))
 
-    async def backorders(self, *, sku: str | None, limit: int, cursor: str | None) -> BackorderPage:
-        """Backorders by SKU, oldest request first: all, or those of one SKU."""
-        pager = _pager("backorders", {"sku": sku})
-        after, position = pager.decode(cursor)
-        parameters = {"sku": sku or after, "position": position, "limit": limit + 1}
-        rows = await self._reader.fetch(_backorders(of_one_sku=sku is not None), parameters)
-        found = _found(rows)
-        next_cursor = pager.next_cursor([(row.sku, row.requested) for row in found], limit)
-        return BackorderPage([allocation_state(row) for row in found[:limit]], next_cursor, *_count(rows))
+    async def backorders(
+        self, *, limit: int, cursor: str | None, sku: str | None = None, sort: BackorderOrder = "sku"
+    ) -> BackorderPage:
+        """Backorders by SKU and place in the queue, or those placed first: all, or those of one SKU."""
+        # The queue of one SKU is ordered by age.
+        by_age = sort == "placed_at" and sku is None
+        statement = list_statements.backorders(of_one_sku=sku is not None, by_age=by_age)
+        parameters: dict[str, Any] = {"limit": limit + 1}
+        next_cursor: str | None
+        if by_age:
+            pager = KeysetPager("backorders-by-age", {}, TimeKey, (datetime(1970, 1, 1, tzinfo=UTC), "", 0))
+            parameters["placed_at"], parameters["after"], parameters["position"] = pager.decode(cursor)
+            rows = await self._reader.fetch(statement, parameters)
+            found = _found(rows)
+            next_cursor = pager.next_cursor([(row.placed_at, row.sku, row.requested) for row in found], limit)
+        else:
+            by_sku = _pager("backorders", {"sku": sku})
+            after, parameters["position"] = by_sku.decode(cursor)
+            parameters |= {"after": after} if sku is None else {"sku": sku}
+            rows = await self._reader.fetch(statement, parameters)
+            found = _found(rows)
+            next_cursor = by_sku.next_cursor([(row.sku, row.requested) for row in found], limit)
+        return BackorderPage([_backorder(row) for row in found[:limit]], next_cursor, *_count(rows))
 
 
 def _pager(name: str, filtered: dict[str, str | None]) -> KeysetPager[tuple[str, int]]:
     return KeysetPager(name, filtered, SkuAndPositionKey, ("", 0))
+
+
+def _given(**flags: bool) -> dict[str, str | None]:
+    """The flags that are set. Cursors from before a flag existed remain valid."""
+    return {name: "True" for name, value in flags.items() if value}
+
+
+def _batch_summary(row: Row[Any]) -> BatchSummary:
+    return BatchSummary(**asdict(batch_state(row)), allocated_lines=row.allocated_lines)
+
+
+def _backorder(row: Row[Any]) -> Backorder:
+    return Backorder(**asdict(allocation_state(row)), placed_at=row.placed)
 
 
 def _found(rows: Sequence[Row[Any]]) -> list[Row[Any]]:

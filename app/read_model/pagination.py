@@ -8,9 +8,10 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.domain.fields import Sku
 
@@ -26,6 +27,10 @@ Position = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 SkuKey = TypeAdapter(tuple[Sku])
 PositionKey = TypeAdapter(tuple[Position])
 SkuAndPositionKey = TypeAdapter(tuple[Sku, Position])
+# The bounds keep a cursor within the times that the database and its driver have in common.
+Time = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
+TimeKey = TypeAdapter(tuple[Time, Sku, Position])
+DayKey = TypeAdapter(tuple[date, Sku, Position])
 
 Key = TypeVar("Key", bound=tuple[Any, ...])
 

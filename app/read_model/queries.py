@@ -27,6 +27,7 @@ from app.read_model.dry_runs import DryRuns
 from app.read_model.history import History
 from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
+from app.read_model.overview import Overview, overview
 from app.read_model.reader import Reader, allocation_state, batch_state
 from app.service_layer.entity_tags import product_tag
 from app.service_layer.lock_sets import LockSet
@@ -84,6 +85,8 @@ class Queries:
     def __init__(self, engine: AsyncEngine, primary: AsyncEngine | None = None) -> None:
         self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
+        # Callers that ask at the same time share one overview, and one connection of the pool.
+        self._overviews = GroupedLookup(self._fetch_overview, concurrency=1)
         self.carts = Carts(self._reader)
         self.history = History(self._reader)
         self.lists = Lists(self._reader)
@@ -96,6 +99,12 @@ class Queries:
         if not rows:
             raise BatchNotFoundError(ref)
         return batch_state(rows[0])
+
+    async def overview(self) -> Overview:
+        """Counts of what needs action."""
+        found = await self._overviews.get("")
+        assert found is not None  # noqa: S101 - the fetch returns a value for every key
+        return found
 
     async def allocations(self, order_id: str) -> list[AllocationState]:
         """The lines of an order, by SKU. Raises OrderNotFoundError where it has none."""
@@ -135,6 +144,9 @@ class Queries:
 
         lines = {(order_id, sku)} if order_id is not None else set()
         return await self._snapshots.run(LockSet(skus={sku}, lines=lines), decide)
+
+    async def _fetch_overview(self, keys: Sequence[str]) -> dict[str, Overview]:
+        return dict.fromkeys(keys, await overview(self._reader))
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
         lines: dict[str, list[AllocationState]] = {}

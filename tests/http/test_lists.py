@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -69,10 +70,10 @@ async def test_products_are_listed_by_sku_with_what_is_available_and_waited_for(
     await own.order("TABLE", 5)
     await own.order("TABLE", 9)
 
-    summary = {"reorder_point": None, "backordered_qty": 0, "held_qty": 0}
+    summary = {"reorder_point": None, "backordered_qty": 0, "held_qty": 0, "incoming_qty": 0, "next_eta": None}
     assert await page(own, "products") == {
         "items": [
-            summary | {"sku": "CHAIR", "available_qty": 13},
+            summary | {"sku": "CHAIR", "available_qty": 13, "incoming_qty": 7, "next_eta": "2011-01-01"},
             summary | {"sku": "TABLE", "available_qty": 0, "backordered_qty": 9},
             summary | {"sku": "lamp", "available_qty": 1},
         ],
@@ -121,7 +122,7 @@ async def test_batches_are_listed_as_they_were_recorded(api: Api) -> None:
     found = await page(api, "batches", sku=sku)
 
     assert [item["ref"] for item in found["items"]] == refs
-    assert found["items"][0] == await api.batch(refs[0])
+    assert found["items"][0] == await api.batch(refs[0]) | {"allocated_lines": 0}
     assert (found["count"], found["count_is_exact"], found["next_cursor"]) == (3, True, None)
     assert [item["ref"] for item in await walk(api, "batches", sku=sku, limit=1)] == refs
     assert (await page(api, "batches", sku=new("sku")))["items"] == []
@@ -157,6 +158,7 @@ async def test_backorders_are_listed_as_they_are_served(own: Api) -> None:
     found = await page(own, "backorders", sku="B")
 
     assert everything == sorted(waiting, key=lambda pair: pair[0])
+    assert found["items"][0].pop("placed_at")
     assert found["items"][0] == (await own.lines(waiting[0][1]))[0]
     assert ([item["order_id"] for item in found["items"]], found["count"]) == ([waiting[0][1], waiting[2][1]], 2)
 
@@ -170,6 +172,93 @@ async def test_a_line_that_loses_its_batch_waits_at_its_old_place(own: Api) -> N
     await own.change(ref, qty=1)
 
     assert [item["order_id"] for item in await walk(own, "backorders", sku="A")] == [first, second]
+
+
+async def test_sold_out_products_are_those_without_an_available_piece(own: Api) -> None:
+    for sku in "ABC":
+        await own.record(sku, 1)
+    await own.order("A", 1)
+    await own.allocate("C", 1, hold_for=60)
+
+    assert [item["sku"] for item in await walk(own, "products", sold_out="true", limit=1)] == ["A", "C"]
+    assert (await page(own, "products", sold_out="true"))["count"] == 2
+    assert len(await walk(own, "products", sold_out="false")) == 3
+
+
+async def test_late_batches_are_those_whose_eta_has_passed(own: Api) -> None:
+    today = datetime.now(UTC).date()
+    etas = [today + timedelta(days=days) for days in (-1, 0, -2, 1)]
+    yesterday, _, before, _ = [await own.record("A", 3, eta=eta.isoformat()) for eta in etas]
+    await own.record("A", 1)
+    other = await own.record("B", 1, eta="2011-01-01")
+    await own.order("B", 1)
+
+    late = await page(own, "batches", late="true")
+
+    assert ([item["ref"] for item in late["items"]], late["count"]) == ([yesterday, before, other], 3)
+    assert [item["allocated_lines"] for item in late["items"]] == [0, 0, 1]
+    assert [item["ref"] for item in await walk(own, "batches", late="true", sku="A", limit=1)] == [yesterday, before]
+    assert [item["ref"] for item in await walk(own, "batches", late="true", arriving_by="2011-02-01")] == [other]
+
+
+async def test_batches_on_their_way_are_sorted_by_eta(own: Api) -> None:
+    await own.record("A", 1)
+    first = await own.record("B", 1, eta="2011-01-01")
+    third = await own.record("A", 1, eta="2030-01-01")
+    second = await own.record("B", 1, eta="2011-01-02")
+
+    assert [item["ref"] for item in await walk(own, "batches", sort="eta", limit=1)] == [first, second, third]
+    assert [item["ref"] for item in await walk(own, "batches", sort="eta", sku="B", limit=1)] == [first, second]
+    assert [item["ref"] for item in await walk(own, "batches", sort="eta", late="true")] == [first, second]
+    by = await page(own, "batches", sort="eta", arriving_by="2011-01-01")
+    assert ([item["ref"] for item in by["items"]], by["count"]) == ([first], 1)
+
+
+async def test_backorders_of_all_products_are_sorted_by_the_time_they_were_placed(
+    own: Api, own_engine: AsyncEngine
+) -> None:
+    for sku in "BAC":
+        await own.record(sku, 2)
+    kept = await own.order("C", 2)
+    waiting = [(sku, await own.order(sku, 3)) for sku in ("B", "A", "B", "A")]
+
+    found = await walk(own, "backorders", sort="placed_at", limit=1)
+
+    assert [(item["sku"], item["order_id"]) for item in found] == waiting
+    placed = [datetime.fromisoformat(item["placed_at"]) for item in found]
+    assert placed == sorted(placed)
+    assert datetime.now(UTC) - placed[0] < timedelta(minutes=5)
+    history = (await own.client.get("/v1/products/B/history")).json()["items"]
+    first = next(entry for entry in reversed(history) if entry["order_id"] == waiting[0][1])
+    assert found[0]["placed_at"] == first["time"]
+    assert [item["order_id"] for item in await walk(own, "backorders", sort="placed_at", sku="A", limit=1)] == [
+        waiting[1][1],
+        waiting[3][1],
+    ]
+
+    # A line that was placed before the column existed, and loses its batch now.
+    async with own_engine.begin() as connection:
+        await connection.execute(text("UPDATE order_lines SET placed_at = 'epoch' WHERE order_id = :id"), {"id": kept})
+    batch = await own.batch_of(kept)
+    assert batch is not None
+    await own.change(batch, qty=0)
+    oldest = (await page(own, "backorders", sort="placed_at"))["items"][0]
+    assert oldest["order_id"] == kept
+    assert oldest["placed_at"] < found[0]["placed_at"]
+
+
+async def test_the_cursor_of_another_order_is_refused(own: Api) -> None:
+    await own.record("A", 1)
+    for _ in range(2):
+        await own.order("A", 2)
+        await own.record("A", 1, eta="2011-01-01")
+    for path, sort in (("backorders", "placed_at"), ("batches", "eta")):
+        cursor = (await page(own, path, limit=1))["next_cursor"]
+        other = (await page(own, path, limit=1, sort=sort))["next_cursor"]
+        assert_invalid(await own.client.get(f"/v1/{path}", params={"cursor": other}), ["query", "cursor"])
+        response = await own.client.get(f"/v1/{path}", params={"cursor": cursor, "sort": sort})
+        assert_invalid(response, ["query", "cursor"])
+        assert_invalid(await own.client.get(f"/v1/{path}", params={"sort": "size"}), ["query", "sort"])
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -11,6 +11,7 @@ from app.read_model.availability import Availability
 from app.read_model.dry_runs import AllocationPreview, OrderPreview
 from app.read_model.history import HistoryPage
 from app.read_model.lists import BackorderPage, BatchPage, ProductPage
+from app.read_model.overview import Overview
 from app.read_model.queries import ProductState
 from app.service_layer.cart_results import CartState, CheckedOutOrder
 from app.service_layer.results import (
@@ -88,6 +89,7 @@ AVAILABILITY = TypeAdapter(Availability)
 HISTORY_PAGE = TypeAdapter(HistoryPage)
 PRODUCT_PAGE = TypeAdapter(ProductPage)
 BATCH_PAGE = TypeAdapter(BatchPage)
+OVERVIEW = TypeAdapter(Overview)
 BACKORDER_PAGE = TypeAdapter(BackorderPage)
 
 

@@ -8,7 +8,18 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from app.entrypoints.http import allocations, backorders, batches, bulk, carts, documents, operations, orders, products
+from app.entrypoints.http import (
+    allocations,
+    backorders,
+    batches,
+    bulk,
+    carts,
+    documents,
+    operations,
+    orders,
+    overview,
+    products,
+)
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.openapi import openapi_document
 from app.entrypoints.http.services import HttpServices
@@ -49,6 +60,7 @@ ROUTERS = (
     carts.router,
     backorders.router,
     bulk.router,
+    overview.router,
     operations.router,
     documents.router,
 )

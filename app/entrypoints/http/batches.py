@@ -11,7 +11,7 @@ from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGG
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
-from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Limit, SkuFilter
+from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Late, Limit, SkuFilter, SortBatches
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
 from app.read_model.lists import BatchPage
@@ -138,7 +138,7 @@ def _changed(done: BatchChanged) -> Response:
     operation_id="listBatches",
     summary="List batches",
     response_model=BatchPage,
-    response_description="A page of batches, by SKU and then in the order in which they were recorded.",
+    response_description="A page of batches.",
     responses=documented("invalid-request", "uri-too-long"),
 )
 @needs("read")
@@ -146,9 +146,14 @@ async def list_batches(
     request: Request,
     sku: SkuFilter = LEFT_OUT,
     arriving_by: ArrivingBy = LEFT_OUT,
+    *,
+    late: Late = False,
+    sort: SortBatches = "sku",
     limit: Limit = DEFAULT_ITEMS,
     cursor: Cursor = LEFT_OUT,
 ) -> Response:
-    """Lists all batches, the batches of one product, or the batches that arrive by a day."""
-    page = await queries_of(request).lists.batches(sku=sku, arriving_by=arriving_by, limit=limit, cursor=cursor)
+    """Lists all batches, the batches of one product, those that arrive by a day, or those that are late."""
+    page = await queries_of(request).lists.batches(
+        sku=sku, arriving_by=arriving_by, late=late, sort=sort, limit=limit, cursor=cursor
+    )
     return Answer(BATCH_PAGE.dump_json(page))

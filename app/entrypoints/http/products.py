@@ -20,7 +20,17 @@ from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGG
 from app.entrypoints.http.idempotent_write import documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
-from app.entrypoints.http.query import DEFAULT_ITEMS, Backordered, ByDay, Cursor, HeldForOrder, Limit, LowStock, Pieces
+from app.entrypoints.http.query import (
+    DEFAULT_ITEMS,
+    Backordered,
+    ByDay,
+    Cursor,
+    HeldForOrder,
+    Limit,
+    LowStock,
+    Pieces,
+    SoldOut,
+)
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
 from app.read_model.availability import Availability
@@ -135,15 +145,16 @@ async def list_products(
     *,
     low_stock: LowStock = False,
     backordered: Backordered = False,
+    sold_out: SoldOut = False,
     limit: Limit = DEFAULT_ITEMS,
     cursor: Cursor = LEFT_OUT,
 ) -> Response:
-    """Lists all products, or those that are low on stock or backordered.
+    """Lists all products, or those that are low on stock, backordered or sold out.
 
     A product is low on stock if its available quantity, over all batches, is below its reorder point.
     """
     page = await queries_of(request).lists.products(
-        low_stock=low_stock, backordered=backordered, limit=limit, cursor=cursor
+        low_stock=low_stock, backordered=backordered, sold_out=sold_out, limit=limit, cursor=cursor
     )
     return Answer(PRODUCT_PAGE.dump_json(page))
 

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.fields import Identifier, Sku
 from app.domain.limits import MAX_QUANTITY
+from app.read_model.lists import BackorderOrder, BatchOrder
 from app.read_model.pagination import MAX_CURSOR_LENGTH, MOST_ITEMS
 
 DEFAULT_ITEMS = 50
@@ -65,6 +66,25 @@ ArrivingBy = Annotated[
 ]
 LowStock = Annotated[
     Flag, Query(description="true: only products whose available quantity is below the reorder point.", examples=[True])
+]
+SoldOut = Annotated[Flag, Query(description="true: only products of which no piece is available.", examples=[True])]
+Late = Annotated[
+    Flag,
+    Query(description="true: only batches that have not arrived and whose ETA has passed, in UTC.", examples=[True]),
+]
+SortBatches = Annotated[
+    BatchOrder,
+    Query(
+        description="`sku`: by SKU, then as recorded. `eta`: only batches on their way, the earliest ETA first.",
+        examples=["sku"],
+    ),
+]
+SortBackorders = Annotated[
+    BackorderOrder,
+    Query(
+        description="`sku`: by SKU, then oldest request first. `placed_at`: oldest first, over all products.",
+        examples=["sku"],
+    ),
 ]
 Backordered = Annotated[Flag, Query(description="true: only products with backorders.", examples=[True])]
 DryRun = Annotated[

@@ -1,0 +1,120 @@
+"""The statements of the lists. Each list has an index in its order.
+
+A page scans the index from the cursor until it is full. The count scans the same index from its beginning, up to
+`COUNT_LIMIT` entries.
+"""
+
+from functools import cache
+
+from sqlalchemy import TextClause, text
+
+from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS
+
+TODAY = "(statement_timestamp() AT TIME ZONE 'UTC')::date"
+"""The current day in UTC."""
+
+# `indexed` is the condition of the index, `wanted` the filter on its entries, `behind` the start of the page. The
+# limits that are known when the statement is planned decide its plan. The outermost one ends the index scan.
+_PAGE = """
+    WITH counted AS (
+        SELECT count(*) FILTER (WHERE {wanted}) AS matching, count(*) AS examined
+        FROM (
+            SELECT {counted} FROM {table} AS t WHERE {indexed} ORDER BY {key} LIMIT {count_limit} + 1
+        ) AS t {counted_with}
+    )
+    SELECT counted.matching, counted.examined, page.*
+    FROM counted LEFT JOIN (
+        SELECT * FROM (
+            SELECT {columns} FROM {table} AS t {shown_with}
+            WHERE {indexed} AND {wanted} AND {behind} ORDER BY {key} LIMIT {most_items} + 1
+        ) AS shown ORDER BY {key} LIMIT :limit
+    ) AS page ON true
+    ORDER BY {key}
+"""
+
+WITH_AVAILABLE = """
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(qty - allocated_qty - shipped_qty), 0) AS available_qty,
+               coalesce(sum(qty - allocated_qty - shipped_qty) FILTER (WHERE eta IS NOT NULL), 0) AS incoming_qty,
+               min(eta) AS next_eta
+        FROM batches WHERE batches.sku = t.sku AND has_stock
+    ) AS stock
+"""
+
+
+def _page(**parts: str) -> TextClause:
+    return text(_PAGE.format(**parts, count_limit=COUNT_LIMIT, most_items=MOST_ITEMS))
+
+
+# A line that was placed before the column existed has the year 1970; the time is that of its first event.
+_PLACED = """CASE WHEN t.placed_at > 'epoch' THEN t.placed_at ELSE (
+    SELECT created_at FROM events WHERE subject = t.sku AND sequence = t.requested LIMIT 1
+) END AS placed"""
+
+
+@cache
+def products(*, low_stock: bool, backordered: bool, sold_out: bool) -> TextClause:
+    """Products by SKU, from `:sku` on."""
+    wanted = ["t.has_backorders"] * backordered
+    wanted += ["available_qty + t.held_qty < t.reorder_point"] * low_stock
+    wanted += ["available_qty = 0"] * sold_out
+    indexed = ["t.reorder_point IS NOT NULL"] * low_stock or ["t.has_backorders"] * backordered
+    return _page(
+        table="products",
+        columns=(
+            "t.sku, t.backordered_qty, t.reorder_point, t.held_qty,"
+            " stock.available_qty, stock.incoming_qty, stock.next_eta"
+        ),
+        shown_with=WITH_AVAILABLE,
+        counted="t.sku, t.has_backorders, t.reorder_point, t.held_qty",
+        counted_with=WITH_AVAILABLE if low_stock or sold_out else "",
+        indexed=" AND ".join(indexed) or "true",
+        wanted=" AND ".join(wanted) or "true",
+        behind="t.sku > :sku",
+        key="sku",
+    )
+
+
+@cache
+def batches(*, of_one_sku: bool, arriving: bool, late: bool, by_eta: bool) -> TextClause:
+    """Batches by SKU and number, or by ETA."""
+    days = ["t.eta <= :arriving_by"] * arriving + [f"t.eta < {TODAY}"] * late
+    of_sku = ["t.sku = :sku"] * of_one_sku
+    incoming = ["t.eta IS NOT NULL"] * (by_eta or bool(days))
+    if by_eta:
+        indexed, wanted = incoming + days, of_sku
+        behind, key = "(t.eta, t.sku, t.number) > (:eta, :after, :position)", "eta, sku, number"
+    else:
+        indexed, wanted = of_sku + incoming, days
+        behind = "t.number > :position" if of_one_sku else "(t.sku, t.number) > (:after, :position)"
+        key = "number" if of_one_sku else "sku, number"
+    return _page(
+        table="batches",
+        columns=("t.ref, t.sku, t.number, t.qty, t.eta, t.allocated_qty, t.shipped_qty, t.held_qty, t.allocated_lines"),
+        shown_with="",
+        counted="t.sku, t.number, t.eta",
+        counted_with="",
+        indexed=" AND ".join(indexed) or "true",
+        wanted=" AND ".join(wanted) or "true",
+        behind=behind,
+        key=key,
+    )
+
+
+@cache
+def backorders(*, of_one_sku: bool, by_age: bool) -> TextClause:
+    """Backorders by SKU and place in the queue, or by the time they were placed."""
+    keys = ["placed_at"] * by_age + ["sku"] * (by_age or not of_one_sku) + ["requested"]
+    values = {"placed_at": ":placed_at", "sku": ":after", "requested": ":position"}
+    columns, after = ", ".join(f"t.{key}" for key in keys), ", ".join(values[key] for key in keys)
+    return _page(
+        table="order_lines",
+        columns=f"t.*, NULL AS ref, NULL::date AS eta, {_PLACED}",
+        shown_with="",
+        counted="t.requested",
+        counted_with="",
+        indexed="t.batch_number IS NULL" + " AND t.sku = :sku" * of_one_sku,
+        wanted="true",
+        behind=f"({columns}) > ({after})",
+        key=", ".join(keys),
+    )
