@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.operations.watch import SeenEvent, Status
 
 _REFRESH_SECONDS = 0.2
-_ROWS_ABOVE_EVENTS = 22
+_ROWS_ABOVE_EVENTS = 26
 """The status, and a row for each type of event."""
 
 

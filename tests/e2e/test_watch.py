@@ -50,11 +50,13 @@ async def test_json_has_each_event_and_the_status_without_an_effect_on_the_servi
         command.wait_for(lambda: any(status["reading"] for status in received("status")))
         await world.api.record(sku, 10)
         await world.api.order(sku, 4)
-        await world.wire.events(sku, 2)
-        command.wait_for(lambda: len([event for event in received("event") if event["sku"] == sku]) == 2)
-        batch, line = (event for event in received("event") if event["sku"] == sku)
+        held_until = (await world.api.allocate(sku, 3, hold_for=600)).json()["held_until"]
+        await world.wire.events(sku, 3)
+        command.wait_for(lambda: len([event for event in received("event") if event["sku"] == sku]) == 3)
+        batch, line, hold = (event for event in received("event") if event["sku"] == sku)
         assert (batch["type"], batch["sequence"], batch["data"]["qty"]) == ("batch_created.v1", "1", 10)
         assert (line["type"], line["sequence"], line["data"]["qty"]) == ("line_allocated.v1", "2", 4)
+        assert (hold["type"], hold["data"]["held_until"]) == ("line_held.v1", held_until)
 
         def at_rest() -> bool:
             last = received("status")[-1]
@@ -63,6 +65,7 @@ async def test_json_has_each_event_and_the_status_without_an_effect_on_the_servi
 
         command.wait_for(at_rest)
         assert received("status")[-1]["seen"]["line_allocated.v1"] >= 1
+        assert received("status")[-1]["backlog"]["held_lines"] >= 1
         assert groups_of(world.settings) == groups
         assert command.stop(signal.SIGINT) == 0
 
