@@ -34,7 +34,11 @@ from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence
 
-_BATCH = text("SELECT ref, sku, qty, eta, allocated_qty, shipped_qty, held_qty FROM batches WHERE ref = :ref")
+_BATCHES = text("""
+    SELECT b.ref, b.sku, b.qty, b.eta, b.allocated_qty, b.shipped_qty, b.held_qty
+    FROM unnest(CAST(:refs AS text[])) AS named(ref)
+    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.ref = named.ref LIMIT 1) AS b
+""")
 
 # A plain join would read all batches while PostgreSQL has no statistics of the table.
 _ALLOCATIONS = text("""
@@ -85,6 +89,7 @@ class Queries:
     def __init__(self, engine: AsyncEngine, primary: AsyncEngine | None = None) -> None:
         self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
+        self._batches = GroupedLookup(self._fetch_batches)
         # Callers that ask at the same time share one overview, and one connection of the pool.
         self._overviews = GroupedLookup(self._fetch_overview, concurrency=1)
         self.carts = Carts(self._reader)
@@ -95,10 +100,10 @@ class Queries:
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""
-        rows = await self._reader.fetch(_BATCH, {"ref": ref})
-        if not rows:
+        batch = await self._batches.get(ref)
+        if batch is None:
             raise BatchNotFoundError(ref)
-        return batch_state(rows[0])
+        return batch
 
     async def overview(self) -> Overview:
         """Counts of what needs action."""
@@ -153,3 +158,7 @@ class Queries:
         for row in await self._reader.fetch(_ALLOCATIONS, {"order_ids": list(set(order_ids))}):
             lines.setdefault(row.order_id, []).append(allocation_state(row))
         return lines
+
+    async def _fetch_batches(self, refs: Sequence[str]) -> dict[str, BatchState]:
+        rows = await self._reader.fetch(_BATCHES, {"refs": list(set(refs))})
+        return {row.ref: batch_state(row) for row in rows}
