@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from app.domain.commands import CancelAllocation, CancelOrder, Command, PlaceOrder, ShipLine
+from app.domain.commands import Allocate, CancelAllocation, CancelOrder, Command, PlaceOrder, ShipLine
 from app.integration.cloudevents import UnreadableMessageError
 from app.service_layer.inbox import to_request
 from faults import delays
+from faults.client import as_bytes
 from faults.delays import Delays, Span
 from faults.journal import Answer, Entry, Kind
 from faults.load import as_record, as_request
@@ -43,6 +44,8 @@ def test_a_message_with_padding_is_readable() -> None:
 
 LINES = [{"sku": CHAIR, "qty": 2}, {"sku": "TABLE", "qty": 1}]
 LINE = {"order_id": "o1", "sku": CHAIR}
+HELD_LINE = {**LINE, "qty": 2, "hold_for": 3}
+HELD_ORDER = {"order_id": "o1", "lines": LINES, "hold_for": 3}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,8 @@ LINE = {"order_id": "o1", "sku": CHAIR}
     [
         ("cancel", LINE, "DELETE", "/v1/allocations/o1/CHAIR", None, CancelAllocation(**LINE)),
         ("ship", LINE, "POST", "/v1/allocations/o1/CHAIR/ship", None, ShipLine(**LINE)),
+        ("allocate", HELD_LINE, "POST", "/v1/allocations", HELD_LINE, Allocate.model_validate(HELD_LINE)),
+        ("place_order", HELD_ORDER, "POST", "/v1/orders", HELD_ORDER, PlaceOrder.model_validate(HELD_ORDER)),
         (
             "place_order",
             {"order_id": "o1", "lines": LINES, "if_unavailable": "reject"},
@@ -76,6 +81,20 @@ def test_a_command_is_the_same_over_either_way(
     request = to_request([(str(name), value) for name, value in record.headers], record.value)
     assert as_request(entry) == (method, path, body)
     assert (record.key, request.command) == (b"o1", command)
+
+
+def test_a_hold_is_extended_over_http_with_a_key() -> None:
+    entry = Entry("h1", "h", "http", "hold_order", {"order_id": "o1", "hold_for": 3}, idempotency_key="key-h1")
+    request = as_request(entry)
+    head, body = as_bytes(*request, entry.id, entry.idempotency_key)
+    assert request == ("PUT", "/v1/orders/o1/hold", {"hold_for": 3})
+    assert b"\r\nIdempotency-Key: key-h1\r\n" in head
+    assert json.loads(body) == {"hold_for": 3}
+
+
+def test_a_request_whose_key_is_in_use_has_no_definite_answer() -> None:
+    assert not Answer(0.0, 0.1, 409, {"code": "idempotency-key-in-use"}).is_definite
+    assert Answer(0.0, 0.1, 409, {"code": "out-of-stock"}).is_definite
 
 
 class _Record(Message):  # type: ignore[misc, unused-ignore] # a class of C
