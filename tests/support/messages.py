@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.domain.commands import Command
+from app.domain.commands import Allocate, Command, ShipLine
 from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
@@ -42,6 +42,10 @@ class Service:
         for command in commands:
             result = (await self.bus.handle_group([Request(command, CAUSE)]))[0].unwrap()
         return result
+
+    async def ship(self, order_id: str, sku: str, qty: int) -> None:
+        """Allocate and ship a line."""
+        await self.send(Allocate(order_id=order_id, sku=sku, qty=qty), ShipLine(order_id=order_id, sku=sku))
 
     async def send_group(self, *commands: Command) -> list[Any]:
         """Run the commands in one unit of work; returns their results, or the codes of their refusals."""
