@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app import private_names
 from app.adapters.identity.api_keys import ApiKeys
 from app.adapters.kafka.clients import KafkaConfig, Sasl
+from app.adapters.kafka.feed import KafkaFeed
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.postgresql.hold_rows import Clock
@@ -24,6 +25,7 @@ from app.domain.fields import HOLD_MAX
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.callers import Authenticator, DenyAll
+from app.service_layer.feed import EventFeed
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.notifications import Addresses, Mailer
@@ -43,6 +45,7 @@ class Service:
     bus: MessageBus
     queries: Queries
     kafka: KafkaConfig
+    feed: EventFeed
     mailer: Mailer
     addresses: Addresses
     authenticator: Authenticator | None
@@ -69,6 +72,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     retry: RetryPolicy | None = None,
     bus: MessageBus | None = None,
     queries: Queries | None = None,
+    feed: EventFeed | None = None,
     mailer: Mailer | None = None,
     authenticator: Authenticator | None = None,
     clock: Clock = lambda now: now,
@@ -88,6 +92,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     # One connection remains for other users of the pool.
     connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
     unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, clock))
+    kafka = _kafka_config(settings)
     service = Service(
         settings=settings,
         engine=engine,
@@ -106,7 +111,8 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             drain_timeout=settings.shutdown_grace,
         ),
         queries=queries or Queries(read_engine, engine),
-        kafka=_kafka_config(settings),
+        kafka=kafka,
+        feed=feed or KafkaFeed(kafka, settings.kafka_events_topic),
         mailer=mailer or _mailer(settings),
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
         authenticator=authenticator or _authenticator(settings),

@@ -96,6 +96,11 @@ PRIVATE_NAMES = (
     PrivateName("aiokafka:AIOKafkaProducer", "client", "the end of a producer that does not stop"),
     PrivateName("aiokafka:AIOKafkaConsumer", "_coordinator", "the end of a consumer that does not stop"),
     PrivateName("aiokafka:AIOKafkaConsumer", "_client", "the end of a consumer that does not stop"),
+    # See adapters/kafka/topic_metadata.py.
+    *(
+        PrivateName("aiokafka.client:AIOKafkaClient", name, "the id of the events topic")
+        for name in ("get_random_node", "send")
+    ),
     PrivateName("aiokafka.admin:AIOKafkaAdminClient", "_client", "the end of a client that does not stop"),
     PrivateName("aiokafka.producer.sender:Sender", "_sender_task", "the end of a producer that does not stop"),
     *(

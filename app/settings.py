@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     http_max_header_bytes: Annotated[int, Field(ge=1024)] = 32_768
     http_max_concurrent: Annotated[int, Field(ge=1)] = 2048
     http_max_connections: Annotated[int, Field(ge=1)] = 8192
+    http_max_streams: Annotated[int, Field(ge=1)] = 500
     http_read_timeout: Annotated[float, Field(gt=0)] = 10.0
     http_allowed_hosts: Annotated[list[str], NoDecode] = []
     http_rate_limit: Annotated[int, Field(ge=1)] | None = None

@@ -21,6 +21,7 @@ from app.entrypoints.http.problems import configure_types
 from app.entrypoints.http.protocol import Limits, protocol_with
 from app.entrypoints.http.rate_limit import RateLimit
 from app.entrypoints.http.services import HttpServices
+from app.entrypoints.http.streams import Streams
 from app.entrypoints.signals import wait_for_signal
 from app.observability import metrics
 from app.operations import readiness
@@ -59,6 +60,8 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
     services = HttpServices(
         bus=service.bus,
         queries=service.queries,
+        feed=service.feed,
+        streams=Streams(settings.http_max_streams, service.feed.wake),
         gate=Gate(service.authenticator, rate_limit, KnownHosts(settings.http_allowed_hosts)),
         check_database=lambda: readiness.check(service),
         validation_context=service.validation_context,
@@ -78,7 +81,8 @@ def configuration(service: Service, app: FastAPI) -> uvicorn.Config:
         read_timeout=service.settings.http_read_timeout,
         bodies_bytes=service.settings.http_max_bodies_bytes,
     )
-    protocol = protocol_with(limits)
+    streams: Streams = app.state.services.streams
+    protocol = protocol_with(limits, lambda: streams.open)
     metrics.watch_bodies(lambda: protocol.bodies.held, limits.bodies_bytes)
     return uvicorn.Config(
         app,
@@ -109,7 +113,7 @@ async def serve(
     """
     private_names.check("uvicorn")
     schema.head()
-    app = http_application(service, [*components, database_watch(service)])
+    app = http_application(service, [*components, database_watch(service), service.feed.run])
     server = _Server(configuration(service, app), on_started)
     stopping = asyncio.create_task(_stop_on_signal(service, app, server, parent_pipe))
     try:
@@ -120,6 +124,8 @@ async def serve(
 
 async def _stop_on_signal(service: Service, app: FastAPI, server: uvicorn.Server, parent_pipe: int | None) -> None:
     await wait_for_signal(parent_pipe)
-    app.state.services.is_stopping = True
+    services: HttpServices = app.state.services
+    services.is_stopping = True
+    services.streams.end()
     await asyncio.sleep(service.settings.shutdown_delay)
     server.should_exit = True

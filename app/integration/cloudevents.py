@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 over Kafka: encoding, and a strict and a lenient parser.
+"""CloudEvents 1.0: encoding for Kafka and as JSON, and a strict and a lenient parser of Kafka records.
 
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """
@@ -71,6 +71,25 @@ class CloudEvent(NamedTuple):
             traceparent = self.traceparent.encode()
             headers += (_TRACEPARENT, traceparent), ("ce_traceparent", traceparent)
         return headers, self.data
+
+    def to_json(self) -> bytes:
+        """The event in structured mode. The data, which have to be JSON, are included byte for byte."""
+        attributes = {
+            "specversion": SPECVERSION,
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time,
+            "datacontenttype": "application/json",
+            "correlationid": self.correlation_id,
+            "causationid": self.causation_id,
+        }
+        if self.sequence is not None:
+            attributes["sequence"] = self.sequence
+        if self.traceparent is not None:
+            attributes[_TRACEPARENT] = self.traceparent
+        return b'%b,"data":%b}' % (json.dumps(attributes, separators=(",", ":"))[:-1].encode(), self.data)
 
 
 def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> CloudEvent:

@@ -150,6 +150,9 @@ reconcile_last_complete = Gauge(
     "allocation_reconcile_last_complete_timestamp_seconds",
     "When all products were last compared, in Unix time; 0 before the first time, NaN if this process compares none.",
 )
+feed_streams = Gauge("allocation_feed_streams", "Callers that wait for events; NaN in a process without HTTP.")
+feed_ring_events = Gauge("allocation_feed_ring_events", "Events that the feed holds in memory; NaN without a feed.")
+feed_lag = Gauge("allocation_feed_lag_events", "Events that the feed has not received yet; NaN without the broker.")
 mails = Counter("allocation_mails", "Mails accepted by the mail server.", ["kind"])
 mail_failures = Counter("allocation_mail_failures", "Failed attempts to send a mail.")
 
@@ -168,6 +171,9 @@ for _measured_by_one_process in (
     outbox_dead_rows,
     oldest_snapshot_seconds,
     oldest_snapshot_transactions,
+    feed_streams,
+    feed_ring_events,
+    feed_lag,
 ):
     # 0 would be wrong in a process that does not measure them.
     _measured_by_one_process.set(UNKNOWN)
@@ -213,9 +219,11 @@ def count_request(method: str, route: str, status: int) -> None:
     _request_counter(method if method in METHODS else "other", route, status).inc()
 
 
-def measure_request(method: str, route: str, status: int, seconds: float) -> None:
-    """Count one request and the time that it took."""
+def measure_request(method: str, route: str, status: int, seconds: float | None) -> None:
+    """Count one request, and the time that it took unless that is None."""
     count_request(method, route, status)
+    if seconds is None:
+        return
     _request_timer(method if method in METHODS else "other", route).observe(seconds)
 
 

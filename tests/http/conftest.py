@@ -14,6 +14,7 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
 from tests.conftest import _execute, url_of_database
 from tests.support.api import Api, in_process
+from tests.support.feed import StillFeed
 from tests.support.hold_shop import Shop
 
 
@@ -37,7 +38,7 @@ def shared_settings(shared_database_url: str) -> Settings:
 @pytest.fixture
 async def api(shared_settings: Settings) -> AsyncIterator[Api]:
     """The application, called over HTTP."""
-    async with bootstrap(shared_settings) as service, in_process(service) as caller:
+    async with bootstrap(shared_settings, feed=StillFeed()) as service, in_process(service) as caller:
         yield caller
 
 

@@ -48,6 +48,7 @@ STATUSES = {
     ("get", "/v1/batches"): {"200", "422", "500", "503"},
     ("get", "/v1/backorders"): {"200", "422", "500", "503"},
     ("get", "/v1/overview"): {"200", "422", "500", "503"},
+    ("get", "/v1/events"): {"200", "410", "422", "500", "503"},
     ("get", "/livez"): {"200"},
     ("get", "/readyz"): {"200", "503"},
     ("get", "/metrics"): {"200"},
@@ -106,6 +107,8 @@ CODES = {
     ("get", "/v1/products/{sku}/history", "404"): {"product-not-found"},
     ("get", "/v1/products/{sku}/availability", "404"): {"product-not-found"},
     ("get", "/v1/products", "422"): {"invalid-request"},
+    ("get", "/v1/events", "410"): {"cursor-expired"},
+    ("get", "/v1/events", "503"): {"unavailable", "overloaded"},
 }
 
 

@@ -11,6 +11,7 @@ import uvicorn
 from app.bootstrap import bootstrap
 from app.entrypoints.listening import listen, url_of
 from app.entrypoints.server import configuration, http_application
+from app.service_layer.feed import EventFeed
 from app.settings import Settings
 
 START_SECONDS = 60.0
@@ -18,7 +19,7 @@ STOP_SECONDS = 60.0
 
 
 @contextmanager
-def live_application(settings: Settings) -> Iterator[str]:
+def live_application(settings: Settings, feed: EventFeed | None = None) -> Iterator[str]:
     """Serve over the database of the settings. Yields the URL."""
     started = threading.Event()
     listener = listen("127.0.0.1", 0)
@@ -30,7 +31,7 @@ def live_application(settings: Settings) -> Iterator[str]:
             started.set()
 
     async def serve() -> None:
-        async with bootstrap(settings) as service:
+        async with bootstrap(settings, feed=feed) as service:
             server = Server(configuration(service, http_application(service)))
             servers.append(server)
             await server.serve(sockets=[listener])

@@ -143,6 +143,24 @@ async def start_reader(config: KafkaConfig, topic: str) -> AIOKafkaConsumer:
     return await _started(reader, 15, reader.seek_to_end)
 
 
+async def start_unassigned(config: KafkaConfig) -> AIOKafkaConsumer:
+    """A consumer without a group and without partitions, for reads at positions of the caller. Raises KafkaError.
+
+    A position that is not kept raises OffsetOutOfRangeError.
+    """
+    consumer = AIOKafkaConsumer(
+        **config.connection(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        request_timeout_ms=5_000,
+        retry_backoff_ms=100,
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=256 * 1024,
+    )
+    return await _started(consumer, 5)
+
+
 async def lags_of(
     config: KafkaConfig, reader: AIOKafkaConsumer, groups: Mapping[str, Collection[str]]
 ) -> dict[str, int]:

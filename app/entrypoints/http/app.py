@@ -15,6 +15,7 @@ from app.entrypoints.http import (
     bulk,
     carts,
     documents,
+    events,
     operations,
     orders,
     overview,
@@ -61,6 +62,7 @@ ROUTERS = (
     backorders.router,
     bulk.router,
     overview.router,
+    events.router,
     operations.router,
     documents.router,
 )

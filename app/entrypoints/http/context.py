@@ -83,7 +83,8 @@ class RequestContext:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.perf_counter() - started
             status = status or HTTPStatus.INTERNAL_SERVER_ERROR
-            metrics.measure_request(method, route, status, seconds)
+            # The time of a request that waits for events would hide that of the others.
+            metrics.measure_request(method, route, status, None if "is_waiting" in scope["state"] else seconds)
             # A span that is not ended is not exported, so unauthenticated callers cannot fill the collector.
             if span is not None and (not caller_traces or _may_trace(scope)):
                 _end_span(span, method, route, status)

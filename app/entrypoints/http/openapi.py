@@ -20,6 +20,7 @@ TAGS = [
     {"name": "orders", "description": "Orders of several lines."},
     {"name": "carts", "description": "Carts: items with prices, before they are ordered."},
     {"name": "products", "description": "Products: stock, reorder point, history and availability."},
+    {"name": "events", "description": "The published events over HTTP."},
     {"name": "operations", "description": "Health and metrics, for operators."},
 ]
 

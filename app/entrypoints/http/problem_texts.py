@@ -96,6 +96,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "the product on hand, usually because another caller changed it.",
         "Decide again with the quantity in `present_qty`, and send it as the expected one.",
     ),
+    "cursor-expired": Explanation(
+        "The topic no longer has all events after the cursor: its retention has removed some, or it was deleted and "
+        "created again.",
+        "Continue with the cursor in `first_cursor`. Events are missing before it, so read the present state with the "
+        "other operations as well.",
+    ),
     "precondition-failed": Explanation(
         "The current `ETag` is not in `If-Match`: the batch, product or cart has changed since it was read.",
         "Read it again, decide again, and send the request with its new `ETag`.",
@@ -172,13 +178,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         f"Report the X-Request-ID of the response to the operator. {_SAFE_TO_REPEAT}",
     ),
     "unavailable": Explanation(
-        "The service, its database or its identity provider did not respond in time. The request may have taken "
-        "effect.",
+        "The service, its database, its broker or its identity provider did not respond in time. The request may have "
+        "taken effect.",
         f"Repeat the request after `Retry-After` seconds. {_SAFE_TO_REPEAT}",
     ),
     "overloaded": Explanation(
-        "The service has too many requests or connections, or their bodies exceed its limit together. The request had "
-        "no effect.",
+        "The service has too many requests, connections or open streams, or the bodies of requests exceed its limit "
+        "together. The request had no effect.",
         f"Repeat the request after `Retry-After` seconds, with growing pauses. {_SAFE_TO_REPEAT}",
     ),
 }

@@ -61,6 +61,7 @@ KINDS: dict[str, Kind] = {
         Kind(errors.CurrencyMismatchError.code, 409, "The cart has another currency"),
         Kind(errors.CheckoutConflictError.code, 409, "The cart was checked out as another order"),
         Kind(IdempotencyKeyInUseError.code, 409, "The first request with this key is still running"),
+        Kind("cursor-expired", 410, "Events after the cursor are no longer kept"),
         Kind(errors.PreconditionFailedError.code, 412, "The current ETag is not in If-Match"),
         Kind("payload-too-large", 413, "The body is too large"),
         Kind("uri-too-long", 414, "The URI is too long"),
@@ -119,6 +120,9 @@ class Problem(BaseModel):
     code: Annotated[str, Field(description="The kind of problem, for programs.")]
     errors: Annotated[list[Fault] | None, _only_with("invalid-request", "the faults.")] = None
     present_qty: Annotated[int | None, _only_with("quantity-changed", "the current quantity.")] = None
+    first_cursor: Annotated[str | None, _only_with("cursor-expired", "the cursor of the first event that is kept.")] = (
+        None
+    )
     skus: Annotated[
         list[str] | None,
         _only_with("invalid-sku, out-of-stock and not-held", "the SKUs of the lines that caused the refusal."),

@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with limits. Requests that do not reach the application get a problem as their response."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -53,6 +54,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
 
     limits = Limits()
     bodies = BodyBudget(limits.bodies_bytes)
+    count_streams: Callable[[], int] = staticmethod(lambda: 0)
     parser: RequestParser  # type: ignore[assignment]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -254,7 +256,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
             if self._beyond_limit:
                 self._refuse(cycle, refusals.TOO_MANY_CONNECTIONS)
                 return
-            if self._most_requests is not None and len(self.tasks) >= self._most_requests:
+            if self._most_requests is not None and len(self.tasks) - self.count_streams() >= self._most_requests:
                 self._refuse(cycle, refusals.OVERLOADED)
                 return
         super()._start_asgi_task(cycle, partial(self._run, cycle, app))
@@ -286,11 +288,15 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
 
-def protocol_with(most: Limits) -> type[ProblemHttpProtocol]:
-    """A protocol class with these limits; uvicorn creates an instance for each connection."""
+def protocol_with(most: Limits, streams: Callable[[], int]) -> type[ProblemHttpProtocol]:
+    """A protocol class with these limits; uvicorn creates an instance for each connection.
+
+    `streams` returns the number of open streams, which do not count as running requests.
+    """
 
     class LimitedProtocol(ProblemHttpProtocol):
         limits = most
         bodies = BodyBudget(most.bodies_bytes)
+        count_streams = staticmethod(streams)
 
     return LimitedProtocol

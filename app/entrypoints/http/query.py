@@ -8,15 +8,18 @@ from datetime import date
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.domain.fields import Identifier, Sku
 from app.domain.limits import MAX_QUANTITY
+from app.integration.feed_events import EVENT_TYPES
 from app.read_model.lists import BackorderOrder, BatchOrder
 from app.read_model.pagination import MAX_CURSOR_LENGTH, MOST_ITEMS
 
 DEFAULT_ITEMS = 50
+MAX_WAIT_SECONDS = 30
+MAX_FEED_CURSOR_LENGTH = 4_000
 
 
 def _written_as(pattern: str, message: str) -> BeforeValidator:
@@ -26,6 +29,12 @@ def _written_as(pattern: str, message: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def _event_type(value: str) -> str:
+    if value not in EVENT_TYPES:
+        raise PydanticCustomError("event_type", "Input should be {types}", {"types": ", ".join(EVENT_TYPES)})
+    return value
 
 
 _WholeNumber = _written_as("-?[0-9]{1,18}", "Input should be a whole number")
@@ -87,6 +96,31 @@ SortBackorders = Annotated[
     ),
 ]
 Backordered = Annotated[Flag, Query(description="true: only products with backorders.", examples=[True])]
+FeedCursor = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_FEED_CURSOR_LENGTH),
+    Query(
+        description="The `next_cursor` of a page or the `id` of an event of the stream; `earliest` for the first event "
+        "that is kept. Omit it to begin now.",
+        examples=["earliest"],
+    ),
+]
+FeedSku = Annotated[Sku, Query(description="Only events of this product, so none of orders and carts.")]
+FeedType = Annotated[
+    str,
+    AfterValidator(_event_type),
+    Query(
+        description="Only events of this type.",
+        examples=["line_allocated.v1"],
+        json_schema_extra={"enum": list(EVENT_TYPES)},
+    ),
+]
+WaitSeconds = Annotated[
+    int,
+    Field(ge=0, le=MAX_WAIT_SECONDS),
+    _WholeNumber,
+    Query(description="The seconds to wait for an event if there is not one yet.", examples=[0]),
+]
 DryRun = Annotated[
     Flag,
     Query(

@@ -29,6 +29,7 @@ from app.entrypoints.http.problems import ProblemError, documented, problem_of
 from app.entrypoints.http.services import services_of
 from app.integration.json_syntax import MalformedJsonError, parse_json
 from app.read_model.pagination import InvalidCursorError
+from app.service_layer.feed import FeedCursorExpiredError, FeedUnavailableError
 from app.service_layer.messagebus import OverloadedError
 from app.service_layer.ports import TemporarilyUnavailableError
 
@@ -99,6 +100,10 @@ def as_problem(error: Exception) -> ProblemError | None:  # noqa: PLR0911 - one 
             return invalid([{"loc": ["query", "cursor"], "msg": str(error), "type": "cursor"}])
         case OverloadedError():
             return ProblemError("overloaded", str(error))
+        case FeedCursorExpiredError():
+            return ProblemError("cursor-expired", str(error), details={"first_cursor": error.first_cursor})
+        case FeedUnavailableError():
+            return ProblemError("unavailable", str(error))
         case TimeoutError():
             detail = "the request timed out; it may still take effect, and can be repeated safely"
             return ProblemError("unavailable", detail)

@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import Request
 
 from app.entrypoints.http.identity import Gate
+from app.entrypoints.http.streams import Streams
 from app.read_model.queries import Queries
+from app.service_layer.feed import EventFeed
 from app.service_layer.messagebus import MessageBus
 
 
@@ -23,6 +25,8 @@ class HttpServices:
     bus: MessageBus
     queries: Queries
     gate: Gate
+    feed: EventFeed
+    streams: Streams
     check_database: Callable[[], Awaitable[str | None]]
     validation_context: Mapping[str, Any] = field(default_factory=dict)
     deadline: float = 8.0
