@@ -1,12 +1,12 @@
 """Holds: commands in, outcomes and published messages out."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchEta, CreateBatch
-from app.domain.errors import OrderConflictError
-from tests.support.holds import NOON, order
+from app.domain.errors import NotHeldError, OrderConflictError, OrderNotFoundError, OutOfStockError
+from tests.support.holds import NOON, hold, order
 from tests.support.messages import Service
 
 STOCK = (CreateBatch(ref="chairs", sku="CHAIR", qty=10), CreateBatch(ref="tables", sku="TABLE", qty=10))
@@ -52,3 +52,57 @@ async def test_a_late_batch_gives_its_holds_to_batches_that_arrive_sooner(servic
 
     assert [(move.order_id, move.to_batch_ref) for move in changed.moved] == [("order-1", "chairs")]
     assert statuses(service) == [("CHAIR", 10, True)]
+
+
+async def test_an_order_is_held_whole_or_not_at_all_and_shows_no_order_event(service: Service) -> None:
+    with pytest.raises(OutOfStockError):
+        await service.send(order("order-1", ("CHAIR", 1), ("TABLE", 11), hold_for=60))
+    assert service.heard() == [
+        ("allocation_failed.v1", {"order_id": "order-1", "sku": "TABLE", "qty": 11, "reason": "out_of_stock"})
+    ]
+    await service.send(order("order-1", ("CHAIR", 1), ("TABLE", 2), hold_for=60))
+    assert service.types_heard() == ["line_held.v1", "line_held.v1"]
+    await service.send(order("order-1", ("CHAIR", 1), ("TABLE", 2)))
+    assert sorted(service.types_heard()) == ["line_allocated.v1", "line_allocated.v1", "order_placed.v1"]
+
+
+async def test_a_late_payment_places_the_lines_that_have_expired_as_new_ones(service: Service) -> None:
+    await service.send(order("order-1", ("CHAIR", 6), ("TABLE", 6), hold_for=60))
+    await service.send(Allocate(order_id="order-1", sku="CHAIR", qty=6))
+    service.store.now = NOON + timedelta(seconds=60)
+    await service.send(Allocate(order_id="order-2", sku="TABLE", qty=6))
+
+    with pytest.raises(OutOfStockError):
+        await service.send(order("order-1", ("CHAIR", 6), ("TABLE", 6), if_unavailable="reject"))
+    assert statuses(service) == [("CHAIR", 6, False)]
+
+    accepted = await service.send(order("order-1", ("CHAIR", 6), ("TABLE", 6)))
+    assert accepted.created
+    assert [(line.sku, line.status) for line in accepted.order.lines] == [
+        ("CHAIR", "allocated"),
+        ("TABLE", "backordered"),
+    ]
+
+
+async def test_a_refused_replacement_leaves_the_old_hold(service: Service) -> None:
+    await service.send(order("order-1", ("CHAIR", 6), hold_for=60))
+    service.heard()
+    with pytest.raises(OutOfStockError):
+        await service.send(hold("order-1", 900, ("CHAIR", 10), ("TABLE", 11)))
+    assert statuses(service) == [("CHAIR", 6, True)]
+    assert service.types_heard() == ["allocation_failed.v1"]
+
+    state = await service.send(hold("order-1", 900, ("TABLE", 10)))
+    assert [(line.sku, line.held_until) for line in state.lines] == [("TABLE", NOON + timedelta(seconds=900))]
+    assert sorted(service.types_heard()) == ["hold_released.v1", "line_held.v1"]
+
+
+async def test_a_firm_order_is_not_held_and_an_expired_one_is_not_found(service: Service) -> None:
+    await service.send(order("order-1", ("CHAIR", 1)))
+    with pytest.raises(NotHeldError):
+        await service.send(hold("order-1", 60))
+    await service.send(order("order-2", ("CHAIR", 1), hold_for=60))
+    service.store.now = NOON + timedelta(seconds=60)
+    with pytest.raises(OrderNotFoundError):
+        await service.send(hold("order-2", 60))
+    assert (await service.send(hold("order-2", 60, ("CHAIR", 2)))).lines[0].status == "held"
