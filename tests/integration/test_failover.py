@@ -1,20 +1,14 @@
 """Failover of PostgreSQL to a standby: the service recovers automatically, and reports the fault until then."""
 
 import asyncio
-import os
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import connections, schema, unit_of_work
 from app.adapters.postgresql.connections import create_engine
@@ -29,12 +23,24 @@ from app.read_model.queries import Queries
 from app.read_model.reader import Reader
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import RetryPolicy
-from app.settings import Settings
-from faults.pair import Pair, sql
+from faults.pair import Pair
 from faults.proxy import Proxy
 from tests.support import promtool
-from tests.support.api import Api, assert_problem, in_process, new
+from tests.support.api import Api, assert_problem, new
 from tests.support.database import bus_over, play, raw_connection
+from tests.support.failover import (
+    by_name,
+    closed_for_writes,
+    is_primary,
+    is_ready,
+    is_refused,
+    make_read_only,
+    refusals,
+    running,
+    settings_for,
+    standby_stopped,
+    writes,
+)
 from tests.support.waiting import eventually
 
 HEALED_SECONDS = 5.0
@@ -66,33 +72,6 @@ def name(pair: Pair) -> Iterator[Proxy]:
         yield proxy
 
 
-def settings_for(url: str) -> Settings:
-    return Settings(_env_file=None, auth="none", database_url=SecretStr(url))
-
-
-def by_name(pair: Pair, name: Proxy) -> Settings:
-    return settings_for(make_url(pair.primary.database_url).set(port=name.port).render_as_string(hide_password=False))
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[tuple[Service, Api]]:
-    """The service, with connections of every kind in its pools."""
-    async with bootstrap(settings) as service, in_process(service) as api:
-        ref = await api.record(new("sku"), 10)
-        await api.batch(ref)
-        assert (await api.client.get("/readyz")).status_code == 200
-        yield service, api
-
-
-async def writes(api: Api) -> bool:
-    answer = await api.client.post("/v1/batches", json={"ref": new("batch"), "sku": new("sku"), "qty": 1})
-    return answer.status_code == 201
-
-
-async def is_ready(api: Api) -> bool:
-    return (await api.client.get("/readyz")).status_code == 200
-
-
 async def assert_heals(service: Service, api: Api) -> None:
     """Assert that all writers work again within the time that docs/reliability.md states."""
     started = time.monotonic()
@@ -112,10 +91,6 @@ async def assert_reports_a_read_only_database(service: Service, api: Api) -> Non
     assert finding.verdict == "fault"
     assert "takes no writes" in finding.text
     assert "host1:5432,host2:5432" in finding.advice
-
-
-def refusals() -> float:
-    return REGISTRY.get_sample_value("allocation_database_read_only_refusals_total") or 0.0
 
 
 async def test_a_name_that_resolves_to_the_standby_for_a_while_needs_no_restart(pair: Pair, name: Proxy) -> None:
@@ -158,28 +133,12 @@ async def test_a_standby_that_is_named_first_is_passed_over(pair: Pair) -> None:
         assert await is_primary(service)
 
 
-async def is_primary(service: Service) -> bool:
-    async with service.read_engine.connect() as connection:
-        return not (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one()
-
-
 async def test_a_silent_server_does_not_use_up_the_time_of_the_others(pair: Pair) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
         url = pair.primary.database_url.replace("@127.0.0.1:", f"@127.0.0.1:{port},127.0.0.1:")
         async with running(settings_for(url)):
             pass
-
-
-@contextmanager
-def closed_for_writes(pair: Pair) -> Iterator[None]:
-    """The primary as an operator closes it for a while."""
-    sql(pair.primary, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
-    try:
-        yield
-    finally:
-        reset = "SET default_transaction_read_only = off"
-        sql(pair.primary, reset, "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
 
 
 async def test_a_primary_that_is_closed_for_writes_and_opened_again_needs_no_restart(pair: Pair) -> None:
@@ -193,19 +152,6 @@ async def test_a_primary_that_is_closed_for_writes_and_opened_again_needs_no_res
             assert refusals() > before
             await api.batch(batch)
         await assert_heals(service, api)
-
-
-async def is_refused(api: Api) -> bool:
-    return not await writes(api)
-
-
-async def make_read_only(engine: AsyncEngine, number: int) -> None:
-    """Put `number` read-only connections into the pool."""
-    connections = [await engine.connect() for _ in range(number)]
-    for connection in connections:
-        await connection.execute(text("SET default_transaction_read_only = on"))
-        await connection.commit()
-        await connection.close()
 
 
 async def test_after_one_refusal_no_writer_uses_a_connection_of_the_same_age(pair: Pair) -> None:
@@ -272,18 +218,6 @@ async def test_a_database_that_keeps_refusing_writes_raises_an_alert(pair: Pair,
             values.append(refusals())
     assert promtool.fires(rules, "AllocationDatabaseReadOnly", series, values)
     assert not promtool.fires(rules, "AllocationDatabaseReadOnly", series, values[:16] + values[15:16] * 16)
-
-
-@contextmanager
-def standby_stopped(pair: Pair) -> Iterator[None]:
-    """A synchronous standby that receives nothing, so that a commit of the primary waits for it."""
-    assert pair.standby is not None
-    receiver = int(sql(pair.standby, "SELECT pid FROM pg_stat_wal_receiver"))
-    os.kill(receiver, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(receiver, signal.SIGCONT)
 
 
 async def test_a_commit_that_the_synchronous_standby_lacks_is_not_acknowledged(

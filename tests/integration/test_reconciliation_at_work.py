@@ -22,6 +22,7 @@ from app.operations.reconciliation import Difference, Kind, Reconciliation
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.settings import Settings
 from tests.support.database import play, raw_connection, results, waiting_for_a_lock
+from tests.support.reconciling import sql
 from tests.support.waiting import eventually
 
 SKUS = [f"SKU-{number}" for number in range(7)]
@@ -30,11 +31,6 @@ SKUS = [f"SKU-{number}" for number in range(7)]
 async def found(service: Service, *, repair: bool = False, page_size: int = 100) -> list[Difference]:
     walk = Reconciliation(service, repair=repair, page_size=page_size)
     return [difference async for difference in walk.differences()]
-
-
-async def sql(service: Service, statement: str) -> None:
-    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
-        await connection.execute(statement)
 
 
 def counted(kind: Kind) -> float:

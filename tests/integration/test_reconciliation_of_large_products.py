@@ -15,7 +15,8 @@ from app.observability import metrics
 from app.operations import reconciliation
 from app.operations.reconciliation import Difference, Reconciliation
 from app.service_layer.ports import TemporarilyUnavailableError
-from tests.support.database import raw_connection, results
+from tests.support.database import results
+from tests.support.reconciling import sql
 
 SKUS = [f"SKU-{number}" for number in range(5)]
 DAMAGE = """
@@ -54,11 +55,6 @@ def _too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ReconciliationStore, "products", cancelled)
     monkeypatch.setattr(reconciliation_in_pieces, "PIECE", 3)
-
-
-async def sql(service: Service, statement: str) -> None:
-    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
-        await connection.execute(statement)
 
 
 async def found(service: Service, *, repair: bool = False) -> list[Difference]:

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 from prometheus_client import REGISTRY
@@ -13,64 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import outbox_reader as outbox_module
 from app.adapters.postgresql.connections import create_engine
-from app.adapters.postgresql.messages import SHARDS, shard_of
-from app.adapters.postgresql.outbox_horizon import Horizon, ServerChangedError
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.adapters.postgresql.messages import SHARDS
+from app.adapters.postgresql.outbox_reader import OutboxReader, OutboxRow
 from app.entrypoints.kafka import publisher
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.publisher import by_partition
-from app.entrypoints.kafka.relay import Relay
 from tests.support.database import raw_connection
 from tests.support.records import FakeBroker
+from tests.support.relaying import EVENTS, arguments, relaying, write
 from tests.support.waiting import eventually
-
-EVENTS = """
-    WITH numbered AS (SELECT n FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n),
-    written AS (
-        INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)
-        SELECT :shard, :sku, n, gen_random_uuid(), 'out_of_stock.v1', '{}', 'c', 'c' FROM numbered ORDER BY n
-        RETURNING id, shard
-    )
-    INSERT INTO outbox (id, shard) SELECT id, shard FROM written
-"""
-
-
-class CountingReader(OutboxReader):
-    """Notes from where it reads, and how many rows it has read."""
-
-    after = 0
-    rows = 0
-
-    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
-        rows = await super().read(shards, limit, after=after)
-        self.after = after
-        self.rows += len(rows)
-        return rows
-
-
-def arguments(sku: str, first: int, last: int) -> dict[str, object]:
-    return {"shard": shard_of(sku), "sku": sku, "first": first, "last": last}
-
-
-async def write(engine: AsyncEngine, sku: str, first: int, last: int | None = None) -> None:
-    """Commit events of the SKU, as numbered."""
-    async with engine.begin() as connection:
-        await connection.execute(text(EVENTS), arguments(sku, first, last or first))
-
-
-@asynccontextmanager
-async def relaying(broker: FakeBroker, engine: AsyncEngine, database_url: str) -> AsyncIterator[CountingReader]:
-    signal = OutboxSignal(engine)
-    reader = CountingReader(engine, lease=60)
-    listener = OutboxListener(database_url, signal.received)
-    relay = Relay(reader, signal, listener, broker.start_producer, topic="events", source="/allocation", lease=60)
-    task = asyncio.create_task(relay.run())
-    try:
-        yield reader
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await signal.close()
 
 
 def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
@@ -218,58 +167,6 @@ async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEn
 
         assert await buffers(0) > 50, "the rows are dead, and still walked over"
         assert await buffers(reader.after) <= 10
-
-
-@pytest.mark.parametrize("takes_a_number", [True, False], ids=["with-an-xid", "before-it-has-an-xid"])
-async def test_positions_that_a_running_transaction_may_precede_are_not_settled(
-    engine: AsyncEngine, database_url: str, takes_a_number: bool
-) -> None:
-    horizon = Horizon()
-    async with raw_connection(database_url) as slow, engine.connect() as connection:
-        await write(engine, "CHAIR", 1)
-        (before,) = (await connection.exec_driver_sql("SELECT max(id) FROM outbox")).one()
-        await horizon.look(connection)
-        assert horizon.settled == before
-
-        # Between the draw of an id and the insert of its row, PostgreSQL shows nothing but the lock on the table.
-        await slow.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
-        await slow.execute("SELECT nextval(pg_get_serial_sequence('events', 'id'))")
-        if takes_a_number:
-            await slow.execute("SELECT pg_current_xact_id()")
-        await write(engine, "CHAIR", 2)
-        for _ in range(3):
-            await horizon.look(connection)
-            assert horizon.settled == before
-
-        await slow.execute("COMMIT")
-        await horizon.look(connection)
-        assert horizon.settled == before + 2
-
-
-async def test_overlapping_transactions_do_not_stop_the_horizon(engine: AsyncEngine, database_url: str) -> None:
-    horizon = Horizon()
-    async with raw_connection(database_url) as one, raw_connection(database_url) as two, engine.connect() as connection:
-        await one.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
-        for number in range(1, 10):
-            await write(engine, "CHAIR", number)
-            await horizon.look(connection)
-            running, ending = (two, one) if number % 2 else (one, two)
-            await running.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
-            await ending.execute("COMMIT")
-        (last,) = (await connection.exec_driver_sql("SELECT max(id) FROM events")).one()
-        assert horizon.settled >= last - 2
-
-
-async def test_nothing_is_settled_on_a_new_server(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    horizon = Horizon()
-    await write(engine, "CHAIR", 1)
-    async with engine.connect() as connection:
-        await horizon.look(connection)
-        assert horizon.settled
-        monkeypatch.setattr(horizon, "_server", "another one, started at another time")
-        with pytest.raises(ServerChangedError):
-            await horizon.look(connection)
-        assert horizon.settled == 0
 
 
 async def test_a_row_before_a_wrong_position_is_found_later(

@@ -1,0 +1,61 @@
+"""A relay that publishes events of the outbox to a broker in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.adapters.postgresql.messages import shard_of
+from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.entrypoints.kafka.relay import Relay
+from tests.support.records import FakeBroker
+
+EVENTS = """
+    WITH numbered AS (SELECT n FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n),
+    written AS (
+        INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)
+        SELECT :shard, :sku, n, gen_random_uuid(), 'out_of_stock.v1', '{}', 'c', 'c' FROM numbered ORDER BY n
+        RETURNING id, shard
+    )
+    INSERT INTO outbox (id, shard) SELECT id, shard FROM written
+"""
+
+
+class CountingReader(OutboxReader):
+    """Notes from where it reads, and how many rows it has read."""
+
+    after = 0
+    rows = 0
+
+    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
+        rows = await super().read(shards, limit, after=after)
+        self.after = after
+        self.rows += len(rows)
+        return rows
+
+
+def arguments(sku: str, first: int, last: int) -> dict[str, object]:
+    return {"shard": shard_of(sku), "sku": sku, "first": first, "last": last}
+
+
+async def write(engine: AsyncEngine, sku: str, first: int, last: int | None = None) -> None:
+    """Commit events of the SKU, as numbered."""
+    async with engine.begin() as connection:
+        await connection.execute(text(EVENTS), arguments(sku, first, last or first))
+
+
+@asynccontextmanager
+async def relaying(broker: FakeBroker, engine: AsyncEngine, database_url: str) -> AsyncIterator[CountingReader]:
+    signal = OutboxSignal(engine)
+    reader = CountingReader(engine, lease=60)
+    listener = OutboxListener(database_url, signal.received)
+    relay = Relay(reader, signal, listener, broker.start_producer, topic="events", source="/allocation", lease=60)
+    task = asyncio.create_task(relay.run())
+    try:
+        yield reader
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await signal.close()
