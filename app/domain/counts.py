@@ -49,19 +49,19 @@ class Adjustment:
     def of_count(cls, product: Product, on_hand_qty: int) -> "Adjustment":
         """The adjustment after which `on_hand_qty` pieces are on hand.
 
-        Missing pieces are added to the batch recorded last. Surplus pieces are removed from the batches recorded last:
-        available ones first, then allocated ones. The batches in the warehouse that have pieces on hand must be in
-        memory, and the one recorded last.
+        Pieces found in addition are added to the batch recorded last. Pieces that were not found are removed from the
+        batches recorded last: available ones first, then allocated ones. The batches in the warehouse that have pieces
+        on hand must be in memory, and the one recorded last.
         """
         latest = _in_warehouse(product)
-        missing = on_hand_qty - on_hand_qty_of(product)
-        if missing < 0:
-            return cls(_cut(latest, -missing))
-        if missing == 0:
+        found = on_hand_qty - on_hand_qty_of(product)
+        if found < 0:
+            return cls(_cut(latest, -found))
+        if found == 0:
             return cls()
-        if latest and latest[0].qty + missing <= MAX_QUANTITY:
-            return cls([(latest[0], latest[0].qty + missing)])
-        return cls(new_batch_qty=missing)
+        if latest and latest[0].qty + found <= MAX_QUANTITY:
+            return cls([(latest[0], latest[0].qty + found)])
+        return cls(new_batch_qty=found)
 
     def apply(self, product: Product, new_ref: str, reason: StockReason | None, reference: str | None) -> Relocation:
         """Change the quantities, and record the new batch under `new_ref`.
@@ -71,20 +71,23 @@ class Adjustment:
         """
         if self.new_batch_qty:
             product.create_batch(new_ref, self.new_batch_qty, None)
-        cuts = [product.change_quantity(batch.ref, qty, reason, reference) for batch, qty in self.quantities]
         # All batches are cut before the first line is placed, so no line moves twice.
-        released = [allocation for cut in cuts for allocation in cut.released]
+        released = [
+            allocation
+            for batch, qty in self.quantities
+            for allocation in product.resize_batch(batch.ref, qty, reason, reference)
+        ]
         return Relocation.of_released(product, released, "batch_quantity_changed")
 
 
-def _cut(batches: Sequence[Batch], surplus: int) -> list[tuple[Batch, int]]:
-    """The new quantities of the batches that `surplus` pieces are removed from, at most what they have on hand."""
+def _cut(batches: Sequence[Batch], lost: int) -> list[tuple[Batch, int]]:
+    """The new quantities of the batches that `lost` pieces are removed from, at most what they have on hand."""
     new = {batch: batch.qty for batch in batches}
     for pieces in (attrgetter("available_qty"), attrgetter("allocated_qty")):
         for batch in batches:
-            removed = min(pieces(batch), surplus)
+            removed = min(pieces(batch), lost)
             new[batch] -= removed
-            surplus -= removed
+            lost -= removed
     return [(batch, qty) for batch, qty in new.items() if qty != batch.qty]
 
 

@@ -85,7 +85,7 @@ class BatchQuantityChanged(ProductEvent):
 class BatchEtaChanged(ProductEvent):
     """A batch is now expected at `eta`, or has arrived in the warehouse where that is None.
 
-    `order_count` lines were held by it, and not shipped; `order_ids` are the orders of the first of them.
+    `order_count` firm lines are allocated to it and not shipped; `order_ids` are the orders of the first of them.
     """
 
     ref: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Self
 
 from app.domain.stock import Allocation, OrderLine
@@ -20,6 +21,10 @@ class Order:
         return cls(order_id, tuple(OrderLine(order_id, sku, qty) for sku, qty in sorted(wanted)))
 
 
+NEVER = 0
+"""The place in the queue of a line that was never requested of its product: sequences begin with 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedLine:
     """A line as it was placed. `requested` is its place in the queue of its product: a line placed anew has another."""
@@ -31,7 +36,7 @@ class PlacedLine:
 
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
-    """What was placed under an id, to recognise a repeated order. Later changes of its lines do not change it.
+    """What was placed under an id, to recognise a repeated order; a repetition stores it with the quantities of then.
 
     It is valid as long as one of its lines exists; lines that are added to the id later do not revive it. With
     `is_held` the order was held and has not been confirmed as a whole.
@@ -42,10 +47,18 @@ class PlacedOrder:
     is_held: bool = False
 
     @classmethod
-    def of(cls, order_id: str, allocations: Iterable[Allocation], *, is_held: bool = False) -> Self:
-        """The order of these lines."""
-        lines = (PlacedLine(each.line.sku, each.line.qty, each.requested_sequence) for each in allocations)
-        return cls(order_id, tuple(lines), is_held)
+    def of(
+        cls,
+        order_id: str,
+        allocations: Iterable[Allocation],
+        left_out: Iterable[OrderLine] = (),
+        *,
+        is_held: bool = False,
+    ) -> Self:
+        """The order of these lines, and of lines that belong to it and are not allocated yet."""
+        lines = [PlacedLine(each.line.sku, each.line.qty, each.requested_sequence) for each in allocations]
+        lines += (PlacedLine(line.sku, line.qty, NEVER) for line in left_out)
+        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku"))), is_held)
 
     @classmethod
     def of_rows(cls, order_id: str, rows: Iterable[tuple[str, int, int]], *, is_held: bool = False) -> Self:

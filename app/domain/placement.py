@@ -39,7 +39,7 @@ class Placement(ProductMemory):
             allocation.allocated_sequence = self._raise_allocated(line, batch)
 
     def leave(self, allocation: Allocation, reason: ReleaseReason, *, new_qty: int | None = None) -> None:
-        """Raise the event of a line that leaves its batch, or the queue. A hold raises its only event where it goes."""
+        """Raise the event of a line that leaves its batch, or the queue. For a hold `place` raises the only event."""
         if allocation.is_held:
             return
         line, batch = allocation.line, allocation.batch

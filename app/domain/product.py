@@ -169,21 +169,30 @@ class Product(Placement):
             raise errors.BelowShippedError(ref, batch.shipped_qty)
 
     def change_quantity(self, ref: str, qty: int, reason: StockReason | None, reference: str | None) -> Relocation:
-        """Set the quantity of a batch and release the lines that no longer fit, holds first, and the last one first.
+        """Set the quantity of a batch. The relocation moves the lines that no longer fit, oldest request first.
 
-        The lines of the batch that were allocated last must be in memory, as many as the cut needs. The relocation
-        that is returned places the released lines again, oldest request first; the caller must run it to its end.
-        Raises what `check_quantity` raises.
+        The caller must run the relocation to its end. Raises what `check_quantity` raises.
+        """
+        released = self.resize_batch(ref, qty, reason, reference)
+        return Relocation.of_released(self, released, "batch_quantity_changed")
+
+    def resize_batch(
+        self, ref: str, qty: int, reason: StockReason | None, reference: str | None
+    ) -> Sequence[Allocation]:
+        """Set the quantity of a batch. Returns the lines that no longer fit: holds first, and the last one first.
+
+        The caller must relocate them. The lines of the batch that were allocated last must be in memory, as many as the
+        cut needs. Raises what `check_quantity` raises.
         """
         self.check_quantity(ref, qty)
         batch = self.batches.find(ref)
         if batch.qty == qty:
-            return Relocation()
+            return ()
         overrun = batch.allocated_qty + batch.shipped_qty - qty
         released = list(last_allocated(self.allocations.values(), batch, overrun))
         batch.qty = qty
         self._raise(events.BatchQuantityChanged, ref=ref, qty=qty, eta=batch.eta, reason=reason, reference=reference)
-        return Relocation.of_released(self, released, "batch_quantity_changed")
+        return released
 
     def serve_backorders(self, order_ids: Iterable[str]) -> None:
         """Allocate each queued line of these orders that fits, in the given order."""
@@ -201,23 +210,23 @@ class Product(Placement):
         return self.now + timedelta(seconds=seconds)
 
     def can_hold(self, line: OrderLine) -> bool:
-        """Whether the line is accepted, or a batch can hold it; the pieces that the order has are available to it."""
+        """Whether a batch has the line or can hold it; the pieces that the order has are available to it."""
         own = self.allocations.get(line.order_id)
-        if own is not None:
-            if own.line.qty == line.qty:
-                return True
-            if own.batch is not None and own.batch.available_qty + own.line.qty >= line.qty:
-                return True
-        return self.batches.best(line.qty) is not None
+        if own is None or own.batch is None:
+            return self.batches.best(line.qty) is not None
+        stays = own.line.qty == line.qty or own.batch.available_qty + own.line.qty >= line.qty
+        return stays or self.batches.best(line.qty) is not None
 
     def hold(self, line: OrderLine, held_until: datetime) -> Allocation:
-        """Hold the line until then, whether it is new or held already, with this quantity.
+        """Hold the line until `held_until`, with this quantity, whether it is new or held already.
 
-        Raises OutOfStockError where no batch can hold it. A hold that exists then stays as it was.
+        Raises NotHeldError where it is firm, and OutOfStockError where no batch can hold it: it then stays as it was.
         """
         known = self.allocations.get(line.order_id)
         if known is None:
             return self.allocate(line, "reject", held_until)[0]
+        if not known.is_held:
+            raise errors.NotHeldError(line.order_id, self.sku)
         self._count_hold(held_until)
         if known.line.qty != line.qty:
             return self.change_line_quantity(line.order_id, line.qty, held_until)
@@ -227,13 +236,15 @@ class Product(Placement):
         return known
 
     def replace_hold(self, order_id: str) -> None:
-        """End a hold because the order is held without this line now."""
+        """End a hold because the order is held without this line now. Raises NotHeldError where the line is firm."""
         allocation = self._accepted(order_id)
+        if not allocation.is_held:
+            raise errors.NotHeldError(order_id, self.sku)
         self._release(allocation)
         self._end_hold(allocation, "replaced")
 
     def expire_holds(self, order_ids: Iterable[str], earliest_end: datetime | None) -> None:
-        """End the holds of these orders, because their time is over, and those of the lines in memory that are over.
+        """End the holds of these orders, which have ended, and those of lines in memory that have ended too.
 
         No other hold ends before `earliest_end`; None: there is no other one.
         """

@@ -24,8 +24,8 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class ProductMemory:
     """The state of one SKU.
 
-    `held_qty` pieces are held, and no hold ends before `earliest_hold_end`. `hold_clock` is the latest time that a
-    decision about a hold was based on, and `now` the time of this transaction.
+    `held_qty` pieces are held, and no hold ends before `earliest_hold_end`. `hold_clock` is the latest time at which
+    a hold was placed, extended or ended, and `now` the time of this transaction.
     """
 
     sku: str

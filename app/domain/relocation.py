@@ -38,12 +38,10 @@ class Relocation:
     """The lines that move. The caller must iterate over `steps` to the end, or call `run`.
 
     Each step yields the order ids of the lines that it placed; None: the product must not be stored yet. `moves` is
-    complete after the last step: the lines that moved, oldest request first. `released` are the lines that leave their
-    batches and are to be placed.
+    complete after the last step: the lines that moved, oldest request first.
     """
 
     moves: list[Move] = field(default_factory=list)
-    released: Sequence[Allocation] = ()
     steps: Iterable[Sequence[str] | None] = ()
     is_long: bool = False
 
@@ -53,7 +51,7 @@ class Relocation:
 
         A line that returns to its own batch has not moved.
         """
-        relocation = cls(released=released, is_long=len(released) > STEP)
+        relocation = cls(is_long=len(released) > STEP)
         relocation.steps = relocation._find_and_move(product, released, reason)
         return relocation
 

@@ -4,7 +4,6 @@ from app.domain import events
 from app.domain.carts import Cart, CartItem
 from app.domain.commands import (
     AddCartItem,
-    CancelOrder,
     CheckOutCart,
     HoldOrder,
     OrderedLine,
@@ -17,10 +16,8 @@ from app.domain.fields import LEFT_OUT, EntityTags
 from app.service_layer.cart_results import CartOrdered, CartState, CheckedOutOrder, ItemSet
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.order_handlers import (
-    cancel_order,
     firm_and_held_skus,
     hold_order,
-    is_short,
     order_state,
     place_order,
 )
@@ -99,8 +96,8 @@ async def _place(cart: Cart, order_id: str, command: CheckOutCart, uow: UnitOfWo
     """Place or hold the items of the cart as the order.
 
     If the cart has changed since its last checkout, its hold is replaced first, and confirmed after that for a firm
-    order. If it cannot be replaced, and the order may wait for stock, it ends. Raises NotHeldError where the order to
-    hold is firm, or a part of the hold to replace, and what `place_order` and `hold_order` raise.
+    order; lines that may wait for stock are backordered then. Raises NotHeldError where the order to hold is firm, or
+    where lines of the hold to replace are firm, and what `place_order` and `hold_order` raise.
     """
     lines = [OrderedLine.model_construct(sku=item.sku, qty=item.qty) for item in cart.items]
     order = PlaceOrder.model_construct(
@@ -118,10 +115,8 @@ async def _place(cart: Cart, order_id: str, command: CheckOutCart, uow: UnitOfWo
     if command.hold_for is not None:
         return OrderAccepted(await hold_order(hold, uow), created=True)
     if held:
-        if command.if_unavailable == "backorder" and is_short(order, uow):
-            await cancel_order(CancelOrder.model_construct(order_id=order_id), uow)
-        else:
-            await hold_order(hold, uow)
+        # A line that may wait for stock must not cost the others theirs.
+        await hold_order(hold, uow, partly=command.if_unavailable == "backorder")
     return await place_order(order, uow)
 
 

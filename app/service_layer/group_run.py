@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from app.domain.batches import StockNotReleasedError
+from app.domain.commands import ExpireHolds
 from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
 from app.observability import logging as observed
@@ -13,7 +14,7 @@ from app.observability import metrics, tracing
 from app.service_layer.idempotency import IdempotencyKey
 from app.service_layer.inbox import accept_messages
 from app.service_layer.lock_sets import LockSet
-from app.service_layer.overdue_holds import end_overdue_holds
+from app.service_layer.overdue_holds import AT_A_TIME, BESIDE_REQUESTS, end_overdue_holds
 from app.service_layer.ports import TemporarilyUnavailableError, TooLargeToShareError, UnitOfWork, UnitOfWorkFactory
 from app.service_layer.request_keys import Key, keys_of, parts_of
 from app.service_layer.requests import Outcome, Request, RetryPolicy
@@ -181,9 +182,10 @@ class GroupRun:
             raise _RepeatError(request.command.routing_key or "-", keys_of(request.command, uow)) from None
 
     async def _end_overdue_holds(self, running: Sequence[Request], uow: UnitOfWork) -> frozenset[str]:
-        """End holds whose time is over. Returns the SKUs of which more are left than this unit of work ends."""
+        """End overdue holds. Returns the SKUs that still have some."""
+        is_waited_for = self._shared and any(not isinstance(each.command, ExpireHolds) for each in running)
         try:
-            return await end_overdue_holds(uow)
+            return await end_overdue_holds(uow, limit=BESIDE_REQUESTS if is_waited_for else AT_A_TIME)
         except TooLargeToShareError as error:
             # Requests that name only a batch or an order of the product have to wait as well.
             keys = [keys_of(request.command, uow) for request in running]
@@ -191,7 +193,7 @@ class GroupRun:
             raise _RepeatError(error.sku, set().union(*waiting)) from None
 
     def _needs_end(self, request: Request, overdue: frozenset[str], uow: UnitOfWork) -> bool:
-        """Whether the request waits until all overdue holds of its products, which are these, have ended.
+        """Whether the request waits until all overdue holds of its products have ended. `overdue` SKUs still have some.
 
         Stock that is released later belongs to a waiting line first, so a request on a product with a queue waits.
         """
@@ -208,17 +210,17 @@ class GroupRun:
 
         Another transaction holds its product, or it waits until all holds of the `overdue` products have ended.
         """
-        locked = uow.products.locked_elsewhere.union(overdue)
-        if not locked and not self._kept_out:
+        busy = uow.products.locked_elsewhere.union(overdue)
+        if not busy and not self._kept_out:
             return None
         keys = keys_of(request.command, uow)
         outcome = self._find_kept_out(keys)
         if outcome is None:
-            held = next((name for kind, name in sorted(keys) if kind == "sku" and name in locked), None)
-            if held is None:
+            sku = next((name for kind, name in sorted(keys) if kind == "sku" and name in busy), None)
+            if sku is None:
                 return None
-            metrics.deferred_commands.labels("holds" if held in overdue else "locked").inc()
-            outcome = Outcome(deferred=held)
+            metrics.deferred_commands.labels("holds" if sku in overdue else "locked").inc()
+            outcome = Outcome(deferred=sku)
         self._keep_out(keys, outcome)
         if request.message is not None:
             # The inbox finds a message of another source by the first one that has its id, so that waits as well.

@@ -50,10 +50,11 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
     return OrderAccepted(_state(order.order_id, uow), created=True)
 
 
-async def hold_order(command: HoldOrder, uow: UnitOfWork) -> OrderState:
+async def hold_order(command: HoldOrder, uow: UnitOfWork, *, partly: bool = False) -> OrderState:
     """Hold the lines of the order from now on, or these lines in place of them: all of them, or nothing changes.
 
-    Raises OrderNotFoundError, NotHeldError, InvalidSkuError, OutOfStockError.
+    `partly` leaves out lines that no batch can hold; they count as lines of the order that have lost their hold. Raises
+    OrderNotFoundError, NotHeldError, InvalidSkuError, OutOfStockError.
     """
     present = _lines_of(command.order_id, uow)
     held = {product.sku: allocation for product, allocation in present if allocation.is_held}
@@ -71,19 +72,22 @@ async def hold_order(command: HoldOrder, uow: UnitOfWork) -> OrderState:
         if firm:
             raise NotHeldError(command.order_id, *firm)
     products = _products_of(order, uow, is_hold=True)
-    _check_stock(order, products, uow, is_hold=True)
+    if not partly:
+        _check_stock(order, products, uow, is_hold=True)
+    fitting = [line for line in order.lines if products[line.sku].can_hold(line)]
     held_until = _end_of_hold(products.values(), command.hold_for)
-    wanted = {line.sku for line in order.lines}
+    wanted = {line.sku for line in fitting}
     for product, _ in present:
         if product.sku in held and product.sku not in wanted:
             product.replace_hold(order.order_id)
             await serve_queue(product, uow)
-    for line in order.lines:
+    for line in fitting:
         products[line.sku].hold(line, held_until)
         await serve_queue(products[line.sku], uow)
     if has_lines:
         lines = [allocation for _, allocation in _lines_of(order.order_id, uow)]
-        uow.orders.place(PlacedOrder.of(order.order_id, lines, is_held=True))
+        left_out = [line for line in order.lines if line.sku not in wanted]
+        uow.orders.place(PlacedOrder.of(order.order_id, lines, left_out, is_held=True))
     return _state(order.order_id, uow)
 
 
@@ -115,14 +119,6 @@ def firm_and_held_skus(order_id: str, uow: UnitOfWork) -> tuple[list[str], list[
     lines = _lines_of(order_id, uow)
     firm = [product.sku for product, allocation in lines if not allocation.is_held]
     return firm, [product.sku for product, allocation in lines if allocation.is_held]
-
-
-def is_short(command: PlaceOrder, uow: UnitOfWork) -> bool:
-    """Whether the products of all lines exist, and no batch can hold one of the lines."""
-    products = [(uow.products.get(line.sku), line) for line in _order_of(command.order_id, command.lines).lines]
-    return all(product is not None for product, _ in products) and not all(
-        product.can_hold(line) for product, line in products if product is not None
-    )
 
 
 def order_state(order_id: str, uow: UnitOfWork) -> OrderState:

@@ -9,16 +9,17 @@ from app.service_layer.backorders import serve_queue
 from app.service_layer.ports import Cause, UnitOfWork
 
 AT_A_TIME = 500
-"""How many holds one unit of work ends, besides those of the lines that its commands name."""
+BESIDE_REQUESTS = 200
+"""How many holds one unit of work ends, alone and where requests wait; besides those of the lines that these name."""
 
 
-async def end_overdue_holds(uow: UnitOfWork) -> frozenset[str]:
+async def end_overdue_holds(uow: UnitOfWork, *, limit: int = AT_A_TIME) -> frozenset[str]:
     """End the overdue holds of the locked products.
 
     Returns the SKUs that have more of them than one unit of work ends. Raises TooLargeToShareError where the stock
     serves so long a queue that others would wait.
     """
-    overdue = await uow.products.fetch_overdue_holds(limit=AT_A_TIME)
+    overdue = await uow.products.fetch_overdue_holds(limit=limit)
     if not overdue:
         return frozenset()
     name = f"expiry-{uuid.uuid4().hex}"
@@ -29,6 +30,6 @@ async def end_overdue_holds(uow: UnitOfWork) -> frozenset[str]:
         # The batch of a waiting line is certain only after all of them have ended.
         if not holds.product.has_overdue_holds:
             await serve_queue(holds.product, uow)
-    # Once for all products: this takes the events of each product that was fetched.
+    # Once for all products: this takes the events of each product that was fetched, also of those later in the loop.
     uow.publish_events()
     return frozenset(holds.product.sku for holds in overdue if holds.product.has_overdue_holds)

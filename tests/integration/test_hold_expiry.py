@@ -66,7 +66,7 @@ async def test_each_product_publishes_what_its_holds_did_even_where_its_command_
     outcomes = await bus.run_shared([Request(command, CAUSE) for command in commands])
 
     assert [outcome.deferred for outcome in outcomes] == ["", "TABLE"]
-    assert await held_lines(engine) == 100
+    assert await held_lines(engine) == 400
     for sku in ("CHAIR", "TABLE"):
         events = await events_of(engine, sku)
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -107,7 +107,7 @@ async def test_a_command_on_the_whole_product_runs_after_all_holds_have_ended(
         "batch_quantity_changed.v1",
     ]
     transactions = Counter(event.xmin for event in events if event.type == "hold_released.v1")
-    assert list(transactions.values()) == [500, 500, 200]
+    assert list(transactions.values()) == [200, 500, 500]
     assert events[-1].xmin == events[-2].xmin
 
 

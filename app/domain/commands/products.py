@@ -65,8 +65,8 @@ class OnHandCount(WhyStockChanged):
 class CountProduct(OnHandCount, _NamedProductCommand):
     """Set the sum of the pieces on hand over the batches of a product that are in the warehouse.
 
-    Surplus pieces are removed from the batches recorded last. Missing pieces are added to the batch recorded last, or
-    to a new batch whose ref the service generates.
+    Pieces that were not found are removed from the batches recorded last. Others are added to the batch recorded last,
+    or to a new batch whose ref the service generates.
     """
 
 

@@ -113,12 +113,12 @@ async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Reque
 async def set_on_hand_qty(sku: SkuInPath, count: OnHandCount, request: Request) -> Response:
     """Sets the sum of the pieces on hand, allocated ones included, over the batches in the warehouse.
 
-    For callers that count products and not batches. Missing pieces are added to the batch in the warehouse that was
-    recorded last, or to a new batch, whose ref the service generates. Surplus pieces are removed from the batches
-    recorded last: available pieces first, then allocated ones, whose lines move to other batches or to the queue. The
-    first count of a SKU creates the product; a first count of 0 is 404. Repeating the request changes nothing, unless
-    lines were shipped or other stock has arrived since: `expected_on_hand_qty`, `If-Match` and `Idempotency-Key`
-    protect a late repetition. A count that moves more than 2,000 lines may take up to 60 seconds.
+    For callers that count products and not batches. Pieces found in addition are added to the batch in the
+    warehouse that was recorded last, or to a new batch, whose ref the service generates. Pieces that were not found are
+    removed from the batches recorded last: available pieces first, then allocated ones, whose lines move to other
+    batches or to the queue. The first count of a SKU creates the product; a first count of 0 is 404. Repeating the
+    request changes nothing, unless lines were shipped or other stock has arrived since: `expected_on_hand_qty`,
+    `If-Match` and `Idempotency-Key` protect a late repetition. A count that moves more than 2,000 lines may take up to 60 seconds.
     """
     command = CountProduct.model_construct(sku=sku, **dict(count))
     tags = if_match(request)
