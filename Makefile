@@ -53,7 +53,7 @@ LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@requirements/install-lowest
 	@.venv-lowest/bin/python -m pytest $(WORKERS) -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit \
-		tests/e2e/test_command_line.py tests/e2e/test_process_start.py tests/deploy/test_documents.py $(LOWEST_HTTP) $(ARGS)
+		$(addprefix tests/e2e/test_,command_line.py command_mistakes.py process_start.py) tests/deploy/test_documents.py $(LOWEST_HTTP) $(ARGS)
 
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)
 	@$(BIN)/python -m tests.support.apache_kafka fetch

@@ -12,15 +12,14 @@ import pytest
 from aiosmtpd.controller import Controller
 from pydantic import SecretStr
 
-from app.cli import main
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
 from app.settings import Settings
 from tests.conftest import _execute, url_of_database
 from tests.support.apache_kafka import ApacheKafka
-from tests.support.api import Api, over_http
-from tests.support.command import Command, environment, running
+from tests.support.api import Api, new, over_http
+from tests.support.command import Command, environment, running, status_of
 from tests.support.mail import MailBox
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -120,32 +119,43 @@ async def sees_batch(api: Api, ref: str) -> None:
     await eventually(there)
 
 
+async def barrier(world: World, key: str) -> None:
+    """Return when all earlier messages with this key, and so of the same partition, have been handled."""
+    ref = new("barrier")
+    world.wire.send("batch_created.v1", {"ref": ref, "sku": ref, "qty": 1}, key=key)
+    await sees_batch(world.api, ref)
+
+
 RunHere = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunHere]:
-    """Runs a command in this process with the given settings and without a file `.env`: new processes start slowly."""
+def restored_logging() -> Iterator[None]:
+    """Restores the logging setup, which the command line changes in this process."""
     root = logging.getLogger()
     handlers, levels = root.handlers[:], {name: logger.level for name, logger in _loggers()}
-
-    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(tmp_path)
-        status = 0
-        with monkeypatch.context() as patch:
-            for name, value in settings.items():
-                patch.setenv(f"ALLOCATION_{name.upper()}", value)
-            try:
-                main(arguments)
-            except SystemExit as ended:
-                status = int(ended.code or 0)
-        shown = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, status, shown.out, shown.err)
-
-    yield run
+    yield
     root.handlers[:] = handlers
     for name, logger in _loggers():
         logger.setLevel(levels.get(name, logging.NOTSET))
+
+
+@pytest.fixture
+def run_here(
+    restored_logging: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> RunHere:
+    """Runs a command in this process with the given settings and without a file `.env`: new processes start slowly."""
+
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(f"ALLOCATION_{name.upper()}", value)
+            status = status_of(arguments)
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, status, shown.out, shown.err)
+
+    return run
 
 
 def _loggers() -> list[tuple[str, logging.Logger]]:

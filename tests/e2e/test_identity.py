@@ -1,9 +1,8 @@
 """The setting ALLOCATION_AUTH at startup, and the API keys that the command line creates."""
 
-import logging
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,35 +13,31 @@ from app.cli import main
 from app.cli.identity import SCOPES as OFFERED_SCOPES
 from app.embedded.process import free_port
 from app.service_layer.callers import SCOPES
-from tests.e2e.test_command_line import status_of
-from tests.support.command import Command, assert_one_clear_line, environment, run_command, running
+from tests.support.command import Command, assert_one_clear_line, environment, run_command, running, status_of
 
 NOWHERE = "postgresql+asyncpg://allocation@127.0.0.1:9/nowhere"
 LISTENING = ["run", "serve"]
-
 
 Outcome = subprocess.CompletedProcess[str]
 Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+def run(
+    restored_logging: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Run:
     """Runs the command line in this process, in a folder of its own, with the settings alone."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str, **settings: str) -> Outcome:
         with monkeypatch.context() as patch:
             for name, value in {"database_url": NOWHERE, **settings}.items():
                 patch.setenv(f"ALLOCATION_{name.upper()}", value)
-            status = status_of(list(arguments))
+            status = status_of(arguments)
         shown = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, status, shown.out, shown.err)
 
-    yield command
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return command
 
 
 @pytest.mark.parametrize("command", LISTENING)

@@ -1,30 +1,23 @@
 """The command `allocation import`."""
 
-import asyncio
 import csv
 import json
-import os
-import pty
-import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from app.cli import importing
-from app.operations.line_source import LineSource
 from app.settings import Settings
 from tests.e2e.conftest import RunHere
-from tests.support.command import ALLOCATION, assert_one_clear_line, environment, run_command, running
+from tests.support.command import assert_one_clear_line, environment, run_command, running
 from tests.support.database import raw_connection
+from tests.support.import_files import SKUS, write_batches, write_csv
 
 Import = Callable[..., subprocess.CompletedProcess[str]]
-
-SKUS = 10
 
 
 @pytest.fixture
@@ -37,15 +30,6 @@ def bring_in(settings: Settings, tmp_path: Path) -> Import:
 def bring_in_here(settings: Settings, run_here: RunHere) -> Import:
     """Run the command in this process, in the directory of the test: most of the time of a new one is its imports."""
     return lambda *arguments: run_here("import", *arguments, database_url=settings.database_url.get_secret_value())
-
-
-def write_csv(file: Path, header: str, rows: Sequence[str]) -> None:
-    file.write_text("\n".join((header, *rows)) + "\n")
-
-
-def write_batches(directory: Path, qty: int) -> None:
-    rows = [f"batch-{number},SKU-{number},{qty}," for number in range(SKUS)]
-    write_csv(directory / "batches.csv", "ref,sku,qty,eta", rows)
 
 
 def order_lines(number: int) -> list[str]:
@@ -167,71 +151,6 @@ async def test_ctrl_c_stops_between_two_rows_and_the_results_are_complete(
     assert "Traceback" not in command.output
 
 
-def test_a_pipe_is_imported_and_the_results_go_to_standard_output(settings: Settings, tmp_path: Path) -> None:
-    rows = [
-        {"ref": "batch-1", "sku": "CHAIR", "qty": 3, "eta": None},
-        {"order_id": "order-1", "sku": "CHAIR", "qty": 3},
-        {"order_id": "order-2", "sku": "CHAIR", "qty": 1},
-    ]
-    done = subprocess.run(
-        [ALLOCATION, "import", "-", "--format", "ndjson"],
-        env=environment(settings),
-        cwd=tmp_path,
-        input="".join(f"{json.dumps(row)}\n" for row in rows),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["outcome"] for line in done.stdout.splitlines()] == [
-        "recorded",
-        "allocated",
-        "backordered",
-    ]
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_ctrl_c_stops_it_while_it_waits_for_a_pipe(settings: Settings, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [ALLOCATION, "import", "-", "--format", "csv"],
-        env=environment(settings),
-        cwd=tmp_path,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(b"ref,sku,qty\nbatch-1,CHAIR,5\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == b"row,key,outcome,detail\n"
-        assert process.stdout.readline() == b"2,batch-1,recorded,\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-
-
-def test_a_terminal_gets_a_bar_with_rate_and_time_left(settings: Settings, tmp_path: Path) -> None:
-    write_batches(tmp_path, 1)
-    terminal, other_end = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            [ALLOCATION, "import", "batches.csv"], env=environment(settings), cwd=tmp_path, stderr=other_end
-        )
-        assert process.wait(60) == 0
-        seen = os.read(terminal, 65_536).decode()
-    finally:
-        os.close(terminal)
-        os.close(other_end)
-
-    assert "import  [#" in seen
-    assert "100%" in seen
-    assert "10 rows, " in seen
-
-
 def test_a_header_without_rows_imports_nothing(tmp_path: Path, bring_in_here: Import) -> None:
     write_csv(tmp_path / "orders.csv", "order_id,sku,qty", [])
 
@@ -293,22 +212,6 @@ def test_a_database_without_a_schema_is_reported(empty_database_url: str, tmp_pa
 
     assert_one_clear_line(done, 1, "schema")
     assert not (tmp_path / "batches.results.csv").exists()
-
-
-def test_without_a_terminal_a_line_shows_rate_and_time_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setattr(importing, "SECONDS_BETWEEN_LINES", 0)
-    file = tmp_path / "rows"
-    file.write_text("x" * 1000)
-    with file.open() as content:
-        source = LineSource(content.fileno(), asyncio.Event())
-    progress = importing._Progress(source)
-
-    source.position = 500
-    progress.show(1234)
-
-    assert re.fullmatch(r"import: 1,234 rows, [0-9,]+/s, [0-9]+ s left\n", capsys.readouterr().err)
 
 
 async def test_a_file_of_counts_sets_the_stock_and_can_be_repeated(

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app.bootstrap import Service
 from app.cli.running import run_with_service
 from app.settings import Settings
-from tests.e2e.test_command_line import COMMANDS
+from tests.support.command import COMMANDS
 
 IMPORTED_LATE = {"aiokafka", "alembic", "asyncpg", "cryptography", "fastapi", "jwt", "pydantic", "rich", "sqlalchemy"}
 SHORT_COMMANDS = [["--help"], ["--version"], *([*command, "--help"] for command in COMMANDS[1:])]

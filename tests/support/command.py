@@ -12,12 +12,39 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
+from app.cli import main
 from app.settings import Settings
 
 ALLOCATION = Path(sys.executable).with_name("allocation")
 START_SECONDS = 90.0
 STOP_SECONDS = 60.0
 RUN_SECONDS = 90.0
+
+COMMANDS = [
+    [],
+    ["dev"],
+    ["run"],
+    ["serve"],
+    ["consume"],
+    ["relay"],
+    ["notify"],
+    ["migrate"],
+    ["doctor"],
+    ["watch"],
+    ["dead-letters"],
+    ["dead-letters", "list"],
+    ["dead-letters", "show"],
+    ["dead-letters", "retry"],
+    ["dead-letters", "discard"],
+    ["reconcile"],
+    ["api-keys"],
+    ["api-keys", "new"],
+    ["import"],
+    ["openapi"],
+    ["asyncapi"],
+    ["completion"],
+    ["man"],
+]
 
 
 def environment(settings: Settings | None = None, **more: str) -> dict[str, str]:
@@ -129,3 +156,12 @@ def assert_one_clear_line(done: subprocess.CompletedProcess[str], status: int, *
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def status_of(arguments: Sequence[str]) -> int:
+    """Run the command line in this process. Returns its exit status."""
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
