@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from pydantic import SecretStr
 from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
-from schemathesis.specs.openapi.checks import negative_data_rejection
+from schemathesis.specs.openapi.checks import negative_data_rejection, response_schema_conformance
 
 from app.domain.fields import LONGEST_HOLD
+from app.entrypoints.http import event_stream
 from app.service_layer.callers import SCOPES
 from app.settings import Settings
 from tests.http.test_openapi_document import STATUSES
@@ -48,7 +49,9 @@ def document(shared_database_url: str, credentials: tuple[Path, dict[str, str]])
         hold_max=LONGEST_HOLD,
         api_keys_file=credentials[0],
     )
-    with live_application(settings, StillFeed()) as url:
+    with pytest.MonkeyPatch.context() as patch, live_application(settings, StillFeed()) as url:
+        # A stream would not end.
+        patch.setattr(event_stream, "MAX_SECONDS", 0.0)
         document = schemathesis.openapi.from_url(f"{url}/openapi.json")
         # A valid body can have a SKU without a batch.
         document.config.checks.positive_data_acceptance.expected_statuses.append("400")
@@ -76,6 +79,7 @@ def as_meant(case: Case[Any]) -> Case[Any]:
         case.query.pop("cursor", None)
         # There are no further events.
         case.query.pop("wait", None)
+    case.headers.pop("Last-Event-ID", None)
     if "Idempotency-Key" in case.headers:
         # Each request is a new one.
         case.headers["Idempotency-Key"] = uuid.uuid4().hex
@@ -93,6 +97,9 @@ def test_every_answer_is_one_that_the_document_declares(
 
     # An invalid item is refused in its own result.
     excluded: list[Any] = [negative_data_rejection] if path.endswith("/bulk") else []
+    if path.endswith("/stream"):
+        # Schemathesis parses the events. To generated clients a stream is text.
+        excluded.append(response_schema_conformance)
     cases = operation.as_strategy(generation_mode=mode)
     if mode is GenerationMode.POSITIVE:
         cases = cases.map(as_meant)

@@ -47,8 +47,10 @@ class RequestContext:
             return
         started = time.perf_counter()
         method = scope["method"]
+        state = scope.setdefault("state", {})
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
+            state["is_head"] = True
         cause = cause_of_scope(scope)
         request_id = cause.causation_id
         caller_traces = cause.traceparent is not None
@@ -56,7 +58,7 @@ class RequestContext:
         if span is not None:
             cause = replace(cause, traceparent=span.traceparent)
         observed.bind(cause)
-        scope.setdefault("state", {})["cause"] = cause
+        state["cause"] = cause
         status = 0
 
         async def send_with_id(message: Message) -> None:

@@ -11,10 +11,20 @@ from pydantic import Field
 
 from app.domain.fields import LEFT_OUT, drop_default
 from app.entrypoints.http.answers import Answer
+from app.entrypoints.http.event_stream import MEDIA_TYPE, EventStream
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.parameters import invalid
 from app.entrypoints.http.problems import documented
-from app.entrypoints.http.query import DEFAULT_ITEMS, FeedCursor, FeedSku, FeedType, Limit, WaitSeconds
+from app.entrypoints.http.query import (
+    DEFAULT_ITEMS,
+    MAX_FEED_CURSOR_LENGTH,
+    FeedCursor,
+    FeedSku,
+    FeedType,
+    Limit,
+    StreamLimit,
+    WaitSeconds,
+)
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import services_of
 from app.entrypoints.http.streams import Streams
@@ -115,6 +125,69 @@ async def list_events(
         reader.cursor.encode(),
     )
     return Answer(body)
+
+
+LAST_EVENT_ID = "Last-Event-ID"
+
+_STREAM = {
+    "description": "Server-sent events: `id` is a cursor, `event` the type, `data` the CloudEvent.",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {"type": "string"},
+            "example": 'id: AQGiF2nR\nevent: line_allocated.v1\ndata: {"specversion":"1.0","id":"…"}\n\n',
+        }
+    },
+}
+
+
+@router.get(
+    "/stream",
+    operation_id="streamEvents",
+    summary="Stream published events",
+    response_class=EventStream,
+    status_code=200,
+    responses={
+        200: _STREAM,
+        **documented("cursor-expired", "invalid-request", "uri-too-long", "overloaded"),
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": LAST_EVENT_ID,
+                "in": "header",
+                "required": False,
+                "description": "The `id` of the last event that was received, as browsers send it when they connect "
+                "again. It takes precedence over `cursor`.",
+                "schema": {"type": "string", "maxLength": MAX_FEED_CURSOR_LENGTH, "examples": ["earliest"]},
+            }
+        ]
+    },
+)
+@needs("read")
+async def stream_events(
+    request: Request,
+    cursor: FeedCursor = LEFT_OUT,
+    sku: FeedSku = LEFT_OUT,
+    type: FeedType = LEFT_OUT,  # noqa: A002 - the name of the parameter
+    limit: StreamLimit = LEFT_OUT,
+) -> Response:
+    """Sends the events after the cursor, and then each new one. The `id` of an event is the cursor behind it.
+
+    An event `ping` with the present cursor comes at the beginning and every 15 seconds. The last event is `end` with a
+    `reason`: `stopping`, `too-old` (after four hours), `limit`, `too-slow`, `cursor-expired`, `unavailable` or
+    `unauthenticated`. Connect again with the last `id` as `Last-Event-ID`; no event is lost then.
+    """
+    scope = request.scope
+    services = services_of(scope)
+    last = request.headers.get(LAST_EVENT_ID)
+    location = ("header", LAST_EVENT_ID) if last else ("query", "cursor")
+    services.streams.check()
+    reader = await open_reader(services.feed, last or cursor, location, FeedFilter(sku, type))
+
+    async def may_continue() -> bool:
+        return await services.gate.still_admits(scope, "read", services.deadline)
+
+    return EventStream(reader, services.streams, may_continue, limit=limit, is_head="is_head" in scope["state"])
 
 
 async def open_reader(feed: EventFeed, cursor: str | None, location: tuple[str, str], which: FeedFilter) -> FeedReader:

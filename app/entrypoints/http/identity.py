@@ -102,6 +102,18 @@ class Gate:
             raise ProblemError("forbidden", f"this operation requires the scope {needed}", headers=challenge)
         return left
 
+    async def still_admits(self, scope: MutableMapping[str, Any], needed: Scope, seconds: float) -> bool:
+        """Whether the credentials of an admitted request are still valid. True if they cannot be checked now."""
+        if self._authenticator is None:
+            return True
+        try:
+            caller, _ = await _identify(self._authenticator, scope, seconds)
+        except TimeoutError:
+            return True
+        except ProblemError as problem:
+            return problem.kind.code == "unavailable"
+        return needed in caller.scopes
+
 
 def _refuse_foreign_page(scope: MutableMapping[str, Any], known: KnownHosts) -> None:
     """Raise `misdirected-request` for a host that is not allowed, and `forbidden` for a page of another origin.

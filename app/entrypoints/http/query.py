@@ -115,6 +115,12 @@ FeedType = Annotated[
         json_schema_extra={"enum": list(EVENT_TYPES)},
     ),
 ]
+StreamLimit = Annotated[
+    int,
+    Field(ge=1, le=MAX_QUANTITY),
+    _WholeNumber,
+    Query(description="The stream ends after this number of events; omit it for no limit.", examples=[10]),
+]
 WaitSeconds = Annotated[
     int,
     Field(ge=0, le=MAX_WAIT_SECONDS),

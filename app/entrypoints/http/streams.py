@@ -18,15 +18,17 @@ class Streams:
         metrics.feed_streams.set(0)
         self.is_ending = False
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count a caller during the block. Raises ProblemError if there are too many, or the service is stopping."""
+    def check(self) -> None:
+        """Raise ProblemError if too many callers wait, or the service is stopping."""
         if self.is_ending:
             raise ProblemError("unavailable", "the service is stopping")
         if self.open >= self._limit:
-            raise ProblemError(
-                "overloaded", f"at most {self._limit} callers can wait for events; try again in a moment"
-            )
+            raise ProblemError("overloaded", f"at most {self._limit} callers can wait for events; try again later")
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count a caller during the block. Raises ProblemError as `check` does."""
+        self.check()
         self._count(1)
         try:
             yield
