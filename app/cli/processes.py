@@ -98,7 +98,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
 
         def announce() -> None:
             stack.announce(url)
-            click.echo(f"Documentation of the API: {url}/docs, of the events: {url}/asyncapi. Ctrl-C stops everything.")
+            documents = f"Documentation of the API: {url}/docs, of the events: {url}/asyncapi."
+            click.echo(f"{documents} The board: {url}/board. Ctrl-C stops everything.")
             click.echo(f"The allocation service runs at {url}")
 
         async def run(service: Service) -> None:

@@ -30,6 +30,16 @@ _HISTORY = text(f"""
     ) AS e ON true
     WHERE p.sku = :sku ORDER BY e.number DESC
 """)  # noqa: S608 - the number is a constant
+_OF_ORDER = text(f"""
+    SELECT e.*
+    FROM (SELECT sku, requested, allocated, shipped FROM order_lines WHERE order_id = :order_id LIMIT {MOST_ITEMS}) AS l
+    CROSS JOIN LATERAL unnest(ARRAY[l.requested, l.allocated, l.shipped]) AS wanted(sequence)
+    CROSS JOIN LATERAL (
+        SELECT id, sequence AS number, created_at, type, data, principal, correlation_id, causation_id, message_id
+        FROM events WHERE subject = l.sku AND sequence = wanted.sequence LIMIT 1
+    ) AS e
+    ORDER BY e.id DESC
+""")  # noqa: S608 - the number is a constant
 _BEHIND_ALL = 2**63 - 1
 
 
@@ -124,3 +134,14 @@ class History:
             count=rows[0].newest - rows[0].oldest + 1 if rows[0].oldest else 0,
             count_is_exact=True,
         )
+
+    async def of_order(self, order_id: str) -> list[HistoryEntry]:
+        """The events of the lines of an order that put them where they are, newest first.
+
+        They are the first event, the last allocation and the shipment of each line. The other events of a line are in
+        the history of its product.
+        """
+        rows = await self._reader.fetch(_OF_ORDER, {"order_id": order_id})
+        # A line that was allocated at once has one event for both.
+        entries = {row.id: HistoryEntry.of(row) for row in rows}
+        return list(entries.values())

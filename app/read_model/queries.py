@@ -29,6 +29,7 @@ from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
 from app.read_model.overview import Overview, overview
 from app.read_model.reader import Reader, allocation_state, batch_state
+from app.read_model.search import Found, search
 from app.service_layer.entity_tags import product_tag
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import UnitOfWork
@@ -110,6 +111,10 @@ class Queries:
         found = await self._overviews.get("")
         assert found is not None  # noqa: S101 - the fetch returns a value for every key
         return found
+
+    async def search(self, prefix: str) -> Found:
+        """Orders, products and batches whose name begins with the prefix."""
+        return await search(self._reader, prefix)
 
     async def allocations(self, order_id: str) -> list[AllocationState]:
         """The lines of an order, by SKU. Raises OrderNotFoundError where it has none."""

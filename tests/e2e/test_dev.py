@@ -95,6 +95,7 @@ def test_it_prints_each_step_at_once_and_the_address_last(tmp_path: Path) -> Non
     ]
     assert f"{dev.http_url}/docs" in lines[5]
     assert f"{dev.http_url}/asyncapi" in lines[5]
+    assert f"{dev.http_url}/board" in lines[5]
     assert lines[6:] == [f"The allocation service runs at {dev.http_url}"]
 
 

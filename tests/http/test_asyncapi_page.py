@@ -8,7 +8,7 @@ from app.entrypoints.http.asyncapi_page import asyncapi_page
 from app.integration.asyncapi import asyncapi_document
 from tests.support.api import Api
 
-VOID = {"meta"}
+VOID = {"input", "link", "meta"}
 
 
 class Page(HTMLParser):

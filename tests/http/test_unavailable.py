@@ -32,6 +32,7 @@ CALLS = [
     ("GET", "/v1/products/sku-1/availability?qty=1", None),
     ("GET", "/v1/backorders", None),
     ("GET", "/v1/overview", None),
+    ("GET", "/v1/search?prefix=a", None),
     ("POST", "/v1/allocations?dry_run=true", {"order_id": "order-1", "sku": "sku-1", "qty": 1}),
     ("GET", "/readyz", None),
 ]

@@ -13,6 +13,7 @@ from app.read_model.history import HistoryPage
 from app.read_model.lists import BackorderPage, BatchPage, ProductPage
 from app.read_model.overview import Overview
 from app.read_model.queries import ProductState
+from app.read_model.search import Found
 from app.service_layer.cart_results import CartState, CheckedOutOrder
 from app.service_layer.results import (
     AllocationState,
@@ -89,6 +90,7 @@ AVAILABILITY = TypeAdapter(Availability)
 HISTORY_PAGE = TypeAdapter(HistoryPage)
 PRODUCT_PAGE = TypeAdapter(ProductPage)
 BATCH_PAGE = TypeAdapter(BatchPage)
+FOUND = TypeAdapter(Found)
 OVERVIEW = TypeAdapter(Overview)
 BACKORDER_PAGE = TypeAdapter(BackorderPage)
 

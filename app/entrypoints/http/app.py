@@ -21,6 +21,7 @@ from app.entrypoints.http import (
     overview,
     products,
 )
+from app.entrypoints.http.board import downloads, pages, sessions
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.openapi import openapi_document
 from app.entrypoints.http.services import HttpServices
@@ -65,6 +66,9 @@ ROUTERS = (
     events.router,
     operations.router,
     documents.router,
+    downloads.router,
+    pages.router,
+    sessions.router,
 )
 
 

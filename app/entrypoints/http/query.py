@@ -77,6 +77,7 @@ LowStock = Annotated[
     Flag, Query(description="true: only products whose available quantity is below the reorder point.", examples=[True])
 ]
 SoldOut = Annotated[Flag, Query(description="true: only products of which no piece is available.", examples=[True])]
+Prefix = Annotated[Identifier, Query(description="The beginning of the names.", examples=["order-"])]
 Late = Annotated[
     Flag,
     Query(description="true: only batches that have not arrived and whose ETA has passed, in UTC.", examples=[True]),

@@ -1,0 +1,72 @@
+"""The lists of the board as CSV files."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from app.domain.fields import LEFT_OUT, Sku
+from app.entrypoints.http.board.csv_files import ReadPage, whole_list
+from app.entrypoints.http.board.route import HOME, BoardRoute
+from app.entrypoints.http.identity import needs
+from app.entrypoints.http.query import Backordered, Late, LowStock, SkuFilter, SoldOut
+from app.entrypoints.http.services import queries_of
+from app.read_model.history import HistoryEntry
+from app.read_model.lists import Backorder, BatchSummary, ProductSummary
+from app.read_model.pagination import MOST_ITEMS
+
+router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
+
+
+async def _sent(name: str, item: type, read: ReadPage) -> Response:
+    # The first page is read before the response begins, so its errors have a status.
+    return whole_list(name, item, await read(MOST_ITEMS, None), read)
+
+
+@router.get("/products.csv")
+@needs("read")
+async def get_products_file(
+    request: Request, *, low_stock: LowStock = False, sold_out: SoldOut = False, backordered: Backordered = False
+) -> Response:
+    """Products."""
+    lists = queries_of(request).lists
+    return await _sent(
+        "products",
+        ProductSummary,
+        lambda limit, cursor: lists.products(
+            low_stock=low_stock, sold_out=sold_out, backordered=backordered, limit=limit, cursor=cursor
+        ),
+    )
+
+
+@router.get("/backorders.csv")
+@needs("read")
+async def get_backorders_file(request: Request, sku: SkuFilter = LEFT_OUT) -> Response:
+    """Backorders, oldest first."""
+    lists = queries_of(request).lists
+    return await _sent(
+        "backorders",
+        Backorder,
+        lambda limit, cursor: lists.backorders(sku=sku, sort="placed_at", limit=limit, cursor=cursor),
+    )
+
+
+@router.get("/batches.csv")
+@needs("read")
+async def get_batches_file(request: Request, *, late: Late = False) -> Response:
+    """Batches on their way, by day."""
+    lists = queries_of(request).lists
+    return await _sent(
+        "batches", BatchSummary, lambda limit, cursor: lists.batches(late=late, sort="eta", limit=limit, cursor=cursor)
+    )
+
+
+@router.get("/products/{sku}/history.csv")
+@needs("read")
+async def get_history_file(sku: Annotated[Sku, Path(description="The SKU.")], request: Request) -> Response:
+    """The history of a product, newest first."""
+    history = queries_of(request).history
+    return await _sent(
+        f"history-{sku}".replace(":", "_"),
+        HistoryEntry,
+        lambda limit, cursor: history.page(sku, limit=limit, cursor=cursor),
+    )

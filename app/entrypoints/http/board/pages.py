@@ -1,0 +1,161 @@
+"""The pages of the board."""
+
+from itertools import groupby
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from app.domain.fields import LEFT_OUT, BatchRef, OrderId, Sku
+from app.entrypoints.http.board.bars import bars_of
+from app.entrypoints.http.board.rendering import FOLDER, page
+from app.entrypoints.http.board.route import HOME, BoardRoute
+from app.entrypoints.http.identity import needs, open_to_all
+from app.entrypoints.http.query import Backordered, Cursor, Late, LowStock, SkuFilter, SoldOut
+from app.entrypoints.http.services import queries_of, services_of
+
+router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
+
+FILES = {file.name: file for file in (FOLDER / "static").iterdir()}
+ON_THE_FIRST_PAGE = 10
+ON_A_PAGE = 100
+MOST_SEARCHED = 255
+
+SearchText = Annotated[str, Query(description="The beginning of an order id, a SKU or a batch ref.")]
+
+
+def _page(request: Request, template: str, **values: Any) -> Response:
+    return page(template, path=request.url.path, can_sign_out=services_of(request.scope).gate.knows_callers, **values)
+
+
+def _more(path: str, cursor: str | None, **filters: object) -> str | None:
+    """The address of the next page of a list."""
+    if cursor is None:
+        return None
+    return f"{path}?{urlencode({**_set(filters), 'cursor': cursor})}"
+
+
+def _file(path: str, **filters: object) -> str:
+    """The address of the whole list as CSV."""
+    query = urlencode(_set(filters))
+    return f"{path}.csv?{query}" if query else f"{path}.csv"
+
+
+def _set(filters: dict[str, object]) -> dict[str, str]:
+    named = {name: "true" if value is True else value for name, value in filters.items()}
+    return {name: str(value) for name, value in named.items() if value}
+
+
+@router.get("")
+@needs("read")
+async def get_board(request: Request) -> Response:
+    """What needs action now."""
+    queries = queries_of(request)
+    overview = await queries.overview()
+    backorders = await queries.lists.backorders(sort="placed_at", limit=ON_THE_FIRST_PAGE, cursor=None)
+    arriving = await queries.lists.batches(sort="eta", limit=ON_THE_FIRST_PAGE, cursor=None)
+    return _page(request, "overview.html", overview=overview, backorders=backorders, days=_by_day(arriving.items))
+
+
+@router.get("/products")
+@needs("read")
+async def get_products(
+    request: Request,
+    *,
+    low_stock: LowStock = False,
+    sold_out: SoldOut = False,
+    backordered: Backordered = False,
+    cursor: Cursor = LEFT_OUT,
+) -> Response:
+    """Products, with the filters of the API."""
+    filters = {"low_stock": low_stock, "sold_out": sold_out, "backordered": backordered}
+    found = await queries_of(request).lists.products(**filters, limit=ON_A_PAGE, cursor=cursor)
+    path = f"{HOME}/products"
+    more, file = _more(path, found.next_cursor, **filters), _file(path, **filters)
+    return _page(request, "products.html", found=found, filters=filters, more=more, file=file)
+
+
+@router.get("/backorders")
+@needs("read")
+async def get_backorders(request: Request, sku: SkuFilter = LEFT_OUT, cursor: Cursor = LEFT_OUT) -> Response:
+    """Backorders, oldest first."""
+    found = await queries_of(request).lists.backorders(sku=sku, sort="placed_at", limit=ON_A_PAGE, cursor=cursor)
+    path = f"{HOME}/backorders"
+    more, file = _more(path, found.next_cursor, sku=sku), _file(path, sku=sku)
+    return _page(request, "backorders.html", found=found, sku=sku, more=more, file=file)
+
+
+@router.get("/batches")
+@needs("read")
+async def get_batches(request: Request, *, late: Late = False, cursor: Cursor = LEFT_OUT) -> Response:
+    """Batches on their way, by day."""
+    found = await queries_of(request).lists.batches(late=late, sort="eta", limit=ON_A_PAGE, cursor=cursor)
+    path = f"{HOME}/batches"
+    more, file = _more(path, found.next_cursor, late=late), _file(path, late=late)
+    return _page(request, "batches.html", found=found, late=late, days=_by_day(found.items), more=more, file=file)
+
+
+def _by_day(batches: list[Any]) -> list[tuple[Any, list[Any]]]:
+    return [(day, list(group)) for day, group in groupby(batches, key=lambda batch: batch.eta)]
+
+
+@router.get("/products/{sku}")
+@needs("read")
+async def get_product(
+    sku: Annotated[Sku, Path(description="The SKU of the product.")], request: Request, cursor: Cursor = LEFT_OUT
+) -> Response:
+    """A product: its batches, its queue and its history. The cursor is that of the history."""
+    queries = queries_of(request)
+    product = await queries.product(sku)
+    queue = await queries.lists.backorders(sku=sku, limit=ON_THE_FIRST_PAGE, cursor=None)
+    history = await queries.history.page(sku, limit=ON_A_PAGE, cursor=cursor)
+    bars, path = bars_of(product), f"{HOME}/products/{quote(sku)}"
+    return _page(
+        request,
+        "product.html",
+        product=product,
+        bars=bars,
+        left_out=len(product.batches) - len(bars),
+        queue=queue,
+        history=history,
+        more=_more(path, history.next_cursor),
+        file=f"{path}/history.csv",
+    )
+
+
+@router.get("/orders/{order_id}")
+@needs("read")
+async def get_order(
+    order_id: Annotated[OrderId, Path(description="The id of the order.")], request: Request
+) -> Response:
+    """An order: its lines, and the events that put them where they are."""
+    queries = queries_of(request)
+    order = await queries.order(order_id)
+    return _page(request, "order.html", order=order, events=await queries.history.of_order(order_id))
+
+
+@router.get("/batches/{ref}")
+@needs("read")
+async def get_batch(ref: Annotated[BatchRef, Path(description="The ref of the batch.")], request: Request) -> Response:
+    """Leads to the product of the batch."""
+    batch = await queries_of(request).batch(ref)
+    return RedirectResponse(f"{HOME}/products/{quote(batch.sku)}#batch-{quote(ref)}", 303)
+
+
+@router.get("/search")
+@needs("read")
+async def search(request: Request, q: SearchText = "") -> Response:
+    """Orders, products and batches whose name begins with the text."""
+    text = q.strip()[:MOST_SEARCHED]
+    return _page(request, "search.html", text=text, found=await queries_of(request).search(text))
+
+
+@router.get("/static/{name}")
+@open_to_all
+async def get_file(name: str) -> Response:
+    """The style sheet and the script of the board."""
+    if name not in FILES:
+        raise HTTPException(404)
+    return FileResponse(FILES[name])

@@ -1,0 +1,149 @@
+// Keeps a page current: fetches it again, and replaces the parts that have changed. Without this script the page is
+// complete, and current when it is loaded.
+"use strict";
+
+const INTERVAL = 1000;
+const STALE_AFTER = 30000;
+
+const status = document.getElementById("status");
+const parts = [...document.querySelectorAll("[data-live]")];
+const shown = new Map(parts.map((part) => [part.id, [part.innerHTML, content(part)]]));
+const waiting = new Map();
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
+const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
+
+let lastSuccess = Date.now();
+let isPaused = false;
+let isBusy = false;
+
+const message = document.createElement("span");
+const show = document.createElement("button");
+const pause = document.createElement("button");
+show.hidden = true;
+pause.textContent = "Pause";
+pause.setAttribute("aria-pressed", "false");
+
+function write(text) {
+  if (message.textContent !== text) {
+    message.textContent = text;
+  }
+}
+
+// Dates and times in the form of the browser.
+function localise(root) {
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const value = element.dateTime;
+    element.textContent = value.includes("T") ? moment.format(new Date(value)) : day.format(new Date(`${value}T00:00Z`));
+  }
+}
+
+function isInUse(part) {
+  return part.matches(":hover") || part.contains(document.activeElement);
+}
+
+function newRows(part, fresh) {
+  const keys = new Set([...part.querySelectorAll("[data-key]")].map((row) => row.dataset.key));
+  return [...fresh.querySelectorAll("[data-key]")].filter((row) => !keys.has(row.dataset.key)).length;
+}
+
+// Ages change without an event, so a change of them is neither announced nor offered.
+function content(part) {
+  const copy = part.cloneNode(true);
+  for (const age of copy.querySelectorAll(".age")) {
+    age.remove();
+  }
+  return copy.innerHTML;
+}
+
+function replace(part, fresh) {
+  shown.set(part.id, [fresh.innerHTML, content(fresh)]);
+  part.replaceChildren(...fresh.cloneNode(true).childNodes);
+  localise(part);
+  waiting.delete(part.id);
+}
+
+function merge(page) {
+  const changed = [];
+  for (const part of parts) {
+    const fresh = page.getElementById(part.id);
+    const [markup, facts] = shown.get(part.id);
+    if (fresh === null || fresh.innerHTML === markup) {
+      waiting.delete(part.id);
+    } else if (content(fresh) === facts) {
+      if (!isInUse(part)) {
+        replace(part, fresh);
+      }
+    } else if (isInUse(part) && part.querySelector("[data-key]")) {
+      // Rows do not move under the pointer or the focus.
+      waiting.set(part.id, fresh);
+    } else {
+      replace(part, fresh);
+      changed.push(part.getAttribute("aria-label"));
+    }
+  }
+  if (changed.length > 0) {
+    write(`Changed: ${changed.join(", ")}`);
+  }
+  offer();
+}
+
+function offer() {
+  let rows = 0;
+  for (const [id, fresh] of waiting) {
+    rows += newRows(document.getElementById(id), fresh);
+  }
+  show.hidden = waiting.size === 0;
+  show.textContent = rows > 0 ? `${rows} new: show` : "Changed: show";
+}
+
+async function refresh() {
+  if (isPaused || isBusy || document.hidden) {
+    return;
+  }
+  isBusy = true;
+  try {
+    const response = await fetch(location.href, { headers: { Accept: "*/*" }, cache: "no-store", signal: AbortSignal.timeout(10000) });
+    if (response.status === 401) {
+      location.assign(`/board/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+      return;
+    }
+    if (response.ok) {
+      merge(new DOMParser().parseFromString(await response.text(), "text/html"));
+      if (Date.now() - lastSuccess > STALE_AFTER) {
+        write("Current again");
+      }
+      lastSuccess = Date.now();
+    }
+  } catch {
+    // The next attempt follows, and the page says when it is stale.
+  } finally {
+    isBusy = false;
+    if (Date.now() - lastSuccess > STALE_AFTER) {
+      write(`Stale since ${clock.format(lastSuccess)}`);
+    }
+  }
+}
+
+show.addEventListener("click", () => {
+  for (const [id, fresh] of [...waiting]) {
+    replace(document.getElementById(id), fresh);
+  }
+  offer();
+  pause.focus();
+});
+
+pause.addEventListener("click", () => {
+  isPaused = !isPaused;
+  pause.setAttribute("aria-pressed", String(isPaused));
+  write(isPaused ? `Paused at ${clock.format(Date.now())}` : "");
+  lastSuccess = isPaused ? lastSuccess : Date.now();
+});
+
+document.addEventListener("visibilitychange", refresh);
+localise(document);
+if (parts.length > 0) {
+  status.after(show, pause);
+  status.append(message);
+  setInterval(refresh, INTERVAL);
+}

@@ -1,0 +1,265 @@
+"""The pages of the board without a browser: content, escaping, files, and signing in."""
+
+import csv
+import io
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.bootstrap import bootstrap
+from app.settings import Settings
+from tests.http.test_asyncapi_page import Page
+from tests.support.api import Api, assert_problem, bearer, in_process, new
+from tests.support.keys import add_key
+from tests.support.waiting import eventually
+
+HTML = {"Accept": "text/html,application/xhtml+xml"}
+ORIGIN = {"Origin": "http://localhost"}
+CHARACTERS = "a.B_9:-z"
+
+
+@pytest.fixture
+async def own(settings: Settings) -> AsyncIterator[Api]:
+    """The application over a database of its own."""
+    async with bootstrap(settings) as service, in_process(service) as caller:
+        yield caller
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    return tmp_path / "keys.toml"
+
+
+@pytest.fixture
+async def guarded(shared_settings: Settings, key_file: Path) -> AsyncIterator[Api]:
+    """The application with API keys."""
+    key_file.touch()
+    update = {"auth": "api-keys", "api_keys_file": key_file}
+    async with bootstrap(shared_settings.model_copy(update=update)) as service, in_process(service) as caller:
+        yield caller
+
+
+async def get(api: Api, path: str) -> httpx.Response:
+    response = await api.client.get(f"/board{path}", headers=HTML)
+    assert response.status_code == 200, response.text
+    return response
+
+
+async def text_of(api: Api, path: str) -> str:
+    return re.sub(r"\s+", " ", Page((await get(api, path)).text).text)
+
+
+async def rows(api: Api, path: str) -> list[dict[str, str]]:
+    response = await api.client.get(f"/board{path}")
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    return list(csv.DictReader(io.StringIO(response.text)))
+
+
+async def test_pages_load_nothing_from_other_origins_and_are_not_stored(own: Api) -> None:
+    await own.record("A", 1)
+    await own.order("A", 1, order_id="order-1")
+    for path in ("", "/products", "/backorders", "/batches", "/products/A", "/orders/order-1", "/search?q=A"):
+        response = await get(own, path)
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+        assert "unsafe" not in policy
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["referrer-policy"] == "same-origin"
+        assert all(link.startswith(("/board", "#")) for link in Page(response.text).links)
+        assert " style=" not in response.text
+        assert (await own.client.head(f"/board{path}")).status_code == 200
+    for name in ("board.css", "board.js", "icon.svg"):
+        assert (await own.client.get(f"/board/static/{name}")).status_code == 200
+    assert (await own.client.get("/board/static/base.html")).status_code == 404
+
+
+async def test_the_overview_links_to_the_lists_behind_its_counts(own: Api) -> None:
+    yesterday = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+    await own.record("LOW", 5)
+    await own.watch("LOW", 6)
+    await own.record("OUT", 1)
+    await own.order("OUT", 1)
+    await own.order("OUT", 2, order_id="waiting")
+    await own.record("LATE", 3, eta=yesterday, ref="late-one")
+
+    page = Page((await get(own, "")).text)
+    shown = re.sub(r"\s+", " ", page.text)
+
+    assert "1 products are low on stock" in shown
+    assert "1 products are sold out" in shown
+    assert "1 batches are late" in shown
+    assert "1 backorders of the last day" in shown
+    for link, item in (
+        ("/board/products?low_stock=true", "LOW"),
+        ("/board/products?sold_out=true", "OUT"),
+        ("/board/batches?late=true", "late-one"),
+        ("/board/backorders", "waiting"),
+    ):
+        assert link in page.links
+        assert item in await text_of(own, link.removeprefix("/board"))
+    assert "yesterday" in await text_of(own, "/batches?late=true")
+    assert "LATE" not in await text_of(own, "/products?sold_out=true")
+
+
+async def test_the_page_of_a_product_has_its_batches_queue_and_history(own: Api) -> None:
+    await own.record("CHAIR", 10, ref="chairs-1")
+    await own.order("CHAIR", 4, order_id="order-1")
+    await own.allocate("CHAIR", 3, order_id="order-2", hold_for=600)
+    await own.order("CHAIR", 20, order_id="order-3")
+    await own.client.patch("/v1/batches/chairs-1", json={"qty": 9, "reason": "damaged", "reference": "report-17"})
+
+    response = await get(own, "/products/CHAIR")
+    shown = re.sub(r"\s+", " ", Page(response.text).text)
+
+    # The longest bar is the batch of nine pieces: four allocated, three held, two free.
+    widths = dict(re.findall(r'<rect class="(\w+)" x="[\d.]+" y="0" width="([\d.]+)"', response.text))
+    assert widths == {"allocated": "44.44", "held": "33.33", "free": "22.22"}
+    for part in ("order-3", "line backordered", "line held", "damaged (report-17)"):
+        assert part in shown
+    assert (await own.client.get("/board/products/none", headers=HTML)).status_code == 404
+    assert "No product has this SKU" in (await own.client.get("/board/products/none", headers=HTML)).text
+    assert_problem(await own.client.get("/board/products/none"), 404, "product-not-found")
+
+
+async def test_the_page_of_an_order_shows_its_lines_and_what_put_them_there(own: Api) -> None:
+    order_id = f"order-{CHARACTERS}"
+    await own.record("A", 5, ref="batch-a")
+    await own.record("B", 1)
+    lines = [{"sku": "A", "qty": 2}, {"sku": "B", "qty": 3}]
+    assert (await own.client.post("/v1/orders", json={"order_id": order_id, "lines": lines})).status_code == 201
+    await own.client.post(f"/v1/allocations/{order_id}/A/ship")
+
+    shown = await text_of(own, f"/orders/{order_id}")
+
+    assert order_id in shown
+    for part in ("batch-a", "backordered", "line allocated", "line shipped"):
+        assert part in shown
+    batch = await own.client.get("/board/batches/batch-a", headers=HTML)
+    assert (batch.status_code, batch.headers["location"]) == (303, "/board/products/A#batch-batch-a")
+
+
+async def test_text_from_outside_is_escaped(own: Api) -> None:
+    await own.record("A", 5, ref="batch-a")
+    markup = "<img src=x onerror=alert(1)>"
+    await own.client.patch("/v1/batches/batch-a", json={"qty": 4, "reason": "damaged", "reference": markup})
+
+    assert markup not in (await get(own, "/products/A")).text
+    assert markup in await text_of(own, "/products/A")
+    assert "<img" not in (await get(own, f"/search?q={markup}")).text
+    (entry,) = [row for row in await rows(own, "/products/A/history.csv") if row["reference"]]
+    assert entry["reference"] == markup
+
+
+async def test_a_file_has_the_whole_list_and_no_formula(own: Api) -> None:
+    skus = [f"S-{number:03}" for number in range(250)]
+    batches = [{"ref": f"b-{sku}", "sku": sku, "qty": 1, "eta": "2011-01-01"} for sku in skus]
+    answer = await own.client.post("/v1/batches/bulk", json={"items": batches})
+    assert answer.status_code == 200, answer.text
+    await own.client.patch("/v1/batches/b-S-000", json={"qty": 2, "reason": "found", "reference": "=1+1"})
+    order = await own.order("S-001", 9)
+
+    assert [row["sku"] for row in await rows(own, "/products.csv")] == skus
+    assert [row["ref"] for row in await rows(own, "/batches.csv?late=true")] == [f"b-{sku}" for sku in skus]
+    assert [row["order_id"] for row in await rows(own, "/backorders.csv")] == [order]
+    assert [row["sku"] for row in await rows(own, "/products.csv?backordered=true")] == ["S-001"]
+    assert (await rows(own, "/products/S-000/history.csv"))[0]["reference"] == "'=1+1"
+    first = Page((await get(own, "/products")).text)
+    (more,) = [link for link in first.links if "cursor=" in link]
+    assert "S-100" in await text_of(own, more.removeprefix("/board"))
+    assert "S-099" not in await text_of(own, more.removeprefix("/board"))
+
+
+async def test_search_finds_names_by_their_beginning(own: Api) -> None:
+    await own.record("CHAIR", 50, ref="CHAIR-1")
+    await own.record("chair", 1, ref="other")
+    orders = [await own.order("CHAIR", 1, order_id=f"CH-{number:02}") for number in range(12)]
+
+    found = (await own.client.get("/v1/search", params={"prefix": "CH"})).json()
+
+    assert found == {"orders": orders[:10], "skus": ["CHAIR"], "batches": ["CHAIR-1"]}
+    shown = await text_of(own, "/search?q=%20CHAIR-")
+    assert "CHAIR-1" in shown
+    assert "CH-01" not in shown
+    assert (await own.client.get("/v1/search", params={"prefix": "<"})).status_code == 422
+    assert "None." in await text_of(own, "/search?q=%3Cb%3E")
+    assert (await get(own, "/search")).status_code == 200
+
+
+async def test_without_authentication_no_one_signs_in(own: Api) -> None:
+    assert "Sign out" not in (await get(own, "")).text
+
+
+async def sign_in(api: Api, key: str, target: str = "/board", **headers: str) -> httpx.Response:
+    form = {"credentials": key, "next": target}
+    return await api.client.post("/board/session", data=form, headers=HTML | ORIGIN | headers)
+
+
+async def test_a_key_is_traded_for_a_cookie_that_is_good_for_pages_only(guarded: Api, key_file: Path) -> None:
+    key = add_key(key_file, "ana", ["read", "stock:write"])
+    elsewhere = await sign_in(guarded, key, Host="shop.example", Origin="https://shop.example")
+    assert "Secure" in elsewhere.headers["set-cookie"].split("; ")
+    guarded.client.cookies.clear()
+    refused = await guarded.client.get("/board/products?low_stock=true", headers=HTML)
+    assert refused.status_code == 303
+    assert refused.headers["location"] == "/board/sign-in?next=%2Fboard%2Fproducts%3Flow_stock%3Dtrue"
+    assert_problem(await guarded.client.get("/board"), 401, "unauthenticated")
+    assert (await guarded.client.get(refused.headers["location"])).status_code == 200
+
+    signed_in = await sign_in(guarded, key, "/board/products?low_stock=true")
+
+    assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/board/products?low_stock=true")
+    cookie = signed_in.headers["set-cookie"]
+    assert {"HttpOnly", "Path=/board", "SameSite=strict"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    assert "Sign out" in (await get(guarded, "")).text
+    # The header of a caller takes precedence, and the API ignores the cookie.
+    assert (await guarded.client.get("/board", headers=bearer("other"))).status_code == 401
+    assert (await guarded.client.get("/v1/products", headers={"Cookie": cookie.partition(";")[0]})).status_code == 401
+
+    # Without its key the cookie is worthless.
+    key_file.write_text("")
+    guarded.client.cookies.set("allocation_board", key, domain="localhost.local", path="/board")
+    await eventually(lambda: is_refused(guarded))
+
+
+async def is_refused(api: Api) -> bool:
+    return (await api.client.get("/board")).status_code == 401
+
+
+async def test_signing_out_deletes_the_cookie(guarded: Api, key_file: Path) -> None:
+    await sign_in(guarded, add_key(key_file, "ana", ["read"]))
+    assert (await guarded.client.get("/board")).status_code == 200
+
+    response = await guarded.client.post("/board/sign-out", headers=ORIGIN)
+
+    assert (response.status_code, response.headers["location"]) == (303, "/board/sign-in")
+    assert (await guarded.client.get("/board")).status_code == 401
+
+
+async def test_signing_in_is_refused(guarded: Api, key_file: Path) -> None:
+    key, writer = add_key(key_file, "ana", ["read"]), add_key(key_file, "bob", ["stock:write"])
+    wrong = await sign_in(guarded, new("key"))
+    assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+    assert "the API key is unknown" in wrong.text
+    assert (await sign_in(guarded, "")).status_code == 401
+    assert (await sign_in(guarded, writer)).status_code == 403
+    for origin in ("http://evil.example", "null", "http://localhost:99"):
+        foreign = await sign_in(guarded, key, Origin=origin)
+        assert (foreign.status_code, "set-cookie" in foreign.headers) == (403, False)
+        assert (await guarded.client.post("/board/sign-out", headers={"Origin": origin})).status_code == 403
+    for target in (
+        "//evil.example",
+        "https://evil.example",
+        "/boardx",
+        "/board\\evil",
+        "/v1/products",
+        "/board/\r\nX: y",
+    ):
+        assert (await sign_in(guarded, key, target)).headers["location"] == "/board"
+    large = await guarded.client.post("/board/session", content=b"x" * 20_000, headers=ORIGIN)
+    assert_problem(large, 413, "payload-too-large")
