@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -11,11 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql.connections import create_engine
 from app.bootstrap import bootstrap
 from app.embedded.postgresql import EmbeddedPostgresql
+from app.service_layer.callers import SCOPES
 from app.settings import Settings
 from tests.conftest import _execute, url_of_database
 from tests.support.api import Api, in_process
 from tests.support.feed import StillFeed
 from tests.support.hold_shop import Shop
+from tests.support.keys import add_key, guarded
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +67,30 @@ async def shop(shared_settings: Settings) -> AsyncIterator[Shop]:
     async with bootstrap(shared_settings, clock=found.clock) as service, in_process(service) as api:
         found.api = api
         yield found
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the keys that the tests of one file use."""
+    return tmp_path_factory.mktemp("keys") / "api-keys.toml"
+
+
+@pytest.fixture(scope="module")
+def keys_with(key_file: Path) -> dict[str, str]:
+    """A key that has only the scope, for each scope."""
+    return {scope: add_key(key_file, f"with {scope}", [scope]) for scope in sorted(SCOPES)}
+
+
+@pytest.fixture(scope="module")
+def keys_without(key_file: Path) -> dict[str, str]:
+    """A key that has every scope but that one, for each scope."""
+    return {scope: add_key(key_file, f"without {scope}", SCOPES - {scope}) for scope in sorted(SCOPES)}
+
+
+@pytest.fixture
+async def locked(
+    shared_settings: Settings, key_file: Path, keys_with: dict[str, str], keys_without: dict[str, str]
+) -> AsyncIterator[Api]:
+    """The application, which takes the keys of `key_file`."""
+    async with guarded(shared_settings, key_file) as api:
+        yield api

@@ -1,9 +1,7 @@
 """Who may call what: every route and method, with and without the scope that it needs."""
 
-import logging
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +17,7 @@ from app.entrypoints.server import http_application
 from app.service_layer.callers import SCOPES, Scope
 from app.settings import Settings
 from tests.support.api import Api, assert_problem, bearer, in_process, new
-from tests.support.keys import add_key
+from tests.support.keys import guarded
 
 # Paths without authentication. They neither show nor change business data.
 OPEN = {"/livez", "/readyz", "/metrics", "/docs", "/docs/static/{name}", "/openapi.json", "/asyncapi", "/asyncapi.json"}
@@ -30,39 +28,6 @@ def test_the_page_on_security_names_every_path_that_is_open() -> None:
     page = (Path(__file__).parents[2] / "docs/security.md").read_text(encoding="utf-8")
     (paragraph,) = [each for each in page.split("\n\n") if "are open, for any host.\n" in each]
     assert set(re.findall(r"`(/[^`]*)`", paragraph)) == OPEN
-
-
-@pytest.fixture(scope="module")
-def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("keys") / "api-keys.toml"
-
-
-@pytest.fixture(scope="module")
-def keys_with(key_file: Path) -> dict[str, str]:
-    """A key that has only the scope, for each scope."""
-    return {scope: add_key(key_file, f"with {scope}", [scope]) for scope in sorted(SCOPES)}
-
-
-@pytest.fixture(scope="module")
-def keys_without(key_file: Path) -> dict[str, str]:
-    """A key that has every scope but that one, for each scope."""
-    return {scope: add_key(key_file, f"without {scope}", SCOPES - {scope}) for scope in sorted(SCOPES)}
-
-
-@asynccontextmanager
-async def guarded(settings: Settings, key_file: Path, **more: Any) -> AsyncIterator[Api]:
-    settings = settings.model_copy(update={"auth": "api-keys", "api_keys_file": key_file})
-    async with bootstrap(settings, **more) as service, in_process(service) as api:
-        yield api
-
-
-@pytest.fixture
-async def locked(
-    shared_settings: Settings, key_file: Path, keys_with: dict[str, str], keys_without: dict[str, str]
-) -> AsyncIterator[Api]:
-    """The application, which takes the keys."""
-    async with guarded(shared_settings, key_file) as api:
-        yield api
 
 
 def application_of(api: Api) -> FastAPI:
@@ -182,72 +147,6 @@ async def test_a_caller_without_the_scope_learns_nothing(locked: Api, keys_with:
     assert [each["batch_ref"] for each in kept.json()] == [ref]
 
 
-async def test_the_challenge_names_the_accepted_credentials(locked: Api, keys_with: dict[str, str]) -> None:
-    path = "/v1/batches/batch-1"
-    nothing = await locked.client.get(path)
-    assert nothing.headers["www-authenticate"] == 'Bearer realm="allocation"'
-    wrong = await locked.client.get(path, headers=bearer("wrong"))
-    assert wrong.headers["www-authenticate"].startswith('Bearer realm="allocation", error="invalid_token", error_d')
-    lacking = await locked.client.get(path, headers=bearer(keys_with["admin"]))
-    assert lacking.headers["www-authenticate"] == (
-        'Bearer realm="allocation", error="insufficient_scope", scope="read"'
-    )
-
-
-async def test_credentials_are_accepted_in_every_valid_form(locked: Api, keys_with: dict[str, str]) -> None:
-    key = keys_with["read"]
-    for headers in ({"authorization": f"bearer {key}"}, {"AUTHORIZATION": f"BEARER  {key} "}, {"x-api-key": key}):
-        assert (await locked.client.get("/v1/batches/batch-1", headers=headers)).status_code == 404
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [("Authorization", "Bearer")],
-        [("Authorization", "Bearer ")],
-        [("Authorization", "{key}")],
-        [("Authorization", "Basic {key}")],
-        [("Authorization", "Bearer {key} {key}")],
-        [("Authorization", "Bearer {key}"), ("Authorization", "Bearer {key}")],
-        [("Authorization", "Bearer {key}"), ("X-API-Key", "{key}")],
-        [("X-API-Key", "")],
-        [("X-API-Key", "Bearer {key}")],
-        [("Cookie", "key={key}")],
-    ],
-    ids=str,
-)
-async def test_credentials_in_any_other_form_are_refused(
-    locked: Api, keys_with: dict[str, str], headers: list[tuple[str, str]]
-) -> None:
-    shown = [(name, value.format(key=keys_with["read"])) for name, value in headers]
-    answer = await locked.client.get("/v1/batches/batch-1", headers=shown)
-    assert_problem(answer, 401, "unauthenticated")
-    assert keys_with["read"] not in answer.text
-    assert keys_with["read"] not in answer.headers["www-authenticate"]
-
-
-async def test_a_key_in_the_url_is_refused(locked: Api, keys_with: dict[str, str]) -> None:
-    for name in ("access_token", "api_key", "X-API-Key"):
-        answer = await locked.client.get("/v1/batches/batch-1", params={name: keys_with["read"]})
-        assert_problem(answer, 401, "unauthenticated")
-        assert keys_with["read"] not in answer.text
-
-
-async def test_no_credentials_are_logged_or_counted(
-    locked: Api, keys_with: dict[str, str], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    secrets = [keys_with["read"], keys_with["admin"], "wrong-and-secret"]
-    for secret in secrets:
-        answer = await locked.client.get("/v1/batches/batch-1", headers=bearer(secret))
-        assert secret not in answer.text
-        assert secret not in str(answer.headers)
-    metrics = (await locked.client.get("/metrics")).text
-    for secret in secrets:
-        assert secret not in metrics
-        assert secret not in caplog.text
-
-
 class Causes:
     """Stands in for the bus, and records the principals."""
 
@@ -283,89 +182,6 @@ async def test_without_a_choice_every_caller_is_refused(shared_settings: Setting
             answer = await api.client.get("/v1/batches/batch-1", headers=headers)
             assert_problem(answer, 401, "unauthenticated")
         assert (await api.client.get("/livez")).status_code == 200
-
-
-@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "http://127.0.0.1:9"])
-async def test_without_authentication_other_origins_are_refused(shared_settings: Settings, origin: str) -> None:
-    """A browser sends a POST without a Content-Type for any page, without a preflight request."""
-    body = b'{"ref":"batch-1","sku":"page","qty":1}'
-    async with bootstrap(shared_settings) as service, in_process(service) as api:
-        answer = await api.client.post("/v1/batches", content=body, headers={"Origin": origin})
-        assert_problem(answer, 403, "forbidden")
-        own = f"http://{api.client.base_url.netloc.decode()}"
-        answer = await api.client.get("/v1/products/page", headers={"Origin": own})
-        assert_problem(answer, 404, "product-not-found")
-        assert (await api.client.get("/docs", headers={"Origin": origin})).status_code == 200
-
-
-async def test_a_refused_origin_is_not_reported_as_a_missing_scope(api: Api) -> None:
-    answer = await api.client.get("/v1/batches", headers={"Origin": "https://elsewhere.example"})
-    problem = assert_problem(answer, 403, "forbidden")
-    assert "scope" not in problem["title"] + problem["detail"]
-    assert "web pages" in problem["detail"]
-
-
-REBOUND = [
-    "evil.example",
-    "evil.example:8000",
-    "localhost.evil.example",
-    "127.0.0.1.evil.example",
-    "1.2.3",
-    "[evil]",
-    "",
-]
-
-
-@pytest.mark.parametrize("host", REBOUND)
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-async def test_without_authentication_other_hosts_are_refused(api: Api, host: str, method: str) -> None:
-    """A page whose name resolves to this machine sends its name both as Host and as Origin (DNS rebinding)."""
-    path = "/v1/batches" if method != "DELETE" else "/v1/orders/order-1"
-    answer = await api.client.request(method, path, headers={"Host": host, "Origin": f"http://{host}"})
-    assert_problem(answer, 421, "misdirected-request")
-    assert (await api.client.get("/livez", headers={"Host": host})).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "localhost",
-        "LOCALHOST:8000",
-        "shop.localhost",
-        "localhost.",
-        "127.0.0.1:9",
-        "10.0.0.7",
-        "[::1]:8000",
-        "[fe80::1]",
-    ],
-)
-async def test_addresses_and_loopback_names_are_answered(api: Api, host: str) -> None:
-    answer = await api.client.get("/v1/batches", headers={"Host": host, "Origin": f"http://{host}"})
-    assert answer.status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("allowed", "host", "status"),
-    [
-        (["shop.example"], "Shop.Example:8000", 200),
-        (["shop.example"], "other.example", 421),
-        (["shop.example"], "sub.shop.example", 421),
-        (["*"], "evil.example", 200),
-    ],
-)
-async def test_hosts_that_are_listed_are_answered(
-    shared_settings: Settings, allowed: list[str], host: str, status: int
-) -> None:
-    settings = shared_settings.model_copy(update={"http_allowed_hosts": allowed})
-    async with bootstrap(settings) as service, in_process(service) as api:
-        assert (await api.client.get("/v1/batches", headers={"Host": host})).status_code == status
-
-
-async def test_with_authentication_any_host_is_answered(shared_settings: Settings) -> None:
-    undecided = shared_settings.model_copy(update={"auth": None})
-    async with bootstrap(undecided) as service, in_process(service) as api:
-        answer = await api.client.get("/v1/batches", headers={"Host": "shop.example"})
-        assert_problem(answer, 401, "unauthenticated")
 
 
 def test_each_refusal_is_a_kind_of_its_own() -> None:
