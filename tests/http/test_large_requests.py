@@ -4,7 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.adapters.postgresql import product_repository
+from app.adapters.postgresql import command_size
 from app.bootstrap import bootstrap
 from app.settings import Settings
 from tests.support.api import assert_problem, in_process, new
@@ -34,7 +34,7 @@ async def _restock(settings: Settings) -> httpx.Response:
 async def test_a_large_request_is_answered_when_it_has_ended(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(product_repository, "LARGE", LINES // 2)
+    monkeypatch.setattr(command_size, "LARGE", LINES // 2)
     answer = await _restock(settings)
     assert (answer.status_code, answer.json()["allocated_qty"]) == (201, 2 * LINES)
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql import connections, product_repository, unit_of_work
+from app.adapters.postgresql import command_size, connections, unit_of_work
 from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.rows import LineRow
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
@@ -205,7 +205,7 @@ async def test_a_large_command_has_more_time_than_a_small_one(
 ) -> None:
     bus = bus_over(hasty)
     await queue_lines(bus, 30)
-    monkeypatch.setattr(product_repository, "LARGE", 15)
+    monkeypatch.setattr(command_size, "LARGE", 15)
     fetch = asyncpg.Connection.fetch
 
     async def slow(connection: asyncpg.Connection, query: str, *arguments: object, **options: object) -> object:

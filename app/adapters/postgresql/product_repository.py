@@ -13,6 +13,7 @@ from datetime import datetime
 import asyncpg
 
 from app.adapters.postgresql import statements
+from app.adapters.postgresql.command_size import CommandSize
 from app.adapters.postgresql.hold_rows import Clock, find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
@@ -23,10 +24,7 @@ from app.domain.product import Product
 from app.domain.stock import Batch
 from app.observability import metrics
 from app.service_layer.lock_sets import LockSet
-from app.service_layer.ports import OverdueHolds, TooLargeToShareError
-
-LARGE = 2000
-"""A command that fetches more lines than this is large. It runs apart from others and has more time."""
+from app.service_layer.ports import OverdueHolds
 
 FIRST_LINES = 100
 LINES_AT_A_TIME = 2000
@@ -53,22 +51,20 @@ class SqlProductRepository:
         self._written_up_to: defaultdict[str, int] = defaultdict(int)
         self._named_lines: set[tuple[str, str]] = set()
         self._locked_elsewhere: frozenset[str] = frozenset()
-        self._is_shared = False
-        self._is_extended = False
-        self._fetched = 0
+        self._size = CommandSize(connection)
 
     # --- the port --------------------------------------------------------------------------------------------------
 
     async def load(self, locks: LockSet, *, shared: bool = False) -> None:
         """Lock and fetch what is named."""
-        self._is_shared = shared
+        self._size.is_shared = shared
         self._named_lines = locks.lines
         if locks.batch_refs or locks.skus_to_create:
             await self._resolve(locks)
         skus = locks.skus.union(self._owners.values())
         if not skus:
             return
-        await self._lock(list(skus))
+        await self._lock(list(skus), shared=shared)
         lines = [line for line in locks.lines if line[1] in self._products]
         rows = await self._connection.fetch(
             statements.BATCHES_AND_LINES,
@@ -111,7 +107,7 @@ class SqlProductRepository:
         """Put the batches that have pieces on hand into the product. Nothing has to be written first."""
         # A batch that has changed is in memory already.
         rows = await self._connection.fetch(statements.ON_HAND, product.sku)
-        await self._count_fetched(product.sku, len(rows))
+        await self._size.count(product.sku, len(rows))
         for row in map(BatchRow._make, rows):
             self._attach_batch(product, row)
 
@@ -144,7 +140,7 @@ class SqlProductRepository:
             if not rows:
                 break
             needed = list(first_pieces(rows, qty))
-            await self._count_fetched(product.sku, len(needed))
+            await self._size.count(product.sku, len(needed))
             self._attach_held(product, batch, needed)
             qty -= sum(row["qty"] for row in needed)
             before, limit = needed[-1]["allocated"], min(4 * limit, LINES_AT_A_TIME)
@@ -157,7 +153,7 @@ class SqlProductRepository:
         await self._write_changes(product)
         where = (product.sku, batch.number, after, max_qty, limit)
         rows = await self._connection.fetch(statements.ALLOCATED, *where)
-        await self._count_fetched(product.sku, len(rows))
+        await self._size.count(product.sku, len(rows))
         self._attach_held(product, batch, rows)
         return [row["order_id"] for row in rows]
 
@@ -171,7 +167,7 @@ class SqlProductRepository:
         """Put the next queued lines that are small enough into the product; returns their orders."""
         await self._write_changes(product)
         rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
-        await self._count_fetched(product.sku, len(rows))
+        await self._size.count(product.sku, len(rows))
         for row in rows:
             self._attach_line(product, LineRow._make(row), None)
         return [row["order_id"] for row in rows]
@@ -188,7 +184,7 @@ class SqlProductRepository:
 
     def start_command(self) -> None:
         """Reset the count of fetched lines, because a command begins."""
-        self._fetched = 0
+        self._size.reset()
 
     def changes(self) -> Writes:
         """The writes of everything that has changed since it was read or written last."""
@@ -218,19 +214,19 @@ class SqlProductRepository:
             # Sorted, as the locks are, so that two groups do not wait for each other in a circle.
             await self._connection.execute(statements.CREATE_PRODUCTS, sorted(skus))
 
-    async def _lock(self, skus: list[str]) -> None:
+    async def _lock(self, skus: list[str], *, shared: bool) -> None:
         if not self._is_locking:
             self._attach_products(await self._connection.fetch(statements.PRODUCTS, skus))
             return
         asked = time.perf_counter()
         try:
-            lock = statements.LOCK_FREE_PRODUCTS if self._is_shared else statements.LOCK_PRODUCTS
+            lock = statements.LOCK_FREE_PRODUCTS if shared else statements.LOCK_PRODUCTS
             locked = await self._connection.fetch(lock, skus)
         finally:
             # A wait that fails is the longest of all.
             metrics.lock_wait_seconds.observe(time.perf_counter() - asked)
         self._attach_products(locked)
-        if self._is_shared and len(locked) < len(skus):
+        if shared and len(locked) < len(skus):
             missing = [sku for sku in skus if sku not in self._products]
             rows = await self._connection.fetch(statements.EXISTING_PRODUCTS, missing)
             self._locked_elsewhere = frozenset(row["sku"] for row in rows)
@@ -239,19 +235,6 @@ class SqlProductRepository:
         for row in map(ProductRow._make, rows):
             self._products[row.sku] = Product(*row)
             self._changes.add_product(row)
-
-    async def _count_fetched(self, sku: str, lines: int) -> None:
-        """Bound what a command may do. Raises TooLargeToShareError where other commands would wait for it.
-
-        Apart from others, a large command gets more time than `transaction_timeout` gives a small one.
-        """
-        self._fetched += lines
-        if self._fetched <= LARGE or self._is_extended:
-            return
-        if self._is_shared:
-            raise TooLargeToShareError(sku)
-        self._is_extended = True
-        await self._connection.execute(statements.EXTEND_TRANSACTION)
 
     async def _write_changes(self, product: Product) -> None:
         """Write what has changed of the product: what is fetched next depends on nothing else."""
