@@ -55,10 +55,6 @@ class MessageBus:
         drain_timeout: float = 10.0,
     ) -> None:
         self._dispatcher = Dispatcher(unit_of_work, command_handlers, retry=retry)
-        self.register = self._dispatcher.register
-        self.handle_group = self._dispatcher.run
-        self.run_shared = self._dispatcher.run_shared
-        self.run_apart = self._dispatcher.run_apart
         self._group_limit = group_limit
         self._drain_timeout = drain_timeout
         self._queues = [CommandQueue(queue_limit) for _ in range(workers)]
@@ -117,6 +113,22 @@ class MessageBus:
         if not self._put(QueuedRequest(request, answer, time.perf_counter())):
             raise OverloadedError(TOO_MANY)
         return await answer
+
+    def register(self, command_type: type[Command], handler: CommandHandler) -> None:
+        """See `Dispatcher.register`."""
+        self._dispatcher.register(command_type, handler)
+
+    async def handle_group(self, group: Sequence[Request]) -> list[Outcome]:
+        """See `Dispatcher.run`."""
+        return await self._dispatcher.run(group)
+
+    async def run_shared(self, group: Sequence[Request]) -> list[Outcome]:
+        """See `Dispatcher.run_shared`."""
+        return await self._dispatcher.run_shared(group)
+
+    async def run_apart(self, group: Sequence[Request]) -> list[Outcome]:
+        """See `Dispatcher.run_apart`."""
+        return await self._dispatcher.run_apart(group)
 
     def _put(self, queued: QueuedRequest) -> bool:
         """Put the request into its queue; returns whether there was room."""

@@ -73,10 +73,11 @@ class SqlProductRepository:
             [order_id for order_id, _ in lines],
             [sku for _, sku in lines],
         )
-        now = self._attach(rows)
-        if now is not None:
+        read_at = self._attach(rows)
+        if read_at is not None:
+            now = self._clock(read_at)
             for product in self._products.values():
-                product.set_time(self._clock(now))
+                product.set_time(now)
 
     def get(self, sku: str) -> Product | None:
         """The product, unless no batch of it was ever recorded."""
