@@ -17,8 +17,9 @@ from app.entrypoints.components import Component, database_watch, running
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.hosts import KnownHosts
 from app.entrypoints.http.identity import Gate
+from app.entrypoints.http.limits import Limits
 from app.entrypoints.http.problems import configure_types
-from app.entrypoints.http.protocol import Limits, protocol_with
+from app.entrypoints.http.protocol import protocol_with
 from app.entrypoints.http.rate_limit import RateLimit
 from app.entrypoints.http.services import HttpServices
 from app.entrypoints.http.streams import Streams

@@ -94,3 +94,18 @@ async def locked(
     """The application, which takes the keys of `key_file`."""
     async with guarded(shared_settings, key_file) as api:
         yield api
+
+
+@pytest.fixture
+async def own(settings: Settings) -> AsyncIterator[Api]:
+    """The application over a database of its own, which has the entries of this test only."""
+    async with bootstrap(settings) as service, in_process(service) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def own_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Direct access to the same database."""
+    engine = create_engine(database_url, pool_size=1)
+    yield engine
+    await engine.dispose()

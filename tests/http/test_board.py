@@ -23,13 +23,6 @@ CHARACTERS = "a.B_9:-z"
 
 
 @pytest.fixture
-async def own(settings: Settings) -> AsyncIterator[Api]:
-    """The application over a database of its own."""
-    async with bootstrap(settings) as service, in_process(service) as caller:
-        yield caller
-
-
-@pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     return tmp_path / "keys.toml"
 

@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.entrypoints.http.protocol import Limits, ProblemHttpProtocol
+from app.entrypoints.http.limits import Limits
+from app.entrypoints.http.protocol import ProblemHttpProtocol
 from app.entrypoints.listening import listen
 from tests.support.http_streams import CORE, SMUGGLED, Seen, allowed, random_segments, random_stream
 

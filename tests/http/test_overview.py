@@ -1,16 +1,12 @@
 """The overview counts what needs action."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import create_engine
-from app.bootstrap import bootstrap
-from app.settings import Settings
-from tests.support.api import Api, Json, in_process
+from tests.support.api import Api, Json
 
 PREPARE = (
     (
@@ -24,21 +20,6 @@ PREPARE = (
     "UPDATE events SET created_at = now() - interval '1 minute' WHERE id = (SELECT min(id) FROM outbox)",
 )
 """An allocation of yesterday, a dead letter, and an event that has waited for a minute."""
-
-
-@pytest.fixture
-async def own(settings: Settings) -> AsyncIterator[Api]:
-    """The application over a database of its own."""
-    async with bootstrap(settings) as service, in_process(service) as caller:
-        yield caller
-
-
-@pytest.fixture
-async def own_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Direct access to the same database."""
-    engine = create_engine(database_url, pool_size=1)
-    yield engine
-    await engine.dispose()
 
 
 def exactly(count: int) -> Json:

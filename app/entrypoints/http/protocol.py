@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.entrypoints.http import refusals
 from app.entrypoints.http.body_budget import BodyBudget
 from app.entrypoints.http.context import cause_of_scope
+from app.entrypoints.http.limits import Limits
 from app.entrypoints.http.problems import ProblemError, path_of
 from app.entrypoints.http.refusals import Refusal
 from app.entrypoints.http.request_parser import RequestParser
@@ -27,17 +27,6 @@ HEADER_OVERHEAD = 32
 
 # The read timeout of a connection beyond the limit, which can only be used by a probe.
 SECONDS_BEYOND_LIMIT = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of a process. `read_timeout` is in seconds, from the first byte of a request."""
-
-    header_bytes: int = 32_768
-    connections: int = 8192
-    read_timeout: float = 10.0
-    bodies_bytes: int = 67_108_864
-    """The total size of the bodies that are being received or handled, over all connections."""
 
 
 class ProblemHttpProtocol(HttpToolsProtocol):
