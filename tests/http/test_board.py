@@ -83,10 +83,10 @@ async def test_the_overview_links_to_the_lists_behind_its_counts(own: Api) -> No
     page = Page((await get(own, "")).text)
     shown = re.sub(r"\s+", " ", page.text)
 
-    assert "1 products are low on stock" in shown
-    assert "1 products are sold out" in shown
-    assert "1 batches are late" in shown
-    assert "1 backorders of the last day" in shown
+    assert "1 Products low on stock" in shown
+    assert "1 Products sold out" in shown
+    assert "1 Late batches" in shown
+    assert "1 Backorders of the last day" in shown
     for link, item in (
         ("/board/products?low_stock=true", "LOW"),
         ("/board/products?sold_out=true", "OUT"),
