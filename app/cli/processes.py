@@ -48,7 +48,10 @@ _METRICS_PORT = click.option(
 @click.option("--database-port", default=0, type=click.IntRange(0, 65535), help="The port of PostgreSQL; default: any.")
 @click.option("--kafka-port", default=0, type=click.IntRange(0, 65535), help="The port of the broker; default: any.")
 @click.option("--broker", metavar="HOST:PORT", help="Use this Kafka instead of the embedded broker.")
-def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, broker: str | None) -> None:
+@click.option("--demo", is_flag=True, help="Fill the database with a shop, whose orders trickle in.")
+def dev(
+    host: str, port: int, home: Path, database_port: int, kafka_port: int, broker: str | None, *, demo: bool
+) -> None:
     """Run everything, with an embedded PostgreSQL and broker."""
     # Before the imports, which take seconds.
     click.echo(f"Starting the allocation service, with its data in {home}")
@@ -74,6 +77,7 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
     from app.entrypoints.listening import listen, url_of
     from app.entrypoints.server import serve
     from app.observability import logging
+    from app.operations.demo import DemoShop
 
     # Their messages about each start would hide the address.
     logging.quieten("alembic", "uvicorn", "app.adapters.kafka.clients")
@@ -104,7 +108,8 @@ def dev(host: str, port: int, home: Path, database_port: int, kafka_port: int, b
 
         async def run(service: Service) -> None:
             await clients.create_topics(service.kafka, [*settings.kafka_inbound_topics, settings.kafka_events_topic])
-            await serve(service, listener, _all_components(service), on_started=announce)
+            shop = [DemoShop(service.bus.handle).run] if demo else []
+            await serve(service, listener, [*_all_components(service), *shop], on_started=announce)
 
         run_with_service(settings, run)
 
