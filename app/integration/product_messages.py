@@ -181,10 +181,10 @@ class BatchEtaChangedV1(BatchCreatedV1):
     order_ids: Annotated[
         list[str],
         Field(
-            description="Orders with a line on the batch: the first 100 that were allocated.",
+            description="Orders with a firm line on the batch: the first 100 that were allocated.",
             examples=[["order-1"]],
         ),
     ] = []
     order_count: Annotated[
-        int, Field(ge=0, description="The number of orders with a line on the batch.", examples=[1])
+        int, Field(ge=0, description="The number of orders with a firm line on the batch.", examples=[1])
     ] = 0

@@ -6,6 +6,7 @@ product that is locked already is left out: the transaction that has it ends its
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from app.adapters.postgresql.overdue_products import BEFORE_ALL, OverdueProduct,
 from app.bootstrap import Service
 from app.cancellation import cancel, raise_if_cancelled
 from app.domain.commands import ExpireHolds
-from app.service_layer.ports import Cause
+from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Request
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,10 @@ LATE = 1.0
 """Seconds. A product that stays overdue for so long serves a long queue, and gets a unit of work of its own."""
 
 
+FAILED_PAUSE = 30.0
+"""Seconds for which a product is left out after its holds could not be ended, for example if its sums are wrong."""
+
+
 class HoldSweeper:
     """Sweeps until it is cancelled."""
 
@@ -37,6 +42,7 @@ class HoldSweeper:
         name = f"sweeper-{uuid.uuid4().hex}"
         self._cause = Cause(name, name)
         self._apart: set[asyncio.Task[None]] = set()
+        self._paused_until: dict[str, float] = {}
 
     async def run(self) -> None:
         """Sweep twice a second, and at once while holds are left."""
@@ -56,13 +62,25 @@ class HoldSweeper:
         """End overdue holds of each product. Returns whether none are left but those of locked products."""
         is_done, position = True, BEFORE_ALL
         # All pages, because the products of the first ones may be locked.
-        while found := await overdue_products(self._engine, position, limit=PRODUCTS):
+        while page := await overdue_products(self._engine, position, limit=PRODUCTS):
+            position = page[-1].position
+            found = [product for product in page if not self._is_paused(product.sku)]
             outcomes = await self._bus.run_shared([self._request(product) for product in found])
             deferred = [each for each, outcome in zip(found, outcomes, strict=True) if outcome.deferred]
             self._run_apart([product for product in deferred if product.seconds > LATE])
             is_done = is_done and not any(outcome.result for outcome in outcomes)
-            position = found[-1].position
+            for product, outcome in zip(found, outcomes, strict=True):
+                if outcome.error is not None and not isinstance(outcome.error, TemporarilyUnavailableError):
+                    self._paused_until[product.sku] = time.monotonic() + FAILED_PAUSE
         return is_done
+
+    def _is_paused(self, sku: str) -> bool:
+        until = self._paused_until.get(sku)
+        if until is None:
+            return False
+        if until <= time.monotonic():
+            del self._paused_until[sku]
+        return sku in self._paused_until
 
     def _run_apart(self, products: Sequence[OverdueProduct]) -> None:
         if products and not self._apart:

@@ -44,3 +44,18 @@ async def test_locked_products_do_not_keep_others_from_being_swept(
 
     assert await sweeper.sweep()
     assert await held(overdue) == []
+
+
+async def test_a_product_with_wrong_sums_is_left_out_for_a_while(
+    overdue: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with overdue.engine.begin() as connection:
+        await connection.exec_driver_sql(f"UPDATE batches SET held_qty = 0 WHERE sku = '{SKUS[0]}'")
+    sweeper = HoldSweeper(overdue)
+
+    await sweeper.sweep()
+    first = caplog.text.count("ExpireHolds failed")
+    await sweeper.sweep()
+
+    assert (first, caplog.text.count("ExpireHolds failed")) == (1, 1)
+    assert (await overdue.queries.product(SKUS[1])).held_qty == 0
