@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import bus, costs, flatness, holds, http, importing, kafka, orders
+from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, orders
 from bench.stack import Stack
 
 Scenario = Callable[[Stack, Plan], list[Row]]
@@ -20,6 +20,7 @@ SCENARIOS: dict[str, Scenario] = {
     "flatness": flatness.flatness,
     "holds": holds.holds_among_allocations,
     "ends": holds.many_holds_end,
+    "streams": feed.post_beside_streams,
     "memory": bus.memory,
     "import": importing.import_of_order_lines,
 }

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -218,21 +220,54 @@ async def test_other_parameters_are_validated(api: Api, name: str, value: str) -
     assert_invalid(await api.client.get("/v1/events", params={name: value}), ["query", name])
 
 
-async def test_without_the_topic_the_feed_is_unavailable_and_the_rest_works(service: Service) -> None:
-    async with components.running([service.feed.run]):
-        with pytest.raises(FeedUnavailableError):
-            await service.feed.open(None, FeedFilter())
-        async with topic_of(service) as topic:
+async def test_the_topic_is_created_if_it_is_missing(service: Service) -> None:
+    with pytest.raises(FeedUnavailableError):
+        await service.feed.open(None, FeedFilter())
+    async with following(service) as api:
+        assert (await page(api, cursor="earliest"))["events"] == []
 
-            async def is_open() -> bool:
-                try:
-                    await service.feed.open(None, FeedFilter())
-                except FeedUnavailableError:
-                    return False
-                return True
 
-            await eventually(is_open)
-            assert topic.name
+async def test_a_broker_that_is_away_makes_only_the_feed_unavailable(
+    kafka_settings: Settings, tmp_path: Path, broker: EmbeddedBroker | ApacheKafka
+) -> None:
+    own: EmbeddedBroker | ApacheKafka
+    own = (
+        EmbeddedBroker(log_file=tmp_path / "log")
+        if isinstance(broker, EmbeddedBroker)
+        else ApacheKafka(data_dir=tmp_path)
+    )
+    with own:
+        settings = kafka_settings.model_copy(update={"kafka_bootstrap_servers": own.bootstrap_servers})
+        async with bootstrap(settings) as service, AsyncExitStack() as stack:
+            async with topic_of(service) as topic:
+                await topic.publish("CHAIR", [1, 2])
+            api = await stack.enter_async_context(following(service))
+            _, cursor = await read(api, "earliest", 2)
+            own.stop()
+
+            async def is_away() -> bool:
+                answer = await api.client.get("/v1/events", params={"cursor": cursor})
+                return answer.status_code == 503 and answer.headers["retry-after"] == "1"
+
+            await eventually(is_away)
+            assert_problem(await api.client.get("/v1/batches/none"), 404, "batch-not-found")
+            own.start()
+            await eventually(lambda: is_back(api))
+            answer = await api.client.get("/v1/events", params={"cursor": cursor})
+            if isinstance(own, ApacheKafka):
+                assert answer.json()["events"] == []
+                async with topic_of(service) as topic:
+                    await topic.publish("CHAIR", [3])
+                events, _ = await read(api, cursor, 1)
+                assert sequences(events, "CHAIR") == [3]
+            else:
+                # The embedded broker has lost its topics.
+                assert_problem(answer, 410, "cursor-expired")
+
+
+async def is_back(api: Api) -> bool:
+    """Whether the feed is available."""
+    return (await api.client.get("/v1/events")).status_code == 200
 
 
 async def test_memory_is_bounded_under_load(service: Service, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from app.adapters.kafka import clients
 from app.adapters.kafka.clients import KafkaConfig
@@ -36,7 +37,7 @@ CHECK_TIMEOUT = 5.0
 RETRY_DELAY = 0.5
 LONGEST_DELAY = 4.0
 CATCH_UP_SECONDS = 10.0
-WAKE_INTERVAL = 0.1
+WAKE_INTERVAL = 0.25
 """Seconds between two wake-ups of all readers. The first event after a pause wakes them at once."""
 
 KEPT_AT_START = 500
@@ -163,8 +164,7 @@ class KafkaFeed:
     async def _follow(self) -> None:
         consumer = await clients.start_unassigned(self._config)
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
-                state = await state_of(consumer, self._topic)
+            state = await self._state_at_start(consumer)
             ring = self._continued(state)
             tps = [TopicPartition(self._topic, number) for number in range(state.identity.partitions)]
             consumer.assign(tps)
@@ -177,6 +177,15 @@ class KafkaFeed:
             await self._tail(consumer, ring)
         finally:
             await asyncio.shield(clients.stop(consumer))
+
+    async def _state_at_start(self, consumer: AIOKafkaConsumer) -> TopicState:
+        """The topic, which is created if it is missing, as by relay and notifier. Raises KafkaError, TimeoutError."""
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            try:
+                return await state_of(consumer, self._topic)
+            except UnknownTopicOrPartitionError:
+                await clients.create_topics(self._config, [self._topic])
+                return await state_of(consumer, self._topic)
 
     def _continued(self, state: TopicState) -> Ring:
         """The ring, if it can continue without a gap, else a new one that begins shortly before the end."""

@@ -23,7 +23,7 @@ PING_SECONDS = 15.0
 MAX_SECONDS = 4 * 3600.0
 """Seconds after which a stream ends, so that streams spread over the processes again."""
 
-BATCH = 200
+BATCH = 500
 """Events of one write."""
 
 RETRY_MS = (1000, 5000)

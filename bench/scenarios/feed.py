@@ -1,0 +1,81 @@
+"""The feed: POST beside many open streams."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.plan import Plan
+from bench.report import Row
+from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_load
+from bench.stack import Stack, running_process, running_server
+
+STREAMS = 200
+PUBLISH_SECONDS = 60.0
+
+
+def post_beside_streams(stack: Stack, plan: Plan) -> list[Row]:
+    """The rate of POST with 200 open streams, each of which gets all events, over that with none."""
+    row = Row(f"POST with {STREAMS} open streams", "over none", [], at_least=0.9)
+    relay = [sys.executable, "-m", "app", "relay"]
+    with running_process(stack, relay), running_server(stack, "app", "serve") as port:
+        _wait_for_the_feed(port)
+        for number in range(plan.rounds):
+            plan.say(f"streams, round {number + 1}")
+            rates = []
+            for streams in (0, STREAMS):
+                prefix = f"feed{streams}-{number}-"
+                run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+                _wait_until_published(stack)
+                with _streams(port, streams) as counts:
+                    post = {"order_prefix": f"o{prefix}x", "sku_prefix": prefix, "skus": MANY}
+                    load = run_load(stack, port, run={"connections": CONNECTIONS, "seconds": plan.seconds}, post=post)
+                    _wait_until_published(stack)
+                    time.sleep(1)
+                answered = sum(load["statuses"].values())
+                plan.check(row.scenario, {"201": answered}, load["statuses"])
+                if streams:
+                    plan.check(row.scenario, {"least": answered, "most": answered}, counts)
+                rates.append(load["rate"])
+            row.ratios.append(rates[1] / rates[0])
+            row.figures = {"POST/s": rates[1], "POST/s with none": rates[0]}
+            empty_outbox(stack)
+    return [row]
+
+
+@contextmanager
+def _streams(port: int, streams: int) -> Iterator[dict[str, int]]:
+    """Open streams during the block; afterwards the dictionary has their smallest and largest number of events."""
+    counts: dict[str, int] = {}
+    if not streams:
+        yield counts
+        return
+    command = [sys.executable, "-m", "bench.streams", str(port), str(streams)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "open\n"
+        yield counts
+        process.stdin.close()
+        counts |= json.loads(process.stdout.readline())
+
+
+def _wait_for_the_feed(port: int) -> None:
+    deadline = time.monotonic() + PUBLISH_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/events", timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def _wait_until_published(stack: Stack) -> None:
+    deadline = time.monotonic() + PUBLISH_SECONDS
+    while stack.value_of("SELECT count(*) FROM outbox"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
