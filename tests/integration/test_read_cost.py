@@ -119,6 +119,8 @@ async def measured(database_url: str, request: pytest.FixtureRequest) -> AsyncIt
                     await ask(measured.queries, None)
                 await measured.queries.lists.products(sold_out=True, limit=LIMIT, cursor=None)
                 await measured.queries.overview()
+                await measured.queries.search("S-")
+                await measured.queries.history.of_order("order-1")
         await admin.execute(GATHER)
         if request.param:
             await admin.execute("ANALYZE")
@@ -182,3 +184,15 @@ async def test_the_overview_costs_no_more_than_the_limits_of_its_counts(measured
         3_000,
         COUNT_LIMIT,
     )
+
+
+async def test_a_search_and_the_events_of_an_order_cost_what_they_show(measured: Measured) -> None:
+    scans, rows, before = await measured.read()
+    found = await measured.queries.search("order-1")
+    assert (len(found.orders), found.skus, found.batches) == (10, [], [])
+    assert len((await measured.queries.search("S-")).skus) == 10
+    assert await measured.queries.history.of_order("order-1") == []
+    scans_after, rows_after, after = await measured.read()
+    assert (scans_after, rows_after) == (scans, rows), "a table was scanned"
+    # A search reads up to 100 lines of orders, 10 products and 10 batches.
+    assert after - before <= 100 + 2 * 20 + 10
