@@ -85,6 +85,7 @@ Currency = Annotated[
     Field(
         strict=True,
         pattern=r"^[A-Z]{3}$",
+        max_length=3,
         description="The currency of all prices of the cart: three capital letters, as in ISO 4217.",
         examples=["EUR"],
     ),

@@ -99,11 +99,17 @@ def test_the_readmes_session_by_way_of_a_generated_client(generated: Generated, 
         if request is None:
             continue
         status, answer = client.call(request)
-        assert answer == (json.loads(output) if output else None), command
+        # A hold ends at another time in each session.
+        expected, found = (readme.without_times(json.dumps(each)) for each in (_parsed(output), answer))
+        assert json.loads(found) == json.loads(expected), command
         if isinstance(answer, dict) and "code" in answer:
             assert status == answer["status"]
         asked += 1
     assert asked >= 10
+
+
+def _parsed(output: str) -> object:
+    return json.loads(output) if output else None
 
 
 def test_every_call_has_a_function_with_types_of_its_own(client: GeneratedClient) -> None:

@@ -33,4 +33,5 @@ async def test_a_cut_announced_over_kafka_moves_the_line_to_the_newer_batch(worl
     ]
     assert {event.headers["ce_causationid"] for event in events} == {message}
     line = {"order_id": order, "sku": sku, "qty": 10, "status": "allocated", "batch_ref": newer, "eta": "2011-01-02"}
+    line |= {"held_until": None}
     assert await world.api.lines(order) == [line]

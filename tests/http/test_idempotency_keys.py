@@ -27,6 +27,7 @@ def keyed(key: str | None = None) -> dict[str, str]:
 async def calls(api: Api) -> dict[str, Call]:
     """One call of each writing route, by its path in the document, that takes effect."""
     sku, ref, line, other, order, more = new("sku"), new("ref"), new("order"), new("order"), new("order"), new("order")
+    cart = new("cart")
     await api.record(sku, 100, ref=ref)
     for order_id in (line, other, order, more):
         await api.order(sku, 1, order_id=order_id)
@@ -52,12 +53,20 @@ async def calls(api: Api) -> dict[str, Call]:
             {"hold_for": 60, "lines": [{"sku": sku, "qty": 1}]},
         ),
         "DELETE /v1/orders/{order_id}": ("DELETE", f"/v1/orders/{order}", None),
+        "PUT /v1/carts/{cart_id}/items/{sku}": ("PUT", f"/v1/carts/{cart}/items/{sku}", {"qty": 2, "unit_price": 5}),
+        "POST /v1/carts/{cart_id}/items": (
+            "POST",
+            f"/v1/carts/{cart}/items",
+            {"sku": sku, "qty": 2, "unit_price": 5},
+        ),
+        "DELETE /v1/carts/{cart_id}/items/{sku}": ("DELETE", f"/v1/carts/{cart}/items/{sku}?qty=1", None),
+        "POST /v1/carts/{cart_id}/checkout": ("POST", f"/v1/carts/{cart}/checkout", {}),
     }
 
 
 def writing_routes() -> set[str]:
-    """Every route that changes something, also those added later."""
-    routes: list[Any] = [route for router in ROUTERS for route in router.routes]
+    """Every route of the API that changes something, also those added later."""
+    routes: list[Any] = [route for router in ROUTERS for route in router.routes if router.prefix.startswith("/v1")]
     return {f"{method} {route.path}" for route in routes for method in route.methods & WRITING}
 
 

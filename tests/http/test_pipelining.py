@@ -111,7 +111,8 @@ async def test_an_offer_of_another_protocol_is_answered_with_http_1_1(
             for _ in range(2):
                 await wire.send(offer)
                 assert (await wire.answer())[0] == 200
-    assert caplog.text == ""
+    # The broker is away, which the feed logs.
+    assert [record for record in caplog.records if "kafka" not in record.name] == []
 
 
 async def test_more_requests_do_not_extend_the_time_to_read_a_response(
