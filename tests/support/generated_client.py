@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import string
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -32,10 +33,14 @@ class HttpRequest:
 
 
 def requests_of(commands: list[str]) -> Iterator[HttpRequest | None]:
-    """The requests of a shell session; None for a line that only sets variables."""
+    """The requests of a shell session; None for a line that sets variables or waits, which happens here."""
     variables: dict[str, str] = {}
     for command in commands:
         words = shlex.split(command)
+        if words[0] == "sleep":
+            time.sleep(float(words[1]))
+            yield None
+            continue
         if words[0] != "curl":
             variables |= dict(word.split("=", 1) for word in words)
             yield None

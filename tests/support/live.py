@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from app.bootstrap import bootstrap
+from app.entrypoints.components import hold_sweeper
 from app.entrypoints.listening import listen, url_of
 from app.entrypoints.server import configuration, http_application
 from app.service_layer.feed import EventFeed
@@ -20,7 +21,7 @@ STOP_SECONDS = 60.0
 
 @contextmanager
 def live_application(settings: Settings, feed: EventFeed | None = None) -> Iterator[str]:
-    """Serve over the database of the settings. Yields the URL."""
+    """Serve over the database of the settings, and end its holds, as `allocation run` does. Yields the URL."""
     started = threading.Event()
     listener = listen("127.0.0.1", 0)
     servers: list[uvicorn.Server] = []
@@ -32,7 +33,8 @@ def live_application(settings: Settings, feed: EventFeed | None = None) -> Itera
 
     async def serve() -> None:
         async with bootstrap(settings, feed=feed) as service:
-            server = Server(configuration(service, http_application(service)))
+            application = http_application(service, [hold_sweeper(service)])
+            server = Server(configuration(service, application))
             servers.append(server)
             await server.serve(sockets=[listener])
 
