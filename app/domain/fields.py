@@ -110,7 +110,8 @@ HoldFor = Annotated[
         le=LONGEST_HOLD,
         description=(
             "Hold the stock for this many seconds, until the order is placed without `hold_for`. The operator may have "
-            "set a smaller maximum (900 unless configured otherwise)."
+            "set a smaller maximum (900 unless configured otherwise). A hold never waits in the queue, so "
+            '`if_unavailable: "backorder"` does not go with it.'
         ),
         examples=[600],
     ),

@@ -71,6 +71,9 @@ def as_meant(case: Case[Any]) -> Case[Any]:
             case.body["lines"] = list(lines.values())
         for body in (case.body, *lines.values(), *cast("list[dict[str, Any]]", case.body.get("items", []))):
             body.update({name: int(value) for name, value in body.items() if isinstance(value, float)})
+            if "hold_for" in body:
+                # The document says in words that this does not go with a backorder.
+                body.pop("if_unavailable", None)
         if "unit_price" in case.body:
             # A schema cannot bound a total, and some carts are used several times.
             values: dict[str, Any] = case.body

@@ -11,11 +11,8 @@ from app.domain.fields import LEFT_OUT, HoldFor, IfUnavailable, drop_default
 class PlacementTerms(BaseModel):
     """What a caller says about how lines are placed. A hold never waits in the queue, so a caller cannot ask for it."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={"dependentSchemas": {"hold_for": {"properties": {"if_unavailable": {"const": "reject"}}}}},
-    )
+    # The rule is not in the JSON Schema: linters and generators of clients do not support `dependentSchemas` here.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     if_unavailable: IfUnavailable = "backorder"
     hold_for: HoldFor = Field(default=LEFT_OUT, json_schema_extra=drop_default)
