@@ -46,7 +46,9 @@ def openapi_generator(generator: str, document: Path, target: Path, *options: st
 def java(served: Served, folder: Path) -> list[str | Path]:
     """Java, with the client that is built into it: java.net.http."""
     packages = "invokerPackage=allocation.client,apiPackage=allocation.api,modelPackage=allocation.model"
-    options = ("--library", "native", f"--additional-properties={packages},{STABLE}")
+    # A method `wait` would override that of Object.
+    names = "--parameter-name-mappings=wait=waitSeconds"
+    options = ("--library", "native", f"--additional-properties={packages},{STABLE}", names)
     openapi_generator("java", served.document, folder, *options)
     sources = sorted((folder / "src" / "main" / "java").rglob("*.java"))
     classpath = f"{jars(HERE / 'java' / 'pom.xml')}/*:{folder}"
