@@ -3,7 +3,6 @@
 Revision: 0007, after 0006
 """
 
-import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0007"
@@ -11,43 +10,54 @@ down_revision: str | None = "0006"
 branch_labels: str | None = None
 depends_on: str | None = None
 
-_TIME = sa.DateTime(timezone=True)
 _HELD = "allocated pieces that are held"
 
 
 def upgrade() -> None:
-    # Columns that are null or have a constant default need no rewrite of their table, so each lock is short.
-    op.add_column("order_lines", sa.Column("held_until", _TIME, comment="end of the hold; null: the line is not held"))
-    op.add_column(
-        "batches",
-        sa.Column("held_qty", sa.Integer(), server_default=sa.text("0"), nullable=False, comment=_HELD),
-    )
-    op.alter_column("batches", "allocated_qty", comment="of lines that are not shipped")
-    op.alter_column("batches", "allocated_lines", comment="firm and not shipped")
-    op.add_column(
-        "products",
-        sa.Column("held_qty", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment=_HELD),
-    )
-    op.add_column(
-        "products",
-        sa.Column("earliest_hold_end", _TIME, comment="no hold ends before it; null: there is no hold"),
-    )
-    op.add_column(
-        "products",
-        sa.Column("hold_clock", _TIME, comment="latest time that a decision about a hold was based on"),
-    )
-    _check("products", "held_qty", "held_qty >= 0")
-    _check("batches", "part_of_allocated_is_held", "held_qty BETWEEN 0 AND allocated_qty")
-    _check(
-        "order_lines",
-        "held_on_a_batch_until_shipped",
-        "held_until IS NULL OR (batch_number IS NOT NULL AND shipped IS NULL)",
-    )
+    # Columns that are null or have a constant default need no rewrite of their table, so each lock is short. Each table
+    # is changed in a transaction of its own: commands lock the tables in several orders, and one transaction with locks
+    # on two of them would deadlock with them. A revision that was interrupted runs again from its first statement.
+    # The next revision checks the existing rows, without a lock that blocks writers.
+    with op.get_context().autocommit_block():
+        _alter(
+            "order_lines",
+            "held_on_a_batch_until_shipped",
+            "held_until IS NULL OR (batch_number IS NOT NULL AND shipped IS NULL)",
+            "held_until timestamptz",
+        )
+        _comment("order_lines", "held_until", "end of the hold; null: the line is not held")
+        _alter(
+            "batches",
+            "part_of_allocated_is_held",
+            "held_qty BETWEEN 0 AND allocated_qty",
+            "held_qty integer NOT NULL DEFAULT 0",
+        )
+        _comment("batches", "held_qty", _HELD)
+        _comment("batches", "allocated_qty", "of lines that are not shipped")
+        _comment("batches", "allocated_lines", "firm and not shipped")
+        _alter(
+            "products",
+            "held_qty",
+            "held_qty >= 0",
+            "held_qty bigint NOT NULL DEFAULT 0",
+            "earliest_hold_end timestamptz",
+            "hold_clock timestamptz",
+        )
+        _comment("products", "held_qty", _HELD)
+        _comment("products", "earliest_hold_end", "no hold ends before it; null: there is no hold")
+        _comment("products", "hold_clock", "latest time that a decision about a hold was based on")
 
 
-def _check(table: str, name: str, condition: str) -> None:
-    """Add a constraint for new rows. The next revision checks the existing rows, without a lock that blocks writers."""
-    op.create_check_constraint(op.f(f"ck_{table}_{name}"), table, condition, postgresql_not_valid=True)
+def _alter(table: str, constraint: str, condition: str, *columns: str) -> None:
+    """Add columns, and a constraint for new rows, in one statement that may run again."""
+    name = f"ck_{table}_{constraint}"
+    parts = [f"ADD COLUMN IF NOT EXISTS {column}" for column in columns]
+    parts += [f"DROP CONSTRAINT IF EXISTS {name}", f"ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID"]
+    op.execute(f"ALTER TABLE {table} {', '.join(parts)}")
+
+
+def _comment(table: str, column: str, comment: str) -> None:
+    op.execute(f"COMMENT ON COLUMN {table}.{column} IS '{comment}'")
 
 
 def downgrade() -> None:
