@@ -31,20 +31,22 @@ PROMPT = 1.5
 READ_INTERVAL = 0.05
 NEXT, LAST = "faults_columns", "faults_index"
 
-# Changes of possible later releases. Tables are in the order in which the service locks them. The index has its own
-# revision, because a concurrent build commits the earlier steps and may fail half-way.
+# Changes of possible later releases. Each table is changed in a transaction of its own, because commands lock the
+# tables in several orders. The index has its own revision, because a concurrent build may fail half-way.
 COLUMNS = f"""
 from alembic import op
-import sqlalchemy as sa
 revision, down_revision = "{NEXT}", "{schema.head()}"
 def upgrade():
-    op.add_column("products", sa.Column("weight", sa.Integer, nullable=False, server_default="1"))
-    op.execute("ALTER TABLE batches ADD CONSTRAINT recent CHECK (eta > '2000-01-01') NOT VALID")
-    op.add_column("order_lines", sa.Column("note", sa.Text, nullable=False, server_default=""))
+    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE products ADD COLUMN IF NOT EXISTS weight integer NOT NULL DEFAULT 1")
+        op.execute("ALTER TABLE batches DROP CONSTRAINT IF EXISTS recent")
+        op.execute("ALTER TABLE batches ADD CONSTRAINT recent CHECK (eta > '2000-01-01') NOT VALID")
+        op.execute("ALTER TABLE order_lines ADD COLUMN IF NOT EXISTS note text NOT NULL DEFAULT ''")
 def downgrade():
-    op.drop_column("products", "weight")
-    op.drop_constraint("recent", "batches")
-    op.drop_column("order_lines", "note")
+    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE products DROP COLUMN IF EXISTS weight")
+        op.execute("ALTER TABLE batches DROP CONSTRAINT IF EXISTS recent")
+        op.execute("ALTER TABLE order_lines DROP COLUMN IF EXISTS note")
 """
 INDEX = f"""
 from alembic import op
