@@ -118,9 +118,9 @@ class NaiveLines(NaiveState):
     # --- what they have in common ----------------------------------------------------------------------------------
 
     def can_hold(self, line: NaiveLine) -> bool:
-        """Whether the order has the line already, or a batch has room for it; its own pieces are room."""
+        """Whether a batch has the line already, or has room for it; its own pieces are room."""
         own = self.find_line(line.order_id, line.sku)
-        if own is not None and own.qty == line.qty:
+        if own is not None and own.batch is not None and own.qty == line.qty:
             return True
         if own is not None and own.batch is not None and self.available(own.batch) + own.qty >= line.qty:
             return True
