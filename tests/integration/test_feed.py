@@ -101,7 +101,8 @@ async def test_a_filter_moves_the_cursor_past_the_events_that_it_leaves_out(api:
 async def test_a_waiting_request_is_answered_by_the_first_event_of_its_filter(api: Api, topic: Topic) -> None:
     waiting = asyncio.create_task(page(api, wait=30, sku="CHAIR"))
     await topic.publish("TABLE", [1])
-    await asyncio.sleep(0.2)  # The other event must not end the waiting.
+    # The feed has the other event, which must not end the waiting.
+    await read(api, "earliest", 1)
     assert not waiting.done()
     started = time.monotonic()
     await topic.publish("CHAIR", [1])

@@ -91,7 +91,7 @@ class EventStream(Response):
         """Send events and pings. Returns the reason for which the stream ends."""
         loop = asyncio.get_running_loop()
         ends, next_ping = loop.time() + MAX_SECONDS, loop.time() + PING_SECONDS
-        while not self._streams.is_ending:
+        while True:
             if self._reader.is_behind:
                 return "too-slow"
             batch = await self._reader.read(BATCH if self._left is None else min(BATCH, self._left))
@@ -108,8 +108,10 @@ class EventStream(Response):
                 next_ping = loop.time() + PING_SECONDS
             if loop.time() >= ends:
                 return "too-old"
+            # Right before the wait: an end that comes while something is written would not end the next wait.
+            if self._streams.is_ending:
+                return "stopping"
             await self._reader.wait(next_ping - loop.time())
-        return "stopping"
 
     def _ping(self) -> bytes:
         return _frame(self._reader.cursor, "ping", b"{}")
