@@ -44,7 +44,7 @@ def upgrade() -> None:
             "hold_clock timestamptz",
         )
         _comment("products", "held_qty", _HELD)
-        _comment("products", "earliest_hold_end", "no hold ends before it; null: there is no hold")
+        _comment("products", "earliest_hold_end", "at or before the end of each hold; null without holds")
         _comment("products", "hold_clock", "latest time that a decision about a hold was based on")
 
 

@@ -191,7 +191,7 @@ def _refuse(order: Order, reason: events.RefusalReason, uow: UnitOfWork, *, is_h
 def _refuse_order(
     order: Order, lines: Iterable[OrderLine], reason: events.RefusalReason, uow: UnitOfWork, *, is_hold: bool
 ) -> None:
-    """Raise the event of the order as a whole. A hold raises none: subscribers of orders see no cart."""
+    """Raise the event of the order as a whole; none for a hold, which is not an order before it is confirmed."""
     if not is_hold:
         uow.raise_event(events.OrderRefused(order_id=order.order_id, lines=tuple(lines), reason=reason))
 

@@ -1,4 +1,4 @@
-"""The first part of every unit of work: holds whose time is over end, and their stock serves the queue.
+"""The first part of every unit of work: overdue holds end, and their stock serves the queue.
 
 So every decision of the unit of work is made as if each hold had ended at its time.
 """
@@ -9,8 +9,10 @@ from app.service_layer.backorders import serve_queue
 from app.service_layer.ports import Cause, UnitOfWork
 
 AT_A_TIME = 500
+"""How many holds one unit of work ends, besides those of the lines that its commands name."""
+
 BESIDE_REQUESTS = 200
-"""How many holds one unit of work ends, alone and where requests wait; besides those of the lines that these name."""
+"""The same while callers wait for the commands of a shared unit of work."""
 
 
 async def end_overdue_holds(uow: UnitOfWork, *, limit: int = AT_A_TIME) -> frozenset[str]:

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 TOPIC_EXISTS = 36
 
 
-def event(sku: str, sequence: int, type_: str = "line_allocated.v1", **data: object) -> CloudEvent:
+def event(sku: str = "CHAIR", sequence: int = 1, type_: str = "line_allocated.v1", **data: object) -> CloudEvent:
     """An event as the relay publishes it."""
     return CloudEvent(
         id=str(uuid.uuid4()),

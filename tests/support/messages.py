@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from app.domain.commands import Allocate, Command, ShipLine
+from app.domain.commands import Allocate, Command, CreateBatch, ShipLine
 from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
@@ -35,6 +35,16 @@ class Service:
         self.pauses = Pauses()
         self.bus = MessageBus(self.store.unit_of_work, COMMAND_HANDLERS, retry=RetryPolicy(sleep=self.pauses))
         self._heard = 0
+
+    @classmethod
+    async def with_chairs_and_tables(cls) -> Self:
+        """A service with 10 chairs and 2 tables in the warehouse, of which nothing was heard yet."""
+        service = cls()
+        await service.send(
+            CreateBatch(ref="chairs", sku="CHAIR", qty=10), CreateBatch(ref="tables", sku="TABLE", qty=2)
+        )
+        service.heard()
+        return service
 
     async def send(self, *commands: Command) -> Any:  # noqa: ANN401 - each command has a result of its own
         """Run the commands one after another; returns the result of the last. Raises its refusal."""

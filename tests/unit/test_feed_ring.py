@@ -3,7 +3,6 @@
 import itertools
 import json
 import random
-import uuid
 from collections.abc import Sequence
 
 import pytest
@@ -11,26 +10,12 @@ from aiokafka import ConsumerRecord
 
 from app.adapters.kafka.feed_cursor import decode, encode, padded
 from app.adapters.kafka.feed_ring import Ring
-from app.integration.cloudevents import CloudEvent
 from app.service_layer.feed import FeedEvent, FeedFilter, InvalidFeedCursorError
+from tests.support.feed import event
 from tests.support.records import record
 
 TOPIC = bytes(range(16))
 ALL = FeedFilter()
-
-
-def event(sku: str = "CHAIR", sequence: int = 1, type_: str = "line_allocated.v1", **data: object) -> CloudEvent:
-    return CloudEvent(
-        id=str(uuid.uuid4()),
-        type=type_,
-        data=json.dumps({"sku": sku, **data}).encode(),
-        source="/allocation",
-        time="2030-01-01T12:00:00Z",
-        subject=sku,
-        correlation_id="conversation-1",
-        causation_id="request-1",
-        sequence=str(sequence),
-    )
 
 
 def at(partition: int, offset: int, sku: str = "CHAIR", **more: object) -> ConsumerRecord:

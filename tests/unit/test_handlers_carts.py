@@ -7,7 +7,6 @@ from app.domain.commands import (
     CancelOrder,
     CheckOutCart,
     Command,
-    CreateBatch,
     PlaceOrder,
     RemoveCartItem,
     SetCartItem,
@@ -15,8 +14,6 @@ from app.domain.commands import (
 from app.domain.errors import CartNotFoundError, DomainError, OrderNotFoundError, OutOfStockError
 from app.service_layer.cart_results import CartOrdered
 from tests.support.messages import Service
-
-STOCK = (CreateBatch(ref="chairs", sku="CHAIR", qty=10), CreateBatch(ref="tables", sku="TABLE", qty=2))
 
 
 def put(sku: str, qty: int, unit_price: int = 100, *, cart: str = "cart-1") -> SetCartItem:
@@ -34,10 +31,7 @@ def check_out(new_order_id: str = "new-1", *, order_id: str | None = None, **mor
 
 @pytest.fixture
 async def service() -> Service:
-    service = Service()
-    await service.send(*STOCK)
-    service.heard()
-    return service
+    return await Service.with_chairs_and_tables()
 
 
 async def order_of(service: Service, command: Command) -> CartOrdered:

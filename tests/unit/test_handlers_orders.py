@@ -19,8 +19,6 @@ from app.domain.errors import InvalidSkuError, OrderConflictError, OrderNotFound
 from app.service_layer.results import OrderAccepted, OrderState
 from tests.support.messages import Service
 
-STOCK = (CreateBatch(ref="chairs", sku="CHAIR", qty=10), CreateBatch(ref="tables", sku="TABLE", qty=2))
-
 
 def order(*lines: tuple[str, int], order_id: str = "order-1", if_unavailable: str = "backorder") -> PlaceOrder:
     wanted = [{"sku": sku, "qty": qty} for sku, qty in lines]
@@ -33,10 +31,7 @@ def shown(state: OrderState) -> list[tuple[str, str, str | None]]:
 
 @pytest.fixture
 async def service() -> Service:
-    service = Service()
-    await service.send(*STOCK)
-    service.heard()
-    return service
+    return await Service.with_chairs_and_tables()
 
 
 async def place(service: Service, command: Command) -> OrderAccepted:

@@ -63,7 +63,11 @@ products = Table(
     Column("backordered_qty", BigInteger, nullable=False, server_default=text("0"), comment="pieces in the queue"),
     Column("reorder_point", Integer, comment="null: nobody asked to be told"),
     Column("held_qty", BigInteger, nullable=False, server_default=text("0"), comment="allocated pieces that are held"),
-    Column("earliest_hold_end", DateTime(timezone=True), comment="no hold ends before it; null: there is no hold"),
+    Column(
+        "earliest_hold_end",
+        DateTime(timezone=True),
+        comment="at or before the end of each hold; null without holds",
+    ),
     Column("hold_clock", DateTime(timezone=True), comment="latest time that a decision about a hold was based on"),
     # A column of its own, as has_stock below: an index that named backordered_qty would be written at each change.
     Column("has_backorders", Boolean, Computed("backordered_qty > 0", persisted=True), nullable=False),
