@@ -133,6 +133,19 @@ async def test_a_changed_cart_that_no_longer_fits_is_backordered_where_that_is_a
     assert service.store.tables.batches["chairs"].allocated_qty == 0
 
 
+async def test_items_that_fit_keep_their_stock_from_waiting_orders_when_another_is_backordered(
+    service: Service,
+) -> None:
+    await service.send(put("TABLE", 2), check_out(), Allocate(order_id="order-2", sku="TABLE", qty=2))
+    await service.send(put("CHAIR", 11))
+    service.heard()
+
+    firm = await order_of(service, check_out(None))
+
+    assert lines_of(firm) == [("CHAIR", 11, "backordered", None), ("TABLE", 2, "allocated", None)]
+    assert service.store.tables.lines["order-2", "TABLE"].batch_ref is None
+
+
 async def test_an_unknown_sku_refuses_the_change_and_keeps_the_hold(service: Service) -> None:
     await service.send(check_out(), put("CHAIR", 11), put("LAMP", 1))
 
