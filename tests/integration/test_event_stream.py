@@ -91,7 +91,8 @@ async def test_a_stream_begins_with_a_ping_and_has_each_event(running: Running, 
         assert 1000 <= (stream.retry or 0) <= 5000
         await topic.publish("CHAIR", [1, 2, 3])
         message = await stream.next()
-        assert (message.event, message.data["type"]) == ("line_allocated.v1", "line_allocated.v1")
+        assert message.event == "line_allocated.v1", message
+        assert message.data["type"] == "line_allocated.v1"
         assert sequences_of([message.data, *await stream.events(2)]) == [1, 2, 3]
 
 

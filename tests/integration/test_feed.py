@@ -20,7 +20,7 @@ from app.settings import Settings
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.api import Api, assert_invalid, assert_problem
 from tests.support.database import play
-from tests.support.feed import Topic, following, page, read, sequences, topic_of
+from tests.support.feed import Topic, following, page, read, sequences, starting, topic_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.kafka
@@ -61,6 +61,14 @@ async def test_an_allocation_appears_as_the_cloudevent_that_kafka_has(service: S
     }
     assert (allocated["specversion"], allocated["subject"], allocated["sequence"]) == ("1.0", "CHAIR", "2")
     assert allocated["data"]["order_id"] == "order-1"
+
+
+async def test_the_first_request_waits_until_the_topic_was_read(service: Service, topic: Topic) -> None:
+    await topic.publish("CHAIR", [1])
+    async with starting(service) as api:
+        answer = await api.client.get("/v1/events", params={"cursor": "earliest"})
+    assert answer.status_code == 200, answer.text
+    assert sequences(answer.json()["events"], "CHAIR") == [1]
 
 
 async def test_without_a_cursor_the_feed_begins_now(api: Api, topic: Topic) -> None:

@@ -101,15 +101,21 @@ async def topic_of(service: Service, partitions: int = 3) -> AsyncIterator[Topic
 
 
 @asynccontextmanager
-async def following(service: Service) -> AsyncIterator[Api]:
-    """The application in process, which follows the topic."""
+async def starting(service: Service) -> AsyncIterator[Api]:
+    """The application in process, which begins to follow the topic."""
     app = http_application(service, [service.feed.run])
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client,
     ):
-        api = Api(client)
+        yield Api(client)
+
+
+@asynccontextmanager
+async def following(service: Service) -> AsyncIterator[Api]:
+    """The application in process, which follows the topic."""
+    async with starting(service) as api:
         await available(api)
         yield api
 

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 CHECK_INTERVAL = 2.0
 """Seconds between two checks of the topic: is the broker there, was the topic created again, has it more partitions."""
 
+START_SECONDS = 2.0
+"""Seconds for which readers wait while the process starts: browsers do not connect again after a 503."""
+
 CHECK_TIMEOUT = 5.0
 RETRY_DELAY = 0.5
 LONGEST_DELAY = 4.0
@@ -58,7 +61,8 @@ class KafkaFeed:
         self._log = TopicLog(config, topic)
         self._ring: Ring | None = None
         self._is_available = False
-        self._reason = AWAY
+        self._attempted = asyncio.Event()
+        """Set when the topic was read for the first time, or could not be read."""
         self._news = asyncio.Event()
         self._last_wake = 0.0
         self._next_wake: asyncio.TimerHandle | None = None
@@ -67,7 +71,7 @@ class KafkaFeed:
     def ring(self) -> Ring:
         """The newest events. Raises FeedUnavailableError before the topic was first read."""
         if self._ring is None:
-            raise FeedUnavailableError(self._reason)
+            raise FeedUnavailableError(AWAY)
         return self._ring
 
     async def run(self) -> None:
@@ -86,6 +90,7 @@ class KafkaFeed:
                         log.warning("the events topic cannot be followed: %r", error)
                 delay = next_delay(0.0 if self._is_available else delay, first=RETRY_DELAY, longest=LONGEST_DELAY)
                 self._is_available = False
+                self._attempted.set()
                 metrics.feed_lag.set(metrics.UNKNOWN)
                 await asyncio.sleep(delay)
         finally:
@@ -101,18 +106,14 @@ class KafkaFeed:
 
     async def news(self, seconds: float) -> None:
         """Return at the next `wake`, or after the time."""
-        news = self._news
-        try:
-            async with asyncio.timeout(seconds):
-                await news.wait()
-        except TimeoutError:
-            return
+        await _wait(self._news, seconds)
 
     async def open(self, cursor: str | None, which: FeedFilter) -> KafkaFeedReader:
         """A reader at the cursor. Raises InvalidFeedCursorError, FeedCursorExpiredError, FeedUnavailableError."""
         given = None if cursor in {None, EARLIEST} else decode(cursor or "")
+        await _wait(self._attempted, START_SECONDS)
         if not self._is_available:
-            raise FeedUnavailableError(self._reason)
+            raise FeedUnavailableError(AWAY)
         ring = self.ring
         if given is None:
             start = tuple(ring.end) if cursor is None else (await self._state_of(ring)).begins
@@ -172,6 +173,7 @@ class KafkaFeed:
                 consumer.seek(tp, ring.end[tp.partition])
             await self._catch_up(consumer, ring, state)
             self._ring, self._is_available = ring, True
+            self._attempted.set()
             self.wake()
             log.info("following the events topic")
             await self._tail(consumer, ring)
@@ -248,3 +250,12 @@ class KafkaFeed:
 def _is_ahead(positions: Sequence[int], others: Sequence[int]) -> bool:
     """Whether one of the positions is behind that of the others in the partition's order of records."""
     return any(position > other for position, other in zip(positions, others, strict=False))
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after the time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
