@@ -32,11 +32,12 @@ def allocations(order_prefix: str, sku_prefix: str, skus: int, held_every: int =
         yield Allocate(order_id=f"{order_prefix}-{number}", sku=f"{sku_prefix}{number % skus}", qty=1, **hold)
 
 
-async def hold(service: Service, sku: str, lines: int) -> None:
-    """Hold one piece for each of many orders."""
+async def place(service: Service, sku: str, lines: int, *, is_held: bool) -> None:
+    """Allocate or hold one piece for each of many orders."""
+    terms: dict[str, Any] = {"hold_for": HOLD_SECONDS} if is_held else {}
     for start in range(0, lines, MOST_ITEMS):
         numbers = range(start, min(start + MOST_ITEMS, lines))
-        items = (Allocate(order_id=f"{sku}-held-{number}", sku=sku, qty=1, hold_for=HOLD_SECONDS) for number in numbers)
+        items = (Allocate(order_id=f"{sku}-many-{number}", sku=sku, qty=1, **terms) for number in numbers)
         await service.bus.handle(AllocateMany(items=tuple(items)), CAUSE)
 
 
@@ -147,8 +148,8 @@ async def run(spec: dict[str, Any]) -> Any:  # noqa: ANN401 - figures that depen
                 return await create_batches(service, **spec)
             case "rate":
                 return await rate(service, allocations(**spec.pop("commands")), **spec)
-            case "hold":
-                return await hold(service, **spec)
+            case "place":
+                return await place(service, **spec)
             case "memory":
                 return await memory(service, allocations(**spec.pop("commands")), **spec)
             case "compare_allocations":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, orders
+from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, large, orders
 from bench.stack import Stack
 
 Scenario = Callable[[Stack, Plan], list[Row]]
@@ -25,5 +25,9 @@ SCENARIOS: dict[str, Scenario] = {
     "import": importing.import_of_order_lines,
 }
 
-# These compare the service with itself, not with a baseline, and take minutes.
-ON_REQUEST: dict[str, Scenario] = {"identity": costs.identity, "telemetry": costs.telemetry}
+# These compare the service with itself and take minutes.
+ON_REQUEST: dict[str, Scenario] = {
+    "identity": costs.identity,
+    "telemetry": costs.telemetry,
+    "large": large.large_requests,
+}

@@ -43,7 +43,7 @@ def many_holds_end(stack: Stack, plan: Plan) -> list[Row]:
             plan.say(f"ends of holds, round {number + 1}")
             prefix = f"ends-{number}-"
             run_bus(stack, do="create", sku_prefix=prefix, skus=SKUS_BESIDE)
-            run_bus(stack, do="hold", sku=f"{prefix}0", lines=ENDING)
+            run_bus(stack, do="place", sku=f"{prefix}0", lines=ENDING, is_held=True)
 
             def post(tag: str, prefix: str = prefix) -> dict[str, Any]:
                 return {"order_prefix": f"o{prefix}{tag}", "sku_prefix": prefix, "skus": SKUS_BESIDE}

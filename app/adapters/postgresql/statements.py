@@ -8,12 +8,13 @@ query.
 import hashlib
 
 from app.adapters.postgresql.rows import BatchRow, CartItemRow, CartRow, LineRow, ProductRow
-from app.adapters.postgresql.writes import INSERT_LINES
+from app.adapters.postgresql.tables import order_lines
+from app.adapters.postgresql.writes import types_of
 
 _PRODUCT = ", ".join(ProductRow._fields)
 _LINE = ", ".join(LineRow._fields)
 _LINE_OF_L = ", ".join(f"l.{name}" for name in LineRow._fields)
-_NO_LINE = ", ".join(f"NULL::{kind}" for kind in INSERT_LINES.types)
+_NO_LINE = ", ".join(f"NULL::{kind}" for kind in types_of(order_lines, LineRow._fields))
 _NO_BATCH = ", ".join("NULL" for _ in BatchRow._fields)
 _ONLY_HELD_UNTIL = ", ".join("NULL" if name != "held_until" else "statement_timestamp()" for name in LineRow._fields)
 _CART = ", ".join(f"c.{name}" for name in CartRow._fields)
