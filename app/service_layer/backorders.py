@@ -5,7 +5,7 @@ from app.domain.relocation import STEP
 from app.service_layer.ports import UnitOfWork
 
 FIRST_PAGE = 64
-PAGE = 2048
+PAGE = 512
 """Lines that are fetched at a time. The first pages are smaller, because most restocks serve few lines."""
 
 

@@ -27,7 +27,7 @@ from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import OverdueHolds
 
 FIRST_LINES = 100
-LINES_AT_A_TIME = 2000
+LINES_AT_A_TIME = 500
 """Lines that a statement fetches of those that a batch received last: at first, and at most."""
 
 
