@@ -14,6 +14,11 @@ from app.integration.fields import Eta
 from app.read_model.pagination import MOST_ITEMS, KeysetPager, Page, PositionKey
 from app.read_model.reader import Reader
 
+COLUMNS = "sequence AS number, created_at, type, data, principal, correlation_id, causation_id, message_id"
+"""What `HistoryEntry.of` reads."""
+
+CHANGES_EXAMINED = 10_000
+
 # Two limits: the inner one is known when the statement is planned, the outer one ends the index scan.
 _HISTORY = text(f"""
     SELECT p.sequence AS newest, oldest.sequence AS oldest, e.*
@@ -23,7 +28,7 @@ _HISTORY = text(f"""
     ) AS oldest
     LEFT JOIN LATERAL (
         SELECT * FROM (
-            SELECT sequence AS number, created_at, type, data, principal, correlation_id, causation_id, message_id
+            SELECT {COLUMNS}
             FROM events WHERE subject = p.sku AND sequence IS NOT NULL AND sequence < :before
             ORDER BY sequence DESC LIMIT {MOST_ITEMS + 1}
         ) AS shown ORDER BY number DESC LIMIT :limit
@@ -35,11 +40,25 @@ _OF_ORDER = text(f"""
     FROM (SELECT sku, requested, allocated, shipped FROM order_lines WHERE order_id = :order_id LIMIT {MOST_ITEMS}) AS l
     CROSS JOIN LATERAL unnest(ARRAY[l.requested, l.allocated, l.shipped]) AS wanted(sequence)
     CROSS JOIN LATERAL (
-        SELECT id, sequence AS number, created_at, type, data, principal, correlation_id, causation_id, message_id
+        SELECT id, {COLUMNS}
         FROM events WHERE subject = l.sku AND sequence = wanted.sequence LIMIT 1
     ) AS e
     ORDER BY e.id DESC
 """)  # noqa: S608 - the number is a constant
+# The first event of a batch has its number as sequence. Its changes are among the newest events of the product.
+_OF_BATCH = text(f"""
+    SELECT e.* FROM (
+        SELECT {COLUMNS} FROM (
+            SELECT * FROM events WHERE subject = :sku AND sequence IS NOT NULL
+            ORDER BY sequence DESC LIMIT {CHANGES_EXAMINED}
+        ) AS newest
+        WHERE type IN ('batch_quantity_changed.v1', 'batch_eta_changed.v1')
+        UNION ALL
+        SELECT {COLUMNS} FROM events
+        WHERE subject = :sku AND sequence = (SELECT number FROM batches WHERE ref = :ref AND sku = :sku)
+    ) AS e
+    WHERE e.data::json ->> 'ref' = :ref ORDER BY e.number DESC LIMIT {MOST_ITEMS}
+""")  # noqa: S608 - the numbers are constants
 _BEHIND_ALL = 2**63 - 1
 
 
@@ -86,24 +105,29 @@ class HistoryEntry:
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
         """The entry of an event."""
-        data = json.loads(row.data)
-        return cls(
-            time=row.created_at,
-            event=row.type,
-            sequence=row.number,
-            order_id=data.get("order_id"),
-            batch_ref=data.get("batch_ref", data.get("ref")),
-            qty=data.get("qty"),
-            eta=date.fromisoformat(data["eta"]) if data.get("eta") else None,
-            reason=data.get("reason"),
-            reference=data.get("reference"),
-            who=row.principal,
-            correlation_id=row.correlation_id,
-            causation_id=row.causation_id,
-            event_id=row.message_id,
-            new_qty=data.get("new_qty"),
-            held_until=datetime.fromisoformat(data["held_until"]) if "held_until" in data else None,
-        )
+        return cls(**fields_of(row))
+
+
+def fields_of(row: Row[Any]) -> dict[str, Any]:
+    """The fields of HistoryEntry, from a row with COLUMNS."""
+    data = json.loads(row.data)
+    return {
+        "time": row.created_at,
+        "event": row.type,
+        "sequence": row.number,
+        "order_id": data.get("order_id"),
+        "batch_ref": data.get("batch_ref", data.get("ref")),
+        "qty": data.get("qty"),
+        "eta": date.fromisoformat(data["eta"]) if data.get("eta") else None,
+        "reason": data.get("reason"),
+        "reference": data.get("reference"),
+        "who": row.principal,
+        "correlation_id": row.correlation_id,
+        "causation_id": row.causation_id,
+        "event_id": row.message_id,
+        "new_qty": data.get("new_qty"),
+        "held_until": datetime.fromisoformat(data["held_until"]) if "held_until" in data else None,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +169,10 @@ class History:
         # A line that was allocated at once has one event for both.
         entries = {row.id: HistoryEntry.of(row) for row in rows}
         return list(entries.values())
+
+    async def of_batch(self, sku: str, ref: str) -> list[HistoryEntry]:
+        """The event that recorded a batch and its changes, newest first.
+
+        Changes are looked for among the newest CHANGES_EXAMINED events of the product.
+        """
+        return [HistoryEntry.of(row) for row in await self._reader.fetch(_OF_BATCH, {"sku": sku, "ref": ref})]

@@ -118,3 +118,49 @@ def backorders(*, of_one_sku: bool, by_age: bool) -> TextClause:
         behind=f"({columns}) > ({after})",
         key=", ".join(keys),
     )
+
+
+# The limits of the two lists are those of their counts, so `:limit` may be applied to both before they are joined.
+SHORTAGES = text(f"""
+    WITH waiting AS (
+        SELECT sku, backordered_qty, reorder_point, held_qty FROM products WHERE has_backorders
+        ORDER BY sku LIMIT {COUNT_LIMIT + 1}
+    ), watched AS (
+        SELECT sku, backordered_qty, reorder_point, held_qty, has_backorders FROM products
+        WHERE reorder_point IS NOT NULL ORDER BY sku LIMIT {COUNT_LIMIT + 1}
+    ), low AS (
+        SELECT t.sku, t.backordered_qty, t.reorder_point, t.held_qty,
+               stock.available_qty, stock.incoming_qty, stock.next_eta
+        FROM watched AS t {WITH_AVAILABLE}
+        WHERE NOT t.has_backorders AND available_qty + t.held_qty < t.reorder_point
+    )
+    SELECT (SELECT count(*) FROM waiting) + (SELECT count(*) FROM low) AS matching,
+           greatest((SELECT count(*) FROM waiting), (SELECT count(*) FROM watched)) AS examined, shown.*
+    FROM (SELECT) AS always LEFT JOIN (
+        SELECT * FROM (
+            SELECT t.*, stock.available_qty, stock.incoming_qty, stock.next_eta
+            FROM (SELECT * FROM waiting ORDER BY backordered_qty DESC, sku LIMIT :limit) AS t {WITH_AVAILABLE}
+            UNION ALL
+            (SELECT * FROM low ORDER BY reorder_point - available_qty - held_qty DESC, sku LIMIT :limit)
+        ) AS found
+        ORDER BY backordered_qty DESC, reorder_point - available_qty - held_qty DESC, sku LIMIT :limit
+    ) AS shown ON true
+    ORDER BY backordered_qty DESC, reorder_point - available_qty - held_qty DESC, sku
+""")  # noqa: S608 - constants
+"""Products with backorders, those with most waiting pieces first, then products below their reorder point."""
+
+ALLOCATED_TO = _page(
+    table="order_lines",
+    columns="t.*, CAST(:ref AS text) AS ref, (SELECT eta FROM batches WHERE ref = :ref) AS eta",
+    shown_with="",
+    counted="t.allocated",
+    counted_with="",
+    indexed=(
+        "t.sku = (SELECT sku FROM batches WHERE ref = :ref)"
+        " AND t.batch_number = (SELECT number FROM batches WHERE ref = :ref) AND t.shipped IS NULL"
+    ),
+    wanted="true",
+    behind="t.allocated > :position",
+    key="allocated",
+)
+"""The lines that wait for the batch `:ref`, in the order in which they were allocated."""

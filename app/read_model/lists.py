@@ -22,6 +22,7 @@ from app.read_model.pagination import (
     DayKey,
     KeysetPager,
     Page,
+    PositionKey,
     SkuAndPositionKey,
     SkuKey,
     TimeKey,
@@ -95,6 +96,13 @@ class BackorderPage(Page):
     items: list[Backorder]
 
 
+@dataclass(frozen=True, slots=True)
+class AllocationPage(Page):
+    """A page of the lines of a batch."""
+
+    items: list[AllocationState]
+
+
 class Lists:
     """Reads lists. Each method raises InvalidCursorError for a cursor of another list, order or filter."""
 
@@ -120,19 +128,24 @@ class Lists:
         statement = list_statements.products(low_stock=low_stock, backordered=backordered, sold_out=sold_out)
         rows = await self._reader.fetch(statement, {"sku": sku, "limit": limit + 1})
         found = _found(rows)
-        summaries = [
-            ProductSummary(
-                sku=row.sku,
-                available_qty=row.available_qty,
-                backordered_qty=row.backordered_qty,
-                reorder_point=row.reorder_point,
-                held_qty=row.held_qty,
-                incoming_qty=row.incoming_qty,
-                next_eta=row.next_eta,
-            )
-            for row in found[:limit]
-        ]
-        return ProductPage(summaries, pager.next_cursor([(row.sku,) for row in found], limit), *_count(rows))
+        next_cursor = pager.next_cursor([(row.sku,) for row in found], limit)
+        return ProductPage([_product_summary(row) for row in found[:limit]], next_cursor, *_count(rows))
+
+    async def shortages(self, *, limit: int) -> ProductPage:
+        """The products to buy first. The order changes with the stock, so there is one page."""
+        rows = await self._reader.fetch(list_statements.SHORTAGES, {"limit": limit})
+        return ProductPage([_product_summary(row) for row in _found(rows)], None, *_count(rows))
+
+    async def allocated_to(self, ref: str, *, limit: int, cursor: str | None) -> AllocationPage:
+        """The lines that are allocated to a batch and not shipped; none for an unknown batch."""
+        pager = KeysetPager("allocated-to", {"ref": ref}, PositionKey, (0,))
+        (position,) = pager.decode(cursor)
+        rows = await self._reader.fetch(
+            list_statements.ALLOCATED_TO, {"ref": ref, "position": position, "limit": limit + 1}
+        )
+        found = _found(rows)
+        next_cursor = pager.next_cursor([(row.allocated,) for row in found], limit)
+        return AllocationPage([allocation_state(row) for row in found[:limit]], next_cursor, *_count(rows))
 
     async def batches(
         self,
@@ -203,6 +216,18 @@ def _pager(name: str, filtered: dict[str, str | None]) -> KeysetPager[tuple[str,
 def _given(**flags: bool) -> dict[str, str | None]:
     """The flags that are set. Cursors from before a flag existed remain valid."""
     return {name: "True" for name, value in flags.items() if value}
+
+
+def _product_summary(row: Row[Any]) -> ProductSummary:
+    return ProductSummary(
+        sku=row.sku,
+        available_qty=row.available_qty,
+        backordered_qty=row.backordered_qty,
+        reorder_point=row.reorder_point,
+        held_qty=row.held_qty,
+        incoming_qty=row.incoming_qty,
+        next_eta=row.next_eta,
+    )
 
 
 def _batch_summary(row: Row[Any]) -> BatchSummary:

@@ -21,6 +21,7 @@ from app.integration.fields import (
     ShippedQuantity,
     Sku,
 )
+from app.read_model.activity import Activity, activity
 from app.read_model.availability import Availability, availability_of
 from app.read_model.carts import Carts
 from app.read_model.dry_runs import DryRuns
@@ -91,8 +92,9 @@ class Queries:
         self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
         self._batches = GroupedLookup(self._fetch_batches)
-        # Callers that ask at the same time share one overview, and one connection of the pool.
+        # Callers that ask at the same time share one result, and one connection of the pool.
         self._overviews = GroupedLookup(self._fetch_overview, concurrency=1)
+        self._activities = GroupedLookup(self._fetch_activity, concurrency=1)
         self.carts = Carts(self._reader)
         self.history = History(self._reader)
         self.lists = Lists(self._reader)
@@ -109,6 +111,12 @@ class Queries:
     async def overview(self) -> Overview:
         """Counts of what needs action."""
         found = await self._overviews.get("")
+        assert found is not None  # noqa: S101 - the fetch returns a value for every key
+        return found
+
+    async def activity(self) -> Activity:
+        """What was decided today."""
+        found = await self._activities.get("")
         assert found is not None  # noqa: S101 - the fetch returns a value for every key
         return found
 
@@ -157,6 +165,9 @@ class Queries:
 
     async def _fetch_overview(self, keys: Sequence[str]) -> dict[str, Overview]:
         return dict.fromkeys(keys, await overview(self._reader))
+
+    async def _fetch_activity(self, keys: Sequence[str]) -> dict[str, Activity]:
+        return dict.fromkeys(keys, await activity(self._reader))
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
         lines: dict[str, list[AllocationState]] = {}

@@ -54,9 +54,19 @@ async def rows(api: Api, path: str) -> list[dict[str, str]]:
 
 
 async def test_pages_load_nothing_from_other_origins_and_are_not_stored(own: Api) -> None:
-    await own.record("A", 1)
+    await own.record("A", 1, ref="batch-a")
     await own.order("A", 1, order_id="order-1")
-    for path in ("", "/products", "/backorders", "/batches", "/products/A", "/orders/order-1", "/search?q=A"):
+    for path in (
+        "",
+        "/products",
+        "/shortages",
+        "/backorders",
+        "/batches",
+        "/batches/batch-a",
+        "/products/A",
+        "/orders/order-1",
+        "/search?q=A",
+    ):
         response = await get(own, path)
         policy = response.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
@@ -109,9 +119,9 @@ async def test_the_page_of_a_product_has_its_batches_queue_and_history(own: Api)
     response = await get(own, "/products/CHAIR")
     shown = re.sub(r"\s+", " ", Page(response.text).text)
 
-    # The longest bar is the batch of nine pieces: four allocated, three held, two free.
-    widths = dict(re.findall(r'<rect class="(\w+)" x="[\d.]+" y="0" width="([\d.]+)"', response.text))
-    assert widths == {"allocated": "44.44", "held": "33.33", "free": "22.22"}
+    # The highest bar, of 130 units, is the batch of nine pieces: four allocated, three held, two free.
+    heights = dict(re.findall(r'<rect class="(\w+)"[^>]* height="(\d+\.\d+)"', response.text))
+    assert heights == {"allocated": "57.78", "held": "43.33", "free": "28.89"}
     for part in ("order-3", "line backordered", "line held", "damaged (report-17)"):
         assert part in shown
     assert (await own.client.get("/board/products/none", headers=HTML)).status_code == 404
@@ -132,8 +142,59 @@ async def test_the_page_of_an_order_shows_its_lines_and_what_put_them_there(own:
     assert order_id in shown
     for part in ("batch-a", "backordered", "line allocated", "line shipped"):
         assert part in shown
-    batch = await own.client.get("/board/batches/batch-a", headers=HTML)
-    assert (batch.status_code, batch.headers["location"]) == (303, "/board/products/A#batch-batch-a")
+    assert "/board/batches/batch-a" in Page((await get(own, f"/orders/{order_id}")).text).links
+
+
+async def test_the_page_of_a_late_batch_has_the_orders_that_wait_and_who_changed_it(
+    guarded: Api, key_file: Path
+) -> None:
+    buyer = bearer(add_key(key_file, "ana", ["read", "stock:write", "orders:write"]))
+    guarded.client.headers.update(buyer)
+    sku, ref, order = new("sku"), new("batch"), new("order")
+    await guarded.record(sku, 9, ref=ref, eta="2030-01-01")
+    await guarded.record(sku, 1, eta="2030-01-01")
+    await guarded.order(sku, 5, order_id=order)
+    await guarded.change(ref, qty=7, reason="damaged", reference="report-17")
+    await guarded.change(ref, eta="2011-01-01")
+    late = Page((await get(guarded, "/batches?late=true")).text)
+
+    assert f"/board/batches/{ref}#orders" in late.links
+    page = Page((await get(guarded, f"/batches/{ref}")).text)
+    shown = re.sub(r"\s+", " ", page.text)
+
+    assert {f"/board/orders/{order}", f"/board/products/{sku}"} <= set(page.links)
+    assert "– late" in shown
+    assert "1 line allocated or held" in shown
+    for part in ("batch quantity changed", "damaged (report-17)", "ana", "batch created"):
+        assert part in shown
+    # The other batch of the product and the line are not changes of this batch.
+    changes = shown.partition("Changes of the batch")[2]
+    assert (changes.count("batch created"), changes.count("line allocated")) == (1, 0)
+    assert [row["order_id"] for row in await rows(guarded, f"/batches/{ref}/allocations.csv")] == [order]
+    assert (await guarded.client.get("/board/batches/none", headers=HTML)).status_code == 404
+    assert_problem(await guarded.client.get("/board/batches/none/allocations.csv"), 404, "batch-not-found")
+
+
+async def test_the_overview_shows_what_to_buy_first_and_what_was_decided_today(own: Api) -> None:
+    for sku, waiting in (("FEW", 2), ("MANY", 30)):
+        await own.record(sku, 1)
+        await own.order(sku, waiting, order_id=f"order-{sku}")
+    await own.record("LOW", 1)
+    await own.watch("LOW", 5)
+
+    response = await get(own, "")
+    shown = re.sub(r"\s+", " ", Page(response.text).text)
+
+    first = shown.partition("Buy first")[2]
+    assert 0 < first.index("MANY") < first.index("FEW") < first.index("LOW") < first.index("Oldest backorders")
+    assert [row["sku"] for row in await rows(own, "/shortages.csv")] == ["MANY", "FEW", "LOW"]
+    assert "MANY 30 1 0 0 none none" in await text_of(own, "/shortages")
+    for part in ("Allocations: 0", "Backorders: 2, at most 2 an hour", "Arrivals: 3, at most 3 an hour"):
+        # The hour may have changed since.
+        assert part in shown or datetime.now(UTC).minute < 1
+    assert "line backordered MANY order-MANY" in shown
+    # A bar is as high as its count, in parts of the highest one.
+    assert response.text.count('height="40.0"') == 2
 
 
 async def test_text_from_outside_is_escaped(own: Api) -> None:

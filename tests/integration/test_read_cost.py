@@ -119,6 +119,10 @@ async def measured(database_url: str, request: pytest.FixtureRequest) -> AsyncIt
                     await ask(measured.queries, None)
                 await measured.queries.lists.products(sold_out=True, limit=LIMIT, cursor=None)
                 await measured.queries.overview()
+                await measured.queries.activity()
+                await measured.queries.lists.shortages(limit=LIMIT)
+                await measured.queries.lists.allocated_to("s-1", limit=LIMIT, cursor=None)
+                await measured.queries.history.of_batch("S-1", "s-1")
                 await measured.queries.search("S-")
                 await measured.queries.history.of_order("order-1")
         await admin.execute(GATHER)
@@ -184,6 +188,37 @@ async def test_the_overview_costs_no_more_than_the_limits_of_its_counts(measured
         3_000,
         COUNT_LIMIT,
     )
+
+
+async def test_activity_costs_the_events_of_today(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans, rows, before = await measured.read()
+    found = await measured.queries.activity()
+    scans_after, rows_after, after = await measured.read()
+    assert (scans_after, rows_after) == (scans, rows), "a table was scanned"
+    assert sum(hour.allocations for hour in found.hours) == MANY - 1
+    assert found.hours_are_complete
+    # The bisection probes an id at each of its steps.
+    assert MANY <= after - before <= MANY + 500 + 40
+
+
+async def test_shortages_cost_the_products_that_are_compared(measured: Measured) -> None:
+    scans, rows, before = await measured.read()
+    found = await measured.queries.lists.shortages(limit=LIMIT)
+    scans_after, rows_after, after = await measured.read()
+    assert (scans_after, rows_after) == (scans, rows), "a table was scanned"
+    assert (len(found.items), found.count, found.count_is_exact) == (LIMIT, 6_000, True)
+    # Products with backorders; watched products, and a batch for each.
+    assert after - before <= 3_000 + 2 * 3_000 + 2 * LIMIT + 100
+
+
+async def test_the_lines_and_the_events_of_a_batch_cost_what_they_show(measured: Measured) -> None:
+    scans, rows, before = await measured.read()
+    found = await measured.queries.lists.allocated_to("s-1", limit=LIMIT, cursor=None)
+    assert (found.items, found.count) == ([], 0)
+    assert await measured.queries.history.of_batch("S-1", "s-1") == []
+    scans_after, rows_after, after = await measured.read()
+    assert (scans_after, rows_after) == (scans, rows), "a table was scanned"
+    assert after - before <= 20
 
 
 async def test_a_search_and_the_events_of_an_order_cost_what_they_show(measured: Measured) -> None:

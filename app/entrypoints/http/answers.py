@@ -7,10 +7,11 @@ from fastapi import Response
 from pydantic import Field, TypeAdapter
 
 from app.integration.fields import OnHandQuantity
+from app.read_model.activity import Activity
 from app.read_model.availability import Availability
 from app.read_model.dry_runs import AllocationPreview, OrderPreview
 from app.read_model.history import HistoryPage
-from app.read_model.lists import BackorderPage, BatchPage, ProductPage
+from app.read_model.lists import AllocationPage, BackorderPage, BatchPage, ProductPage
 from app.read_model.overview import Overview
 from app.read_model.queries import ProductState
 from app.read_model.search import Found
@@ -77,6 +78,7 @@ class CountedProduct(StockState):
 BATCH = TypeAdapter(BatchState)
 CHANGED_BATCH = TypeAdapter(ChangedBatch)
 ALLOCATION = TypeAdapter(AllocationState)
+ALLOCATION_PAGE = TypeAdapter(AllocationPage)
 ALLOCATIONS = TypeAdapter(list[AllocationState])
 ORDER = TypeAdapter(OrderState)
 CART = TypeAdapter(CartState)
@@ -91,6 +93,7 @@ HISTORY_PAGE = TypeAdapter(HistoryPage)
 PRODUCT_PAGE = TypeAdapter(ProductPage)
 BATCH_PAGE = TypeAdapter(BatchPage)
 FOUND = TypeAdapter(Found)
+ACTIVITY = TypeAdapter(Activity)
 OVERVIEW = TypeAdapter(Overview)
 BACKORDER_PAGE = TypeAdapter(BackorderPage)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.commands import BatchChanges, ChangeBatch, CreateBatch, CreateBatchIfMatch
 from app.domain.fields import LEFT_OUT, BatchRef
-from app.entrypoints.http.answers import BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
+from app.entrypoints.http.answers import ALLOCATION_PAGE, BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
 from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
@@ -14,7 +14,7 @@ from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Late, Limit, SkuFilter, SortBatches
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
-from app.read_model.lists import BatchPage
+from app.read_model.lists import AllocationPage, BatchPage
 from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
@@ -87,6 +87,27 @@ async def get_batch(ref: Ref, request: Request) -> Response:
     """Returns the purchased, allocated, shipped and available quantity of the batch."""
     batch = await queries_of(request).batch(ref)
     return show(request, BATCH.dump_json(batch), batch.tag)
+
+
+@router.get(
+    "/{ref}/allocations",
+    operation_id="listBatchAllocations",
+    summary="List the lines of a batch",
+    response_model=AllocationPage,
+    response_description="A page of lines.",
+    responses=documented("batch-not-found", "invalid-request", "uri-too-long"),
+)
+@needs("read")
+async def list_batch_allocations(
+    ref: Ref, request: Request, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
+) -> Response:
+    """Lists the order lines that are allocated to the batch or held on it, and not shipped.
+
+    They are in the order in which they were allocated. If the batch is late, these are the lines that are late with it.
+    """
+    queries = queries_of(request)
+    await queries.batch(ref)
+    return Answer(ALLOCATION_PAGE.dump_json(await queries.lists.allocated_to(ref, limit=limit, cursor=cursor)))
 
 
 @router.patch(

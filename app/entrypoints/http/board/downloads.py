@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.fields import LEFT_OUT, Sku
+from app.domain.fields import LEFT_OUT, BatchRef, Sku
 from app.entrypoints.http.board.csv_files import ReadPage, whole_list
 from app.entrypoints.http.board.route import HOME, BoardRoute
 from app.entrypoints.http.identity import needs
@@ -12,7 +12,8 @@ from app.entrypoints.http.query import Backordered, Late, LowStock, SkuFilter, S
 from app.entrypoints.http.services import queries_of
 from app.read_model.history import HistoryEntry
 from app.read_model.lists import Backorder, BatchSummary, ProductSummary
-from app.read_model.pagination import MOST_ITEMS
+from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS
+from app.service_layer.results import AllocationState
 
 router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
 
@@ -35,6 +36,28 @@ async def get_products_file(
         lambda limit, cursor: lists.products(
             low_stock=low_stock, sold_out=sold_out, backordered=backordered, limit=limit, cursor=cursor
         ),
+    )
+
+
+@router.get("/shortages.csv")
+@needs("read")
+async def get_shortages_file(request: Request) -> Response:
+    """What to buy first."""
+    lists = queries_of(request).lists
+    # The list has one page; this is all that its statement compares.
+    return await _sent("shortages", ProductSummary, lambda _limit, _cursor: lists.shortages(limit=2 * COUNT_LIMIT))
+
+
+@router.get("/batches/{ref}/allocations.csv")
+@needs("read")
+async def get_batch_file(ref: Annotated[BatchRef, Path(description="The ref.")], request: Request) -> Response:
+    """The lines that wait for a batch."""
+    queries = queries_of(request)
+    await queries.batch(ref)
+    return await _sent(
+        f"batch-{ref}".replace(":", "_"),
+        AllocationState,
+        lambda limit, cursor: queries.lists.allocated_to(ref, limit=limit, cursor=cursor),
     )
 
 

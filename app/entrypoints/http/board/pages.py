@@ -1,20 +1,23 @@
 """The pages of the board."""
 
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from app.domain.fields import LEFT_OUT, BatchRef, OrderId, Sku
-from app.entrypoints.http.board.bars import bars_of
+from app.entrypoints.http.board.bars import drawing_of
+from app.entrypoints.http.board.hours import series_of
 from app.entrypoints.http.board.rendering import FOLDER, page
 from app.entrypoints.http.board.route import HOME, BoardRoute
 from app.entrypoints.http.identity import needs, open_to_all
 from app.entrypoints.http.query import Backordered, Cursor, Late, LowStock, SkuFilter, SoldOut
 from app.entrypoints.http.services import queries_of, services_of
+from app.read_model.pagination import MOST_ITEMS
 
 router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
 
@@ -54,9 +57,28 @@ async def get_board(request: Request) -> Response:
     """What needs action now."""
     queries = queries_of(request)
     overview = await queries.overview()
+    shortages = await queries.lists.shortages(limit=ON_THE_FIRST_PAGE)
     backorders = await queries.lists.backorders(sort="placed_at", limit=ON_THE_FIRST_PAGE, cursor=None)
     arriving = await queries.lists.batches(sort="eta", limit=ON_THE_FIRST_PAGE, cursor=None)
-    return _page(request, "overview.html", overview=overview, backorders=backorders, days=_by_day(arriving.items))
+    activity = await queries.activity()
+    return _page(
+        request,
+        "overview.html",
+        overview=overview,
+        shortages=shortages,
+        backorders=backorders,
+        days=_by_day(arriving.items),
+        activity=activity,
+        series=series_of(activity.hours),
+    )
+
+
+@router.get("/shortages")
+@needs("read")
+async def get_shortages(request: Request) -> Response:
+    """What to buy first."""
+    found = await queries_of(request).lists.shortages(limit=MOST_ITEMS)
+    return _page(request, "shortages.html", found=found, file=_file(f"{HOME}/shortages"))
 
 
 @router.get("/products")
@@ -111,13 +133,16 @@ async def get_product(
     product = await queries.product(sku)
     queue = await queries.lists.backorders(sku=sku, limit=ON_THE_FIRST_PAGE, cursor=None)
     history = await queries.history.page(sku, limit=ON_A_PAGE, cursor=cursor)
-    bars, path = bars_of(product), f"{HOME}/products/{quote(sku)}"
+    open_batches = [batch for batch in product.batches if batch.shipped_qty < batch.qty]
+    path = f"{HOME}/products/{quote(sku)}"
     return _page(
         request,
         "product.html",
         product=product,
-        bars=bars,
-        left_out=len(product.batches) - len(bars),
+        batches=open_batches[:ON_A_PAGE],
+        left_out=len(open_batches[ON_A_PAGE:]),
+        used_up=len(product.batches) - len(open_batches),
+        drawing=drawing_of(open_batches, datetime.now(UTC).date()),
         queue=queue,
         history=history,
         more=_more(path, history.next_cursor),
@@ -138,10 +163,23 @@ async def get_order(
 
 @router.get("/batches/{ref}")
 @needs("read")
-async def get_batch(ref: Annotated[BatchRef, Path(description="The ref of the batch.")], request: Request) -> Response:
-    """Leads to the product of the batch."""
-    batch = await queries_of(request).batch(ref)
-    return RedirectResponse(f"{HOME}/products/{quote(batch.sku)}#batch-{quote(ref)}", 303)
+async def get_batch(
+    ref: Annotated[BatchRef, Path(description="The ref of the batch.")], request: Request, cursor: Cursor = LEFT_OUT
+) -> Response:
+    """A batch: the orders that wait for it, and its changes. The cursor is that of the orders."""
+    queries = queries_of(request)
+    batch = await queries.batch(ref)
+    found = await queries.lists.allocated_to(ref, limit=ON_A_PAGE, cursor=cursor)
+    path = f"{HOME}/batches/{quote(ref)}"
+    return _page(
+        request,
+        "batch.html",
+        batch=batch,
+        found=found,
+        changes=await queries.history.of_batch(batch.sku, ref),
+        more=_more(path, found.next_cursor),
+        file=f"{path}/allocations.csv",
+    )
 
 
 @router.get("/search")

@@ -83,6 +83,8 @@ _environment.filters.update(
     is_past=_is_past,
     age=_age,
     minute=_minute,
+    hour=lambda time: time.strftime("%H:%M"),
+    month_day=lambda day: day.strftime("%m-%d"),
     iso=lambda value: value.isoformat(),
     number=_number,
     duration=_duration,

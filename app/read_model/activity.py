@@ -1,0 +1,147 @@
+"""What was decided today: events by the hour, and the newest events.
+
+Events have no index on their time, because it would have to be written with each of them. Their ids are nearly in the
+order of time, so the first event of today is found by bisection of the ids.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+from sqlalchemy import Row, text
+
+from app.integration.fields import Sku
+from app.read_model.history import COLUMNS, HistoryEntry, fields_of
+from app.read_model.reader import Reader
+
+EXAMINED_LIMIT = 50_000
+"""How many events of today are examined, the newest ones first."""
+
+NEWEST = 20
+_NEWEST_EXAMINED = 500
+_DECISIONS = ", ".join(
+    f"'{name}.v1'"
+    for name in (
+        "line_allocated",
+        "line_held",
+        "line_backordered",
+        "line_deallocated",
+        "line_shipped",
+        "hold_released",
+        "allocation_failed",
+        "batch_created",
+        "batch_quantity_changed",
+        "batch_eta_changed",
+    )
+)
+_HOUR = timedelta(hours=1)
+_MIDNIGHT = "date_trunc('day', statement_timestamp(), 'UTC')"
+
+# A transaction can commit after one with a greater id and a later time; a minute is longer than commands take.
+_BISECTION = f"""
+    WITH RECURSIVE bisection(low, high) AS (
+        SELECT min(id), max(id) + 1 FROM events
+        UNION ALL
+        SELECT CASE WHEN is_earlier THEN middle + 1 ELSE low END, CASE WHEN is_earlier THEN high ELSE middle END
+        FROM (SELECT low, high, (low + high) / 2 AS middle FROM bisection WHERE low < high) AS step
+        CROSS JOIN LATERAL (
+            SELECT (SELECT created_at FROM events WHERE id >= middle ORDER BY id LIMIT 1)
+                   < {_MIDNIGHT} - interval '1 minute' AS is_earlier
+        ) AS probe
+    )
+    SELECT max(low) FROM bisection
+"""  # noqa: S608 - constants
+
+_HOURS = text(f"""
+    SELECT {_MIDNIGHT} AS midnight, statement_timestamp() AS now, hours.*
+    FROM (SELECT) AS always LEFT JOIN (
+        SELECT date_trunc('hour', created_at, 'UTC') AS hour,
+               count(*) AS examined,
+               count(*) FILTER (WHERE type = 'line_allocated.v1') AS allocations,
+               count(*) FILTER (WHERE type = 'line_backordered.v1') AS backorders,
+               count(*) FILTER (
+                   WHERE CASE WHEN type IN ('batch_created.v1', 'batch_eta_changed.v1')
+                         THEN data::json ->> 'eta' IS NULL END
+               ) AS arrivals
+        FROM (
+            SELECT type, created_at, data FROM events WHERE id >= ({_BISECTION}) ORDER BY id DESC LIMIT {EXAMINED_LIMIT}
+        ) AS newest
+        WHERE created_at >= {_MIDNIGHT}
+        GROUP BY 1
+    ) AS hours ON true
+    ORDER BY hour
+""")  # noqa: S608 - constants
+
+_NEWEST = text(f"""
+    SELECT * FROM (
+        SELECT id, subject, {COLUMNS} FROM events ORDER BY id DESC LIMIT {_NEWEST_EXAMINED}
+    ) AS newest
+    WHERE type IN ({_DECISIONS}) AND number IS NOT NULL ORDER BY id DESC LIMIT {NEWEST}
+""")  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(HistoryEntry):
+    """An event of a product, and its SKU."""
+
+    sku: Sku
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """The entry of an event."""
+        return cls(sku=row.subject, **fields_of(row))
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfActivity:
+    """An hour, and the number of its events."""
+
+    time: Annotated[datetime, Field(description="The beginning of the hour.", examples=["2030-01-01T12:00:00Z"])]
+    allocations: Annotated[int, Field(ge=0, description="`line_allocated.v1` events.", examples=[12])]
+    backorders: Annotated[int, Field(ge=0, description="`line_backordered.v1` events.", examples=[2])]
+    arrivals: Annotated[
+        int, Field(ge=0, description="Batches that were recorded in the warehouse, or arrived there.", examples=[1])
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What was decided today."""
+
+    time: Annotated[datetime, Field(description="The time of the counts.", examples=["2030-01-01T12:00:00Z"])]
+    hours: Annotated[
+        list[HourOfActivity], Field(description="The hours of today, in UTC, up to the present one; each one counted.")
+    ]
+    hours_are_complete: Annotated[
+        bool,
+        Field(
+            description="false if today has too many events to count: then the list begins with the first hour whose "
+            "events were all counted, or has only the present hour with a lower bound.",
+            examples=[True],
+        ),
+    ]
+    newest: Annotated[list[Decision], Field(description="The newest events of lines and batches, newest first.")]
+
+
+async def activity(reader: Reader) -> Activity:
+    """The activity of today. Raises DatabaseUnavailableError."""
+    rows = await reader.fetch(_HOURS, {})
+    newest = await reader.fetch(_NEWEST, {})
+    midnight, now = rows[0].midnight.astimezone(UTC), rows[0].now
+    counted = {row.hour.astimezone(UTC): row for row in rows if row.hour is not None}
+    present = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    is_complete = sum(row.examined for row in counted.values()) < EXAMINED_LIMIT
+    # Of the earliest hour that was examined some events were left out.
+    first = midnight if is_complete else min(present, min(counted) + _HOUR)
+    hours = [first + number * _HOUR for number in range(1 + (present - first) // _HOUR)]
+    return Activity(
+        time=now,
+        hours=[_hour(hour, counted.get(hour)) for hour in hours],
+        hours_are_complete=is_complete,
+        newest=[Decision.of(row) for row in newest],
+    )
+
+
+def _hour(hour: datetime, row: Row[Any] | None) -> HourOfActivity:
+    return HourOfActivity(hour, *((0, 0, 0) if row is None else (row.allocations, row.backorders, row.arrivals)))
