@@ -14,9 +14,9 @@ from app import private_names
 from app.adapters.identity.api_keys import ApiKeys
 from app.adapters.kafka.clients import KafkaConfig, Sasl
 from app.adapters.kafka.feed import KafkaFeed
+from app.adapters.postgresql.calendar import Calendar, Clock
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
-from app.adapters.postgresql.hold_rows import Clock
 from app.adapters.postgresql.outbox_reader import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
@@ -83,15 +83,17 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     """
     private_names.check("asyncio")
     private_names.check("aiokafka")
-    tls, size = database_tls(settings), settings.database_pool_size
-    engine = engine or create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls)
+    tls, size, zone = database_tls(settings), settings.database_pool_size, settings.time_zone
+    url = settings.database_url.get_secret_value()
+    engine = engine or create_engine(url, pool_size=size, tls=tls, time_zone=zone)
+    calendar = Calendar(settings.zone, clock)
     # A separate pool, so that reads cannot use up the connections for writes.
     read_engine = read_engine or _read_engine(settings, tls)
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
     # One connection remains for other users of the pool.
     connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
-    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, clock))
+    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, calendar))
     kafka = _kafka_config(settings)
     service = Service(
         settings=settings,
@@ -110,7 +112,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             retry=retry,
             drain_timeout=settings.shutdown_grace,
         ),
-        queries=queries or Queries(read_engine, engine),
+        queries=queries or Queries(read_engine, engine, calendar),
         kafka=kafka,
         feed=feed or KafkaFeed(kafka, settings.kafka_events_topic),
         mailer=mailer or _mailer(settings),
@@ -136,10 +138,12 @@ def _read_engine(settings: Settings, tls: ssl.SSLContext | None) -> AsyncEngine:
 
     Without it reads have to be current, so they use the primary, even if it does not accept writes.
     """
-    size = settings.database_pool_size
+    size, zone = settings.database_pool_size, settings.time_zone
     if settings.read_database_url is not None:
-        return create_engine(settings.read_database_url.get_secret_value(), pool_size=size, tls=tls, target="any")
-    return create_engine(settings.database_url.get_secret_value(), pool_size=size, tls=tls, target="primary")
+        url = settings.read_database_url.get_secret_value()
+        return create_engine(url, pool_size=size, tls=tls, target="any", time_zone=zone)
+    url = settings.database_url.get_secret_value()
+    return create_engine(url, pool_size=size, tls=tls, target="primary", time_zone=zone)
 
 
 def _authenticator(settings: Settings) -> Authenticator | None:

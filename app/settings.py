@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
     cart_retention_days: Annotated[int, Field(ge=1)] = 30
     inbox_retention_days: Annotated[int, Field(ge=1)] = 30
     idempotency_retention_hours: Annotated[int, Field(ge=1)] = 24
+    time_zone: str = "UTC"
     hold_max: Annotated[int, Field(ge=1, le=14_400)] = 900
     reconcile_interval: Annotated[float, Field(ge=0)] = 3600.0
 
@@ -120,6 +122,22 @@ class Settings(BaseSettings):
 
     otlp_endpoint: str | None = None
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone that decides which day it is."""
+        return ZoneInfo(self.time_zone)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError):
+            raise PydanticCustomError(
+                "time_zone", "should be the name of a time zone, such as UTC or Europe/Berlin"
+            ) from None
+        return value
 
     @field_validator("database_url", "read_database_url")
     @classmethod

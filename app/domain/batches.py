@@ -1,9 +1,11 @@
 """The batches of one product, in the order in which stock is allocated from them."""
 
 from collections.abc import Iterator
+from datetime import date
 from itertools import takewhile
 from operator import attrgetter
 
+from app.domain.choice import ANY_BATCH, NEVER, Requirements
 from app.domain.errors import BatchNotFoundError
 from app.domain.stock import Batch, StockLevel
 
@@ -13,17 +15,17 @@ class StockNotReleasedError(Exception):
 
 
 class Batches(dict[str, Batch]):
-    """Batches by their ref. Call `reorder` after the ETA of a batch has changed."""
+    """Batches by their ref. Call `reorder` after something that decides on the preference of a batch has changed."""
 
     __slots__ = ("_preferred",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._preferred: list[Batch] | None = None
+        self._preferred: dict[tuple[str, ...], list[Batch]] = {}
 
     def add(self, batch: Batch) -> Batch:
         """Add a batch that is not there yet; returns it."""
-        self._preferred = None
+        self._preferred.clear()
         self[batch.ref] = batch
         return batch
 
@@ -35,35 +37,62 @@ class Batches(dict[str, Batch]):
             raise BatchNotFoundError(ref) from None
 
     def reorder(self) -> None:
-        """Sort the batches again, because an ETA has changed."""
-        self._preferred = None
+        """Sort the batches again, because an ETA, a location or a best-before day has changed."""
+        self._preferred.clear()
 
-    def by_preference(self) -> list[Batch]:
-        """The warehouse first, then the earliest ETA, then the batch recorded first."""
-        if self._preferred is None:
-            self._preferred = sorted(self.values(), key=attrgetter("preference"))
-        return self._preferred
+    def by_preference(self, locations: tuple[str, ...] = ()) -> list[Batch]:
+        """The batches in these locations, those in the first one first; without locations, all batches.
 
-    def best(self, qty: int) -> Batch | None:
+        Of one location: the warehouse first, then the earliest ETA, then the goods that expire first, then the batch
+        recorded first.
+        """
+        preferred = self._preferred.get(locations)
+        if preferred is None:
+            preferred = sorted(self.values(), key=attrgetter("preference"))
+            if locations:
+                rank = {location: number for number, location in enumerate(locations)}
+                preferred = [batch for batch in preferred if batch.location in rank]
+                preferred.sort(key=lambda batch: rank[batch.location])
+            self._preferred[locations] = preferred
+        return preferred
+
+    def best(self, qty: int, requirements: Requirements = ANY_BATCH) -> Batch | None:
         """The batch that a line of `qty` pieces is allocated from; None where no batch can hold the whole line.
 
-        No other batch can serve the line sooner, so its ETA is also the earliest date for `qty` pieces. Raises
-        StockNotReleasedError where that depends on holds that have ended and are not in memory.
+        Raises StockNotReleasedError where that depends on holds that have ended and are not in memory.
         """
-        for batch in self.by_preference():
+        for batch in self.by_preference(requirements.locations):
+            if not batch.is_good_through(requirements.good_until):
+                continue
             if batch.available_qty >= qty:
                 return batch
-            if batch.overdue_qty and batch.available_qty + batch.overdue_qty >= qty:
+            if batch.overdue_qty and batch.would_have(batch.overdue_qty) >= qty:
                 raise StockNotReleasedError(batch.ref)
         return None
 
-    def before(self, batch: Batch) -> Iterator[Batch]:
-        """The batches that are preferred to this one, the most preferred first."""
-        return takewhile(lambda other: other is not batch, self.by_preference())
+    def refused_before(self, best: Batch | None, locations: tuple[str, ...]) -> Iterator[Batch]:
+        """The batches that come before the one that a line gets, the most preferred first, then those elsewhere."""
+        preferred = self.by_preference(locations)
+        yield from takewhile(lambda each: each is not best, preferred)
+        if locations:
+            yield from (each for each in self.by_preference() if each.location not in locations)
+
+    def before(self, batch: Batch, requirements: Requirements) -> Iterator[Batch]:
+        """The batches that a line would rather have than this one, the most preferred first."""
+        preferred = self.by_preference(requirements.locations)
+        return takewhile(lambda other: other is not batch, (each for each in preferred if each.meets(requirements)))
 
     def room_before(self, batch: Batch) -> int:
-        """The largest line that a batch preferred to this one could hold."""
-        return max((other.available_qty for other in self.before(batch)), default=0)
+        """The largest line that a batch preferred to this one could hold. Lines may prefer each other location."""
+        others = (each for each in self.values() if each is not batch)
+        preferred = (each for each in others if each.location != batch.location or each.preference < batch.preference)
+        return max((each.available_qty for each in preferred), default=0)
+
+    def offer(self) -> tuple[list[str], date]:
+        """The locations with available pieces, and the last day through which some of these pieces are good."""
+        available = [batch for batch in self.values() if batch.available_qty]
+        good_through = max((batch.best_before or NEVER for batch in available), default=NEVER)
+        return list({batch.location for batch in available}), good_through
 
     @property
     def largest_available_qty(self) -> int:

@@ -50,7 +50,7 @@ class Adjustment:
         """The adjustment after which `on_hand_qty` pieces are on hand.
 
         Pieces found in addition are added to the batch recorded last. Pieces that were not found are removed from the
-        batches recorded last: available ones first, then allocated ones. The batches in the warehouse that have pieces
+        batches recorded last: free ones first, then allocated ones. The batches in the warehouse that have pieces
         on hand must be in memory, and the one recorded last.
         """
         latest = _in_warehouse(product)
@@ -83,7 +83,7 @@ class Adjustment:
 def _cut(batches: Sequence[Batch], lost: int) -> list[tuple[Batch, int]]:
     """The new quantities of the batches that `lost` pieces are removed from, at most what they have on hand."""
     new = {batch: batch.qty for batch in batches}
-    for pieces in (attrgetter("available_qty"), attrgetter("allocated_qty")):
+    for pieces in (attrgetter("free_qty"), attrgetter("allocated_qty")):
         for batch in batches:
             removed = min(pieces(batch), lost)
             new[batch] -= removed

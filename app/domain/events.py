@@ -10,12 +10,13 @@ from datetime import date, datetime
 from typing import Literal
 
 from app.domain.carts import CartItem
+from app.domain.choice import MAIN_LOCATION
 from app.domain.stock import OrderLine
 
-ReleaseReason = Literal["cancelled", "batch_quantity_changed", "batch_eta_changed"]
+ReleaseReason = Literal["cancelled", "batch_quantity_changed", "batch_eta_changed", "batch_blocked"]
 """Why a line left its batch."""
 
-HoldReleaseReason = Literal["expired", "cancelled", "replaced", "batch_quantity_changed"]
+HoldReleaseReason = Literal["expired", "cancelled", "replaced", "batch_quantity_changed", "batch_blocked"]
 """Why a hold ended without a confirmation; `replaced`: by a hold of another quantity, or of other lines."""
 
 RefusalReason = Literal["out_of_stock", "invalid_sku", "conflict"]
@@ -68,6 +69,21 @@ class BatchCreated(ProductEvent):
     ref: str
     qty: int
     eta: date | None
+    location: str = MAIN_LOCATION
+    best_before: date | None = None
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTermsChanged(ProductEvent):
+    """The location, the best-before day or the blocking of a batch has changed; these are the present ones."""
+
+    ref: str
+    qty: int
+    eta: date | None
+    location: str = MAIN_LOCATION
+    best_before: date | None = None
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,18 +12,22 @@ from app.domain.limits import MAX_PRICE, MAX_QUANTITY
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def _only_iso_date(value: object) -> object:
+def _iso_date_or_null(meaning: str) -> BeforeValidator:
     """Refuse what Pydantic would also take for a date: numbers, and date-times at midnight."""
-    if value is None or isinstance(value, date):
-        return value
-    if not isinstance(value, str) or not _ISO_DATE.fullmatch(value):
-        raise PydanticCustomError(
-            "date_form", "Input should be a date in the form YYYY-MM-DD, or null: in the warehouse"
-        )
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise PydanticCustomError("date_value", "Input should be a date of the calendar") from None
+
+    def check(value: object) -> object:
+        if value is None or isinstance(value, date):
+            return value
+        if not isinstance(value, str) or not _ISO_DATE.fullmatch(value):
+            raise PydanticCustomError(
+                "date_form", "Input should be a date in the form YYYY-MM-DD, or null: {meaning}", {"meaning": meaning}
+            )
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise PydanticCustomError("date_value", "Input should be a date of the calendar") from None
+
+    return BeforeValidator(check)
 
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
@@ -36,7 +40,7 @@ Bidi_Control)."""
 Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN, min_length=1, max_length=255)]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
 NewQuantity = Annotated[int, Field(strict=True, ge=0, le=MAX_QUANTITY)]
-Eta = Annotated[date | None, BeforeValidator(_only_iso_date)]
+Eta = Annotated[date | None, _iso_date_or_null("in the warehouse")]
 
 LONGEST_HOLD = 14_400
 """Seconds. No setting allows a longer hold."""
@@ -78,6 +82,46 @@ CountedShippedQuantity = Annotated[
 ]
 BatchEta = Annotated[
     Eta, Field(description="The day the batch arrives; null if it is in the warehouse.", examples=["2030-01-01"])
+]
+Location = Annotated[
+    Identifier, Field(title="NewLocation", description="The location of the batch.", examples=["berlin"])
+]
+BestBefore = Annotated[
+    date | None,
+    _iso_date_or_null("the goods do not expire"),
+    Field(description="The last day on which the goods are good; null if they do not expire.", examples=["2030-06-30"]),
+]
+Blocked = Annotated[
+    bool,
+    Field(strict=True, description="Whether nothing may be allocated from the batch.", examples=[True]),
+]
+
+
+def _refuse_repeated_locations(locations: list[str]) -> list[str]:
+    if len(set(locations)) < len(locations):
+        raise PydanticCustomError("repeated_location", "Input should name each location once")
+    return locations
+
+
+MOST_LOCATIONS = 16
+
+Locations = Annotated[
+    list[Identifier],
+    Field(
+        min_length=1,
+        max_length=MOST_LOCATIONS,
+        description="The locations that may serve the line, the best one first. Default: all.",
+        examples=[["berlin", "paris"]],
+    ),
+    AfterValidator(_refuse_repeated_locations),
+]
+GoodUntil = Annotated[
+    date,
+    _iso_date_or_null("today"),
+    Field(
+        description="The day through which the goods must be good. Default: today.",
+        examples=["2030-02-01"],
+    ),
 ]
 CartId = Annotated[Identifier, Field(description="The id of the cart.", examples=["cart-1"])]
 Currency = Annotated[

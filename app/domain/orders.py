@@ -16,9 +16,9 @@ class Order:
     lines: tuple[OrderLine, ...]
 
     @classmethod
-    def of(cls, order_id: str, wanted: Iterable[tuple[str, int]]) -> Self:
-        """The order of these pairs of SKU and quantity."""
-        return cls(order_id, tuple(OrderLine(order_id, sku, qty) for sku, qty in sorted(wanted)))
+    def of(cls, order_id: str, lines: Iterable[OrderLine]) -> Self:
+        """The order of these lines."""
+        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku"))))
 
 
 NEVER = 0

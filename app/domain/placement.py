@@ -15,7 +15,7 @@ class Placement(ProductMemory):
 
     def reserve(self, line: OrderLine, *, is_held: bool = False) -> Batch | None:
         """Take the stock for a whole line from the preferred batch that can hold it."""
-        batch = self.batches.best(line.qty)
+        batch = self.batches.best(line.qty, line.requirements)
         if batch is not None:
             batch.take(line, is_held=is_held)
         return batch

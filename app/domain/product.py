@@ -4,20 +4,20 @@
 these changes. `ProductMemory` describes what it contains.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from app.domain import errors, events
-from app.domain.events import RefusalReason, StockReason
-from app.domain.placement import Placement
-from app.domain.relocation import Relocation, last_allocated
-from app.domain.stock import Allocation, Batch, OrderLine
+from app.domain.choice import ANY_BATCH, Requirements
+from app.domain.events import RefusalReason
+from app.domain.stock import Allocation, OrderLine
+from app.domain.stock_keeping import StockKeeping
 
 
 @dataclass(slots=True, eq=False)
-class Product(Placement):
+class Product(StockKeeping):
     """The aggregate root: one SKU, its batches, and the lines allocated to them or waiting for stock.
 
     Raises LowStock when availability falls below `reorder_point`, where there is one.
@@ -25,29 +25,20 @@ class Product(Placement):
 
     # --- commands --------------------------------------------------------------------------------------------------
 
-    def create_batch(self, ref: str, qty: int, eta: date | None) -> tuple[Batch, bool]:
-        """Record a batch; the flag is True where it is new. Raises BatchConflictError."""
-        known = self.batches.get(ref)
-        if known is not None:
-            if (known.first_qty, known.first_eta) != (qty, eta):
-                raise errors.BatchConflictError(ref)
-            return known, False
-        number = self._raise(events.BatchCreated, ref=ref, qty=qty, eta=eta)
-        return self.batches.add(Batch(number, ref, qty, eta, first_qty=qty, first_eta=eta)), True
-
     def allocate(
         self, line: OrderLine, if_unavailable: Literal["backorder", "reject"], held_until: datetime | None = None
     ) -> tuple[Allocation, bool]:
         """Accept a line once, or confirm it where it is held; the flag is True where the line is new or firm now.
 
         With `held_until` a new line is a hold, which never waits in the queue; a line that was accepted before does not
-        change. Raises AllocationConflictError where the order has the SKU with another quantity, and OutOfStockError
-        where no batch can hold the line and it may not wait. Both refusals also raise events.
+        change. Requirements that are left out are those that it has. Raises AllocationConflictError where the order has
+        the SKU with another quantity or other requirements, and OutOfStockError where no batch can hold the line and it
+        may not wait. Both refusals also raise events.
         """
         is_held = held_until is not None
         known = self.allocations.get(line.order_id)
         if known is not None:
-            if known.line.qty != line.qty:
+            if known.line.qty != line.qty or line.requirements not in {ANY_BATCH, known.line.requirements}:
                 self.refuse(line, "conflict")
                 raise errors.AllocationConflictError(line.order_id, self.sku, known.line.qty)
             is_confirmed = known.is_held and not is_held
@@ -82,22 +73,28 @@ class Product(Placement):
             del self.allocations[order_id]
             self.leave(allocation, "cancelled")
 
-    def change_line_quantity(self, order_id: str, qty: int, held_until: datetime | None = None) -> Allocation:
+    def change_line_quantity(
+        self,
+        order_id: str,
+        qty: int,
+        held_until: datetime | None = None,
+        requirements: Requirements | None = None,
+    ) -> Allocation:
         """Set the quantity of an accepted line; the pieces that the line holds are available to it.
 
         The line stays on its batch where the batch can hold it; otherwise it goes to the batch that a new line would
-        go to. A waiting line keeps its place in the queue, and a hold its end, unless it is given another one. Raises
-        AllocationNotFoundError, AlreadyShippedError, and OutOfStockError where no batch can hold the larger line: the
-        line then stays as it was.
+        go to. A waiting line keeps its place in the queue. A hold keeps its end, unless it is given another one, and a
+        line its requirements. Raises AllocationNotFoundError, AlreadyShippedError, and OutOfStockError where no batch
+        can hold the larger line: the line then stays as it was.
         """
         allocation = self._accepted(order_id)
         before, own, is_held = allocation.line, allocation.batch, allocation.is_held
-        if qty == before.qty:
+        line = replace(before, qty=qty, requirements=requirements or before.requirements)
+        if line == before:
             return allocation
         self._unshipped(order_id)
-        line = replace(before, qty=qty)
-        stays = own is not None and own.available_qty + before.qty >= qty
-        target = own if stays else self.batches.best(qty)
+        stays = self._stays(allocation, line)
+        target = own if stays else self.batches.best(qty, line.requirements)
         if own is not None and target is None:
             self.refuse(line, "out_of_stock", is_held=is_held)
             raise errors.OutOfStockError(self.sku)
@@ -134,21 +131,6 @@ class Product(Placement):
             )
         return allocation
 
-    def change_eta(self, ref: str, eta: date | None, order_ids: Sequence[str] = ()) -> bool:
-        """Set when a batch arrives. Returns whether the batch is late: less preferred than before.
-
-        `order_ids` are some orders that have a line on the batch; the event names them. Raises BatchNotFoundError.
-        """
-        batch = self.batches.find(ref)
-        before = batch.preference
-        if batch.eta == eta:
-            return False
-        batch.eta = eta
-        self.batches.reorder()
-        lines = {"order_ids": tuple(order_ids), "order_count": batch.allocated_lines}
-        self._raise(events.BatchEtaChanged, ref=ref, qty=batch.qty, eta=eta, **lines)
-        return batch.preference > before
-
     def set_reorder_point(self, qty: int) -> None:
         """Raise LowStock when fewer than `qty` pieces are available, now or later; 0: never.
 
@@ -156,43 +138,6 @@ class Product(Placement):
         """
         self.reorder_point = qty or None
         self._raise_stock_level_events()
-
-    def check_quantity(self, ref: str, qty: int, expected_qty: int | None = None) -> None:
-        """Check that `change_quantity` is possible. A batch that has this quantity already passes.
-
-        Raises BatchNotFoundError, QuantityChangedError where the quantity is not the expected one, BelowShippedError.
-        """
-        batch = self.batches.find(ref)
-        if expected_qty is not None and batch.qty not in {expected_qty, qty}:
-            raise errors.QuantityChangedError(ref, expected_qty, batch.qty)
-        if qty < batch.shipped_qty:
-            raise errors.BelowShippedError(ref, batch.shipped_qty)
-
-    def change_quantity(self, ref: str, qty: int, reason: StockReason | None, reference: str | None) -> Relocation:
-        """Set the quantity of a batch. The relocation moves the lines that no longer fit, oldest request first.
-
-        The caller must run the relocation to its end. Raises what `check_quantity` raises.
-        """
-        released = self.resize_batch(ref, qty, reason, reference)
-        return Relocation.of_released(self, released, "batch_quantity_changed")
-
-    def resize_batch(
-        self, ref: str, qty: int, reason: StockReason | None, reference: str | None
-    ) -> Sequence[Allocation]:
-        """Set the quantity of a batch. Returns the lines that no longer fit: holds first, and the last one first.
-
-        The caller must relocate them. The lines of the batch that were allocated last must be in memory, as many as the
-        cut needs. Raises what `check_quantity` raises.
-        """
-        self.check_quantity(ref, qty)
-        batch = self.batches.find(ref)
-        if batch.qty == qty:
-            return ()
-        overrun = batch.allocated_qty + batch.shipped_qty - qty
-        released = list(last_allocated(self.allocations.values(), batch, overrun))
-        batch.qty = qty
-        self._raise(events.BatchQuantityChanged, ref=ref, qty=qty, eta=batch.eta, reason=reason, reference=reference)
-        return released
 
     def serve_backorders(self, order_ids: Iterable[str]) -> None:
         """Allocate each queued line of these orders that fits, in the given order."""
@@ -212,10 +157,8 @@ class Product(Placement):
     def can_hold(self, line: OrderLine) -> bool:
         """Whether a batch has the line or can hold it; the pieces that the order has are available to it."""
         own = self.allocations.get(line.order_id)
-        if own is None or own.batch is None:
-            return self.batches.best(line.qty) is not None
-        stays = own.line.qty == line.qty or own.batch.available_qty + own.line.qty >= line.qty
-        return stays or self.batches.best(line.qty) is not None
+        stays = own is not None and self._stays(own, line)
+        return stays or self.batches.best(line.qty, line.requirements) is not None
 
     def hold(self, line: OrderLine, held_until: datetime) -> Allocation:
         """Hold the line until `held_until`, with this quantity, whether it is new or held already.
@@ -228,8 +171,10 @@ class Product(Placement):
         if not known.is_held:
             raise errors.NotHeldError(line.order_id, self.sku)
         self._count_hold(held_until)
-        if known.line.qty != line.qty:
-            return self.change_line_quantity(line.order_id, line.qty, held_until)
+        has_other_requirements = line.requirements not in {ANY_BATCH, known.line.requirements}
+        if known.line.qty != line.qty or has_other_requirements:
+            requirements = line.requirements if has_other_requirements else None
+            return self.change_line_quantity(line.order_id, line.qty, held_until, requirements)
         if known.held_until != held_until and known.batch is not None:
             known.held_until = held_until
             self._raise_held(known, known.batch)
@@ -269,6 +214,18 @@ class Product(Placement):
             return self.allocations[order_id]
         except KeyError:
             raise errors.AllocationNotFoundError(order_id, self.sku) from None
+
+    @staticmethod
+    def _stays(own: Allocation, line: OrderLine) -> bool:
+        """Whether the batch of an accepted line can hold it in its new form.
+
+        A line that does not grow stays, unless it has new requirements that the batch does not meet.
+        """
+        if own.batch is None:
+            return False
+        if line.requirements not in {ANY_BATCH, own.line.requirements} and not own.batch.meets(line.requirements):
+            return False
+        return line.qty <= own.line.qty or own.batch.available_qty + own.line.qty >= line.qty
 
     def _unshipped(self, order_id: str) -> Allocation:
         allocation = self._accepted(order_id)

@@ -5,15 +5,16 @@ lines that the commands name, and what a handler has fetched since. The cost of 
 how much was sold before.
 
 The sequence of the product's events is its clock: "first" and "last" (recorded, requested, allocated) mean the smallest
-and the largest sequence of the event. Only the end of a hold is a time of day.
+and the largest sequence of the event. Only the end of a hold is a time of day, and goods expire at the end of a day.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from app.domain import events
 from app.domain.batches import Batches
+from app.domain.choice import NEVER
 from app.domain.events import Event
 from app.domain.stock import Allocation, Batch, StockLevel
 
@@ -25,7 +26,10 @@ class ProductMemory:
     """The state of one SKU.
 
     `held_qty` pieces are held, and no hold ends before `earliest_hold_end`. `hold_clock` is the latest time at which
-    a hold was placed, extended or ended, and `now` the time of this transaction.
+    a hold was placed, extended or ended, and `now` the time of this transaction, on the day `today`.
+
+    No batch with available pieces expires before `next_expiry`; None: none expires. Batches whose `best_before` is
+    earlier have expired, and this was taken into account.
     """
 
     sku: str
@@ -35,20 +39,29 @@ class ProductMemory:
     held_qty: int = 0
     earliest_hold_end: datetime | None = None
     hold_clock: datetime | None = None
+    next_expiry: date | None = None
     now: datetime = LONG_AGO
+    today: date = date.min
     batches: Batches = field(default_factory=Batches)
     allocations: dict[str, Allocation] = field(default_factory=dict)
     _events: list[Event] = field(default_factory=list)
     # The stock level when events were taken last. `attach_batch` adds the batches that are read.
     _level_before: StockLevel = field(init=False)
+    _expiry_before: date = field(init=False)
 
     def __post_init__(self) -> None:
         self._level_before = StockLevel(self.reorder_point, self.held_qty)
+        self._expiry_before = self.next_expiry or NEVER
 
     def attach_batch(self, batch: Batch) -> Batch:
         """Add a batch that was recorded earlier. One that is in memory already is kept, for it may have changed."""
         if batch.ref not in self.batches:
-            self._level_before.add(batch)
+            if batch.best_before is None:
+                self._level_before.add(batch)
+            else:
+                batch.is_expired = batch.best_before < self._expiry_before
+                self._level_before.add(batch)
+                batch.is_expired = batch.best_before < self.today
             self.batches.add(batch)
         return self.batches[batch.ref]
 
@@ -61,9 +74,23 @@ class ProductMemory:
         for order_id in order_ids:
             self.allocations.pop(order_id, None)
 
-    def set_time(self, now: datetime) -> None:
-        """Set the time of this transaction. A clock that runs behind does not revive a hold that has ended."""
+    def set_time(self, now: datetime, today: date) -> None:
+        """Set the time and the day of this transaction. A clock that runs behind does not revive a hold that has ended.
+
+        The batches that may expire today must be in memory.
+        """
         self.now = now if self.hold_clock is None else max(now, self.hold_clock)
+        self.today = today
+        if self.next_expiry is not None and self.next_expiry < today:
+            self.next_expiry = None
+            for batch in self.batches.values():
+                batch.is_expired = batch.best_before is not None and batch.best_before < today
+            self._note_expiry()
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether batches have expired since the product was stored last."""
+        return self._expiry_before < self.today
 
     @property
     def has_overdue_holds(self) -> bool:
@@ -83,6 +110,12 @@ class ProductMemory:
         drained, self._events = self._events, []
         return drained
 
+    def _note_expiry(self) -> None:
+        """Keep the first day on which one of the batches in memory expires."""
+        for batch in self.batches.values():
+            if batch.best_before is not None and not batch.is_expired:
+                self.next_expiry = min(batch.best_before, self.next_expiry or NEVER)
+
     def _raise(self, event: Callable[..., Event], **facts: object) -> int:
         """Raise an event with the next sequence; returns the sequence."""
         self.sequence += 1
@@ -94,6 +127,7 @@ class ProductMemory:
 
         This runs after each command. Nothing is summed up for a product with stock and without a reorder point.
         """
+        self._note_expiry()
         before = self._level_before
         is_watched = self.reorder_point is not None or before.reorder_point is not None
         if not is_watched and before.available_qty and any(batch.available_qty for batch in self.batches.values()):

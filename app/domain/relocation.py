@@ -117,7 +117,7 @@ def reserve_sooner(batches: Batches, late: Batch, held: Iterable[Allocation]) ->
     """
     targets: dict[Allocation, Batch] = {}
     for allocation in held:
-        for other in batches.before(late):
+        for other in batches.before(late, allocation.line.requirements):
             if other.available_qty >= allocation.line.qty:
                 late.release(allocation.line, is_held=allocation.is_held)
                 other.take(allocation.line, is_held=allocation.is_held)

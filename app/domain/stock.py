@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from app.domain.choice import ANY_BATCH, MAIN_LOCATION, NEVER, Requirements
+
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
@@ -11,17 +13,37 @@ class OrderLine:
     order_id: str
     sku: str
     qty: int
+    requirements: Requirements = ANY_BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTerms:
+    """Where a batch is, how long its goods are good, and whether it is blocked.
+
+    The goods are good through the day `best_before`; None: they do not expire. Nothing is allocated from a blocked
+    batch.
+    """
+
+    location: str = MAIN_LOCATION
+    best_before: date | None = None
+    is_blocked: bool = False
+
+
+PLAIN_TERMS = BatchTerms()
+"""The terms of a batch that was recorded without any."""
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
     """Stock that was purchased together.
 
-    `number` is the sequence of the event that recorded the batch, and identifies it within its product. `first_qty` and
-    `first_eta` are the values that it was recorded with. `allocated_qty` pieces are allocated to lines: `held_qty` of
-    them to lines that are held, the others to `allocated_lines` firm lines. `shipped_qty` pieces were shipped.
+    `number` is the sequence of the event that recorded the batch, and identifies it within its product. `first_qty`,
+    `first_eta` and `first_terms` are the values that it was recorded with. `allocated_qty` pieces are allocated to
+    lines: `held_qty` of them to lines that are held, the others to `allocated_lines` firm lines. `shipped_qty` pieces
+    were shipped.
 
-    `overdue_qty` of the held pieces belong to holds that have ended and are not in memory; it is not stored.
+    `overdue_qty` of the held pieces belong to holds that have ended and are not in memory. `is_expired` says that
+    `best_before` has passed today. Both are not stored.
     """
 
     number: int
@@ -34,17 +56,47 @@ class Batch:
     allocated_lines: int = 0
     shipped_qty: int = 0
     held_qty: int = 0
+    location: str = MAIN_LOCATION
+    best_before: date | None = None
+    is_blocked: bool = False
+    first_terms: BatchTerms = PLAIN_TERMS
     overdue_qty: int = 0
+    is_expired: bool = False
 
     @property
-    def available_qty(self) -> int:
+    def free_qty(self) -> int:
         """Pieces that are neither allocated nor shipped. Never below 0."""
         return self.qty - self.allocated_qty - self.shipped_qty
 
     @property
-    def preference(self) -> tuple[bool, date, int]:
-        """Sorts batches: the warehouse first, then the earliest ETA, then the batch recorded first."""
-        return (self.eta is not None, self.eta or date.min, self.number)
+    def available_qty(self) -> int:
+        """Pieces that can be allocated: the free ones, none of a batch that is blocked or has expired."""
+        if self.is_blocked or self.is_expired:
+            return 0
+        return self.qty - self.allocated_qty - self.shipped_qty
+
+    def would_have(self, released_qty: int) -> int:
+        """The pieces that can be allocated once that many more are free."""
+        return 0 if self.is_blocked or self.is_expired else self.free_qty + released_qty
+
+    @property
+    def terms(self) -> BatchTerms:
+        """Location, shelf life and blocking."""
+        return BatchTerms(self.location, self.best_before, self.is_blocked)
+
+    @property
+    def preference(self) -> tuple[bool, date, date, int]:
+        """Sorts batches: the warehouse, the earliest ETA, the goods that expire first, the batch recorded first."""
+        return (self.eta is not None, self.eta or date.min, self.best_before or NEVER, self.number)
+
+    def meets(self, requirements: Requirements) -> bool:
+        """Whether the batch is in one of the locations, and its goods are good for as long as required."""
+        is_elsewhere = requirements.locations and self.location not in requirements.locations
+        return not is_elsewhere and self.is_good_through(requirements.good_until)
+
+    def is_good_through(self, day: date | None) -> bool:
+        """Whether the goods are good through the day. A batch that has expired has nothing available anyway."""
+        return day is None or self.best_before is None or self.best_before >= day
 
     def is_here_by(self, day: date) -> bool:
         """Whether the batch is in the warehouse, or arrives on that day or earlier."""

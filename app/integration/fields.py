@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from app.domain.choice import MAIN_LOCATION
 from app.domain.limits import MAX_PRICE
 
 OrderId = Annotated[str, Field(description="The customer's order.", examples=["order-1"])]
@@ -20,7 +21,14 @@ OnHandQuantity = Annotated[
     int,
     Field(ge=0, description="Pieces in the warehouse: purchased and not shipped, allocated or not.", examples=[100]),
 ]
-AvailableQuantity = Annotated[int, Field(ge=0, description="Pieces neither allocated nor shipped.", examples=[90])]
+AvailableQuantity = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="Pieces that can be allocated: neither allocated nor shipped, and not blocked or expired.",
+        examples=[90],
+    ),
+]
 HeldQuantity = Annotated[int, Field(ge=0, description="Allocated pieces that are only held.", examples=[0])]
 HeldUntil = Annotated[
     datetime | None,
@@ -40,6 +48,33 @@ ReorderPoint = Annotated[
     Field(
         description="`low_stock.v1` is published when availability falls below this; null: no reorder point.",
         examples=[100],
+    ),
+]
+BatchLocation = Annotated[
+    str,
+    Field(
+        title="LocationOfBatch",
+        description="The location of the batch; left out for `main`, the default.",
+        examples=["berlin"],
+        exclude_if=lambda value: value == MAIN_LOCATION,
+    ),
+]
+BatchBestBefore = Annotated[
+    date | None,
+    Field(
+        title="BestBeforeOfBatch",
+        description="The last day on which the goods are good; left out if they do not expire.",
+        examples=["2030-06-30"],
+        exclude_if=lambda value: value is None,
+    ),
+]
+BatchBlocked = Annotated[
+    bool,
+    Field(
+        title="BatchIsBlocked",
+        description="true: nothing is allocated from the batch. Left out otherwise.",
+        examples=[True],
+        exclude_if=lambda value: not value,
     ),
 ]
 CartId = Annotated[str, Field(description="Identifies the cart.", examples=["cart-1"])]

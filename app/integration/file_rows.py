@@ -6,9 +6,11 @@ Each line is a row. No field can contain a line break, so an unclosed quote affe
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from app.domain.commands import Allocate, Command, CountBatch, CountProduct, CreateBatch
 from app.integration.json_syntax import MalformedJsonError, parse_json
@@ -35,6 +37,7 @@ RowReader = Callable[[bytes], Command | None]
 _SEPARATORS = (",", ";", "\t")
 _SEPARATOR_LINE = re.compile(rb"\s*\"?sep=([,;\t])\"?\s*", re.IGNORECASE)
 _OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
+_FLAGS = {"true": True, "false": False}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -77,6 +80,7 @@ def csv_reader(
         raise UnreadableFileError(f"the header has {_HOLD}: {_NO_HOLDS}")
     model = _kind_of_columns([name for name in names if name], kind, ignore_unknown=ignore_unknown)
     adapter: TypeAdapter[Command] = TypeAdapter(model)
+    known = _fields_of(model)
     fewest = max(number for number, name in enumerate(names, start=1) if name)
 
     def read(line: bytes) -> Command | None:
@@ -89,9 +93,8 @@ def csv_reader(
         for number, (name, cell) in enumerate(zip(names, cells, strict=False), start=1):
             if not name and cell.strip():
                 raise UnreadableRowError(f"column {number} has no name in the header and is not empty")
-            if name in model.model_fields and cell:
-                is_number = name.endswith("qty") and _WHOLE_NUMBER.fullmatch(cell)
-                fields[name] = int(cell) if is_number else cell
+            if name in known and cell:
+                fields[name] = _value(name, cell)
         return _validated(adapter, fields)
 
     return read
@@ -107,7 +110,7 @@ def _columns(header: bytes, separator: str | None) -> tuple[str, list[str]]:
         except UnreadableRowError as error:
             fault = fault or error
             continue
-        known = max(len(set(names) & set(model.model_fields)) for model in _MODELS)
+        known = max(len(set(names) & _fields_of(model).keys()) for model in _MODELS)
         readings.append((known, candidate, names))
     if fault is not None and not readings:
         raise fault
@@ -132,6 +135,21 @@ def ndjson_reader(kind: str | None = None) -> RowReader:
     return read
 
 
+@cache
+def _fields_of(model: type[Command]) -> dict[str, FieldInfo]:
+    """The fields of a command under the names that callers use."""
+    return {facts.alias or name: facts for name, facts in model.model_fields.items()}
+
+
+def _value(name: str, cell: str) -> Any:  # noqa: ANN401 - what the field holds
+    """The value of a cell. Locations are separated by spaces."""
+    if name == "from":
+        return cell.split()
+    if name == "blocked" and cell.lower() in _FLAGS:
+        return _FLAGS[cell.lower()]
+    return int(cell) if name.endswith("qty") and _WHOLE_NUMBER.fullmatch(cell) else cell
+
+
 def _model_of(fields: Mapping[str, Any], kind: str | None) -> type[Command]:
     if kind is None:
         kind = "counts" if "on_hand_qty" in fields else "batches" if "ref" in fields else "lines"
@@ -143,15 +161,15 @@ def _model_of(fields: Mapping[str, Any], kind: str | None) -> type[Command]:
 def _kind_of_columns(columns: Sequence[str], kind: str | None, *, ignore_unknown: bool) -> type[Command]:
     asked = ROW_KINDS[kind] if kind is not None else _MODELS
     unknown = {
-        model: set(columns) - set(model.model_fields)
+        model: set(columns) - _fields_of(model).keys()
         for model in asked
-        if {name for name, facts in model.model_fields.items() if facts.is_required()} <= set(columns)
+        if {name for name, facts in _fields_of(model).items() if facts.is_required()} <= set(columns)
     }
     fitting = [model for model, names in unknown.items() if not names or ignore_unknown]
     # A file of lines or batches may have a column with the name of a count, which is left out.
     fitting = [model for model in fitting if model not in ROW_KINDS["counts"]] or fitting
     twice = {column for column in columns if columns.count(column) > 1}
-    if len(fitting) == 1 and not twice & set(fitting[0].model_fields):
+    if len(fitting) == 1 and not twice & _fields_of(fitting[0]).keys():
         return fitting[0]
     kinds = [name for name, models in ROW_KINDS.items() if not set(models).isdisjoint(fitting)]
     if len(kinds) > 1:
@@ -170,8 +188,8 @@ def _kind_of_columns(columns: Sequence[str], kind: str | None, *, ignore_unknown
 
 
 def _required_first(model: type[Command]) -> list[str]:
-    names = [name for name in model.model_fields if name != _HOLD]
-    return sorted(names, key=lambda name: not model.model_fields[name].is_required())
+    fields = _fields_of(model)
+    return sorted((name for name in fields if name != _HOLD), key=lambda name: not fields[name].is_required())
 
 
 def _cells(line: bytes, separator: str) -> list[str]:
@@ -196,9 +214,10 @@ def _check_length(line: bytes) -> None:
 def _validated(adapter: TypeAdapter[Command], fields: dict[str, Any]) -> Command:
     if _HOLD in fields:
         raise UnreadableRowError(f"{_HOLD}: {_NO_HOLDS}")
-    eta = fields.get("eta")
-    if isinstance(eta, str) and not _DATE.fullmatch(eta):
-        raise UnreadableRowError(f"eta: a date has the form YYYY-MM-DD, such as 2030-12-31, not {eta[:40]}")
+    for name in ("eta", "best_before", "good_until"):
+        day = fields.get(name)
+        if isinstance(day, str) and not _DATE.fullmatch(day):
+            raise UnreadableRowError(f"{name}: a date has the form YYYY-MM-DD, such as 2030-12-31, not {day[:40]}")
     try:
         return adapter.validate_python(fields)
     except ValidationError as error:

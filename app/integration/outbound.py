@@ -16,6 +16,7 @@ from app.integration.order_messages import CartCheckedOutV1, OrderCancelledV1, O
 from app.integration.product_messages import (
     AllocationFailedV1,
     BackInStockV1,
+    BatchChangedV1,
     BatchCreatedV1,
     BatchEtaChangedV1,
     BatchQuantityChangedV1,
@@ -43,6 +44,7 @@ OUTBOUND_MESSAGES: dict[type[events.Event], type[Message]] = {
     events.LowStock: LowStockV1,
     events.BackInStock: BackInStockV1,
     events.BatchCreated: BatchCreatedV1,
+    events.BatchTermsChanged: BatchChangedV1,
     events.BatchQuantityChanged: BatchQuantityChangedV1,
     events.BatchEtaChanged: BatchEtaChangedV1,
     events.OrderPlaced: OrderPlacedV1,

@@ -1,14 +1,18 @@
 """Published events of products."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain import events
+from app.domain.choice import MAIN_LOCATION
 from app.integration.fields import (
     AvailableQuantity,
     BackorderedQuantity,
+    BatchBestBefore,
+    BatchBlocked,
+    BatchLocation,
     BatchRef,
     Eta,
     IncomingQuantity,
@@ -152,16 +156,36 @@ class BackInStockV1(ProductMessage):
     available_qty: AvailableQuantity
 
 
-class BatchCreatedV1(ProductMessage):
-    """A batch of stock was recorded."""
+class BatchMessage(ProductMessage):
+    """The data of an event of one batch."""
 
-    ce_type = "batch_created.v1"
     ref: BatchRef
     qty: PurchasedQuantity
     eta: Eta
 
 
-class BatchQuantityChangedV1(BatchCreatedV1):
+class BatchCreatedV1(BatchMessage):
+    """A batch of stock was recorded."""
+
+    ce_type = "batch_created.v1"
+    location: BatchLocation = MAIN_LOCATION
+    best_before: BatchBestBefore = None
+    blocked: BatchBlocked = False
+
+
+class BatchChangedV1(BatchMessage):
+    """The location, the best-before day or the blocking of a batch changed. The message has all three."""
+
+    ce_type = "batch_changed.v1"
+    location: Annotated[str, Field(description="The location of the batch.", examples=["berlin"])]
+    best_before: Annotated[
+        date | None,
+        Field(description="The last day on which the goods are good; null: any.", examples=["2030-06-30"]),
+    ]
+    blocked: Annotated[bool, Field(description="Whether nothing is allocated from the batch.", examples=[True])]
+
+
+class BatchQuantityChangedV1(BatchMessage):
     """The purchased quantity of a batch changed."""
 
     ce_type = "batch_quantity_changed.v1"
@@ -174,7 +198,7 @@ class BatchQuantityChangedV1(BatchCreatedV1):
     ] = None
 
 
-class BatchEtaChangedV1(BatchCreatedV1):
+class BatchEtaChangedV1(BatchMessage):
     """The arrival date of a batch changed."""
 
     ce_type = "batch_eta_changed.v1"

@@ -1,7 +1,7 @@
-"""Ends holds of products that no request touches.
+"""Ends holds of products that no request touches, and lets their batches expire.
 
-Each unit of work ends the overdue holds of the products that it locks, so the sweeper only has to lock a product. A
-product that is locked already is left out: the transaction that has it ends its holds.
+Each unit of work does both for the products that it locks, so the sweeper only has to lock a product. A product that is
+locked already is left out: the transaction that has it ends its holds.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from app.adapters.postgresql.overdue_products import BEFORE_ALL, OverdueProduct, overdue_products
+from app.adapters.postgresql.overdue_products import BEFORE_ALL, OverdueProduct, expired_products, overdue_products
 from app.bootstrap import Service
 from app.cancellation import cancel, raise_if_cancelled
 from app.domain.commands import ExpireHolds
@@ -72,7 +72,17 @@ class HoldSweeper:
             for product, outcome in zip(found, outcomes, strict=True):
                 if outcome.error is not None and not isinstance(outcome.error, TemporarilyUnavailableError):
                     self._paused_until[product.sku] = time.monotonic() + FAILED_PAUSE
-        return is_done
+        return is_done and await self._sweep_expired()
+
+    async def _sweep_expired(self) -> bool:
+        """Let batches expire. Returns whether there were few."""
+        expired = await expired_products(self._engine, limit=PRODUCTS)
+        found = [sku for sku in expired if not self._is_paused(sku)]
+        outcomes = await self._bus.run_shared([Request(ExpireHolds(sku=sku), self._cause) for sku in found])
+        for sku, outcome in zip(found, outcomes, strict=True):
+            if outcome.error is not None and not isinstance(outcome.error, TemporarilyUnavailableError):
+                self._paused_until[sku] = time.monotonic() + FAILED_PAUSE
+        return len(expired) < PRODUCTS
 
     def _is_paused(self, sku: str) -> bool:
         until = self._paused_until.get(sku)

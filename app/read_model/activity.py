@@ -36,7 +36,7 @@ _DECISIONS = ", ".join(
     )
 )
 _HOUR = timedelta(hours=1)
-_MIDNIGHT = "date_trunc('day', statement_timestamp(), 'UTC')"
+_MIDNIGHT = "date_trunc('day', statement_timestamp())"
 
 # A transaction can commit after one with a greater id and a later time; a minute is longer than commands take.
 _BISECTION = f"""
@@ -54,9 +54,10 @@ _BISECTION = f"""
 """  # noqa: S608 - constants
 
 _HOURS = text(f"""
-    SELECT {_MIDNIGHT} AS midnight, statement_timestamp() AS now, hours.*
+    SELECT {_MIDNIGHT} AS midnight, date_trunc('hour', statement_timestamp()) AS present, statement_timestamp() AS now,
+           hours.*
     FROM (SELECT) AS always LEFT JOIN (
-        SELECT date_trunc('hour', created_at, 'UTC') AS hour,
+        SELECT date_trunc('hour', created_at) AS hour,
                count(*) AS examined,
                count(*) FILTER (WHERE type = 'line_allocated.v1') AS allocations,
                count(*) FILTER (WHERE type = 'line_backordered.v1') AS backorders,
@@ -111,7 +112,7 @@ class Activity:
 
     time: Annotated[datetime, Field(description="The time of the counts.", examples=["2030-01-01T12:00:00Z"])]
     hours: Annotated[
-        list[HourOfActivity], Field(description="The hours of today, in UTC, up to the present one; each one counted.")
+        list[HourOfActivity], Field(description="The hours of today up to the present one; each one counted.")
     ]
     hours_are_complete: Annotated[
         bool,
@@ -130,7 +131,7 @@ async def activity(reader: Reader) -> Activity:
     newest = await reader.fetch(_NEWEST, {})
     midnight, now = rows[0].midnight.astimezone(UTC), rows[0].now
     counted = {row.hour.astimezone(UTC): row for row in rows if row.hour is not None}
-    present = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    present = rows[0].present.astimezone(UTC)
     is_complete = sum(row.examined for row in counted.values()) < EXAMINED_LIMIT
     # Of the earliest hour that was examined some events were left out.
     first = midnight if is_complete else min(present, min(counted) + _HOUR)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from app.domain.choice import ANY_BATCH, Requirements
 from app.domain.errors import ProductNotFoundError
 from app.integration.fields import Eta, LineQuantity, Sku
 from app.service_layer.ports import UnitOfWork
@@ -46,18 +47,30 @@ class Availability:
     ]
 
 
-def availability_of(sku: str, qty: int, by: date | None, order_id: str | None, uow: UnitOfWork) -> Availability:
-    """Whether one batch holds the quantity by the day, or at all. Raises ProductNotFoundError.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A quantity of a product that a caller wants by a day, with what it requires of the batch.
 
     The pieces that are held for the order `order_id` are available to it.
     """
+
+    sku: str
+    qty: int
+    by: date | None = None
+    order_id: str | None = None
+    requirements: Requirements = ANY_BATCH
+
+
+def availability_of(question: Question, uow: UnitOfWork) -> Availability:
+    """Whether one batch holds the quantity by the day, or at all. Raises ProductNotFoundError."""
+    sku, qty, by = question.sku, question.qty, question.by
     product = uow.products.get(sku)
     if product is None:
         raise ProductNotFoundError(sku)
-    own = product.allocations.get(order_id) if order_id is not None else None
+    own = product.allocations.get(question.order_id) if question.order_id is not None else None
     if own is not None and own.is_held and own.batch is not None:
         own.batch.release(own.line, is_held=True)
-    best = product.batches.best(qty)
+    best = product.batches.best(qty, question.requirements)
     in_time = best if best is not None and (by is None or best.is_here_by(by)) else None
     return Availability(
         sku=sku,

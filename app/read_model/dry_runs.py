@@ -3,21 +3,27 @@
 Nothing is locked, stored or published, and nothing is reserved.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from app.adapters.postgresql.snapshot import Snapshots
+from app.domain.choice import Requirements
 from app.domain.commands import Allocate, PlaceOrder
+from app.domain.stock import Batch
 from app.integration.fields import OrderId
 from app.service_layer.line_handlers import allocate
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.order_handlers import place_order
+from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import AllocationState, Complete, EarliestEta
 
+MOST_PASSED_OVER = 100
+
 ReasonCode = Literal["in_warehouse", "earliest_arrival", "out_of_stock", "already_accepted"]
+PassedOverReason = Literal["blocked", "expired", "elsewhere", "too_small"]
 
 EXPLANATIONS: dict[ReasonCode, str] = {
     "in_warehouse": "The batch is in the warehouse and can hold the whole line.",
@@ -28,11 +34,34 @@ EXPLANATIONS: dict[ReasonCode, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A batch with free pieces that the line does not get, although it would come first, and the reason."""
+
+    batch_ref: Annotated[str, Field(description="The ref of the batch.", examples=["batch-2"])]
+    reason: Annotated[
+        PassedOverReason,
+        Field(
+            description="`blocked`; `expired`: not good for as long as required; `elsewhere`: in another location; "
+            "`too_small`: not enough pieces.",
+            examples=["too_small"],
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class AllocationPreview(AllocationState):
     """The outcome of a dry run for an order line, and its reason."""
 
     reason: Annotated[ReasonCode, Field(description="The reason, for programs.", examples=["in_warehouse"])]
     explanation: Annotated[str, Field(description="The reason, for people.", examples=[EXPLANATIONS["in_warehouse"]])]
+    passed_over: Annotated[
+        list[PassedOver],
+        Field(
+            description=f"The first {MOST_PASSED_OVER} batches that the line does not get, most preferred first. Left "
+            "out if there is none, or if all of them are too small.",
+            exclude_if=lambda value: not value,
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +82,70 @@ class DryRuns:
 
     async def allocate(self, command: Allocate) -> AllocationPreview:
         """The line as the command would allocate or queue it."""
-        accepted = await self._snapshots.run(LockSet.of([command]), partial(allocate, command))
-        return _explained(accepted.allocation, accepted=not accepted.created)
+
+        async def decide(uow: UnitOfWork) -> AllocationPreview:
+            wanted = {command.sku: (command.qty, command.requirements)}
+            passed_over = await _passed_over(wanted, uow)
+            accepted = await allocate(command, uow)
+            return _explained(accepted.allocation, passed_over, accepted=not accepted.created)
+
+        return await self._snapshots.run(LockSet.of([command]), decide)
 
     async def place_order(self, command: PlaceOrder) -> OrderPreview:
         """The order as the command would place it."""
-        accepted = await self._snapshots.run(LockSet.of([command]), partial(place_order, command))
-        order = accepted.order
-        lines = [_explained(line, accepted=not accepted.created) for line in order.lines]
-        return OrderPreview(order.order_id, lines, order.complete, order.earliest_eta)
+
+        async def decide(uow: UnitOfWork) -> OrderPreview:
+            wanted = {line.sku: (line.qty, line.requirements) for line in command.lines}
+            passed_over = await _passed_over(wanted, uow)
+            accepted = await place_order(command, uow)
+            order = accepted.order
+            lines = [_explained(line, passed_over, accepted=not accepted.created) for line in order.lines]
+            return OrderPreview(order.order_id, lines, order.complete, order.earliest_eta)
+
+        return await self._snapshots.run(LockSet.of([command]), decide)
 
 
-def _explained(state: AllocationState, *, accepted: bool) -> AllocationPreview:
+async def _passed_over(
+    wanted: Mapping[str, tuple[int, Requirements]], uow: UnitOfWork
+) -> dict[str, list[tuple[str, PassedOverReason]]]:
+    """By SKU: the batches that the line does not get, up to the one that it gets."""
+    found: dict[str, list[tuple[str, PassedOverReason]]] = {}
+    for sku, (qty, requirements) in wanted.items():
+        product = uow.products.get(sku)
+        if product is None:
+            continue
+        await uow.products.fetch_unfit(product, limit=MOST_PASSED_OVER)
+        best = product.batches.best(qty, requirements)
+        found[sku] = [
+            (batch.ref, reason)
+            for batch in product.batches.refused_before(best, requirements.locations)
+            if (reason := _refusal(batch, qty, requirements))
+        ][:MOST_PASSED_OVER]
+    return found
+
+
+def _refusal(batch: Batch, qty: int, requirements: Requirements) -> PassedOverReason | None:
+    """Why the batch cannot hold the line; None: it can, or it has no pieces anyway."""
+    if not batch.free_qty:
+        return None
+    if batch.is_blocked:
+        return "blocked"
+    if batch.is_expired or not batch.is_good_through(requirements.good_until):
+        return "expired"
+    if not batch.meets(requirements):
+        return "elsewhere"
+    return "too_small" if batch.available_qty < qty else None
+
+
+def _explained(
+    state: AllocationState, passed_over: Mapping[str, list[tuple[str, PassedOverReason]]], *, accepted: bool
+) -> AllocationPreview:
     reason = "already_accepted" if accepted else _reason(state)
-    return AllocationPreview(**asdict(state), reason=reason, explanation=EXPLANATIONS[reason])
+    others = [] if accepted else [PassedOver(*each) for each in passed_over.get(state.sku, ())]
+    if all(each.reason == "too_small" for each in others):
+        # The explanation says it.
+        others = []
+    return AllocationPreview(**asdict(state), reason=reason, explanation=EXPLANATIONS[reason], passed_over=others)
 
 
 def _reason(state: AllocationState) -> ReasonCode:

@@ -8,10 +8,8 @@ from functools import cache
 
 from sqlalchemy import TextClause, text
 
+from app.adapters.postgresql.usable import GOOD_THROUGH, TODAY, USABLE, expired
 from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS
-
-TODAY = "(statement_timestamp() AT TIME ZONE 'UTC')::date"
-"""The current day in UTC."""
 
 # `indexed` is the condition of the index, `wanted` the filter on its entries, `behind` the start of the page. The
 # limits that are known when the statement is planned decide its plan. The outermost one ends the index scan.
@@ -32,14 +30,16 @@ _PAGE = """
     ORDER BY {key}
 """
 
-WITH_AVAILABLE = """
+
+# The order is that of the index of usable batches. Without it PostgreSQL may choose the primary key and read others.
+WITH_AVAILABLE = f"""
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(qty - allocated_qty - shipped_qty), 0) AS available_qty,
                coalesce(sum(qty - allocated_qty - shipped_qty) FILTER (WHERE eta IS NOT NULL), 0) AS incoming_qty,
                min(eta) AS next_eta
-        FROM batches WHERE batches.sku = t.sku AND has_stock
+        FROM (SELECT * FROM batches WHERE batches.sku = t.sku AND {USABLE} ORDER BY {GOOD_THROUGH} OFFSET 0) AS usable
     ) AS stock
-"""
+"""  # noqa: S608 - constants
 
 
 def _page(**parts: str) -> TextClause:
@@ -76,23 +76,28 @@ def products(*, low_stock: bool, backordered: bool, sold_out: bool) -> TextClaus
 
 
 @cache
-def batches(*, of_one_sku: bool, arriving: bool, late: bool, by_eta: bool) -> TextClause:
+def batches(*, of_one_sku: bool, arriving: bool, late: bool, unfit: bool, by_eta: bool) -> TextClause:
     """Batches by SKU and number, or by ETA."""
+    is_unfit = f"(t.blocked OR t.best_before < {TODAY}) AND t.allocated_qty > 0"
     days = ["t.eta <= :arriving_by"] * arriving + [f"t.eta < {TODAY}"] * late
     of_sku = ["t.sku = :sku"] * of_one_sku
     incoming = ["t.eta IS NOT NULL"] * (by_eta or bool(days))
     if by_eta:
-        indexed, wanted = incoming + days, of_sku
+        indexed, wanted = incoming + days, of_sku + [is_unfit] * unfit
         behind, key = "(t.eta, t.sku, t.number) > (:eta, :after, :position)", "eta, sku, number"
     else:
-        indexed, wanted = of_sku + incoming, days
+        indexed = of_sku + incoming + ["(t.blocked OR t.best_before IS NOT NULL)"] * unfit
+        wanted = days + [is_unfit] * unfit
         behind = "t.number > :position" if of_one_sku else "(t.sku, t.number) > (:after, :position)"
         key = "number" if of_one_sku else "sku, number"
     return _page(
         table="batches",
-        columns=("t.ref, t.sku, t.number, t.qty, t.eta, t.allocated_qty, t.shipped_qty, t.held_qty, t.allocated_lines"),
+        columns=(
+            "t.ref, t.sku, t.number, t.qty, t.eta, t.allocated_qty, t.shipped_qty, t.held_qty, t.allocated_lines,"
+            f" t.location, t.best_before, t.blocked, {expired('t')}"
+        ),
         shown_with="",
-        counted="t.sku, t.number, t.eta",
+        counted="t.sku, t.number, t.eta, t.blocked, t.best_before, t.allocated_qty",
         counted_with="",
         indexed=" AND ".join(indexed) or "true",
         wanted=" AND ".join(wanted) or "true",
@@ -149,18 +154,23 @@ SHORTAGES = text(f"""
 """)  # noqa: S608 - constants
 """Products with backorders, those with most waiting pieces first, then products below their reorder point."""
 
-ALLOCATED_TO = _page(
-    table="order_lines",
-    columns="t.*, CAST(:ref AS text) AS ref, (SELECT eta FROM batches WHERE ref = :ref) AS eta",
-    shown_with="",
-    counted="t.allocated",
-    counted_with="",
-    indexed=(
-        "t.sku = (SELECT sku FROM batches WHERE ref = :ref)"
-        " AND t.batch_number = (SELECT number FROM batches WHERE ref = :ref) AND t.shipped IS NULL"
-    ),
-    wanted="true",
-    behind="t.allocated > :position",
-    key="allocated",
-)
-"""The lines that wait for the batch `:ref`, in the order in which they were allocated."""
+
+@cache
+def lines_of(*, shipped: bool) -> TextClause:
+    """The lines of the batch `:ref` that were shipped, or were not, in the order of the sequences of these events."""
+    key = "shipped" if shipped else "allocated"
+    return _page(
+        table="order_lines",
+        columns="t.*, CAST(:ref AS text) AS ref, (SELECT eta FROM batches WHERE ref = :ref) AS eta",
+        shown_with="",
+        counted=f"t.{key}",
+        counted_with="",
+        indexed=(
+            "t.sku = (SELECT sku FROM batches WHERE ref = :ref)"  # noqa: S608 - constants
+            " AND t.batch_number = (SELECT number FROM batches WHERE ref = :ref)"
+            f" AND t.shipped IS {'NOT NULL' if shipped else 'NULL'}"
+        ),
+        wanted="true",
+        behind=f"t.{key} > :position",
+        key=key,
+    )

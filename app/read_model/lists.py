@@ -53,7 +53,7 @@ class ProductSummary:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSummary(BatchState):
     """A batch in a list."""
 
@@ -136,15 +136,15 @@ class Lists:
         rows = await self._reader.fetch(list_statements.SHORTAGES, {"limit": limit})
         return ProductPage([_product_summary(row) for row in _found(rows)], None, *_count(rows))
 
-    async def allocated_to(self, ref: str, *, limit: int, cursor: str | None) -> AllocationPage:
-        """The lines that are allocated to a batch and not shipped; none for an unknown batch."""
-        pager = KeysetPager("allocated-to", {"ref": ref}, PositionKey, (0,))
+    async def lines_of(self, ref: str, *, shipped: bool = False, limit: int, cursor: str | None) -> AllocationPage:
+        """The lines of a batch that are not shipped, or those that are; none for an unknown batch."""
+        pager = KeysetPager("lines-of-batch", {"ref": ref} | _given(shipped=shipped), PositionKey, (0,))
         (position,) = pager.decode(cursor)
-        rows = await self._reader.fetch(
-            list_statements.ALLOCATED_TO, {"ref": ref, "position": position, "limit": limit + 1}
-        )
+        parameters = {"ref": ref, "position": position, "limit": limit + 1}
+        rows = await self._reader.fetch(list_statements.lines_of(shipped=shipped), parameters)
         found = _found(rows)
-        next_cursor = pager.next_cursor([(row.allocated,) for row in found], limit)
+        keys = [(row.shipped if shipped else row.allocated,) for row in found]
+        next_cursor = pager.next_cursor(keys, limit)
         return AllocationPage([allocation_state(row) for row in found[:limit]], next_cursor, *_count(rows))
 
     async def batches(
@@ -155,12 +155,19 @@ class Lists:
         sku: str | None = None,
         arriving_by: date | None = None,
         late: bool = False,
+        unfit: bool = False,
         sort: BatchOrder = "sku",
     ) -> BatchPage:
         """Batches by SKU and number, or those on their way by ETA: all, or those that match each of the filters."""
-        filtered = {"sku": sku, "arriving_by": arriving_by.isoformat() if arriving_by else None} | _given(late=late)
+        filtered = {"sku": sku, "arriving_by": arriving_by.isoformat() if arriving_by else None} | _given(
+            late=late, unfit=unfit
+        )
         statement = list_statements.batches(
-            of_one_sku=sku is not None, arriving=arriving_by is not None, late=late, by_eta=sort == "eta"
+            of_one_sku=sku is not None,
+            arriving=arriving_by is not None,
+            late=late,
+            unfit=unfit,
+            by_eta=sort == "eta",
         )
         parameters: dict[str, Any] = {"limit": limit + 1}
         if sku is not None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 from sqlalchemy import Row, text
 
-from app.read_model.list_statements import TODAY, WITH_AVAILABLE
+from app.adapters.postgresql.usable import TODAY
+from app.read_model.list_statements import WITH_AVAILABLE
 from app.read_model.pagination import COUNT_LIMIT
 from app.read_model.reader import Reader
 
@@ -33,7 +34,7 @@ def _products(index: str, wanted: str) -> str:
     """  # noqa: S608 - constants
 
 
-_MIDNIGHT = "date_trunc('day', statement_timestamp(), 'UTC')"
+_MIDNIGHT = "date_trunc('day', statement_timestamp())"
 
 # The ids of events are nearly in the order of time, so today's events are the last ones.
 _TODAYS_EVENTS = f"""

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
 from app.adapters.postgresql.snapshot import Snapshots
+from app.adapters.postgresql.usable import expired
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
 from app.integration.fields import (
     AllocatedQuantity,
@@ -22,7 +23,7 @@ from app.integration.fields import (
     Sku,
 )
 from app.read_model.activity import Activity, activity
-from app.read_model.availability import Availability, availability_of
+from app.read_model.availability import Availability, Question, availability_of
 from app.read_model.carts import Carts
 from app.read_model.dry_runs import DryRuns
 from app.read_model.history import History
@@ -36,11 +37,12 @@ from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import AllocationState, BatchState, OrderState, ProductSequence
 
-_BATCHES = text("""
-    SELECT b.ref, b.sku, b.qty, b.eta, b.allocated_qty, b.shipped_qty, b.held_qty
+_BATCHES = text(f"""
+    SELECT b.ref, b.sku, b.qty, b.eta, b.allocated_qty, b.shipped_qty, b.held_qty,
+           b.location, b.best_before, b.blocked, {expired("b")}
     FROM unnest(CAST(:refs AS text[])) AS named(ref)
     CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.ref = named.ref LIMIT 1) AS b
-""")
+""")  # noqa: S608 - constants
 
 # A plain join would read all batches while PostgreSQL has no statistics of the table.
 _ALLOCATIONS = text("""
@@ -53,12 +55,12 @@ _ALLOCATIONS = text("""
     ORDER BY l.order_id, l.sku
 """)
 
-_PRODUCT = text("""
+_PRODUCT = text(f"""
     SELECT p.sku, p.sequence, p.backordered_qty, p.reorder_point, b.ref, b.qty, b.eta, b.allocated_qty,
-           b.shipped_qty, b.held_qty
+           b.shipped_qty, b.held_qty, b.location, b.best_before, b.blocked, {expired("b")}
     FROM products p JOIN batches b ON b.sku = p.sku
-    WHERE p.sku = :sku ORDER BY b.eta NULLS FIRST, b.number
-""")
+    WHERE p.sku = :sku ORDER BY b.eta NULLS FIRST, b.best_before, b.number
+""")  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ class Queries:
     `engine` may lead to a replica. Dry runs read from the `primary`, as commands do.
     """
 
-    def __init__(self, engine: AsyncEngine, primary: AsyncEngine | None = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, primary: AsyncEngine | None = None, calendar: Calendar = UTC_CALENDAR
+    ) -> None:
         self._reader = Reader(engine)
         self._orders = GroupedLookup(self._fetch_orders)
         self._batches = GroupedLookup(self._fetch_batches)
@@ -98,8 +102,8 @@ class Queries:
         self.carts = Carts(self._reader)
         self.history = History(self._reader)
         self.lists = Lists(self._reader)
-        self.dry_runs = DryRuns(Snapshots(primary or engine))
-        self._snapshots = Snapshots(engine)
+        self.dry_runs = DryRuns(Snapshots(primary or engine, calendar))
+        self._snapshots = Snapshots(engine, calendar)
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""
@@ -154,14 +158,14 @@ class Queries:
             sequence=rows[0].sequence,
         )
 
-    async def availability(self, sku: str, qty: int, by: date | None, order_id: str | None = None) -> Availability:
+    async def availability(self, question: Question) -> Availability:
         """Whether one batch holds the quantity by the day, or at all, for the order. Raises ProductNotFoundError."""
 
         async def decide(uow: UnitOfWork) -> Availability:
-            return availability_of(sku, qty, by, order_id, uow)
+            return availability_of(question, uow)
 
-        lines = {(order_id, sku)} if order_id is not None else set()
-        return await self._snapshots.run(LockSet(skus={sku}, lines=lines), decide)
+        lines = {(question.order_id, question.sku)} if question.order_id is not None else set()
+        return await self._snapshots.run(LockSet(skus={question.sku}, lines=lines), decide)
 
     async def _fetch_overview(self, keys: Sequence[str]) -> dict[str, Overview]:
         return dict.fromkeys(keys, await overview(self._reader))

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import connect
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
+from app.domain.choice import MAIN_LOCATION
 from app.service_layer.results import AllocationState, BatchState, status_of
 
 
@@ -33,7 +34,7 @@ class Reader:
 
 
 def batch_state(row: Row[Any]) -> BatchState:
-    """The batch in a row with the columns of the table."""
+    """The batch in a row with the columns of the table and `is_expired`."""
     return BatchState(
         ref=row.ref,
         sku=row.sku,
@@ -41,8 +42,11 @@ def batch_state(row: Row[Any]) -> BatchState:
         eta=row.eta,
         allocated_qty=row.allocated_qty,
         shipped_qty=row.shipped_qty,
-        available_qty=row.qty - row.allocated_qty - row.shipped_qty,
+        available_qty=0 if row.blocked or row.is_expired else row.qty - row.allocated_qty - row.shipped_qty,
         held_qty=row.held_qty,
+        location=row.location or MAIN_LOCATION,
+        best_before=row.best_before,
+        blocked=row.blocked,
     )
 
 

@@ -1,11 +1,14 @@
 """The use cases of batches of stock. A change of a batch serves the queue of its product."""
 
+from dataclasses import replace
 from datetime import date
 
 from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
+    ChangeBatchIfMatch,
     ChangeBatchQuantity,
+    ChangeBatchTerms,
     CountBatch,
     CreateBatch,
     CreateBatches,
@@ -36,7 +39,7 @@ async def create_batch(command: CreateBatch, uow: UnitOfWork) -> BatchRecorded:
     if uow.products.sku_of_batch(command.ref) not in {None, command.sku}:
         raise BatchConflictError(command.ref)
     product = uow.products.get_or_create(command.sku)
-    batch, created = product.create_batch(command.ref, command.qty, command.eta)
+    batch, created = product.create_batch(command.ref, command.qty, command.eta, command.terms)
     if created:
         await serve_queue(product, uow)
     return BatchRecorded(BatchState.of(product.sku, batch), created)
@@ -87,22 +90,41 @@ async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchCha
 
 
 async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
-    """Set the quantity, the ETA, or both. The ETA is set first, so released lines are placed by the new ETA.
+    """Change a batch. The quantity is set last, so released lines are placed by everything else that has changed.
 
-    Raises BatchNotFoundError, PreconditionFailedError, QuantityTooLargeError, QuantityChangedError, BelowShippedError.
+    Raises BatchNotFoundError, QuantityTooLargeError, QuantityChangedError, BelowShippedError.
     """
     product, batch = _find_batch(command.ref, uow)
-    check_tag(command.if_match, BatchState.of(product.sku, batch))
     given = command.model_fields_set
     qty = command.qty if "qty" in given else batch.qty
     if "on_hand_qty" in given:
         qty = counted_qty(batch, command.on_hand_qty, command.shipped_qty)
     product.check_quantity(batch.ref, qty, command.expected_qty)
     moves: list[Move] = []
+    changed = {name: getattr(command, name) for name in given & {"location", "best_before"}}
+    if "blocked" in given:
+        changed["is_blocked"] = command.blocked
+    product.change_terms(batch.ref, replace(batch.terms, **changed))
+    is_emptied = command.reallocate and batch.is_blocked
     if "eta" in given:
-        moves += await _change_eta(product, batch, command.eta, uow, reallocate=command.reallocate)
+        reallocate = command.reallocate and not is_emptied
+        moves += await _change_eta(product, batch, command.eta, uow, reallocate=reallocate)
+    if is_emptied:
+        moves += await _empty(product, batch, uow)
     moves += await _change_quantity(product, batch, qty, command, uow)
     return await _after_change(product, batch, moves, uow)
+
+
+async def change_batch_terms(command: ChangeBatchTerms, uow: UnitOfWork) -> BatchChanged:
+    """Change the location, the best-before day or the blocking of a batch. Raises BatchNotFoundError."""
+    return await change_batch(ChangeBatch(**command.model_dump(exclude_unset=True)), uow)
+
+
+async def change_batch_if_match(command: ChangeBatchIfMatch, uow: UnitOfWork) -> BatchChanged:
+    """Change a batch. Raises PreconditionFailedError where it has none of the tags, and what `change_batch` raises."""
+    product, batch = _find_batch(command.ref, uow)
+    check_tag(command.if_match, BatchState.of(product.sku, batch))
+    return await change_batch(command, uow)
 
 
 def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:
@@ -118,6 +140,11 @@ async def _change_quantity(
 ) -> list[Move]:
     await fetch_lines_to_release(product, batch, qty, uow)
     return await relocate(product.change_quantity(batch.ref, qty, why.reason, why.reference), product, uow)
+
+
+async def _empty(product: Product, batch: Batch, uow: UnitOfWork) -> list[Move]:
+    await uow.products.fetch_last_allocated(product, batch, batch.allocated_qty)
+    return await relocate(product.empty_batch(batch.ref), product, uow)
 
 
 async def _change_eta(

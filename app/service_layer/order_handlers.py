@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from app.domain import events
+from app.domain.choice import ANY_BATCH
 from app.domain.commands import CancelOrder, HoldOrder, OrderedLine, PlaceOrder
 from app.domain.errors import (
     InvalidSkuError,
@@ -32,7 +33,8 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
     if accepted:
         placed = _placed(order.order_id, accepted, uow)
         is_confirmation = placed.is_held and not is_hold
-        if not placed.is_made_of(order.lines) or (is_confirmation and _has_other_quantities(order, accepted)):
+        is_same = placed.is_made_of(order.lines) and not _has_other_requirements(order, accepted)
+        if not is_same or (is_confirmation and _has_other_quantities(order, accepted)):
             _refuse(order, "conflict", uow, is_hold=is_hold)
             raise OrderConflictError(order.order_id)
         if not is_confirmation:
@@ -111,7 +113,7 @@ async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
 
 
 def _order_of(order_id: str, lines: Iterable[OrderedLine]) -> Order:
-    return Order.of(order_id, ((line.sku, line.qty) for line in lines))
+    return Order.of(order_id, (OrderLine(order_id, line.sku, line.qty, line.requirements) for line in lines))
 
 
 def firm_and_held_skus(order_id: str, uow: UnitOfWork) -> tuple[list[str], list[str]]:
@@ -150,6 +152,13 @@ def _has_other_quantities(order: Order, accepted: Iterable[Allocation]) -> bool:
     """Whether a line was placed again with another quantity after its hold had ended."""
     now = {allocation.line.sku: allocation.line.qty for allocation in accepted}
     return any(now.get(line.sku, line.qty) != line.qty for line in order.lines)
+
+
+def _has_other_requirements(order: Order, accepted: Iterable[Allocation]) -> bool:
+    """Whether a line names requirements that it does not have."""
+    now = {allocation.line.sku: allocation.line.requirements for allocation in accepted}
+    named = (line for line in order.lines if line.requirements != ANY_BATCH)
+    return any(now.get(line.sku, line.requirements) != line.requirements for line in named)
 
 
 def _products_of(order: Order, uow: UnitOfWork, *, is_hold: bool) -> dict[str, Product]:

@@ -1,6 +1,6 @@
-"""The first part of every unit of work: overdue holds end, and their stock serves the queue.
+"""The first part of every unit of work: overdue holds end, and their stock serves the queue; batches expire.
 
-So every decision of the unit of work is made as if each hold had ended at its time.
+So every decision of the unit of work is made as if each hold and each batch had ended at its time.
 """
 
 import uuid
@@ -21,8 +21,9 @@ async def end_overdue_holds(uow: UnitOfWork, *, limit: int = AT_A_TIME) -> froze
     Returns the SKUs that have more of them than one unit of work ends. Raises TooLargeToShareError where the stock
     serves so long a queue that others would wait.
     """
+    expired = uow.products.take_expired()
     overdue = await uow.products.fetch_overdue_holds(limit=limit)
-    if not overdue:
+    if not overdue and not expired:
         return frozenset()
     name = f"expiry-{uuid.uuid4().hex}"
     uow.cause = Cause(name, name)

@@ -110,6 +110,12 @@ class ProductRepository(Protocol):
         with its batch.
         """
 
+    async def fetch_unfit(self, product: Product, *, limit: int) -> None:
+        """Put batches with free pieces into the product that are blocked or have expired, at most `limit`."""
+
+    def take_expired(self) -> Sequence[Product]:
+        """The loaded products of which batches have expired, so that this is stored."""
+
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put into the product the lines that a cut of the batch releases, until they make up `qty` pieces.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.domain.choice import MAIN_LOCATION
 from app.domain.product import Product
 from app.domain.relocation import Move
 from app.domain.stock import Allocation, Batch
@@ -13,6 +14,9 @@ from app.integration.fields import (
     AllocatedQuantity,
     AvailableQuantity,
     BackorderedQuantity,
+    BatchBestBefore,
+    BatchBlocked,
+    BatchLocation,
     BatchRef,
     Eta,
     HeldQuantity,
@@ -46,12 +50,17 @@ class BatchState:
     shipped_qty: ShippedQuantity
     available_qty: AvailableQuantity
     held_qty: HeldQuantity
+    location: BatchLocation = MAIN_LOCATION
+    best_before: BatchBestBefore = None
+    blocked: BatchBlocked = False
 
     @property
     def tag(self) -> str:
         """The entity tag of the batch."""
         quantities = (self.qty, self.allocated_qty, self.shipped_qty, self.held_qty)
-        return entity_tag(self.ref, self.sku, self.eta, *quantities)
+        terms = (self.location, self.best_before, self.blocked)
+        # A batch without terms has the tag that releases before had for it.
+        return entity_tag(self.ref, self.sku, self.eta, *quantities, *(terms if terms != _PLAIN else ()))
 
     @classmethod
     def of(cls, sku: str, batch: Batch) -> Self:
@@ -65,7 +74,13 @@ class BatchState:
             shipped_qty=batch.shipped_qty,
             available_qty=batch.available_qty,
             held_qty=batch.held_qty,
+            location=batch.location,
+            best_before=batch.best_before,
+            blocked=batch.is_blocked,
         )
+
+
+_PLAIN = (MAIN_LOCATION, None, False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,12 +130,12 @@ async def test_the_lines_of_a_batch_are_those_that_wait_for_it(own: Api) -> None
     shipped = await own.order("CHAIR", 1)
     assert (await own.client.post(f"/v1/allocations/{shipped}/CHAIR/ship")).status_code == 200
 
-    found = await read(own, "/v1/batches/late/allocations")
+    found = await read(own, "/v1/batches/late/lines")
 
     assert [item["order_id"] for item in found["items"]] == [*orders, "held"]
     assert found["items"][0] == (await own.lines("order-3"))[0]
     assert (found["count"], found["next_cursor"]) == (4, None)
-    first = await read(own, "/v1/batches/late/allocations?limit=3")
-    rest = await read(own, f"/v1/batches/late/allocations?limit=3&cursor={first['next_cursor']}")
+    first = await read(own, "/v1/batches/late/lines?limit=3")
+    rest = await read(own, f"/v1/batches/late/lines?limit=3&cursor={first['next_cursor']}")
     assert first["items"] + rest["items"] == found["items"]
-    assert_problem(await own.client.get("/v1/batches/none/allocations"), 404, "batch-not-found")
+    assert_problem(await own.client.get("/v1/batches/none/lines"), 404, "batch-not-found")

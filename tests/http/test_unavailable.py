@@ -34,7 +34,7 @@ CALLS = [
     ("GET", "/v1/overview", None),
     ("GET", "/v1/activity", None),
     ("GET", "/v1/shortages", None),
-    ("GET", "/v1/batches/any/allocations", None),
+    ("GET", "/v1/batches/any/lines", None),
     ("GET", "/v1/search?prefix=a", None),
     ("POST", "/v1/allocations?dry_run=true", {"order_id": "order-1", "sku": "sku-1", "qty": 1}),
     ("GET", "/readyz", None),

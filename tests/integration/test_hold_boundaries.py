@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.calendar import Calendar
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CancelAllocation, Command, CreateBatch, ShipLine
+from app.read_model.availability import Question
 from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
@@ -201,7 +203,9 @@ async def test_a_group_that_fails_ends_its_holds_once_when_it_runs_again(
             await super().commit()
 
     again = MessageBus(
-        lambda: FailingOnce(DriverConnections(engine), clock=clock), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses())
+        lambda: FailingOnce(DriverConnections(engine), calendar=Calendar(clock=clock)),
+        COMMAND_HANDLERS,
+        retry=RetryPolicy(sleep=Pauses()),
     )
     clock.now = END
     outcomes = await play(again, CONFIRM, CancelAllocation(order_id="nothing", sku="CHAIR"))
@@ -229,7 +233,7 @@ async def test_reads_of_a_snapshot_end_no_hold(bus: MessageBus, clock: MovableCl
     before = await events_of(engine, "TABLE")
 
     preview = await queries.dry_runs.allocate(newcomer)
-    availability = await queries.availability("TABLE", 5, None)
+    availability = await queries.availability(Question("TABLE", 5))
     own = await queries.dry_runs.place_order(order("order-2", ("TABLE", 5)))
 
     assert (preview.status, availability.available) == ("backordered", False)

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import create_engine
+from app.read_model.availability import Question
 from app.read_model.pagination import COUNT_LIMIT, Page
 from app.read_model.queries import Queries
 from tests.support.database import raw_connection
@@ -121,7 +122,7 @@ async def measured(database_url: str, request: pytest.FixtureRequest) -> AsyncIt
                 await measured.queries.overview()
                 await measured.queries.activity()
                 await measured.queries.lists.shortages(limit=LIMIT)
-                await measured.queries.lists.allocated_to("s-1", limit=LIMIT, cursor=None)
+                await measured.queries.lists.lines_of("s-1", limit=LIMIT, cursor=None)
                 await measured.queries.history.of_batch("S-1", "s-1")
                 await measured.queries.search("S-")
                 await measured.queries.history.of_order("order-1")
@@ -151,7 +152,7 @@ async def test_a_page_costs_what_it_shows(measured: Measured) -> None:
 async def test_availability_costs_the_open_batches(measured: Measured) -> None:
     _, _, before = await measured.read()
     for qty in (5, 6):
-        await measured.queries.availability("CHAIR", qty, None)
+        await measured.queries.availability(Question("CHAIR", qty))
     _, _, after = await measured.read()
     assert after - before <= 8
 
@@ -213,7 +214,7 @@ async def test_shortages_cost_the_products_that_are_compared(measured: Measured)
 
 async def test_the_lines_and_the_events_of_a_batch_cost_what_they_show(measured: Measured) -> None:
     scans, rows, before = await measured.read()
-    found = await measured.queries.lists.allocated_to("s-1", limit=LIMIT, cursor=None)
+    found = await measured.queries.lists.lines_of("s-1", limit=LIMIT, cursor=None)
     assert (found.items, found.count) == ([], 0)
     assert await measured.queries.history.of_batch("S-1", "s-1") == []
     scans_after, rows_after, after = await measured.read()

@@ -59,7 +59,9 @@ async def test_fetches_no_hold_before_its_end(backend: Backend) -> None:
     before = await hold(backend, ("order-1", 60))
     async with backend.begin() as uow:
         product = await load(uow)
-        product.set_time(before.now + timedelta(seconds=60) - MICROSECOND)
+        product.set_time(
+            before.now + timedelta(seconds=60) - MICROSECOND, (before.now + timedelta(seconds=60) - MICROSECOND).date()
+        )
         assert not await uow.products.fetch_overdue_holds(limit=9)
 
 
@@ -73,7 +75,7 @@ async def test_fetches_the_holds_that_have_ended_by_their_ends_each_with_its_bat
         product = await load(uow)
         # The batch is not read before, because it has nothing left.
         assert set(product.batches) == set()
-        product.set_time(before.now + timedelta(seconds=30))
+        product.set_time(before.now + timedelta(seconds=30), (before.now + timedelta(seconds=30)).date())
         (overdue,) = await uow.products.fetch_overdue_holds(limit=limit)
 
         assert overdue.product is product
@@ -100,7 +102,7 @@ async def test_of_too_many_holds_that_have_ended_the_others_are_summed_by_batch(
     before = await hold(backend, *((f"order-{number}", number) for number in range(1, 5)))
     async with backend.begin() as uow:
         product = await load(uow)
-        product.set_time(before.now + timedelta(seconds=3))
+        product.set_time(before.now + timedelta(seconds=3), (before.now + timedelta(seconds=3)).date())
         (overdue,) = await uow.products.fetch_overdue_holds(limit=2)
         assert overdue.order_ids == ["order-1", "order-2"]
         assert overdue.earliest_end is not None
@@ -113,7 +115,7 @@ async def test_of_too_many_holds_that_have_ended_the_others_are_summed_by_batch(
 
     async with backend.begin() as uow:
         product = await load(uow)
-        product.set_time(before.now + timedelta(seconds=3))
+        product.set_time(before.now + timedelta(seconds=3), (before.now + timedelta(seconds=3)).date())
         (overdue,) = await uow.products.fetch_overdue_holds(limit=2)
         assert (overdue.order_ids, overdue.earliest_end) == (["order-3"], before.now + timedelta(seconds=4))
 
@@ -131,7 +133,7 @@ async def test_the_limit_is_one_for_all_products(backend: Backend) -> None:
         for sku in (SKU, "TABLE"):
             product = uow.products.get(sku)
             assert product is not None
-            product.set_time(before.now + timedelta(minutes=1))
+            product.set_time(before.now + timedelta(minutes=1), (before.now + timedelta(minutes=1)).date())
         overdue = await uow.products.fetch_overdue_holds(limit=3)
 
         assert sorted(len(each.order_ids) for each in overdue) == [1, 2]

@@ -47,7 +47,7 @@ class FakeProductRepository:
             if (order_id, sku) in self._tables.lines and sku in self._products:
                 self._attach_line(order_id, sku)
         for product in self._products.values():
-            product.set_time(self._now)
+            product.set_time(self._now, self._now.date())
 
     async def fetch_overdue_holds(self, *, limit: int) -> Sequence[OverdueHolds]:
         found = []
@@ -94,6 +94,14 @@ class FakeProductRepository:
         for ref, row in here.items():
             if row.shipped_qty < row.qty or row.number == last:
                 self._attach_batch(ref)
+
+    async def fetch_unfit(self, product: Product, *, limit: int) -> None:
+        for ref, row in list(self._tables.batches.items()):
+            if row.sku == product.sku:
+                self._attach_batch(ref)
+
+    def take_expired(self) -> Sequence[Product]:
+        return [self.get_or_create(product.sku) for product in self._products.values() if product.has_expired]
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         held = [
@@ -157,6 +165,7 @@ class FakeProductRepository:
                 product.held_qty,
                 product.earliest_hold_end,
                 product.hold_clock,
+                product.next_expiry,
             )
             for batch in product.batches.values():
                 self._tables.batches[batch.ref] = BatchRow(
@@ -170,11 +179,17 @@ class FakeProductRepository:
                     batch.allocated_lines,
                     batch.shipped_qty,
                     batch.held_qty,
+                    batch.location,
+                    batch.best_before,
+                    batch.is_blocked,
+                    batch.first_terms,
                 )
             for order_id, held in product.allocations.items():
                 ref = held.batch.ref if held.batch else None
                 sequences = (held.requested_sequence, ref, held.allocated_sequence, held.shipped_sequence)
-                self._tables.lines[order_id, sku] = LineRow(held.line.qty, *sequences, held.held_until)
+                self._tables.lines[order_id, sku] = LineRow(
+                    held.line.qty, *sequences, held.held_until, held.line.requirements
+                )
                 self._seen.add((order_id, sku))
         for order_id, sku in [key for key in self._seen if key[0] not in self._products[key[1]].allocations]:
             self._tables.lines.pop((order_id, sku), None)
@@ -191,13 +206,14 @@ class FakeProductRepository:
     def _attach_batch(self, ref: str) -> Batch:
         row = self._tables.batches[ref]
         sums = (row.allocated_qty, row.allocated_lines, row.shipped_qty, row.held_qty)
-        batch = Batch(row.number, ref, row.qty, row.eta, row.first_qty, row.first_eta, *sums)
+        terms = (row.location, row.best_before, row.is_blocked, row.first_terms)
+        batch = Batch(row.number, ref, row.qty, row.eta, row.first_qty, row.first_eta, *sums, *terms)
         return self._products[row.sku].attach_batch(batch)
 
     def _attach_line(self, order_id: str, sku: str) -> None:
         row = self._tables.lines[order_id, sku]
         batch = self._attach_batch(row.batch_ref) if row.batch_ref else None
-        line = OrderLine(order_id, sku, row.qty)
+        line = OrderLine(order_id, sku, row.qty, row.requirements)
         sequences = (row.requested, batch, row.allocated, row.shipped)
         self._products[sku].attach_allocation(Allocation(line, *sequences, row.held_until))
         self._seen.add((order_id, sku))

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from app.domain.carts import Cart
+from app.domain.choice import ANY_BATCH, MAIN_LOCATION, Requirements
 from app.domain.orders import PlacedOrder
+from app.domain.stock import PLAIN_TERMS, BatchTerms
 from app.integration.dead_letters import DeadLetter
 from app.integration.outbound import OutboundMessage
 from app.service_layer.idempotency import StoredAnswer
@@ -19,6 +21,7 @@ class ProductRow:
     held_qty: int = 0
     earliest_hold_end: datetime | None = None
     hold_clock: datetime | None = None
+    next_expiry: date | None = None
 
 
 @dataclass
@@ -33,6 +36,10 @@ class BatchRow:
     allocated_lines: int
     shipped_qty: int
     held_qty: int
+    location: str = MAIN_LOCATION
+    best_before: date | None = None
+    is_blocked: bool = False
+    first_terms: BatchTerms = PLAIN_TERMS
 
 
 @dataclass
@@ -43,6 +50,7 @@ class LineRow:
     allocated: int | None
     shipped: int | None
     held_until: datetime | None
+    requirements: Requirements = ANY_BATCH
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.calendar import Calendar
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import HoldOrder, PlaceOrder
@@ -36,7 +37,7 @@ def bus_with_clock(engine: AsyncEngine, clock: MovableClock, retry: RetryPolicy 
     """A bus whose units of work use the clock."""
 
     def begin() -> UnitOfWork:
-        return SqlUnitOfWork(DriverConnections(engine), clock=clock)
+        return SqlUnitOfWork(DriverConnections(engine), calendar=Calendar(clock=clock))
 
     return MessageBus(begin, COMMAND_HANDLERS, retry=retry)
 

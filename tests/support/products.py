@@ -23,7 +23,7 @@ class Shop:
     def begin(self, now: datetime) -> None:
         """Begin a unit of work at that time: the holds whose time is over end."""
         product = self.product
-        product.set_time(now)
+        product.set_time(now, now.date())
         if not product.has_overdue_holds:
             return
         held = [each for each in product.allocations.values() if each.held_until is not None]

@@ -101,11 +101,16 @@ def test_utf_16_is_called_by_its_name() -> None:
         csv_reader("order_id,sku,qty".encode("utf-16"))
 
 
+BATCH_COLUMNS = "ref,sku,qty,eta,location,best_before,blocked"
+
+
 def test_a_kind_that_was_asked_for_has_to_be_there() -> None:
-    with pytest.raises(UnreadableFileError, match=r"has to be ref,sku,qty,eta, not order_id,sku,qty"):
+    with pytest.raises(
+        UnreadableFileError, match=r"has to be ref,sku,qty,eta,location,best_before,blocked, not order_id,sku,qty"
+    ):
         csv_reader(b"order_id,sku,qty", "batches")
 
 
 def test_a_wrong_header_does_not_advise_to_hold() -> None:
-    with pytest.raises(UnreadableFileError, match="order_id,sku,qty,if_unavailable, not order,sku,qty"):
+    with pytest.raises(UnreadableFileError, match="order_id,sku,qty,if_unavailable,from,good_until, not order,sku,qty"):
         csv_reader(b"order,sku,qty", "lines")

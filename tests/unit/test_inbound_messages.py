@@ -14,6 +14,7 @@ from app.domain.commands import (
     CancelOrder,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeBatchTerms,
     ChangeLineQuantity,
     Command,
     CountBatch,
@@ -42,6 +43,7 @@ from tests.support.inbound import ALLOCATE, LINE, STRUCTURED, binary, structured
         ),
         ("batch_quantity_changed.v1", {"ref": "b", "qty": 0}, ChangeBatchQuantity(ref="b", qty=0)),
         ("batch_eta_changed.v1", {"ref": "b", "eta": None}, ChangeBatchEta(ref="b", eta=None)),
+        ("batch_changed.v1", {"ref": "b", "blocked": True}, ChangeBatchTerms(ref="b", blocked=True)),
         (
             "stock_counted.v1",
             {"ref": "b", "on_hand_qty": 5, "shipped_qty": 2, "reason": "recount", "reference": "list-3"},
@@ -102,6 +104,8 @@ def test_a_documented_default_may_be_sent_explicitly(ce_type: str) -> None:
     payload = asyncapi_document()["components"]["messages"][f"in.{ce_type}"]["payload"]
     values = {**LINE, "ref": "b", "eta": "2030-01-01", "lines": [{"sku": "S", "qty": 1}]}
     required = {name: values[name] for name in payload["required"]}
+    if ce_type == "batch_changed.v1":
+        required["blocked"] = True
     properties = payload["properties"].items()
     defaults = {name: facts["default"] for name, facts in properties if "default" in facts}
 

@@ -39,10 +39,12 @@ def create_engine(
     tls: ssl.SSLContext | None = None,
     application_name: str = "allocation",
     target: Target = "read-write",
+    time_zone: str = "UTC",
 ) -> AsyncEngine:
     """A pool of at most `pool_size` connections with bounded waits. It connects later. Without `tls`: unencrypted.
 
-    If the URL names several servers, connections are made to one that has the role `target`.
+    If the URL names several servers, connections are made to one that has the role `target`. `time_zone` decides on the
+    day in statements.
     """
     database = DatabaseUrl.parse(url)
     engine = create_async_engine(
@@ -67,7 +69,7 @@ def create_engine(
                 # An idle timeout is not enough: a process that hangs between the two messages of asyncpg's prepare
                 # leaves a session that is not idle and keeps its locks. (PostgreSQL 17 and newer.)
                 "transaction_timeout": f"{TRANSACTION_TIMEOUT}s",
-                "timezone": "UTC",
+                "timezone": time_zone,
                 # Plans are cached. A plan made while a table is empty would keep its sequential scan. A bitmap scan
                 # reads all matching index entries before a LIMIT applies. Compiling with JIT costs more than it saves.
                 "enable_seqscan": "off",

@@ -1,6 +1,6 @@
 """Finds holds that have ended."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,9 +10,6 @@ from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow
 from app.domain.product import Product
-
-Clock = Callable[[datetime], datetime]
-"""Returns the time to use in place of the time of the database. Tests move it."""
 
 
 @dataclass(frozen=True, slots=True)

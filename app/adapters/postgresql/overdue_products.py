@@ -1,4 +1,4 @@
-"""Finds products with holds that have ended."""
+"""Finds products with holds that have ended, and products with batches that have expired."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,10 @@ _OVERDUE = text("""
     WHERE earliest_hold_end <= statement_timestamp()
       AND (earliest_hold_end, sku) > (CAST(:end AS timestamptz), CAST(:sku AS text))
     ORDER BY earliest_hold_end, sku LIMIT :limit
+""")
+
+_EXPIRED = text("""
+    SELECT sku FROM products WHERE next_expiry < statement_timestamp()::date ORDER BY next_expiry, sku LIMIT :limit
 """)
 
 
@@ -47,3 +51,9 @@ async def overdue_products(engine: AsyncEngine, after: OverduePosition, *, limit
     async with connect(engine) as connection:
         rows = await connection.execute(_OVERDUE, {"end": after.end, "sku": after.sku, "limit": limit})
         return [OverdueProduct(*row) for row in rows]
+
+
+async def expired_products(engine: AsyncEngine, *, limit: int) -> list[str]:
+    """Products of which a batch has expired since they were changed last. Raises DatabaseUnavailableError."""
+    async with connect(engine) as connection:
+        return list(await connection.scalars(_EXPIRED, {"limit": limit}))

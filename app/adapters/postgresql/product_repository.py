@@ -13,8 +13,9 @@ from datetime import datetime
 import asyncpg
 
 from app.adapters.postgresql import statements
+from app.adapters.postgresql.calendar import Calendar
 from app.adapters.postgresql.command_size import CommandSize
-from app.adapters.postgresql.hold_rows import Clock, find_overdue
+from app.adapters.postgresql.hold_rows import find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
 from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
@@ -38,9 +39,9 @@ class SqlProductRepository:
     group write these first.
     """
 
-    def __init__(self, connection: PipelinedConnection, clock: Clock, *, locking: bool = True) -> None:
+    def __init__(self, connection: PipelinedConnection, calendar: Calendar, *, locking: bool = True) -> None:
         self._connection = connection
-        self._clock = clock
+        self._calendar = calendar
         self._is_locking = locking
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
@@ -72,12 +73,13 @@ class SqlProductRepository:
             list(locks.batch_refs),
             [order_id for order_id, _ in lines],
             [sku for _, sku in lines],
+            [product.next_expiry for product in self._products.values()],
         )
         read_at = self._attach(rows)
         if read_at is not None:
-            now = self._clock(read_at)
+            now, today = self._calendar.at(read_at)
             for product in self._products.values():
-                product.set_time(now)
+                product.set_time(now, today)
 
     def get(self, sku: str) -> Product | None:
         """The product, unless no batch of it was ever recorded."""
@@ -109,8 +111,8 @@ class SqlProductRepository:
         # A batch that has changed is in memory already.
         rows = await self._connection.fetch(statements.ON_HAND, product.sku)
         await self._size.count(product.sku, len(rows))
-        for row in map(BatchRow._make, rows):
-            self._attach_batch(product, row)
+        for row in rows:
+            self._attach_batch(product, BatchRow._make(row))
 
     async def fetch_overdue_holds(self, *, limit: int) -> Sequence[OverdueHolds]:
         """Put holds that have ended into the products, with their batches."""
@@ -124,6 +126,15 @@ class SqlProductRepository:
             self._attach_batch(product, row)
             product.batches[row.ref].overdue_qty = qty
         return [OverdueHolds(self._touch(each), found.order_ids[each.sku], found.ends[each.sku]) for each in products]
+
+    async def fetch_unfit(self, product: Product, *, limit: int) -> None:
+        """Put batches with free pieces into the product that are blocked or have expired."""
+        for row in await self._connection.fetch(statements.UNFIT, product.sku, product.today, limit):
+            self._attach_batch(product, BatchRow._make(row))
+
+    def take_expired(self) -> Sequence[Product]:
+        """The products of which batches have expired since they were stored last."""
+        return [self._touch(product) for product in self._products.values() if product.has_expired]
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         """Put the lines that a cut of the batch releases into the product, in pages."""
@@ -152,8 +163,7 @@ class SqlProductRepository:
     ) -> Sequence[str]:
         """Put the next lines of the batch that are small enough into the product; returns their orders."""
         await self._write_changes(product)
-        where = (product.sku, batch.number, after, max_qty, limit)
-        rows = await self._connection.fetch(statements.ALLOCATED, *where)
+        rows = await self._connection.fetch(statements.ALLOCATED, product.sku, batch.number, after, max_qty, limit)
         await self._size.count(product.sku, len(rows))
         self._attach_held(product, batch, rows)
         return [row["order_id"] for row in rows]
@@ -167,7 +177,8 @@ class SqlProductRepository:
     async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
         """Put the next queued lines that are small enough into the product; returns their orders."""
         await self._write_changes(product)
-        rows = await self._connection.fetch(statements.BACKORDERS, product.sku, after, max_qty, limit)
+        where = (product.sku, after, max_qty, limit, *product.batches.offer())
+        rows = await self._connection.fetch(statements.BACKORDERS, *where)
         await self._size.count(product.sku, len(rows))
         for row in rows:
             self._attach_line(product, LineRow._make(row), None)

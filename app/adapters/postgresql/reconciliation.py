@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import begin, connect
 from app.adapters.postgresql.counted_sums import CountedBatch, CountedHolds, CountedProduct
+from app.adapters.postgresql.usable import CAN_BE_SERVED, IS_FIT
 
 # The sums over the lines of the batch b that are not shipped, held or firm, and over those that are.
 _LINES = """
@@ -51,12 +52,13 @@ _PRODUCTS = """
     FROM page AS p
     CROSS JOIN LATERAL (
         SELECT coalesce(bool_or({wrong}), false) AS has_wrong_batches,
-               coalesce(max(b.qty - allocated.qty - shipped.qty), 0) AS room
+               coalesce(max(b.qty - allocated.qty - shipped.qty) FILTER (WHERE {fit}), 0) AS room
         FROM batches AS b {lines}
         WHERE b.sku = p.sku
     ) AS stock
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(l.qty), 0) AS qty, min(l.qty) AS smallest FROM order_lines AS l
+        SELECT coalesce(sum(l.qty), 0) AS qty, min(l.qty) FILTER (WHERE {can_be_served}) AS smallest
+        FROM order_lines AS l
         WHERE l.sku = p.sku AND l.batch_number IS NULL
     ) AS queue
     {holds}
@@ -69,7 +71,7 @@ _PRODUCTS = """
     ) AS numbered
     ORDER BY p.sku
 """
-_PARTS = {"lines": _LINES, "wrong": _WRONG, "holds": _HOLDS}
+_PARTS = {"lines": _LINES, "wrong": _WRONG, "holds": _HOLDS, "fit": IS_FIT, "can_be_served": CAN_BE_SERVED}
 _NEXT_SKU = text("SELECT sku FROM products WHERE sku > :after ORDER BY sku LIMIT 1")
 _PAGE_OF_PRODUCTS = text(_PRODUCTS.format(named="sku > :after", **_PARTS))
 _ONE_PRODUCT = text(_PRODUCTS.format(named="sku = :sku", **_PARTS))

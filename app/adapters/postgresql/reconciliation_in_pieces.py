@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.adapters.postgresql.connections import begin, connect
 from app.adapters.postgresql.counted_sums import CountedBatch, CountedProduct
+from app.adapters.postgresql.usable import CAN_BE_SERVED, IS_FIT
 
 PIECE = 20_000
 """How many lines or events one statement reads."""
@@ -20,17 +21,18 @@ PIECE = 20_000
 # The transaction locks nothing, so it may last longer than others.
 _NO_TRANSACTION_TIMEOUT = text("SET LOCAL transaction_timeout = 0")
 _PRODUCT = text("SELECT sequence, backordered_qty, held_qty, earliest_hold_end FROM products WHERE sku = :sku")
-_LINES = text("""
-    SELECT batch_number, FALSE AS has_shipped, qty, held_until FROM order_lines
+_LINES = text(f"""
+    SELECT batch_number, FALSE AS has_shipped, qty, held_until, FALSE AS can_be_served FROM order_lines
     WHERE sku = :sku AND batch_number IS NOT NULL AND shipped IS NULL
     UNION ALL
-    SELECT batch_number, TRUE, qty, NULL FROM order_lines WHERE sku = :sku AND shipped IS NOT NULL
+    SELECT batch_number, TRUE, qty, NULL, FALSE FROM order_lines WHERE sku = :sku AND shipped IS NOT NULL
     UNION ALL
-    SELECT NULL, FALSE, qty, NULL FROM order_lines WHERE sku = :sku AND batch_number IS NULL
-""")
-_BATCHES = text("""
-    SELECT number, ref, qty, allocated_qty, allocated_lines, shipped_qty, held_qty FROM batches WHERE sku = :sku
-""")
+    SELECT NULL, FALSE, qty, NULL, {CAN_BE_SERVED} FROM order_lines AS l WHERE sku = :sku AND batch_number IS NULL
+""")  # noqa: S608 - constants
+_BATCHES = text(f"""
+    SELECT number, ref, qty, allocated_qty, allocated_lines, shipped_qty, held_qty, {IS_FIT} AS is_fit
+    FROM batches WHERE sku = :sku
+""")  # noqa: S608 - constants
 # By the index: the first event, and the last one above the sequence of the product.
 _ENDS = text("""
     SELECT (SELECT sequence FROM events WHERE subject = :sku AND sequence IS NOT NULL
@@ -61,15 +63,17 @@ async def count_in_pieces(engine: AsyncEngine, sku: str) -> tuple[CountedProduct
         room, wrong = 0, []
         stream = await connection.stream(_BATCHES, {"sku": sku}, execution_options={"yield_per": PIECE})
         async for row in stream.mappings():
-            number = row["number"]
+            values = dict(row)
+            number, is_fit = values["number"], values.pop("is_fit")
             batch = CountedBatch(
-                **row,
+                **values,
                 lines_allocated=lines.allocated[number],
                 firm_lines=lines.firm_lines[number],
                 lines_shipped=lines.shipped[number],
                 lines_held=lines.held[number],
             )
-            room = max(room, batch.qty - batch.lines_allocated - batch.lines_shipped)
+            if is_fit:
+                room = max(room, batch.qty - batch.lines_allocated - batch.lines_shipped)
             if batch.has_wrong_sums or batch.has_wrong_holds:
                 wrong.append(batch)
         ends = (await connection.execute(_ENDS, {"sku": sku, "sequence": stored.sequence})).one()
@@ -109,10 +113,11 @@ class _Lines:
 async def _sum_up(connection: AsyncConnection, sku: str) -> _Lines:
     lines = _Lines()
     stream = await connection.stream(_LINES, {"sku": sku}, execution_options={"yield_per": PIECE})
-    async for number, has_shipped, qty, held_until in stream:
+    async for number, has_shipped, qty, held_until, can_be_served in stream:
         if number is None:
             lines.queued_qty += qty
-            lines.smallest_queued = qty if lines.smallest_queued is None else min(qty, lines.smallest_queued)
+            if can_be_served:
+                lines.smallest_queued = qty if lines.smallest_queued is None else min(qty, lines.smallest_queued)
         elif has_shipped:
             lines.shipped[number] += qty
         else:

@@ -3,14 +3,16 @@
 Rows are made for each command, so `of` uses `tuple.__new__`: it takes half the time of the generated constructor.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.domain.carts import Cart, CartItem, CartStatus
+from app.domain.choice import ANY_BATCH, MAIN_LOCATION, Requirements
 from app.domain.product import Product
-from app.domain.stock import Allocation, Batch, OrderLine
+from app.domain.stock import PLAIN_TERMS, Allocation, Batch, BatchTerms, OrderLine
 
 
 class ProductRow(NamedTuple):
@@ -23,6 +25,7 @@ class ProductRow(NamedTuple):
     held_qty: int
     earliest_hold_end: datetime | None
     hold_clock: datetime | None
+    next_expiry: date | None
 
     @classmethod
     def of(cls, product: Product) -> "ProductRow":
@@ -35,12 +38,13 @@ class ProductRow(NamedTuple):
             product.held_qty,
             product.earliest_hold_end,
             product.hold_clock,
+            product.next_expiry,
         )
         return tuple.__new__(cls, values)
 
 
 class BatchRow(NamedTuple):
-    """A row of `batches`."""
+    """A row of `batches`. `location` is null for the main one, `first_terms` is JSON, or null for plain terms."""
 
     sku: str
     number: int
@@ -53,6 +57,10 @@ class BatchRow(NamedTuple):
     allocated_lines: int
     shipped_qty: int
     held_qty: int
+    location: str | None
+    best_before: date | None
+    blocked: bool
+    first_terms: str | None
 
     @classmethod
     def of(cls, sku: str, batch: Batch) -> "BatchRow":
@@ -69,6 +77,10 @@ class BatchRow(NamedTuple):
             batch.allocated_lines,
             batch.shipped_qty,
             batch.held_qty,
+            None if batch.location == MAIN_LOCATION else batch.location,
+            batch.best_before,
+            batch.is_blocked,
+            None if batch.first_terms is PLAIN_TERMS else _written(batch.first_terms),
         )
         return tuple.__new__(cls, values)
 
@@ -85,7 +97,24 @@ class BatchRow(NamedTuple):
             self.allocated_lines,
             self.shipped_qty,
             self.held_qty,
+            self.location or MAIN_LOCATION,
+            self.best_before,
+            self.blocked,
+            PLAIN_TERMS if self.first_terms is None else _read(self.first_terms),
         )
+
+
+def _written(terms: BatchTerms) -> str | None:
+    if terms == PLAIN_TERMS:
+        return None
+    day = terms.best_before.isoformat() if terms.best_before else None
+    return json.dumps({"location": terms.location, "best_before": day, "blocked": terms.is_blocked})
+
+
+def _read(terms: str) -> BatchTerms:
+    values = json.loads(terms)
+    day = date.fromisoformat(values["best_before"]) if values["best_before"] else None
+    return BatchTerms(values["location"], day, values["blocked"])
 
 
 BATCH_WIDTH = len(BatchRow._fields)
@@ -93,7 +122,7 @@ BATCH_WIDTH = len(BatchRow._fields)
 
 
 class LineRow(NamedTuple):
-    """A row of `order_lines`."""
+    """A row of `order_lines`. The locations are separated by spaces."""
 
     order_id: str
     sku: str
@@ -103,6 +132,8 @@ class LineRow(NamedTuple):
     allocated: int | None
     shipped: int | None
     held_until: datetime | None
+    locations: str | None
+    good_until: date | None
 
     @classmethod
     def of(cls, allocation: Allocation) -> "LineRow":
@@ -117,12 +148,17 @@ class LineRow(NamedTuple):
             allocation.allocated_sequence,
             allocation.shipped_sequence,
             allocation.held_until,
+            " ".join(line.requirements.locations) or None,
+            line.requirements.good_until,
         )
         return tuple.__new__(cls, values)
 
     def to_allocation(self, batch: Batch | None) -> Allocation:
         """The line that the row stores, on this batch."""
-        line = OrderLine(self.order_id, self.sku, self.qty)
+        requirements = ANY_BATCH
+        if self.locations is not None or self.good_until is not None:
+            requirements = Requirements(tuple((self.locations or "").split()), self.good_until)
+        line = OrderLine(self.order_id, self.sku, self.qty, requirements)
         return Allocation(line, self.requested, batch, self.allocated, self.shipped, self.held_until)
 
 

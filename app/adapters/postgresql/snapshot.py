@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
@@ -28,8 +29,9 @@ class SnapshotUnitOfWork(SqlUnitOfWork):
 class Snapshots:
     """Runs work on snapshots of one database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, calendar: Calendar = UTC_CALENDAR) -> None:
         self._connections = DriverConnections(engine)
+        self._calendar = calendar
 
     async def run(self, locks: LockSet, work: Callable[[UnitOfWork], Awaitable[Result]]) -> Result:
         """The result of the work on a snapshot that holds the rows of the lock set; nothing is locked.
@@ -45,7 +47,7 @@ class Snapshots:
         return await self._run(locks, work)
 
     async def _run(self, locks: LockSet, work: Callable[[UnitOfWork], Awaitable[Result]]) -> Result:
-        async with SnapshotUnitOfWork(self._connections) as uow:
+        async with SnapshotUnitOfWork(self._connections, calendar=self._calendar) as uow:
             if locks.orders:
                 await uow.orders.load(locks)
             await uow.products.load(locks)

@@ -2,13 +2,14 @@
 
 Statements that load a group take arrays, so their number does not depend on the number of commands. The LATERAL
 look-ups use an index whatever the statistics are: LIMIT and OFFSET 0 keep the planner from merging them into the outer
-query.
+query, and ORDER BY from choosing an index without that order.
 """
 
 import hashlib
 
 from app.adapters.postgresql.rows import BatchRow, CartItemRow, CartRow, LineRow, ProductRow
 from app.adapters.postgresql.tables import order_lines
+from app.adapters.postgresql.usable import GOOD_THROUGH
 from app.adapters.postgresql.writes import types_of
 
 _PRODUCT = ", ".join(ProductRow._fields)
@@ -73,13 +74,19 @@ ORDERS = """
     ) AS l ON true
 """
 
-# The open batches of the SKUs $1, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with their
-# batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first two kinds have no line. One row has
-# neither batch nor line, but the time as `held_until`: this statement begins after the products are locked.
+# The usable batches of the SKUs $1 that are good through the days $5, the batches with the refs $2, and the lines of
+# the orders $3 and SKUs $4 with their batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first
+# two kinds have no line. One row has neither batch nor line, but the time as `held_until`: this statement begins after
+# the products are locked.
 BATCHES_AND_LINES = f"""
     SELECT {_BATCH}, {_NO_LINE}
-    FROM unnest($1::text[]) AS named(sku)
-    CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.sku = named.sku AND has_stock OFFSET 0) AS b
+    FROM unnest($1::text[], $5::date[]) AS named(sku, day)
+    CROSS JOIN LATERAL (
+        SELECT * FROM batches
+        WHERE batches.sku = named.sku AND has_stock AND NOT blocked
+          AND {GOOD_THROUGH} >= COALESCE(named.day, 'infinity'::date)
+        ORDER BY {GOOD_THROUGH} OFFSET 0
+    ) AS b
     UNION ALL
     SELECT {_BATCH}, {_NO_LINE}
     FROM unnest($2::text[]) AS named(ref)
@@ -95,6 +102,13 @@ BATCHES_AND_LINES = f"""
     ) AS b ON true
     UNION ALL
     SELECT {_NO_BATCH}, {_ONLY_HELD_UNTIL}
+"""
+
+# The first $3 batches of the SKU $1 with free pieces that are blocked, or are not good through the day $2.
+UNFIT = f"""
+    SELECT {_BATCH} FROM batches b
+    WHERE sku = $1 AND (blocked OR best_before IS NOT NULL) AND has_stock AND (blocked OR best_before < $2)
+    ORDER BY number LIMIT $3
 """
 
 # The batches of the SKU $1 in the warehouse that hold lines, and the one recorded last. The first part skips from batch
@@ -186,10 +200,14 @@ FIRST_ORDERS = """
     WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND held_until IS NULL ORDER BY allocated LIMIT $3
 """
 
-# The queued lines of the SKU $1 that were requested after $2 and have at most $3 pieces, the oldest $4 of them.
+# The queued lines of the SKU $1 that were requested after $2 and have at most $3 pieces, the oldest $4 of them. Lines
+# that accept none of the locations $5, or need goods that are good for longer than $6, are left out.
 BACKORDERS = f"""
     SELECT {_LINE} FROM order_lines
-    WHERE sku = $1 AND batch_number IS NULL AND requested > $2 AND qty <= $3 ORDER BY requested LIMIT $4
+    WHERE sku = $1 AND batch_number IS NULL AND requested > $2 AND qty <= $3
+      AND (locations IS NULL OR string_to_array(locations, ' ') && $5::text[])
+      AND (good_until IS NULL OR good_until <= $6)
+    ORDER BY requested LIMIT $4
 """
 
 

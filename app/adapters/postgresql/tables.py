@@ -69,6 +69,7 @@ products = Table(
         comment="at or before the end of each hold; null without holds",
     ),
     Column("hold_clock", DateTime(timezone=True), comment="latest time that a decision about a hold was based on"),
+    Column("next_expiry", Date, comment="at or before the first day on which a batch expires; null: none does"),
     # A column of its own, as has_stock below: an index that named backordered_qty would be written at each change.
     Column("has_backorders", Boolean, Computed("backordered_qty > 0", persisted=True), nullable=False),
     CheckConstraint("sequence >= 0", name="sequence"),
@@ -78,6 +79,8 @@ products = Table(
     Index("ix_products_watched", "sku", postgresql_where=text("reorder_point IS NOT NULL")),
     Index("ix_products_backordered", "sku", postgresql_where=text("has_backorders")),
     # It changes only when the hold that ends first has ended.
+    # It changes at most once a day.
+    Index("ix_products_expiring", "next_expiry", postgresql_where=text("next_expiry IS NOT NULL")),
     Index("ix_products_holds", "earliest_hold_end", postgresql_where=text("earliest_hold_end IS NOT NULL")),
     postgresql_with={"fillfactor": "50"},
 )
@@ -96,6 +99,10 @@ batches = Table(
     Column("held_qty", Integer, nullable=False, server_default=text("0"), comment="allocated pieces that are held"),
     Column("first_qty", Integer, nullable=False, comment="as first recorded"),
     Column("first_eta", Date, comment="as first recorded"),
+    Column("location", Identifier, comment="null: main"),
+    Column("best_before", Date, comment="last day on which the goods are good; null: they do not expire"),
+    Column("blocked", Boolean, nullable=False, server_default=text("false"), comment="nothing is allocated from it"),
+    Column("first_terms", Text, comment="JSON: location, best_before and blocked as first recorded; null: defaults"),
     # A column of its own, because an index whose predicate names allocated_qty would have to be written at every
     # allocation. This one changes only when a batch runs out or is filled again.
     Column("has_stock", Boolean, Computed("(allocated_qty + shipped_qty) < qty", persisted=True), nullable=False),
@@ -104,8 +111,20 @@ batches = Table(
     CheckConstraint("allocated_qty >= 0 AND shipped_qty >= 0", name="never_negative"),
     CheckConstraint("allocated_qty + shipped_qty <= qty", name="never_oversold"),
     CheckConstraint("held_qty BETWEEN 0 AND allocated_qty", name="part_of_allocated_is_held"),
-    # The open batches are few however many were sold out before.
-    Index("ix_batches_open", "sku", postgresql_where=text("has_stock")),
+    # The batches that lines can be allocated from. They are few however many were sold out before, are blocked, or have
+    # expired: those come first among the batches of a SKU, and are not read.
+    Index(
+        "ix_batches_usable",
+        "sku",
+        text("COALESCE(best_before, 'infinity'::date)"),
+        postgresql_where=text("has_stock AND NOT blocked"),
+    ),
+    Index(
+        "ix_batches_unfit",
+        "sku",
+        "number",
+        postgresql_where=text("blocked OR best_before IS NOT NULL"),
+    ),
     Index("ix_batches_incoming", "sku", "number", "eta", postgresql_where=text("eta IS NOT NULL")),
     Index("ix_batches_by_eta", "eta", "sku", "number", postgresql_where=text("eta IS NOT NULL")),
     postgresql_with={"fillfactor": "50"},
@@ -122,6 +141,8 @@ order_lines = Table(
     Column("allocated", BigInteger, comment="sequence of the event that gave it to its batch"),
     Column("shipped", BigInteger, comment="sequence of the event that it has left; null: it has not"),
     Column("held_until", DateTime(timezone=True), comment="end of the hold; null: the line is not held"),
+    Column("locations", Text, comment="that may serve it, best first, separated by spaces; null: any"),
+    Column("good_until", Date, comment="how long its goods have to be good; null: today"),
     # The statement that inserts the line also inserts its first event, with the same time.
     Column(
         "placed_at",
@@ -156,9 +177,10 @@ order_lines = Table(
     # Firm lines are not in this index, so that it costs them nothing.
     Index("ix_order_lines_held", "sku", "held_until", postgresql_where=text("held_until IS NOT NULL")),
     Index(
-        "ix_order_lines_shipped",
+        "ix_order_lines_shipped_from",
         "sku",
         "batch_number",
+        "shipped",
         postgresql_where=text("shipped IS NOT NULL"),
     ),
     Index(

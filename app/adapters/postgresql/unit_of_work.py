@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
 from app.adapters.postgresql.cart_repository import SqlCartRepository
 from app.adapters.postgresql.connections import (
     TRANSACTION_TIMEOUT,
@@ -17,7 +18,6 @@ from app.adapters.postgresql.connections import (
     LentConnection,
 )
 from app.adapters.postgresql.errors import is_lost, is_transient, translate
-from app.adapters.postgresql.hold_rows import Clock
 from app.adapters.postgresql.idempotency import SqlAnswers
 from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.postgresql.order_repository import SqlOrderRepository
@@ -56,8 +56,8 @@ class SqlUnitOfWork:
     """Implements `UnitOfWork`.
 
     It uses asyncpg directly: a group makes only a few round trips, and SQLAlchemy would cost more for each statement
-    than the handlers do. `on_commit` is called after each commit of events, to wake the relay. `clock` returns the time
-    to use for the ends of holds, given that of the database.
+    than the handlers do. `on_commit` is called after each commit of events, to wake the relay. `calendar` has
+    the time to use for the ends of holds and for goods that expire, given that of the database.
     """
 
     _begin = "BEGIN"
@@ -75,11 +75,11 @@ class SqlUnitOfWork:
         self,
         connections: DriverConnections,
         on_commit: Callable[[], None] = lambda: None,
-        clock: Clock = lambda now: now,
+        calendar: Calendar = UTC_CALENDAR,
     ) -> None:
         self._connections = connections
         self._on_commit = on_commit
-        self._clock = clock
+        self._calendar = calendar
         self._lent: LentConnection
         self._connection: PipelinedConnection
         self._events: list[Event] = []
@@ -99,7 +99,7 @@ class SqlUnitOfWork:
         self._connection = PipelinedConnection(self._lent.driver)
         self._began = time.monotonic()
         self._is_open = True
-        self.products = SqlProductRepository(self._connection, self._clock, locking=self._is_locking)
+        self.products = SqlProductRepository(self._connection, self._calendar, locking=self._is_locking)
         self.orders = SqlOrderRepository(self._connection, locking=self._is_locking)
         self.carts = SqlCartRepository(self._connection)
         self.answers = SqlAnswers(self._connection)

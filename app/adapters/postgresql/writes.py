@@ -10,7 +10,7 @@ from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
 
-from sqlalchemy import Table
+from sqlalchemy import Boolean, Table
 from sqlalchemy.dialects import postgresql
 
 from app.adapters.postgresql import tables
@@ -38,8 +38,8 @@ class Write:
     """A write of many rows: `sql` reads them from `{rows}`, where they are called `new`.
 
     The rows are sent as one array for each column, with the array types `types`. The last `rare` columns are sent only
-    if one of the rows has a value there other than null or 0: asyncpg takes a microsecond for three values, and most
-    commands have none in these.
+    if one of the rows has a value there other than null, 0 or false: asyncpg takes a microsecond for three values, and
+    most commands have none in these.
     """
 
     name: str
@@ -69,10 +69,14 @@ def _write(
     types = types_of(table, columns)
     positions = tuple(row._fields.index(column) for column in columns)
     rare_types = types[len(columns) - len(rare) :]
-    absent = (
-        f"{'NULL' if table.c[column].nullable else '0'}::{kind}" for column, kind in zip(rare, rare_types, strict=True)
-    )
+    absent = (f"{_absent_value(table, column)}::{kind}" for column, kind in zip(rare, rare_types, strict=True))
     return Write(name, sql, columns, types, positions, tuple(absent))
+
+
+def _absent_value(table: Table, column: str) -> str:
+    if table.c[column].nullable:
+        return "NULL"
+    return "false" if isinstance(table.c[column].type, Boolean) else "0"
 
 
 def _insert(table: Table, row: type[NamedTuple], then: str = "", *, rare: Sequence[str] = ()) -> Write:
@@ -100,13 +104,18 @@ def _same(table: Table, columns: Sequence[str]) -> str:
 
 DELETE_PRODUCTS = _delete(tables.products, ProductKey)
 UPDATE_PRODUCTS = _update(
-    tables.products, ProductRow, rare=("reorder_point", "held_qty", "earliest_hold_end", "hold_clock")
+    tables.products, ProductRow, rare=("reorder_point", "held_qty", "earliest_hold_end", "hold_clock", "next_expiry")
 )
 INSERT_BATCHES = _insert(tables.batches, BatchRow)
-UPDATE_BATCHES = _update(tables.batches, BatchRow, but=("ref", "first_qty", "first_eta"), rare=("held_qty",))
+UPDATE_BATCHES = _update(
+    tables.batches,
+    BatchRow,
+    but=("ref", "first_qty", "first_eta", "first_terms"),
+    rare=("held_qty", "location", "best_before", "blocked"),
+)
 DELETE_LINES = _delete(tables.order_lines, LineKey)
-UPDATE_LINES = _update(tables.order_lines, LineRow)
-INSERT_LINES = _insert(tables.order_lines, LineRow, rare=("shipped", "held_until"))
+UPDATE_LINES = _update(tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until"))
+INSERT_LINES = _insert(tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until"))
 DELETE_ORDERS = _delete(tables.orders, OrderKey)
 UPSERT_ORDERS = _insert(
     tables.orders, OrderRow, "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()"

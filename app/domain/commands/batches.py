@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.domain.choice import MAIN_LOCATION
 from app.domain.commands.base import Command
 from app.domain.events import StockReason
 from app.domain.fields import (
@@ -13,14 +14,18 @@ from app.domain.fields import (
     BatchEta,
     BatchQuantity,
     BatchRef,
+    BestBefore,
+    Blocked,
     CountedShippedQuantity,
     EntityTags,
+    Location,
     NewBatchQuantity,
     NewQuantity,
     OnHandQuantity,
     Sku,
     drop_default,
 )
+from app.domain.stock import BatchTerms
 
 
 class CreateBatch(Command):
@@ -30,11 +35,19 @@ class CreateBatch(Command):
     sku: Sku
     qty: BatchQuantity
     eta: BatchEta = None
+    location: Location = MAIN_LOCATION
+    best_before: BestBefore = None
+    blocked: Blocked = False
 
     @property
     def routing_key(self) -> str:
         """The SKU."""
         return self.sku
+
+    @property
+    def terms(self) -> BatchTerms:
+        """Location, shelf life and blocking."""
+        return BatchTerms(self.location, self.best_before, self.blocked)
 
 
 class CreateBatchIfMatch(CreateBatch):
@@ -90,7 +103,10 @@ Reallocate = Annotated[
     bool,
     Field(
         strict=True,
-        description="If the batch became late: move its lines to batches that serve them sooner, oldest line first.",
+        description=(
+            "If the batch became late: move its lines to batches that serve them sooner, oldest line first. If it is "
+            "blocked: move all its lines to other batches or to the queue."
+        ),
     ),
 ]
 
@@ -102,46 +118,73 @@ class ChangeBatchEta(_NamedBatchCommand):
     reallocate: Reallocate = False
 
 
+class ChangeBatchTerms(_NamedBatchCommand):
+    """Change the location, the best-before day or the blocking of a batch. Fields that are left out are unchanged.
+
+    One of the three is required, and `reallocate: true` requires `blocked: true`.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 2})
+
+    location: Location = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    best_before: BestBefore = Field(default=None, json_schema_extra=drop_default)
+    blocked: Blocked = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    reallocate: Reallocate = False
+
+    @model_validator(mode="after")
+    def _refuse_what_does_not_go_together(self) -> Self:
+        if not self.model_fields_set & {"location", "best_before", "blocked"}:
+            raise PydanticCustomError("nothing_to_change", "Input should have location, best_before or blocked")
+        if self.reallocate and not self.blocked:
+            raise PydanticCustomError("without_blocked", "reallocate: true goes with blocked: true")
+        return self
+
+
 _WITH_A_QUANTITY: dict[str, Any] = {"anyOf": [{"required": ["qty"]}, {"required": ["on_hand_qty"]}]}
 
 
-class BatchChanges(WhyStockChanged):
-    """Changes of a batch. Fields that are left out are unchanged; `qty`, `on_hand_qty` or `eta` is required.
+_CHANGES: dict[str, Any] = {
+    "examples": [
+        {"qty": 25, "eta": "2030-01-01", "expected_qty": 100, "reason": "damaged", "reference": "report-17"},
+        {"on_hand_qty": 20, "shipped_qty": 5, "reason": "recount", "reference": "report-17"},
+        {"blocked": True, "reallocate": True},
+    ],
+    # Since all others go with one of the six, this says that one of them has to be there. Said with `anyOf`,
+    # generators of clients would make no type of it.
+    "minProperties": 1,
+    "dependentRequired": {"shipped_qty": ["on_hand_qty"]},
+    "dependentSchemas": {
+        "on_hand_qty": {"not": {"required": ["qty"]}},
+        **dict.fromkeys(("reason", "reference", "expected_qty"), _WITH_A_QUANTITY),
+        # The default may be sent without `eta`: generated clients send every default.
+        "reallocate": {
+            "anyOf": [
+                {"required": ["eta"]},
+                {"required": ["blocked"], "properties": {"blocked": {"const": True}}},
+                {"properties": {"reallocate": {"const": False}}, "minProperties": 2},
+            ]
+        },
+    },
+}
 
-    `qty` and `on_hand_qty` exclude each other. `reason`, `reference` and `expected_qty` require one of them,
-    `shipped_qty` requires `on_hand_qty`, and `reallocate: true` requires `eta`.
+
+class BatchChanges(WhyStockChanged):
+    """Changes of a batch. Fields that are left out are unchanged.
+
+    One of `qty`, `on_hand_qty`, `eta`, `location`, `best_before` and `blocked` is required. `qty` and `on_hand_qty`
+    exclude each other. `reason`, `reference` and `expected_qty` require one of them, `shipped_qty` requires
+    `on_hand_qty`, and `reallocate: true` requires `eta` or `blocked: true`.
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"qty": 25, "eta": "2030-01-01", "expected_qty": 100, "reason": "damaged", "reference": "report-17"},
-                {"on_hand_qty": 20, "shipped_qty": 5, "reason": "recount", "reference": "report-17"},
-            ],
-            # Since all others go with one of the three, this says that `qty`, `on_hand_qty` or `eta` has to be there.
-            # Said with `anyOf`, generators of clients would make no type of it.
-            "minProperties": 1,
-            "dependentRequired": {"shipped_qty": ["on_hand_qty"]},
-            "dependentSchemas": {
-                "on_hand_qty": {"not": {"required": ["qty"]}},
-                **dict.fromkeys(("reason", "reference", "expected_qty"), _WITH_A_QUANTITY),
-                # The default may be sent without `eta`: generated clients send every default.
-                "reallocate": {
-                    "anyOf": [
-                        {"required": ["eta"]},
-                        {**_WITH_A_QUANTITY, "properties": {"reallocate": {"const": False}}},
-                    ]
-                },
-            },
-        },
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_CHANGES)
 
-    # The defaults of these three are never read: `model_fields_set` has the fields that were sent.
+    # The defaults of these six are never read: `model_fields_set` has the fields that were sent.
     qty: NewBatchQuantity = Field(default=0, json_schema_extra=drop_default)
     on_hand_qty: OnHandQuantity = Field(default=0, json_schema_extra=drop_default)
     eta: BatchEta = Field(default=None, json_schema_extra=drop_default)
+    location: Location = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    best_before: BestBefore = Field(default=None, json_schema_extra=drop_default)
+    blocked: Blocked = Field(default=False, json_schema_extra=drop_default)
     expected_qty: Annotated[
         NewQuantity,
         Field(
@@ -156,23 +199,26 @@ class BatchChanges(WhyStockChanged):
     def _refuse_what_does_not_go_together(self) -> Self:
         given = self.model_fields_set
         quantities = given & {"qty", "on_hand_qty"}
-        if not quantities and "eta" not in given:
-            raise PydanticCustomError("nothing_to_change", "Input should have qty or on_hand_qty, or eta, or both")
+        if not given & {"qty", "on_hand_qty", "eta", "location", "best_before", "blocked"}:
+            raise PydanticCustomError(
+                "nothing_to_change", "Input should have qty, on_hand_qty, eta, location, best_before or blocked"
+            )
         if len(quantities) > 1:
             raise PydanticCustomError("two_quantities", "Input should have qty or on_hand_qty, not both")
         if not quantities and given & {"reason", "reference", "expected_qty"}:
             raise PydanticCustomError("without_quantity", "reason, reference and expected_qty go with a quantity")
         if "shipped_qty" in given and "on_hand_qty" not in given:
             raise PydanticCustomError("without_count", "shipped_qty goes with on_hand_qty")
-        if "eta" not in given and self.reallocate:
-            raise PydanticCustomError("without_eta", "reallocate: true goes with eta")
+        if self.reallocate and "eta" not in given and not self.blocked:
+            raise PydanticCustomError("without_eta", "reallocate: true goes with eta or blocked: true")
         return self
 
 
 class ChangeBatch(BatchChanges, _NamedBatchCommand):
-    """Change the quantity and the ETA of a batch in one transaction; the new ETA counts for placing lines again.
+    """Change a batch in one transaction. Lines are placed again by all of its new values."""
 
-    With `if_match` only where the batch has one of these tags.
-    """
 
-    if_match: EntityTags | None = None
+class ChangeBatchIfMatch(ChangeBatch):
+    """Change a batch where it is as the caller has seen it."""
+
+    if_match: EntityTags

@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from app.domain.commands.base import Command
-from app.domain.commands.terms import PlacementTerms
+from app.domain.commands.terms import LineRequirements, PlacementTerms
 from app.domain.fields import LineQuantity, OrderId, Sku
 
 
@@ -22,7 +22,7 @@ class _OrderedLineCommand(_NamedLineCommand):
     qty: LineQuantity
 
 
-class Allocate(PlacementTerms, _OrderedLineCommand):
+class Allocate(LineRequirements, PlacementTerms, _OrderedLineCommand):
     """Allocate an order line to one batch, for good or with `hold_for` for a limited time."""
 
     needs_all_holds_ended: ClassVar[bool] = False

@@ -6,14 +6,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.domain.commands.base import Command
-from app.domain.commands.terms import PlacementTerms
+from app.domain.commands.terms import LineRequirements, PlacementTerms
 from app.domain.fields import LEFT_OUT, HoldFor, LineQuantity, OrderId, Sku, drop_default
 
 
-class OrderedLine(BaseModel):
+class OrderedLine(LineRequirements):
     """A quantity of one SKU."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sku: Sku
     qty: LineQuantity

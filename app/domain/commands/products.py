@@ -22,7 +22,10 @@ class ServeBackorders(_NamedProductCommand):
 
 
 class ExpireHolds(_NamedProductCommand):
-    """End the overdue holds of a product. Each unit of work begins with this, so the command does nothing else."""
+    """End the overdue holds of a product, and let its batches expire.
+
+    Each unit of work begins with this, so the command does nothing else.
+    """
 
     needs_all_holds_ended: ClassVar[bool] = False
 

@@ -1,11 +1,15 @@
-"""The terms on which lines are placed: with or without an end, and what happens where no batch can hold them."""
+"""The terms on which lines are placed.
+
+They say whether a line has an end, what happens where no batch can hold it, and what it requires of its batch.
+"""
 
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.domain.fields import LEFT_OUT, HoldFor, IfUnavailable, drop_default
+from app.domain.choice import ANY_BATCH, Requirements
+from app.domain.fields import LEFT_OUT, GoodUntil, HoldFor, IfUnavailable, Locations, drop_default
 
 
 class PlacementTerms(BaseModel):
@@ -27,3 +31,20 @@ class PlacementTerms(BaseModel):
         if {"hold_for", "if_unavailable"} <= self.model_fields_set and self.if_unavailable == "backorder":
             raise PydanticCustomError("hold_never_waits", 'hold_for does not go with if_unavailable: "backorder"')
         return self
+
+
+class LineRequirements(BaseModel):
+    """What a caller says about the batch of a line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # `from` is a keyword of Python.
+    from_locations: Locations = Field(default=LEFT_OUT, alias="from", json_schema_extra=drop_default)
+    good_until: GoodUntil = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+
+    @property
+    def requirements(self) -> Requirements:
+        """The same for the domain."""
+        if not self.model_fields_set.isdisjoint(("from_locations", "good_until")):
+            return Requirements(tuple(self.from_locations or ()), self.good_until)
+        return ANY_BATCH

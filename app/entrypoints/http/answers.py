@@ -27,7 +27,7 @@ from app.service_layer.results import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedBatch(BatchState):
     """A batch after a change, and the lines that were moved off it."""
 
@@ -46,6 +46,9 @@ class ChangedBatch(BatchState):
             shipped_qty=batch.shipped_qty,
             available_qty=batch.available_qty,
             held_qty=batch.held_qty,
+            location=batch.location,
+            best_before=batch.best_before,
+            blocked=batch.blocked,
             moved=changed.moved,
         )
 

@@ -4,14 +4,24 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import BatchChanges, ChangeBatch, CreateBatch, CreateBatchIfMatch
+from app.domain.commands import BatchChanges, ChangeBatch, ChangeBatchIfMatch, CreateBatch, CreateBatchIfMatch
 from app.domain.fields import LEFT_OUT, BatchRef
 from app.entrypoints.http.answers import ALLOCATION_PAGE, BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
 from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
-from app.entrypoints.http.query import DEFAULT_ITEMS, ArrivingBy, Cursor, Late, Limit, SkuFilter, SortBatches
+from app.entrypoints.http.query import (
+    DEFAULT_ITEMS,
+    ArrivingBy,
+    Cursor,
+    Late,
+    Limit,
+    Shipped,
+    SkuFilter,
+    SortBatches,
+    Unfit,
+)
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
 from app.read_model.lists import AllocationPage, BatchPage
@@ -90,30 +100,32 @@ async def get_batch(ref: Ref, request: Request) -> Response:
 
 
 @router.get(
-    "/{ref}/allocations",
-    operation_id="listBatchAllocations",
+    "/{ref}/lines",
+    operation_id="listBatchLines",
     summary="List the lines of a batch",
     response_model=AllocationPage,
     response_description="A page of lines.",
     responses=documented("batch-not-found", "invalid-request", "uri-too-long"),
 )
 @needs("read")
-async def list_batch_allocations(
-    ref: Ref, request: Request, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
+async def list_batch_lines(
+    ref: Ref, request: Request, *, shipped: Shipped = False, limit: Limit = DEFAULT_ITEMS, cursor: Cursor = LEFT_OUT
 ) -> Response:
-    """Lists the order lines that are allocated to the batch or held on it, and not shipped.
+    """Lists the order lines that are allocated to the batch or held on it; with `shipped=true` those shipped from it.
 
-    They are in the order in which they were allocated. If the batch is late, these are the lines that are late with it.
+    They are in the order in which they were allocated or shipped. If the batch is late, the lines that are not shipped
+    are late with it. If it is recalled, the shipped ones name the orders that have goods of it.
     """
     queries = queries_of(request)
     await queries.batch(ref)
-    return Answer(ALLOCATION_PAGE.dump_json(await queries.lists.allocated_to(ref, limit=limit, cursor=cursor)))
+    page = await queries.lists.lines_of(ref, shipped=shipped, limit=limit, cursor=cursor)
+    return Answer(ALLOCATION_PAGE.dump_json(page))
 
 
 @router.patch(
     "/{ref}",
     operation_id="changeBatch",
-    summary="Change the quantity or the ETA of a batch",
+    summary="Change a batch",
     response_model=ChangedBatch,
     response_description="The current state of the batch, and the lines that were moved off it.",
     responses={
@@ -133,7 +145,7 @@ async def list_batch_allocations(
 )
 @needs("stock:write")
 async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Response:
-    """Sets the quantity, the ETA, or both. `eta: null` records that the batch has arrived.
+    """Sets the fields that the request has. `eta: null` records that the batch has arrived.
 
     The quantity is either `qty`, the purchased pieces, or a count: `on_hand_qty` pieces in the warehouse, plus the
     shipped ones. Send `shipped_qty` with a count, if it is known: then shipments that are on their way to the service
@@ -141,12 +153,14 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
 
     Lines that no longer fit move to other batches or to the queue, the last allocated line first. If the request
     changes both, the new ETA decides where they move. With `reallocate`, the lines of a batch that became late move to
-    batches that serve them sooner, oldest request first. `expected_qty` makes the change of the quantity conditional
-    on the current quantity, `If-Match` the whole change on the `ETag`. Repeating the request changes nothing, unless a
-    count without `shipped_qty` is repeated after a shipment.
+    batches that serve them sooner, oldest request first. Nothing is allocated from a batch that is `blocked` or whose
+    `best_before` has passed; its lines stay on it, unless `blocked: true` comes with `reallocate`. `expected_qty` makes
+    the change of the quantity conditional on the current quantity, `If-Match` the whole change on the `ETag`. Repeating
+    the request changes nothing, unless a count without `shipped_qty` is repeated after a shipment.
     A change that moves more than 2,000 lines may take up to 60 seconds.
     """
-    command = ChangeBatch(ref=ref, if_match=if_match(request), **changes.model_dump(exclude_unset=True))
+    tags, given = if_match(request), changes.model_dump(exclude_unset=True)
+    command = ChangeBatch(ref=ref, **given) if tags is None else ChangeBatchIfMatch(ref=ref, if_match=tags, **given)
     return await write(request, command, _changed)
 
 
@@ -169,12 +183,16 @@ async def list_batches(
     arriving_by: ArrivingBy = LEFT_OUT,
     *,
     late: Late = False,
+    unfit: Unfit = False,
     sort: SortBatches = "sku",
     limit: Limit = DEFAULT_ITEMS,
     cursor: Cursor = LEFT_OUT,
 ) -> Response:
-    """Lists all batches, the batches of one product, those that arrive by a day, or those that are late."""
+    """Lists all batches, the batches of one product, those that arrive by a day, or those that are late.
+
+    With `unfit=true` batches that are blocked or have expired and have lines that are not shipped.
+    """
     page = await queries_of(request).lists.batches(
-        sku=sku, arriving_by=arriving_by, late=late, sort=sort, limit=limit, cursor=cursor
+        sku=sku, arriving_by=arriving_by, late=late, unfit=unfit, sort=sort, limit=limit, cursor=cursor
     )
     return Answer(BATCH_PAGE.dump_json(page))

@@ -23,6 +23,8 @@ class Parameters:
         self.body: dict[str, TypeAdapter[Any]] = {}
         self._path: dict[str, TypeAdapter[Any]] = {}
         self._query: dict[str, TypeAdapter[Any]] = {}
+        # A name of the API may be a keyword of Python.
+        self._arguments: dict[str, str] = {}
         signature = inspect.signature(endpoint).parameters
         hints = get_type_hints(endpoint, include_extras=True)
         hints.pop("return", None)
@@ -30,8 +32,12 @@ class Parameters:
         for name, hint in hints.items():
             if hint is not Request:
                 kind = self._query if _is_query(hint) else self._path if f"{{{name}}}" in path else self.body
-                kind[name] = TypeAdapter(_without_marker(hint))
-        self._required = [name for name in self._query if signature[name].default is inspect.Parameter.empty]
+                public = _alias(hint) or name
+                kind[public] = TypeAdapter(_without_marker(hint))
+                self._arguments[public] = name
+        self._required = [
+            name for name in self._query if signature[self._arguments[name]].default is inspect.Parameter.empty
+        ]
 
     def parse(self, request: Request) -> dict[str, Any]:
         """The arguments of the endpoint, except for the body. Raises ProblemError."""
@@ -44,7 +50,7 @@ class Parameters:
             self._parse_query(arguments, faults, request.query_params.multi_items())
         if faults:
             raise invalid(faults)
-        return arguments
+        return {self._arguments.get(name, name): value for name, value in arguments.items()}
 
     def _parse_query(
         self, arguments: dict[str, Any], faults: list[dict[str, Any]], items: Sequence[tuple[str, str]]
@@ -96,6 +102,10 @@ def _validate(
         arguments[name] = adapter.validate_strings(value)
     except ValidationError as error:
         faults += faults_of(error, where, name)
+
+
+def _alias(hint: Any) -> str | None:  # noqa: ANN401 - an annotation
+    return next((each.alias for each in get_args(hint) if isinstance(each, params.Query)), None)
 
 
 def _is_query(hint: Any) -> bool:  # noqa: ANN401 - a type annotation can be anything

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from app.domain.choice import Requirements
 from app.domain.commands import CountProduct, CountProductIfMatch, OnHandCount, ReorderPoint, SetReorderPoint
 from app.domain.fields import LEFT_OUT, Sku
 from app.entrypoints.http.answers import (
@@ -25,6 +26,8 @@ from app.entrypoints.http.query import (
     Backordered,
     ByDay,
     Cursor,
+    FromLocations,
+    GoodUntil,
     HeldForOrder,
     Limit,
     LowStock,
@@ -33,7 +36,7 @@ from app.entrypoints.http.query import (
 )
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
-from app.read_model.availability import Availability
+from app.read_model.availability import Availability, Question
 from app.read_model.history import HistoryPage
 from app.read_model.lists import ProductPage
 from app.read_model.queries import ProductState
@@ -186,11 +189,19 @@ async def get_history(
 )
 @needs("read")
 async def get_availability(
-    sku: SkuInPath, request: Request, qty: Pieces, by: ByDay = LEFT_OUT, order_id: HeldForOrder = LEFT_OUT
+    sku: SkuInPath,
+    request: Request,
+    qty: Pieces,
+    by: ByDay = LEFT_OUT,
+    order_id: HeldForOrder = LEFT_OUT,
+    from_locations: FromLocations = LEFT_OUT,
+    good_until: GoodUntil = LEFT_OUT,
 ) -> Response:
     """Uses the rule that allocates: one batch has to hold the whole quantity, because a line is never split.
 
     Held pieces are not available, except to the order that is named. Nothing is reserved: another order can allocate
     the stock first.
     """
-    return Answer(AVAILABILITY.dump_json(await queries_of(request).availability(sku, qty, by, order_id)))
+    requirements = Requirements(tuple(from_locations.split(",")) if from_locations else (), good_until)
+    question = Question(sku, qty, by, order_id, requirements)
+    return Answer(AVAILABILITY.dump_json(await queries_of(request).availability(question)))

@@ -8,10 +8,10 @@ from datetime import date
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-from app.domain.fields import Identifier, Sku
+from app.domain.fields import MOST_LOCATIONS, Identifier, Locations, Sku
 from app.domain.limits import MAX_QUANTITY
 from app.integration.feed_events import EVENT_TYPES
 from app.read_model.lists import BackorderOrder, BatchOrder
@@ -37,6 +37,12 @@ def _event_type(value: str) -> str:
     return value
 
 
+def _locations(value: str) -> str:
+    _LOCATIONS.validate_python(value.split(","))
+    return value
+
+
+_LOCATIONS = TypeAdapter(Locations)
 _WholeNumber = _written_as("-?[0-9]{1,18}", "Input should be a whole number")
 Day = Annotated[date, _written_as("[0-9]{4}-[0-9]{2}-[0-9]{2}", "Input should be a date in the form YYYY-MM-DD")]
 Flag = Annotated[bool, _written_as("true|false", "Input should be true or false")]
@@ -80,7 +86,28 @@ SoldOut = Annotated[Flag, Query(description="true: only products of which no pie
 Prefix = Annotated[Identifier, Query(description="The beginning of the names.", examples=["order-"])]
 Late = Annotated[
     Flag,
-    Query(description="true: only batches that have not arrived and whose ETA has passed, in UTC.", examples=[True]),
+    Query(description="true: only batches that have not arrived and whose ETA has passed.", examples=[True]),
+]
+Unfit = Annotated[
+    Flag,
+    Query(
+        description="true: only batches with lines that are not shipped and that are blocked or have expired.",
+        examples=[True],
+    ),
+]
+Shipped = Annotated[Flag, Query(description="true: lines that were shipped from the batch.", examples=[True])]
+FromLocations = Annotated[
+    str,
+    Field(min_length=1, max_length=MOST_LOCATIONS * 256),
+    AfterValidator(_locations),
+    Query(
+        alias="from",
+        description="The locations that may serve the quantity, separated by commas, the best one first. Default: all.",
+        examples=["berlin,paris"],
+    ),
+]
+GoodUntil = Annotated[
+    Day, Query(description="The day through which the goods must be good. Default: today.", examples=["2030-02-01"])
 ]
 SortBatches = Annotated[
     BatchOrder,

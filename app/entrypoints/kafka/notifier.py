@@ -17,7 +17,7 @@ from app.backoff import next_delay
 from app.domain.fields import IDENTIFIER_PATTERN
 from app.domain.limits import MAX_QUANTITY
 from app.integration.cloudevents import CloudEvent, parse_leniently, well_formed
-from app.integration.product_messages import BatchCreatedV1, ProductMessage
+from app.integration.product_messages import BatchMessage, ProductMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
 from app.service_layer.notifications import HANDLED_EVENTS, Addresses, Mail, Mailer, MailRefusedError, react
@@ -62,7 +62,7 @@ class Notifier:
         if not events:
             return
         skus = {event.message.sku for event in events}
-        refs = {event.message.ref for event in events if isinstance(event.message, BatchCreatedV1)}
+        refs = {event.message.ref for event in events if isinstance(event.message, BatchMessage)}
         products, batches = await self._memory.load(skus, refs)
         for event in events:
             product = products[event.message.sku]

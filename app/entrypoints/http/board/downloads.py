@@ -57,7 +57,7 @@ async def get_batch_file(ref: Annotated[BatchRef, Path(description="The ref.")],
     return await _sent(
         f"batch-{ref}".replace(":", "_"),
         AllocationState,
-        lambda limit, cursor: queries.lists.allocated_to(ref, limit=limit, cursor=cursor),
+        lambda limit, cursor: queries.lists.lines_of(ref, limit=limit, cursor=cursor),
     )
 
 

@@ -169,7 +169,7 @@ async def get_batch(
     """A batch: the orders that wait for it, and its changes. The cursor is that of the orders."""
     queries = queries_of(request)
     batch = await queries.batch(ref)
-    found = await queries.lists.allocated_to(ref, limit=ON_A_PAGE, cursor=cursor)
+    found = await queries.lists.lines_of(ref, limit=ON_A_PAGE, cursor=cursor)
     path = f"{HOME}/batches/{quote(ref)}"
     return _page(
         request,
