@@ -134,6 +134,16 @@ class OnHandChangedError(DomainError):
         self.details = {"present_qty": present_qty}
 
 
+class LocationRequiredError(DomainError):
+    """A product was counted without a location, and has pieces in several locations."""
+
+    code = "location-required"
+
+    def __init__(self, sku: str, locations: list[str]) -> None:
+        super().__init__(f"Sku {sku} has pieces in {', '.join(locations)}; name the location that was counted")
+        self.details = {"locations": locations}
+
+
 class QuantityTooLargeError(DomainError):
     """The quantity of a batch, shipped pieces included, would be too large."""
 

@@ -13,10 +13,25 @@ from app.domain.carts import CartItem
 from app.domain.choice import MAIN_LOCATION
 from app.domain.stock import OrderLine
 
-ReleaseReason = Literal["cancelled", "batch_quantity_changed", "batch_eta_changed", "batch_blocked"]
+ReleaseReason = Literal[
+    "cancelled",
+    "batch_quantity_changed",
+    "batch_eta_changed",
+    "batch_blocked",
+    "batch_transferred",
+    "redistributed",
+]
 """Why a line left its batch."""
 
-HoldReleaseReason = Literal["expired", "cancelled", "replaced", "batch_quantity_changed", "batch_blocked"]
+HoldReleaseReason = Literal[
+    "expired",
+    "cancelled",
+    "replaced",
+    "batch_quantity_changed",
+    "batch_blocked",
+    "batch_transferred",
+    "redistributed",
+]
 """Why a hold ended without a confirmation; `replaced`: by a hold of another quantity, or of other lines."""
 
 RefusalReason = Literal["out_of_stock", "invalid_sku", "conflict"]

@@ -13,19 +13,29 @@ from app.domain.stock import Allocation, Batch, OrderLine
 class Placement(ProductMemory):
     """Moves the lines of a product."""
 
-    def reserve(self, line: OrderLine, *, is_held: bool = False) -> Batch | None:
-        """Take the stock for a whole line from the preferred batch that can hold it."""
+    def reserve(self, line: OrderLine, *, is_held: bool = False, along: Batch | None = None) -> Batch | None:
+        """Take the stock for a whole line from the preferred batch that can hold it.
+
+        That is the batch `along` if it can hold the line and no other batch can serve it earlier.
+        """
         batch = self.batches.best(line.qty, line.requirements)
+        if along is not None and along.can_hold(line) and (batch is None or along.arrival <= batch.arrival):
+            batch = along
         if batch is not None:
             batch.take(line, is_held=is_held)
         return batch
 
-    def place(self, allocation: Allocation, batch: Batch | None) -> None:
-        """Put a line on the batch that reserved the stock for it; None: into the queue. A hold ends there instead."""
+    def place(
+        self, allocation: Allocation, batch: Batch | None, reason: ReleaseReason = "batch_quantity_changed"
+    ) -> None:
+        """Put a line on the batch that reserved the stock for it; None: into the queue.
+
+        A hold ends there instead, for this reason.
+        """
         line = allocation.line
         if batch is None:
             if allocation.is_held:
-                self._end_hold(allocation, "batch_quantity_changed")
+                self._end_hold(allocation, "batch_quantity_changed" if reason == "batch_eta_changed" else reason)
                 return
             allocation.batch = allocation.allocated_sequence = None
             self.backordered_qty += line.qty

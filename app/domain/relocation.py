@@ -46,13 +46,19 @@ class Relocation:
     is_long: bool = False
 
     @classmethod
-    def of_released(cls, product: Placement, released: Sequence[Allocation], reason: ReleaseReason) -> "Relocation":
+    def of_released(
+        cls,
+        product: Placement,
+        released: Sequence[Allocation],
+        reason: ReleaseReason,
+        along: Batch | None = None,
+    ) -> "Relocation":
         """Release the lines, find a batch for each, oldest request first, and move it there.
 
-        A line that returns to its own batch has not moved.
+        A line that returns to its own batch has not moved. It goes to the batch `along` if no other serves it earlier.
         """
         relocation = cls(is_long=len(released) > STEP)
-        relocation.steps = relocation._find_and_move(product, released, reason)
+        relocation.steps = relocation._find_and_move(product, released, reason, along)
         return relocation
 
     @classmethod
@@ -69,7 +75,7 @@ class Relocation:
         return self.moves
 
     def _find_and_move(
-        self, product: Placement, released: Sequence[Allocation], reason: ReleaseReason
+        self, product: Placement, released: Sequence[Allocation], reason: ReleaseReason, along: Batch | None
     ) -> Iterator[Sequence[str] | None]:
         for page in _pages(released, LIGHT_STEP):
             for allocation in page:
@@ -78,9 +84,8 @@ class Relocation:
             yield None
         targets: dict[Allocation, Batch | None] = {}
         for page in _pages(sorted(released, key=attrgetter("requested_sequence"))):
-            targets.update(
-                (allocation, product.reserve(allocation.line, is_held=allocation.is_held)) for allocation in page
-            )
+            for allocation in page:
+                targets[allocation] = product.reserve(allocation.line, is_held=allocation.is_held, along=along)
             yield None
         yield from self._move(product, released, targets, reason)
 
@@ -106,7 +111,7 @@ class Relocation:
                     if target is not None or not allocation.is_held:
                         move = Move(allocation.line, allocation.batch, target, allocation.requested_sequence)
                         self.moves.append(move)
-                    product.place(allocation, target)
+                    product.place(allocation, target, reason)
             yield [allocation.line.order_id for allocation in page]
 
 

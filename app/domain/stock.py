@@ -89,6 +89,15 @@ class Batch:
         """Sorts batches: the warehouse, the earliest ETA, the goods that expire first, the batch recorded first."""
         return (self.eta is not None, self.eta or date.min, self.best_before or NEVER, self.number)
 
+    @property
+    def arrival(self) -> date:
+        """The day on which the pieces are in the warehouse; the first day of the calendar if they are there."""
+        return self.eta or date.min
+
+    def can_hold(self, line: OrderLine) -> bool:
+        """Whether the line may be allocated to the batch as a whole."""
+        return self.available_qty >= line.qty and self.meets(line.requirements)
+
     def meets(self, requirements: Requirements) -> bool:
         """Whether the batch is in one of the locations, and its goods are good for as long as required."""
         is_elsewhere = requirements.locations and self.location not in requirements.locations

@@ -1,7 +1,7 @@
 """The changes of the batches of a product."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from app.domain import errors, events
@@ -41,6 +41,17 @@ class StockKeeping(Placement):
         facts = {"location": terms.location, "best_before": terms.best_before, "blocked": terms.is_blocked}
         self._raise(events.BatchTermsChanged, ref=ref, qty=batch.qty, eta=batch.eta, **facts)
         return True
+
+    def transfer(self, ref: str, qty: int, new_ref: str, location: str, eta: date | None) -> Relocation:
+        """Move pieces of a batch to a new batch in another location. It has the shelf life and blocking of the old one.
+
+        Lines that no longer fit on the old batch go along, unless another batch serves them earlier. They must be in
+        memory, and the caller must run the relocation to its end. Raises BatchNotFoundError, BelowShippedError.
+        """
+        batch = self.batches.find(ref)
+        released = self.resize_batch(ref, batch.qty - qty, None, new_ref)
+        new, _ = self.create_batch(new_ref, qty, eta, replace(batch.terms, location=location))
+        return Relocation.of_released(self, released, "batch_transferred", along=new)
 
     def _set_terms(self, batch: Batch, terms: BatchTerms) -> None:
         batch.location, batch.best_before, batch.is_blocked = terms.location, terms.best_before, terms.is_blocked

@@ -13,6 +13,7 @@ from app.domain.commands import (
     CreateBatch,
     CreateBatches,
     CreateBatchIfMatch,
+    TransferBatch,
     WhyStockChanged,
 )
 from app.domain.counts import counted_qty
@@ -25,7 +26,7 @@ from app.service_layer.entity_tags import check_tag
 from app.service_layer.many import run_each
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.relocating import fetch_lines_to_release, line_moves, relocate
-from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
+from app.service_layer.results import BatchChanged, BatchRecorded, BatchState, BatchTransferred
 
 LATE_LINES = 5000
 """How many lines of a late batch are fetched at a time. Each page sorts all lines of the batch, so pages are large."""
@@ -125,6 +126,29 @@ async def change_batch_if_match(command: ChangeBatchIfMatch, uow: UnitOfWork) ->
     product, batch = _find_batch(command.ref, uow)
     check_tag(command.if_match, BatchState.of(product.sku, batch))
     return await change_batch(command, uow)
+
+
+async def transfer_batch(command: TransferBatch, uow: UnitOfWork) -> BatchTransferred:
+    """Move pieces of a batch to a new batch in another location. The same transfer again changes nothing.
+
+    Raises BatchNotFoundError, BatchConflictError, BelowShippedError.
+    """
+    product, batch = _find_batch(command.source_ref, uow)
+    if uow.products.sku_of_batch(command.ref) not in {None, product.sku}:
+        raise BatchConflictError(command.ref)
+    known = product.batches.get(command.ref)
+    if known is not None:
+        recorded = (known.first_qty, known.first_eta, known.first_terms.location)
+        if known is batch or recorded != (command.qty, command.eta, command.location):
+            raise BatchConflictError(command.ref)
+        return BatchTransferred.of(product.sku, batch, known, [], created=False)
+    product.check_quantity(batch.ref, batch.qty - command.qty)
+    await fetch_lines_to_release(product, batch, batch.qty - command.qty, uow)
+    relocation = product.transfer(batch.ref, command.qty, command.ref, command.location, command.eta)
+    moves = await relocate(relocation, product, uow)
+    await serve_queue(product, uow)
+    new = product.batches.find(command.ref)
+    return BatchTransferred.of(product.sku, batch, new, await line_moves(moves), created=True)
 
 
 def _find_batch(ref: str, uow: UnitOfWork) -> tuple[Product, Batch]:

@@ -31,6 +31,7 @@ from app.domain.commands import (
     SetCartItem,
     SetReorderPoint,
     ShipLine,
+    TransferBatch,
 )
 from app.integration.dead_letters import KeepDeadLetter
 from app.service_layer.batch_handlers import (
@@ -43,6 +44,7 @@ from app.service_layer.batch_handlers import (
     create_batch,
     create_batch_if_match,
     create_batches,
+    transfer_batch,
 )
 from app.service_layer.cart_handlers import add_cart_item, check_out_cart, remove_cart_item, set_cart_item
 from app.service_layer.line_handlers import (
@@ -78,6 +80,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (ChangeBatch, change_batch),
     (ChangeBatchIfMatch, change_batch_if_match),
     (CountBatch, count_batch),
+    (TransferBatch, transfer_batch),
     (Allocate, allocate),
     (AllocateMany, allocate_many),
     (ChangeLineQuantity, change_line_quantity),

@@ -38,6 +38,7 @@ from app.domain.commands import (
     SetCartItem,
     SetReorderPoint,
     ShipLine,
+    TransferBatch,
 )
 from app.integration.dead_letters import KeepDeadLetter
 
@@ -123,6 +124,10 @@ def _batch(command: ChangeBatch | ChangeBatchEta | ChangeBatchQuantity | CountBa
     locks.batch_refs.add(command.ref)
 
 
+def _two_batches(command: TransferBatch, locks: LockSet) -> None:
+    locks.batch_refs.update((command.source_ref, command.ref))
+
+
 def _new_batch(command: CreateBatch, locks: LockSet) -> None:
     locks.skus.add(command.sku)
     locks.batch_refs.add(command.ref)
@@ -191,5 +196,6 @@ LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
     SetCartItem: _cart_item,
     SetReorderPoint: _product,
     ShipLine: _line,
+    TransferBatch: _two_batches,
 }
 """What each command locks, by its type."""

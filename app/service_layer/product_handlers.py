@@ -3,7 +3,7 @@
 import uuid
 
 from app.domain.commands import CountProduct, CountProductIfMatch, ExpireHolds, ServeBackorders, SetReorderPoint
-from app.domain.counts import Adjustment, check_on_hand, on_hand_qty_of
+from app.domain.counts import Adjustment, check_on_hand, location_of_count, on_hand_qty_of
 from app.domain.errors import PreconditionFailedError, ProductNotFoundError
 from app.domain.product import Product
 from app.service_layer.backorders import serve_queue
@@ -26,20 +26,22 @@ async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockS
 async def count_product(command: CountProduct, uow: UnitOfWork) -> ProductCounted:
     """Set the pieces on hand of a product; the first count of a SKU creates the product.
 
-    Raises ProductNotFoundError where nothing was counted of a SKU without a batch, and OnHandChangedError.
+    Raises ProductNotFoundError where nothing was counted of a SKU without a batch, LocationRequiredError, and
+    OnHandChangedError.
     """
     product = uow.products.get_or_create(command.sku)
     if not product.sequence and not command.on_hand_qty:
         raise ProductNotFoundError(command.sku)
     await uow.products.fetch_on_hand(product)
-    check_on_hand(product, command.on_hand_qty, command.expected_on_hand_qty)
-    adjustment = Adjustment.of_count(product, command.on_hand_qty)
+    location = location_of_count(product, command.location)
+    check_on_hand(product, location, command.on_hand_qty, command.expected_on_hand_qty)
+    adjustment = Adjustment.of_count(product, location, command.on_hand_qty)
     for batch, qty in adjustment.quantities:
         await fetch_lines_to_release(product, batch, qty, uow)
     relocation = adjustment.apply(product, new_ref(product), command.reason, command.reference)
     moves = await relocate(relocation, product, uow)
     await serve_queue(product, uow)
-    return ProductCounted(StockState.of(product), on_hand_qty_of(product), await line_moves(moves))
+    return ProductCounted(StockState.of(product), on_hand_qty_of(product, location), await line_moves(moves))
 
 
 async def count_product_if_match(command: CountProductIfMatch, uow: UnitOfWork) -> ProductCounted:

@@ -231,6 +231,21 @@ class BatchChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchTransferred:
+    """The outcome of a transfer: both batches as they are now, and the lines that left the first one."""
+
+    batch: Annotated[BatchState, Field(description="The new batch.")]
+    source: Annotated[BatchState, Field(description="The batch that the pieces were taken from.")]
+    moved: Annotated[list[LineMove], Field(description="The lines that left that batch, oldest request first.")]
+    created: Annotated[bool, Field(exclude=True)]
+
+    @classmethod
+    def of(cls, sku: str, source: Batch, new: Batch, moved: list[LineMove], *, created: bool) -> Self:
+        """The outcome; `created` is False where the same transfer was made before."""
+        return cls(BatchState.of(sku, new), BatchState.of(sku, source), moved, created)
+
+
+@dataclass(frozen=True, slots=True)
 class StockState:
     """The reorder point of a product, and its current quantities."""
 

@@ -18,6 +18,7 @@ PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code"}
 MORE_MEMBERS = {
     "invalid-request": {"errors"},
     "quantity-changed": {"present_qty"},
+    "location-required": {"locations"},
     "cursor-expired": {"first_cursor"},
     "invalid-sku": {"skus"},
     "out-of-stock": {"skus"},

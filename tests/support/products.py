@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from app.domain import events
+from app.domain.choice import MAIN_LOCATION
 from app.domain.counts import Adjustment, check_on_hand
 from app.domain.events import StockReason
 from app.domain.product import Product
@@ -94,8 +95,12 @@ class Shop:
         self, on_hand_qty: int, expected_qty: int | None, new_ref: str, reason: StockReason | None = None
     ) -> list[Move]:
         """Set the pieces on hand."""
-        check_on_hand(self.product, on_hand_qty, expected_qty)
-        moves = Adjustment.of_count(self.product, on_hand_qty).apply(self.product, new_ref, reason, None).run()
+        check_on_hand(self.product, MAIN_LOCATION, on_hand_qty, expected_qty)
+        moves = (
+            Adjustment.of_count(self.product, MAIN_LOCATION, on_hand_qty)
+            .apply(self.product, new_ref, reason, None)
+            .run()
+        )
         self._serve()
         return moves
 

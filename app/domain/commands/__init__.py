@@ -14,6 +14,8 @@ from app.domain.commands.batches import (
     CountBatch,
     CreateBatch,
     CreateBatchIfMatch,
+    Transfer,
+    TransferBatch,
     WhyStockChanged,
 )
 from app.domain.commands.carts import (
@@ -86,5 +88,7 @@ __all__ = [
     "SetCartItem",
     "SetReorderPoint",
     "ShipLine",
+    "Transfer",
+    "TransferBatch",
     "WhyStockChanged",
 ]

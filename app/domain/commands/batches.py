@@ -118,6 +118,34 @@ class ChangeBatchEta(_NamedBatchCommand):
     reallocate: Reallocate = False
 
 
+class Transfer(BaseModel):
+    """Pieces of a batch that are moved to another location, where they are a batch of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ref: Annotated[BatchRef, Field(description="The ref of the new batch.", examples=["batch-1-berlin"])]
+    qty: Annotated[BatchQuantity, Field(description="The pieces to move.", examples=[10])]
+    location: Location
+    eta: Annotated[
+        BatchEta, Field(description="The day on which they arrive; null if they are there.", examples=["2030-01-01"])
+    ] = None
+
+
+class TransferBatch(Command):
+    """Move pieces of the batch `source_ref` to another location, as the batch `ref`."""
+
+    source_ref: BatchRef
+    ref: BatchRef
+    qty: BatchQuantity
+    location: Location
+    eta: BatchEta = None
+
+    @property
+    def routing_key(self) -> str:
+        """The batch."""
+        return self.source_ref
+
+
 class ChangeBatchTerms(_NamedBatchCommand):
     """Change the location, the best-before day or the blocking of a batch. Fields that are left out are unchanged.
 

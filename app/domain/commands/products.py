@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.commands.base import Command
 from app.domain.commands.batches import WhyStockChanged
-from app.domain.fields import LEFT_OUT, EntityTags, NewQuantity, OnHandQuantity, Sku, drop_default
+from app.domain.fields import LEFT_OUT, EntityTags, Location, NewQuantity, OnHandQuantity, Sku, drop_default
 
 
 class _NamedProductCommand(Command):
@@ -56,6 +56,13 @@ class OnHandCount(WhyStockChanged):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     on_hand_qty: OnHandQuantity
+    location: Annotated[
+        Location,
+        Field(
+            title="CountedLocation",
+            description="The location that was counted. Required if the product has pieces in several locations.",
+        ),
+    ] = Field(default=LEFT_OUT, json_schema_extra=drop_default)
     expected_on_hand_qty: Annotated[
         NewQuantity,
         Field(

@@ -20,6 +20,7 @@ from app.service_layer.results import (
     AllocationState,
     BatchChanged,
     BatchState,
+    BatchTransferred,
     LineMove,
     OrderState,
     ProductCounted,
@@ -80,6 +81,7 @@ class CountedProduct(StockState):
 
 BATCH = TypeAdapter(BatchState)
 CHANGED_BATCH = TypeAdapter(ChangedBatch)
+TRANSFER = TypeAdapter(BatchTransferred)
 ALLOCATION = TypeAdapter(AllocationState)
 ALLOCATION_PAGE = TypeAdapter(AllocationPage)
 ALLOCATIONS = TypeAdapter(list[AllocationState])

@@ -4,9 +4,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.domain.commands import BatchChanges, ChangeBatch, ChangeBatchIfMatch, CreateBatch, CreateBatchIfMatch
+from app.domain.commands import (
+    BatchChanges,
+    ChangeBatch,
+    ChangeBatchIfMatch,
+    CreateBatch,
+    CreateBatchIfMatch,
+    Transfer,
+    TransferBatch,
+)
 from app.domain.fields import LEFT_OUT, BatchRef
-from app.entrypoints.http.answers import ALLOCATION_PAGE, BATCH, BATCH_PAGE, CHANGED_BATCH, Answer, ChangedBatch
+from app.entrypoints.http.answers import (
+    ALLOCATION_PAGE,
+    BATCH,
+    BATCH_PAGE,
+    CHANGED_BATCH,
+    TRANSFER,
+    Answer,
+    ChangedBatch,
+)
 from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
@@ -25,7 +41,7 @@ from app.entrypoints.http.query import (
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
 from app.read_model.lists import AllocationPage, BatchPage
-from app.service_layer.results import BatchChanged, BatchRecorded, BatchState
+from app.service_layer.results import BatchChanged, BatchRecorded, BatchState, BatchTransferred
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ServiceRoute)
 
@@ -166,6 +182,44 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
 
 def _changed(done: BatchChanged) -> Response:
     return Answer(CHANGED_BATCH.dump_json(ChangedBatch.after(done)), headers={"ETag": done.batch.tag})
+
+
+@router.post(
+    "/{ref}/transfer",
+    operation_id="transferBatch",
+    summary="Transfer pieces of a batch to another location",
+    status_code=201,
+    response_model=BatchTransferred,
+    response_description="The new batch was recorded, and the other one has fewer pieces.",
+    responses={
+        201: {"headers": {"Location": LOCATION}},
+        200: {"model": BatchTransferred, "description": "The same transfer was made before. Nothing has changed."},
+        **documented_write(
+            "malformed-body",
+            "batch-not-found",
+            "batch-conflict",
+            "below-shipped",
+            "payload-too-large",
+            "unsupported-media-type",
+        ),
+    },
+    openapi_extra=KEYED,
+)
+@needs("stock:write")
+async def transfer_batch(ref: Ref, transfer: Transfer, request: Request) -> Response:
+    """Takes the pieces from the batch and records them as a new batch, in one transaction.
+
+    The new batch has the best-before day and the blocking of the other one. Free pieces are taken first. Lines that no
+    longer fit on the batch, the last allocated line first, go to the new batch, unless another batch serves them
+    earlier. Repeating the request changes nothing.
+    """
+    values = transfer.model_dump()
+    return await write(request, TransferBatch(source_ref=ref, **values), _transferred)
+
+
+def _transferred(done: BatchTransferred) -> Response:
+    headers = {"Location": f"/v1/batches/{done.batch.ref}"} if done.created else {}
+    return Answer(TRANSFER.dump_json(done), 201 if done.created else 200, headers)
 
 
 @router.get(

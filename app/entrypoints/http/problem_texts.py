@@ -154,6 +154,10 @@ EXPLANATIONS: dict[str, Explanation] = {
         "A part of the body, the path, the query or a header is invalid. Nothing was changed.",
         "Correct each fault in `errors`.",
     ),
+    "location-required": Explanation(
+        "The product has pieces in several locations, and the count does not name the one that was counted.",
+        "Send a count for each location, with `location`. `locations` lists those with pieces.",
+    ),
     "quantity-too-large": Explanation(
         "The quantity of a batch includes the shipped pieces. With the counted ones it would be more than 2147483647.",
         "Check the count, or record a new batch.",

@@ -69,6 +69,7 @@ KINDS: dict[str, Kind] = {
         Kind("misdirected-request", 421, "The host is not allowed"),
         Kind("invalid-request", 422, "The request is invalid"),
         Kind(errors.QuantityTooLargeError.code, 422, "The quantity of the batch would be too large"),
+        Kind(errors.LocationRequiredError.code, 422, "The location of the count is missing"),
         Kind(errors.CartLimitExceededError.code, 422, "The cart would exceed a limit"),
         Kind(IdempotencyKeyReusedError.code, 422, "The key was used for another request"),
         Kind("too-many-requests", 429, "The rate limit is exceeded"),
@@ -119,6 +120,7 @@ class Problem(BaseModel):
     instance: Annotated[str, Field(description="The path of the request.")]
     code: Annotated[str, Field(description="The kind of problem, for programs.")]
     errors: Annotated[list[Fault] | None, _only_with("invalid-request", "the faults.")] = None
+    locations: Annotated[list[str] | None, _only_with("location-required", "those with pieces.")] = None
     present_qty: Annotated[int | None, _only_with("quantity-changed", "the current quantity.")] = None
     first_cursor: Annotated[str | None, _only_with("cursor-expired", "the cursor of the first event that is kept.")] = (
         None

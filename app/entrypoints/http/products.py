@@ -106,6 +106,7 @@ async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Reque
             "product-not-found",
             "precondition-failed",
             "quantity-changed",
+            "location-required",
             "payload-too-large",
             "unsupported-media-type",
         ),
@@ -114,7 +115,7 @@ async def set_reorder_point(sku: SkuInPath, wanted: ReorderPoint, request: Reque
 )
 @needs("stock:write")
 async def set_on_hand_qty(sku: SkuInPath, count: OnHandCount, request: Request) -> Response:
-    """Sets the sum of the pieces on hand, allocated ones included, over the batches in the warehouse.
+    """Sets the sum of the pieces on hand, allocated ones included, over the batches in the warehouse or the `location`.
 
     For callers that count products and not batches. Pieces found in addition are added to the batch in the
     warehouse that was recorded last, or to a new batch, whose ref the service generates. Pieces that were not found are
