@@ -41,6 +41,7 @@ def _columns() -> dict[str, list[sa.Column[Any]]]:
         "order_lines": [
             sa.Column("locations", sa.Text, comment="that may serve it, best first, separated by spaces; null: any"),
             sa.Column("good_until", sa.Date, comment="how long its goods have to be good; null: today"),
+            sa.Column("queue_rank", sa.SmallInteger, comment="10 minus the priority; null: 5"),
         ],
     }
 
@@ -50,6 +51,11 @@ _INDEXES = {
     "ix_products_expiring": ("products", ["next_expiry"], "next_expiry IS NOT NULL"),
     "ix_batches_usable": ("batches", ["sku", _BEST_BEFORE], "has_stock AND NOT blocked"),
     "ix_order_lines_shipped_from": ("order_lines", ["sku", "batch_number", "shipped"], "shipped IS NOT NULL"),
+    "ix_order_lines_queue": (
+        "order_lines",
+        ["sku", sa.text("COALESCE(queue_rank::integer, 5)"), "requested", "qty"],
+        "batch_number IS NULL",
+    ),
     "ix_batches_unfit": ("batches", ["sku", "number"], "blocked OR best_before IS NOT NULL"),
 }
 
@@ -61,6 +67,13 @@ def upgrade() -> None:
         for table, columns in _columns().items():
             for column in columns:
                 op.add_column(table, column, if_not_exists=True)
+        # The column is new, so no row violates it.
+        rank = "ck_order_lines_queue_rank"
+        op.execute(
+            f"ALTER TABLE order_lines DROP CONSTRAINT IF EXISTS {rank},"
+            f" ADD CONSTRAINT {rank} CHECK (queue_rank BETWEEN 1 AND 10) NOT VALID"
+        )
+        op.execute(f"ALTER TABLE order_lines VALIDATE CONSTRAINT {rank}")
         for name, (table, columns, condition) in _INDEXES.items():
             op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
             op.create_index(name, table, columns, postgresql_where=sa.text(condition), postgresql_concurrently=True)

@@ -1,4 +1,4 @@
-"""What an order line requires of its batch.
+"""What an order line requires of its batch, and its priority.
 
 `Batches.best` decides by it which batch a line gets. Everything that asks this question uses that one function: placing
 and moving lines, availability, and dry runs.
@@ -10,20 +10,24 @@ from datetime import date
 MAIN_LOCATION = "main"
 """The location of a batch that was recorded without one."""
 
+DEFAULT_PRIORITY = 5
+HIGHEST_PRIORITY = 9
+
 NEVER = date.max
 """Stands for the day on which goods without a `best_before` expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a line requires of its batch.
+    """What a line requires of its batch, and its priority in the queue.
 
     `locations` are those that may serve it, the best one first; none: any. The goods must be good through `good_until`;
-    None: today.
+    None: today. Lines with the highest `priority` are served first: 0 to 9.
     """
 
     locations: tuple[str, ...] = ()
     good_until: date | None = None
+    priority: int = DEFAULT_PRIORITY
 
 
 ANY_BATCH = Requirements()

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from app.domain.choice import HIGHEST_PRIORITY
 from app.domain.limits import MAX_PRICE, MAX_QUANTITY
 
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -121,6 +122,16 @@ GoodUntil = Annotated[
     Field(
         description="The day through which the goods must be good. Default: today.",
         examples=["2030-02-01"],
+    ),
+]
+Priority = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=0,
+        le=HIGHEST_PRIORITY,
+        description="The priority in the queue: 9 is served first, 0 last. Default: 5.",
+        examples=[7],
     ),
 ]
 CartId = Annotated[Identifier, Field(description="The id of the cart.", examples=["cart-1"])]

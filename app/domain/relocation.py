@@ -11,7 +11,7 @@ from operator import attrgetter
 from app.domain.batches import Batches
 from app.domain.events import ReleaseReason
 from app.domain.placement import Placement
-from app.domain.stock import Allocation, Batch, OrderLine
+from app.domain.stock import Allocation, Batch, OrderLine, in_queue_order
 
 STEP = 100
 """Lines of one step. Between the steps of a long relocation other tasks have a turn."""
@@ -83,7 +83,7 @@ class Relocation:
                     allocation.batch.release(allocation.line, is_held=allocation.is_held)
             yield None
         targets: dict[Allocation, Batch | None] = {}
-        for page in _pages(sorted(released, key=attrgetter("requested_sequence"))):
+        for page in _pages(in_queue_order(released)):
             for allocation in page:
                 targets[allocation] = product.reserve(allocation.line, is_held=allocation.is_held, along=along)
             yield None

@@ -1,7 +1,9 @@
 """Batches of stock, order lines, and the allocation of a line to a batch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
+from operator import attrgetter
 
 from app.domain.choice import ANY_BATCH, MAIN_LOCATION, NEVER, Requirements
 
@@ -171,9 +173,8 @@ class StockLevel:
 class Allocation:
     """An accepted order line: allocated to `batch`, or waiting in the queue where that is None.
 
-    The sequences are those of the events that requested the line, put it on its batch, and shipped it.
-    `requested_sequence` is also its place in the queue. A line with `held_until` is a hold: its allocation ends at that
-    time unless it is confirmed.
+    The sequences are those of the events that requested the line, put it on its batch, and shipped it. A line with
+    `held_until` is a hold: its allocation ends at that time unless it is confirmed.
     """
 
     line: OrderLine
@@ -184,6 +185,17 @@ class Allocation:
     held_until: datetime | None = None
 
     @property
+    def place_in_queue(self) -> tuple[int, int]:
+        """Sorts the queue: the highest priority first, then the oldest request."""
+        return (10 - self.line.requirements.priority, self.requested_sequence)
+
+    @property
     def is_held(self) -> bool:
         """Whether the allocation has an end."""
         return self.held_until is not None
+
+
+def in_queue_order(lines: Iterable[Allocation]) -> list[Allocation]:
+    """The lines in the order of the queue. Two sorts by an attribute are faster than one by `place_in_queue`."""
+    ordered = sorted(lines, key=attrgetter("requested_sequence"))
+    return sorted(ordered, key=attrgetter("line.requirements.priority"), reverse=True)

@@ -147,7 +147,7 @@ def _value(name: str, cell: str) -> Any:  # noqa: ANN401 - what the field holds
         return cell.split()
     if name == "blocked" and cell.lower() in _FLAGS:
         return _FLAGS[cell.lower()]
-    return int(cell) if name.endswith("qty") and _WHOLE_NUMBER.fullmatch(cell) else cell
+    return int(cell) if name.endswith(("qty", "priority")) and _WHOLE_NUMBER.fullmatch(cell) else cell
 
 
 def _model_of(fields: Mapping[str, Any], kind: str | None) -> type[Command]:

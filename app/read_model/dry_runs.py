@@ -5,20 +5,22 @@ Nothing is locked, stored or published, and nothing is reserved.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from app.adapters.postgresql.snapshot import Snapshots
 from app.domain.choice import Requirements
-from app.domain.commands import Allocate, PlaceOrder
+from app.domain.commands import Allocate, PlaceOrder, Redistribute
 from app.domain.stock import Batch
 from app.integration.fields import OrderId
 from app.service_layer.line_handlers import allocate
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.order_handlers import place_order
 from app.service_layer.ports import UnitOfWork
-from app.service_layer.results import AllocationState, Complete, EarliestEta
+from app.service_layer.product_handlers import redistribute_stock
+from app.service_layer.results import AllocationState, Complete, EarliestEta, StockRedistributed
 
 MOST_PASSED_OVER = 100
 
@@ -90,6 +92,11 @@ class DryRuns:
             return _explained(accepted.allocation, passed_over, accepted=not accepted.created)
 
         return await self._snapshots.run(LockSet.of([command]), decide)
+
+    async def redistribute(self, command: Redistribute) -> StockRedistributed:
+        """The lines that would get stock, and those that would give it."""
+        work = partial(redistribute_stock, command, is_dry_run=True)
+        return await self._snapshots.run(LockSet.of([command]), work)
 
     async def place_order(self, command: PlaceOrder) -> OrderPreview:
         """The order as the command would place it."""

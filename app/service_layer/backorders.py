@@ -10,18 +10,18 @@ PAGE = 512
 
 
 async def serve_queue(product: Product, uow: UnitOfWork) -> None:
-    """Allocate free stock to the queued lines, the oldest request first, each line that fits.
+    """Allocate free stock to the queued lines, in the order of the queue, each line that fits.
 
     A long queue is written after every `STEP` lines.
     """
-    after, limit = 0, FIRST_PAGE
+    after, limit = (0, 0), FIRST_PAGE
     while product.backordered_qty and (room := product.batches.largest_available_qty):
         waiting = await uow.products.fetch_backorders(product, max_qty=room, after=after, limit=limit)
         is_last = len(waiting) < limit
         if is_last and len(waiting) < STEP:
             product.serve_backorders(waiting)
             return
-        after = product.allocations[waiting[-1]].requested_sequence
+        after = product.allocations[waiting[-1]].place_in_queue
         for start in range(0, len(waiting), STEP):
             part = waiting[start : start + STEP]
             product.serve_backorders(part)

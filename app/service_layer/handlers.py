@@ -26,6 +26,7 @@ from app.domain.commands import (
     ExpireHolds,
     HoldOrder,
     PlaceOrder,
+    Redistribute,
     RemoveCartItem,
     ServeBackorders,
     SetCartItem,
@@ -60,6 +61,7 @@ from app.service_layer.product_handlers import (
     count_product,
     count_product_if_match,
     expire_holds,
+    redistribute_stock,
     serve_backorders,
     set_reorder_point,
 )
@@ -97,6 +99,7 @@ COMMAND_HANDLERS: list[tuple[type[Command], CommandHandler]] = [
     (CountProduct, count_product),
     (CountProductIfMatch, count_product_if_match),
     (ServeBackorders, serve_backorders),
+    (Redistribute, redistribute_stock),
     (ExpireHolds, expire_holds),
     (KeepDeadLetter, keep_dead_letter),
 ]

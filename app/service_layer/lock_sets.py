@@ -33,6 +33,7 @@ from app.domain.commands import (
     ExpireHolds,
     HoldOrder,
     PlaceOrder,
+    Redistribute,
     RemoveCartItem,
     ServeBackorders,
     SetCartItem,
@@ -106,7 +107,9 @@ class LockSet:
         return orders
 
 
-def _product(command: CountProductIfMatch | ExpireHolds | ServeBackorders | SetReorderPoint, locks: LockSet) -> None:
+def _product(
+    command: CountProductIfMatch | ExpireHolds | Redistribute | ServeBackorders | SetReorderPoint, locks: LockSet
+) -> None:
     locks.skus.add(command.sku)
 
 
@@ -191,6 +194,7 @@ LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
     HoldOrder: _ordered_lines,
     KeepDeadLetter: _nothing,
     PlaceOrder: _ordered_lines,
+    Redistribute: _product,
     RemoveCartItem: _cart,
     ServeBackorders: _product,
     SetCartItem: _cart_item,

@@ -133,10 +133,18 @@ class ProductRepository(Protocol):
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
         """The orders of the firm lines of the batch, those allocated first, at most `limit`."""
 
-    async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
-        """Put the next queued lines of at most `max_qty` pieces, requested later than `after`, into the product.
+    async def fetch_backorders(
+        self, product: Product, *, max_qty: int, after: tuple[int, int], limit: int
+    ) -> Sequence[str]:
+        """Put the next queued lines of at most `max_qty` pieces, behind the place `after`, into the product.
 
-        Returns their order ids, the oldest request first, at most `limit`.
+        Returns their order ids, in the order of the queue, at most `limit`.
+        """
+
+    async def fetch_for_redistribution(self, product: Product, *, below: int, limit: int) -> None:
+        """Put lines into the product: queued ones of the priority `below` or a higher one, and others on batches.
+
+        At most `limit` of either: the first ones of the queue, and those of a lower priority that were allocated last.
         """
 
 

@@ -2,15 +2,26 @@
 
 import uuid
 
-from app.domain.commands import CountProduct, CountProductIfMatch, ExpireHolds, ServeBackorders, SetReorderPoint
+from app.domain.commands import (
+    CountProduct,
+    CountProductIfMatch,
+    ExpireHolds,
+    Redistribute,
+    ServeBackorders,
+    SetReorderPoint,
+)
 from app.domain.counts import Adjustment, check_on_hand, location_of_count, on_hand_qty_of
 from app.domain.errors import PreconditionFailedError, ProductNotFoundError
 from app.domain.product import Product
+from app.domain.redistribution import redistribute
 from app.service_layer.backorders import serve_queue
 from app.service_layer.entity_tags import check_tag
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.relocating import fetch_lines_to_release, line_moves, relocate
-from app.service_layer.results import ProductCounted, StockState
+from app.service_layer.results import AllocationState, ProductCounted, StockRedistributed, StockState
+
+MOST_REDISTRIBUTED = 5000
+"""How many waiting lines, and how many lines on batches, one redistribution looks at."""
 
 
 async def set_reorder_point(command: SetReorderPoint, uow: UnitOfWork) -> StockState:
@@ -56,6 +67,22 @@ async def count_product_if_match(command: CountProductIfMatch, uow: UnitOfWork) 
 def new_ref(product: Product) -> str:
     """A ref for a batch that a count records. It is random, because a ref that can be predicted could be taken."""
     return f"count-{product.sequence + 1}-{uuid.uuid4().hex}"
+
+
+async def redistribute_stock(command: Redistribute, uow: UnitOfWork, *, is_dry_run: bool = False) -> StockRedistributed:
+    """Give stock of lines below a priority to waiting lines. Again, it finds nothing to do.
+
+    A dry run does not serve the rest of the queue. Raises ProductNotFoundError.
+    """
+    product = uow.products.get(command.sku)
+    if product is None:
+        raise ProductNotFoundError(command.sku)
+    await uow.products.fetch_for_redistribution(product, below=command.below, limit=MOST_REDISTRIBUTED)
+    found = redistribute(product, command.below)
+    if not is_dry_run:
+        await serve_queue(product, uow)
+    served = [AllocationState.of(allocation) for allocation in found.served]
+    return StockRedistributed(product.sku, served, await line_moves(found.moves))
 
 
 async def serve_backorders(command: ServeBackorders, uow: UnitOfWork) -> None:

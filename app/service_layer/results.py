@@ -284,3 +284,14 @@ class ProductCounted:
     stock: StockState
     on_hand_qty: OnHandQuantity
     moved: list[LineMove]
+
+
+@dataclass(frozen=True, slots=True)
+class StockRedistributed:
+    """The outcome of a redistribution: the lines that got stock, and those that gave it."""
+
+    sku: Sku
+    served: Annotated[list[AllocationState], Field(description="The waiting lines that were allocated.")]
+    moved: Annotated[
+        list[LineMove], Field(description="The lines that were moved off their batches, oldest request first.")
+    ]

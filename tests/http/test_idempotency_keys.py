@@ -34,6 +34,12 @@ async def calls(api: Api) -> dict[str, Call]:
     return {
         "POST /v1/batches": ("POST", "/v1/batches", {"ref": new("ref"), "sku": sku, "qty": 1}),
         "PATCH /v1/batches/{ref}": ("PATCH", f"/v1/batches/{ref}", {"qty": 90}),
+        "POST /v1/batches/{ref}/transfer": (
+            "POST",
+            f"/v1/batches/{ref}/transfer",
+            {"ref": new("ref"), "qty": 1, "location": "main"},
+        ),
+        "POST /v1/products/{sku}/redistribute": ("POST", f"/v1/products/{sku}/redistribute", {"below": 5}),
         "POST /v1/allocations": ("POST", "/v1/allocations", {"order_id": new("order"), "sku": sku, "qty": 1}),
         "PATCH /v1/allocations/{order_id}/{sku}": ("PATCH", f"/v1/allocations/{more}/{sku}", {"qty": 2}),
         "DELETE /v1/allocations/{order_id}/{sku}": ("DELETE", f"/v1/allocations/{line}/{sku}", None),

@@ -57,7 +57,7 @@ async def test_an_error_rolls_back_even_what_was_flushed(backend: Backend) -> No
         async with backend.begin() as uow:
             product = await load(uow)
             product.allocate(line("order-1", 11), "backorder")
-            assert await uow.products.fetch_backorders(product, max_qty=99, after=0, limit=10) == ["order-1"]
+            assert await uow.products.fetch_backorders(product, max_qty=99, after=(0, 0), limit=10) == ["order-1"]
             raise RuntimeError("unexpected")
 
     with pytest.raises(RuntimeError, match="unexpected"):
@@ -208,10 +208,10 @@ async def test_fetches_the_queue_oldest_request_first_in_pages_of_what_fits(back
 
     async with backend.begin() as uow:
         product = await load(uow)
-        page = await uow.products.fetch_backorders(product, max_qty=5, after=0, limit=3)
+        page = await uow.products.fetch_backorders(product, max_qty=5, after=(0, 0), limit=3)
         assert page == ["order-0", "order-1", "order-3"]
         after = product.allocations["order-3"].requested_sequence
-        assert await uow.products.fetch_backorders(product, max_qty=5, after=after, limit=3) == ["order-4"]
+        assert await uow.products.fetch_backorders(product, max_qty=5, after=(5, after), limit=3) == ["order-4"]
         assert "order-2" not in product.allocations
 
 
@@ -223,10 +223,10 @@ async def test_the_queue_is_as_this_unit_of_work_has_left_it(backend: Backend) -
         product.cancel("order-1")
         product.allocate(line("order-3", 5), "backorder")
         product.create_batch("batch-2", 5, None)
-        assert await uow.products.fetch_backorders(product, max_qty=5, after=0, limit=9) == ["order-2", "order-3"]
+        assert await uow.products.fetch_backorders(product, max_qty=5, after=(0, 0), limit=9) == ["order-2", "order-3"]
 
         product.serve_backorders(["order-2", "order-3"])
-        assert await uow.products.fetch_backorders(product, max_qty=5, after=0, limit=9) == ["order-3"]
+        assert await uow.products.fetch_backorders(product, max_qty=5, after=(0, 0), limit=9) == ["order-3"]
         await uow.commit()
 
     async with backend.begin() as uow:

@@ -136,17 +136,25 @@ class FakeProductRepository:
             if sku == product.sku and row.batch_ref == batch.ref and row.shipped is None
         ]
 
-    async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
+    async def fetch_backorders(
+        self, product: Product, *, max_qty: int, after: tuple[int, int], limit: int
+    ) -> Sequence[str]:
         self.flush()
         waiting = [
-            (row.requested, order_id)
+            ((10 - row.requirements.priority, row.requested), order_id)
             for (order_id, sku), row in self._tables.lines.items()
-            if sku == product.sku and row.batch_ref is None and row.requested > after and row.qty <= max_qty
+            if sku == product.sku and row.batch_ref is None and row.qty <= max_qty
         ]
-        orders = [order_id for _, order_id in sorted(waiting)[:limit]]
+        orders = [order_id for place, order_id in sorted(waiting) if place > after][:limit]
         for order_id in orders:
             self._attach_line(order_id, product.sku)
         return orders
+
+    async def fetch_for_redistribution(self, product: Product, *, below: int, limit: int) -> None:
+        self.flush()
+        for (order_id, sku), row in list(self._tables.lines.items()):
+            if sku == product.sku and row.shipped is None:
+                self._attach_line(order_id, sku)
 
     def start_command(self) -> None:
         pass

@@ -174,15 +174,25 @@ class SqlProductRepository:
         rows = await self._connection.fetch(statements.FIRST_ORDERS, product.sku, batch.number, limit)
         return [row["order_id"] for row in rows]
 
-    async def fetch_backorders(self, product: Product, *, max_qty: int, after: int, limit: int) -> Sequence[str]:
+    async def fetch_backorders(
+        self, product: Product, *, max_qty: int, after: tuple[int, int], limit: int
+    ) -> Sequence[str]:
         """Put the next queued lines that are small enough into the product; returns their orders."""
         await self._write_changes(product)
-        where = (product.sku, after, max_qty, limit, *product.batches.offer())
+        where = (product.sku, *after, max_qty, limit, *product.batches.offer())
         rows = await self._connection.fetch(statements.BACKORDERS, *where)
         await self._size.count(product.sku, len(rows))
         for row in rows:
             self._attach_line(product, LineRow._make(row), None)
         return [row["order_id"] for row in rows]
+
+    async def fetch_for_redistribution(self, product: Product, *, below: int, limit: int) -> None:
+        """Put lines of a high priority that wait, and lines of a lower one on batches, into the product."""
+        await self._write_changes(product)
+        where = (product.sku, 10 - below, limit)
+        for row in await self._connection.fetch(statements.URGENT_BACKORDERS, *where):
+            self._attach_line(product, LineRow._make(row), None)
+        self._attach(await self._connection.fetch(statements.LESS_URGENT_LINES, *where))
 
     # --- for the unit of work --------------------------------------------------------------------------------------
 

@@ -200,14 +200,36 @@ FIRST_ORDERS = """
     WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND held_until IS NULL ORDER BY allocated LIMIT $3
 """
 
-# The queued lines of the SKU $1 that were requested after $2 and have at most $3 pieces, the oldest $4 of them. Lines
-# that accept none of the locations $5, or need goods that are good for longer than $6, are left out.
+_QUEUE_RANK = "COALESCE(queue_rank::integer, 5)"
+
+# The queued lines of the SKU $1 behind the place $2, $3 in the queue that have at most $4 pieces, the first $5 of them.
+# Lines that accept none of the locations $6, or need goods that are good for longer than $7, are left out.
 BACKORDERS = f"""
     SELECT {_LINE} FROM order_lines
-    WHERE sku = $1 AND batch_number IS NULL AND requested > $2 AND qty <= $3
-      AND (locations IS NULL OR string_to_array(locations, ' ') && $5::text[])
-      AND (good_until IS NULL OR good_until <= $6)
-    ORDER BY requested LIMIT $4
+    WHERE sku = $1 AND batch_number IS NULL AND ({_QUEUE_RANK}, requested) > ($2, $3) AND qty <= $4
+      AND (locations IS NULL OR string_to_array(locations, ' ') && $6::text[])
+      AND (good_until IS NULL OR good_until <= $7)
+    ORDER BY {_QUEUE_RANK}, requested LIMIT $5
+"""
+
+# The first $3 queued lines of the SKU $1 whose rank in the queue is at most $2.
+URGENT_BACKORDERS = f"""
+    SELECT {_LINE} FROM order_lines
+    WHERE sku = $1 AND batch_number IS NULL AND {_QUEUE_RANK} <= $2 ORDER BY {_QUEUE_RANK}, requested LIMIT $3
+"""
+
+# The last $3 lines that were allocated of the SKU $1 with a greater rank than $2 and are not shipped, with their
+# batches.
+LESS_URGENT_LINES = f"""
+    SELECT {_BATCH}, {_LINE_OF_L}
+    FROM (
+        SELECT * FROM order_lines
+        WHERE sku = $1 AND batch_number IS NOT NULL AND shipped IS NULL AND {_QUEUE_RANK} > $2
+        ORDER BY allocated DESC LIMIT $3
+    ) AS l
+    CROSS JOIN LATERAL (
+        SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
+    ) AS b
 """
 
 

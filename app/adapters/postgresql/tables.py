@@ -143,6 +143,7 @@ order_lines = Table(
     Column("held_until", DateTime(timezone=True), comment="end of the hold; null: the line is not held"),
     Column("locations", Text, comment="that may serve it, best first, separated by spaces; null: any"),
     Column("good_until", Date, comment="how long its goods have to be good; null: today"),
+    Column("queue_rank", SmallInteger, comment="10 minus the priority; null: 5"),
     # The statement that inserts the line also inserts its first event, with the same time.
     Column(
         "placed_at",
@@ -162,6 +163,7 @@ order_lines = Table(
     ForeignKeyConstraint(["waiting_sku"], ["products.sku"]),
     ForeignKeyConstraint(["sku", "batch_number"], ["batches.sku", "batches.number"]),
     CheckConstraint("qty > 0", name="qty"),
+    CheckConstraint("queue_rank BETWEEN 1 AND 10", name="queue_rank"),
     CheckConstraint("(batch_number IS NULL) = (allocated IS NULL)", name="allocated_or_waiting"),
     CheckConstraint("shipped IS NULL OR allocated IS NOT NULL", name="shipped_from_a_batch"),
     CheckConstraint(
@@ -186,6 +188,14 @@ order_lines = Table(
     Index(
         "ix_order_lines_waiting",
         "sku",
+        "requested",
+        "qty",
+        postgresql_where=text("batch_number IS NULL"),
+    ),
+    Index(
+        "ix_order_lines_queue",
+        "sku",
+        text("COALESCE(queue_rank::integer, 5)"),
         "requested",
         "qty",
         postgresql_where=text("batch_number IS NULL"),

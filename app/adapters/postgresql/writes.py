@@ -114,8 +114,12 @@ UPDATE_BATCHES = _update(
     rare=("held_qty", "location", "best_before", "blocked"),
 )
 DELETE_LINES = _delete(tables.order_lines, LineKey)
-UPDATE_LINES = _update(tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until"))
-INSERT_LINES = _insert(tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until"))
+UPDATE_LINES = _update(
+    tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until", "queue_rank")
+)
+INSERT_LINES = _insert(
+    tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until", "queue_rank")
+)
 DELETE_ORDERS = _delete(tables.orders, OrderKey)
 UPSERT_ORDERS = _insert(
     tables.orders, OrderRow, "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()"

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.choice import HIGHEST_PRIORITY
 from app.domain.commands.base import Command
 from app.domain.commands.batches import WhyStockChanged
 from app.domain.fields import LEFT_OUT, EntityTags, Location, NewQuantity, OnHandQuantity, Sku, drop_default
@@ -48,6 +49,36 @@ class SetReorderPoint(ReorderPoint, _NamedProductCommand):
     """
 
     if_match: EntityTags | None = None
+
+
+class Redistribution(BaseModel):
+    """Whose stock may be given to whom: that of lines below a priority to waiting lines of this or a higher one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    below: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=1,
+            le=HIGHEST_PRIORITY,
+            description="Lines with a lower priority give stock to waiting lines with this or a higher priority.",
+            examples=[5],
+        ),
+    ]
+
+
+class Redistribute(Redistribution, _NamedProductCommand):
+    """Give stock of lines below a priority to waiting lines of this or a higher priority."""
+
+
+class RedistributionOrDryRun(Redistribution):
+    """A redistribution, or a dry run of it."""
+
+    dry_run: Annotated[
+        bool,
+        Field(strict=True, description="true: return the outcome without storing anything.", examples=[True]),
+    ] = False
 
 
 class OnHandCount(WhyStockChanged):

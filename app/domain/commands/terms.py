@@ -8,8 +8,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.domain.choice import ANY_BATCH, Requirements
-from app.domain.fields import LEFT_OUT, GoodUntil, HoldFor, IfUnavailable, Locations, drop_default
+from app.domain.choice import ANY_BATCH, DEFAULT_PRIORITY, Requirements
+from app.domain.fields import LEFT_OUT, GoodUntil, HoldFor, IfUnavailable, Locations, Priority, drop_default
 
 
 class PlacementTerms(BaseModel):
@@ -41,10 +41,11 @@ class LineRequirements(BaseModel):
     # `from` is a keyword of Python.
     from_locations: Locations = Field(default=LEFT_OUT, alias="from", json_schema_extra=drop_default)
     good_until: GoodUntil = Field(default=LEFT_OUT, json_schema_extra=drop_default)
+    priority: Priority = Field(default=DEFAULT_PRIORITY, json_schema_extra=drop_default)
 
     @property
     def requirements(self) -> Requirements:
         """The same for the domain."""
-        if not self.model_fields_set.isdisjoint(("from_locations", "good_until")):
-            return Requirements(tuple(self.from_locations or ()), self.good_until)
+        if not self.model_fields_set.isdisjoint(("from_locations", "good_until", "priority")):
+            return Requirements(tuple(self.from_locations or ()), self.good_until, self.priority)
         return ANY_BATCH

@@ -24,6 +24,7 @@ from app.service_layer.results import (
     LineMove,
     OrderState,
     ProductCounted,
+    StockRedistributed,
     StockState,
 )
 
@@ -81,6 +82,7 @@ class CountedProduct(StockState):
 
 BATCH = TypeAdapter(BatchState)
 CHANGED_BATCH = TypeAdapter(ChangedBatch)
+REDISTRIBUTED = TypeAdapter(StockRedistributed)
 TRANSFER = TypeAdapter(BatchTransferred)
 ALLOCATION = TypeAdapter(AllocationState)
 ALLOCATION_PAGE = TypeAdapter(AllocationPage)

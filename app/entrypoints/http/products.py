@@ -5,7 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from app.domain.choice import Requirements
-from app.domain.commands import CountProduct, CountProductIfMatch, OnHandCount, ReorderPoint, SetReorderPoint
+from app.domain.commands import (
+    CountProduct,
+    CountProductIfMatch,
+    OnHandCount,
+    Redistribute,
+    RedistributionOrDryRun,
+    ReorderPoint,
+    SetReorderPoint,
+)
 from app.domain.fields import LEFT_OUT, Sku
 from app.entrypoints.http.answers import (
     AVAILABILITY,
@@ -13,12 +21,13 @@ from app.entrypoints.http.answers import (
     HISTORY_PAGE,
     PRODUCT,
     PRODUCT_PAGE,
+    REDISTRIBUTED,
     STOCK,
     Answer,
     CountedProduct,
 )
 from app.entrypoints.http.conditional import CACHED, GUARDED, NOT_MODIFIED, TAGGED, if_match, show
-from app.entrypoints.http.idempotent_write import documented_write, write
+from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
 from app.entrypoints.http.query import (
@@ -40,7 +49,7 @@ from app.read_model.availability import Availability, Question
 from app.read_model.history import HistoryPage
 from app.read_model.lists import ProductPage
 from app.read_model.queries import ProductState
-from app.service_layer.results import ProductCounted, StockState
+from app.service_layer.results import ProductCounted, StockRedistributed, StockState
 
 router = APIRouter(prefix="/v1/products", tags=["products"], route_class=ServiceRoute)
 
@@ -134,6 +143,30 @@ async def set_on_hand_qty(sku: SkuInPath, count: OnHandCount, request: Request) 
 
 def _counted(done: ProductCounted) -> Response:
     return Answer(COUNTED_PRODUCT.dump_json(CountedProduct.after(done)), headers={"ETag": done.stock.tag})
+
+
+@router.post(
+    "/{sku}/redistribute",
+    operation_id="redistribute",
+    summary="Give stock to waiting lines with a higher priority",
+    response_model=StockRedistributed,
+    response_description="The lines that got stock, and the lines that gave it.",
+    responses=documented_write("malformed-body", "product-not-found", "payload-too-large", "unsupported-media-type"),
+    openapi_extra=KEYED,
+)
+@needs("stock:write")
+async def redistribute(sku: SkuInPath, wanted: RedistributionOrDryRun, request: Request) -> Response:
+    """Serves waiting lines of the priority `below` or a higher one with stock of lines that have a lower priority.
+
+    Arrivals never take stock that is allocated; this does. Lines that are not shipped leave their batch, the one that
+    was allocated last first, as far as a waiting line needs their pieces. They move to other batches that can hold
+    them, or to the queue, at the place of their request. Repeating the request finds nothing to do. It looks at the
+    first 5,000 waiting lines, and at 5,000 lines with a lower priority.
+    """
+    command = Redistribute(sku=sku, below=wanted.below)
+    if wanted.dry_run:
+        return Answer(REDISTRIBUTED.dump_json(await queries_of(request).dry_runs.redistribute(command)))
+    return await write(request, command, lambda done: Answer(REDISTRIBUTED.dump_json(done)))
 
 
 @router.get(
