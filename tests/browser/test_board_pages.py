@@ -1,11 +1,12 @@
 """Every page of the board: for every caller, on every screen, and as the documentation shows it."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import FloatRect, Page, expect
 
 from tests.browser.conftest import Visit
 from tests.support.api import Api, assert_invalid, new, over_http
@@ -14,7 +15,7 @@ from tests.support.readme import assert_the_session_gives_what_the_readme_shows
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-SCREENS = {"phone": (360, 800), "desk": (1280, 900)}
+SCREENS = {"phone": (360, 800), "desk": (1000, 800)}
 PICTURES = Path(__file__).parents[2] / "docs/board"
 MARKUP = "<img src=x>"
 
@@ -94,20 +95,15 @@ async def test_the_story_of_the_readme(visit: Visit, own_url: str, pytestconfig:
     visit.url = own_url
     await asyncio.to_thread(assert_the_session_gives_what_the_readme_shows, own_url)
     async with over_http(own_url) as api:
-        # A ship that is late, an order that waits for it, and a cut.
-        await api.record("OAK-DESK", 20, ref="ship-17", eta="2011-01-01")
-        await api.order("OAK-DESK", 12, order_id="order-12")
-        await api.change("ship-17", qty=16, reason="customs", reference="declaration-4711")
-        await api.order("BLUE-VASE", 30, order_id="order-13")
-        await api.order("RED-CHAIR", 40, order_id="order-14")
+        await _have_late_ships(api)
     takes = pytestconfig.getoption("--screenshots")
-    for name, path, screen, scheme, text in (
-        ("overview", "", "desk", "light", "ship-17"),
-        ("overview-dark", "", "desk", "dark", "ship-17"),
-        ("product", "/products/OAK-DESK", "desk", "light", "declaration-4711"),
-        ("order", "/orders/order-12", "desk", "light", "ship-17"),
-        ("batch", "/batches/ship-17", "desk", "light", "order-12"),
-        ("phone", "", "phone", "light", "ship-17"),
+    for name, path, screen, scheme, height, text in (
+        ("overview", "", "desk", "light", 1050, "ship-17"),
+        ("overview-dark", "", "desk", "dark", 1050, "ship-17"),
+        ("product", "/products/OAK-DESK", "desk", "light", 900, "declaration-4711"),
+        ("order", "/orders/order-12", "desk", "light", 500, "ship-17"),
+        ("batch", "/batches/ship-17", "desk", "light", 700, "order-12"),
+        ("phone", "", "phone", "light", 800, "ship-17"),
     ):
         await look(visit.page, screen, scheme)
         await visit.page.goto(f"{own_url}/board{path}")
@@ -115,5 +111,21 @@ async def test_the_story_of_the_readme(visit: Visit, own_url: str, pytestconfig:
         await visit.is_streaming()
         if takes:
             PICTURES.mkdir(exist_ok=True)
-            await visit.page.screenshot(path=PICTURES / f"{name}.png")
+            clip = FloatRect(x=0, y=0, width=SCREENS[screen][0], height=height)
+            await visit.page.screenshot(path=PICTURES / f"{name}.png", full_page=True, clip=clip)
+        if takes and name == "overview":
+            await visit.page.locator("#hours").screenshot(path=PICTURES / "today.png")
     visit.assert_nothing_went_wrong()
+
+
+async def _have_late_ships(api: Api) -> None:
+    """Arrivals on some days, of which one is late, has been cut and has an order that waits for it."""
+    today = datetime.now(UTC).date()
+    for ref, qty, days in (("ship-17", 20, -6), ("ship-18", 12, 4), ("ship-19", 30, 11)):
+        await api.record("OAK-DESK", qty, ref=ref, eta=(today + timedelta(days=days)).isoformat())
+    await api.order("OAK-DESK", 12, order_id="order-12")
+    await api.change("ship-17", qty=16, reason="customs", reference="declaration-4711")
+    await api.allocate("OAK-DESK", 4, order_id="order-15", hold_for=600)
+    await api.order("OAK-DESK", 10, order_id="order-16")
+    await api.order("BLUE-VASE", 30, order_id="order-13")
+    await api.order("RED-CHAIR", 40, order_id="order-14")

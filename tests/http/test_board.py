@@ -169,6 +169,8 @@ async def test_the_page_of_a_late_batch_has_the_orders_that_wait_and_who_changed
         assert part in shown
     # The other batch of the product and the line are not changes of this batch.
     changes = shown.partition("Changes of the batch")[2]
+    assert "9 → 7" in changes
+    assert "its arrival is late" in await text_of(guarded, f"/orders/{order}")
     assert (changes.count("batch created"), changes.count("line allocated")) == (1, 0)
     assert [row["order_id"] for row in await rows(guarded, f"/batches/{ref}/allocations.csv")] == [order]
     assert (await guarded.client.get("/board/batches/none", headers=HTML)).status_code == 404
