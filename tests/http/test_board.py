@@ -145,6 +145,24 @@ async def test_the_page_of_an_order_shows_its_lines_and_what_put_them_there(own:
     assert "/board/batches/batch-a" in Page((await get(own, f"/orders/{order_id}")).text).links
 
 
+async def test_the_page_of_an_order_says_what_moved_its_line(own: Api) -> None:
+    await own.record("A", 5, ref="first")
+    await own.record("A", 5, ref="second", eta="2030-01-01")
+    await own.order("A", 4, order_id="order-1")
+    await own.order("A", 1, order_id="order-2")
+    await own.change("first", qty=1, reason="damaged")
+    await own.change("second", qty=2, reason="lost")
+
+    events = (await text_of(own, "/orders/order-1")).partition("How the lines came here")[2]
+
+    # Backordered at last; before that, each batch and the reason for which the line left it.
+    kinds = re.findall("line (?:allocated|deallocated|backordered)", events)
+    moves = ["line backordered", "line deallocated", "line allocated"]
+    assert kinds == [*moves, "line deallocated", "line allocated"]
+    assert events.count("batch quantity changed") == 2
+    assert "order-2" not in events
+
+
 async def test_the_page_of_a_late_batch_has_the_orders_that_wait_and_who_changed_it(
     guarded: Api, key_file: Path
 ) -> None:
