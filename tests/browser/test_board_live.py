@@ -128,6 +128,22 @@ async def test_tabs_share_one_stream(visit: Visit, own_url: str) -> None:
         await eventually(is_closed)
 
 
+async def test_a_page_without_a_stream_fetches_itself_each_second(visit: Visit, settings_of_own: Settings) -> None:
+    # Without the feed the stream is refused with 503, as while the broker does not respond.
+    with live_application(settings_of_own) as url:
+        visit.url = url
+        async with over_http(url) as api:
+            sku = new("sku")
+            await api.record(sku, 10)
+            await visit.page.goto(f"{url}/board/products/{sku}")
+            for _ in range(2):
+                order = await api.order(sku, 1)
+                link = visit.page.locator("#history").get_by_role("link", name=order)
+                await expect(link).to_be_visible(timeout=2_500)
+            await expect(visit.page.locator(".updates")).to_have_attribute("data-updates", "polling")
+            visit.assert_nothing_went_wrong()
+
+
 async def test_nothing_is_missing_after_a_restart_of_the_service(visit: Visit, settings_of_own: Settings) -> None:
     settings, sku, orders = settings_of_own, new("sku"), []
     with listen("127.0.0.1", 0) as free:
