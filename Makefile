@@ -11,7 +11,7 @@ MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dist check test test-unit test-lowest test-kafka test-browser test-clients lint-documents promtool lint lint-code lint-deployment audit format lock openapi api-baseline bench faults clean FORCE
+.PHONY: help install run dist check test test-unit test-lowest test-kafka test-browser screenshots test-clients lint-documents promtool lint lint-code lint-deployment audit format lock openapi api-baseline bench faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -62,6 +62,10 @@ test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs j
 test-browser: install ## Run the tests of pages in Chromium (root installs it with apt-get)
 	@$(BIN)/python -m tests.support.chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+screenshots: install ## Write the pictures of docs/board.md, from pages in Chromium
+	@$(BIN)/python -m tests.support.chromium
+	@$(BIN)/python -m pytest -q tests/browser/test_board_pages.py --screenshots $(ARGS)
 
 test-clients: install ## Generate clients in Java, Go, TypeScript and Python, and run the README's session with each
 	@$(BIN)/python -m pytest -m clients $(ARGS)

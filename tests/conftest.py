@@ -53,6 +53,7 @@ logging.getLogger("mail.log").propagate = False
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--broker=apache` runs the tests that need a broker against Apache Kafka."""
     parser.addoption("--broker", choices=["embedded", "apache"], default="embedded", help="The broker to test against.")
+    parser.addoption("--screenshots", action="store_true", help="Write the pictures of docs/board.md.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,10 @@ from app.read_model.history import COLUMNS, HistoryEntry, fields_of
 from app.read_model.reader import Reader
 
 EXAMINED_LIMIT = 50_000
-"""How many events of today are examined, the newest ones first."""
+"""How many events of today are examined at a time, the newest ones first."""
+
+SETTLED = timedelta(minutes=2)
+"""How long after its end an hour has all its events: longer than a command takes."""
 
 NEWEST = 20
 _NEWEST_EXAMINED = 500
@@ -36,7 +39,8 @@ _DECISIONS = ", ".join(
     )
 )
 _HOUR = timedelta(hours=1)
-_MIDNIGHT = "date_trunc('day', statement_timestamp())"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SINCE = "greatest(date_trunc('day', statement_timestamp()), CAST(:since AS timestamptz))"
 
 # A transaction can commit after one with a greater id and a later time; a minute is longer than commands take.
 _BISECTION = f"""
@@ -47,15 +51,15 @@ _BISECTION = f"""
         FROM (SELECT low, high, (low + high) / 2 AS middle FROM bisection WHERE low < high) AS step
         CROSS JOIN LATERAL (
             SELECT (SELECT created_at FROM events WHERE id >= middle ORDER BY id LIMIT 1)
-                   < {_MIDNIGHT} - interval '1 minute' AS is_earlier
+                   < {_SINCE} - interval '1 minute' AS is_earlier
         ) AS probe
     )
     SELECT max(low) FROM bisection
 """  # noqa: S608 - constants
 
 _HOURS = text(f"""
-    SELECT {_MIDNIGHT} AS midnight, date_trunc('hour', statement_timestamp()) AS present, statement_timestamp() AS now,
-           hours.*
+    SELECT date_trunc('day', statement_timestamp()) AS midnight, date_trunc('hour', statement_timestamp()) AS present,
+           statement_timestamp() AS now, hours.*
     FROM (SELECT) AS always LEFT JOIN (
         SELECT date_trunc('hour', created_at) AS hour,
                count(*) AS examined,
@@ -68,7 +72,7 @@ _HOURS = text(f"""
         FROM (
             SELECT type, created_at, data FROM events WHERE id >= ({_BISECTION}) ORDER BY id DESC LIMIT {EXAMINED_LIMIT}
         ) AS newest
-        WHERE created_at >= {_MIDNIGHT}
+        WHERE created_at >= {_SINCE}
         GROUP BY 1
     ) AS hours ON true
     ORDER BY hour
@@ -125,23 +129,36 @@ class Activity:
     newest: Annotated[list[Decision], Field(description="The newest events of lines and batches, newest first.")]
 
 
-async def activity(reader: Reader) -> Activity:
-    """The activity of today. Raises DatabaseUnavailableError."""
-    rows = await reader.fetch(_HOURS, {})
-    newest = await reader.fetch(_NEWEST, {})
-    midnight, now = rows[0].midnight.astimezone(UTC), rows[0].now
-    counted = {row.hour.astimezone(UTC): row for row in rows if row.hour is not None}
-    present = rows[0].present.astimezone(UTC)
-    is_complete = sum(row.examined for row in counted.values()) < EXAMINED_LIMIT
-    # Of the earliest hour that was examined some events were left out.
-    first = midnight if is_complete else min(present, min(counted) + _HOUR)
-    hours = [first + number * _HOUR for number in range(1 + (present - first) // _HOUR)]
-    return Activity(
-        time=now,
-        hours=[_hour(hour, counted.get(hour)) for hour in hours],
-        hours_are_complete=is_complete,
-        newest=[Decision.of(row) for row in newest],
-    )
+class Activities:
+    """Reads the activity. Hours that are over and were counted are kept in memory, so that they are counted once."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._settled: dict[datetime, HourOfActivity] = {}
+
+    async def read(self) -> Activity:
+        """The activity of today. Raises DatabaseUnavailableError."""
+        since = max(self._settled, default=_EPOCH) + _HOUR
+        rows = await self._reader.fetch(_HOURS, {"since": since})
+        newest = await self._reader.fetch(_NEWEST, {})
+        midnight, now = rows[0].midnight.astimezone(UTC), rows[0].now.astimezone(UTC)
+        present = rows[0].present.astimezone(UTC)
+        kept = {time: hour for time, hour in self._settled.items() if time >= midnight}
+        counted = {row.hour.astimezone(UTC): row for row in rows if row.hour is not None}
+        first = max(midnight, since)
+        has_all = sum(row.examined for row in counted.values()) < EXAMINED_LIMIT
+        if not has_all:
+            # Of the earliest hour that was examined some events were left out, and all of the hours before.
+            first, kept = min(present, min(counted) + _HOUR), {}
+        hours = [first + number * _HOUR for number in range(1 + (present - first) // _HOUR)]
+        found = kept | {hour: _hour(hour, counted.get(hour)) for hour in hours}
+        self._settled = {time: hour for time, hour in found.items() if time + _HOUR + SETTLED <= now}
+        return Activity(
+            time=now,
+            hours=list(found.values()),
+            hours_are_complete=has_all and min(found) == midnight,
+            newest=[Decision.of(row) for row in newest],
+        )
 
 
 def _hour(hour: datetime, row: Row[Any] | None) -> HourOfActivity:

@@ -35,16 +35,32 @@ _HISTORY = text(f"""
     ) AS e ON true
     WHERE p.sku = :sku ORDER BY e.number DESC
 """)  # noqa: S608 - the number is a constant
+# The first event of a line, its last allocation and its shipment are known. The others are looked for among the events
+# of its product before that allocation, or before now if the line waits. Sequences have no gap, so a range bounds them.
 _OF_ORDER = text(f"""
+    WITH lines AS (
+        SELECT sku, requested, allocated, shipped,
+               {CHANGES_EXAMINED} / count(*) OVER () AS examined,
+               coalesce(allocated, (SELECT sequence FROM products WHERE products.sku = order_lines.sku)) AS newest
+        FROM order_lines WHERE order_id = :order_id LIMIT {MOST_ITEMS}
+    )
     SELECT e.*
-    FROM (SELECT sku, requested, allocated, shipped FROM order_lines WHERE order_id = :order_id LIMIT {MOST_ITEMS}) AS l
+    FROM lines AS l
     CROSS JOIN LATERAL unnest(ARRAY[l.requested, l.allocated, l.shipped]) AS wanted(sequence)
     CROSS JOIN LATERAL (
-        SELECT id, {COLUMNS}
-        FROM events WHERE subject = l.sku AND sequence = wanted.sequence LIMIT 1
+        SELECT id, {COLUMNS} FROM events WHERE subject = l.sku AND sequence = wanted.sequence LIMIT 1
     ) AS e
-    ORDER BY e.id DESC
-""")  # noqa: S608 - the number is a constant
+    UNION ALL
+    SELECT e.*
+    FROM lines AS l
+    CROSS JOIN LATERAL (
+        SELECT id, {COLUMNS} FROM events
+        WHERE subject = l.sku AND sequence BETWEEN greatest(l.requested, l.newest - l.examined) AND l.newest
+            AND type <> 'out_of_stock.v1' AND data::json ->> 'order_id' = :order_id
+        ORDER BY sequence DESC LIMIT {MOST_ITEMS}
+    ) AS e
+    ORDER BY id DESC
+""")  # noqa: S608 - the numbers are constants
 # The first event of a batch has its number as sequence. Its changes are among the newest events of the product.
 _OF_BATCH = text(f"""
     SELECT e.* FROM (
@@ -160,13 +176,13 @@ class History:
         )
 
     async def of_order(self, order_id: str) -> list[HistoryEntry]:
-        """The events of the lines of an order that put them where they are, newest first.
+        """The events of the lines of an order, newest first: how they came where they are, and why.
 
-        They are the first event, the last allocation and the shipment of each line. The other events of a line are in
-        the history of its product.
+        If a product had very many events since, some are left out. The first event, the last allocation and the
+        shipment of each line are always there.
         """
         rows = await self._reader.fetch(_OF_ORDER, {"order_id": order_id})
-        # A line that was allocated at once has one event for both.
+        # An event can be found in several ways.
         entries = {row.id: HistoryEntry.of(row) for row in rows}
         return list(entries.values())
 

@@ -22,7 +22,7 @@ from app.integration.fields import (
     ShippedQuantity,
     Sku,
 )
-from app.read_model.activity import Activity, activity
+from app.read_model.activity import Activities, Activity
 from app.read_model.availability import Availability, Question, availability_of
 from app.read_model.carts import Carts
 from app.read_model.dry_runs import DryRuns
@@ -98,6 +98,7 @@ class Queries:
         self._batches = GroupedLookup(self._fetch_batches)
         # Callers that ask at the same time share one result, and one connection of the pool.
         self._overviews = GroupedLookup(self._fetch_overview, concurrency=1)
+        self._activity = Activities(self._reader)
         self._activities = GroupedLookup(self._fetch_activity, concurrency=1)
         self.carts = Carts(self._reader)
         self.history = History(self._reader)
@@ -171,7 +172,7 @@ class Queries:
         return dict.fromkeys(keys, await overview(self._reader))
 
     async def _fetch_activity(self, keys: Sequence[str]) -> dict[str, Activity]:
-        return dict.fromkeys(keys, await activity(self._reader))
+        return dict.fromkeys(keys, await self._activity.read())
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
         lines: dict[str, list[AllocationState]] = {}

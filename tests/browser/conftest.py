@@ -2,18 +2,23 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, expect
 from pydantic import SecretStr
 
+from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
 from tests.conftest import _execute, url_of_database
 from tests.support import chromium
+from tests.support.apache_kafka import ApacheKafka
+from tests.support.api import Api, over_http
 from tests.support.live import live_application
 
 PATIENCE = 60_000
@@ -56,6 +61,10 @@ class Visit:
         """Fail where the browser reported an error, or a request left for another origin or was refused."""
         assert (self.errors, self.foreign, self.refused) == ([], [], [])
 
+    async def is_streaming(self) -> None:
+        """Return when the page follows the stream."""
+        await expect(self.page.locator(".updates")).to_have_attribute("data-updates", "stream")
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
@@ -67,15 +76,51 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
+NewShop = Callable[..., Settings]
+
+
 @pytest.fixture(scope="session")
-def url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
-    """The address of a service with a database of its own."""
-    name = f"browser_{uuid.uuid4().hex}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    database = SecretStr(url_of_database(postgresql, name))
-    with live_application(Settings(_env_file=None, auth="none", database_url=database)) as url:
+def new_shop(
+    postgresql: EmbeddedPostgresql, template_database: str, broker: EmbeddedBroker | ApacheKafka
+) -> Iterator[NewShop]:
+    """Returns settings with a database and an events topic of its own. The database exists until the end."""
+    with ExitStack() as databases:
+
+        def create(**more: Any) -> Settings:
+            name = f"browser_{uuid.uuid4().hex}"
+            statement = f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"
+            asyncio.run(_execute(postgresql, statement))
+            databases.callback(lambda: asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)")))
+            return Settings(
+                _env_file=None,
+                database_url=SecretStr(url_of_database(postgresql, name)),
+                kafka_bootstrap_servers=broker.bootstrap_servers,
+                kafka_idempotent_producer=isinstance(broker, ApacheKafka),
+                kafka_events_topic=f"events.{name}",
+                **{"auth": "none"} | more,
+            )
+
+        yield create
+
+
+@pytest.fixture
+def settings_of_own(new_shop: NewShop) -> Settings:
+    """Settings with a database that only this test uses."""
+    return new_shop()
+
+
+@pytest.fixture
+def own_url(settings_of_own: Settings) -> Iterator[str]:
+    """The address of a service that only this test uses."""
+    with live_application(settings_of_own, has_broker=True) as url:
         yield url
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def url(new_shop: NewShop) -> Iterator[str]:
+    """The address of a service with a database of its own, which publishes its events."""
+    with live_application(new_shop(), has_broker=True) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -88,3 +133,10 @@ async def visit(browser: Browser, url: str) -> AsyncIterator[Visit]:
     found.note()
     yield found
     await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def api(visit: Visit) -> AsyncIterator[Api]:
+    """The service of the page, for other callers."""
+    async with over_http(visit.url) as api:
+        yield api

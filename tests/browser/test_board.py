@@ -1,33 +1,18 @@
 """The board in a real browser: current, usable with the keyboard alone, and without requests to other origins."""
 
-import asyncio
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, expect
-from pydantic import SecretStr
 
-from app.embedded.postgresql import EmbeddedPostgresql
-from app.settings import Settings
-from tests.browser.conftest import PATIENCE, Visit
-from tests.conftest import _execute, url_of_database
-from tests.support.api import Api, new, over_http
+from tests.browser.conftest import PATIENCE, NewShop, Visit
+from tests.support.api import Api
+from tests.support.board_shop import shop
 from tests.support.keys import add_key
 from tests.support.live import live_application
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-
-CHARACTERS = "aZ9.b_c:d-e"
-SCREENS = {"phone": (360, 800), "desk": (1280, 900)}
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def api(visit: Visit) -> AsyncIterator[Api]:
-    async with over_http(visit.url) as api:
-        yield api
 
 
 @pytest.fixture(scope="session")
@@ -38,26 +23,10 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def guarded_url(postgresql: EmbeddedPostgresql, template_database: str, key_file: Path) -> Iterator[str]:
+def guarded_url(new_shop: NewShop, key_file: Path) -> Iterator[str]:
     """The address of a service with API keys."""
-    name = f"board_{uuid.uuid4().hex}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    database = SecretStr(url_of_database(postgresql, name))
-    settings = Settings(_env_file=None, auth="api-keys", api_keys_file=key_file, database_url=database)
-    with live_application(settings) as url:
+    with live_application(new_shop(auth="api-keys", api_keys_file=key_file), has_broker=True) as url:
         yield url
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-async def shop(api: Api) -> tuple[str, str]:
-    """A product with stock, an arrival, a hold and a queue, and an order whose id has every allowed character."""
-    sku, order = new("sku"), f"{CHARACTERS}{uuid.uuid4().hex}"
-    await api.record(sku, 10)
-    await api.record(sku, 5, eta="2011-01-01")
-    await api.order(sku, 4, order_id=order)
-    await api.allocate(sku, 2, hold_for=600)
-    await api.order(sku, 50)
-    return sku, order
 
 
 async def test_an_allocation_appears_within_two_seconds(visit: Visit, api: Api) -> None:
@@ -135,29 +104,6 @@ async def test_keyboard_alone_leads_from_the_overview_to_an_order(visit: Visit, 
     visit.assert_nothing_went_wrong()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", SCREENS)
-async def test_every_page_fits_the_screen_and_names_its_parts(visit: Visit, api: Api, screen: str, scheme: str) -> None:
-    sku, order = await shop(api)
-    width, height = SCREENS[screen]
-    await visit.page.set_viewport_size({"width": width, "height": height})
-    await visit.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    for path in ("", "/products", "/backorders", "/batches", f"/products/{sku}", f"/orders/{order}", "/sign-in"):
-        await visit.page.goto(f"{visit.url}/board{path}")
-        needed = await visit.page.evaluate("document.documentElement.scrollWidth")
-        assert needed <= width, path
-        for table in await visit.page.locator("table").all():
-            assert await table.locator("caption").count() == 1
-            assert await table.locator("th:not([scope])").count() == 0
-        for role in ("main", "banner"):
-            await expect(visit.page.get_by_role(role)).to_have_count(1)
-        unnamed = (
-            "[...document.querySelectorAll('input:not([type=hidden])')].filter(each => !each.labels.length).length"
-        )
-        assert await visit.page.evaluate(unnamed) == 0
-    visit.assert_nothing_went_wrong()
-
-
 async def test_a_page_is_complete_without_its_script(browser: Browser, url: str, api: Api) -> None:
     sku, order = await shop(api)
     context = await browser.new_context(java_script_enabled=False)
@@ -188,6 +134,7 @@ async def test_signing_in_and_out_and_a_removed_key(visit: Visit, guarded_url: s
     await visit.page.get_by_label("API key or token").fill(key)
     await visit.page.get_by_role("button", name="Sign in").click()
     await expect(visit.page.get_by_role("heading", level=1)).to_have_text("What needs action")
+    await visit.is_streaming()
     key_file.write_text("")
-    # The open page notices it with its next update.
+    # The stream ends with the next ping, and the page fetches itself without it.
     await expect(visit.page.get_by_role("heading", level=1)).to_have_text("Sign in")

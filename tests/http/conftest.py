@@ -97,6 +97,14 @@ async def locked(
 
 
 @pytest.fixture
+async def keyed(shared_settings: Settings, key_file: Path) -> AsyncIterator[Api]:
+    """The application, which takes the keys that the test adds to `key_file`, which is empty."""
+    key_file.write_text("")
+    async with guarded(shared_settings, key_file) as api:
+        yield api
+
+
+@pytest.fixture
 async def own(settings: Settings) -> AsyncIterator[Api]:
     """The application over a database of its own, which has the entries of this test only."""
     async with bootstrap(settings) as service, in_process(service) as caller:

@@ -95,6 +95,25 @@ async def test_hours_before_the_limit_are_not_in_the_list(
     assert found["hours"][0]["backorders"] == 1
 
 
+async def test_an_hour_that_is_over_is_counted_once(own: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def allocations() -> int:
+        return sum(hour["allocations"] for hour in (await read(own, "/v1/activity"))["hours"])
+
+    await own.record("CHAIR", 10)
+    await own.order("CHAIR", 1)
+    assert await allocations() == 1
+    await own.order("CHAIR", 1)
+    assert await allocations() == 2
+    # As if the present hour had ended long ago.
+    monkeypatch.setattr(activity, "SETTLED", timedelta(hours=-2))
+    assert await allocations() == 2
+    await own.order("CHAIR", 1)
+    assert await allocations() == 2
+    found = await read(own, "/v1/activity")
+    assert found["hours_are_complete"]
+    assert len(found["hours"]) == datetime.fromisoformat(found["time"]).astimezone(UTC).hour + 1
+
+
 async def test_what_to_buy_first_is_what_most_pieces_wait_for(own: Api) -> None:
     for sku, waiting in (("A", 2), ("B", 9), ("C", 0), ("D", 0), ("E", 0)):
         await own.record(sku, 1)

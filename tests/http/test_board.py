@@ -1,39 +1,19 @@
-"""The pages of the board without a browser: content, escaping, files, and signing in."""
+"""The pages of the board without a browser: content, escaping and files."""
 
 import csv
 import io
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import pytest
 
-from app.bootstrap import bootstrap
-from app.settings import Settings
 from tests.http.test_asyncapi_page import Page
-from tests.support.api import Api, assert_problem, bearer, in_process, new
+from tests.support.api import Api, assert_problem, bearer, new
 from tests.support.keys import add_key
-from tests.support.waiting import eventually
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
-ORIGIN = {"Origin": "http://localhost"}
 CHARACTERS = "a.B_9:-z"
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    return tmp_path / "keys.toml"
-
-
-@pytest.fixture
-async def guarded(shared_settings: Settings, key_file: Path) -> AsyncIterator[Api]:
-    """The application with API keys."""
-    key_file.touch()
-    update = {"auth": "api-keys", "api_keys_file": key_file}
-    async with bootstrap(shared_settings.model_copy(update=update)) as service, in_process(service) as caller:
-        yield caller
 
 
 async def get(api: Api, path: str) -> httpx.Response:
@@ -145,21 +125,37 @@ async def test_the_page_of_an_order_shows_its_lines_and_what_put_them_there(own:
     assert "/board/batches/batch-a" in Page((await get(own, f"/orders/{order_id}")).text).links
 
 
-async def test_the_page_of_a_late_batch_has_the_orders_that_wait_and_who_changed_it(
-    guarded: Api, key_file: Path
-) -> None:
+async def test_the_page_of_an_order_says_what_moved_its_line(own: Api) -> None:
+    await own.record("A", 5, ref="first")
+    await own.record("A", 5, ref="second", eta="2030-01-01")
+    await own.order("A", 4, order_id="order-1")
+    await own.order("A", 1, order_id="order-2")
+    await own.change("first", qty=1, reason="damaged")
+    await own.change("second", qty=2, reason="lost")
+
+    events = (await text_of(own, "/orders/order-1")).partition("How the lines came here")[2]
+
+    # Backordered at last; before that, each batch and the reason for which the line left it.
+    kinds = re.findall("line (?:allocated|deallocated|backordered)", events)
+    moves = ["line backordered", "line deallocated", "line allocated"]
+    assert kinds == [*moves, "line deallocated", "line allocated"]
+    assert events.count("batch quantity changed") == 2
+    assert "order-2" not in events
+
+
+async def test_the_page_of_a_late_batch_has_the_orders_that_wait_and_who_changed_it(keyed: Api, key_file: Path) -> None:
     buyer = bearer(add_key(key_file, "ana", ["read", "stock:write", "orders:write"]))
-    guarded.client.headers.update(buyer)
+    keyed.client.headers.update(buyer)
     sku, ref, order = new("sku"), new("batch"), new("order")
-    await guarded.record(sku, 9, ref=ref, eta="2030-01-01")
-    await guarded.record(sku, 1, eta="2030-01-01")
-    await guarded.order(sku, 5, order_id=order)
-    await guarded.change(ref, qty=7, reason="damaged", reference="report-17")
-    await guarded.change(ref, eta="2011-01-01")
-    late = Page((await get(guarded, "/batches?late=true")).text)
+    await keyed.record(sku, 9, ref=ref, eta="2030-01-01")
+    await keyed.record(sku, 1, eta="2030-01-01")
+    await keyed.order(sku, 5, order_id=order)
+    await keyed.change(ref, qty=7, reason="damaged", reference="report-17")
+    await keyed.change(ref, eta="2011-01-01")
+    late = Page((await get(keyed, "/batches?late=true")).text)
 
     assert f"/board/batches/{ref}#orders" in late.links
-    page = Page((await get(guarded, f"/batches/{ref}")).text)
+    page = Page((await get(keyed, f"/batches/{ref}")).text)
     shown = re.sub(r"\s+", " ", page.text)
 
     assert {f"/board/orders/{order}", f"/board/products/{sku}"} <= set(page.links)
@@ -169,10 +165,12 @@ async def test_the_page_of_a_late_batch_has_the_orders_that_wait_and_who_changed
         assert part in shown
     # The other batch of the product and the line are not changes of this batch.
     changes = shown.partition("Changes of the batch")[2]
+    assert "9 → 7" in changes
+    assert "its arrival is late" in await text_of(keyed, f"/orders/{order}")
     assert (changes.count("batch created"), changes.count("line allocated")) == (1, 0)
-    assert [row["order_id"] for row in await rows(guarded, f"/batches/{ref}/allocations.csv")] == [order]
-    assert (await guarded.client.get("/board/batches/none", headers=HTML)).status_code == 404
-    assert_problem(await guarded.client.get("/board/batches/none/allocations.csv"), 404, "batch-not-found")
+    assert [row["order_id"] for row in await rows(keyed, f"/batches/{ref}/allocations.csv")] == [order]
+    assert (await keyed.client.get("/board/batches/none", headers=HTML)).status_code == 404
+    assert_problem(await keyed.client.get("/board/batches/none/allocations.csv"), 404, "batch-not-found")
 
 
 async def test_the_overview_shows_what_to_buy_first_and_what_was_decided_today(own: Api) -> None:
@@ -246,74 +244,3 @@ async def test_search_finds_names_by_their_beginning(own: Api) -> None:
 
 async def test_without_authentication_no_one_signs_in(own: Api) -> None:
     assert "Sign out" not in (await get(own, "")).text
-
-
-async def sign_in(api: Api, key: str, target: str = "/board", **headers: str) -> httpx.Response:
-    form = {"credentials": key, "next": target}
-    return await api.client.post("/board/session", data=form, headers=HTML | ORIGIN | headers)
-
-
-async def test_a_key_is_traded_for_a_cookie_that_is_good_for_pages_only(guarded: Api, key_file: Path) -> None:
-    key = add_key(key_file, "ana", ["read", "stock:write"])
-    elsewhere = await sign_in(guarded, key, Host="shop.example", Origin="https://shop.example")
-    assert "Secure" in elsewhere.headers["set-cookie"].split("; ")
-    guarded.client.cookies.clear()
-    refused = await guarded.client.get("/board/products?low_stock=true", headers=HTML)
-    assert refused.status_code == 303
-    assert refused.headers["location"] == "/board/sign-in?next=%2Fboard%2Fproducts%3Flow_stock%3Dtrue"
-    assert_problem(await guarded.client.get("/board"), 401, "unauthenticated")
-    assert (await guarded.client.get(refused.headers["location"])).status_code == 200
-
-    signed_in = await sign_in(guarded, key, "/board/products?low_stock=true")
-
-    assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/board/products?low_stock=true")
-    cookie = signed_in.headers["set-cookie"]
-    assert {"HttpOnly", "Path=/board", "SameSite=strict"} <= set(cookie.split("; "))
-    assert "Secure" not in cookie
-    assert "Sign out" in (await get(guarded, "")).text
-    # The header of a caller takes precedence, and the API ignores the cookie.
-    assert (await guarded.client.get("/board", headers=bearer("other"))).status_code == 401
-    assert (await guarded.client.get("/v1/products", headers={"Cookie": cookie.partition(";")[0]})).status_code == 401
-
-    # Without its key the cookie is worthless.
-    key_file.write_text("")
-    guarded.client.cookies.set("allocation_board", key, domain="localhost.local", path="/board")
-    await eventually(lambda: is_refused(guarded))
-
-
-async def is_refused(api: Api) -> bool:
-    return (await api.client.get("/board")).status_code == 401
-
-
-async def test_signing_out_deletes_the_cookie(guarded: Api, key_file: Path) -> None:
-    await sign_in(guarded, add_key(key_file, "ana", ["read"]))
-    assert (await guarded.client.get("/board")).status_code == 200
-
-    response = await guarded.client.post("/board/sign-out", headers=ORIGIN)
-
-    assert (response.status_code, response.headers["location"]) == (303, "/board/sign-in")
-    assert (await guarded.client.get("/board")).status_code == 401
-
-
-async def test_signing_in_is_refused(guarded: Api, key_file: Path) -> None:
-    key, writer = add_key(key_file, "ana", ["read"]), add_key(key_file, "bob", ["stock:write"])
-    wrong = await sign_in(guarded, new("key"))
-    assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
-    assert "the API key is unknown" in wrong.text
-    assert (await sign_in(guarded, "")).status_code == 401
-    assert (await sign_in(guarded, writer)).status_code == 403
-    for origin in ("http://evil.example", "null", "http://localhost:99"):
-        foreign = await sign_in(guarded, key, Origin=origin)
-        assert (foreign.status_code, "set-cookie" in foreign.headers) == (403, False)
-        assert (await guarded.client.post("/board/sign-out", headers={"Origin": origin})).status_code == 403
-    for target in (
-        "//evil.example",
-        "https://evil.example",
-        "/boardx",
-        "/board\\evil",
-        "/v1/products",
-        "/board/\r\nX: y",
-    ):
-        assert (await sign_in(guarded, key, target)).headers["location"] == "/board"
-    large = await guarded.client.post("/board/session", content=b"x" * 20_000, headers=ORIGIN)
-    assert_problem(large, 413, "payload-too-large")

@@ -14,6 +14,7 @@ import pytest
 from app.adapters.kafka import feed as kafka_feed
 from app.bootstrap import Service, bootstrap
 from app.entrypoints.http import event_stream
+from app.entrypoints.http.board.route import COOKIE
 from app.entrypoints.listening import listen, url_of
 from app.entrypoints.server import serve
 from app.settings import Settings
@@ -239,20 +240,22 @@ async def test_a_stream_whose_place_has_left_the_memory_ends(running: Running, t
         assert await stream.end() == "too-slow"
 
 
+@pytest.mark.parametrize("path", ["/v1/events/stream", "/board/stream"])
 async def test_a_withdrawn_key_ends_its_stream_at_the_next_ping(
-    kafka_settings: Settings, topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka_settings: Settings, topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(event_stream, "PING_SECONDS", 0.3)
     file = tmp_path / "keys.toml"
-    headers = {"X-API-Key": add_key(file, "board", ["read"])}
+    key = add_key(file, "board", ["read"])
+    headers = {"Cookie": f"{COOKIE}={key}"} if path == "/board/stream" else {"X-API-Key": key}
     async with served(kafka_settings.model_copy(update={"auth": "api-keys", "api_keys_file": file})) as run:
-        assert_problem(await run.client.get("/v1/events/stream"), 401, "unauthenticated")
+        assert_problem(await run.client.get(path), 401, "unauthenticated")
 
         async def is_open() -> bool:
-            return (await run.client.get("/v1/events", headers=headers)).status_code == 200
+            return (await run.client.get("/v1/events", headers={"X-API-Key": key})).status_code == 200
 
         await eventually(is_open)
-        async with streaming(run.client, headers=headers) as stream:
+        async with streaming(run.client, path, headers=headers) as stream:
             assert (await stream.next()).event == (await stream.next()).event == "ping"
             file.write_text("keys = []\n")
             assert await stream.end() == "unauthenticated"

@@ -71,10 +71,14 @@ class Stream:
 
 @asynccontextmanager
 async def streaming(
-    client: httpx.AsyncClient, *, headers: dict[str, str] | None = None, **parameters: str | int
+    client: httpx.AsyncClient,
+    path: str = "/v1/events/stream",
+    *,
+    headers: dict[str, str] | None = None,
+    **parameters: str | int,
 ) -> AsyncIterator[Stream]:
     """An open stream."""
-    async with client.stream("GET", "/v1/events/stream", params=parameters, headers=headers) as response:
+    async with client.stream("GET", path, params=parameters, headers=headers) as response:
         if response.status_code != 200:
             await response.aread()
         assert response.status_code == 200, response.text

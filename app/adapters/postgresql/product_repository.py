@@ -5,7 +5,6 @@ open batches and the named lines are read; what differs afterwards is written in
 statement of its own, because a statement that had to wait for a lock would read the other tables as they were before.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,12 +17,12 @@ from app.adapters.postgresql.command_size import CommandSize
 from app.adapters.postgresql.hold_rows import find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
+from app.adapters.postgresql.product_locks import lock_products
 from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
 from app.adapters.postgresql.writes import Writes, statement_of
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Batch
-from app.observability import metrics
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import OverdueHolds
 
@@ -240,18 +239,8 @@ class SqlProductRepository:
         if not self._is_locking:
             self._attach_products(await self._connection.fetch(statements.PRODUCTS, skus))
             return
-        asked = time.perf_counter()
-        try:
-            lock = statements.LOCK_FREE_PRODUCTS if shared else statements.LOCK_PRODUCTS
-            locked = await self._connection.fetch(lock, skus)
-        finally:
-            # A wait that fails is the longest of all.
-            metrics.lock_wait_seconds.observe(time.perf_counter() - asked)
+        locked, self._locked_elsewhere = await lock_products(self._connection, skus, shared=shared)
         self._attach_products(locked)
-        if shared and len(locked) < len(skus):
-            missing = [sku for sku in skus if sku not in self._products]
-            rows = await self._connection.fetch(statements.EXISTING_PRODUCTS, missing)
-            self._locked_elsewhere = frozenset(row["sku"] for row in rows)
 
     def _attach_products(self, rows: Iterable[asyncpg.Record]) -> None:
         for row in map(ProductRow._make, rows):

@@ -177,12 +177,17 @@ async def stream_events(
     `reason`: `stopping`, `too-old` (after four hours), `limit`, `too-slow`, `cursor-expired`, `unavailable` or
     `unauthenticated`. Connect again with the last `id` as `Last-Event-ID`; no event is lost then.
     """
+    return await open_stream(request, cursor, FeedFilter(sku, type), limit)
+
+
+async def open_stream(request: Request, cursor: str | None, which: FeedFilter, limit: int | None = None) -> EventStream:
+    """The stream of a caller who was admitted with the scope `read`. Raises ProblemError."""
     scope = request.scope
     services = services_of(scope)
     last = request.headers.get(LAST_EVENT_ID)
     location = ("header", LAST_EVENT_ID) if last else ("query", "cursor")
     services.streams.check()
-    reader = await open_reader(services.feed, last or cursor, location, FeedFilter(sku, type))
+    reader = await open_reader(services.feed, last or cursor, location, which)
 
     async def may_continue() -> bool:
         return await services.gate.still_admits(scope, "read", services.deadline)

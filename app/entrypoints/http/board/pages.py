@@ -12,18 +12,20 @@ from starlette.exceptions import HTTPException
 from app.domain.fields import LEFT_OUT, BatchRef, OrderId, Sku
 from app.entrypoints.http.board.bars import drawing_of
 from app.entrypoints.http.board.hours import series_of
-from app.entrypoints.http.board.rendering import FOLDER, page
+from app.entrypoints.http.board.rendering import FOLDER, HEADERS, page
 from app.entrypoints.http.board.route import HOME, BoardRoute
+from app.entrypoints.http.events import open_stream
 from app.entrypoints.http.identity import needs, open_to_all
 from app.entrypoints.http.query import Backordered, Cursor, Late, LowStock, SkuFilter, SoldOut
 from app.entrypoints.http.services import queries_of, services_of
-from app.read_model.pagination import MOST_ITEMS
+from app.service_layer.feed import FeedFilter
 
 router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
 
 FILES = {file.name: file for file in (FOLDER / "static").iterdir()}
 ON_THE_FIRST_PAGE = 10
 ON_A_PAGE = 100
+MOST_SHORTAGES = 1000
 MOST_SEARCHED = 255
 
 SearchText = Annotated[str, Query(description="The beginning of an order id, a SKU or a batch ref.")]
@@ -77,7 +79,7 @@ async def get_board(request: Request) -> Response:
 @needs("read")
 async def get_shortages(request: Request) -> Response:
     """What to buy first."""
-    found = await queries_of(request).lists.shortages(limit=MOST_ITEMS)
+    found = await queries_of(request).lists.shortages(limit=MOST_SHORTAGES)
     return _page(request, "shortages.html", found=found, file=_file(f"{HOME}/shortages"))
 
 
@@ -190,10 +192,18 @@ async def search(request: Request, q: SearchText = "") -> Response:
     return _page(request, "search.html", text=text, found=await queries_of(request).search(text))
 
 
+@router.get("/stream")
+@needs("read")
+async def get_stream(request: Request) -> Response:
+    """The published events from now on, for the script of the board: the cookie is not sent to `/v1/events/stream`."""
+    return await open_stream(request, None, FeedFilter())
+
+
 @router.get("/static/{name}")
 @open_to_all
 async def get_file(name: str) -> Response:
     """The style sheet and the script of the board."""
     if name not in FILES:
         raise HTTPException(404)
-    return FileResponse(FILES[name])
+    # The policy of a shared worker is that of its file.
+    return FileResponse(FILES[name], headers=HEADERS)

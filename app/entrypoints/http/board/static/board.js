@@ -1,9 +1,12 @@
-// Keeps a page current: fetches it again, and replaces the parts that have changed. Without this script the page is
-// complete, and current when it is loaded.
+// Keeps a page current: when the stream names something that the page shows, fetches the page again, at most once a
+// second, and replaces the parts that have changed. Without a stream it fetches each second. Without this script the
+// page is complete, and current when it is loaded.
 "use strict";
 
 const INTERVAL = 1000;
 const STALE_AFTER = 30000;
+// Ages and days change without an event.
+const SLOW_INTERVAL = 15000;
 
 const status = document.getElementById("status");
 const parts = [...document.querySelectorAll("[data-live]")];
@@ -13,9 +16,15 @@ const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 
+// The SKUs and orders that the page shows; empty: any.
+const about = new Set(document.getElementById("main").dataset.about.split(" ").filter(Boolean));
+
 let lastSuccess = Date.now();
+let lastFetch = Date.now();
 let isPaused = false;
 let isBusy = false;
+let isBehind = false;
+let hasStream = false;
 
 const message = document.createElement("span");
 const show = document.createElement("button");
@@ -58,7 +67,11 @@ function content(part) {
 
 function replace(part, fresh) {
   shown.set(part.id, [fresh.innerHTML, content(fresh)]);
+  const open = [...part.querySelectorAll("details[open]")].map((each) => each.id);
   part.replaceChildren(...fresh.cloneNode(true).childNodes);
+  for (const id of open) {
+    part.querySelector(`#${id}`)?.setAttribute("open", "");
+  }
   localise(part);
   waiting.delete(part.id);
 }
@@ -98,10 +111,15 @@ function offer() {
 }
 
 async function refresh() {
-  if (isPaused || isBusy || document.hidden) {
+  // A change that waits is shown when the pointer and the focus have left it.
+  const interval = hasStream && !isBehind && waiting.size === 0 ? SLOW_INTERVAL : INTERVAL;
+  if (isPaused || isBusy || document.hidden || Date.now() - lastFetch < interval) {
     return;
   }
   isBusy = true;
+  isBehind = false;
+  lastFetch = Date.now();
+  let isCurrent = false;
   try {
     const response = await fetch(location.href, { headers: { Accept: "*/*" }, cache: "no-store", signal: AbortSignal.timeout(10000) });
     if (response.status === 401) {
@@ -114,14 +132,33 @@ async function refresh() {
         write("Current again");
       }
       lastSuccess = Date.now();
+      isCurrent = true;
     }
   } catch {
     // The next attempt follows, and the page says when it is stale.
   } finally {
     isBusy = false;
+    isBehind ||= !isCurrent;
     if (Date.now() - lastSuccess > STALE_AFTER) {
       write(`Stale since ${clock.format(lastSuccess)}`);
     }
+  }
+}
+
+function heard({ data: { isOpen, changed = [] } }) {
+  // What changed while there was no stream was not in it.
+  isBehind ||= isOpen !== hasStream || changed.some((subject) => about.size === 0 || about.has(subject));
+  hasStream = isOpen;
+  status.parentElement.dataset.updates = isOpen ? "stream" : "polling";
+  refresh();
+}
+
+function listen() {
+  if (window.SharedWorker) {
+    const { port } = new SharedWorker("/board/static/stream.js");
+    port.addEventListener("message", heard);
+    port.start();
+    window.addEventListener("pagehide", () => port.postMessage("leaves"), { once: true });
   }
 }
 
@@ -138,12 +175,20 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(isPaused));
   write(isPaused ? `Paused at ${clock.format(Date.now())}` : "");
   lastSuccess = isPaused ? lastSuccess : Date.now();
+  isBehind = true;
 });
 
 document.addEventListener("visibilitychange", refresh);
+window.addEventListener("pageshow", ({ persisted }) => {
+  // The page was kept while another one was shown.
+  if (persisted) {
+    location.reload();
+  }
+});
 localise(document);
 if (parts.length > 0) {
   status.after(show, pause);
   status.append(message);
-  setInterval(refresh, INTERVAL);
+  setInterval(refresh, INTERVAL / 4);
+  listen();
 }

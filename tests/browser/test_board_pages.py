@@ -1,0 +1,131 @@
+"""Every page of the board: for every caller, on every screen, and as the documentation shows it."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import FloatRect, Page, expect
+
+from tests.browser.conftest import Visit
+from tests.support.api import Api, assert_invalid, new, over_http
+from tests.support.board_shop import shop
+from tests.support.readme import assert_the_session_gives_what_the_readme_shows
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+SCREENS = {"phone": (360, 800), "desk": (1000, 800)}
+PICTURES = Path(__file__).parents[2] / "docs/board"
+MARKUP = "<img src=x>"
+
+
+def paths_of(sku: str, order: str, batch: str | None) -> list[str]:
+    """Every page of the board."""
+    lists = ["", "/shortages", "/products", "/products?sold_out=true", "/backorders", "/batches", "/batches?late=true"]
+    pages = [f"/products/{sku}", f"/orders/{order}", f"/batches/{batch}", f"/search?q={sku[:8]}", "/sign-in"]
+    return lists + pages
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_every_page_fits_the_screen_and_names_its_parts(visit: Visit, api: Api, screen: str, scheme: str) -> None:
+    sku, order = await shop(api)
+    batch = await api.batch_of(order)
+    width, _ = SCREENS[screen]
+    await look(visit.page, screen, scheme)
+    for path in paths_of(sku, order, batch):
+        await visit.page.goto(f"{visit.url}/board{path}")
+        needed = await visit.page.evaluate("document.documentElement.scrollWidth")
+        assert needed <= width, path
+        for table in await visit.page.locator("table").all():
+            assert await table.locator("caption").count() == 1
+            assert await table.locator("th:not([scope])").count() == 0
+        for role in ("main", "banner"):
+            await expect(visit.page.get_by_role(role)).to_have_count(1)
+        unnamed = (
+            "[...document.querySelectorAll('input:not([type=hidden])')].filter(each => !each.labels.length).length"
+        )
+        assert await visit.page.evaluate(unnamed) == 0
+    visit.assert_nothing_went_wrong()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_no_page_has_a_barrier(visit: Visit, api: Api, screen: str, scheme: str) -> None:
+    sku, order = await shop(api)
+    batch = await api.batch_of(order)
+    await look(visit.page, screen, scheme)
+    for path in paths_of(sku, order, batch):
+        await visit.page.goto(f"{visit.url}/board{path}")
+        results = await Axe().run(visit.page)
+        found = [
+            (each["id"], each["impact"], [node["target"] for node in each["nodes"]])
+            for each in results.response["violations"]
+        ]
+        assert found == [], path
+    # Nor has a problem.
+    await visit.page.goto(f"{visit.url}/board/products/none")
+    assert (await Axe().run(visit.page)).violations_count == 0
+    assert visit.foreign == []
+
+
+async def look(page: Page, screen: str, scheme: str) -> None:
+    """Show the page on the screen and in the colours."""
+    width, height = SCREENS[screen]
+    await page.set_viewport_size({"width": width, "height": height})
+    await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+
+
+async def test_markup_is_no_sku_and_is_shown_as_text(visit: Visit, api: Api) -> None:
+    for name in ("sku", "ref"):
+        body = {"ref": new("batch"), "sku": new("sku"), "qty": 1} | {name: MARKUP}
+        assert_invalid(await api.client.post("/v1/batches", json=body), ["body", name])
+    sku, ref = new("sku"), new("batch")
+    await api.record(sku, 5, ref=ref)
+    await api.change(ref, qty=4, reason="damaged", reference=MARKUP)
+    for path in (f"/products/{sku}", f"/batches/{ref}", f"/search?q={MARKUP}", ""):
+        await visit.page.goto(f"{visit.url}/board{path}")
+        await expect(visit.page.get_by_text(MARKUP).first).to_be_visible()
+        assert await visit.page.locator("img").count() == 0
+    visit.assert_nothing_went_wrong()
+
+
+async def test_the_story_of_the_readme(visit: Visit, own_url: str, pytestconfig: pytest.Config) -> None:
+    visit.url = own_url
+    await asyncio.to_thread(assert_the_session_gives_what_the_readme_shows, own_url)
+    async with over_http(own_url) as api:
+        await _have_late_ships(api)
+    takes = pytestconfig.getoption("--screenshots")
+    for name, path, screen, scheme, height, text in (
+        ("overview", "", "desk", "light", 1050, "ship-17"),
+        ("overview-dark", "", "desk", "dark", 1050, "ship-17"),
+        ("product", "/products/OAK-DESK", "desk", "light", 900, "declaration-4711"),
+        ("order", "/orders/order-12", "desk", "light", 500, "ship-17"),
+        ("batch", "/batches/ship-17", "desk", "light", 700, "order-12"),
+        ("phone", "", "phone", "light", 800, "ship-17"),
+    ):
+        await look(visit.page, screen, scheme)
+        await visit.page.goto(f"{own_url}/board{path}")
+        await expect(visit.page.get_by_text(text).first).to_be_visible()
+        await visit.is_streaming()
+        if takes:
+            PICTURES.mkdir(exist_ok=True)
+            clip = FloatRect(x=0, y=0, width=SCREENS[screen][0], height=height)
+            await visit.page.screenshot(path=PICTURES / f"{name}.png", full_page=True, clip=clip)
+        if takes and name == "overview":
+            await visit.page.locator("#hours").screenshot(path=PICTURES / "today.png")
+    visit.assert_nothing_went_wrong()
+
+
+async def _have_late_ships(api: Api) -> None:
+    """Arrivals on some days, of which one is late, has been cut and has an order that waits for it."""
+    today = datetime.now(UTC).date()
+    for ref, qty, days in (("ship-17", 20, -6), ("ship-18", 12, 4), ("ship-19", 30, 11)):
+        await api.record("OAK-DESK", qty, ref=ref, eta=(today + timedelta(days=days)).isoformat())
+    await api.order("OAK-DESK", 12, order_id="order-12")
+    await api.change("ship-17", qty=16, reason="customs", reference="declaration-4711")
+    await api.allocate("OAK-DESK", 4, order_id="order-15", hold_for=600)
+    await api.order("OAK-DESK", 10, order_id="order-16")
+    await api.order("BLUE-VASE", 30, order_id="order-13")
+    await api.order("RED-CHAIR", 40, order_id="order-14")
