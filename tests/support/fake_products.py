@@ -7,7 +7,7 @@ from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, OrderLine
 from app.service_layer.lock_sets import LockSet
-from app.service_layer.ports import OverdueHolds
+from app.service_layer.product_ports import OverdueHolds
 from tests.support.fake_tables import BatchRow, LineRow, ProductRow, Tables
 
 

@@ -24,7 +24,7 @@ from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Batch
 from app.service_layer.lock_sets import LockSet
-from app.service_layer.ports import OverdueHolds
+from app.service_layer.product_ports import OverdueHolds
 
 FIRST_LINES = 100
 LINES_AT_A_TIME = 500
