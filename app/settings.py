@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     def _check_time_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             raise PydanticCustomError(
                 "time_zone", "should be the name of a time zone, such as UTC or Europe/Berlin"
             ) from None

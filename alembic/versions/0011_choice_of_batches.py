@@ -50,6 +50,11 @@ _BEST_BEFORE = sa.text("COALESCE(best_before, 'infinity'::date)")
 _INDEXES = {
     "ix_products_expiring": ("products", ["next_expiry"], "next_expiry IS NOT NULL"),
     "ix_batches_usable": ("batches", ["sku", _BEST_BEFORE], "has_stock AND NOT blocked"),
+    "ix_batches_usable_by_location": (
+        "batches",
+        ["sku", sa.text("COALESCE(location, 'main'::text)"), _BEST_BEFORE],
+        "has_stock AND NOT blocked",
+    ),
     "ix_order_lines_shipped_from": ("order_lines", ["sku", "batch_number", "shipped"], "shipped IS NOT NULL"),
     "ix_order_lines_queue": (
         "order_lines",

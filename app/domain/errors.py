@@ -48,13 +48,14 @@ class OrderConflictError(DomainError):
 
 
 class AllocationConflictError(DomainError):
-    """The order has this SKU already, with another quantity."""
+    """The order has this SKU already, with another quantity or other requirements."""
 
     code = "allocation-conflict"
 
     def __init__(self, order_id: str, sku: str, accepted_qty: int) -> None:
         super().__init__(
-            f"Order {order_id} already has {accepted_qty} of sku {sku}; change the quantity of that line instead"
+            f"Order {order_id} already has {accepted_qty} of sku {sku}, or other requirements of its batch; change the"
+            " quantity of that line instead, or cancel it and place it again"
         )
 
 

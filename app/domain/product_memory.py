@@ -30,6 +30,9 @@ class ProductMemory:
 
     No batch with available pieces expires before `next_expiry`; None: none expires. Batches whose `best_before` is
     earlier have expired, and this was taken into account.
+
+    With `is_partial` batches in some locations are not in memory. Then commands may only place lines, and the stock
+    level is not known; a product with a reorder point or with holds must not be partial.
     """
 
     sku: str
@@ -42,6 +45,7 @@ class ProductMemory:
     next_expiry: date | None = None
     now: datetime = LONG_AGO
     today: date = date.min
+    is_partial: bool = False
     batches: Batches = field(default_factory=Batches)
     allocations: dict[str, Allocation] = field(default_factory=dict)
     _events: list[Event] = field(default_factory=list)
@@ -81,16 +85,17 @@ class ProductMemory:
         """
         self.now = now if self.hold_clock is None else max(now, self.hold_clock)
         self.today = today
-        if self.next_expiry is not None and self.next_expiry < today:
+        for batch in self.batches.values():
+            if batch.best_before is not None:
+                batch.is_expired = batch.best_before < today
+        if self.next_expiry is not None and self.next_expiry < today and not self.is_partial:
             self.next_expiry = None
-            for batch in self.batches.values():
-                batch.is_expired = batch.best_before is not None and batch.best_before < today
             self._note_expiry()
 
     @property
     def has_expired(self) -> bool:
         """Whether batches have expired since the product was stored last."""
-        return self._expiry_before < self.today
+        return self._expiry_before < self.today and not self.is_partial
 
     @property
     def has_overdue_holds(self) -> bool:
@@ -128,6 +133,9 @@ class ProductMemory:
         This runs after each command. Nothing is summed up for a product with stock and without a reorder point.
         """
         self._note_expiry()
+        if self.is_partial:
+            # Stock has only become less, and there is no reorder point.
+            return
         before = self._level_before
         is_watched = self.reorder_point is not None or before.reorder_point is not None
         if not is_watched and before.available_qty and any(batch.available_qty for batch in self.batches.values()):

@@ -91,7 +91,7 @@ class DryRuns:
             accepted = await allocate(command, uow)
             return _explained(accepted.allocation, passed_over, accepted=not accepted.created)
 
-        return await self._snapshots.run(LockSet.of([command]), decide)
+        return await self._snapshots.run(_whole_products(command), decide)
 
     async def redistribute(self, command: Redistribute) -> StockRedistributed:
         """The lines that would get stock, and those that would give it."""
@@ -109,7 +109,14 @@ class DryRuns:
             lines = [_explained(line, passed_over, accepted=not accepted.created) for line in order.lines]
             return OrderPreview(order.order_id, lines, order.complete, order.earliest_eta)
 
-        return await self._snapshots.run(LockSet.of([command]), decide)
+        return await self._snapshots.run(_whole_products(command), decide)
+
+
+def _whole_products(command: Allocate | PlaceOrder) -> LockSet:
+    """What the command locks, and all batches of its products, to say why they are passed over."""
+    locks = LockSet.of([command])
+    locks.everywhere |= locks.skus
+    return locks
 
 
 async def _passed_over(

@@ -53,6 +53,9 @@ class LockSet:
     a batch, `lines` pairs of order id and SKU. `orders` are orders as a whole:
     they are locked, and the repository of orders adds each of their lines to `lines`.
 
+    Of the products in `skus` that are not in `everywhere`, batches in other places than `locations`, pairs of SKU and
+    location, need not be read: the commands only place lines, and these name where they may come from.
+
     `carts` are locked by name. `cart_items` are pairs of cart id and SKU that a handler may put into the cart,
     `checkouts` pairs of cart id and the order id for a cart that has none: the repository of carts adds the orders,
     products and lines that these checkouts need.
@@ -66,6 +69,8 @@ class LockSet:
     batches_to_create: set[tuple[str, str]] = field(default_factory=set)
     skus_to_create: set[str] = field(default_factory=set)
     lines: set[tuple[str, str]] = field(default_factory=set)
+    everywhere: set[str] = field(default_factory=set)
+    locations: set[tuple[str, str]] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
     carts: set[str] = field(default_factory=set)
     cart_items: set[tuple[str, str]] = field(default_factory=set)
@@ -107,19 +112,35 @@ class LockSet:
         return orders
 
 
+def _placed(sku: str, locations: tuple[str, ...], locks: LockSet) -> None:
+    locks.skus.add(sku)
+    if locations:
+        locks.locations.update((sku, location) for location in locations)
+    else:
+        locks.everywhere.add(sku)
+
+
 def _product(
     command: CountProductIfMatch | ExpireHolds | Redistribute | ServeBackorders | SetReorderPoint, locks: LockSet
 ) -> None:
     locks.skus.add(command.sku)
+    locks.everywhere.add(command.sku)
 
 
 def _new_product(command: CountProduct, locks: LockSet) -> None:
     locks.skus.add(command.sku)
+    locks.everywhere.add(command.sku)
     locks.skus_to_create.add(command.sku)
 
 
-def _line(command: Allocate | CancelAllocation | ChangeLineQuantity | ShipLine, locks: LockSet) -> None:
+def _line(command: CancelAllocation | ChangeLineQuantity | ShipLine, locks: LockSet) -> None:
     locks.skus.add(command.sku)
+    locks.everywhere.add(command.sku)
+    locks.lines.add((command.order_id, command.sku))
+
+
+def _placed_line(command: Allocate, locks: LockSet) -> None:
+    _placed(command.sku, command.requirements.locations, locks)
     locks.lines.add((command.order_id, command.sku))
 
 
@@ -133,6 +154,7 @@ def _two_batches(command: TransferBatch, locks: LockSet) -> None:
 
 def _new_batch(command: CreateBatch, locks: LockSet) -> None:
     locks.skus.add(command.sku)
+    locks.everywhere.add(command.sku)
     locks.batch_refs.add(command.ref)
     locks.batches_to_create.add((command.ref, command.sku))
 
@@ -140,7 +162,9 @@ def _new_batch(command: CreateBatch, locks: LockSet) -> None:
 def _ordered_lines(command: HoldOrder | PlaceOrder, locks: LockSet) -> None:
     locks.orders.add(command.order_id)
     for line in command.lines or ():
-        locks.skus.add(line.sku)
+        # A hold of other lines releases stock.
+        locations = line.requirements.locations if isinstance(command, PlaceOrder) else ()
+        _placed(line.sku, locations, locks)
         locks.lines.add((command.order_id, line.sku))
 
 
@@ -173,7 +197,7 @@ def _nothing(command: KeepDeadLetter, locks: LockSet) -> None:
 
 LOCKS: dict[type[Command], Callable[[Any, LockSet], None]] = {
     AddCartItem: _cart_item,
-    Allocate: _line,
+    Allocate: _placed_line,
     AllocateMany: _items,
     CancelAllocation: _line,
     CancelOrder: _order,

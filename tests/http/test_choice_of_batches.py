@@ -102,6 +102,20 @@ async def test_goods_are_good_through_their_last_day_and_have_expired_on_the_nex
     assert product["available_qty"] == 0
 
 
+async def test_a_batch_that_has_expired_serves_nothing_when_it_is_named(api: Api) -> None:
+    sku = new("sku")
+    ref = f"old-{sku}"
+    made = await batch(api, ref, sku, 10, best_before="2020-01-01")
+    waits = await place(api, sku, 3)
+    changed = await change(api, ref, qty=11)
+    again = await api.client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 10, "best_before": "2020-01-01"})
+    assert [each["available_qty"] for each in (made, changed, again.json())] == [0, 0, 0]
+    (now,) = (await api.client.get(f"/v1/allocations/{waits['order_id']}")).json()
+    assert now["status"] == "backordered"
+    history = (await read(api, f"/v1/products/{sku}/history"))["items"]
+    assert "back_in_stock.v1" not in {each["event"] for each in history}
+
+
 async def test_nothing_is_allocated_from_a_blocked_batch_and_unblocking_serves_the_queue(api: Api) -> None:
     sku = new("sku")
     ref = f"blocked-{sku}"

@@ -17,7 +17,7 @@ from app.domain.fields import LONGEST_HOLD
 from app.entrypoints.http import event_stream
 from app.service_layer.callers import SCOPES
 from app.settings import Settings
-from tests.http.test_openapi_document import STATUSES
+from tests.http.contract import STATUSES
 from tests.support.feed import StillFeed
 from tests.support.keys import add_key
 from tests.support.live import live_application

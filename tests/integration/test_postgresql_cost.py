@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import date
+from typing import Any
 
 import asyncpg
 import pytest
@@ -255,3 +257,29 @@ async def entries(engine: AsyncEngine) -> dict[str, int]:
     async with engine.connect() as connection:
         rows = await connection.execute(text("SELECT indexrelname, idx_tup_read FROM pg_stat_user_indexes"))
         return {row.indexrelname: row.idx_tup_read for row in rows}
+
+
+@pytest.mark.parametrize("terms", [{"location": "far"}, {"blocked": True}, {"best_before": date(2020, 1, 1)}])
+async def test_batches_that_a_line_cannot_use_are_not_read(one_connection: AsyncEngine, terms: dict[str, Any]) -> None:
+    bus = bus_over(one_connection)
+    await play(bus, CreateBatch(ref="here", sku="CHAIR", qty=1000))
+    costs = []
+    for others in (0, 500):
+        await play(bus, *(CreateBatch(ref=f"other-{n}", sku="CHAIR", qty=10, **terms) for n in range(others)))
+        read = []
+        for order in range(3):
+            line = Allocate.model_validate(
+                {"order_id": f"o-{others}-{order}", "sku": "CHAIR", "qty": 1, "from": ["main"]}
+            )
+            before = await entries_of_batches(one_connection)
+            assert labels(await play(bus, line)) == ["ok"]
+            read.append(await entries_of_batches(one_connection) - before)
+        costs.append(min(read))
+    assert costs[0] > 0
+    assert costs[1] <= costs[0] + 1
+
+
+async def entries_of_batches(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    return sum(read for name, read in (await entries(engine)).items() if "batches" in name)

@@ -1,13 +1,16 @@
-"""Locks the rows of products, in the order of their SKUs."""
+"""Locks the rows of products, in the order of their SKUs, and names the rows to read then."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import asyncpg
 
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
+from app.domain.product import Product
 from app.observability import metrics
+from app.service_layer.lock_sets import LockSet
 
 
 async def lock_products(
@@ -25,3 +28,29 @@ async def lock_products(
     found = {row["sku"] for row in locked}
     others = await connection.fetch(statements.EXISTING_PRODUCTS, [sku for sku in skus if sku not in found])
     return locked, frozenset(row["sku"] for row in others)
+
+
+def rows_to_read(products: Mapping[str, Product], locks: LockSet, owners: Collection[str]) -> tuple[list[Any], ...]:
+    """The arguments of BATCHES_AND_LINES. `owners` are the SKUs of batches that commands name.
+
+    Products of which only the batches in some locations are read become partial. A product with a reorder point or with
+    holds does not: the stock level needs all batches, and a hold that ends releases stock anywhere.
+    """
+    for sku in {sku for sku, _ in locks.locations}.difference(locks.everywhere, owners):
+        product = products.get(sku)
+        if product is not None and product.reorder_point is None and product.earliest_hold_end is None:
+            product.is_partial = True
+    everywhere = [product for product in products.values() if not product.is_partial]
+    places = [(products[sku], location) for sku, location in locks.locations if sku in products]
+    partial = [(product, location) for product, location in places if product.is_partial]
+    lines = [line for line in locks.lines if line[1] in products]
+    return (
+        [product.sku for product in everywhere],
+        list(locks.batch_refs),
+        [order_id for order_id, _ in lines],
+        [sku for _, sku in lines],
+        [product.next_expiry for product in everywhere],
+        [product.sku for product, _ in partial],
+        [location for _, location in partial],
+        [product.next_expiry for product, _ in partial],
+    )

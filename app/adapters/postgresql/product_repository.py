@@ -17,7 +17,7 @@ from app.adapters.postgresql.command_size import CommandSize
 from app.adapters.postgresql.hold_rows import find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
-from app.adapters.postgresql.product_locks import lock_products
+from app.adapters.postgresql.product_locks import lock_products, rows_to_read
 from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
 from app.adapters.postgresql.writes import Writes, statement_of
 from app.domain.events import Event
@@ -65,15 +65,8 @@ class SqlProductRepository:
         if not skus:
             return
         await self._lock(list(skus), shared=shared)
-        lines = [line for line in locks.lines if line[1] in self._products]
-        rows = await self._connection.fetch(
-            statements.BATCHES_AND_LINES,
-            list(self._products),
-            list(locks.batch_refs),
-            [order_id for order_id, _ in lines],
-            [sku for _, sku in lines],
-            [product.next_expiry for product in self._products.values()],
-        )
+        named = rows_to_read(self._products, locks, self._owners.values())
+        rows = await self._connection.fetch(statements.BATCHES_AND_LINES, *named)
         read_at = self._attach(rows)
         if read_at is not None:
             now, today = self._calendar.at(read_at)

@@ -9,7 +9,7 @@ import hashlib
 
 from app.adapters.postgresql.rows import BatchRow, CartItemRow, CartRow, LineRow, ProductRow
 from app.adapters.postgresql.tables import order_lines
-from app.adapters.postgresql.usable import GOOD_THROUGH
+from app.adapters.postgresql.usable import GOOD_THROUGH, LOCATION
 from app.adapters.postgresql.writes import types_of
 
 _PRODUCT = ", ".join(ProductRow._fields)
@@ -74,10 +74,10 @@ ORDERS = """
     ) AS l ON true
 """
 
-# The usable batches of the SKUs $1 that are good through the days $5, the batches with the refs $2, and the lines of
-# the orders $3 and SKUs $4 with their batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first
-# two kinds have no line. One row has neither batch nor line, but the time as `held_until`: this statement begins after
-# the products are locked.
+# The usable batches of the SKUs $1 that are good through the days $5, those of the SKUs $6 in the locations $7 that are
+# good through the days $8, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with their batches:
+# the columns of `BatchRow`, then those of `LineRow`. Rows of the first three kinds have no line. One row has neither
+# batch nor line, but the time as `held_until`: this statement begins after the products are locked.
 BATCHES_AND_LINES = f"""
     SELECT {_BATCH}, {_NO_LINE}
     FROM unnest($1::text[], $5::date[]) AS named(sku, day)
@@ -86,6 +86,15 @@ BATCHES_AND_LINES = f"""
         WHERE batches.sku = named.sku AND has_stock AND NOT blocked
           AND {GOOD_THROUGH} >= COALESCE(named.day, 'infinity'::date)
         ORDER BY {GOOD_THROUGH} OFFSET 0
+    ) AS b
+    UNION ALL
+    SELECT {_BATCH}, {_NO_LINE}
+    FROM unnest($6::text[], $7::text[], $8::date[]) AS named(sku, location, day)
+    CROSS JOIN LATERAL (
+        SELECT * FROM batches
+        WHERE batches.sku = named.sku AND {LOCATION} = named.location AND has_stock AND NOT blocked
+          AND {GOOD_THROUGH} >= COALESCE(named.day, 'infinity'::date)
+        ORDER BY {LOCATION}, {GOOD_THROUGH} OFFSET 0
     ) AS b
     UNION ALL
     SELECT {_BATCH}, {_NO_LINE}

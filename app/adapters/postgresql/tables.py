@@ -120,6 +120,13 @@ batches = Table(
         postgresql_where=text("has_stock AND NOT blocked"),
     ),
     Index(
+        "ix_batches_usable_by_location",
+        "sku",
+        text("COALESCE(location, 'main'::text)"),
+        text("COALESCE(best_before, 'infinity'::date)"),
+        postgresql_where=text("has_stock AND NOT blocked"),
+    ),
+    Index(
         "ix_batches_unfit",
         "sku",
         "number",

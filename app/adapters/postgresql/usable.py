@@ -6,6 +6,9 @@ TODAY = "statement_timestamp()::date"
 GOOD_THROUGH = "COALESCE(best_before, 'infinity'::date)"
 """The last day on which the goods of a batch are good. In this form it is in the index."""
 
+LOCATION = "COALESCE(location, 'main')"
+"""The location of a batch. In this form it is in the index."""
+
 IS_FIT = f"NOT blocked AND {GOOD_THROUGH} >= {TODAY}"
 """Whether a batch is neither blocked nor expired."""
 
@@ -15,7 +18,7 @@ USABLE = f"has_stock AND {IS_FIT}"
 CAN_BE_SERVED = f"""(
     (l.locations IS NULL AND l.good_until IS NULL) OR EXISTS (
         SELECT FROM batches WHERE batches.sku = l.sku AND {USABLE}
-            AND (l.locations IS NULL OR COALESCE(location, 'main') = ANY (string_to_array(l.locations, ' ')))
+            AND (l.locations IS NULL OR {LOCATION} = ANY (string_to_array(l.locations, ' ')))
             AND (l.good_until IS NULL OR {GOOD_THROUGH} >= l.good_until)
             AND qty - allocated_qty - shipped_qty >= l.qty
     )

@@ -115,7 +115,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Order less, wait for stock, or place the line with `if_unavailable: backorder`. `skus` lists the SKUs.",
     ),
     "allocation-conflict": Explanation(
-        "The order has a line of this SKU with another quantity.",
+        "The order has a line of this SKU with another quantity, or with other requirements of its batch.",
         "Change the quantity of the existing line, or cancel it and place it again.",
     ),
     "order-conflict": Explanation(
