@@ -20,12 +20,20 @@ class Placement(ProductMemory):
             batch.take(line, is_held=is_held)
         return batch
 
-    def place(self, allocation: Allocation, batch: Batch | None) -> None:
-        """Put a line on the batch that reserved the stock for it; None: into the queue. A hold ends there instead."""
+    def place(
+        self,
+        allocation: Allocation,
+        batch: Batch | None,
+        hold_ends: HoldReleaseReason = "batch_quantity_changed",
+    ) -> None:
+        """Put a line on the batch that reserved the stock for it; None: into the queue.
+
+        A hold ends there instead, for the reason `hold_ends`.
+        """
         line = allocation.line
         if batch is None:
             if allocation.is_held:
-                self._end_hold(allocation, "batch_quantity_changed")
+                self._end_hold(allocation, hold_ends)
                 return
             allocation.batch = allocation.allocated_sequence = None
             self.backordered_qty += line.qty

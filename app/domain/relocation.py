@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from app.domain.batches import Batches
-from app.domain.events import ReleaseReason
+from app.domain.events import HoldReleaseReason, ReleaseReason
 from app.domain.placement import Placement
 from app.domain.stock import Allocation, Batch, OrderLine
 
@@ -92,6 +92,7 @@ class Relocation:
         reason: ReleaseReason,
     ) -> Iterator[Sequence[str]]:
         """Lines leave their batch in the order of `released` and are placed in the order of `targets`."""
+        hold_ends: HoldReleaseReason = "batch_blocked" if reason == "batch_blocked" else "batch_quantity_changed"
         leaving = {allocation for allocation, target in targets.items() if target is not allocation.batch}
         for page in _pages(released):
             for allocation in page:
@@ -106,7 +107,7 @@ class Relocation:
                     if target is not None or not allocation.is_held:
                         move = Move(allocation.line, allocation.batch, target, allocation.requested_sequence)
                         self.moves.append(move)
-                    product.place(allocation, target)
+                    product.place(allocation, target, hold_ends)
             yield [allocation.line.order_id for allocation in page]
 
 

@@ -30,3 +30,15 @@ def test_a_late_batch_that_went_elsewhere_gives_a_line_to_any_batch_where_the_li
     moves = shop.change("late", 2, TUESDAY, reallocate=True, terms=BatchTerms("rome"))
 
     assert moved(moves) == [("first", "late", "friday")]
+
+
+def test_a_hold_that_ends_because_its_batch_was_blocked_says_so() -> None:
+    shop = Shop()
+    shop.begin(NOON)
+    shop.batch("bad", 2)
+    shop.hold("first", 2, 60)
+    shop.forget_story()
+
+    shop.change("bad", 2, None, reallocate=True, terms=BatchTerms(is_blocked=True))
+
+    assert shop.story() == ["3 BatchTermsChanged bad: 2, warehouse", "4 HoldReleased first: 2 from bad, batch_blocked"]
