@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from app.domain.choice import Requirements
-from app.domain.commands import CreateBatch, PlaceOrder
+from app.domain.commands import Allocate, ChangeBatch, ChangeBatchEta, CreateBatch, PlaceOrder
 from app.domain.errors import OutOfStockError
 from app.domain.stock import BatchTerms
 from tests.support.holds import NOON, hold
@@ -82,3 +82,18 @@ async def test_a_hold_that_leaves_its_requirements_out_is_checked_by_those_that_
 
     assert service.types_heard() == ["allocation_failed.v1"]
     assert service.store.tables.lines["order-1", "CHAIR"].qty == 1
+
+
+async def test_a_delay_with_reallocate_empties_a_blocked_batch_also_over_kafka() -> None:
+    """Over HTTP it does, and `reallocate` means the same everywhere."""
+    service = Service()
+    await service.send(
+        CreateBatch(ref="bad", sku="CHAIR", qty=2),
+        Allocate(order_id="order-1", sku="CHAIR", qty=2),
+        ChangeBatch(ref="bad", blocked=True),
+        CreateBatch(ref="good", sku="CHAIR", qty=2, eta=FRIDAY),
+    )
+
+    changed = await service.send(ChangeBatchEta(ref="bad", eta=MONDAY, reallocate=True))
+
+    assert [(move.order_id, move.to_batch_ref) for move in changed.moved] == [("order-1", "good")]
