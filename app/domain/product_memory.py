@@ -81,10 +81,11 @@ class ProductMemory:
         """
         self.now = now if self.hold_clock is None else max(now, self.hold_clock)
         self.today = today
+        for batch in self.batches.values():
+            if batch.best_before is not None:
+                batch.is_expired = batch.best_before < today
         if self.next_expiry is not None and self.next_expiry < today:
             self.next_expiry = None
-            for batch in self.batches.values():
-                batch.is_expired = batch.best_before is not None and batch.best_before < today
             self._note_expiry()
 
     @property
