@@ -78,9 +78,12 @@ class Batches(dict[str, Batch]):
             yield from (each for each in self.by_preference() if each.location not in locations)
 
     def before(self, batch: Batch, requirements: Requirements) -> Iterator[Batch]:
-        """The batches that a line would rather have than this one, the most preferred first."""
-        preferred = self.by_preference(requirements.locations)
-        return takewhile(lambda other: other is not batch, (each for each in preferred if each.meets(requirements)))
+        """The batches that a line would rather have than this one, the most preferred first.
+
+        One whose location the line does not accept comes last; one that is not good for long enough keeps its place.
+        """
+        preferred = takewhile(lambda other: other is not batch, self.by_preference(requirements.locations))
+        return (each for each in preferred if each.meets(requirements))
 
     def room_before(self, batch: Batch) -> int:
         """The largest line that a batch preferred to this one could hold. Lines may prefer each other location."""

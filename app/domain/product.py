@@ -157,6 +157,8 @@ class Product(StockKeeping):
     def can_hold(self, line: OrderLine) -> bool:
         """Whether a batch has the line or can hold it; the pieces that the order has are available to it."""
         own = self.allocations.get(line.order_id)
+        if own is not None and line.requirements == ANY_BATCH:
+            line = replace(line, requirements=own.line.requirements)
         stays = own is not None and self._stays(own, line)
         return stays or self.batches.best(line.qty, line.requirements) is not None
 
@@ -219,13 +221,14 @@ class Product(StockKeeping):
     def _stays(own: Allocation, line: OrderLine) -> bool:
         """Whether the batch of an accepted line can hold it in its new form.
 
-        A line that does not grow stays, unless it has new requirements that the batch does not meet.
+        A line that neither grows nor has new requirements stays, whatever has become of the batch.
         """
         if own.batch is None:
             return False
-        if line.requirements not in {ANY_BATCH, own.line.requirements} and not own.batch.meets(line.requirements):
+        grows = line.qty > own.line.qty
+        if (grows or line.requirements != own.line.requirements) and not own.batch.meets(line.requirements):
             return False
-        return line.qty <= own.line.qty or own.batch.available_qty + own.line.qty >= line.qty
+        return not grows or own.batch.available_qty + own.line.qty >= line.qty
 
     def _unshipped(self, order_id: str) -> Allocation:
         allocation = self._accepted(order_id)

@@ -85,9 +85,7 @@ async def count_batch(command: CountBatch, uow: UnitOfWork) -> BatchChanged:
 
 async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchChanged:
     """Set when a batch arrives. Raises BatchNotFoundError."""
-    product, batch = _find_batch(command.ref, uow)
-    moves = await _change_eta(product, batch, command.eta, uow, reallocate=command.reallocate)
-    return await _after_change(product, batch, moves, uow)
+    return await change_batch(ChangeBatch(**command.model_dump(exclude_unset=True)), uow)
 
 
 async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:

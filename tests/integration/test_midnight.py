@@ -12,7 +12,15 @@ from app.adapters.postgresql.calendar import Calendar
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.overdue_products import expired_products
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Allocate, ChangeBatchTerms, CreateBatch, ExpireHolds, SetReorderPoint
+from app.domain.commands import (
+    Allocate,
+    CancelAllocation,
+    ChangeBatchQuantity,
+    ChangeBatchTerms,
+    CreateBatch,
+    ExpireHolds,
+    SetReorderPoint,
+)
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import UnitOfWork
@@ -107,6 +115,23 @@ async def test_lines_stay_on_a_batch_that_expires(engine: AsyncEngine, clock: Mo
     clock.now = datetime(2031, 3, 30, tzinfo=UTC)
     (again,) = await play(bus, line("early"))
     assert (again.result.allocation.status, again.result.allocation.batch_ref) == ("allocated", "milk")
+
+
+@pytest.mark.parametrize("days", [1, 2])
+async def test_a_batch_that_has_expired_serves_no_line_where_a_command_names_it(
+    engine: AsyncEngine, clock: MovableClock, days: int
+) -> None:
+    """Also where nothing expires on that day, because it did on one before."""
+    bus = bus_in("UTC", engine, clock)
+    await play(bus, CreateBatch(ref="milk", sku="MILK", qty=10, best_before=DAY), line("early"))
+    clock.now += timedelta(days=1)
+    await play(bus, ExpireHolds(sku="MILK"), line("late"))
+    clock.now += timedelta(days=days - 1)
+    (changed,) = await play(bus, ChangeBatchQuantity(ref="milk", qty=20))
+    (cancelled,) = await play(bus, CancelAllocation(order_id="early", sku="MILK"))
+    (again,) = await play(bus, line("late"))
+    assert (changed.result.batch.available_qty, cancelled.error) == (0, None)
+    assert again.result.allocation.status == "backordered"
 
 
 async def test_stock_that_comes_back_to_a_batch_expires_with_it(engine: AsyncEngine, clock: MovableClock) -> None:

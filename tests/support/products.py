@@ -5,12 +5,12 @@ from datetime import date, datetime
 from typing import Literal
 
 from app.domain import events
-from app.domain.choice import MAIN_LOCATION
+from app.domain.choice import ANY_BATCH, MAIN_LOCATION, Requirements
 from app.domain.counts import Adjustment, check_on_hand
 from app.domain.events import StockReason
 from app.domain.product import Product
 from app.domain.relocation import Move, Relocation, reserve_sooner
-from app.domain.stock import Allocation, Batch, OrderLine
+from app.domain.stock import PLAIN_TERMS, Allocation, Batch, BatchTerms, OrderLine
 
 SKU = "RED-CHAIR"
 
@@ -34,21 +34,25 @@ class Shop:
         product.expire_holds([each.line.order_id for each in over], left[0] if left else None)
         self._serve()
 
-    def batch(self, ref: str, qty: int, eta: date | None = None) -> Batch:
-        batch, created = self.product.create_batch(ref, qty, eta)
+    def batch(self, ref: str, qty: int, eta: date | None = None, terms: BatchTerms = PLAIN_TERMS) -> Batch:
+        batch, created = self.product.create_batch(ref, qty, eta, terms)
         if created:
             self._serve()
         return batch
 
     def order(
-        self, order_id: str, qty: int, if_unavailable: Literal["backorder", "reject"] = "backorder"
+        self,
+        order_id: str,
+        qty: int,
+        if_unavailable: Literal["backorder", "reject"] = "backorder",
+        requirements: Requirements = ANY_BATCH,
     ) -> Allocation:
-        allocation, _ = self.product.allocate(OrderLine(order_id, self.product.sku, qty), if_unavailable)
-        return allocation
+        line = OrderLine(order_id, self.product.sku, qty, requirements)
+        return self.product.allocate(line, if_unavailable)[0]
 
-    def hold(self, order_id: str, qty: int, seconds: int) -> Allocation:
+    def hold(self, order_id: str, qty: int, seconds: int, requirements: Requirements = ANY_BATCH) -> Allocation:
         """Hold a line; one that is accepted already does not change."""
-        line, product = OrderLine(order_id, self.product.sku, qty), self.product
+        line, product = OrderLine(order_id, self.product.sku, qty, requirements), self.product
         return product.allocate(line, "backorder", product.end_of_hold(seconds))[0]
 
     def hold_anew(self, order_id: str, qty: int, seconds: int) -> Allocation:
@@ -73,16 +77,26 @@ class Shop:
         return self.change(ref, qty, self.product.batches.find(ref).eta)
 
     def change(
-        self, ref: str, qty: int, eta: date | None, *, reallocate: bool = False, reason: StockReason | None = None
+        self,
+        ref: str,
+        qty: int,
+        eta: date | None,
+        *,
+        reallocate: bool = False,
+        reason: StockReason | None = None,
+        terms: BatchTerms | None = None,
     ) -> list[Move]:
         product, batch = self.product, self.product.batches.find(ref)
         product.check_quantity(ref, qty)
+        product.change_terms(ref, terms or batch.terms)
         held = [each for each in product.allocations.values() if each.batch is batch and each.shipped_sequence is None]
         firm = [each for each in held if not each.is_held]
         first = sorted(firm, key=lambda each: each.allocated_sequence or 0)
         is_late = product.change_eta(ref, eta, [each.line.order_id for each in first])
         moves: list[Move] = []
-        if reallocate and is_late:
+        if reallocate and batch.is_blocked:
+            moves += product.empty_batch(ref).run()
+        elif reallocate and is_late:
             oldest = sorted(held, key=lambda each: each.requested_sequence)
             targets = reserve_sooner(product.batches, batch, oldest)
             moves += Relocation.to_targets(product, targets, "batch_eta_changed").run()
@@ -167,7 +181,12 @@ def _sentence(event: events.Event) -> str:
     match event:
         case events.LineHeld() | events.HoldReleased():
             return f"{type(event).__name__} {event.order_id}: {event.qty} from {event.batch_ref}, {_end(event)}"
-        case events.BatchCreated() | events.BatchQuantityChanged() | events.BatchEtaChanged():
+        case (
+            events.BatchCreated()
+            | events.BatchTermsChanged()
+            | events.BatchQuantityChanged()
+            | events.BatchEtaChanged()
+        ):
             return f"{type(event).__name__} {event.ref}: {event.qty}, {event.eta or 'warehouse'}"
         case events.LineAllocated() | events.LineShipped():
             return f"{type(event).__name__} {event.order_id}: {event.qty} from {event.batch_ref}"
