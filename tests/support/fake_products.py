@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from app.domain.choice import NEVER
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, OrderLine
@@ -40,7 +41,7 @@ class FakeProductRepository:
                 self._products[sku] = Product(sku, **vars(row))
         for ref, batch in batches.items():
             if batch.sku in self._products and (
-                batch.allocated_qty + batch.shipped_qty < batch.qty or ref in locks.batch_refs
+                ref in locks.batch_refs or _may_serve(batch, self._products[batch.sku])
             ):
                 self._attach_batch(ref)
         for order_id, sku in locks.lines:
@@ -225,3 +226,9 @@ class FakeProductRepository:
         sequences = (row.requested, batch, row.allocated, row.shipped)
         self._products[sku].attach_allocation(Allocation(line, *sequences, row.held_until))
         self._seen.add((order_id, sku))
+
+
+def _may_serve(batch: BatchRow, product: Product) -> bool:
+    """Whether the batch had free pieces when its product was stored last, and was neither blocked nor expired then."""
+    expires, is_free = batch.best_before or NEVER, batch.allocated_qty + batch.shipped_qty < batch.qty
+    return is_free and not batch.is_blocked and expires >= (product.next_expiry or NEVER)

@@ -101,7 +101,7 @@ class SqlProductRepository:
     async def fetch_on_hand(self, product: Product) -> None:
         """Put the batches that have pieces on hand into the product. Nothing has to be written first."""
         # A batch that has changed is in memory already.
-        rows = await self._connection.fetch(statements.ON_HAND, product.sku)
+        rows = await self._connection.fetch(statements.ON_HAND, product.sku, product.today)
         await self._size.count(product.sku, len(rows))
         for row in rows:
             self._attach_batch(product, BatchRow._make(row))

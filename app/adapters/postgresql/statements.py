@@ -120,8 +120,9 @@ UNFIT = f"""
     ORDER BY number LIMIT $3
 """
 
-# The batches of the SKU $1 in the warehouse that hold lines, and the one recorded last. The first part skips from batch
-# to batch in the index of the lines that are held, so batches that were shipped completely are not read.
+# The batches of the SKU $1 in the warehouse that hold lines, those that are blocked or are not good through the day $2
+# and have free pieces, and the one recorded last. The first part skips from batch to batch in the index of the lines
+# that are held, so batches that were shipped completely are not read.
 ON_HAND = f"""
     WITH RECURSIVE held (number) AS (
         (
@@ -140,6 +141,16 @@ ON_HAND = f"""
     CROSS JOIN LATERAL (
         SELECT * FROM batches WHERE batches.sku = $1 AND batches.number = held.number AND eta IS NULL LIMIT 1
     ) AS b
+    UNION ALL
+    (
+        SELECT {_BATCH} FROM batches b WHERE sku = $1 AND has_stock AND NOT blocked AND {GOOD_THROUGH} < $2
+        AND eta IS NULL ORDER BY {GOOD_THROUGH}
+    )
+    UNION ALL
+    (
+        SELECT {_BATCH} FROM batches b WHERE sku = $1 AND (blocked OR best_before IS NOT NULL) AND blocked AND has_stock
+        AND eta IS NULL ORDER BY number
+    )
     UNION ALL
     (SELECT {_BATCH} FROM batches b WHERE b.sku = $1 AND b.eta IS NULL ORDER BY b.number DESC LIMIT 1)
 """
