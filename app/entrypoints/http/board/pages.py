@@ -1,6 +1,5 @@
 """The pages of the board."""
 
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -12,7 +11,7 @@ from starlette.exceptions import HTTPException
 from app.domain.fields import LEFT_OUT, BatchRef, OrderId, Sku
 from app.entrypoints.http.board.bars import drawing_of
 from app.entrypoints.http.board.hours import series_of
-from app.entrypoints.http.board.rendering import FOLDER, HEADERS, page
+from app.entrypoints.http.board.rendering import FOLDER, HEADERS, page, today_in
 from app.entrypoints.http.board.route import HOME, BoardRoute
 from app.entrypoints.http.events import open_stream
 from app.entrypoints.http.identity import needs, open_to_all
@@ -32,7 +31,9 @@ SearchText = Annotated[str, Query(description="The beginning of an order id, a S
 
 
 def _page(request: Request, template: str, **values: Any) -> Response:
-    return page(template, path=request.url.path, can_sign_out=services_of(request.scope).gate.knows_callers, **values)
+    services = services_of(request.scope)
+    can_sign_out = services.gate.knows_callers
+    return page(template, zone=services.zone, path=request.url.path, can_sign_out=can_sign_out, **values)
 
 
 def _more(path: str, cursor: str | None, **filters: object) -> str | None:
@@ -71,7 +72,7 @@ async def get_board(request: Request) -> Response:
         backorders=backorders,
         days=_by_day(arriving.items),
         activity=activity,
-        series=series_of(activity.hours),
+        series=series_of(activity.hours, services_of(request.scope).zone),
     )
 
 
@@ -144,7 +145,7 @@ async def get_product(
         batches=open_batches[:ON_A_PAGE],
         left_out=len(open_batches[ON_A_PAGE:]),
         used_up=len(product.batches) - len(open_batches),
-        drawing=drawing_of(open_batches, datetime.now(UTC).date()),
+        drawing=drawing_of(open_batches, today_in(services_of(request.scope).zone)),
         queue=queue,
         history=history,
         more=_more(path, history.next_cursor),
