@@ -43,6 +43,8 @@ def _encoded(rows: list[list[str]]) -> str:
 def _text(value: Any, zone: tzinfo) -> str:  # noqa: ANN401 - the field of an item
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     text = value.astimezone(zone).isoformat() if isinstance(value, datetime) else str(value)
     # A spreadsheet would run such text as a formula.
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text

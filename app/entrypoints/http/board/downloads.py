@@ -8,10 +8,10 @@ from app.domain.fields import LEFT_OUT, BatchRef, Sku
 from app.entrypoints.http.board.csv_files import ReadPage, whole_list
 from app.entrypoints.http.board.route import HOME, BoardRoute
 from app.entrypoints.http.identity import needs
-from app.entrypoints.http.query import Backordered, Late, LowStock, SkuFilter, SoldOut
+from app.entrypoints.http.query import Backordered, Late, LowStock, Shipped, SkuFilter, SoldOut, Unfit
 from app.entrypoints.http.services import queries_of, services_of
 from app.read_model.history import HistoryEntry
-from app.read_model.lists import Backorder, BatchSummary, ProductSummary
+from app.read_model.lists import Backorder, BatchOrder, BatchSummary, ProductSummary
 from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS
 from app.service_layer.results import AllocationState
 
@@ -53,15 +53,17 @@ async def get_shortages_file(request: Request) -> Response:
 
 @router.get("/batches/{ref}/allocations.csv")
 @needs("read")
-async def get_batch_file(ref: Annotated[BatchRef, Path(description="The ref.")], request: Request) -> Response:
-    """The lines that wait for a batch."""
+async def get_batch_file(
+    ref: Annotated[BatchRef, Path(description="The ref.")], request: Request, *, shipped: Shipped = False
+) -> Response:
+    """The lines that wait for a batch, or were shipped from it."""
     queries = queries_of(request)
     await queries.batch(ref)
     return await _sent(
         request,
-        f"batch-{ref}".replace(":", "_"),
+        f"batch-{ref}{'-shipped' * shipped}".replace(":", "_"),
         AllocationState,
-        lambda limit, cursor: queries.lists.lines_of(ref, limit=limit, cursor=cursor),
+        lambda limit, cursor: queries.lists.lines_of(ref, shipped=shipped, limit=limit, cursor=cursor),
     )
 
 
@@ -80,14 +82,15 @@ async def get_backorders_file(request: Request, sku: SkuFilter = LEFT_OUT) -> Re
 
 @router.get("/batches.csv")
 @needs("read")
-async def get_batches_file(request: Request, *, late: Late = False) -> Response:
-    """Batches on their way, by day."""
+async def get_batches_file(request: Request, *, late: Late = False, unfit: Unfit = False) -> Response:
+    """Batches on their way, by day, or the unfit ones with lines, by SKU."""
     lists = queries_of(request).lists
+    sort: BatchOrder = "sku" if unfit else "eta"
     return await _sent(
         request,
         "batches",
         BatchSummary,
-        lambda limit, cursor: lists.batches(late=late, sort="eta", limit=limit, cursor=cursor),
+        lambda limit, cursor: lists.batches(late=late, unfit=unfit, sort=sort, limit=limit, cursor=cursor),
     )
 
 

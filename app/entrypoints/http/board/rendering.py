@@ -9,7 +9,9 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from app.domain.choice import MAIN_LOCATION
 from app.read_model.overview import Count
+from app.service_layer.results import BatchState
 
 FOLDER = Path(__file__).parent
 HEADERS = {
@@ -88,6 +90,11 @@ def _event_name(ce_type: str) -> str:
     return ce_type.partition(".")[0].replace("_", " ")
 
 
+def _has_terms(batch: BatchState) -> bool:
+    """Whether a batch is elsewhere than others, expires or is blocked."""
+    return batch.location != MAIN_LOCATION or batch.best_before is not None or batch.blocked
+
+
 @cache
 def _environment(zone: tzinfo) -> Environment:
     """The templates, which are compiled once for each zone. A process has one."""
@@ -99,7 +106,8 @@ def _environment(zone: tzinfo) -> Environment:
         lstrip_blocks=True,
     )
     local = _LocalTime(zone)
-    environment.globals["zone"] = str(zone)
+    environment.globals.update(zone=str(zone), main_location=MAIN_LOCATION)
+    environment.tests["with_terms"] = _has_terms
     environment.filters.update(
         distance=local.distance,
         is_past=local.is_past,
