@@ -36,6 +36,7 @@ _DECISIONS = ", ".join(
         "batch_created",
         "batch_quantity_changed",
         "batch_eta_changed",
+        "batch_changed",
     )
 )
 _HOUR = timedelta(hours=1)

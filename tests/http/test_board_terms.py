@@ -60,6 +60,29 @@ async def test_terms_of_batches_are_shown_in_words(own: Api) -> None:
     assert recalled["Best before"] == f"{day(9)} (in 9 days)"
 
 
+async def test_who_blocked_a_batch_is_among_its_changes(own: Api) -> None:
+    await record(own, "b", "A", location="berlin", best_before=day(9))
+    await own.change("b", blocked=True)
+    await own.change("b", blocked=False, location="main", best_before=None)
+
+    changes = (await text_of(own, "/batches/b")).partition("Changes of the batch")[2]
+
+    found = re.findall(r"(batch \w+) b (.*?) 10", changes)
+    until = f"best before {day(9)} (in 9 days)"
+    assert found == [
+        ("batch changed", "location main, not blocked"),
+        ("batch changed", f"location berlin, {until}, blocked"),
+        ("batch created", f"location berlin, {until}"),
+    ]
+    assert "batch changed A b location main, not blocked" in await text_of(own, "")
+    history = (await own.client.get("/v1/products/A/history")).json()["items"]
+    newest, _, oldest = [each for each in history if each["event"].startswith("batch_")]
+    assert (newest["location"], newest["blocked"], "best_before" in newest) == ("main", False, False)
+    assert (oldest["location"], oldest["best_before"], "blocked" in oldest) == ("berlin", day(9), False)
+    file = await rows(own, "/products/A/history.csv")
+    assert [row["blocked"] for row in file if row["event"] == "batch_changed.v1"] == ["false", "true"]
+
+
 async def test_unfit_batches_with_lines_have_a_list(own: Api) -> None:
     await unfit_shop(own)
     assert "/board/batches?unfit=true" in Page((await get(own, "")).text).links
