@@ -108,7 +108,7 @@ def dev(
 
         async def run(service: Service) -> None:
             await clients.create_topics(service.kafka, [*settings.kafka_inbound_topics, settings.kafka_events_topic])
-            shop = [DemoShop(service.bus.handle).run] if demo else []
+            shop = [DemoShop(service.bus.handle, zone=settings.zone).run] if demo else []
             await serve(service, listener, [*_all_components(service), *shop], on_started=announce)
 
         run_with_service(settings, run)

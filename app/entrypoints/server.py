@@ -70,6 +70,7 @@ def http_application(service: Service, components: Sequence[Component] = ()) -> 
         max_body_bytes=settings.http_max_body_bytes,
         max_bulk_body_bytes=settings.http_max_bulk_body_bytes,
         cart_currency=settings.cart_currency,
+        zone=settings.zone,
     )
     return create_app(lifespan, services)
 

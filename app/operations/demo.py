@@ -8,7 +8,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 from app.domain.commands import Allocate, ChangeBatch, Command, CreateBatch, SetReorderPoint
@@ -28,9 +28,10 @@ Handle = Callable[[Command, Cause], Awaitable[Any]]
 class DemoShop:
     """Sends commands to the service as callers would. `handle` runs one and returns after its commit."""
 
-    def __init__(self, handle: Handle, *, pause: float = SECONDS_BETWEEN_ORDERS) -> None:
+    def __init__(self, handle: Handle, *, pause: float = SECONDS_BETWEEN_ORDERS, zone: tzinfo = UTC) -> None:
         self._handle = handle
         self._pause = pause
+        self._zone = zone
         self._random = random.Random(7)  # noqa: S311 - a shop to look at needs no cryptography
         # Orders of a later start are new ones.
         self._start = f"{time.time_ns() // 1_000_000_000:x}"
@@ -51,7 +52,7 @@ class DemoShop:
 
     async def fill(self) -> None:
         """Record batches, reorder points, delays and a first day of orders. What exists already is left as it is."""
-        today = datetime.now(UTC).date()
+        today = datetime.now(self._zone).date()
         for commands in (self._batches(today), self._points(), self._changes(today), self._first_orders()):
             # Commands of one kind do not depend on each other.
             waiting = list(commands)

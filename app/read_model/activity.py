@@ -36,11 +36,20 @@ _DECISIONS = ", ".join(
         "batch_created",
         "batch_quantity_changed",
         "batch_eta_changed",
+        "batch_changed",
     )
 )
 _HOUR = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SINCE = "greatest(date_trunc('day', statement_timestamp()), CAST(:since AS timestamptz))"
+# In the time zone of the connection.
+_MIDNIGHT = "date_trunc('day', statement_timestamp())"
+_SINCE = f"greatest({_MIDNIGHT}, CAST(:since AS timestamptz))"
+
+
+def _hour_of(time: str) -> str:
+    """The beginning of the hour. Hours are counted from midnight, because clocks can be changed by half an hour."""
+    return f"date_bin('1 hour', {time}, {_MIDNIGHT})"
+
 
 # A transaction can commit after one with a greater id and a later time; a minute is longer than commands take.
 _BISECTION = f"""
@@ -58,10 +67,10 @@ _BISECTION = f"""
 """  # noqa: S608 - constants
 
 _HOURS = text(f"""
-    SELECT date_trunc('day', statement_timestamp()) AS midnight, date_trunc('hour', statement_timestamp()) AS present,
+    SELECT {_MIDNIGHT} AS midnight, {_hour_of("statement_timestamp()")} AS present,
            statement_timestamp() AS now, hours.*
     FROM (SELECT) AS always LEFT JOIN (
-        SELECT date_trunc('hour', created_at) AS hour,
+        SELECT {_hour_of("created_at")} AS hour,
                count(*) AS examined,
                count(*) FILTER (WHERE type = 'line_allocated.v1') AS allocations,
                count(*) FILTER (WHERE type = 'line_backordered.v1') AS backorders,

@@ -68,7 +68,7 @@ _OF_BATCH = text(f"""
             SELECT * FROM events WHERE subject = :sku AND sequence IS NOT NULL
             ORDER BY sequence DESC LIMIT {CHANGES_EXAMINED}
         ) AS newest
-        WHERE type IN ('batch_quantity_changed.v1', 'batch_eta_changed.v1')
+        WHERE type IN ('batch_quantity_changed.v1', 'batch_eta_changed.v1', 'batch_changed.v1')
         UNION ALL
         SELECT {COLUMNS} FROM events
         WHERE subject = :sku AND sequence = (SELECT number FROM batches WHERE ref = :ref AND sku = :sku)
@@ -117,6 +117,30 @@ class HistoryEntry:
             exclude_if=lambda value: value is None,
         ),
     ] = None
+    location: Annotated[
+        str | None,
+        Field(
+            description="The location of the batch, only in events of a batch that name it.",
+            examples=["berlin"],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
+    best_before: Annotated[
+        date | None,
+        Field(
+            description="The last day on which the goods are good, only in events of a batch that name it.",
+            examples=["2030-06-30"],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
+    blocked: Annotated[
+        bool | None,
+        Field(
+            description="Whether the batch is blocked, only in events of a batch that say so.",
+            examples=[True],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
@@ -134,7 +158,7 @@ def fields_of(row: Row[Any]) -> dict[str, Any]:
         "order_id": data.get("order_id"),
         "batch_ref": data.get("batch_ref", data.get("ref")),
         "qty": data.get("qty"),
-        "eta": date.fromisoformat(data["eta"]) if data.get("eta") else None,
+        "eta": _day(data.get("eta")),
         "reason": data.get("reason"),
         "reference": data.get("reference"),
         "who": row.principal,
@@ -143,7 +167,14 @@ def fields_of(row: Row[Any]) -> dict[str, Any]:
         "event_id": row.message_id,
         "new_qty": data.get("new_qty"),
         "held_until": datetime.fromisoformat(data["held_until"]) if "held_until" in data else None,
+        "location": data.get("location"),
+        "best_before": _day(data.get("best_before")),
+        "blocked": data.get("blocked"),
     }
+
+
+def _day(value: str | None) -> date | None:
+    return date.fromisoformat(value) if value else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,9 @@ class Overview:
     ]
     sold_out: Annotated[Count, Field(description="Products of which no piece is available.")]
     backorders: Annotated[BackorderAges, Field(description="Order lines that wait for stock.")]
-    late_batches: Annotated[Count, Field(description="Batches that have not arrived and whose ETA has passed, in UTC.")]
+    late_batches: Annotated[Count, Field(description="Batches that have not arrived and whose ETA has passed.")]
     held_lines: Annotated[Count, Field(description="Order lines that are held.")]
-    allocations_today: Annotated[Count, Field(description="`line_allocated.v1` events since midnight, UTC.")]
+    allocations_today: Annotated[Count, Field(description="`line_allocated.v1` events since midnight.")]
     dead_letters: Annotated[Count, Field(description="Messages that could not be handled.")]
     outbox_age_seconds: Annotated[
         float,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import FloatRect, Page, expect
+from playwright.async_api import Browser, FloatRect, Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import PATIENCE, Visit
 from tests.support.api import Api, assert_invalid, new, over_http
 from tests.support.board_shop import shop
 from tests.support.readme import assert_the_session_gives_what_the_readme_shows
@@ -25,6 +25,21 @@ def paths_of(sku: str, order: str, batch: str | None) -> list[str]:
     lists = ["", "/shortages", "/products", "/products?sold_out=true", "/backorders", "/batches", "/batches?late=true"]
     pages = [f"/products/{sku}", f"/orders/{order}", f"/batches/{batch}", f"/search?q={sku[:8]}", "/sign-in"]
     return lists + pages
+
+
+@pytest.mark.parametrize(("own", "has_name"), [("Europe/Berlin", True), ("Etc/UTC", False)])
+async def test_times_are_those_of_the_service_also_in_another_zone(
+    browser: Browser, url: str, api: Api, own: str, *, has_name: bool
+) -> None:
+    sku, _ = await shop(api)
+    context = await browser.new_context(timezone_id=own, locale="en-GB")
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE)
+    await page.goto(f"{url}/board/products/{sku}")
+    time = page.locator("#history time").first
+    written = datetime.fromisoformat(await time.get_attribute("datetime") or "")
+    await expect(time).to_have_text(f"{written:%d/%m/%Y, %H:%M:%S}" + " UTC" * has_name)
+    await context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

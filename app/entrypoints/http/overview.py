@@ -28,6 +28,7 @@ router = APIRouter(prefix="/v1", tags=["operations"], route_class=ServiceRoute)
 async def get_overview(request: Request) -> Response:
     """Counts products that are low on stock or sold out, backorders by age, late batches, holds and dead letters.
 
+    The day is that of the time zone of the service (`ALLOCATION_TIME_ZONE`, UTC unless it is set).
     A count stops after 10,000 items or events; then `count_is_exact` is false and the count is a lower bound.
     """
     return Answer(OVERVIEW.dump_json(await queries_of(request).overview()))
@@ -61,9 +62,10 @@ async def list_shortages(request: Request, limit: Limit = DEFAULT_ITEMS) -> Resp
 )
 @needs("read")
 async def get_activity(request: Request) -> Response:
-    """Counts the allocations, backorders and arrivals of today (UTC) by the hour, and returns the newest 20 events.
+    """Counts the allocations, backorders and arrivals of today by the hour, and returns the newest 20 events.
 
-    At most the newest 50,000 events are counted; hours before them are not in the list.
+    The day begins at midnight in the time zone of the service (`ALLOCATION_TIME_ZONE`, UTC unless it is set). At most
+    the newest 50,000 events are counted; hours before them are not in the list.
     """
     return Answer(ACTIVITY.dump_json(await queries_of(request).activity()))
 

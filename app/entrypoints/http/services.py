@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Any
 
 from fastapi import Request
@@ -19,7 +20,7 @@ class HttpServices:
 
     `check_database` returns the reason for which the service cannot use the database, or None, and raises if the
     database does not respond. `validation_context` has the limits of this service. `deadline` is in seconds.
-    `cart_currency` is the currency of carts that are made without one.
+    `cart_currency` is the currency of carts that are made without one. `zone` decides which day it is.
     """
 
     bus: MessageBus
@@ -33,6 +34,7 @@ class HttpServices:
     max_body_bytes: int = 65_536
     max_bulk_body_bytes: int = 1_048_576
     cart_currency: str = "EUR"
+    zone: tzinfo = UTC
     is_stopping: bool = False
 
 

@@ -25,7 +25,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A batch and its parts, from the bottom: shipped, allocated, held, free."""
+    """A batch and its parts, from the bottom: shipped, allocated, held, free or unfit (blocked or expired)."""
 
     batch: BatchState
     x: float
@@ -46,6 +46,11 @@ class Drawing:
     bar_width: float
     today_x: float
     left_out: int
+
+    @property
+    def has_unfit(self) -> bool:
+        """Whether pieces of a batch are blocked or expired."""
+        return any(segment.kind == "unfit" for bar in self.bars for segment in bar.segments)
 
 
 def drawing_of(batches: list[BatchState], today: date) -> Drawing:
@@ -90,6 +95,7 @@ def _segments(batch: BatchState, highest: int) -> list[Segment]:
         "allocated": batch.allocated_qty - batch.held_qty,
         "held": batch.held_qty,
         "free": batch.available_qty,
+        "unfit": batch.qty - batch.shipped_qty - batch.allocated_qty - batch.available_qty,
     }
     segments, bottom = [], HEIGHT
     for kind, qty in parts.items():

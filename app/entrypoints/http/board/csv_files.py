@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -15,17 +15,20 @@ from app.read_model.pagination import MOST_ITEMS, Page
 ReadPage = Callable[[int, str | None], Awaitable[Page]]
 
 
-def whole_list(name: str, item: type, first: Page, read: ReadPage) -> StreamingResponse:
-    """All items of a list whose first page was read. An error while it is sent breaks the connection."""
+def whole_list(name: str, item: type, first: Page, read: ReadPage, zone: tzinfo) -> StreamingResponse:
+    """All items of a list whose first page was read. An error while it is sent breaks the connection.
+
+    Times are those of the zone, with their distance from UTC.
+    """
     headers = HEADERS | {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return StreamingResponse(_lines(item, first, read), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(_lines(item, first, read, zone), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-async def _lines(item: type, page: Page, read: ReadPage) -> AsyncIterator[str]:
+async def _lines(item: type, page: Page, read: ReadPage, zone: tzinfo) -> AsyncIterator[str]:
     columns = [each.name for each in fields(item)]
     yield _encoded([columns])
     while True:
-        yield _encoded([[_text(getattr(each, column)) for column in columns] for each in page.items])
+        yield _encoded([[_text(getattr(each, column), zone) for column in columns] for each in page.items])
         if page.next_cursor is None:
             return
         page = await read(MOST_ITEMS, page.next_cursor)
@@ -37,9 +40,11 @@ def _encoded(rows: list[list[str]]) -> str:
     return buffer.getvalue()
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - the field of an item
+def _text(value: Any, zone: tzinfo) -> str:  # noqa: ANN401 - the field of an item
     if value is None:
         return ""
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = value.astimezone(zone).isoformat() if isinstance(value, datetime) else str(value)
     # A spreadsheet would run such text as a formula.
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text

@@ -8,19 +8,19 @@ from app.domain.fields import LEFT_OUT, BatchRef, Sku
 from app.entrypoints.http.board.csv_files import ReadPage, whole_list
 from app.entrypoints.http.board.route import HOME, BoardRoute
 from app.entrypoints.http.identity import needs
-from app.entrypoints.http.query import Backordered, Late, LowStock, SkuFilter, SoldOut
-from app.entrypoints.http.services import queries_of
+from app.entrypoints.http.query import Backordered, Late, LowStock, Shipped, SkuFilter, SoldOut, Unfit
+from app.entrypoints.http.services import queries_of, services_of
 from app.read_model.history import HistoryEntry
-from app.read_model.lists import Backorder, BatchSummary, ProductSummary
+from app.read_model.lists import Backorder, BatchOrder, BatchSummary, ProductSummary
 from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS
 from app.service_layer.results import AllocationState
 
 router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
 
 
-async def _sent(name: str, item: type, read: ReadPage) -> Response:
+async def _sent(request: Request, name: str, item: type, read: ReadPage) -> Response:
     # The first page is read before the response begins, so its errors have a status.
-    return whole_list(name, item, await read(MOST_ITEMS, None), read)
+    return whole_list(name, item, await read(MOST_ITEMS, None), read, services_of(request.scope).zone)
 
 
 @router.get("/products.csv")
@@ -31,6 +31,7 @@ async def get_products_file(
     """Products."""
     lists = queries_of(request).lists
     return await _sent(
+        request,
         "products",
         ProductSummary,
         lambda limit, cursor: lists.products(
@@ -45,19 +46,24 @@ async def get_shortages_file(request: Request) -> Response:
     """What to buy first."""
     lists = queries_of(request).lists
     # The list has one page; this is all that its statement compares.
-    return await _sent("shortages", ProductSummary, lambda _limit, _cursor: lists.shortages(limit=2 * COUNT_LIMIT))
+    return await _sent(
+        request, "shortages", ProductSummary, lambda _limit, _cursor: lists.shortages(limit=2 * COUNT_LIMIT)
+    )
 
 
 @router.get("/batches/{ref}/allocations.csv")
 @needs("read")
-async def get_batch_file(ref: Annotated[BatchRef, Path(description="The ref.")], request: Request) -> Response:
-    """The lines that wait for a batch."""
+async def get_batch_file(
+    ref: Annotated[BatchRef, Path(description="The ref.")], request: Request, *, shipped: Shipped = False
+) -> Response:
+    """The lines that wait for a batch, or were shipped from it."""
     queries = queries_of(request)
     await queries.batch(ref)
     return await _sent(
-        f"batch-{ref}".replace(":", "_"),
+        request,
+        f"batch-{ref}{'-shipped' * shipped}".replace(":", "_"),
         AllocationState,
-        lambda limit, cursor: queries.lists.lines_of(ref, limit=limit, cursor=cursor),
+        lambda limit, cursor: queries.lists.lines_of(ref, shipped=shipped, limit=limit, cursor=cursor),
     )
 
 
@@ -67,6 +73,7 @@ async def get_backorders_file(request: Request, sku: SkuFilter = LEFT_OUT) -> Re
     """Backorders, oldest first."""
     lists = queries_of(request).lists
     return await _sent(
+        request,
         "backorders",
         Backorder,
         lambda limit, cursor: lists.backorders(sku=sku, sort="placed_at", limit=limit, cursor=cursor),
@@ -75,11 +82,15 @@ async def get_backorders_file(request: Request, sku: SkuFilter = LEFT_OUT) -> Re
 
 @router.get("/batches.csv")
 @needs("read")
-async def get_batches_file(request: Request, *, late: Late = False) -> Response:
-    """Batches on their way, by day."""
+async def get_batches_file(request: Request, *, late: Late = False, unfit: Unfit = False) -> Response:
+    """Batches on their way, by day, or the unfit ones with lines, by SKU."""
     lists = queries_of(request).lists
+    sort: BatchOrder = "sku" if unfit else "eta"
     return await _sent(
-        "batches", BatchSummary, lambda limit, cursor: lists.batches(late=late, sort="eta", limit=limit, cursor=cursor)
+        request,
+        "batches",
+        BatchSummary,
+        lambda limit, cursor: lists.batches(late=late, unfit=unfit, sort=sort, limit=limit, cursor=cursor),
     )
 
 
@@ -89,6 +100,7 @@ async def get_history_file(sku: Annotated[Sku, Path(description="The SKU.")], re
     """The history of a product, newest first."""
     history = queries_of(request).history
     return await _sent(
+        request,
         f"history-{sku}".replace(":", "_"),
         HistoryEntry,
         lambda limit, cursor: history.page(sku, limit=limit, cursor=cursor),

@@ -1,6 +1,8 @@
 """The events of today as bars, one for each hour."""
 
+from collections import Counter
 from dataclasses import dataclass
+from datetime import tzinfo
 
 from app.read_model.activity import HourOfActivity
 
@@ -29,20 +31,25 @@ class Series:
     bars: list[HourBar]
 
 
-def series_of(hours: list[HourOfActivity]) -> list[Series]:
-    """The bars of allocations, backorders and arrivals."""
+def series_of(hours: list[HourOfActivity], zone: tzinfo) -> list[Series]:
+    """The bars of allocations, backorders and arrivals, at the hours of the zone."""
+    numbers = [hour.time.astimezone(zone).hour for hour in hours]
     return [
-        _series("Allocations", "allocations", [(hour.time.hour, hour.allocations) for hour in hours]),
-        _series("Backorders", "backorders", [(hour.time.hour, hour.backorders) for hour in hours]),
-        _series("Arrivals", "arrivals", [(hour.time.hour, hour.arrivals) for hour in hours]),
+        _series("Allocations", "allocations", numbers, [hour.allocations for hour in hours]),
+        _series("Backorders", "backorders", numbers, [hour.backorders for hour in hours]),
+        _series("Arrivals", "arrivals", numbers, [hour.arrivals for hour in hours]),
     ]
 
 
-def _series(name: str, kind: str, counts: list[tuple[int, int]]) -> Series:
-    most = max(count for _, count in counts)
+def _series(name: str, kind: str, hours: list[int], counts: list[int]) -> Series:
+    # At the end of summer time one hour of the clock occurs twice, with one bar for both.
+    by_hour: Counter[int] = Counter()
+    for hour, count in zip(hours, counts, strict=True):
+        by_hour[hour] += count
+    most = max(by_hour.values())
     bars = []
-    for hour, count in counts:
+    for hour, count in by_hour.items():
         if count:
             height = HEIGHT * count / most
             bars.append(HourBar(hour * SLOT + 1, round(HEIGHT - height, 2), round(height, 2)))
-    return Series(name, kind, sum(count for _, count in counts), most, bars)
+    return Series(name, kind, sum(counts), most, bars)

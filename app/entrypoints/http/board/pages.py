@@ -1,6 +1,5 @@
 """The pages of the board."""
 
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -12,12 +11,13 @@ from starlette.exceptions import HTTPException
 from app.domain.fields import LEFT_OUT, BatchRef, OrderId, Sku
 from app.entrypoints.http.board.bars import drawing_of
 from app.entrypoints.http.board.hours import series_of
-from app.entrypoints.http.board.rendering import FOLDER, HEADERS, page
+from app.entrypoints.http.board.rendering import FOLDER, HEADERS, page, today_in
 from app.entrypoints.http.board.route import HOME, BoardRoute
 from app.entrypoints.http.events import open_stream
 from app.entrypoints.http.identity import needs, open_to_all
-from app.entrypoints.http.query import Backordered, Cursor, Late, LowStock, SkuFilter, SoldOut
+from app.entrypoints.http.query import Backordered, Cursor, Late, LowStock, Shipped, SkuFilter, SoldOut, Unfit
 from app.entrypoints.http.services import queries_of, services_of
+from app.read_model.lists import BatchOrder
 from app.service_layer.feed import FeedFilter
 
 router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
@@ -32,7 +32,8 @@ SearchText = Annotated[str, Query(description="The beginning of an order id, a S
 
 
 def _page(request: Request, template: str, **values: Any) -> Response:
-    return page(template, path=request.url.path, can_sign_out=services_of(request.scope).gate.knows_callers, **values)
+    services = services_of(request.scope)
+    return page(template, zone=services.zone, can_sign_out=services.gate.knows_callers, **values)
 
 
 def _more(path: str, cursor: str | None, **filters: object) -> str | None:
@@ -71,7 +72,7 @@ async def get_board(request: Request) -> Response:
         backorders=backorders,
         days=_by_day(arriving.items),
         activity=activity,
-        series=series_of(activity.hours),
+        series=series_of(activity.hours, services_of(request.scope).zone),
     )
 
 
@@ -113,11 +114,19 @@ async def get_backorders(request: Request, sku: SkuFilter = LEFT_OUT, cursor: Cu
 
 @router.get("/batches")
 @needs("read")
-async def get_batches(request: Request, *, late: Late = False, cursor: Cursor = LEFT_OUT) -> Response:
-    """Batches on their way, by day."""
-    found = await queries_of(request).lists.batches(late=late, sort="eta", limit=ON_A_PAGE, cursor=cursor)
+async def get_batches(
+    request: Request, *, late: Late = False, unfit: Unfit = False, cursor: Cursor = LEFT_OUT
+) -> Response:
+    """Batches on their way, by day, or the unfit ones with lines, by SKU."""
+    filters = {"late": late, "unfit": unfit}
+    # Unfit batches may be in the warehouse, which have no day.
+    sort: BatchOrder = "sku" if unfit else "eta"
+    lists = queries_of(request).lists
+    found = await lists.batches(late=late, unfit=unfit, sort=sort, limit=ON_A_PAGE, cursor=cursor)
     path = f"{HOME}/batches"
-    more, file = _more(path, found.next_cursor, late=late), _file(path, late=late)
+    more, file = _more(path, found.next_cursor, **filters), _file(path, **filters)
+    if unfit:
+        return _page(request, "unfit.html", found=found, late=late, more=more, file=file)
     return _page(request, "batches.html", found=found, late=late, days=_by_day(found.items), more=more, file=file)
 
 
@@ -144,7 +153,7 @@ async def get_product(
         batches=open_batches[:ON_A_PAGE],
         left_out=len(open_batches[ON_A_PAGE:]),
         used_up=len(product.batches) - len(open_batches),
-        drawing=drawing_of(open_batches, datetime.now(UTC).date()),
+        drawing=drawing_of(open_batches, today_in(services_of(request.scope).zone)),
         queue=queue,
         history=history,
         more=_more(path, history.next_cursor),
@@ -166,21 +175,27 @@ async def get_order(
 @router.get("/batches/{ref}")
 @needs("read")
 async def get_batch(
-    ref: Annotated[BatchRef, Path(description="The ref of the batch.")], request: Request, cursor: Cursor = LEFT_OUT
+    ref: Annotated[BatchRef, Path(description="The ref of the batch.")],
+    request: Request,
+    *,
+    shipped: Shipped = False,
+    cursor: Cursor = LEFT_OUT,
 ) -> Response:
-    """A batch: the orders that wait for it, and its changes. The cursor is that of the orders."""
+    """A batch: the orders that wait for it or got pieces of it, and its changes. The cursor is that of the orders."""
     queries = queries_of(request)
     batch = await queries.batch(ref)
-    found = await queries.lists.lines_of(ref, limit=ON_A_PAGE, cursor=cursor)
+    found = await queries.lists.lines_of(ref, shipped=shipped, limit=ON_A_PAGE, cursor=cursor)
     path = f"{HOME}/batches/{quote(ref)}"
     return _page(
         request,
         "batch.html",
         batch=batch,
         found=found,
+        shipped=shipped,
+        path=path,
         changes=await queries.history.of_batch(batch.sku, ref),
-        more=_more(path, found.next_cursor),
-        file=f"{path}/allocations.csv",
+        more=_more(path, found.next_cursor, shipped=shipped),
+        file=_file(f"{path}/allocations", shipped=shipped),
     )
 
 

@@ -12,12 +12,13 @@ const status = document.getElementById("status");
 const parts = [...document.querySelectorAll("[data-live]")];
 const shown = new Map(parts.map((part) => [part.id, [part.innerHTML, content(part)]]));
 const waiting = new Map();
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 
-// The SKUs and orders that the page shows; empty: any.
-const about = new Set(document.getElementById("main").dataset.about.split(" ").filter(Boolean));
+// The SKUs and orders that the page shows; empty: any. The time zone of the service.
+const { about: names, zone } = document.getElementById("main").dataset;
+const about = new Set(names.split(" ").filter(Boolean));
+const clock = inZone({ timeStyle: "short" });
+const moment = inZone({ dateStyle: "short", timeStyle: "medium" });
 
 let lastSuccess = Date.now();
 let lastFetch = Date.now();
@@ -39,11 +40,24 @@ function write(text) {
   }
 }
 
+// Formats times as the clocks of the service show them, and names its zone if it is not that of the browser.
+function inZone(style) {
+  const own = new Intl.DateTimeFormat(undefined, style);
+  try {
+    const there = new Intl.DateTimeFormat(undefined, { ...style, timeZone: zone });
+    const isOwn = there.resolvedOptions().timeZone === own.resolvedOptions().timeZone;
+    return (time) => there.format(time) + (isOwn ? "" : ` ${zone}`);
+  } catch {
+    // The browser does not know the zone.
+    return (time) => `${own.format(time)} ${own.resolvedOptions().timeZone}`;
+  }
+}
+
 // Dates and times in the form of the browser.
 function localise(root) {
   for (const element of root.querySelectorAll("time[datetime]")) {
     const value = element.dateTime;
-    element.textContent = value.includes("T") ? moment.format(new Date(value)) : day.format(new Date(`${value}T00:00Z`));
+    element.textContent = value.includes("T") ? moment(new Date(value)) : day.format(new Date(`${value}T00:00Z`));
   }
 }
 
@@ -140,7 +154,7 @@ async function refresh() {
     isBusy = false;
     isBehind ||= !isCurrent;
     if (Date.now() - lastSuccess > STALE_AFTER) {
-      write(`Stale since ${clock.format(lastSuccess)}`);
+      write(`Stale since ${clock(lastSuccess)}`);
     }
   }
 }
@@ -173,7 +187,7 @@ show.addEventListener("click", () => {
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.setAttribute("aria-pressed", String(isPaused));
-  write(isPaused ? `Paused at ${clock.format(Date.now())}` : "");
+  write(isPaused ? `Paused at ${clock(Date.now())}` : "");
   lastSuccess = isPaused ? lastSuccess : Date.now();
   isBehind = true;
 });
