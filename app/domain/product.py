@@ -221,7 +221,7 @@ class Product(StockKeeping):
     def _stays(own: Allocation, line: OrderLine) -> bool:
         """Whether the batch of an accepted line can hold it in its new form.
 
-        A line that neither grows nor has new requirements stays, whatever has become of the batch.
+        A line that neither grows nor has new requirements stays, whatever has changed about the batch.
         """
         if own.batch is None:
             return False
