@@ -5,7 +5,7 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -23,11 +23,13 @@ from app.read_model.queries import Queries
 from app.service_layer import product_handlers
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
-from tests.support.holds import MovableClock, bus_with_clock
+from tests.support.database import bus_over
+from tests.support.database_clock import install_clock, set_clock
+from tests.support.holds import NOON
 from tests.support.messages import received
 from tests.support.naive import NaiveService, OutboxEvent
 from tests.support.replayed import Replayed, batches_of
-from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders, moments
+from tests.support.strategies import ORDERS, REFS, SKUS, commands_and_orders, later, midnights, moments
 
 CAUSE = Cause(causation_id="request-1", correlation_id="conversation-1")
 EVENTS = text("SELECT subject, sequence, type, data FROM events WHERE subject = ANY(:subjects) ORDER BY id")
@@ -62,14 +64,13 @@ class Service(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._prefix = f"{uuid.uuid4().hex[:8]}."
-        self._clock = MovableClock()
         self._naive = NaiveService()
-        self._naive.now = self._clock.now
         self._played: list[tuple[str, Command]] = []
         self._begun: set[str] = set()
         self._queries = Queries(self.engine)
-        self._bus = bus_with_clock(self.engine, self._clock)
+        self._bus = bus_over(self.engine)
         self._run(self._bus.__aenter__())
+        self._set_clock(NOON)
 
     def teardown(self) -> None:
         self._run(self._bus.__aexit__(None, None, None))
@@ -83,9 +84,11 @@ class Service(RuleBasedStateMachine):
 
     @rule(step=moments)
     def time_passes_or_the_clock_is_set_back(self, step: timedelta) -> None:
-        self._begun = set()
-        self._clock.now += step
-        self._naive.now = self._clock.now
+        self._set_clock(later(self._naive.now, step))
+
+    @rule(step=midnights)
+    def goods_expire_at_midnight(self, step: timedelta) -> None:
+        self._set_clock(later(self._naive.now, step))
 
     @rule(command=commands_and_orders(PREFIX))
     def play_one(self, command: Command) -> None:
@@ -168,6 +171,11 @@ class Service(RuleBasedStateMachine):
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
+    def _set_clock(self, now: datetime) -> None:
+        self._begun = set()
+        self._naive.now = now
+        self._run(set_clock(self.engine, now))
+
     def _begin(self, commands: Sequence[Command]) -> None:
         self._begun = self._naive.begin_group(commands)
 
@@ -211,7 +219,7 @@ class Service(RuleBasedStateMachine):
 
     def _mine(self, command: Command) -> Command:
         """The command with the names of this run."""
-        return type(command)(**self._renamed(command.model_dump(exclude_unset=True)))
+        return type(command)(**self._renamed(command.model_dump(exclude_unset=True, by_alias=True)))
 
     def _renamed(self, value: Any) -> Any:  # noqa: ANN401 - whatever a command is made of
         match value:
@@ -249,6 +257,7 @@ def test_the_service_behaves_like_the_naive_model(database_url: str, monkeypatch
     # The naive model has to know the refs that the service generates.
     monkeypatch.setattr(product_handlers, "new_ref", lambda product: f"count-{product.sequence + 1}-{product.sku}")
     with asyncio.Runner() as runner:
+        runner.run(install_clock(database_url, NOON))
         monkeypatch.setattr(Service, "runner", runner, raising=False)
         monkeypatch.setattr(Service, "engine", create_engine(database_url, pool_size=4), raising=False)
         try:

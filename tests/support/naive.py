@@ -13,6 +13,7 @@ from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeBatchTerms,
     ChangeLineQuantity,
     Command,
     CountBatch,
@@ -34,13 +35,13 @@ class NaiveService(NaiveOrders, NaiveBatches):
     """The service as a whole."""
 
     def begin_group(self, commands: Iterable[Command]) -> set[str]:
-        """Before anything else, the holds of the products that the commands work on end where their time is over.
+        """Before anything else, holds end and goods expire of the products that the commands work on.
 
         Returns these products.
         """
         skus = {sku for command in commands for sku in self._products_of(command)}
         for sku in skus:
-            self.expire_holds(sku)
+            self.let_time_pass(sku)
         return skus
 
     def play(self, command: Command) -> object:
@@ -55,7 +56,7 @@ class NaiveService(NaiveOrders, NaiveBatches):
                 self.raise_level_events(stock, self.stock(sku))
 
     def _play(self, command: Command) -> object:
-        if isinstance(command, ChangeBatchQuantity | ChangeBatchEta | ChangeBatch | CountBatch):
+        if isinstance(command, ChangeBatchQuantity | ChangeBatchEta | ChangeBatchTerms | ChangeBatch | CountBatch):
             return self.change(**command.model_dump(exclude_unset=True))
         plays: dict[type[Command], Callable[[Any], object]] = {
             CreateBatch: self.create,

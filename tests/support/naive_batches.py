@@ -6,21 +6,25 @@ from typing import Any
 from app.domain.commands import CountProduct, CreateBatch, SetReorderPoint
 from app.service_layer.results import BatchChanged, BatchRecorded, LineMove, ProductCounted, StockState
 from tests.support.naive_lines import NaiveLines
-from tests.support.naive_state import NaiveBatch, NaiveLine, Refusal
+from tests.support.naive_state import ANYTHING, NaiveBatch, NaiveLine, Refusal
 
 
 class NaiveBatches(NaiveLines):
     """What commands do with batches and products."""
 
     def create(self, command: CreateBatch) -> BatchRecorded:
-        known = self.find_batch(command.ref)
+        known, terms = self.find_batch(command.ref), (command.location, command.best_before, command.blocked)
+        first = (command.sku, command.qty, command.eta, *terms)
         if known is not None:
-            if (known.sku, *known.first) != (command.sku, command.qty, command.eta):
+            if known.first != first:
                 raise Refusal("batch-conflict")
             return BatchRecorded(self.shown(known), created=False)
-        batch = NaiveBatch(command.ref, command.sku, command.qty, command.eta, (command.qty, command.eta))
+        batch = NaiveBatch(command.ref, command.sku, command.qty, command.eta, first, *terms)
         self.batches.append(batch)
-        self.raise_batch_event("batch_created.v1", batch)
+        # What is as usual is left out.
+        usual = {"location": "main", "best_before": None, "blocked": False}
+        shown = {name: value for name, value in _terms(batch).items() if value != usual[name]}
+        self.raise_batch_event("batch_created.v1", batch, **shown)
         self.serve_queue(command.sku)
         return BatchRecorded(self.shown(batch), created=True)
 
@@ -45,8 +49,14 @@ class NaiveBatches(NaiveLines):
             if changes["qty"] < sum(line.qty for line in self.lines if line.batch is batch and line.shipped):
                 raise Refusal("below-shipped")
         moved: list[NaiveLine] = []
+        self._change_terms(batch, changes)
+        reallocate = changes.get("reallocate", False)
         if changes.get("eta", batch.eta) != batch.eta:
-            moved += self._change_eta(batch, changes["eta"], reallocate=changes.get("reallocate", False))
+            moved += self._change_eta(batch, changes["eta"], reallocate=reallocate and not batch.blocked)
+        if reallocate and batch.blocked:
+            released: dict[NaiveLine, NaiveBatch] = {}
+            self._release(batch, self.unshipped(batch), released)
+            moved += self._place_anew(released, "batch_blocked")
         if changes.get("qty", batch.qty) != batch.qty:
             moved += self._change_quantities({batch: changes["qty"]}, changes)
         moves = [
@@ -57,21 +67,27 @@ class NaiveBatches(NaiveLines):
         self.serve_queue(batch.sku)
         return BatchChanged(self.shown(batch), moves)
 
+    def _change_terms(self, batch: NaiveBatch, changes: dict[str, Any]) -> None:
+        before = _terms(batch)
+        for name in before.keys() & changes:
+            setattr(batch, name, changes[name])
+        if _terms(batch) != before:
+            self.raise_batch_event("batch_changed.v1", batch, **_terms(batch))
+
     def _change_eta(self, batch: NaiveBatch, eta: date | None, *, reallocate: bool) -> list[NaiveLine]:
-        before = _arrival(batch)
+        before = self.preference(batch, ANYTHING)
         firm = [line for line in self.unshipped(batch) if not line.held_until]
         first = sorted(firm, key=lambda line: line.came)
         batch.eta = eta
         orders = [line.order_id for line in first]
         self.raise_batch_event("batch_eta_changed.v1", batch, order_ids=orders, order_count=len(orders))
-        is_late = _arrival(batch) > before
+        is_late = self.preference(batch, ANYTHING) > before
         sooner: dict[NaiveLine, NaiveBatch] = {}
         for line in self.lines:
             best = self.best(line)
             if not (reallocate and is_late and line in self.unshipped(batch)) or best is None:
                 continue
-            preferred = self.preferred(batch.sku)
-            if preferred.index(best) < preferred.index(batch):
+            if self.preference(best, line.wants) < self.preference(batch, line.wants):
                 line.batch = sooner[line] = best
         for line in (line for line in sooner if not line.held_until):
             self.raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason="batch_eta_changed")
@@ -86,22 +102,29 @@ class NaiveBatches(NaiveLines):
             batch.qty = qty
             facts = {name: why.get(name) for name in ("reason", "reference")}
             self.raise_batch_event("batch_quantity_changed.v1", batch, **facts)
-            while self.available(batch) < 0:
-                last = max(self.unshipped(batch), key=lambda line: (line.held_until is not None, line.came))
-                last.batch = None
-                released[last] = batch
+            while self.free(batch) < 0:
+                self._release(batch, [max(self.unshipped(batch), key=_last)], released)
+        return self._place_anew(released, "batch_quantity_changed")
+
+    def _release(self, batch: NaiveBatch, lines: list[NaiveLine], released: dict[NaiveLine, NaiveBatch]) -> None:
+        """Holds first, and the line that came last first."""
+        for line in sorted(lines, key=_last, reverse=True):
+            line.batch = None
+            released[line] = batch
+
+    def _place_anew(self, released: dict[NaiveLine, NaiveBatch], reason: str) -> dict[NaiveLine, NaiveBatch]:
+        """Returns the lines that moved, oldest request first, and the batch that each of them left."""
         by_request = [line for line in self.lines if line in released]
         for line in by_request:
             line.batch = self.best(line)
         for line, batch in released.items():
             if line.batch is not batch and not line.held_until:
-                reason = "batch_quantity_changed"
                 self.raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason=reason)
         moved = {line: released[line] for line in by_request if line.batch is not released[line]}
         for line, batch in list(moved.items()):
             if line.held_until and line.batch is None:
                 # A hold never waits.
-                self.end_hold(line, batch, "batch_quantity_changed")
+                self.end_hold(line, batch, reason)
                 del moved[line]
             else:
                 self.place(line, line.batch)
@@ -122,7 +145,7 @@ class NaiveBatches(NaiveLines):
             self.create(CreateBatch(ref=f"count-{number}-{sku}", sku=sku, qty=missing))
         for _ in range(-missing):
             cut = {batch: batch.qty - qty for batch, qty in new.items()}
-            spare = [batch for batch in here if self.available(batch) > cut[batch]]
+            spare = [batch for batch in here if self.free(batch) > cut[batch]]
             held = [batch for batch in here if batch.qty - self.shown(batch).shipped_qty > cut[batch]]
             new[(spare or held)[-1]] -= 1
         changed = {batch: qty for batch, qty in new.items() if qty != batch.qty}
@@ -135,5 +158,10 @@ class NaiveBatches(NaiveLines):
         return ProductCounted(self.stock(sku), self.on_hand(sku), moves)
 
 
-def _arrival(batch: NaiveBatch) -> tuple[bool, str]:
-    return (batch.eta is not None, str(batch.eta))
+def _terms(batch: NaiveBatch) -> dict[str, Any]:
+    day = str(batch.best_before) if batch.best_before else None
+    return {"location": batch.location, "best_before": day, "blocked": batch.blocked}
+
+
+def _last(line: NaiveLine) -> tuple[bool, int]:
+    return (line.held_until is not None, line.came)

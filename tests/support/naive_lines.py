@@ -3,21 +3,21 @@
 from datetime import datetime, timedelta
 from typing import Literal
 
-from app.domain.commands import Allocate, CancelAllocation, ChangeLineQuantity, ShipLine
+from app.domain.commands import Allocate, CancelAllocation, ChangeLineQuantity, OrderedLine, ShipLine
 from app.service_layer.results import AllocationState, LineAccepted
-from tests.support.naive_state import NaiveBatch, NaiveLine, NaiveState, Refusal, allocation
+from tests.support.naive_state import ANYTHING, NaiveBatch, NaiveLine, NaiveState, Refusal, Wants, allocation
 
 
 class NaiveLines(NaiveState):
     """What commands do with single lines."""
 
     def allocate(self, command: Allocate) -> LineAccepted:
-        line = NaiveLine(command.order_id, command.sku, command.qty)
+        line = self.line_of(command.order_id, command)
         if not self.preferred(command.sku):
             self.raise_line_event("allocation_failed.v1", line, reason="invalid_sku")
             raise Refusal("invalid-sku")
         known = self.find_line(command.order_id, command.sku)
-        if known is not None and known.qty != command.qty:
+        if known is not None and (known.qty, known.wants) != (line.qty, line.wants):
             self.raise_line_event("allocation_failed.v1", line, reason="conflict")
             raise Refusal("allocation-conflict")
         if command.hold_seconds is not None and known is None:
@@ -78,26 +78,25 @@ class NaiveLines(NaiveState):
             return allocation(line)
         if line.shipped:
             raise Refusal("already-shipped")
-        self.resize(line, command.qty, line.held_until)
+        self.resize(line, NaiveLine(line.order_id, line.sku, command.qty, line.wants), line.held_until)
         self.serve_queue(line.sku)
         return allocation(line)
 
-    def resize(self, line: NaiveLine, qty: int, held_until: datetime | None) -> None:
+    def resize(self, line: NaiveLine, wanted: NaiveLine, held_until: datetime | None) -> None:
         """Its own pieces are available to it."""
-        own, came, wanted = line.batch, line.came, NaiveLine(line.order_id, line.sku, qty)
+        own, came, stays = line.batch, line.came, self.stays(line, wanted)
         if own is not None and not self.can_hold(wanted):
             if not line.held_until:
                 self.raise_line_event("out_of_stock.v1", wanted)
             self.raise_line_event("allocation_failed.v1", wanted, reason="out_of_stock")
             raise Refusal("out-of-stock")
-        stays = own is not None and self.available(own) + line.qty >= qty
         best = own if stays else self.best(wanted)
         ref = own.ref if own else None
         if line.held_until:
             self.raise_line_event("hold_released.v1", line, batch_ref=ref, reason="replaced")
         else:
-            self.raise_line_event("line_deallocated.v1", line, batch_ref=ref, reason="cancelled", new_qty=qty)
-        line.qty, line.held_until = qty, held_until
+            self.raise_line_event("line_deallocated.v1", line, batch_ref=ref, reason="cancelled", new_qty=wanted.qty)
+        line.qty, line.wants, line.held_until = wanted.qty, wanted.wants, held_until
         self.place(line, best)
         if stays:
             line.came = came
@@ -120,11 +119,24 @@ class NaiveLines(NaiveState):
     def can_hold(self, line: NaiveLine) -> bool:
         """Whether a batch has the line already, or has room for it; its own pieces are room."""
         own = self.find_line(line.order_id, line.sku)
-        if own is not None and own.batch is not None and own.qty == line.qty:
-            return True
-        if own is not None and own.batch is not None and self.available(own.batch) + own.qty >= line.qty:
-            return True
-        return self.best(line) is not None
+        return (own is not None and self.stays(own, line)) or self.best(line) is not None
+
+    def stays(self, line: NaiveLine, wanted: NaiveLine) -> bool:
+        """Whether the line stays on its batch: where nothing more is asked of it, or where it could be placed anew."""
+        batch = line.batch
+        if batch is None:
+            return False
+        if wanted.qty > line.qty:
+            return self.suits(batch, wanted.wants) and self.available(batch) >= wanted.qty - line.qty
+        return wanted.wants == line.wants or self.suits(batch, wanted.wants)
+
+    def line_of(self, order_id: str, given: Allocate | OrderedLine) -> NaiveLine:
+        """The line as it is asked for. What it leaves out is as before, where the order has the SKU."""
+        wants: Wants = (tuple(given.from_locations or ()), given.good_until)
+        known = self.find_line(order_id, given.sku)
+        if known is not None and wants == ANYTHING:
+            wants = known.wants
+        return NaiveLine(order_id, given.sku, given.qty, wants)
 
     def place(self, line: NaiveLine, batch: NaiveBatch | None) -> None:
         line.batch = batch
@@ -149,8 +161,17 @@ class NaiveLines(NaiveState):
         self.lines.remove(line)
         self.raise_line_event("hold_released.v1", line, batch_ref=batch.ref if batch else None, reason=reason)
 
-    def expire_holds(self, sku: str) -> None:
-        """End the holds of the SKU whose time is over, the first to end first; then the queue has its turn."""
+    def let_time_pass(self, sku: str) -> None:
+        """End the holds of the SKU whose time is over, the first to end first; then the queue has its turn.
+
+        Goods may have expired since something happened to the SKU.
+        """
+        before = self.stock(sku, self.days.get(sku))
+        self.days[sku] = self.today
+        self._expire_holds(sku)
+        self.raise_level_events(before, self.stock(sku))
+
+    def _expire_holds(self, sku: str) -> None:
         held = [(line.held_until, line.came, line) for line in self.lines if line.sku == sku and line.held_until]
         over = [
             line for held_until, _, line in sorted(held, key=lambda each: each[:2]) if held_until <= self.time_of(sku)
@@ -158,8 +179,6 @@ class NaiveLines(NaiveState):
         if not over:
             return
         self.used[sku] = self.time_of(sku)
-        before = self.stock(sku)
         for line in over:
             self.end_hold(line, line.batch, "expired")
         self.serve_queue(sku)
-        self.raise_level_events(before, self.stock(sku))

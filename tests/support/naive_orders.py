@@ -16,18 +16,18 @@ class NaiveOrders(NaiveLines):
 
     def place_order(self, command: PlaceOrder) -> OrderAccepted:
         order_id, is_hold = command.order_id, command.hold_seconds is not None
-        wanted = sorted((line.sku, line.qty) for line in command.lines)
+        lines = self._lines_of(command)
+        wanted = [(line.sku, line.qty) for line in lines]
         present = self.lines_of(order_id)
         if present:
             placed = self._placed(order_id, present)
             known = [(line.sku, qty) for line, qty in placed.lines]
             is_confirmation = placed.is_held and not is_hold
-            if known != wanted or (is_confirmation and any(self._differs(order_id, *each) for each in wanted)):
+            if known != wanted or any(self._differs(line, also_in_qty=is_confirmation) for line in lines):
                 self._refuse_conflict(order_id, wanted, is_hold=is_hold)
             if not is_confirmation:
                 self.placed[order_id] = placed
                 return OrderAccepted(self.order(order_id), created=False)
-        lines = [NaiveLine(order_id, sku, qty) for sku, qty in wanted]
         self._check_skus(order_id, lines, is_hold=is_hold)
         if is_hold or command.if_unavailable == "reject":
             self._check_stock(order_id, lines, is_hold=is_hold)
@@ -48,9 +48,9 @@ class NaiveOrders(NaiveLines):
         if not command.lines:
             if not held:
                 raise Refusal("order-not-found")
-            self._hold([NaiveLine(order_id, line.sku, line.qty) for line in held], command.hold_for)
+            self._hold([NaiveLine(order_id, line.sku, line.qty, line.wants) for line in held], command.hold_for)
             return self.order(order_id)
-        lines = [NaiveLine(order_id, sku, qty) for sku, qty in sorted((line.sku, line.qty) for line in command.lines)]
+        lines = self._lines_of(command)
         if any(line.sku in {each.sku for each in lines} for line in present if line not in held):
             raise Refusal("not-held")
         self._check_skus(order_id, lines, is_hold=True)
@@ -90,8 +90,8 @@ class NaiveOrders(NaiveLines):
             self.used[line.sku] = self.time_of(line.sku)
             if known is None:
                 self.begin_hold(line, end)
-            elif known.qty != line.qty:
-                self.resize(known, line.qty, end)
+            elif (known.qty, known.wants) != (line.qty, line.wants):
+                self.resize(known, line, end)
             elif known.held_until != end:
                 came, known.held_until = known.came, end
                 self.place(known, known.batch)
@@ -107,10 +107,17 @@ class NaiveOrders(NaiveLines):
         is_held = any(line in present and line.held_until for line, _ in lines)
         return NaiveOrder(lines, placed.is_held or is_held)
 
-    def _differs(self, order_id: str, sku: str, qty: int) -> bool:
-        """Whether the order has the SKU with another quantity: the line was placed again after its hold had ended."""
-        line = self.find_line(order_id, sku)
-        return line is not None and line.qty != qty
+    def _lines_of(self, command: PlaceOrder | HoldOrder) -> list[NaiveLine]:
+        lines = [self.line_of(command.order_id, line) for line in command.lines]
+        return sorted(lines, key=lambda line: line.sku)
+
+    def _differs(self, wanted: NaiveLine, *, also_in_qty: bool) -> bool:
+        """Whether the order has the SKU with other wishes.
+
+        Or with another quantity: the line was placed again after its hold had ended.
+        """
+        line = self.find_line(wanted.order_id, wanted.sku)
+        return line is not None and (line.wants != wanted.wants or (also_in_qty and line.qty != wanted.qty))
 
     def _refuse_conflict(self, order_id: str, wanted: Wanted, *, is_hold: bool) -> None:
         if is_hold:

@@ -21,7 +21,16 @@ class NaiveBatch:
     sku: str
     qty: int
     eta: date | None
-    first: tuple[int, date | None]
+    first: tuple[object, ...]
+    location: str = "main"
+    best_before: date | None = None
+    blocked: bool = False
+
+
+Wants = tuple[tuple[str, ...], date | None]
+"""The locations that may serve a line, the best one first, and the day through which its goods have to be good."""
+
+ANYTHING: Wants = ((), None)
 
 
 @dataclass(eq=False)
@@ -29,6 +38,7 @@ class NaiveLine:
     order_id: str
     sku: str
     qty: int
+    wants: Wants = ANYTHING
     batch: NaiveBatch | None = None
     came: int = 0
     shipped: bool = False
@@ -53,7 +63,8 @@ class Refusal(Exception):
 class NaiveState:
     """Batches in the order in which they were recorded, lines in the order in which they were requested.
 
-    `now` is what the clock shows. `used` is the last time of each SKU at which a hold began, was changed or ended.
+    `now` is what the clock shows. `used` is the last time of each SKU at which a hold began, was changed or ended, and
+    `days` the day on which something happened to it last.
     """
 
     def __init__(self) -> None:
@@ -64,6 +75,7 @@ class NaiveState:
         self.outbox: defaultdict[str, list[OutboxEvent]] = defaultdict(list)
         self.now = datetime.min.replace(tzinfo=UTC)
         self.used: dict[str, datetime] = {}
+        self.days: dict[str, date] = {}
         self.placements = 0
 
     # --- queries ---------------------------------------------------------------------------------------------------
@@ -104,17 +116,46 @@ class NaiveState:
         return sorted((line for line in self.lines if line.order_id == order_id), key=lambda line: line.sku)
 
     def preferred(self, sku: str) -> list[NaiveBatch]:
-        """In the warehouse first, then by ETA; equals in the order of recording, which sorting keeps."""
+        """The batches of the SKU, as a line without any wish prefers them."""
         batches = [batch for batch in self.batches if batch.sku == sku]
-        in_warehouse = [batch for batch in batches if batch.eta is None]
-        return in_warehouse + sorted((batch for batch in batches if batch.eta is not None), key=lambda b: str(b.eta))
+        return sorted(batches, key=lambda batch: self.preference(batch, ANYTHING))
+
+    def preference(self, batch: NaiveBatch, wants: Wants) -> tuple[int, bool, str, date, int]:
+        """A line takes the smallest: its first location, the warehouse, the first ETA, the shortest life, the oldest.
+
+        A location that the line does not want comes last.
+        """
+        places, _ = wants
+        rank = places.index(batch.location) if batch.location in places else len(places)
+        life = batch.best_before or date.max
+        return (rank, batch.eta is not None, str(batch.eta), life, self.batches.index(batch))
+
+    def suits(self, batch: NaiveBatch, wants: Wants) -> bool:
+        """Whether the batch is where the line wants it, and good for as long as the line wants."""
+        places, good_until = wants
+        is_good = good_until is None or batch.best_before is None or batch.best_before >= good_until
+        return is_good and (not places or batch.location in places)
 
     def best(self, line: NaiveLine) -> NaiveBatch | None:
-        fitting = (batch for batch in self.preferred(line.sku) if self.available(batch) >= line.qty)
-        return next(fitting, None)
+        """All batches are tried."""
+        fitting = [
+            batch
+            for batch in self.batches
+            if batch.sku == line.sku and self.suits(batch, line.wants) and self.available(batch) >= line.qty
+        ]
+        return min(fitting, key=lambda batch: self.preference(batch, line.wants), default=None)
 
-    def available(self, batch: NaiveBatch) -> int:
+    def free(self, batch: NaiveBatch) -> int:
         return batch.qty - sum(line.qty for line in self.lines if line.batch is batch)
+
+    def available(self, batch: NaiveBatch, day: date | None = None) -> int:
+        """The free pieces, but none of a batch that is blocked, or not good on that day; None: today."""
+        is_expired = batch.best_before is not None and batch.best_before < (day or self.today)
+        return 0 if batch.blocked or is_expired else self.free(batch)
+
+    @property
+    def today(self) -> date:
+        return self.now.date()
 
     def on_hand(self, sku: str) -> int:
         here = [self.shown(batch) for batch in self.batches if batch.sku == sku and batch.eta is None]
@@ -129,20 +170,22 @@ class NaiveState:
 
     # --- what is shown ---------------------------------------------------------------------------------------------
 
-    def stock(self, sku: str) -> StockState:
-        shown = [self.shown(batch) for batch in self.preferred(sku)]
+    def stock(self, sku: str, day: date | None = None) -> StockState:
+        """The stock level on that day; None: today."""
+        shown = [self.shown(batch, day) for batch in self.preferred(sku)]
         available = sum(batch.available_qty for batch in shown)
         incoming = sum(batch.available_qty for batch in shown if batch.eta is not None)
         waiting = sum(line.qty for line in self.lines if line.sku == sku and line.batch is None)
         held = sum(batch.held_qty for batch in shown)
         return StockState(sku, self.reorder_points.get(sku), available, waiting, incoming, held)
 
-    def shown(self, batch: NaiveBatch) -> BatchState:
+    def shown(self, batch: NaiveBatch, day: date | None = None) -> BatchState:
         allocated = sum(line.qty for line in self.unshipped(batch))
         held = sum(line.qty for line in self.unshipped(batch) if line.held_until)
-        available = self.available(batch)
-        shipped = batch.qty - available - allocated
-        return BatchState(batch.ref, batch.sku, batch.qty, batch.eta, allocated, shipped, available, held)
+        shipped = batch.qty - self.free(batch) - allocated
+        quantities = (allocated, shipped, self.available(batch, day), held)
+        terms = (batch.location, batch.best_before, batch.blocked)
+        return BatchState(batch.ref, batch.sku, batch.qty, batch.eta, *quantities, *terms)
 
     # --- events ----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,9 @@ LINE = Allocate(order_id="o1", sku="CHAIR", qty=3)
         (b'"order_id","sku","qty"', Allocate),
         (b"ref,sku,qty", CreateBatch),
         (b"ref,sku,qty,eta", CreateBatch),
+        (b"order_id,sku,qty,from,good_until", Allocate),
+        (b"order_id,sku,qty,GOOD_UNTIL, From ", Allocate),
+        (b"ref,sku,qty,blocked,best_before,location", CreateBatch),
     ],
 )
 def test_the_header_says_what_the_rows_are(header: bytes, kind: type[Command]) -> None:
@@ -38,6 +41,10 @@ def test_the_columns_stand_in_any_order() -> None:
         b"order_id,sku,qty,qty",
         b"order_id,sku;qty",
         b"order_id,sku,qty,ref",
+        b"order_id,sku,qty,location",
+        b"order_id,sku,qty,from_locations",
+        b"ref,sku,qty,from",
+        b"ref,sku,qty,good_until",
         b",,",
         "order_id,sku,qty".encode("utf-16"),
         b'"order_id,sku,qty',

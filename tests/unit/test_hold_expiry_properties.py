@@ -14,7 +14,7 @@ from app.service_layer.requests import Request
 from tests.support.holds import NOON
 from tests.support.messages import CAUSE, Service, answers
 from tests.support.naive import NaiveService
-from tests.support.strategies import ORDERS, SKUS, commands_and_orders, moments
+from tests.support.strategies import ORDERS, SKUS, commands_and_orders, later, midnights, moments
 
 Group = tuple[timedelta, list[Command]]
 
@@ -24,7 +24,7 @@ held = st.lists(st.tuples(st.sampled_from(ORDERS), st.integers(1, 2)), min_size=
 any_command = commands_and_orders().filter(lambda command: not isinstance(command, CountProduct))
 # Only forwards: the clock of a product is that of the last hold that ended, which differs as well.
 forwards = moments.filter(lambda step: step > timedelta())
-groups = st.tuples(forwards, st.lists(any_command, min_size=1, max_size=5))
+groups = st.tuples(st.one_of(forwards, forwards, forwards, midnights), st.lists(any_command, min_size=1, max_size=5))
 
 
 def beginning(orders: Sequence[tuple[str, int]]) -> Group:
@@ -34,7 +34,7 @@ def beginning(orders: Sequence[tuple[str, int]]) -> Group:
 
 async def play(service: Service, naive: NaiveService, group: Group, *, shared: bool) -> None:
     after, commands = group
-    naive.now += after
+    naive.now = later(naive.now, after)
     service.store.now = naive.now
     naive.begin_group(commands)
     requests = [Request(command, CAUSE) for command in commands]

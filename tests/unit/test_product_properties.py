@@ -1,7 +1,9 @@
 """`Product` against the naive model: whatever is asked of it, in whatever order, both say and do the same."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from app.domain.commands import (
     ChangeBatch,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeBatchTerms,
     ChangeLineQuantity,
     Command,
     CountBatch,
@@ -29,14 +32,15 @@ from app.service_layer.results import AllocationState, BatchState, LineMove
 from tests.support.holds import NOON
 from tests.support.naive import NaiveService, OutboxEvent
 from tests.support.products import Shop
-from tests.support.strategies import SKUS, commands, etas, moments
+from tests.support.strategies import SKUS, best_befores, commands, etas, later, locations, midnights, moments
 
 SKU = SKUS[0]
 # Hypothesis makes lists about twice as long as the minimum: long enough for queues to form and batches to be cut.
 stories = st.lists(commands(skus=[SKU]), min_size=12, max_size=40)
+blocking = st.sampled_from([False, False, True])
 # Each command comes some time after the one before it; most of them at once.
 timed_stories = st.lists(
-    st.tuples(st.one_of(st.just(timedelta()), st.just(timedelta()), moments), commands(skus=[SKU])),
+    st.tuples(st.one_of(*[st.just(timedelta())] * 4, moments, moments, midnights), commands(skus=[SKU])),
     min_size=12,
     max_size=40,
 )
@@ -47,7 +51,7 @@ def play(shop: Shop, command: Command) -> str | None:
     try:
         match command:
             case CreateBatch():
-                shop.batch(command.ref, command.qty, command.eta)
+                shop.batch(command.ref, command.qty, command.eta, command.terms)
             case Allocate():
                 allocate(shop, command)
             case ChangeLineQuantity():
@@ -61,7 +65,7 @@ def play(shop: Shop, command: Command) -> str | None:
             case CountProduct():
                 ref = f"count-{shop.product.sequence + 1}-{SKU}"
                 shop.count(command.on_hand_qty, command.expected_on_hand_qty, ref, command.reason)
-            case ChangeBatchQuantity() | ChangeBatchEta() | ChangeBatch() | CountBatch():
+            case ChangeBatchQuantity() | ChangeBatchEta() | ChangeBatchTerms() | ChangeBatch() | CountBatch():
                 change(shop, command)
             case _:
                 raise TypeError(type(command).__name__)
@@ -72,24 +76,30 @@ def play(shop: Shop, command: Command) -> str | None:
 
 def allocate(shop: Shop, command: Allocate) -> None:
     if command.hold_seconds is None:
-        shop.order(command.order_id, command.qty, command.if_unavailable)
+        shop.order(command.order_id, command.qty, command.if_unavailable, command.requirements)
     else:
-        shop.hold(command.order_id, command.qty, command.hold_seconds)
+        shop.hold(command.order_id, command.qty, command.hold_seconds, command.requirements)
 
 
-def change(shop: Shop, command: ChangeBatchQuantity | ChangeBatchEta | ChangeBatch | CountBatch) -> list[Move]:
+Change = ChangeBatchQuantity | ChangeBatchEta | ChangeBatchTerms | ChangeBatch | CountBatch
+
+
+def change(shop: Shop, command: Change) -> list[Move]:
     batch = shop.product.batches.find(command.ref)
     given = command.model_dump(exclude_unset=True)
     if "on_hand_qty" in given:
         given["qty"] = counted_qty(batch, given["on_hand_qty"], given.get("shipped_qty"))
     if "qty" in given:
         shop.product.check_quantity(command.ref, given["qty"], given.get("expected_qty"))
+    terms: dict[str, Any] = {name: given[name] for name in ("location", "best_before") if name in given}
+    terms["is_blocked"] = given.get("blocked", batch.is_blocked)
     return shop.change(
         command.ref,
         given.get("qty", batch.qty),
         given.get("eta", batch.eta),
         reallocate=given.get("reallocate", False),
         reason=given.get("reason"),
+        terms=replace(batch.terms, **terms),
     )
 
 
@@ -114,7 +124,9 @@ def check_invariants(product: Product) -> None:
     if ends:
         assert product.earliest_hold_end is not None
         assert product.now < product.earliest_hold_end <= min(ends)
-    assert product.batches.largest_available_qty < min(waiting, default=product.batches.largest_available_qty + 1)
+    # Nothing waits that could be served.
+    lines = [a.line for a in product.allocations.values() if a.batch is None]
+    assert [line for line in lines if product.batches.best(line.qty, line.requirements)] == []
 
 
 @given(timed_stories)
@@ -124,13 +136,13 @@ def test_agrees_with_the_naive_model_on_every_command(story: list[tuple[timedelt
     heard: list[OutboxEvent] = []
     naive.now = NOON
     for after, command in story:
-        naive.now += after
+        naive.now = later(naive.now, after)
         is_first_count = isinstance(command, CountProduct) and command.on_hand_qty > 0
         if isinstance(command, (Allocate, SetReorderPoint, CountProduct)) and not naive.batches and not is_first_count:
             continue  # Without a batch there is no product to ask; the handler refuses.
-        if SKU in naive.begin_group([command]):
-            shop.begin(naive.now)
-            heard += new_events(shop)
+        naive.let_time_pass(SKU)
+        shop.begin(naive.now)
+        heard += new_events(shop)
         before = shop.snapshot()
         code = play(shop, command)
         expected = naive.play(command)
@@ -163,7 +175,13 @@ def test_a_change_moves_what_the_naive_model_moves(story: list[Command], data: s
     ref = data.draw(st.sampled_from(sorted(shop.product.batches)))
     least = shop.product.batches.find(ref).shipped_qty
     reallocate = data.draw(st.booleans())
-    cut = ChangeBatch(ref=ref, qty=data.draw(st.integers(least, 9)), eta=data.draw(etas), reallocate=reallocate)
+    terms: dict[str, Any] = {
+        "location": data.draw(locations),
+        "best_before": data.draw(best_befores),
+        "blocked": data.draw(blocking),
+    }
+    qty, eta = data.draw(st.integers(least, 9)), data.draw(etas)
+    cut = ChangeBatch(ref=ref, qty=qty, eta=eta, reallocate=reallocate, **terms)
 
     moves = change(shop, cut)
 
