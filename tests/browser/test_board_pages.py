@@ -22,8 +22,24 @@ MARKUP = "<img src=x>"
 
 def paths_of(sku: str, order: str, batch: str | None) -> list[str]:
     """Every page of the board."""
-    lists = ["", "/shortages", "/products", "/products?sold_out=true", "/backorders", "/batches", "/batches?late=true"]
-    pages = [f"/products/{sku}", f"/orders/{order}", f"/batches/{batch}", f"/search?q={sku[:8]}", "/sign-in"]
+    lists = [
+        "",
+        "/shortages",
+        "/products",
+        "/products?sold_out=true",
+        "/backorders",
+        "/batches",
+        "/batches?late=true",
+        "/batches?unfit=true",
+    ]
+    pages = [
+        f"/products/{sku}",
+        f"/orders/{order}",
+        f"/batches/{batch}",
+        f"/batches/{batch}?shipped=true",
+        f"/search?q={sku[:8]}",
+        "/sign-in",
+    ]
     return lists + pages
 
 
