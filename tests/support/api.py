@@ -37,12 +37,14 @@ class Api:
 
     client: httpx.AsyncClient
 
-    async def record(self, sku: str, qty: int, *, eta: str | None = None, ref: str | None = None) -> str:
-        """Record a batch, in the warehouse unless it has an ETA. Returns its ref."""
-        ref = ref or new("batch")
-        answer = await self.client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": qty, "eta": eta})
+    async def record(
+        self, sku: str, qty: int, *, eta: str | None = None, ref: str | None = None, **terms: object
+    ) -> str:
+        """Record a batch, in the warehouse unless it has an ETA; `terms` are further fields. Returns its ref."""
+        body = {"ref": ref or new("batch"), "sku": sku, "qty": qty, "eta": eta, **terms}
+        answer = await self.client.post("/v1/batches", json=body)
         assert answer.status_code == 201, answer.text
-        return ref
+        return str(body["ref"])
 
     async def allocate(self, sku: str, qty: int, *, order_id: str | None = None, **more: object) -> httpx.Response:
         """Ask for a line; `more` are further fields of the body."""

@@ -151,7 +151,8 @@ class Wire:
         """The first occurrences of the events of a SKU among those read."""
         first: dict[str, Published] = {}
         for event in self._seen:
-            if event.data["sku"] == sku:
+            # The events of an order as a whole are of no SKU.
+            if event.data.get("sku") == sku:
                 known = first.setdefault(event.headers["ce_id"], event)
                 assert known == event, "an event that comes twice is the same"
         return list(first.values())
