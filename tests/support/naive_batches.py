@@ -132,17 +132,20 @@ class NaiveBatches(NaiveLines):
 
     def count_product(self, command: CountProduct) -> ProductCounted:
         sku, wanted = command.sku, command.on_hand_qty
-        here = [batch for batch in self.batches if batch.sku == sku and batch.eta is None]
-        if wanted == 0 and not self.preferred(sku):
+        arrived = [batch for batch in self.batches if batch.sku == sku and batch.eta is None]
+        if wanted == 0 and not any(batch.sku == sku for batch in self.batches):
             raise Refusal("product-not-found")
-        if command.expected_on_hand_qty not in {None, self.on_hand(sku)} and wanted != self.on_hand(sku):
+        location = command.location or self._only_location(arrived)
+        here = [batch for batch in arrived if batch.location == location]
+        on_hand = self._on_hand_of(here)
+        if command.expected_on_hand_qty not in {None, on_hand} and wanted != on_hand:
             raise Refusal("quantity-changed")
-        missing, new = wanted - self.on_hand(sku), {batch: batch.qty for batch in reversed(here)}
+        missing, new = wanted - on_hand, {batch: batch.qty for batch in reversed(here)}
         if missing > 0 and here:
             new[here[-1]] += missing
         elif missing > 0:
             number = 1 + sum(sequence is not None for sequence, _, _ in self.outbox[sku])
-            self.create(CreateBatch(ref=f"count-{number}-{sku}", sku=sku, qty=missing))
+            self.create(CreateBatch(ref=f"count-{number}-{sku}", sku=sku, qty=missing, location=location))
         for _ in range(-missing):
             cut = {batch: batch.qty - qty for batch, qty in new.items()}
             spare = [batch for batch in here if self.free(batch) > cut[batch]]
@@ -155,7 +158,17 @@ class NaiveBatches(NaiveLines):
             for line, batch in moved.items()
         ]
         self.serve_queue(sku)
-        return ProductCounted(self.stock(sku), self.on_hand(sku), moves)
+        counted = [each for each in self.batches if (each.sku, each.eta, each.location) == (sku, None, location)]
+        return ProductCounted(self.stock(sku), self._on_hand_of(counted), moves)
+
+    def _on_hand_of(self, batches: list[NaiveBatch]) -> int:
+        return sum(batch.qty - self.shown(batch).shipped_qty for batch in batches)
+
+    def _only_location(self, arrived: list[NaiveBatch]) -> str:
+        stocked = {batch.location for batch in arrived if self._on_hand_of([batch])}
+        if len(stocked) > 1:
+            raise Refusal("location-required")
+        return stocked.pop() if stocked else arrived[-1].location if arrived else "main"
 
 
 def _terms(batch: NaiveBatch) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from datetime import date, datetime
 from typing import Literal
 
 from app.domain import events
-from app.domain.choice import ANY_BATCH, MAIN_LOCATION, Requirements
-from app.domain.counts import Adjustment, check_on_hand
+from app.domain.choice import ANY_BATCH, Requirements
+from app.domain.counts import Adjustment, check_on_hand, location_of_count
 from app.domain.events import StockReason
 from app.domain.product import Product
 from app.domain.relocation import Move, Relocation, reserve_sooner
@@ -106,15 +106,18 @@ class Shop:
         return moves
 
     def count(
-        self, on_hand_qty: int, expected_qty: int | None, new_ref: str, reason: StockReason | None = None
+        self,
+        on_hand_qty: int,
+        expected_qty: int | None,
+        new_ref: str,
+        reason: StockReason | None = None,
+        location: str | None = None,
     ) -> list[Move]:
         """Set the pieces on hand."""
-        check_on_hand(self.product, MAIN_LOCATION, on_hand_qty, expected_qty)
-        moves = (
-            Adjustment.of_count(self.product, MAIN_LOCATION, on_hand_qty)
-            .apply(self.product, new_ref, reason, None)
-            .run()
-        )
+        counted = location_of_count(self.product, location)
+        check_on_hand(self.product, counted, on_hand_qty, expected_qty)
+        adjustment = Adjustment.of_count(self.product, counted, on_hand_qty)
+        moves = adjustment.apply(self.product, new_ref, reason, None).run()
         self._serve()
         return moves
 
