@@ -105,7 +105,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a line at its second choice": (event_data("e5", batch_ref="b1"), "allocates from b1 although b2 comes first"),
     "a block that is not published": (event_data("e7", blocked=False), "it should be"),
     "a block that the read side does not show": (also_blocked, "end: batch b1"),
-    "a block that nobody asked for": (ask("c7", blocked=False), "the terms were changed 1 times, not 0"),
+    "a block that no client asked for": (ask("c7", blocked=False), "the terms were changed 1 times, not 0"),
     "a batch that went away": (batch("b2", location="oslo"), "end: batch b2"),
     "available pieces of a blocked batch": (batch("b1", available_qty=5), "does not add up"),
     "a product that counts them": (product(CHAIR, available_qty=11), "(available, allocated, shipped"),
