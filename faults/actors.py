@@ -7,17 +7,25 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from faults import hold_actions
-from faults.belongings import OwnBatch, OwnLine, OwnOrder
+from faults import batch_actions, hold_actions
+from faults.belongings import OwnLine, OwnOrder
 from faults.journal import Entry, Kind, Via
 
 HOT = "SKU-HOT"
 SKUS = (HOT, *(f"SKU-{number:02}" for number in range(30)))
 UNKNOWN_SKU = "SKU-UNKNOWN"
 HOT_SHARE = 0.2
-ETAS = (None, "2031-01-01", "2031-02-01", "2031-03-01")
 OPENING_QTY = 20
 LATER, REFUSED = 202, 400
+
+# What lines require of their batch. Most require nothing.
+WISHES: tuple[dict[str, Any], ...] = (
+    *[{}] * 5,
+    {"from": ["main"]},
+    {"from": ["north", "main"]},
+    {"from": ["south", "north", "main"], "good_until": "2092-01-01"},
+    {"good_until": "2092-01-01"},
+)
 
 # Relative frequencies of actions. Orders exceed the stock, so that queues form; new stock and cancellations are
 # frequent enough to serve them.
@@ -41,11 +49,6 @@ WEIGHTS = {
     "cancel_order_again": 1,
     "cancel_part": 1,
     "ship_part": 3,
-    "record_batch": 8,
-    "record_batch_again": 2,
-    "change_qty": 12,
-    "change_eta": 4,
-    "change_both": 3,
 }
 
 
@@ -62,21 +65,23 @@ class Actor:
         self._shipped: list[OwnLine] = []
         self._orders: list[OwnOrder] = []
         self._gone_orders: list[OwnOrder] = []
-        self._batches: list[OwnBatch] = []
         self._count = 0
         self._holds = hold_actions.HoldActions(self, via, self._random)
+        self._batches = batch_actions.BatchActions(self, via, self._random)
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:
         """One batch for each SKU, so that all of them exist before the first order."""
         for sku in skus:
-            yield self._record_batch(sku, OPENING_QTY, None)
+            yield self._batches.record(sku, OPENING_QTY)
 
     def next(self) -> Entry:
         """The next action."""
-        weights = WEIGHTS | hold_actions.WEIGHTS
+        weights = WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS
         (deed,) = self._random.choices(list(weights), list(weights.values()))
         if deed in hold_actions.WEIGHTS:
             return self._holds.next(deed) or self._place()
+        if deed in batch_actions.WEIGHTS:
+            return self._batches.next(deed) or self._place()
         entry: Entry | None = getattr(self, f"_{deed}")()
         return entry or self._place()
 
@@ -127,7 +132,8 @@ class Actor:
             line = self._gone.pop(self._random.randrange(len(self._gone)))
         else:
             if_unavailable = "reject" if self._random.random() < 0.2 else "backorder"
-            line = OwnLine(f"{self.name}-{self._count}", self.choose_sku(), self._random.randint(1, 9), if_unavailable)
+            qty, wants = self._random.randint(1, 9), dict(self._random.choice(WISHES))
+            line = OwnLine(f"{self.name}-{self._count}", self.choose_sku(), qty, if_unavailable, wants)
         self._lines.append(line)
         return self.make_entry("allocate", line.order)
 
@@ -140,7 +146,7 @@ class Actor:
         line = self._some_line()
         if line is None or line.if_unavailable == "reject":
             return None
-        other = OwnLine(line.order_id, line.sku, line.qty + 1, line.if_unavailable)
+        other = OwnLine(line.order_id, line.sku, line.qty + 1, line.if_unavailable, line.wants)
         return self.make_entry("allocate", other.order)
 
     def _place_unknown(self) -> Entry:
@@ -246,50 +252,5 @@ class Actor:
     def _some_order(self) -> OwnOrder | None:
         return self._random.choice(self._orders) if self._orders else None
 
-    def _record_batch(self, sku: str = "", qty: int = 0, eta: str | None = "any") -> Entry:
-        sku = sku or self.choose_sku()
-        ref, qty = f"{self.name}-b{self._count}", qty or self._random.randint(5, 40)
-        first = {
-            "ref": ref,
-            "sku": sku,
-            "qty": qty,
-            "eta": self._random.choice(ETAS) if eta == "any" else eta,
-        }
-        self._batches.append(OwnBatch(ref, sku, first, qty))
-        return self.make_entry("create_batch", first)
-
-    def _record_batch_again(self) -> Entry | None:
-        return self.make_entry("create_batch", self._random.choice(self._batches).first) if self._batches else None
-
-    def _change_qty(self) -> Entry | None:
-        batch = self._some_batch()
-        return None if batch is None else self._change(batch, {"qty": self._new_qty(batch)})
-
-    def _change_eta(self) -> Entry | None:
-        batch = self._some_batch()
-        return None if batch is None else self._change(batch, {"eta": self._random.choice(ETAS)})
-
-    def _change_both(self) -> Entry | None:
-        # No message changes both.
-        batch = self._some_batch() if self.via == "http" else None
-        return (
-            None
-            if batch is None
-            else self._change(batch, {"qty": self._new_qty(batch), "eta": self._random.choice(ETAS)})
-        )
-
-    def _change(self, batch: OwnBatch, changes: dict[str, Any]) -> Entry:
-        batch.qty = changes.get("qty", batch.qty)
-        # The SKU is the record key; over HTTP the ref is enough.
-        return self.make_entry("change_batch", {"ref": batch.ref, "sku": batch.sku, **changes})
-
-    def _new_qty(self, batch: OwnBatch) -> int:
-        """A cut to a half or to 0, an increase, or the same quantity."""
-        return self._random.choice([batch.qty // 2, batch.qty // 2, 0, batch.qty + 10, batch.qty + 20, batch.qty])
-
     def _some_line(self) -> OwnLine | None:
         return self._random.choice(self._lines) if self._lines else None
-
-    def _some_batch(self) -> OwnBatch | None:
-        """A recently recorded batch: changing the same ones repeatedly would leave very small quantities."""
-        return self._random.choice(self._batches[-20:]) if self._batches else None

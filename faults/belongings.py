@@ -1,6 +1,6 @@
 """What a client owns: order lines, orders and batches, as it has requested them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -12,11 +12,12 @@ class OwnLine:
     sku: str
     qty: int
     if_unavailable: str
+    wants: dict[str, Any] = field(default_factory=dict)
 
     @property
     def order(self) -> dict[str, Any]:
         """The fields of the request."""
-        return {**self.names, "qty": self.qty, "if_unavailable": self.if_unavailable}
+        return {**self.names, "qty": self.qty, "if_unavailable": self.if_unavailable, **self.wants}
 
     @property
     def names(self) -> dict[str, Any]:
@@ -45,9 +46,10 @@ class OwnOrder:
 
 @dataclass
 class OwnBatch:
-    """A batch: its first values, and its present quantity."""
+    """A batch: its first values, its present quantity, and whether it is blocked."""
 
     ref: str
     sku: str
     first: dict[str, Any]
     qty: int
+    blocked: bool = False

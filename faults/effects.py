@@ -14,6 +14,8 @@ from faults.line_effects import allocate, cancel, ship
 from faults.order_effects import cancel_order, place_order
 from faults.story import Event
 
+USUAL_TERMS: dict[str, Any] = {"location": "main", "best_before": None, "blocked": False}
+
 
 def check_effects(entries: Sequence[Entry], caused: Mapping[str, Sequence[Event]]) -> Expected:
     """Check every command; violations are in `faults`."""
@@ -56,6 +58,7 @@ def _create_batch(expected: Expected, entry: Entry, events: Sequence[Event], _: 
         expected.demand_answer(entry, [OK])
         return
     expected.batches[ref] = (entry.data["qty"], entry.data["eta"])
+    expected.terms[ref] = {name: entry.data.get(name, usual) for name, usual in USUAL_TERMS.items()}
     expected.demand(entry, "the batch was recorded", len(created), 1)
     expected.demand_answer(entry, [CREATED], [OK])
 
@@ -74,6 +77,7 @@ def _change_batch(expected: Expected, entry: Entry, events: Sequence[Event], his
         if shipped <= entry.data["qty"]:
             expected.fault(entry, f"it was not done, and only {shipped} pieces had left the batch")
     expected.batches[ref] = after
+    _check_terms(expected, entry, events)
     # The ETA changes first, so its event has the previous quantity.
     for kind, before, now in (("eta", (qty, eta), (qty, after[1])), ("quantity", (qty, after[1]), after)):
         published = [event for event in events if event.type == f"batch_{kind}_changed.v1"]
@@ -83,6 +87,17 @@ def _change_batch(expected: Expected, entry: Entry, events: Sequence[Event], his
     expected.demand_answer(entry, [CONFLICT if refused else OK])
     if entry.via == "http" and entry.final is not None and entry.final.status == OK:
         _compare_moves(expected, entry, entry.final.body, events)
+
+
+def _check_terms(expected: Expected, entry: Entry, events: Sequence[Event]) -> None:
+    """Terms that differ from those before are published once. The load changes them alone."""
+    before = expected.terms[entry.data["ref"]]
+    now = {name: entry.data.get(name, value) for name, value in before.items()}
+    expected.terms[entry.data["ref"]] = now
+    published = [event for event in events if event.type == "batch_changed.v1"]
+    expected.demand(entry, "the terms were changed", len(published), int(now != before))
+    if any({name: event.data[name] for name in now} != now for event in published):
+        expected.fault(entry, f"it should be {now} then, and the event says {published[0].data}")
 
 
 def _is_below_shipped(entry: Entry, events: Sequence[Event], *, is_change: bool) -> bool:

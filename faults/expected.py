@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Literal
+from typing import Any, Literal
 
 from faults.journal import Entry
 from faults.story import Event
@@ -108,6 +108,7 @@ class Expected:
     members: set[Line] = field(default_factory=set)
     held_orders: set[str] = field(default_factory=set)
     batches: dict[str, BatchValues] = field(default_factory=dict)
+    terms: dict[str, dict[str, Any]] = field(default_factory=dict)
     skus: set[str] = field(default_factory=set)
     unclear: set[str] = field(default_factory=set)
     reruns: list[str] = field(default_factory=list)

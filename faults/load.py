@@ -23,10 +23,12 @@ LONGEST_BACKOFF = 1.0
 FLUSH_SECONDS = 10.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
+TERMS = ("location", "best_before", "blocked")
+LINE = ("order_id", "sku", "qty", "from", "good_until")
 REQUESTS: dict[Kind, tuple[str, str, Sequence[str]]] = {
-    "create_batch": ("POST", "/v1/batches", ("ref", "sku", "qty", "eta")),
-    "change_batch": ("PATCH", "/v1/batches/{ref}", ("qty", "eta")),
-    "allocate": ("POST", "/v1/allocations", ("order_id", "sku", "qty", "if_unavailable", "hold_for")),
+    "create_batch": ("POST", "/v1/batches", ("ref", "sku", "qty", "eta", *TERMS)),
+    "change_batch": ("PATCH", "/v1/batches/{ref}", ("qty", "eta", *TERMS, "reallocate")),
+    "allocate": ("POST", "/v1/allocations", (*LINE, "if_unavailable", "hold_for")),
     "cancel": ("DELETE", "/v1/allocations/{order_id}/{sku}", ()),
     "ship": ("POST", "/v1/allocations/{order_id}/{sku}/ship", ()),
     "place_order": ("POST", "/v1/orders", ("order_id", "lines", "if_unavailable", "hold_for")),
@@ -247,7 +249,7 @@ def as_record(entry: Entry, **more: Any) -> Record:
 def as_message(entry: Entry) -> tuple[str, dict[str, Any]]:
     """The type and data of the same command as a message."""
     if entry.kind == "change_batch":
-        what = "quantity" if "qty" in entry.data else "eta"
-        return f"batch_{what}_changed.v1", {name: value for name, value in entry.data.items() if name != "sku"}
+        what = "quantity_" if "qty" in entry.data else "eta_" if "eta" in entry.data else ""
+        return f"batch_{what}changed.v1", {name: value for name, value in entry.data.items() if name != "sku"}
     data = {"order_id": entry.data["order_id"]} if entry.kind == "cancel_order" else entry.data
     return MESSAGE_TYPES[entry.kind], data

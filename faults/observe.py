@@ -142,8 +142,9 @@ def _note(story: Story, body: Any) -> None:  # noqa: ANN401 - JSON
 
 
 def _seen(kind: type[Seen], body: Mapping[str, Any]) -> Seen:
-    """The fields that the oracle compares; responses may have others."""
-    return kind(**{field.name: body[field.name] for field in dataclasses.fields(kind)})
+    """The fields that the oracle compares; responses may have others, and leave out terms that are as usual."""
+    terms = {"location", "best_before", "blocked"} - body.keys()
+    return kind(**{field.name: body[field.name] for field in dataclasses.fields(kind) if field.name not in terms})
 
 
 def _poll(condition: Callable[[], bool], seconds: float) -> bool:

@@ -13,7 +13,8 @@ from faults.effects import check_effects
 from faults.expected import Expected
 from faults.journal import Kind
 from faults.replay import Replay
-from faults.story import ORDER_EVENTS, Event, LineSeen, Story, by_cause, first_occurrences, time_of
+from faults.rule import ANYTHING, can_hold, wants_of
+from faults.story import ORDER_EVENTS, BatchSeen, Event, LineSeen, Story, by_cause, first_occurrences, time_of
 
 # Events that only some kinds of command can cause; a reason belongs to its event. Those of moving lines can have any
 # cause.
@@ -21,6 +22,7 @@ CAUSED_BY: dict[str, set[Kind]] = {
     "batch_created.v1": {"create_batch"},
     "batch_quantity_changed.v1": {"change_batch"},
     "batch_eta_changed.v1": {"change_batch"},
+    "batch_changed.v1": {"change_batch"},
     "line_shipped.v1": {"ship"},
     "order_placed.v1": {"place_order"},
     "order_refused.v1": {"place_order"},
@@ -29,6 +31,7 @@ CAUSED_BY: dict[str, set[Kind]] = {
     "hold_released.v1 cancelled": {"cancel", "cancel_order"},
     "hold_released.v1 replaced": {"hold_order"},
     "hold_released.v1 batch_quantity_changed": {"change_batch"},
+    "hold_released.v1 batch_blocked": {"change_batch"},
     "hold_released.v1 expired": set(),
 }
 EXPIRY = "expiry-"
@@ -163,9 +166,10 @@ def check_outbox(story: Story, _: list[Event]) -> Iterator[str]:
 
 def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
     """Each line is on a batch of its SKU, or backordered because no batch can hold it; no hold is over."""
-    room: dict[str, int] = defaultdict(int)
+    room: dict[str, list[BatchSeen]] = defaultdict(list)
     for batch in story.batches.values():
-        room[batch.sku] = max(room[batch.sku], batch.available_qty)
+        room[batch.sku].append(batch)
+    wants = wants_of(story.entries)
     for line in story.lines.values():
         name = f"read side: {line.order_id} of {line.sku}"
         if (line.status != "backordered") != (line.batch_ref is not None):
@@ -175,8 +179,9 @@ def check_lines(story: Story, _: list[Event]) -> Iterator[str]:
         if line.held_until is not None and 0 < time_of(line.held_until) + SWEEP_SECONDS < story.now:
             yield f"{name} is held, and its hold was over {story.now - time_of(line.held_until):.1f} s before"
         if line.batch_ref is None:
-            if line.qty <= room[line.sku]:
-                yield f"{name} waits for {line.qty}, and a batch has {room[line.sku]}"
+            wanted = wants.get((line.order_id, line.sku), ANYTHING)
+            for batch in (each for each in room[line.sku] if can_hold(each, line.qty, wanted)):
+                yield f"{name} waits for {line.qty}, and a batch has {batch.available_qty}"
             continue
         holder = story.batches.get(line.batch_ref)
         if holder is None or holder.sku != line.sku:
@@ -217,7 +222,8 @@ def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
             allocated[line.batch_ref] += line.qty
             held[line.batch_ref] += line.qty if line.status == "held" else 0
     for batch in story.batches.values():
-        if batch.available_qty != batch.qty - batch.allocated_qty - batch.shipped_qty or batch.available_qty < 0:
+        free = batch.qty - batch.allocated_qty - batch.shipped_qty
+        if free < 0 or batch.available_qty != (0 if batch.blocked else free):
             yield f"read side: {batch} does not add up"
         for what, qty, lines in (
             ("allocated", batch.allocated_qty, allocated),
@@ -236,9 +242,10 @@ def check_sums(story: Story, _: list[Event]) -> Iterator[str]:
 
 def check_replay(story: Story, first: list[Event]) -> Iterator[str]:
     """The replayed events give the state of the read side."""
-    replay = Replay.of(first)
+    replay = Replay.of(first, wants_of(story.entries))
     yield from replay.faults
-    values = attrgetter("sku", "qty", "eta", "allocated_qty", "shipped_qty", "held_qty")
+    terms = ("location", "best_before", "blocked")
+    values = attrgetter("sku", "qty", "eta", "allocated_qty", "shipped_qty", "held_qty", *terms)
     replayed = {batch.ref: values(batch) for batch in replay.batches.values()}
     seen = {batch.ref: values(batch) for batch in story.batches.values()}
     for ref in sorted(replayed.keys() | seen.keys()):
@@ -274,3 +281,6 @@ def check_expected(story: Story, expected: Expected) -> Iterator[str]:
         batch = story.batches.get(ref)
         if (batch and (batch.qty, batch.eta)) != values:
             yield f"end: batch {ref} is {batch}, and its client believes {values}"
+        terms = expected.terms[ref]
+        if batch and {name: getattr(batch, name) for name in terms} != terms:
+            yield f"end: batch {ref} is {batch}, and its client believes {terms}"

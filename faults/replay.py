@@ -4,52 +4,15 @@ It uses only the contract, and reports each event that does not follow from the 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from faults.replayed import ReplayedBatch, ReplayedLine
+from faults.rule import ANYTHING, Wants, can_hold, preference
 from faults.story import Event, time_of
 
 EXACT, PROMPT = 0.001, 60.0
 """Seconds. A hold may end so much early, and be confirmed so much late: the event is later than its decision."""
-
-
-@dataclass(slots=True)
-class ReplayedBatch:
-    """A batch, derived from events."""
-
-    ref: str
-    sku: str
-    qty: int
-    eta: str | None
-    allocated_qty: int = 0
-    shipped_qty: int = 0
-    held_qty: int = 0
-
-    @property
-    def available_qty(self) -> int:
-        """Pieces that are neither allocated nor shipped."""
-        return self.qty - self.allocated_qty - self.shipped_qty
-
-
-@dataclass(slots=True)
-class ReplayedLine:
-    """An order line, derived from events. `released`: deallocated, and its next place follows.
-
-    `shipped`: no further event may name it. `held_until`: the end of its hold; None: it is firm.
-    """
-
-    order_id: str
-    sku: str
-    qty: int
-    batch_ref: str | None = None
-    released: bool = False
-    shipped: bool = False
-    held_until: float | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is in the queue."""
-        return self.batch_ref is None and not self.released
 
 
 @dataclass
@@ -59,6 +22,7 @@ class Replay:
     batches: dict[str, ReplayedBatch] = field(default_factory=dict)
     lines: dict[tuple[str, str], ReplayedLine] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    wants: Mapping[tuple[str, str], Wants] = field(default_factory=dict)
     # For each SKU: its batches, and its lines without a batch. Searching all lines each time would be slow.
     _batches_of: dict[str, list[ReplayedBatch]] = field(default_factory=lambda: defaultdict(list))
     _unplaced: dict[str, dict[str, ReplayedLine]] = field(default_factory=lambda: defaultdict(dict))
@@ -70,6 +34,7 @@ class Replay:
             "batch_created.v1": self._record_batch,
             "batch_quantity_changed.v1": self._change_batch,
             "batch_eta_changed.v1": self._change_batch,
+            "batch_changed.v1": self._change_batch,
             "line_allocated.v1": self._allocate,
             "line_held.v1": self._hold,
             "hold_released.v1": self._end_hold,
@@ -83,9 +48,9 @@ class Replay:
         }
 
     @classmethod
-    def of(cls, first_occurrences: Iterable[Event]) -> "Replay":
-        """Replay the events, each SKU's in the order in which they came."""
-        replay = cls()
+    def of(cls, first_occurrences: Iterable[Event], wants: Mapping[tuple[str, str], Wants] | None = None) -> "Replay":
+        """Replay the events, each SKU's in the order in which they came; events do not say what lines want."""
+        replay = cls(wants=wants or {})
         streams: dict[str, list[Event]] = defaultdict(list)
         for event in first_occurrences:
             if event.sequence is not None:
@@ -119,6 +84,7 @@ class Replay:
             self._fault(event, "records a batch a second time")
             return
         batch = ReplayedBatch(event.data["ref"], event.subject, event.data["qty"], event.data["eta"])
+        _set_terms(batch, event)
         self.batches[batch.ref] = batch
         self._batches_of[event.subject].append(batch)
 
@@ -126,6 +92,7 @@ class Replay:
         batch = self._batch(event, event.data["ref"])
         if batch is not None:
             batch.qty, batch.eta = event.data["qty"], event.data["eta"]
+            _set_terms(batch, event)
 
     def _check_stock(self, event: Event) -> None:
         batches = self._batches_of[event.subject]
@@ -150,7 +117,20 @@ class Replay:
         line.batch_ref, line.released = event.data["batch_ref"], False
         self._unplaced[event.subject].pop(line.order_id, None)
         if batch is not None:
+            self._check_choice(event, line, batch)
             batch.allocated_qty += line.qty
+
+    def _check_choice(self, event: Event, line: ReplayedLine, chosen: ReplayedBatch) -> None:
+        """The line gets the preferred one of the batches that can hold it. A batch that is too small is oversold."""
+        wants = self.wants.get((line.order_id, line.sku), ANYTHING)
+        if not can_hold(chosen, min(line.qty, chosen.available_qty), wants) or chosen.blocked:
+            self._fault(event, f"allocates from {chosen}, and the line may not have it: {wants}")
+            return
+        batches = list(enumerate(self._batches_of[event.subject]))
+        fitting = [(number, each) for number, each in batches if each is chosen or can_hold(each, line.qty, wants)]
+        _, best = min(fitting, key=lambda each: preference(each[1], each[0], wants))
+        if best is not chosen:
+            self._fault(event, f"allocates from {chosen.ref} although {best.ref} comes first")
 
     def _confirm(self, event: Event, line: ReplayedLine, held_until: float) -> None:
         if line.batch_ref != event.data["batch_ref"]:
@@ -265,16 +245,20 @@ class Replay:
     def _check_rules(self, sku: str, cause: str) -> None:
         batches = self._batches_of[sku]
         for batch in batches:
-            if batch.available_qty < 0:
-                self._fault_once(sku, batch.ref, f"{batch.ref} is oversold by {-batch.available_qty} after {cause}")
+            if batch.free_qty < 0:
+                self._fault_once(sku, batch.ref, f"{batch.ref} is oversold by {-batch.free_qty} after {cause}")
         room = max((batch.available_qty for batch in batches), default=0)
         for line in self._unplaced[sku].values():
             if line.released:
                 what = f"{line.order_id} of {sku} left its batch and came nowhere after {cause}"
                 self._fault_once(sku, line.order_id, what)
-            elif line.qty <= room:
+            elif line.qty <= room and self._has_room(line):
                 what = f"{line.order_id} of {sku} waits after {cause} although a batch has room for it"
                 self._fault_once(sku, line.order_id, what)
+
+    def _has_room(self, line: ReplayedLine) -> bool:
+        wants = self.wants.get((line.order_id, line.sku), ANYTHING)
+        return any(can_hold(batch, line.qty, wants) for batch in self._batches_of[line.sku])
 
     def _fault_once(self, sku: str, name: str, what: str) -> None:
         if (sku, name) not in self._reported:
@@ -283,3 +267,9 @@ class Replay:
 
     def _fault(self, event: Event, what: str) -> None:
         self.faults.append(f"replay: {event.type} {event.subject} {event.sequence} ({event.data}) {what}")
+
+
+def _set_terms(batch: ReplayedBatch, event: Event) -> None:
+    """Set the terms that the event has. Those that are as usual are left out where a batch is recorded."""
+    for name in ("location", "best_before", "blocked"):
+        setattr(batch, name, event.data.get(name, getattr(batch, name)))

@@ -41,6 +41,9 @@ class BatchSeen:
     available_qty: int
     shipped_qty: int = 0
     held_qty: int = 0
+    location: str = "main"
+    best_before: str | None = None
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
