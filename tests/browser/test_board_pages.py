@@ -125,7 +125,7 @@ async def test_the_charts_of_today_fit_and_their_hours_are_under_their_bars(
         for hour in ("6", "12", "18"):
             assert centres[hour] == pytest.approx(box["width"] * int(hour) / 24, abs=2)
         fills |= set(await chart.locator("rect").evaluate_all("all => all.map(each => getComputedStyle(each).fill)"))
-    # Arrivals are drawn as the others.
+    # Received batches are drawn as the others.
     assert await figures[2].locator("rect").count() > 0
     assert len(fills) == 1
     visit.assert_nothing_went_wrong()
