@@ -129,3 +129,14 @@ async def test_the_pieces_of_a_product_add_up_to_those_on_hand_and_on_its_way(ow
     await own.change("chairs-1", blocked=True)
     shown = await text_of(own, "/products/CHAIR")
     assert "Available7 Held3 Allocated4 Blocked or expired3 On hand10 On its way7" in shown
+
+
+async def test_a_held_line_has_its_stock(own: Api) -> None:
+    await own.record("CHAIR", 5)
+    await own.allocate("CHAIR", 3, order_id="held", hold_for=600)
+    await own.order("CHAIR", 9, order_id="waiting")
+
+    shown = await text_of(own, "/orders/held")
+
+    assert "Every line has its stock. The hold of a line ends unless it is confirmed in time." in shown
+    assert "Not every line has its stock." in await text_of(own, "/orders/waiting")
