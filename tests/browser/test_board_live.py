@@ -215,3 +215,20 @@ async def _backorder(api: Api, skus: list[str]) -> None:
             await api.client.post("/v1/allocations/bulk", json={"items": lines}),
         ]
         assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_the_open_table_of_today_stays_open_when_its_section_changes(visit: Visit, api: Api) -> None:
+    sku = new("sku")
+    await api.record(sku, 10)
+    await visit.page.goto(f"{visit.url}/board")
+    await visit.is_streaming()
+    table = visit.page.locator("#hours-table")
+    await table.locator("summary").click()
+    await visit.page.get_by_role("button", name="Pause").focus()
+    await visit.page.mouse.move(0, 0)
+    counts = visit.page.locator("#hours figcaption").first
+    before = await counts.inner_text()
+    await api.order(sku, 1)
+    await expect(counts).not_to_have_text(before)
+    await expect(table.locator("table")).to_be_visible()
+    visit.assert_nothing_went_wrong()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, FloatRect, Page, expect
+from playwright.async_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.browser.conftest import PATIENCE, Visit
 from tests.support.api import Api, assert_invalid, new, over_http
@@ -15,7 +15,7 @@ from tests.support.readme import assert_the_session_gives_what_the_readme_shows
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-SCREENS = {"phone": (360, 800), "desk": (1000, 800)}
+SCREENS = {"phone": (360, 800), "desk": (1000, 800), "wide": (1280, 800)}
 PICTURES = Path(__file__).parents[2] / "docs/board"
 MARKUP = "<img src=x>"
 
@@ -99,6 +99,42 @@ async def test_no_page_has_a_barrier(visit: Visit, api: Api, screen: str, scheme
     await visit.page.goto(f"{visit.url}/board/products/none")
     assert (await Axe().run(visit.page)).violations_count == 0
     assert visit.foreign == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_the_charts_of_today_fit_and_their_hours_are_under_their_bars(
+    visit: Visit, api: Api, screen: str
+) -> None:
+    await shop(api)
+    await look(visit.page, screen, "light")
+    await visit.page.goto(f"{visit.url}/board")
+    figures = await visit.page.locator("#hours figure").all()
+    assert len(figures) == 3
+    fills = set()
+    for figure in figures:
+        chart, labels = figure.locator("svg"), await figure.locator(".axis span").all()
+        box, outer = await _box(chart), await _box(figure)
+        assert (box["x"], box["width"]) == (outer["x"], outer["width"])
+        centres = {}
+        for label in labels:
+            found = await _box(label)
+            centres[await label.inner_text()] = found["x"] - box["x"] + found["width"] / 2
+            assert found["x"] >= box["x"] - 1
+            assert found["x"] + found["width"] <= box["x"] + box["width"] + 1
+        assert list(centres) == ["0", "6", "12", "18", "24"]
+        for hour in ("6", "12", "18"):
+            assert centres[hour] == pytest.approx(box["width"] * int(hour) / 24, abs=2)
+        fills |= set(await chart.locator("rect").evaluate_all("all => all.map(each => getComputedStyle(each).fill)"))
+    # Received batches are drawn as the others.
+    assert await figures[2].locator("rect").count() > 0
+    assert len(fills) == 1
+    visit.assert_nothing_went_wrong()
+
+
+async def _box(element: Locator) -> FloatRect:
+    box = await element.bounding_box()
+    assert box is not None
+    return box
 
 
 async def look(page: Page, screen: str, scheme: str) -> None:

@@ -187,9 +187,10 @@ async def test_the_overview_shows_what_to_buy_first_and_what_was_decided_today(o
     assert 0 < first.index("MANY") < first.index("FEW") < first.index("LOW") < first.index("Oldest backorders")
     assert [row["sku"] for row in await rows(own, "/shortages.csv")] == ["MANY", "FEW", "LOW"]
     assert "MANY 30 1 0 0 none none" in await text_of(own, "/shortages")
-    for part in ("Allocations: 0", "Backorders: 2, at most 2 an hour", "Arrivals: 3, at most 3 an hour"):
+    for part in ("Allocations: 0", "Backorders: 2, at most 2 an hour", "Batches received: 3, at most 3 an hour"):
         # The hour may have changed since.
         assert part in shown or datetime.now(UTC).minute < 1
+    assert "counted as received when it is recorded in the warehouse" in shown
     assert "line backordered MANY order-MANY" in shown
     # A bar is as high as its count, in parts of the highest one.
     assert response.text.count('height="40.0"') == 2

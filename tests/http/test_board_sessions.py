@@ -81,3 +81,14 @@ async def test_signing_in_is_refused(keyed: Api, key_file: Path) -> None:
         assert (await sign_in(keyed, key, target)).headers["location"] == "/board"
     large = await keyed.client.post("/board/session", content=b"x" * 20_000, headers=ORIGIN)
     assert_problem(large, 413, "payload-too-large")
+
+
+async def test_a_problem_has_the_menu_and_the_search_for_those_who_are_signed_in(keyed: Api, key_file: Path) -> None:
+    foreign = await keyed.client.post("/board/sign-out", headers={"Origin": "null", "Accept": "text/html"})
+    assert foreign.status_code == 403
+    assert "/board/search" not in foreign.text
+    keyed.client.headers.update(bearer(add_key(key_file, "ana", ["read"])))
+    problem = await keyed.client.get("/board/orders/none", headers={"Accept": "text/html"})
+    assert problem.status_code == 404
+    for part in ("The order does not exist", 'action="/board/search"', "/board/backorders", "Sign out"):
+        assert part in problem.text

@@ -117,3 +117,26 @@ async def test_the_page_of_a_batch_leads_to_those_who_got_it(own: Api) -> None:
     assert file == "/board/batches/b/allocations.csv?shipped=true"
     assert [row["order_id"] for row in await rows(own, file.removeprefix("/board"))] == orders[:2]
     assert [row["order_id"] for row in await rows(own, "/batches/b/allocations.csv")] == orders[2:]
+
+
+async def test_the_pieces_of_a_product_add_up_to_those_on_hand_and_on_its_way(own: Api) -> None:
+    await own.record("CHAIR", 10, ref="chairs-1")
+    await own.record("CHAIR", 7, eta="2030-01-01")
+    await own.order("CHAIR", 4)
+    await own.allocate("CHAIR", 3, hold_for=600)
+
+    assert "Available10 Held3 Allocated4 On hand10 On its way7" in await text_of(own, "/products/CHAIR")
+    await own.change("chairs-1", blocked=True)
+    shown = await text_of(own, "/products/CHAIR")
+    assert "Available7 Held3 Allocated4 Blocked or expired3 On hand10 On its way7" in shown
+
+
+async def test_a_held_line_has_its_stock(own: Api) -> None:
+    await own.record("CHAIR", 5)
+    await own.allocate("CHAIR", 3, order_id="held", hold_for=600)
+    await own.order("CHAIR", 9, order_id="waiting")
+
+    shown = await text_of(own, "/orders/held")
+
+    assert "Every line has its stock. The hold of a line ends unless it is confirmed in time." in shown
+    assert "Not every line has its stock." in await text_of(own, "/orders/waiting")

@@ -67,11 +67,11 @@ def test_the_parts_of_a_bar_are_its_pieces() -> None:
 
 def test_hours_are_at_their_place_and_each_kind_has_its_own_scale() -> None:
     hours = [HourOfActivity(datetime(2030, 1, 10, hour, tzinfo=UTC), hour, 0, 1) for hour in (1, 2, 4)]
-    allocations, backorders, arrivals = series_of(hours, UTC)
+    allocations, backorders, received = series_of(hours, UTC)
     assert [(bar.x, bar.height) for bar in allocations.bars] == [(11, 10.0), (21, 20.0), (41, 40.0)]
     assert (allocations.total, allocations.most) == (7, 4)
     assert (backorders.bars, backorders.total, backorders.most) == ([], 0, 0)
-    assert {bar.height for bar in arrivals.bars} == {40.0}
+    assert {bar.height for bar in received.bars} == {40.0}
 
 
 def test_hours_are_those_of_the_zone_and_an_hour_that_occurs_twice_has_one_bar() -> None:

@@ -22,7 +22,7 @@ class HourBar:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A kind of event. Each kind has its own scale, because allocations are many and arrivals few."""
+    """A kind of event. Each kind has its own scale, because allocations are many and batches few."""
 
     name: str
     kind: str
@@ -32,12 +32,12 @@ class Series:
 
 
 def series_of(hours: list[HourOfActivity], zone: tzinfo) -> list[Series]:
-    """The bars of allocations, backorders and arrivals, at the hours of the zone."""
+    """The bars of allocations, backorders and received batches, at the hours of the zone."""
     numbers = [hour.time.astimezone(zone).hour for hour in hours]
     return [
         _series("Allocations", "allocations", numbers, [hour.allocations for hour in hours]),
         _series("Backorders", "backorders", numbers, [hour.backorders for hour in hours]),
-        _series("Arrivals", "arrivals", numbers, [hour.arrivals for hour in hours]),
+        _series("Batches received", "received", numbers, [hour.arrivals for hour in hours]),
     ]
 
 

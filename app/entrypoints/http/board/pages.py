@@ -145,11 +145,15 @@ async def get_product(
     queue = await queries.lists.backorders(sku=sku, limit=ON_THE_FIRST_PAGE, cursor=None)
     history = await queries.history.page(sku, limit=ON_A_PAGE, cursor=cursor)
     open_batches = [batch for batch in product.batches if batch.shipped_qty < batch.qty]
+    incoming_qty = sum(batch.qty - batch.shipped_qty for batch in open_batches if batch.eta is not None)
     path = f"{HOME}/products/{quote(sku)}"
     return _page(
         request,
         "product.html",
         product=product,
+        incoming_qty=incoming_qty,
+        # Free pieces of batches that are blocked or have expired: neither available nor of a line.
+        unfit_qty=product.on_hand_qty + incoming_qty - product.available_qty - product.allocated_qty,
         batches=open_batches[:ON_A_PAGE],
         left_out=len(open_batches[ON_A_PAGE:]),
         used_up=len(product.batches) - len(open_batches),

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.entrypoints.http.board.rendering import page
 from app.entrypoints.http.problems import ProblemError
 from app.entrypoints.http.route import ServiceRoute
+from app.entrypoints.http.services import services_of
 
 COOKIE = "allocation_board"
 HOME = "/board"
@@ -53,7 +54,17 @@ def _shown(request: Request, problem: ProblemError) -> Response:
     if problem.kind.status == HTTPStatus.UNAUTHORIZED:
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{HOME}/sign-in?next={quote(asked, safe='')}", HTTPStatus.SEE_OTHER)
-    response = page("problem.html", problem.kind.status, title=problem.kind.title, detail=problem.detail)
+    services = services_of(request.scope)
+    response = page(
+        "problem.html",
+        problem.kind.status,
+        zone=services.zone,
+        can_sign_out=services.gate.knows_callers,
+        # The gate notes a caller whom it knows, also one without the scope.
+        is_signed_in=not services.gate.knows_callers or request.state.cause.principal is not None,
+        title=problem.kind.title,
+        detail=problem.detail,
+    )
     response.headers.update(problem.headers)
     return response
 
