@@ -131,6 +131,16 @@ async def test_the_charts_of_today_fit_and_their_hours_are_under_their_bars(
     visit.assert_nothing_went_wrong()
 
 
+async def test_what_is_short_is_seen_on_a_phone(visit: Visit, api: Api) -> None:
+    await shop(api)
+    await look(visit.page, "phone", "light")
+    await visit.page.goto(f"{visit.url}/board")
+    columns = await visit.page.locator("#shortages thead th").all()
+    assert [await each.inner_text() for each in columns[:3]] == ["SKU", "Waiting pieces", "Short by"]
+    short = await _box(columns[2])
+    assert short["x"] + short["width"] <= SCREENS["phone"][0]
+
+
 async def _box(element: Locator) -> FloatRect:
     box = await element.bounding_box()
     assert box is not None

@@ -186,7 +186,8 @@ async def test_the_overview_shows_what_to_buy_first_and_what_was_decided_today(o
     first = shown.partition("Buy first")[2]
     assert 0 < first.index("MANY") < first.index("FEW") < first.index("LOW") < first.index("Oldest backorders")
     assert [row["sku"] for row in await rows(own, "/shortages.csv")] == ["MANY", "FEW", "LOW"]
-    assert "MANY 30 1 0 0 none none" in await text_of(own, "/shortages")
+    assert "MANY 30 29 1 0 0 none none" in await text_of(own, "/shortages")
+    assert "LOW 0 4 1 0 0 none 5" in shown
     for part in ("Allocations: 0", "Backorders: 2, at most 2 an hour", "Batches received: 3, at most 3 an hour"):
         # The hour may have changed since.
         assert part in shown or datetime.now(UTC).minute < 1

@@ -140,3 +140,20 @@ async def test_a_held_line_has_its_stock(own: Api) -> None:
 
     assert "Every line has its stock. The hold of a line ends unless it is confirmed in time." in shown
     assert "Not every line has its stock." in await text_of(own, "/orders/waiting")
+
+
+async def test_late_batches_with_waiting_orders_come_first(own: Api) -> None:
+    for number in range(12):
+        await own.record("SHELF", 1, ref=f"idle-{number}", eta="2011-01-01")
+    await own.record("CHAIR", 5, ref="wanted", eta="2012-01-01")
+    await own.record("CHAIR", 5, ref="coming", eta="2999-01-01")
+    await own.order("CHAIR", 2)
+
+    for path in ("", "/batches", "/batches?late=true"):
+        response = await get(own, path)
+        shown = response.text.partition("Late and arriving</h2>")[2] or response.text
+        assert shown.index("wanted") < shown.index("idle-0")
+        assert "/board/batches/wanted#orders" in shown
+        assert "/board/batches/idle-0#orders" not in shown
+    text = await text_of(own, "/batches")
+    assert text.index("– late, orders wait") < text.index("– late, no order waits") < text.index("coming")

@@ -36,7 +36,11 @@ async def test_days_have_their_distance_from_today_in_the_zone(there: Api, zone:
     order = await there.order("CHAIR", 1)
 
     shown = await text_of(there, "/batches")
-    for eta, distance in ((today - DAY, "(yesterday) – late"), (today, "(today)"), (today + DAY, "(tomorrow)")):
+    for eta, distance in (
+        (today - DAY, "(yesterday) – late, orders wait"),
+        (today, "(today)"),
+        (today + DAY, "(tomorrow)"),
+    ):
         assert f"{eta} {distance} Batch" in shown
     assert (await rows(there, "/batches.csv?late=true"))[0]["ref"] == "late"
     assert f"{today} (today) 1 0 0 0 1" in await text_of(there, "/products/CHAIR")

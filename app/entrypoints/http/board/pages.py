@@ -1,5 +1,6 @@
 """The pages of the board."""
 
+from datetime import date
 from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -17,7 +18,7 @@ from app.entrypoints.http.events import open_stream
 from app.entrypoints.http.identity import needs, open_to_all
 from app.entrypoints.http.query import Backordered, Cursor, Late, LowStock, Shipped, SkuFilter, SoldOut, Unfit
 from app.entrypoints.http.services import queries_of, services_of
-from app.read_model.lists import BatchOrder
+from app.read_model.lists import BatchOrder, BatchSummary
 from app.service_layer.feed import FeedFilter
 
 router = APIRouter(prefix=HOME, route_class=BoardRoute, include_in_schema=False)
@@ -59,10 +60,11 @@ def _set(filters: dict[str, object]) -> dict[str, str]:
 async def get_board(request: Request) -> Response:
     """What needs action now."""
     queries = queries_of(request)
+    zone = services_of(request.scope).zone
     overview = await queries.overview()
     shortages = await queries.lists.shortages(limit=ON_THE_FIRST_PAGE)
     backorders = await queries.lists.backorders(sort="placed_at", limit=ON_THE_FIRST_PAGE, cursor=None)
-    arriving = await queries.lists.batches(sort="eta", limit=ON_THE_FIRST_PAGE, cursor=None)
+    arriving = await queries.lists.batches(sort="eta", limit=ON_A_PAGE, cursor=None)
     activity = await queries.activity()
     return _page(
         request,
@@ -70,9 +72,9 @@ async def get_board(request: Request) -> Response:
         overview=overview,
         shortages=shortages,
         backorders=backorders,
-        days=_by_day(arriving.items),
+        days=_by_day(arriving.items, today_in(zone), ON_THE_FIRST_PAGE),
         activity=activity,
-        series=series_of(activity.hours, services_of(request.scope).zone),
+        series=series_of(activity.hours, zone),
     )
 
 
@@ -127,11 +129,20 @@ async def get_batches(
     more, file = _more(path, found.next_cursor, **filters), _file(path, **filters)
     if unfit:
         return _page(request, "unfit.html", found=found, late=late, more=more, file=file)
-    return _page(request, "batches.html", found=found, late=late, days=_by_day(found.items), more=more, file=file)
+    days = _by_day(found.items, today_in(services_of(request.scope).zone))
+    return _page(request, "batches.html", found=found, late=late, days=days, more=more, file=file)
 
 
-def _by_day(batches: list[Any]) -> list[tuple[Any, list[Any]]]:
-    return [(day, list(group)) for day, group in groupby(batches, key=lambda batch: batch.eta)]
+def _by_day(batches: list[BatchSummary], today: date, most: int = ON_A_PAGE) -> list[tuple[date, list[BatchSummary]]]:
+    """The first batches by day of arrival. Of the late ones, those with waiting orders come first."""
+
+    def place(batch: BatchSummary) -> tuple[bool, bool, date]:
+        assert batch.eta is not None  # noqa: S101 - the list has batches on their way only
+        is_late = batch.eta < today
+        return not is_late, is_late and batch.allocated_lines == 0, batch.eta
+
+    groups = groupby(sorted(batches, key=place)[:most], key=place)
+    return [(day, list(group)) for (_, _, day), group in groups]
 
 
 @router.get("/products/{sku}")
