@@ -109,9 +109,9 @@ MOST_LOCATIONS = 16
 Locations = Annotated[
     list[Identifier],
     Field(
-        min_length=1,
+        # Not at least one: generated clients in Java send an empty list for none.
         max_length=MOST_LOCATIONS,
-        description="The locations that may serve the line, the best one first. Default: all.",
+        description="The locations that may serve the line, the best one first. Without any: all.",
         examples=[["berlin", "paris"]],
     ),
     AfterValidator(_refuse_repeated_locations),
