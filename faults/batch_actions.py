@@ -70,7 +70,7 @@ class BatchActions:
         }
         # A message that unblocks the batch must not come soon: messages about a batch are in order with each other, but
         # not with the one that records it, which waits for the lock of the product.
-        if self._via == "http" and self._random.random() < BLOCKED_SHARE:
+        if self._random.random() < BLOCKED_SHARE and self._via == "http":
             terms["blocked"] = True
         return self.record(sku, qty, eta, **{name: value for name, value in terms.items() if value != "main"})
 
