@@ -98,12 +98,6 @@ Blocked = Annotated[
 ]
 
 
-def _refuse_repeated_locations(locations: list[str]) -> list[str]:
-    if len(set(locations)) < len(locations):
-        raise PydanticCustomError("repeated_location", "Input should name each location once")
-    return locations
-
-
 MOST_LOCATIONS = 16
 
 Locations = Annotated[
@@ -114,7 +108,6 @@ Locations = Annotated[
         description="The locations that may serve the line, the best one first. Without any: all.",
         examples=[["berlin", "paris"]],
     ),
-    AfterValidator(_refuse_repeated_locations),
 ]
 GoodUntil = Annotated[
     date,
