@@ -68,9 +68,7 @@ class BatchActions:
             "location": self._random.choice(LOCATIONS),
             "best_before": self._random.choice(BEST_BEFORE),
         }
-        # A message that unblocks the batch must not come soon: messages about a batch are in order with each other, but
-        # not with the one that records it, which waits for the lock of the product.
-        if self._random.random() < BLOCKED_SHARE and self._via == "http":
+        if self._random.random() < BLOCKED_SHARE:
             terms["blocked"] = True
         return self.record(sku, qty, eta, **{name: value for name, value in terms.items() if value != "main"})
 

@@ -127,7 +127,7 @@ class GroupRun:
 
         Returns the outcomes of the first requests: it ends early where it publishes more than `MAX_EVENTS`.
         """
-        kept_out = [self._find_kept_out(keys_of(request.command)) for request in group]
+        kept_out = [self._outcome_of_kept_out(_keys_of(request)) for request in group]
         running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]
         if not running:
             return [outcome for outcome in kept_out if outcome is not None]
@@ -213,18 +213,18 @@ class GroupRun:
         busy = uow.products.locked_elsewhere.union(overdue)
         if not busy and not self._kept_out:
             return None
-        keys = keys_of(request.command, uow)
-        outcome = self._find_kept_out(keys)
-        if outcome is None:
-            sku = next((name for kind, name in sorted(keys) if kind == "sku" and name in busy), None)
-            if sku is None:
-                return None
+        keys = _keys_of(request, uow)
+        sku = next((name for kind, name in sorted(keys) if kind == "sku" and name in busy), None)
+        if sku is not None and self._find_kept_out(keys) is None:
             metrics.deferred_commands.labels("holds" if sku in overdue else "locked").inc()
-            outcome = Outcome(deferred=sku)
-        self._keep_out(keys, outcome)
-        if request.message is not None:
-            # The inbox finds a message of another source by the first one that has its id, so that waits as well.
-            self._keep_out([("message", request.message.id)], outcome)
+            self._keep_out(keys, Outcome(deferred=sku))
+        return self._outcome_of_kept_out(keys)
+
+    def _outcome_of_kept_out(self, keys: Iterable[Key]) -> Outcome | None:
+        """The outcome of a request on a key that is kept out; None: on none. All its keys are kept out from now on."""
+        outcome = self._find_kept_out(keys)
+        if outcome is not None:
+            self._keep_out(keys, outcome)
         return outcome
 
     def _find_kept_out(self, keys: Iterable[Key]) -> Outcome | None:
@@ -242,6 +242,12 @@ class _RepeatError(Exception):
         super().__init__()
         self.sku = sku
         self.keys = keys
+
+
+def _keys_of(request: Request, uow: UnitOfWork | None = None) -> set[Key]:
+    """What the request works on. Messages with one id wait for each other: the inbox may find one by another."""
+    keys = keys_of(request.command, uow)
+    return keys if request.message is None else keys | {("message", request.message.id)}
 
 
 async def _settle(group: Sequence[Request], uow: UnitOfWork) -> list[Outcome | None]:

@@ -80,6 +80,39 @@ async def test_a_change_of_a_batch_does_not_overtake_its_recording(store: InMemo
     assert store.tables.batches["batch-2"].qty == 3
 
 
+class FailingRepository(FakeProductRepository):
+    """Meets a lock that lasts, on the rows of order-0, in each shared unit of work."""
+
+    async def load(self, names: LockSet, *, shared: bool = False) -> None:
+        if shared and ("order-0", "CHAIR") in names.lines:
+            raise TemporarilyUnavailableError("a lock", is_local=True)
+        await super().load(names, shared=shared)
+
+
+class FailingUnitOfWork(FakeUnitOfWork):
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self.products = FailingRepository(self._tables, datetime.now(UTC))
+        return self
+
+
+async def test_a_change_of_a_batch_does_not_overtake_its_recording_that_waits_behind_another_request(
+    store: InMemoryStore,
+) -> None:
+    bus = MessageBus(lambda: FailingUnitOfWork(store), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    commands = [
+        CreateBatch(ref="batch-1", sku="TABLE", qty=10),
+        Allocate(order_id="order-0", sku="CHAIR", qty=1),
+        Allocate(order_id="order-1", sku="TABLE", qty=1),
+        CreateBatch(ref="batch-2", sku="CHAIR", qty=10),
+        ChangeBatchQuantity(ref="batch-2", qty=3),
+    ]
+    outcomes = await bus.handle_group([Request(command, CAUSE) for command in commands])
+
+    assert [outcome.label for outcome in outcomes] == ["ok", "invalid-sku", "ok", "ok", "ok"]
+    assert store.tables.batches["batch-2"].qty == 3
+
+
 async def test_a_cancellation_does_not_overtake_the_order_of_which_another_line_waits(store: InMemoryStore) -> None:
     labels = await play_beside_a_lock(
         store,
