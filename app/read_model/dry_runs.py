@@ -115,7 +115,7 @@ class DryRuns:
 def _whole_products(command: Allocate | PlaceOrder) -> LockSet:
     """What the command locks, and all batches of its products, to say why they are passed over."""
     locks = LockSet.of([command])
-    locks.everywhere |= locks.skus
+    locks.skus |= locks.products
     return locks
 
 

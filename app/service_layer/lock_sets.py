@@ -53,8 +53,8 @@ class LockSet:
     a batch, `lines` pairs of order id and SKU. `orders` are orders as a whole:
     they are locked, and the repository of orders adds each of their lines to `lines`.
 
-    Of the products in `skus` that are not in `everywhere`, batches in other places than `locations`, pairs of SKU and
-    location, need not be read: the commands only place lines, and these name where they may come from.
+    `locations` are pairs of SKU and location: products to lock as well, for lines that may come from these locations
+    only. Of a product that is not in `skus`, batches elsewhere need not be read.
 
     `carts` are locked by name. `cart_items` are pairs of cart id and SKU that a handler may put into the cart,
     `checkouts` pairs of cart id and the order id for a cart that has none: the repository of carts adds the orders,
@@ -69,12 +69,16 @@ class LockSet:
     batches_to_create: set[tuple[str, str]] = field(default_factory=set)
     skus_to_create: set[str] = field(default_factory=set)
     lines: set[tuple[str, str]] = field(default_factory=set)
-    everywhere: set[str] = field(default_factory=set)
     locations: set[tuple[str, str]] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
     carts: set[str] = field(default_factory=set)
     cart_items: set[tuple[str, str]] = field(default_factory=set)
     checkouts: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def products(self) -> set[str]:
+        """The SKUs of all products to lock, but those of `batch_refs`."""
+        return self.skus.union(sku for sku, _ in self.locations)
 
     @classmethod
     def of(cls, commands: Iterable[Command]) -> Self:
@@ -113,29 +117,25 @@ class LockSet:
 
 
 def _placed(sku: str, locations: tuple[str, ...], locks: LockSet) -> None:
-    locks.skus.add(sku)
     if locations:
         locks.locations.update((sku, location) for location in locations)
     else:
-        locks.everywhere.add(sku)
+        locks.skus.add(sku)
 
 
 def _product(
     command: CountProductIfMatch | ExpireHolds | Redistribute | ServeBackorders | SetReorderPoint, locks: LockSet
 ) -> None:
     locks.skus.add(command.sku)
-    locks.everywhere.add(command.sku)
 
 
 def _new_product(command: CountProduct, locks: LockSet) -> None:
     locks.skus.add(command.sku)
-    locks.everywhere.add(command.sku)
     locks.skus_to_create.add(command.sku)
 
 
 def _line(command: CancelAllocation | ChangeLineQuantity | ShipLine, locks: LockSet) -> None:
     locks.skus.add(command.sku)
-    locks.everywhere.add(command.sku)
     locks.lines.add((command.order_id, command.sku))
 
 
@@ -154,7 +154,6 @@ def _two_batches(command: TransferBatch, locks: LockSet) -> None:
 
 def _new_batch(command: CreateBatch, locks: LockSet) -> None:
     locks.skus.add(command.sku)
-    locks.everywhere.add(command.sku)
     locks.batch_refs.add(command.ref)
     locks.batches_to_create.add((command.ref, command.sku))
 

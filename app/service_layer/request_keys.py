@@ -29,7 +29,7 @@ def keys_of(command: Command, uow: UnitOfWork | None = None) -> set[Key]:
     With `uow` also what that has resolved these to: the products, and the order of a cart that is checked out.
     """
     locks = LockSet.of([command])
-    skus = set(locks.skus)
+    skus = locks.products
     keys = {("ref", ref) for ref in locks.batch_refs} | {("cart", cart_id) for cart_id in locks.carts}
     if uow is not None:
         for cart_id, _ in locks.checkouts:

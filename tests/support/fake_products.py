@@ -35,7 +35,7 @@ class FakeProductRepository:
             self._products[sku] = Product(sku)
         for sku in locks.skus_to_create:
             self._products[sku] = Product(sku)
-        for sku in locks.skus | set(self._owners.values()):
+        for sku in locks.products | set(self._owners.values()):
             if sku in self._tables.products:
                 row = self._tables.products[sku]
                 self._products[sku] = Product(sku, **vars(row))

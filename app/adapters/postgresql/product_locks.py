@@ -36,7 +36,7 @@ def rows_to_read(products: Mapping[str, Product], locks: LockSet, owners: Collec
     Products of which only the batches in some locations are read become partial. A product with a reorder point or with
     holds does not: the stock level needs all batches, and a hold that ends releases stock anywhere.
     """
-    for sku in {sku for sku, _ in locks.locations}.difference(locks.everywhere, owners):
+    for sku in {sku for sku, _ in locks.locations}.difference(locks.skus, owners):
         product = products.get(sku)
         if product is not None and product.reorder_point is None and product.earliest_hold_end is None:
             product.is_partial = True

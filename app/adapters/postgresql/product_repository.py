@@ -61,7 +61,7 @@ class SqlProductRepository:
         self._named_lines = locks.lines
         if locks.batch_refs or locks.skus_to_create:
             await self._resolve(locks)
-        skus = locks.skus.union(self._owners.values())
+        skus = locks.products.union(self._owners.values())
         if not skus:
             return
         await self._lock(list(skus), shared=shared)
