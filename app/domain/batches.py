@@ -66,7 +66,7 @@ class Batches(dict[str, Batch]):
                 continue
             if batch.available_qty >= qty:
                 return batch
-            if batch.overdue_qty and batch.would_have(batch.overdue_qty) >= qty:
+            if batch.overdue_qty and batch.is_fit and batch.available_qty + batch.overdue_qty >= qty:
                 raise StockNotReleasedError(batch.ref)
         return None
 

@@ -17,6 +17,11 @@ NEVER = date.max
 """Stands for the day on which goods without a `best_before` expire."""
 
 
+def queue_rank(priority: int) -> int:
+    """The rank of a priority in the queue: 1 is served first, 10 last. Applied to a rank, it returns the priority."""
+    return HIGHEST_PRIORITY + 1 - priority
+
+
 @dataclass(frozen=True, slots=True)
 class Requirements:
     """What a line requires of its batch, and its priority in the queue.

@@ -18,6 +18,7 @@ from app.domain.choice import NEVER
 from app.domain.events import Event
 from app.domain.stock import Allocation, Batch, StockLevel
 
+UNKNOWN_DAY = date.min
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -44,7 +45,7 @@ class ProductMemory:
     hold_clock: datetime | None = None
     next_expiry: date | None = None
     now: datetime = LONG_AGO
-    today: date = date.min
+    today: date = UNKNOWN_DAY
     is_partial: bool = False
     batches: Batches = field(default_factory=Batches)
     allocations: dict[str, Allocation] = field(default_factory=dict)
@@ -60,13 +61,11 @@ class ProductMemory:
     def attach_batch(self, batch: Batch) -> Batch:
         """Add a batch that was recorded earlier. One that is in memory already is kept, for it may have changed."""
         if batch.ref not in self.batches:
-            if batch.best_before is None:
-                self._level_before.add(batch)
-            else:
-                batch.is_expired = batch.best_before < self._expiry_before
-                self._level_before.add(batch)
-                batch.is_expired = batch.best_before < self.today
+            # It counts in the level before if it had not expired when the product was stored.
+            batch.is_expired = batch.best_before is not None and batch.best_before < self._expiry_before
+            self._level_before.add(batch)
             self.batches.add(batch)
+            self._judge(batch)
         return self.batches[batch.ref]
 
     def attach_allocation(self, allocation: Allocation) -> Allocation:
@@ -85,12 +84,10 @@ class ProductMemory:
         """
         self.now = now if self.hold_clock is None else max(now, self.hold_clock)
         self.today = today
-        for batch in self.batches.values():
-            if batch.best_before is not None:
-                batch.is_expired = batch.best_before < today
         if self.next_expiry is not None and self.next_expiry < today and not self.is_partial:
             self.next_expiry = None
-            self._note_expiry()
+        for batch in self.batches.values():
+            self._judge(batch)
 
     @property
     def has_expired(self) -> bool:
@@ -115,11 +112,14 @@ class ProductMemory:
         drained, self._events = self._events, []
         return drained
 
-    def _note_expiry(self) -> None:
-        """Keep the first day on which one of the batches in memory expires."""
-        for batch in self.batches.values():
-            if batch.best_before is not None and not batch.is_expired:
-                self.next_expiry = min(batch.best_before, self.next_expiry or NEVER)
+    def _judge(self, batch: Batch) -> None:
+        """Decide whether the goods of a batch have expired; if not, keep the first day on which one expires."""
+        if self.today == UNKNOWN_DAY:
+            # `set_time` judges all batches.
+            return
+        batch.is_expired = batch.best_before is not None and batch.best_before < self.today
+        if batch.best_before is not None and not batch.is_expired:
+            self.next_expiry = min(batch.best_before, self.next_expiry or NEVER)
 
     def _raise(self, event: Callable[..., Event], **facts: object) -> int:
         """Raise an event with the next sequence; returns the sequence."""
@@ -132,7 +132,6 @@ class ProductMemory:
 
         This runs after each command. Nothing is summed up for a product with stock and without a reorder point.
         """
-        self._note_expiry()
         if self.is_partial:
             # Stock has only become less, and there is no reorder point.
             return

@@ -1,6 +1,6 @@
 """Gives stock of lines with a low priority to waiting lines with a higher one."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -26,47 +26,47 @@ def redistribute(product: Product, below: int) -> Redistribution:
     """
     lines = [each for each in product.allocations.values() if each.shipped_sequence is None]
     held: defaultdict[Batch, list[Allocation]] = defaultdict(list)
+    held_qty: Counter[Batch] = Counter()
     for allocation in sorted(lines, key=lambda each: each.allocated_sequence or 0):
         if allocation.batch is not None and allocation.line.requirements.priority < below:
             held[allocation.batch].append(allocation)
+            held_qty[allocation.batch] += allocation.line.qty
     targets: dict[Allocation, Batch] = {}
     released: list[Allocation] = []
     waiting = (each for each in lines if each.batch is None and each.line.requirements.priority >= below)
     for allocation in in_queue_order(waiting):
         line = allocation.line
         for batch in product.batches.by_preference(line.requirements.locations):
-            if batch.is_blocked or batch.is_expired or not batch.meets(line.requirements):
+            missing = line.qty - batch.available_qty
+            if not batch.is_fit or not batch.meets(line.requirements) or held_qty[batch] < missing:
                 continue
-            needed = _needed(held[batch], line.qty - batch.available_qty)
-            if needed is None:
-                continue
-            for each in needed:
-                held[batch].remove(each)
+            for each in _taken(held[batch], missing):
+                held_qty[batch] -= each.line.qty
                 batch.release(each.line, is_held=each.is_held)
-            released += needed
+                released.append(each)
             batch.take(line)
             targets[allocation] = batch
             break
     return _moved(product, targets, released)
 
 
-def _needed(held: list[Allocation], missing: int) -> list[Allocation] | None:
-    """The lines that make up the missing pieces, the one allocated last first; None: they are too few."""
-    needed: list[Allocation] = []
+def _taken(held: list[Allocation], missing: int) -> list[Allocation]:
+    """Remove lines that make up the missing pieces, the one allocated last first, and return them."""
+    last: list[Allocation] = []
     surplus = -missing
-    for allocation in reversed(held):
-        if surplus >= 0:
-            break
-        needed.append(allocation)
-        surplus += allocation.line.qty
-    if surplus < 0:
-        return None
-    # A line that was taken before a larger one may not be needed.
-    for allocation in list(needed):
+    while surplus < 0:
+        last.append(held.pop())
+        surplus += last[-1].line.qty
+    # A line that was removed before a larger one may not be needed.
+    taken, kept = [], []
+    for allocation in last:
         if allocation.line.qty <= surplus:
-            needed.remove(allocation)
             surplus -= allocation.line.qty
-    return needed
+            kept.append(allocation)
+        else:
+            taken.append(allocation)
+    held.extend(reversed(kept))
+    return taken
 
 
 def _moved(product: Product, targets: dict[Allocation, Batch], released: list[Allocation]) -> Redistribution:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
 
-from app.domain.choice import ANY_BATCH, MAIN_LOCATION, NEVER, Requirements
+from app.domain.choice import ANY_BATCH, MAIN_LOCATION, NEVER, Requirements, queue_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,12 @@ class Batch:
     @property
     def available_qty(self) -> int:
         """Pieces that can be allocated: the free ones, none of a batch that is blocked or has expired."""
-        if self.is_blocked or self.is_expired:
-            return 0
-        return self.qty - self.allocated_qty - self.shipped_qty
+        return self.qty - self.allocated_qty - self.shipped_qty if self.is_fit else 0
 
-    def would_have(self, released_qty: int) -> int:
-        """The pieces that can be allocated once that many more are free."""
-        return 0 if self.is_blocked or self.is_expired else self.free_qty + released_qty
+    @property
+    def is_fit(self) -> bool:
+        """Whether the batch is neither blocked nor expired."""
+        return not (self.is_blocked or self.is_expired)
 
     @property
     def terms(self) -> BatchTerms:
@@ -187,7 +186,7 @@ class Allocation:
     @property
     def place_in_queue(self) -> tuple[int, int]:
         """Sorts the queue: the highest priority first, then the oldest request."""
-        return (10 - self.line.requirements.priority, self.requested_sequence)
+        return (queue_rank(self.line.requirements.priority), self.requested_sequence)
 
     @property
     def is_held(self) -> bool:

@@ -55,7 +55,7 @@ class StockKeeping(Placement):
 
     def _set_terms(self, batch: Batch, terms: BatchTerms) -> None:
         batch.location, batch.best_before, batch.is_blocked = terms.location, terms.best_before, terms.is_blocked
-        batch.is_expired = terms.best_before is not None and terms.best_before < self.today
+        self._judge(batch)
 
     def empty_batch(self, ref: str) -> Relocation:
         """Move all lines off a blocked batch, oldest request first. The lines must be in memory.

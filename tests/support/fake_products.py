@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from app.domain.choice import NEVER
+from app.domain.choice import NEVER, queue_rank
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, OrderLine
@@ -142,7 +142,7 @@ class FakeProductRepository:
     ) -> Sequence[str]:
         self.flush()
         waiting = [
-            ((10 - row.requirements.priority, row.requested), order_id)
+            ((queue_rank(row.requirements.priority), row.requested), order_id)
             for (order_id, sku), row in self._tables.lines.items()
             if sku == product.sku and row.batch_ref is None and row.qty <= max_qty
         ]

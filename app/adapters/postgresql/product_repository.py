@@ -20,6 +20,7 @@ from app.adapters.postgresql.product_changes import ProductChanges
 from app.adapters.postgresql.product_locks import lock_products, rows_to_read
 from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
 from app.adapters.postgresql.writes import Writes, statement_of
+from app.domain.choice import queue_rank
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Batch
@@ -181,7 +182,7 @@ class SqlProductRepository:
     async def fetch_for_redistribution(self, product: Product, *, below: int, limit: int) -> None:
         """Put lines of a high priority that wait, and lines of a lower one on batches, into the product."""
         await self._write_changes(product)
-        where = (product.sku, 10 - below, limit)
+        where = (product.sku, queue_rank(below), limit)
         for row in await self._connection.fetch(statements.URGENT_BACKORDERS, *where):
             self._attach_line(product, LineRow._make(row), None)
         self._attach(await self._connection.fetch(statements.LESS_URGENT_LINES, *where))

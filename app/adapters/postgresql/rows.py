@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.domain.carts import Cart, CartItem, CartStatus
-from app.domain.choice import ANY_BATCH, DEFAULT_PRIORITY, MAIN_LOCATION, Requirements
+from app.domain.choice import ANY_BATCH, DEFAULT_PRIORITY, MAIN_LOCATION, Requirements, queue_rank
 from app.domain.product import Product
 from app.domain.stock import PLAIN_TERMS, Allocation, Batch, BatchTerms, OrderLine
 
@@ -122,7 +122,7 @@ BATCH_WIDTH = len(BatchRow._fields)
 
 
 class LineRow(NamedTuple):
-    """A row of `order_lines`. The locations are separated by spaces; `queue_rank` is 10 minus the priority."""
+    """A row of `order_lines`. The locations are separated by spaces; `queue_rank` is null for the default."""
 
     order_id: str
     sku: str
@@ -151,7 +151,7 @@ class LineRow(NamedTuple):
             allocation.held_until,
             " ".join(line.requirements.locations) or None,
             line.requirements.good_until,
-            None if line.requirements.priority == DEFAULT_PRIORITY else 10 - line.requirements.priority,
+            None if line.requirements.priority == DEFAULT_PRIORITY else queue_rank(line.requirements.priority),
         )
         return tuple.__new__(cls, values)
 
@@ -159,7 +159,7 @@ class LineRow(NamedTuple):
         """The line that the row stores, on this batch."""
         requirements = ANY_BATCH
         if self.locations is not None or self.good_until is not None or self.queue_rank is not None:
-            priority = DEFAULT_PRIORITY if self.queue_rank is None else 10 - self.queue_rank
+            priority = DEFAULT_PRIORITY if self.queue_rank is None else queue_rank(self.queue_rank)
             requirements = Requirements(tuple((self.locations or "").split()), self.good_until, priority)
         line = OrderLine(self.order_id, self.sku, self.qty, requirements)
         return Allocation(line, self.requested, batch, self.allocated, self.shipped, self.held_until)
