@@ -4,8 +4,10 @@
 and moving lines, availability, and dry runs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import Self
 
 MAIN_LOCATION = "main"
 """The location of a batch that was recorded without one."""
@@ -33,6 +35,11 @@ class Requirements:
     locations: tuple[str, ...] = ()
     good_until: date | None = None
     priority: int = DEFAULT_PRIORITY
+
+    @classmethod
+    def of(cls, locations: Iterable[str], good_until: date | None, priority: int = DEFAULT_PRIORITY) -> Self:
+        """The requirements of a caller. A location that is named twice counts at its first place."""
+        return cls(tuple(dict.fromkeys(locations)), good_until, priority)
 
 
 ANY_BATCH = Requirements()

@@ -5,6 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,6 +25,7 @@ from app.domain.commands import (
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import UnitOfWork
+from app.settings import Settings
 from tests.support.database import play
 from tests.support.holds import MovableClock
 
@@ -148,6 +150,11 @@ async def test_stock_that_comes_back_to_a_batch_expires_with_it(engine: AsyncEng
     clock.now = datetime(2031, 3, 30, tzinfo=UTC)
     (late,) = await play(bus, line("late"))
     assert late.result.allocation.status == "backordered"
+
+
+def test_a_time_zone_that_does_not_exist_is_refused_at_the_start() -> None:
+    with pytest.raises(ValidationError, match="should be the name of a time zone"):
+        Settings(_env_file=None, time_zone="Europe/Nowhere")
 
 
 async def test_the_sweeper_finds_products_with_batches_that_have_expired(

@@ -47,5 +47,5 @@ class LineRequirements(BaseModel):
     def requirements(self) -> Requirements:
         """The same for the domain."""
         if not self.model_fields_set.isdisjoint(("from_locations", "good_until", "priority")):
-            return Requirements(tuple(dict.fromkeys(self.from_locations or ())), self.good_until, self.priority)
+            return Requirements.of(self.from_locations or (), self.good_until, self.priority)
         return ANY_BATCH

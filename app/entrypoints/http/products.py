@@ -236,6 +236,6 @@ async def get_availability(
     Held pieces are not available, except to the order that is named. Nothing is reserved: another order can allocate
     the stock first.
     """
-    requirements = Requirements(tuple(dict.fromkeys(from_locations.split(","))) if from_locations else (), good_until)
+    requirements = Requirements.of(from_locations.split(",") if from_locations else (), good_until)
     question = Question(sku, qty, by, order_id, requirements)
     return Answer(AVAILABILITY.dump_json(await queries_of(request).availability(question)))
