@@ -172,7 +172,7 @@ async def test_unknown_fields_and_attributes_are_ignored(world: World, send: Sen
     sku, order = new("sku"), new("order")
     batch = {"ref": new("batch"), "sku": sku, "qty": 10, "colour": "red", "more": {"deep": [1]}}
     send("batch_created.v1", batch, unknown="attribute")
-    line = {"order_id": order, "sku": sku, "qty": 4, "priority": None}
+    line = {"order_id": order, "sku": sku, "qty": 4, "urgency": None}
     send("allocation_required.v1", line, dataschema="https://example.org/schema")
     assert [event.type for event in await world.wire.events(sku, 2)] == ["batch_created.v1", "line_allocated.v1"]
 

@@ -108,6 +108,10 @@ async def answer(api: Api, case: Case, names: Json, *, explicit: bool) -> tuple[
         **line,
         "ref": names["new_ref"],
         "eta": "2030-01-02",
+        "location": "north",
+        "best_before": "2030-02-01",
+        "blocked": True,
+        "below": 5,
         "lines": [{"sku": names["sku"], "qty": 2}],
         "items": [line if "Allocation" in schema.get("title", "") else batch],
     }

@@ -217,14 +217,14 @@ async def test_if_unavailable_has_two_values(api: Api, value: object) -> None:
     assert_invalid(answer, ["body", "if_unavailable"])
 
 
-@pytest.mark.parametrize("field", ["priority", "Qty", "available_qty", "batch_ref", "", "orderId"])
+@pytest.mark.parametrize("field", ["urgency", "Qty", "available_qty", "batch_ref", "", "orderId"])
 async def test_unknown_fields_are_refused(api: Api, field: str) -> None:
     for path, body in (("/v1/batches", batch()), ("/v1/allocations", line())):
         assert_invalid(await api.client.post(path, json=body | {field: 1}), ["body", field])
 
 
 async def test_a_refused_batch_leaves_nothing(api: Api) -> None:
-    body = batch(priority=1)
+    body = batch(urgency=1)
     await api.client.post("/v1/batches", json=body)
     assert_problem(await api.client.get(f"/v1/batches/{body['ref']}"), 404, "batch-not-found")
 
