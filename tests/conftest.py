@@ -27,17 +27,21 @@ from tests.support.memory import memory_folder
 TEMPLATE = "template_allocation"
 
 LONGEST_FILES = (
-    "test_wheel.py",
     "test_schemathesis.py",
-    "test_state_machine.py",
+    "test_wheel.py",
     "test_dev.py",
+    "test_generated_client.py",
     "test_separate_processes.py",
     "test_failover.py",
-    "test_read_cost.py",
-    "test_migrations.py",
-    "test_start_without_database.py",
+    "test_fault_actors.py",
     "test_import.py",
-    "test_orders.py",
+    "test_process_start.py",
+    "test_hold_sweeper.py",
+    "test_state_machine.py",
+    "test_framing.py",
+    "test_start_without_database.py",
+    "test_migrations.py",
+    "test_read_cost.py",
 )
 """Files that take longest, and therefore start first: the workers of pytest-xdist then end at about the same time."""
 
@@ -100,7 +104,7 @@ def template_database(postgresql: EmbeddedPostgresql) -> str:
 
 
 @contextmanager
-def _new_database(server: EmbeddedPostgresql, options: str = "") -> Iterator[str]:
+def new_database(server: EmbeddedPostgresql, options: str = "") -> Iterator[str]:
     """The URL of a database that exists during the block."""
     name = f"test_{uuid.uuid4().hex}"
     asyncio.run(_execute(server, f"CREATE DATABASE {name} OWNER allocation {options}"))
@@ -111,7 +115,7 @@ def _new_database(server: EmbeddedPostgresql, options: str = "") -> Iterator[str
 @pytest.fixture
 def empty_database_url(postgresql: EmbeddedPostgresql) -> Iterator[str]:
     """The URL of a database without any table."""
-    with _new_database(postgresql) as url:
+    with new_database(postgresql) as url:
         yield url
 
 
@@ -119,7 +123,7 @@ def empty_database_url(postgresql: EmbeddedPostgresql) -> Iterator[str]:
 def database_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
     """The URL of a migrated database that only this test uses."""
     # Without fsync, copying files takes less time than writing them to the log.
-    with _new_database(postgresql, f"TEMPLATE {template_database} STRATEGY FILE_COPY") as url:
+    with new_database(postgresql, f"TEMPLATE {template_database} STRATEGY FILE_COPY") as url:
         yield url
 
 

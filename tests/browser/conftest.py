@@ -1,6 +1,5 @@
 """A running service, and a page in a real browser that records errors."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from pydantic import SecretStr
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
-from tests.conftest import _execute, url_of_database
+from tests.conftest import new_database
 from tests.support import chromium
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.api import Api, over_http
@@ -87,16 +86,13 @@ def new_shop(
     with ExitStack() as databases:
 
         def create(**more: Any) -> Settings:
-            name = f"browser_{uuid.uuid4().hex}"
-            statement = f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"
-            asyncio.run(_execute(postgresql, statement))
-            databases.callback(lambda: asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)")))
+            url = databases.enter_context(new_database(postgresql, f"TEMPLATE {template_database}"))
             return Settings(
                 _env_file=None,
-                database_url=SecretStr(url_of_database(postgresql, name)),
+                database_url=SecretStr(url),
                 kafka_bootstrap_servers=broker.bootstrap_servers,
                 kafka_idempotent_producer=isinstance(broker, ApacheKafka),
-                kafka_events_topic=f"events.{name}",
+                kafka_events_topic=f"events.{uuid.uuid4().hex}",
                 **{"auth": "none"} | more,
             )
 

@@ -1,8 +1,6 @@
 """A running service, its document, and a folder to generate clients into."""
 
-import asyncio
 import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from pydantic import SecretStr
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
-from tests.conftest import _execute, url_of_database
+from tests.conftest import new_database
 from tests.support.live import live_application
 
 TOOLS = {"java": ("java", "javac", "mvn"), "go": ("go", "java", "mvn"), "typescript": ("node", "npm"), "python": ()}
@@ -50,11 +48,10 @@ def served(
     postgresql: EmbeddedPostgresql, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """A service with a database of its own."""
-    name = f"clients_{uuid.uuid4().hex}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    database = SecretStr(url_of_database(postgresql, name))
-    with live_application(Settings(_env_file=None, auth="none", database_url=database)) as url:
+    with (
+        new_database(postgresql, f"TEMPLATE {template_database}") as database_url,
+        live_application(Settings(_env_file=None, auth="none", database_url=SecretStr(database_url))) as url,
+    ):
         document = tmp_path_factory.mktemp("document") / "openapi.json"
         document.write_bytes(httpx.get(f"{url}/openapi.json", trust_env=False).content)
         yield Served(url, document)
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))

@@ -1,6 +1,8 @@
-"""The whole service as a process, with the embedded broker or Apache Kafka, shared by these tests."""
+"""The whole service as a process, with the embedded broker or Apache Kafka, shared by these tests.
 
-import asyncio
+It stops after the last test of this folder, because even without requests it would slow down the tests that follow.
+"""
+
 import logging
 import subprocess
 import uuid
@@ -16,7 +18,7 @@ from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
 from app.settings import Settings
-from tests.conftest import _execute, url_of_database
+from tests.conftest import new_database
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.api import Api, new, over_http
 from tests.support.command import Command, environment, running, status_of
@@ -38,30 +40,28 @@ class World:
     command: Command
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_settings(
     postgresql: EmbeddedPostgresql, template_database: str, broker: EmbeddedBroker | ApacheKafka
 ) -> Iterator[Settings]:
     """A database and topics that the tests of this folder may use at once, each on references of its own."""
     unique = uuid.uuid4().hex
-    name = f"shared_{unique}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    yield Settings(
-        auth="none",
-        _env_file=None,
-        database_url=SecretStr(url_of_database(postgresql, name)),
-        kafka_bootstrap_servers=broker.bootstrap_servers,
-        kafka_idempotent_producer=isinstance(broker, ApacheKafka),
-        kafka_inbound_topics=[f"inbound.{unique}", f"more.{unique}"],
-        kafka_events_topic=f"events.{unique}",
-        kafka_consumer_group=f"allocation-{unique}",
-        kafka_notifier_group=f"notifier-{unique}",
-        warehouse_email=WAREHOUSE,
-    )
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+    with new_database(postgresql, f"TEMPLATE {template_database}") as url:
+        yield Settings(
+            auth="none",
+            _env_file=None,
+            database_url=SecretStr(url),
+            kafka_bootstrap_servers=broker.bootstrap_servers,
+            kafka_idempotent_producer=isinstance(broker, ApacheKafka),
+            kafka_inbound_topics=[f"inbound.{unique}", f"more.{unique}"],
+            kafka_events_topic=f"events.{unique}",
+            kafka_consumer_group=f"allocation-{unique}",
+            kafka_notifier_group=f"notifier-{unique}",
+            warehouse_email=WAREHOUSE,
+        )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_mail_box() -> Iterator[MailBox]:
     """A mail server, and the mails that it has received."""
     box = MailBox(url=f"smtp://127.0.0.1:{free_port()}")
@@ -71,7 +71,7 @@ def shared_mail_box() -> Iterator[MailBox]:
     controller.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_wire(shared_settings: Settings) -> Iterator[Wire]:
     """The topics of the shared service."""
     inbound = shared_settings.kafka_inbound_topics[0]
@@ -80,7 +80,7 @@ def shared_wire(shared_settings: Settings) -> Iterator[Wire]:
     wire.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_command(
     shared_settings: Settings, shared_mail_box: MailBox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Command, str]]:

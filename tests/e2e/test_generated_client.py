@@ -1,12 +1,10 @@
 """A client generated from the OpenAPI document of a running service does what the README does with curl."""
 
-import asyncio
 import importlib
 import json
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from pydantic import SecretStr
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.settings import Settings
-from tests.conftest import _execute, url_of_database
+from tests.conftest import new_database
 from tests.support import readme
 from tests.support.generated_client import GeneratedClient, requests_of
 from tests.support.live import live_application
@@ -61,17 +59,16 @@ def generated(
     postgresql: EmbeddedPostgresql, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Generated]:
     """A client generated as in the README, from the service that the tests call."""
-    folder, name = tmp_path_factory.mktemp("client"), f"client_{uuid.uuid4().hex}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    with live_application(
-        Settings(_env_file=None, auth="none", database_url=SecretStr(url_of_database(postgresql, name)))
-    ) as url:
+    folder = tmp_path_factory.mktemp("client")
+    with (
+        new_database(postgresql, f"TEMPLATE {template_database}") as database_url,
+        live_application(Settings(_env_file=None, auth="none", database_url=SecretStr(database_url))) as url,
+    ):
         command = readme.block("sh", "openapi-python-client")
         (folder / ".venv").symlink_to(sys.prefix)
         # A minimal PATH: all programs must come from .venv, also ruff, which the generator runs in another folder.
         run(["bash", "-ec", f"PATH=/usr/bin:/bin\n{command.replace(readme.URL, url)}"], folder)
         yield Generated(url, folder)
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def run(command: list[str], folder: Path) -> str:

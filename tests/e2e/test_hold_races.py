@@ -14,7 +14,7 @@ from tests.support.api import Api, new, over_http
 from tests.support.command import environment, running
 from tests.support.database import raw_connection
 
-HOLDS = 1000
+HOLDS = 400
 SENDERS = 16
 SECONDS = 6
 

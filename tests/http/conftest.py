@@ -1,7 +1,5 @@
 """The application in process, over a database that these tests share; each test uses references of its own."""
 
-import asyncio
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from app.bootstrap import bootstrap
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.service_layer.callers import SCOPES
 from app.settings import Settings
-from tests.conftest import _execute, url_of_database
+from tests.conftest import new_database
 from tests.support.api import Api, in_process
 from tests.support.feed import StillFeed
 from tests.support.hold_shop import Shop
@@ -24,10 +22,8 @@ from tests.support.keys import add_key, guarded
 @pytest.fixture(scope="session")
 def shared_database_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
     """The URL of a migrated database that all tests of this folder may use at once."""
-    name = f"shared_{uuid.uuid4().hex}"
-    asyncio.run(_execute(postgresql, f"CREATE DATABASE {name} OWNER allocation TEMPLATE {template_database}"))
-    yield url_of_database(postgresql, name)
-    asyncio.run(_execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)"))
+    with new_database(postgresql, f"TEMPLATE {template_database}") as url:
+        yield url
 
 
 @pytest.fixture

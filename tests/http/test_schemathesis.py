@@ -14,9 +14,11 @@ from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection, response_schema_conformance
 
 from app.domain.fields import LONGEST_HOLD
+from app.embedded.postgresql import EmbeddedPostgresql
 from app.entrypoints.http import event_stream
 from app.service_layer.callers import SCOPES
 from app.settings import Settings
+from tests.conftest import new_database
 from tests.http.contract import STATUSES
 from tests.support.feed import StillFeed
 from tests.support.keys import add_key
@@ -32,19 +34,26 @@ SETTINGS = settings(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A file of keys, and the headers of a caller with all scopes."""
     file = tmp_path_factory.mktemp("keys") / "keys.toml"
     return file, {"X-API-Key": add_key(file, "schemathesis", SCOPES)}
 
 
-@pytest.fixture(scope="session")
-def document(shared_database_url: str, credentials: tuple[Path, dict[str, str]]) -> Iterator[BaseSchema]:
+@pytest.fixture(scope="module")
+def database_url(postgresql: EmbeddedPostgresql, template_database: str) -> Iterator[str]:
+    """The URL of a database for these tests alone, because generated names may be those of other tests."""
+    with new_database(postgresql, f"TEMPLATE {template_database}") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def document(database_url: str, credentials: tuple[Path, dict[str, str]]) -> Iterator[BaseSchema]:
     """The document as an application on a socket serves it, bound to that application."""
     settings = Settings(
         _env_file=None,
-        database_url=SecretStr(shared_database_url),
+        database_url=SecretStr(database_url),
         auth="api-keys",
         hold_max=LONGEST_HOLD,
         api_keys_file=credentials[0],

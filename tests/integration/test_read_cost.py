@@ -1,17 +1,22 @@
 """A page costs as many rows and index entries as it shows, whatever its position and the size of the tables."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import date
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import create_engine
+from app.embedded.postgresql import EmbeddedPostgresql
 from app.read_model.availability import Question
 from app.read_model.pagination import COUNT_LIMIT, Page
 from app.read_model.queries import Queries
+from tests.conftest import new_database
 from tests.support.database import raw_connection
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MANY = 30_000
 LIMIT = 20
@@ -104,16 +109,26 @@ class Measured:
         return page, entries_after - entries
 
 
-@pytest.fixture(params=[False, True], ids=["planned-while-empty", "analysed"])
-async def measured(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Measured]:
-    """Tables that have grown, and plans from before or from after that."""
+@pytest.fixture(scope="module", params=[False, True], ids=["planned-while-empty", "analysed"])
+def database(
+    postgresql: EmbeddedPostgresql, template_database: str, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, bool]]:
+    """The URL of a database that only these tests use, and whether it is to be analysed."""
+    with new_database(postgresql, f"TEMPLATE {template_database}") as url:
+        yield url, request.param
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def measured(database: tuple[str, bool]) -> AsyncIterator[Measured]:
+    """Tables that have grown, and plans from before or from after that. The tests do not write."""
+    database_url, is_analysed = database
     engine = create_engine(database_url, pool_size=1)
     measured = Measured(engine)
     async with raw_connection(database_url) as admin:
         for table in ("products", "batches", "order_lines", "events"):
             await admin.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
         await admin.execute(FIRST)
-        if not request.param:
+        if not is_analysed:
             # PostgreSQL settles on a plan after five runs.
             for _ in range(8):
                 for ask in PAGES.values():
@@ -127,7 +142,7 @@ async def measured(database_url: str, request: pytest.FixtureRequest) -> AsyncIt
                 await measured.queries.search("S-")
                 await measured.queries.history.of_order("order-1")
         await admin.execute(GATHER)
-        if request.param:
+        if is_analysed:
             await admin.execute("ANALYZE")
     yield measured
     await engine.dispose()

@@ -166,6 +166,7 @@ class StillFeed(KafkaFeed):
         records = [event("RED-CHAIR", sequence).encode() for sequence in (1, 2)]
         self._ring.append([record(headers, value, offset=number) for number, (headers, value) in enumerate(records)])
         self._is_available = True
+        self._attempted.set()
 
     async def run(self) -> None:
         await asyncio.Event().wait()

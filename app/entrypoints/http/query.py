@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-from app.domain.fields import MOST_LOCATIONS, Identifier, Locations, Sku
+from app.domain.fields import IDENTIFIER_PATTERN, MOST_LOCATIONS, Identifier, Locations, Sku
 from app.domain.limits import MAX_QUANTITY
 from app.integration.feed_events import EVENT_TYPES
 from app.read_model.lists import BackorderOrder, BatchOrder
@@ -43,6 +43,8 @@ def _locations(value: str) -> str:
 
 
 _LOCATIONS = TypeAdapter(Locations)
+_IDENTIFIER = IDENTIFIER_PATTERN.strip("^$")
+_LOCATIONS_PATTERN = f"^{_IDENTIFIER}(,{_IDENTIFIER}){{0,{MOST_LOCATIONS - 1}}}$"
 _WholeNumber = _written_as("-?[0-9]{1,18}", "Input should be a whole number")
 Day = Annotated[date, _written_as("[0-9]{4}-[0-9]{2}-[0-9]{2}", "Input should be a date in the form YYYY-MM-DD")]
 Flag = Annotated[bool, _written_as("true|false", "Input should be true or false")]
@@ -104,6 +106,8 @@ FromLocations = Annotated[
         alias="from",
         description="The locations that may serve the quantity, separated by commas, the best one first. Default: all.",
         examples=["berlin,paris"],
+        # Not checked by it: the errors of `_locations` name the location.
+        json_schema_extra={"pattern": _LOCATIONS_PATTERN},
     ),
 ]
 GoodUntil = Annotated[
