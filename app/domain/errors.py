@@ -8,6 +8,13 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from app.domain.limits import MAX_QUANTITY
+from app.domain.stock import split_line_key
+
+
+def _named(key: str, sku: str) -> str:
+    """The line in a sentence about it."""
+    order_id, line = split_line_key(key)
+    return f"The line {line} of sku {sku} of order {order_id}" if line else f"The line of sku {sku} of order {order_id}"
 
 
 class DomainError(Exception):
@@ -24,8 +31,9 @@ class InvalidSkuError(DomainError):
     code = "invalid-sku"
 
     def __init__(self, *skus: str) -> None:
-        super().__init__(f"Invalid sku {', '.join(skus)}")
-        self.details = {"skus": list(skus)}
+        unique = list(dict.fromkeys(skus))
+        super().__init__(f"Invalid sku {', '.join(unique)}")
+        self.details = {"skus": unique}
 
 
 class OutOfStockError(DomainError):
@@ -34,8 +42,9 @@ class OutOfStockError(DomainError):
     code = "out-of-stock"
 
     def __init__(self, *skus: str) -> None:
-        super().__init__(f"Out of stock for sku {', '.join(skus)}")
-        self.details = {"skus": list(skus)}
+        unique = list(dict.fromkeys(skus))
+        super().__init__(f"Out of stock for sku {', '.join(unique)}")
+        self.details = {"skus": unique}
 
 
 class OrderConflictError(DomainError):
@@ -52,10 +61,12 @@ class AllocationConflictError(DomainError):
 
     code = "allocation-conflict"
 
-    def __init__(self, order_id: str, sku: str, accepted_qty: int) -> None:
+    def __init__(self, key: str, sku: str, accepted_qty: int) -> None:
+        order_id, line = split_line_key(key)
+        named = f" in line {line}" if line else ""
         super().__init__(
-            f"Order {order_id} already has {accepted_qty} of sku {sku}, or other requirements of its batch; change the"
-            " quantity of that line instead, or cancel it and place it again"
+            f"Order {order_id} already has {accepted_qty} of sku {sku}{named}, or other requirements of its batch;"
+            " change the quantity of that line instead, or cancel it and place it again"
         )
 
 
@@ -64,8 +75,9 @@ class AllocationNotFoundError(DomainError):
 
     code = "allocation-not-found"
 
-    def __init__(self, order_id: str, sku: str) -> None:
-        super().__init__(f"Order {order_id} has no line of sku {sku}")
+    def __init__(self, key: str, sku: str) -> None:
+        order_id, line = split_line_key(key)
+        super().__init__(f"Order {order_id} has no line{f' {line}' if line else ''} of sku {sku}")
 
 
 class AlreadyShippedError(DomainError):
@@ -73,8 +85,8 @@ class AlreadyShippedError(DomainError):
 
     code = "already-shipped"
 
-    def __init__(self, order_id: str, sku: str) -> None:
-        super().__init__(f"The line of sku {sku} of order {order_id} has been shipped")
+    def __init__(self, key: str, sku: str) -> None:
+        super().__init__(f"{_named(key, sku)} has been shipped")
 
 
 class NotAllocatedError(DomainError):
@@ -82,8 +94,8 @@ class NotAllocatedError(DomainError):
 
     code = "not-allocated"
 
-    def __init__(self, order_id: str, sku: str) -> None:
-        super().__init__(f"The line of sku {sku} of order {order_id} waits for stock and cannot be shipped")
+    def __init__(self, key: str, sku: str) -> None:
+        super().__init__(f"{_named(key, sku)} waits for stock and cannot be shipped")
 
 
 class NotConfirmedError(DomainError):
@@ -91,8 +103,8 @@ class NotConfirmedError(DomainError):
 
     code = "not-confirmed"
 
-    def __init__(self, order_id: str, sku: str) -> None:
-        super().__init__(f"The line of sku {sku} of order {order_id} is held; place it without hold_for to confirm it")
+    def __init__(self, key: str, sku: str) -> None:
+        super().__init__(f"{_named(key, sku)} is held; place it without hold_for to confirm it")
 
 
 class NotHeldError(DomainError):
@@ -101,9 +113,10 @@ class NotHeldError(DomainError):
     code = "not-held"
 
     def __init__(self, order_id: str, *skus: str) -> None:
-        what = f"The line of sku {', '.join(skus)} of order {order_id} is" if skus else f"Order {order_id} is"
+        unique = list(dict.fromkeys(skus))
+        what = f"The line of sku {', '.join(unique)} of order {order_id} is" if skus else f"Order {order_id} is"
         super().__init__(f"{what} not held: it was confirmed or placed without hold_for")
-        self.details = {"skus": list(skus)} if skus else {}
+        self.details = {"skus": unique} if skus else {}
 
 
 class BelowShippedError(DomainError):

@@ -127,80 +127,71 @@ class BatchEtaChanged(ProductEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineAllocated(ProductEvent):
-    """A batch will serve the order line."""
+class LineEvent(ProductEvent):
+    """An event of a line of `qty` pieces. `line` is its name among those of the order and SKU; empty: it has none."""
 
     order_id: str
+    line: str = ""
     qty: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineAllocated(LineEvent):
+    """A batch will serve the order line."""
+
     batch_ref: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineHeld(ProductEvent):
+class LineHeld(LineEvent):
     """A batch keeps stock for the order line until `held_until`. Raised again when its batch or its end changes."""
 
-    order_id: str
-    qty: int
     batch_ref: str
     held_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HoldReleased(ProductEvent):
+class HoldReleased(LineEvent):
     """The hold of an order line ended without a confirmation."""
 
-    order_id: str
-    qty: int
     batch_ref: str
     reason: HoldReleaseReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineDeallocated(ProductEvent):
+class LineDeallocated(LineEvent):
     """The order line left its batch, or with `batch_ref` None the queue.
 
     With `new_qty` its quantity was changed: the next event of the line places it anew, with that quantity.
     """
 
-    order_id: str
-    qty: int
     batch_ref: str | None
     reason: ReleaseReason
     new_qty: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineShipped(ProductEvent):
+class LineShipped(LineEvent):
     """The order line was shipped."""
 
-    order_id: str
-    qty: int
     batch_ref: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineBackordered(ProductEvent):
+class LineBackordered(LineEvent):
     """The order line was accepted and waits for stock."""
-
-    order_id: str
-    qty: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AllocationFailed(ProductEvent):
+class AllocationFailed(LineEvent):
     """The order line was refused and is not kept; a line that was accepted before stays as it was."""
 
-    order_id: str
-    qty: int
     reason: RefusalReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutOfStock(ProductEvent):
+class OutOfStock(LineEvent):
     """No batch could hold the order line."""
-
-    order_id: str
-    qty: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

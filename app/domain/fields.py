@@ -32,6 +32,7 @@ def _iso_date_or_null(meaning: str) -> BeforeValidator:
 
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
+_IDENTIFIER_OR_EMPTY = r"^([A-Za-z0-9][A-Za-z0-9._:\-]{0,254})?$"
 
 ONE_LINE_PATTERN = r"^[^\u0000-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]*$"
 """Free text on one line, which logs, mails and tables of others show as it was meant: no control characters (C0, C1),
@@ -125,6 +126,16 @@ Priority = Annotated[
         le=HIGHEST_PRIORITY,
         description="The priority in the queue: 9 is served first, 0 last. Default: 5.",
         examples=[7],
+    ),
+]
+LineName = Annotated[
+    str,
+    Field(
+        strict=True,
+        pattern=_IDENTIFIER_OR_EMPTY,
+        max_length=255,
+        description="A name that distinguishes the line from others of the same order and SKU. Default: empty.",
+        examples=["a"],
     ),
 ]
 CartId = Annotated[Identifier, Field(description="The id of the cart.", examples=["cart-1"])]

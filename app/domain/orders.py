@@ -10,7 +10,7 @@ from app.domain.stock import Allocation, OrderLine
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Lines that are ordered together, each of a different SKU, sorted by SKU. Each is allocated by its product."""
+    """Lines that are ordered together, sorted by SKU and name. Each is allocated by its product."""
 
     order_id: str
     lines: tuple[OrderLine, ...]
@@ -18,8 +18,11 @@ class Order:
     @classmethod
     def of(cls, order_id: str, lines: Iterable[OrderLine]) -> Self:
         """The order of these lines."""
-        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku"))))
+        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku", "line"))))
 
+
+PlacedRow = tuple[str, int, int] | tuple[str, int, int, str]
+"""SKU, pieces, place in the queue and, if it has one, name of a line."""
 
 NEVER = 0
 """The place in the queue of a line that was never requested of its product: sequences begin with 1."""
@@ -32,6 +35,7 @@ class PlacedLine:
     sku: str
     qty: int
     requested: int
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,14 @@ class PlacedOrder:
         is_held: bool = False,
     ) -> Self:
         """The order of these lines, and of lines that belong to it and are not allocated yet."""
-        lines = [PlacedLine(each.line.sku, each.line.qty, each.requested_sequence) for each in allocations]
-        lines += (PlacedLine(line.sku, line.qty, NEVER) for line in left_out)
-        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku"))), is_held)
+        lines = [
+            PlacedLine(each.line.sku, each.line.qty, each.requested_sequence, each.line.line) for each in allocations
+        ]
+        lines += (PlacedLine(line.sku, line.qty, NEVER, line.line) for line in left_out)
+        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku", "line"))), is_held)
 
     @classmethod
-    def of_rows(cls, order_id: str, rows: Iterable[tuple[str, int, int]], *, is_held: bool = False) -> Self:
+    def of_rows(cls, order_id: str, rows: Iterable[PlacedRow], *, is_held: bool = False) -> Self:
         """The order that was stored as `rows`."""
         return cls(order_id, tuple(PlacedLine(*row) for row in rows), is_held)
 
@@ -77,9 +83,12 @@ class PlacedOrder:
         return type(self)(self.order_id, tuple(lines), is_held)
 
     @property
-    def rows(self) -> list[tuple[str, int, int]]:
-        """SKU, pieces and place in the queue of each line."""
-        return [(line.sku, line.qty, line.requested) for line in self.lines]
+    def rows(self) -> list[PlacedRow]:
+        """SKU, pieces, place in the queue and name of each line; without the name if it has none."""
+        return [
+            (line.sku, line.qty, line.requested, line.line) if line.line else (line.sku, line.qty, line.requested)
+            for line in self.lines
+        ]
 
     def holds(self, present: Sequence[Allocation]) -> bool:
         """Whether one of its lines is among those that the order has now."""
@@ -87,5 +96,6 @@ class PlacedOrder:
         return any((line.sku, line.requested) in left for line in self.lines)
 
     def is_made_of(self, lines: Sequence[OrderLine]) -> bool:
-        """Whether these lines, in the order of their SKUs, are what was placed."""
-        return [(line.sku, line.qty) for line in self.lines] == [(line.sku, line.qty) for line in lines]
+        """Whether these lines, sorted by SKU and name, are what was placed."""
+        placed = [(line.sku, line.line, line.qty) for line in self.lines]
+        return placed == [(line.sku, line.line, line.qty) for line in lines]

@@ -1,10 +1,11 @@
 """The steps that commands have in common: lines get stock, go to a batch or into the queue, and leave."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain import events
-from app.domain.events import HoldReleaseReason, ReleaseReason
+from app.domain.events import Event, HoldReleaseReason, ReleaseReason
 from app.domain.product_memory import ProductMemory
 from app.domain.stock import Allocation, Batch, OrderLine
 
@@ -39,8 +40,8 @@ class Placement(ProductMemory):
                 return
             allocation.batch = allocation.allocated_sequence = None
             self.backordered_qty += line.qty
-            self._raise(events.OutOfStock, order_id=line.order_id, qty=line.qty)
-            self._raise(events.LineBackordered, order_id=line.order_id, qty=line.qty)
+            self._raise_of(line, events.OutOfStock)
+            self._raise_of(line, events.LineBackordered)
             return
         allocation.batch = batch
         if allocation.is_held:
@@ -53,8 +54,8 @@ class Placement(ProductMemory):
         if allocation.is_held:
             return
         line, batch = allocation.line, allocation.batch
-        facts = {"order_id": line.order_id, "qty": line.qty, "batch_ref": batch.ref if batch else None}
-        self._raise(events.LineDeallocated, **facts, reason=reason, new_qty=new_qty)
+        ref = batch.ref if batch else None
+        self._raise_of(line, events.LineDeallocated, batch_ref=ref, reason=reason, new_qty=new_qty)
 
     def _release(self, allocation: Allocation) -> None:
         """Release the pieces that the batch holds for the line, or that the queue counts for it."""
@@ -79,18 +80,20 @@ class Placement(ProductMemory):
 
     def _end_hold(self, allocation: Allocation, reason: HoldReleaseReason) -> None:
         """Forget a hold whose stock has been released."""
-        del self.allocations[allocation.line.order_id]
+        del self.allocations[allocation.line.key]
         self.held_qty -= allocation.line.qty
         self._raise_hold_released(allocation, reason)
 
+    def _raise_of(self, line: OrderLine, event: Callable[..., Event], **facts: object) -> int:
+        """Raise an event of a line; returns its sequence."""
+        return self._raise(event, order_id=line.order_id, line=line.line, qty=line.qty, **facts)
+
     def _raise_allocated(self, line: OrderLine, batch: Batch) -> int:
-        return self._raise(events.LineAllocated, order_id=line.order_id, qty=line.qty, batch_ref=batch.ref)
+        return self._raise_of(line, events.LineAllocated, batch_ref=batch.ref)
 
     def _raise_held(self, allocation: Allocation, batch: Batch) -> int:
-        line, held_until = allocation.line, allocation.held_until
-        facts = {"order_id": line.order_id, "qty": line.qty, "batch_ref": batch.ref}
-        return self._raise(events.LineHeld, **facts, held_until=held_until)
+        return self._raise_of(allocation.line, events.LineHeld, batch_ref=batch.ref, held_until=allocation.held_until)
 
     def _raise_hold_released(self, allocation: Allocation, reason: HoldReleaseReason) -> None:
-        line, ref = allocation.line, allocation.batch.ref if allocation.batch else None
-        self._raise(events.HoldReleased, order_id=line.order_id, qty=line.qty, batch_ref=ref, reason=reason)
+        ref = allocation.batch.ref if allocation.batch else None
+        self._raise_of(allocation.line, events.HoldReleased, batch_ref=ref, reason=reason)

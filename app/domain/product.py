@@ -12,7 +12,7 @@ from typing import Literal
 from app.domain import errors, events
 from app.domain.choice import ANY_BATCH, Requirements
 from app.domain.events import RefusalReason
-from app.domain.stock import Allocation, OrderLine
+from app.domain.stock import Allocation, Batch, OrderLine
 from app.domain.stock_keeping import StockKeeping
 
 
@@ -36,11 +36,11 @@ class Product(StockKeeping):
         may not wait. Both refusals also raise events.
         """
         is_held = held_until is not None
-        known = self.allocations.get(line.order_id)
+        known = self.allocations.get(line.key)
         if known is not None:
             if known.line.qty != line.qty or line.requirements not in {ANY_BATCH, known.line.requirements}:
                 self.refuse(line, "conflict")
-                raise errors.AllocationConflictError(line.order_id, self.sku, known.line.qty)
+                raise errors.AllocationConflictError(line.key, self.sku, known.line.qty)
             is_confirmed = known.is_held and not is_held
             if is_confirmed:
                 self._confirm(known)
@@ -50,7 +50,7 @@ class Product(StockKeeping):
             self.refuse(line, "out_of_stock", is_held=is_held)
             raise errors.OutOfStockError(self.sku)
         allocation = Allocation(line, requested_sequence=self.sequence + 1, held_until=held_until)
-        self.allocations[line.order_id] = allocation
+        self.allocations[line.key] = allocation
         if held_until is not None:
             self.held_qty += line.qty
             self._count_hold(held_until)
@@ -60,22 +60,22 @@ class Product(StockKeeping):
     def refuse(self, line: OrderLine, reason: RefusalReason, *, is_held: bool = False) -> None:
         """Raise the events of a line that is refused. A refused hold raises no OutOfStock: it is not an order."""
         if reason == "out_of_stock" and not is_held:
-            self._raise(events.OutOfStock, order_id=line.order_id, qty=line.qty)
-        self._raise(events.AllocationFailed, order_id=line.order_id, qty=line.qty, reason=reason)
+            self._raise_of(line, events.OutOfStock)
+        self._raise_of(line, events.AllocationFailed, reason=reason)
 
-    def cancel(self, order_id: str) -> None:
+    def cancel(self, key: str) -> None:
         """Remove a line. Raises AllocationNotFoundError, AlreadyShippedError."""
-        allocation = self._unshipped(order_id)
+        allocation = self._unshipped(key)
         self._release(allocation)
         if allocation.is_held:
             self._end_hold(allocation, "cancelled")
         else:
-            del self.allocations[order_id]
+            del self.allocations[key]
             self.leave(allocation, "cancelled")
 
     def change_line_quantity(
         self,
-        order_id: str,
+        key: str,
         qty: int,
         held_until: datetime | None = None,
         requirements: Requirements | None = None,
@@ -87,12 +87,12 @@ class Product(StockKeeping):
         line its requirements. Raises AllocationNotFoundError, AlreadyShippedError, and OutOfStockError where no batch
         can hold the larger line: the line then stays as it was.
         """
-        allocation = self._accepted(order_id)
+        allocation = self._accepted(key)
         before, own, is_held = allocation.line, allocation.batch, allocation.is_held
         line = replace(before, qty=qty, requirements=requirements or before.requirements)
         if line == before:
             return allocation
-        self._unshipped(order_id)
+        self._unshipped(key)
         stays = self._stays(allocation, line)
         target = own if stays else self.batches.best(qty, line.requirements)
         if own is not None and target is None:
@@ -114,20 +114,20 @@ class Product(StockKeeping):
             allocation.allocated_sequence = allocated_sequence
         return allocation
 
-    def ship(self, order_id: str) -> Allocation:
+    def ship(self, key: str) -> Allocation:
         """Mark an allocated line as shipped. Repeating this is harmless.
 
         Raises AllocationNotFoundError, NotAllocatedError, NotConfirmedError.
         """
-        allocation = self._accepted(order_id)
+        allocation = self._accepted(key)
         if allocation.batch is None:
-            raise errors.NotAllocatedError(order_id, self.sku)
+            raise errors.NotAllocatedError(key, self.sku)
         if allocation.is_held:
-            raise errors.NotConfirmedError(order_id, self.sku)
+            raise errors.NotConfirmedError(key, self.sku)
         if allocation.shipped_sequence is None:
             allocation.batch.ship(allocation.line)
-            allocation.shipped_sequence = self._raise(
-                events.LineShipped, order_id=order_id, qty=allocation.line.qty, batch_ref=allocation.batch.ref
+            allocation.shipped_sequence = self._raise_of(
+                allocation.line, events.LineShipped, batch_ref=allocation.batch.ref
             )
         return allocation
 
@@ -139,10 +139,10 @@ class Product(StockKeeping):
         self.reorder_point = qty or None
         self._raise_stock_level_events()
 
-    def serve_backorders(self, order_ids: Iterable[str]) -> None:
-        """Allocate each queued line of these orders that fits, in the given order."""
-        for order_id in order_ids:
-            allocation = self.allocations[order_id]
+    def serve_backorders(self, keys: Iterable[str]) -> None:
+        """Allocate each of these queued lines that fits, in the given order."""
+        for key in keys:
+            allocation = self.allocations[key]
             batch = self.reserve(allocation.line)
             if batch is not None:
                 self.backordered_qty -= allocation.line.qty
@@ -154,20 +154,40 @@ class Product(StockKeeping):
         """The end of a hold of that many seconds that begins now."""
         return self.now + timedelta(seconds=seconds)
 
-    def can_hold(self, line: OrderLine) -> bool:
-        """Whether a batch has the line or can hold it; the pieces that the order has are available to it."""
-        own = self.allocations.get(line.order_id)
+    def without_stock(self, lines: Iterable[OrderLine], leaving: Iterable[Allocation] = ()) -> list[OrderLine]:
+        """Those of the lines that no batch can hold if they are held or placed in this order.
+
+        The pieces that an accepted line has are available to it, and those of the lines that are `leaving` to all.
+        """
+        before: dict[Batch, int] = {}
+        try:
+            for allocation in leaving:
+                _count(allocation.batch, -allocation.line.qty, before)
+            return [line for line in lines if not self._try(line, before)]
+        finally:
+            for batch, qty in before.items():
+                batch.allocated_qty = qty
+
+    def _try(self, line: OrderLine, before: dict[Batch, int]) -> bool:
+        """Count the pieces of the line on the batch that `hold` or `allocate` would choose, if there is one."""
+        own = self.allocations.get(line.key)
         if own is not None and line.requirements == ANY_BATCH:
             line = replace(line, requirements=own.line.requirements)
-        stays = own is not None and self._stays(own, line)
-        return stays or self.batches.best(line.qty, line.requirements) is not None
+        target = own.batch if own is not None and self._stays(own, line) else None
+        target = target or self.batches.best(line.qty, line.requirements)
+        if target is None:
+            return False
+        if own is not None:
+            _count(own.batch, -own.line.qty, before)
+        _count(target, line.qty, before)
+        return True
 
     def hold(self, line: OrderLine, held_until: datetime) -> Allocation:
         """Hold the line until `held_until`, with this quantity, whether it is new or held already.
 
         Raises NotHeldError where it is firm, and OutOfStockError where no batch can hold it: it then stays as it was.
         """
-        known = self.allocations.get(line.order_id)
+        known = self.allocations.get(line.key)
         if known is None:
             return self.allocate(line, "reject", held_until)[0]
         if not known.is_held:
@@ -176,34 +196,34 @@ class Product(StockKeeping):
         has_other_requirements = line.requirements not in {ANY_BATCH, known.line.requirements}
         if known.line.qty != line.qty or has_other_requirements:
             requirements = line.requirements if has_other_requirements else None
-            return self.change_line_quantity(line.order_id, line.qty, held_until, requirements)
+            return self.change_line_quantity(line.key, line.qty, held_until, requirements)
         if known.held_until != held_until and known.batch is not None:
             known.held_until = held_until
             self._raise_held(known, known.batch)
         return known
 
-    def replace_hold(self, order_id: str) -> None:
+    def replace_hold(self, key: str) -> None:
         """End a hold because the order is held without this line now. Raises NotHeldError where the line is firm."""
-        allocation = self._accepted(order_id)
+        allocation = self._accepted(key)
         if not allocation.is_held:
-            raise errors.NotHeldError(order_id, self.sku)
+            raise errors.NotHeldError(allocation.line.order_id, self.sku)
         self._release(allocation)
         self._end_hold(allocation, "replaced")
 
-    def expire_holds(self, order_ids: Iterable[str], earliest_end: datetime | None) -> None:
-        """End the holds of these orders, which have ended, and those of lines in memory that have ended too.
+    def expire_holds(self, keys: Iterable[str], earliest_end: datetime | None) -> None:
+        """End the holds of these lines, which have ended, and those of lines in memory that have ended too.
 
         No other hold ends before `earliest_end`; None: there is no other one.
         """
         named = (
             each for each in self.allocations.values() if each.held_until is not None and each.held_until <= self.now
         )
-        over = list(dict.fromkeys([*order_ids, *(each.line.order_id for each in named)]))
+        over = list(dict.fromkeys([*keys, *(each.line.key for each in named)]))
         self.earliest_hold_end = earliest_end
         if over:
             self.hold_clock = self.now
-        for order_id in over:
-            allocation = self.allocations[order_id]
+        for key in over:
+            allocation = self.allocations[key]
             if allocation.batch is not None and allocation.batch.overdue_qty:
                 allocation.batch.overdue_qty -= allocation.line.qty
             self._release(allocation)
@@ -211,11 +231,11 @@ class Product(StockKeeping):
 
     # --- lookups ---------------------------------------------------------------------------------------------------
 
-    def _accepted(self, order_id: str) -> Allocation:
+    def _accepted(self, key: str) -> Allocation:
         try:
-            return self.allocations[order_id]
+            return self.allocations[key]
         except KeyError:
-            raise errors.AllocationNotFoundError(order_id, self.sku) from None
+            raise errors.AllocationNotFoundError(key, self.sku) from None
 
     @staticmethod
     def _stays(own: Allocation, line: OrderLine) -> bool:
@@ -230,8 +250,15 @@ class Product(StockKeeping):
             return False
         return not grows or own.batch.available_qty + own.line.qty >= line.qty
 
-    def _unshipped(self, order_id: str) -> Allocation:
-        allocation = self._accepted(order_id)
+    def _unshipped(self, key: str) -> Allocation:
+        allocation = self._accepted(key)
         if allocation.shipped_sequence is not None:
-            raise errors.AlreadyShippedError(order_id, self.sku)
+            raise errors.AlreadyShippedError(key, self.sku)
         return allocation
+
+
+def _count(batch: Batch | None, qty: int, before: dict[Batch, int]) -> None:
+    """Add pieces to what is allocated of a batch, and remember what was allocated before."""
+    if batch is not None:
+        before.setdefault(batch, batch.allocated_qty)
+        batch.allocated_qty += qty

@@ -32,6 +32,8 @@ class ProductMemory:
     No batch with available pieces expires before `next_expiry`; None: none expires. Batches whose `best_before` is
     earlier have expired, and this was taken into account.
 
+    `allocations` are the lines in memory by `OrderLine.key`.
+
     With `is_partial` batches in some locations are not in memory. Then commands may only place lines, and the stock
     level is not known; a product with a reorder point or with holds must not be partial.
     """
@@ -70,12 +72,12 @@ class ProductMemory:
 
     def attach_allocation(self, allocation: Allocation) -> Allocation:
         """Add a line that was accepted earlier. One that is in memory already is kept, for it may have changed."""
-        return self.allocations.setdefault(allocation.line.order_id, allocation)
+        return self.allocations.setdefault(allocation.line.key, allocation)
 
-    def forget_lines(self, order_ids: Iterable[str]) -> None:
+    def forget_lines(self, keys: Iterable[str]) -> None:
         """Remove lines from memory. The caller has stored them, and no command of the group names them."""
-        for order_id in order_ids:
-            self.allocations.pop(order_id, None)
+        for key in keys:
+            self.allocations.pop(key, None)
 
     def set_time(self, now: datetime, today: date) -> None:
         """Set the time and the day of this transaction. A clock that runs behind does not revive a hold that has ended.

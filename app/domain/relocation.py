@@ -37,7 +37,7 @@ class Move:
 class Relocation:
     """The lines that move. The caller must iterate over `steps` to the end, or call `run`.
 
-    Each step yields the order ids of the lines that it placed; None: the product must not be stored yet. `moves` is
+    Each step yields the keys of the lines that it placed; None: the product must not be stored yet. `moves` is
     complete after the last step: the lines that moved, oldest request first.
     """
 
@@ -112,7 +112,7 @@ class Relocation:
                         move = Move(allocation.line, allocation.batch, target, allocation.requested_sequence)
                         self.moves.append(move)
                     product.place(allocation, target, reason)
-            yield [allocation.line.order_id for allocation in page]
+            yield [allocation.line.key for allocation in page]
 
 
 def reserve_sooner(batches: Batches, late: Batch, held: Iterable[Allocation]) -> dict[Allocation, Batch]:

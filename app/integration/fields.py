@@ -12,6 +12,15 @@ OrderId = Annotated[str, Field(description="The customer's order.", examples=["o
 Sku = Annotated[str, Field(description="Identifies the product.", examples=["RED-CHAIR"])]
 BatchRef = Annotated[str, Field(description="Identifies the batch.", examples=["batch-1"])]
 LineQuantity = Annotated[int, Field(ge=1, description="Pieces ordered.", examples=[10])]
+NameOfLine = Annotated[
+    str,
+    Field(
+        title="NameOfLine",
+        description="The `line` of the order line: its name among those of the order and SKU. Left out if it is empty.",
+        examples=["a"],
+        exclude_if=lambda value: not value,
+    ),
+]
 PurchasedQuantity = Annotated[int, Field(ge=0, description="Pieces purchased.", examples=[100])]
 AllocatedQuantity = Annotated[
     int, Field(ge=0, description="Pieces allocated to lines that are not shipped.", examples=[10])

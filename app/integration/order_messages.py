@@ -6,7 +6,17 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain import events
-from app.integration.fields import CartId, CartQuantity, Currency, LineQuantity, OrderId, Sku, Total, UnitPrice
+from app.integration.fields import (
+    CartId,
+    CartQuantity,
+    Currency,
+    LineQuantity,
+    NameOfLine,
+    OrderId,
+    Sku,
+    Total,
+    UnitPrice,
+)
 from app.integration.product_messages import Message
 
 
@@ -16,10 +26,13 @@ class LineOfOrder(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
     sku: Sku
+    line: NameOfLine = ""
     qty: LineQuantity
 
 
-LinesOfOrder = Annotated[list[LineOfOrder], Field(description="By SKU.", examples=[[{"sku": "RED-CHAIR", "qty": 10}]])]
+LinesOfOrder = Annotated[
+    list[LineOfOrder], Field(description="By SKU and `line`.", examples=[[{"sku": "RED-CHAIR", "qty": 10}]])
+]
 
 
 class OrderMessage(Message):

@@ -17,6 +17,7 @@ from app.integration.fields import (
     Eta,
     IncomingQuantity,
     LineQuantity,
+    NameOfLine,
     OrderId,
     PurchasedQuantity,
     Sku,
@@ -43,16 +44,22 @@ class ProductMessage(Message):
     sku: Sku
 
 
-class LineAllocatedV1(ProductMessage):
+class LineMessage(ProductMessage):
+    """The data of an event of an order line."""
+
+    order_id: OrderId
+    line: NameOfLine = ""
+    qty: LineQuantity
+
+
+class LineAllocatedV1(LineMessage):
     """The order line was allocated to a batch."""
 
     ce_type = "line_allocated.v1"
-    order_id: OrderId
-    qty: LineQuantity
     batch_ref: BatchRef
 
 
-class LineHeldV1(ProductMessage):
+class LineHeldV1(LineMessage):
     """A batch keeps stock for the order line until `held_until`, unless the line is confirmed before.
 
     Published at the hold, and again whenever the batch or the end of the hold changes. The confirmation publishes
@@ -60,33 +67,27 @@ class LineHeldV1(ProductMessage):
     """
 
     ce_type = "line_held.v1"
-    order_id: OrderId
-    qty: LineQuantity
     batch_ref: BatchRef
     held_until: Annotated[
         datetime, Field(description="The end of the hold, in UTC.", examples=["2030-01-01T12:00:00Z"])
     ]
 
 
-class HoldReleasedV1(ProductMessage):
+class HoldReleasedV1(LineMessage):
     """The hold of the order line ended without a confirmation."""
 
     ce_type = "hold_released.v1"
-    order_id: OrderId
-    qty: LineQuantity
     batch_ref: BatchRef
     reason: Annotated[events.HoldReleaseReason, Field(description="Why it ended.", examples=["expired"])]
 
 
-class LineDeallocatedV1(ProductMessage):
+class LineDeallocatedV1(LineMessage):
     """The order line was deallocated from its batch, or removed from the queue of backorders.
 
     With `new_qty` the line is placed again: its next `line_allocated.v1` or `line_backordered.v1` has that quantity.
     """
 
     ce_type = "line_deallocated.v1"
-    order_id: OrderId
-    qty: LineQuantity
     batch_ref: Annotated[
         str | None, Field(description="The previous batch; null: the line was in the queue.", examples=["batch-1"])
     ]
@@ -102,41 +103,33 @@ class LineDeallocatedV1(ProductMessage):
     ] = None
 
 
-class LineShippedV1(ProductMessage):
+class LineShippedV1(LineMessage):
     """The order line was shipped."""
 
     ce_type = "line_shipped.v1"
-    order_id: OrderId
-    qty: LineQuantity
     batch_ref: BatchRef
 
 
-class LineBackorderedV1(ProductMessage):
+class LineBackorderedV1(LineMessage):
     """The order line was accepted and waits for stock."""
 
     ce_type = "line_backordered.v1"
-    order_id: OrderId
-    qty: LineQuantity
 
 
-class AllocationFailedV1(ProductMessage):
+class AllocationFailedV1(LineMessage):
     """The order line was refused. An earlier accepted line of the same order and SKU is unchanged."""
 
     ce_type = "allocation_failed.v1"
-    order_id: OrderId
-    qty: LineQuantity
     reason: Annotated[
         events.RefusalReason,
         Field(description="Why it was refused.", examples=["out_of_stock"]),
     ]
 
 
-class OutOfStockV1(ProductMessage):
+class OutOfStockV1(LineMessage):
     """No batch could hold the order line."""
 
     ce_type = "out_of_stock.v1"
-    order_id: OrderId
-    qty: LineQuantity
 
 
 class LowStockV1(ProductMessage):
@@ -209,6 +202,4 @@ class BatchEtaChangedV1(BatchMessage):
             examples=[["order-1"]],
         ),
     ] = []
-    order_count: Annotated[
-        int, Field(ge=0, description="The number of orders with a firm line on the batch.", examples=[1])
-    ] = 0
+    order_count: Annotated[int, Field(ge=0, description="The number of firm lines on the batch.", examples=[1])] = 0

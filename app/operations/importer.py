@@ -150,7 +150,7 @@ def _key(command: Command) -> str:
     match command:
         case CreateBatch(ref=key) | CountBatch(ref=key) | CountProduct(sku=key):
             return key
-        case Allocate(order_id=order_id, sku=sku):
-            return f"{order_id}/{sku}"
+        case Allocate(order_id=order_id, sku=sku, line=line):
+            return f"{order_id}/{sku}/{line}" if line else f"{order_id}/{sku}"
         case _:
             return ""

@@ -51,13 +51,13 @@ class Availability:
 class Question:
     """A quantity of a product that a caller wants by a day, with what it requires of the batch.
 
-    The pieces that are held for the order `order_id` are available to it.
+    The pieces that are held for the line `key` of an order are available to it.
     """
 
     sku: str
     qty: int
     by: date | None = None
-    order_id: str | None = None
+    key: str | None = None
     requirements: Requirements = ANY_BATCH
 
 
@@ -67,7 +67,7 @@ def availability_of(question: Question, uow: UnitOfWork) -> Availability:
     product = uow.products.get(sku)
     if product is None:
         raise ProductNotFoundError(sku)
-    own = product.allocations.get(question.order_id) if question.order_id is not None else None
+    own = product.allocations.get(question.key) if question.key is not None else None
     if own is not None and own.is_held and own.batch is not None:
         own.batch.release(own.line, is_held=True)
     best = product.batches.best(qty, question.requirements)

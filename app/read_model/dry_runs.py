@@ -13,8 +13,8 @@ from pydantic import Field
 from app.adapters.postgresql.snapshot import Snapshots
 from app.domain.choice import Requirements
 from app.domain.commands import Allocate, PlaceOrder, Redistribute
-from app.domain.stock import Batch
-from app.integration.fields import OrderId
+from app.domain.stock import Batch, line_key
+from app.integration.fields import Eta, OrderId
 from app.service_layer.line_handlers import allocate
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.order_handlers import place_order
@@ -23,6 +23,8 @@ from app.service_layer.product_handlers import redistribute_stock
 from app.service_layer.results import AllocationState, Complete, EarliestEta, StockRedistributed
 
 MOST_PASSED_OVER = 100
+MOST_PIECES = 100
+"""As many as an order has lines."""
 
 ReasonCode = Literal["in_warehouse", "earliest_arrival", "out_of_stock", "already_accepted"]
 PassedOverReason = Literal["blocked", "expired", "elsewhere", "too_small"]
@@ -51,6 +53,15 @@ class PassedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a line, and the batch that can hold it."""
+
+    qty: Annotated[int, Field(ge=1, description="Pieces.", examples=[50])]
+    batch_ref: Annotated[str, Field(description="The ref of the batch.", examples=["batch-1"])]
+    eta: Eta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationPreview(AllocationState):
     """The outcome of a dry run for an order line, and its reason."""
 
@@ -61,6 +72,14 @@ class AllocationPreview(AllocationState):
         Field(
             description=f"The first {MOST_PASSED_OVER} batches that the line does not get, most preferred first. Left "
             "out if there is none, or if all of them are too small.",
+            exclude_if=lambda value: not value,
+        ),
+    ]
+    pieces: Annotated[
+        list[Piece],
+        Field(
+            description="If no batch can hold the whole line, but several can together: the quantities, in order of "
+            "preference, that would be allocated as lines of their own, with another `line` each. Left out otherwise.",
             exclude_if=lambda value: not value,
         ),
     ]
@@ -86,10 +105,10 @@ class DryRuns:
         """The line as the command would allocate or queue it."""
 
         async def decide(uow: UnitOfWork) -> AllocationPreview:
-            wanted = {command.sku: (command.qty, command.requirements)}
+            wanted = {(command.sku, command.line): (command.qty, command.requirements)}
             passed_over = await _passed_over(wanted, uow)
             accepted = await allocate(command, uow)
-            return _explained(accepted.allocation, passed_over, accepted=not accepted.created)
+            return _explained(accepted.allocation, passed_over, uow, accepted=not accepted.created)
 
         return await self._snapshots.run(_whole_products(command), decide)
 
@@ -102,11 +121,11 @@ class DryRuns:
         """The order as the command would place it."""
 
         async def decide(uow: UnitOfWork) -> OrderPreview:
-            wanted = {line.sku: (line.qty, line.requirements) for line in command.lines}
+            wanted = {(line.sku, line.line): (line.qty, line.requirements) for line in command.lines}
             passed_over = await _passed_over(wanted, uow)
             accepted = await place_order(command, uow)
             order = accepted.order
-            lines = [_explained(line, passed_over, accepted=not accepted.created) for line in order.lines]
+            lines = [_explained(line, passed_over, uow, accepted=not accepted.created) for line in order.lines]
             return OrderPreview(order.order_id, lines, order.complete, order.earliest_eta)
 
         return await self._snapshots.run(_whole_products(command), decide)
@@ -119,18 +138,22 @@ def _whole_products(command: Allocate | PlaceOrder) -> LockSet:
     return locks
 
 
+_LineId = tuple[str, str]
+"""SKU and name of a line."""
+
+
 async def _passed_over(
-    wanted: Mapping[str, tuple[int, Requirements]], uow: UnitOfWork
-) -> dict[str, list[tuple[str, PassedOverReason]]]:
-    """By SKU: the batches that the line does not get, up to the one that it gets."""
-    found: dict[str, list[tuple[str, PassedOverReason]]] = {}
-    for sku, (qty, requirements) in wanted.items():
+    wanted: Mapping[_LineId, tuple[int, Requirements]], uow: UnitOfWork
+) -> dict[_LineId, list[tuple[str, PassedOverReason]]]:
+    """By line: the batches that it does not get, up to the one that it gets."""
+    found: dict[_LineId, list[tuple[str, PassedOverReason]]] = {}
+    for (sku, line), (qty, requirements) in wanted.items():
         product = uow.products.get(sku)
         if product is None:
             continue
         await uow.products.fetch_unfit(product, limit=MOST_PASSED_OVER)
         best = product.batches.best(qty, requirements)
-        found[sku] = [
+        found[sku, line] = [
             (batch.ref, reason)
             for batch in product.batches.refused_before(best, requirements.locations)
             if (reason := _refusal(batch, qty, requirements))
@@ -152,14 +175,41 @@ def _refusal(batch: Batch, qty: int, requirements: Requirements) -> PassedOverRe
 
 
 def _explained(
-    state: AllocationState, passed_over: Mapping[str, list[tuple[str, PassedOverReason]]], *, accepted: bool
+    state: AllocationState,
+    passed_over: Mapping[_LineId, list[tuple[str, PassedOverReason]]],
+    uow: UnitOfWork,
+    *,
+    accepted: bool,
 ) -> AllocationPreview:
     reason = "already_accepted" if accepted else _reason(state)
-    others = [] if accepted else [PassedOver(*each) for each in passed_over.get(state.sku, ())]
+    others = [] if accepted else [PassedOver(*each) for each in passed_over.get((state.sku, state.line), ())]
     if all(each.reason == "too_small" for each in others):
         # The explanation says it.
         others = []
-    return AllocationPreview(**asdict(state), reason=reason, explanation=EXPLANATIONS[reason], passed_over=others)
+    return AllocationPreview(
+        **asdict(state),
+        reason=reason,
+        explanation=EXPLANATIONS[reason],
+        passed_over=others,
+        pieces=_pieces(state, uow) if reason == "out_of_stock" else [],
+    )
+
+
+def _pieces(state: AllocationState, uow: UnitOfWork) -> list[Piece]:
+    """Parts of the line, each of which a batch can hold; none if all batches together cannot hold it."""
+    product = uow.products.get(state.sku)
+    if product is None:
+        return []
+    requirements = product.allocations[line_key(state.order_id, state.line)].line.requirements
+    pieces: list[Piece] = []
+    missing = state.qty
+    for batch in product.batches.by_preference(requirements.locations):
+        if batch.available_qty and batch.meets(requirements):
+            pieces.append(Piece(min(missing, batch.available_qty), batch.ref, batch.eta))
+            missing -= pieces[-1].qty
+            if not missing:
+                return pieces if len(pieces) <= MOST_PIECES else []
+    return []
 
 
 def _reason(state: AllocationState) -> ReasonCode:

@@ -142,6 +142,15 @@ class HistoryEntry:
         ),
     ] = None
 
+    line: Annotated[
+        str | None,
+        Field(
+            description="The `line` of the order line, only in events of a line that has one.",
+            examples=["a"],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
+
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
         """The entry of an event."""
@@ -170,6 +179,7 @@ def fields_of(row: Row[Any]) -> dict[str, Any]:
         "location": data.get("location"),
         "best_before": _day(data.get("best_before")),
         "blocked": data.get("blocked"),
+        "line": data.get("line"),
     }
 
 

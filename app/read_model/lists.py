@@ -62,7 +62,7 @@ class BatchSummary(BatchState):
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backorder(AllocationState):
     """An order line that waits for stock, and the time it was placed."""
 

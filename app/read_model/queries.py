@@ -52,7 +52,7 @@ _ALLOCATIONS = text("""
     LEFT JOIN LATERAL (
         SELECT ref, eta FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
     ) AS b ON true
-    ORDER BY l.order_id, l.sku
+    ORDER BY l.order_id, l.sku, l.line
 """)
 
 _PRODUCT = text(f"""
@@ -130,7 +130,7 @@ class Queries:
         return await search(self._reader, prefix)
 
     async def allocations(self, order_id: str) -> list[AllocationState]:
-        """The lines of an order, by SKU. Raises OrderNotFoundError where it has none."""
+        """The lines of an order, by SKU and name. Raises OrderNotFoundError where it has none."""
         lines = await self._orders.get(order_id)
         if lines is None:
             raise OrderNotFoundError(order_id)
@@ -165,7 +165,7 @@ class Queries:
         async def decide(uow: UnitOfWork) -> Availability:
             return availability_of(question, uow)
 
-        lines = {(question.order_id, question.sku)} if question.order_id is not None else set()
+        lines = {(question.key, question.sku)} if question.key is not None else set()
         return await self._snapshots.run(LockSet(skus={question.sku}, lines=lines), decide)
 
     async def _fetch_overview(self, keys: Sequence[str]) -> dict[str, Overview]:

@@ -62,4 +62,5 @@ def allocation_state(row: Row[Any]) -> AllocationState:
         batch_ref=row.ref,
         eta=row.eta,
         held_until=row.held_until,
+        line=row.line,
     )

@@ -182,7 +182,7 @@ async def _change_eta(
     after = 0
     while batch.allocated_qty and (room := product.batches.room_before(batch)):
         held = await uow.products.fetch_allocated(product, batch, max_qty=room, after=after, limit=LATE_LINES)
-        lines = [product.allocations[order_id] for order_id in held]
+        lines = [product.allocations[key] for key in held]
         targets |= reserve_sooner(product.batches, batch, lines)
         if len(lines) < LATE_LINES:
             break

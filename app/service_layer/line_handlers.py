@@ -19,11 +19,16 @@ async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
     if product is None:
         uow.raise_event(
             events.AllocationFailed(
-                sku=command.sku, sequence=None, order_id=command.order_id, qty=command.qty, reason="invalid_sku"
+                sku=command.sku,
+                sequence=None,
+                order_id=command.order_id,
+                line=command.line,
+                qty=command.qty,
+                reason="invalid_sku",
             )
         )
         raise InvalidSkuError(command.sku)
-    line = OrderLine(command.order_id, command.sku, command.qty, command.requirements)
+    line = OrderLine(command.order_id, command.sku, command.qty, command.requirements, command.line)
     held_until = None if command.hold_seconds is None else product.end_of_hold(command.hold_seconds)
     allocation, created = product.allocate(line, command.if_unavailable, held_until)
     return LineAccepted(AllocationState.of(allocation), created)
@@ -38,8 +43,8 @@ async def cancel_allocation(command: CancelAllocation, uow: UnitOfWork) -> None:
     """Remove a line and serve the queue with its stock. Raises AllocationNotFoundError, AlreadyShippedError."""
     product = uow.products.get(command.sku)
     if product is None:
-        raise AllocationNotFoundError(command.order_id, command.sku)
-    product.cancel(command.order_id)
+        raise AllocationNotFoundError(command.key, command.sku)
+    product.cancel(command.key)
     await serve_queue(product, uow)
 
 
@@ -47,8 +52,8 @@ async def change_line_quantity(command: ChangeLineQuantity, uow: UnitOfWork) -> 
     """Change a line, and serve the queue. Raises AllocationNotFoundError, AlreadyShippedError, OutOfStockError."""
     product = uow.products.get(command.sku)
     if product is None:
-        raise AllocationNotFoundError(command.order_id, command.sku)
-    allocation = product.change_line_quantity(command.order_id, command.qty)
+        raise AllocationNotFoundError(command.key, command.sku)
+    allocation = product.change_line_quantity(command.key, command.qty)
     await serve_queue(product, uow)
     return AllocationState.of(allocation)
 
@@ -57,5 +62,5 @@ async def ship_line(command: ShipLine, uow: UnitOfWork) -> AllocationState:
     """Mark a line as shipped. Raises AllocationNotFoundError, NotAllocatedError, NotConfirmedError."""
     product = uow.products.get(command.sku)
     if product is None:
-        raise AllocationNotFoundError(command.order_id, command.sku)
-    return AllocationState.of(product.ship(command.order_id))
+        raise AllocationNotFoundError(command.key, command.sku)
+    return AllocationState.of(product.ship(command.key))

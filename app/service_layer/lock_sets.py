@@ -41,6 +41,7 @@ from app.domain.commands import (
     ShipLine,
     TransferBatch,
 )
+from app.domain.stock import line_key
 from app.integration.dead_letters import KeepDeadLetter
 
 
@@ -50,7 +51,7 @@ class LockSet:
 
     `skus` are products to lock, `batch_refs` batches whose product is to be found and locked, `batches_to_create`
     pairs of ref and SKU that a handler may record, `skus_to_create` products that a handler may create without naming
-    a batch, `lines` pairs of order id and SKU. `orders` are orders as a whole:
+    a batch, `lines` pairs of the key of a line and SKU. `orders` are orders as a whole:
     they are locked, and the repository of orders adds each of their lines to `lines`.
 
     `locations` are pairs of SKU and location: products to lock as well, for lines that may come from these locations
@@ -136,12 +137,12 @@ def _new_product(command: CountProduct, locks: LockSet) -> None:
 
 def _line(command: CancelAllocation | ChangeLineQuantity | ShipLine, locks: LockSet) -> None:
     locks.skus.add(command.sku)
-    locks.lines.add((command.order_id, command.sku))
+    locks.lines.add((command.key, command.sku))
 
 
 def _placed_line(command: Allocate, locks: LockSet) -> None:
     _placed(command.sku, command.requirements.locations, locks)
-    locks.lines.add((command.order_id, command.sku))
+    locks.lines.add((command.key, command.sku))
 
 
 def _batch(command: ChangeBatch | ChangeBatchEta | ChangeBatchQuantity | CountBatch, locks: LockSet) -> None:
@@ -164,7 +165,7 @@ def _ordered_lines(command: HoldOrder | PlaceOrder, locks: LockSet) -> None:
         # A hold of other lines releases stock.
         locations = line.requirements.locations if isinstance(command, PlaceOrder) else ()
         _placed(line.sku, locations, locks)
-        locks.lines.add((command.order_id, line.sku))
+        locks.lines.add((line_key(command.order_id, line.line), line.sku))
 
 
 def _order(command: CancelOrder, locks: LockSet) -> None:

@@ -1,7 +1,9 @@
 """The use cases of orders of several lines: each line is allocated by the product of its SKU, in one transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NoReturn
 
 from app.domain import events
 from app.domain.choice import ANY_BATCH
@@ -43,7 +45,9 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
             return OrderAccepted(_state(order.order_id, uow), created=False)
     products = _products_of(order, uow, is_hold=is_hold)
     if is_hold or command.if_unavailable == "reject":
-        _check_stock(order, products, uow, is_hold=is_hold)
+        short = _without_stock(order, products)
+        if short:
+            _refuse_for_stock(order, short, products, uow, is_hold=is_hold)
     held_until = None if command.hold_seconds is None else _end_of_hold(products.values(), command.hold_seconds)
     lines = [products[line.sku].allocate(line, "backorder", held_until)[0] for line in order.lines]
     uow.orders.place(PlacedOrder.of(order.order_id, lines, is_held=is_hold))
@@ -59,38 +63,42 @@ async def hold_order(command: HoldOrder, uow: UnitOfWork, *, partly: bool = Fals
     OrderNotFoundError, NotHeldError, InvalidSkuError, OutOfStockError.
     """
     present = _lines_of(command.order_id, uow)
-    held = {product.sku: allocation for product, allocation in present if allocation.is_held}
-    if present and not held:
+    order = _order_to_hold(command, [allocation for _, allocation in present])
+    products = _products_of(order, uow, is_hold=True)
+    named = {_id(line) for line in order.lines}
+    held = [(product, allocation) for product, allocation in present if allocation.is_held]
+    short = _without_stock(order, products, [each for _, each in held if _id(each.line) not in named])
+    if short and not partly:
+        _refuse_for_stock(order, short, products, uow, is_hold=True)
+    held_until = _end_of_hold(products.values(), command.hold_for)
+    wanted = [line for line in order.lines if line not in short]
+    left = [(product, each) for product, each in held if _id(each.line) not in {_id(line) for line in wanted}]
+    for product, allocation in left:
+        product.replace_hold(allocation.line.key)
+    for line in wanted:
+        products[line.sku].hold(line, held_until)
+    await _serve_queues([*(product for product, _ in left), *products.values()], uow)
+    if "lines" in command.model_fields_set:
+        lines = [allocation for _, allocation in _lines_of(order.order_id, uow)]
+        uow.orders.place(PlacedOrder.of(order.order_id, lines, short, is_held=True))
+    return _state(order.order_id, uow)
+
+
+def _order_to_hold(command: HoldOrder, present: Sequence[Allocation]) -> Order:
+    """The lines that the order holds from now on. Raises OrderNotFoundError, NotHeldError."""
+    held = {_id(each.line): each.line for each in present if each.is_held}
+    firm = {_id(each.line) for each in present if not each.is_held}
+    if firm and not held:
         raise NotHeldError(command.order_id)
-    has_lines = "lines" in command.model_fields_set
-    if not has_lines:
+    if "lines" not in command.model_fields_set:
         if not held:
             raise OrderNotFoundError(command.order_id)
-        order = Order(command.order_id, tuple(allocation.line for allocation in held.values()))
-    else:
-        order = _order_of(command.order_id, command.lines)
-        accepted = {product.sku for product, _ in present}
-        firm = [line.sku for line in order.lines if line.sku in accepted and line.sku not in held]
-        if firm:
-            raise NotHeldError(command.order_id, *firm)
-    products = _products_of(order, uow, is_hold=True)
-    if not partly:
-        _check_stock(order, products, uow, is_hold=True)
-    fitting = [line for line in order.lines if products[line.sku].can_hold(line)]
-    held_until = _end_of_hold(products.values(), command.hold_for)
-    wanted = {line.sku for line in fitting}
-    for product, _ in present:
-        if product.sku in held and product.sku not in wanted:
-            product.replace_hold(order.order_id)
-            await serve_queue(product, uow)
-    for line in fitting:
-        products[line.sku].hold(line, held_until)
-        await serve_queue(products[line.sku], uow)
-    if has_lines:
-        lines = [allocation for _, allocation in _lines_of(order.order_id, uow)]
-        left_out = [line for line in order.lines if line.sku not in wanted]
-        uow.orders.place(PlacedOrder.of(order.order_id, lines, left_out, is_held=True))
-    return _state(order.order_id, uow)
+        return Order.of(command.order_id, held.values())
+    order = _order_of(command.order_id, command.lines)
+    confirmed = [line.sku for line in order.lines if _id(line) in firm]
+    if confirmed:
+        raise NotHeldError(command.order_id, *confirmed)
+    return order
 
 
 async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
@@ -103,17 +111,27 @@ async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
         raise OrderNotFoundError(command.order_id)
     cancelled = [(product, allocation) for product, allocation in lines if allocation.shipped_sequence is None]
     firm = tuple(allocation.line for _, allocation in cancelled if not allocation.is_held)
-    for product, _ in cancelled:
-        product.cancel(command.order_id)
-        await serve_queue(product, uow)
+    for product, allocation in cancelled:
+        product.cancel(allocation.line.key)
+    await _serve_queues((product for product, _ in cancelled), uow)
     if len(cancelled) == len(lines):
         uow.orders.forget(command.order_id)
     if firm:
         uow.raise_event(events.OrderCancelled(order_id=command.order_id, lines=firm))
 
 
+async def _serve_queues(products: Iterable[Product], uow: UnitOfWork) -> None:
+    for product in {product.sku: product for product in products}.values():
+        await serve_queue(product, uow)
+
+
 def _order_of(order_id: str, lines: Iterable[OrderedLine]) -> Order:
-    return Order.of(order_id, (OrderLine(order_id, line.sku, line.qty, line.requirements) for line in lines))
+    return Order.of(order_id, (OrderLine(order_id, line.sku, line.qty, line.requirements, line.line) for line in lines))
+
+
+def _id(line: OrderLine) -> tuple[str, str]:
+    """Identifies a line within its order."""
+    return line.sku, line.line
 
 
 def firm_and_held_skus(order_id: str, uow: UnitOfWork) -> tuple[list[str], list[str]]:
@@ -131,12 +149,12 @@ def order_state(order_id: str, uow: UnitOfWork) -> OrderState:
 
 
 def _lines_of(order_id: str, uow: UnitOfWork) -> list[tuple[Product, Allocation]]:
-    """The lines that the order has now, by SKU, each with its product."""
-    products = (uow.products.get(sku) for sku in uow.orders.skus(order_id))
+    """The lines that the order has now, by SKU and name, each with its product."""
+    found = ((uow.products.get(sku), key) for sku, key in uow.orders.lines(order_id))
     return [
-        (product, product.allocations[order_id])
-        for product in products
-        if product is not None and order_id in product.allocations
+        (product, product.allocations[key])
+        for product, key in found
+        if product is not None and key in product.allocations
     ]
 
 
@@ -150,15 +168,15 @@ def _placed(order_id: str, accepted: list[Allocation], uow: UnitOfWork) -> Place
 
 def _has_other_quantities(order: Order, accepted: Iterable[Allocation]) -> bool:
     """Whether a line was placed again with another quantity after its hold had ended."""
-    now = {allocation.line.sku: allocation.line.qty for allocation in accepted}
-    return any(now.get(line.sku, line.qty) != line.qty for line in order.lines)
+    now = {_id(allocation.line): allocation.line.qty for allocation in accepted}
+    return any(now.get(_id(line), line.qty) != line.qty for line in order.lines)
 
 
 def _has_other_requirements(order: Order, accepted: Iterable[Allocation]) -> bool:
     """Whether a line names requirements that it does not have."""
-    now = {allocation.line.sku: allocation.line.requirements for allocation in accepted}
+    now = {_id(allocation.line): allocation.line.requirements for allocation in accepted}
     named = (line for line in order.lines if line.requirements != ANY_BATCH)
-    return any(now.get(line.sku, line.requirements) != line.requirements for line in named)
+    return any(now.get(_id(line), line.requirements) != line.requirements for line in named)
 
 
 def _products_of(order: Order, uow: UnitOfWork, *, is_hold: bool) -> dict[str, Product]:
@@ -179,14 +197,28 @@ def _products_of(order: Order, uow: UnitOfWork, *, is_hold: bool) -> dict[str, P
     return products
 
 
-def _check_stock(order: Order, products: Mapping[str, Product], uow: UnitOfWork, *, is_hold: bool) -> None:
-    """Raise OutOfStockError where a line finds no batch. Each is of another SKU, so none takes another's stock."""
-    short = [line for line in order.lines if not products[line.sku].can_hold(line)]
-    if short:
-        for line in short:
-            products[line.sku].refuse(line, "out_of_stock", is_held=is_hold)
-        _refuse_order(order, short, "out_of_stock", uow, is_hold=is_hold)
-        raise OutOfStockError(*(line.sku for line in short))
+def _without_stock(
+    order: Order, products: Mapping[str, Product], leaving: Iterable[Allocation] = ()
+) -> list[OrderLine]:
+    """The lines that no batch can hold if all are placed, once the lines that are `leaving` have left."""
+    lines: defaultdict[str, list[OrderLine]] = defaultdict(list)
+    released: defaultdict[str, list[Allocation]] = defaultdict(list)
+    for line in order.lines:
+        lines[line.sku].append(line)
+    for allocation in leaving:
+        released[allocation.line.sku].append(allocation)
+    return [line for sku, of_sku in lines.items() for line in products[sku].without_stock(of_sku, released[sku])]
+
+
+def _refuse_for_stock(
+    order: Order, short: Iterable[OrderLine], products: Mapping[str, Product], uow: UnitOfWork, *, is_hold: bool
+) -> NoReturn:
+    """Raise OutOfStockError for the lines that find no batch, and the events of the refusal."""
+    short = list(short)
+    for line in short:
+        products[line.sku].refuse(line, "out_of_stock", is_held=is_hold)
+    _refuse_order(order, short, "out_of_stock", uow, is_hold=is_hold)
+    raise OutOfStockError(*(line.sku for line in short))
 
 
 def _refuse(order: Order, reason: events.RefusalReason, uow: UnitOfWork, *, is_hold: bool) -> None:
@@ -211,7 +243,9 @@ def _fail(line: OrderLine, reason: events.RefusalReason, uow: UnitOfWork) -> Non
         product.refuse(line, reason)
         return
     uow.raise_event(
-        events.AllocationFailed(sku=line.sku, sequence=None, order_id=line.order_id, qty=line.qty, reason=reason)
+        events.AllocationFailed(
+            sku=line.sku, sequence=None, order_id=line.order_id, line=line.line, qty=line.qty, reason=reason
+        )
     )
 
 

@@ -29,7 +29,7 @@ async def end_overdue_holds(uow: UnitOfWork, *, limit: int = AT_A_TIME) -> froze
     uow.cause = Cause(name, name)
     for holds in overdue:
         uow.products.start_command()
-        holds.product.expire_holds(holds.order_ids, holds.earliest_end)
+        holds.product.expire_holds(holds.keys, holds.earliest_end)
         # The batch of a waiting line is certain only after all of them have ended.
         if not holds.product.has_overdue_holds:
             await serve_queue(holds.product, uow)

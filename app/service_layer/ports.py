@@ -70,8 +70,8 @@ class OrderRepository(Protocol):
     def placed(self, order_id: str) -> PlacedOrder | None:
         """What was placed under the id last; None where nothing is stored."""
 
-    def skus(self, order_id: str) -> Sequence[str]:
-        """The SKUs, in their order, of which the order had a line or gets one in this group."""
+    def lines(self, order_id: str) -> Sequence[tuple[str, str]]:
+        """SKU and key of each line that the order had or gets in this group, sorted."""
 
     def place(self, order: PlacedOrder) -> None:
         """Store what the order consists of."""

@@ -13,13 +13,13 @@ from app.service_layer.lock_sets import LockSet
 
 @dataclass(frozen=True, slots=True)
 class OverdueHolds:
-    """Holds of a product that have ended, the first to end first, by their orders.
+    """Holds of a product that have ended, the first to end first, by their keys.
 
     `earliest_end` is a time before which no other hold of the product ends; None: there is no other one.
     """
 
     product: Product
-    order_ids: Sequence[str]
+    keys: Sequence[str]
     earliest_end: datetime | None
 
 
@@ -80,18 +80,18 @@ class ProductRepository(Protocol):
     ) -> Sequence[str]:
         """Put the next lines that the batch holds into the product: of at most `max_qty`, requested later than `after`.
 
-        Returns their order ids, the oldest request first, at most `limit`.
+        Returns their keys, the oldest request first, at most `limit`.
         """
 
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
-        """The orders of the firm lines of the batch, those allocated first, at most `limit`."""
+        """The orders of the first `limit` firm lines that were allocated to the batch, each order once."""
 
     async def fetch_backorders(
         self, product: Product, *, max_qty: int, after: tuple[int, int], limit: int
     ) -> Sequence[str]:
         """Put the next queued lines of at most `max_qty` pieces, behind the place `after`, into the product.
 
-        Returns their order ids, in the order of the queue, at most `limit`.
+        Returns their keys, in the order of the queue, at most `limit`.
         """
 
     async def fetch_for_redistribution(self, product: Product, *, below: int, limit: int) -> None:

@@ -35,5 +35,5 @@ def keys_of(command: Command, uow: UnitOfWork | None = None) -> set[Key]:
         for cart_id, _ in locks.checkouts:
             locks.orders.update(uow.carts.orders_of_checkout(cart_id))
         skus.update(sku for ref in locks.batch_refs if (sku := uow.products.sku_of_batch(ref)) is not None)
-        skus.update(sku for order_id in locks.orders for sku in uow.orders.skus(order_id))
+        skus.update(sku for order_id in locks.orders for sku, _ in uow.orders.lines(order_id))
     return keys | {("order", order_id) for order_id in locks.orders} | {("sku", sku) for sku in skus}

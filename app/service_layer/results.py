@@ -23,6 +23,7 @@ from app.integration.fields import (
     HeldUntil,
     IncomingQuantity,
     LineQuantity,
+    NameOfLine,
     OnHandQuantity,
     OrderId,
     PurchasedQuantity,
@@ -110,6 +111,7 @@ class AllocationState:
         ),
     ]
     held_until: HeldUntil
+    line: NameOfLine = ""
 
     @classmethod
     def of(cls, allocation: Allocation) -> Self:
@@ -127,6 +129,7 @@ class AllocationState:
             batch_ref=batch.ref if batch else None,
             eta=batch.eta if batch else None,
             held_until=allocation.held_until,
+            line=line.line,
         )
 
 
@@ -151,6 +154,7 @@ class LineMove:
         str | None,
         Field(description="The new batch of the line; null if it is backordered.", examples=["batch-2"]),
     ]
+    line: NameOfLine = ""
 
     @classmethod
     def of(cls, move: Move) -> Self:
@@ -161,6 +165,7 @@ class LineMove:
             qty=move.line.qty,
             from_batch_ref=move.from_batch.ref,
             to_batch_ref=move.to_batch.ref if move.to_batch else None,
+            line=move.line.line,
         )
 
 
@@ -201,7 +206,7 @@ class OrderState:
     """The current state of an order."""
 
     order_id: OrderId
-    lines: Annotated[list[AllocationState], Field(description="The lines of the order, by SKU.")]
+    lines: Annotated[list[AllocationState], Field(description="The lines of the order, by SKU and `line`.")]
     complete: Complete
     earliest_eta: EarliestEta
 

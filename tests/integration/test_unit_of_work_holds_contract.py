@@ -79,11 +79,11 @@ async def test_fetches_the_holds_that_have_ended_by_their_ends_each_with_its_bat
         (overdue,) = await uow.products.fetch_overdue_holds(limit=limit)
 
         assert overdue.product is product
-        assert overdue.order_ids == ["order-2", "order-3", "order-1"]
+        assert overdue.keys == ["order-2", "order-3", "order-1"]
         assert overdue.earliest_end == before.now + timedelta(seconds=40)
         assert {each.batch for each in product.allocations.values()} == {product.batches.find("batch-1")}
         assert product.batches.find("batch-1").overdue_qty == 0
-        product.expire_holds(overdue.order_ids, overdue.earliest_end)
+        product.expire_holds(overdue.keys, overdue.earliest_end)
         assert not product.has_overdue_holds
         await uow.commit()
 
@@ -104,11 +104,11 @@ async def test_of_too_many_holds_that_have_ended_the_others_are_summed_by_batch(
         product = await load(uow)
         product.set_time(before.now + timedelta(seconds=3), (before.now + timedelta(seconds=3)).date())
         (overdue,) = await uow.products.fetch_overdue_holds(limit=2)
-        assert overdue.order_ids == ["order-1", "order-2"]
+        assert overdue.keys == ["order-1", "order-2"]
         assert overdue.earliest_end is not None
         assert overdue.earliest_end <= product.now
 
-        product.expire_holds(overdue.order_ids, overdue.earliest_end)
+        product.expire_holds(overdue.keys, overdue.earliest_end)
         assert product.has_overdue_holds
         assert product.batches.find("batch-1").overdue_qty == 2
         await uow.commit()
@@ -117,7 +117,7 @@ async def test_of_too_many_holds_that_have_ended_the_others_are_summed_by_batch(
         product = await load(uow)
         product.set_time(before.now + timedelta(seconds=3), (before.now + timedelta(seconds=3)).date())
         (overdue,) = await uow.products.fetch_overdue_holds(limit=2)
-        assert (overdue.order_ids, overdue.earliest_end) == (["order-3"], before.now + timedelta(seconds=4))
+        assert (overdue.keys, overdue.earliest_end) == (["order-3"], before.now + timedelta(seconds=4))
 
 
 async def test_the_limit_is_one_for_all_products(backend: Backend) -> None:
@@ -136,9 +136,9 @@ async def test_the_limit_is_one_for_all_products(backend: Backend) -> None:
             product.set_time(before.now + timedelta(minutes=1), (before.now + timedelta(minutes=1)).date())
         overdue = await uow.products.fetch_overdue_holds(limit=3)
 
-        assert sorted(len(each.order_ids) for each in overdue) == [1, 2]
+        assert sorted(len(each.keys) for each in overdue) == [1, 2]
         for each in overdue:
-            each.product.expire_holds(each.order_ids, each.earliest_end)
+            each.product.expire_holds(each.keys, each.earliest_end)
         assert sorted(each.product.has_overdue_holds for each in overdue) == [False, True]
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from app.domain.choice import NEVER, queue_rank
 from app.domain.events import Event
 from app.domain.product import Product
-from app.domain.stock import Allocation, Batch, OrderLine
+from app.domain.stock import Allocation, Batch, OrderLine, split_line_key
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.product_ports import OverdueHolds
 from tests.support.fake_tables import BatchRow, LineRow, ProductRow, Tables
@@ -44,9 +44,9 @@ class FakeProductRepository:
                 ref in locks.batch_refs or _may_serve(batch, self._products[batch.sku])
             ):
                 self._attach_batch(ref)
-        for order_id, sku in locks.lines:
-            if (order_id, sku) in self._tables.lines and sku in self._products:
-                self._attach_line(order_id, sku)
+        for key, sku in locks.lines:
+            if (key, sku) in self._tables.lines and sku in self._products:
+                self._attach_line(key, sku)
         for product in self._products.values():
             product.set_time(self._now, self._now.date())
 
@@ -56,20 +56,20 @@ class FakeProductRepository:
             if not product.has_overdue_holds:
                 continue
             held = sorted(
-                ((row.held_until, row.allocated or 0), order_id, row)
-                for (order_id, sku), row in self._tables.lines.items()
+                ((row.held_until, row.allocated or 0), key, row)
+                for (key, sku), row in self._tables.lines.items()
                 if sku == product.sku and row.held_until is not None
             )
-            overdue = [(order_id, row) for (end, _), order_id, row in held if end <= product.now]
-            orders = [order_id for order_id, _ in overdue[:limit]]
-            limit -= len(orders)
-            for order_id in orders:
-                self._attach_line(order_id, product.sku)
-            if len(orders) < len(overdue):
+            overdue = [(key, row) for (end, _), key, row in held if end <= product.now]
+            keys = [key for key, _ in overdue[:limit]]
+            limit -= len(keys)
+            for key in keys:
+                self._attach_line(key, product.sku)
+            if len(keys) < len(overdue):
                 for _, row in overdue:
                     self._attach_batch(row.batch_ref or "").overdue_qty += row.qty
-            left = [end for (end, _), _, _ in held[len(orders) :]]
-            found.append(OverdueHolds(self.get_or_create(product.sku), orders, min(left, default=None)))
+            left = [end for (end, _), _, _ in held[len(keys) :]]
+            found.append(OverdueHolds(self.get_or_create(product.sku), keys, min(left, default=None)))
         return found
 
     def get(self, sku: str) -> Product | None:
@@ -106,34 +106,33 @@ class FakeProductRepository:
 
     async def fetch_last_allocated(self, product: Product, batch: Batch, qty: int) -> None:
         held = [
-            (row.held_until is not None, row.allocated or 0, order_id, row.qty)
-            for order_id, row in self._held(product, batch)
+            (row.held_until is not None, row.allocated or 0, key, row.qty) for key, row in self._held(product, batch)
         ]
-        for _, _, order_id, line_qty in sorted(held, reverse=True):
+        for _, _, key, line_qty in sorted(held, reverse=True):
             if qty <= 0:
                 break
-            self._attach_line(order_id, product.sku)
+            self._attach_line(key, product.sku)
             qty -= line_qty
 
     async def fetch_allocated(
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
     ) -> Sequence[str]:
-        held = [(row.requested, order_id) for order_id, row in self._held(product, batch) if row.qty <= max_qty]
-        orders = [order_id for requested, order_id in sorted(held) if requested > after][:limit]
-        for order_id in orders:
-            self._attach_line(order_id, product.sku)
-        return orders
+        held = [(row.requested, key) for key, row in self._held(product, batch) if row.qty <= max_qty]
+        keys = [key for requested, key in sorted(held) if requested > after][:limit]
+        for key in keys:
+            self._attach_line(key, product.sku)
+        return keys
 
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
-        firm = [(order_id, row) for order_id, row in self._held(product, batch) if row.held_until is None]
-        held = sorted((row.allocated or 0, order_id) for order_id, row in firm)
-        return [order_id for _, order_id in held[:limit]]
+        firm = [(key, row) for key, row in self._held(product, batch) if row.held_until is None]
+        held = sorted((row.allocated or 0, key) for key, row in firm)
+        return list(dict.fromkeys(split_line_key(key)[0] for _, key in held[:limit]))
 
     def _held(self, product: Product, batch: Batch) -> list[tuple[str, LineRow]]:
         self.flush()
         return [
-            (order_id, row)
-            for (order_id, sku), row in self._tables.lines.items()
+            (key, row)
+            for (key, sku), row in self._tables.lines.items()
             if sku == product.sku and row.batch_ref == batch.ref and row.shipped is None
         ]
 
@@ -142,20 +141,20 @@ class FakeProductRepository:
     ) -> Sequence[str]:
         self.flush()
         waiting = [
-            ((queue_rank(row.requirements.priority), row.requested), order_id)
-            for (order_id, sku), row in self._tables.lines.items()
+            ((queue_rank(row.requirements.priority), row.requested), key)
+            for (key, sku), row in self._tables.lines.items()
             if sku == product.sku and row.batch_ref is None and row.qty <= max_qty
         ]
-        orders = [order_id for place, order_id in sorted(waiting) if place > after][:limit]
-        for order_id in orders:
-            self._attach_line(order_id, product.sku)
-        return orders
+        keys = [key for place, key in sorted(waiting) if place > after][:limit]
+        for key in keys:
+            self._attach_line(key, product.sku)
+        return keys
 
     async def fetch_for_redistribution(self, product: Product, *, below: int, limit: int) -> None:
         self.flush()
-        for (order_id, sku), row in list(self._tables.lines.items()):
+        for (key, sku), row in list(self._tables.lines.items()):
             if sku == product.sku and row.shipped is None:
-                self._attach_line(order_id, sku)
+                self._attach_line(key, sku)
 
     def start_command(self) -> None:
         pass
@@ -193,20 +192,20 @@ class FakeProductRepository:
                     batch.is_blocked,
                     batch.first_terms,
                 )
-            for order_id, held in product.allocations.items():
+            for key, held in product.allocations.items():
                 ref = held.batch.ref if held.batch else None
                 sequences = (held.requested_sequence, ref, held.allocated_sequence, held.shipped_sequence)
-                self._tables.lines[order_id, sku] = LineRow(
+                self._tables.lines[key, sku] = LineRow(
                     held.line.qty, *sequences, held.held_until, held.line.requirements
                 )
-                self._seen.add((order_id, sku))
-        for order_id, sku in [key for key in self._seen if key[0] not in self._products[key[1]].allocations]:
-            self._tables.lines.pop((order_id, sku), None)
+                self._seen.add((key, sku))
+        for key, sku in [each for each in self._seen if each[0] not in self._products[each[1]].allocations]:
+            self._tables.lines.pop((key, sku), None)
 
-    def forget(self, product: Product, order_ids: Iterable[str]) -> None:
-        unnamed = [order_id for order_id in order_ids if (order_id, product.sku) not in self._named]
+    def forget(self, product: Product, keys: Iterable[str]) -> None:
+        unnamed = [key for key in keys if (key, product.sku) not in self._named]
         product.forget_lines(unnamed)
-        self._seen -= {(order_id, product.sku) for order_id in unnamed}
+        self._seen -= {(key, product.sku) for key in unnamed}
 
     def discard_unused(self) -> None:
         for sku in [sku for sku, row in self._tables.products.items() if not row.sequence]:
@@ -219,13 +218,14 @@ class FakeProductRepository:
         batch = Batch(row.number, ref, row.qty, row.eta, row.first_qty, row.first_eta, *sums, *terms)
         return self._products[row.sku].attach_batch(batch)
 
-    def _attach_line(self, order_id: str, sku: str) -> None:
-        row = self._tables.lines[order_id, sku]
+    def _attach_line(self, key: str, sku: str) -> None:
+        row = self._tables.lines[key, sku]
         batch = self._attach_batch(row.batch_ref) if row.batch_ref else None
-        line = OrderLine(order_id, sku, row.qty, row.requirements)
+        order_id, name = split_line_key(key)
+        line = OrderLine(order_id, sku, row.qty, row.requirements, name)
         sequences = (row.requested, batch, row.allocated, row.shipped)
         self._products[sku].attach_allocation(Allocation(line, *sequences, row.held_until))
-        self._seen.add((order_id, sku))
+        self._seen.add((key, sku))
 
 
 def _may_serve(batch: BatchRow, product: Product) -> bool:

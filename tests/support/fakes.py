@@ -15,6 +15,7 @@ from typing import Self
 from app.domain.events import Event
 from app.domain.orders import PlacedOrder
 from app.domain.product import Product
+from app.domain.stock import split_line_key
 from app.integration.dead_letters import DeadLetter
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage, to_message
@@ -57,17 +58,17 @@ class FakeOrderRepository:
         self._locks = LockSet()
 
     async def load(self, locks: LockSet) -> None:
-        for order_id, sku in self._tables.lines:
-            if order_id in locks.orders:
+        for key, sku in self._tables.lines:
+            if split_line_key(key)[0] in locks.orders:
                 locks.skus.add(sku)
-                locks.lines.add((order_id, sku))
+                locks.lines.add((key, sku))
         self._locks = locks
 
     def placed(self, order_id: str) -> PlacedOrder | None:
         return self._tables.orders.get(order_id)
 
-    def skus(self, order_id: str) -> Sequence[str]:
-        return sorted(sku for named, sku in self._locks.lines if named == order_id)
+    def lines(self, order_id: str) -> Sequence[tuple[str, str]]:
+        return sorted((sku, key) for key, sku in self._locks.lines if split_line_key(key)[0] == order_id)
 
     def place(self, order: PlacedOrder) -> None:
         self._tables.orders[order.order_id] = order

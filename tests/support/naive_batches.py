@@ -60,7 +60,7 @@ class NaiveBatches(NaiveLines):
         if changes.get("qty", batch.qty) != batch.qty:
             moved += self._change_quantities({batch: changes["qty"]}, changes)
         moves = [
-            LineMove(line.order_id, line.sku, line.qty, ref, line.batch.ref if line.batch else None)
+            LineMove(line.order_id, line.sku, line.qty, ref, line.batch.ref if line.batch else None, line.line)
             for line in self.lines
             if line in moved
         ]
@@ -80,7 +80,9 @@ class NaiveBatches(NaiveLines):
         first = sorted(firm, key=lambda line: line.came)
         batch.eta = eta
         orders = [line.order_id for line in first]
-        self.raise_batch_event("batch_eta_changed.v1", batch, order_ids=orders, order_count=len(orders))
+        self.raise_batch_event(
+            "batch_eta_changed.v1", batch, order_ids=list(dict.fromkeys(orders)), order_count=len(orders)
+        )
         is_late = self.preference(batch, ANYTHING) > before
         sooner: dict[NaiveLine, NaiveBatch] = {}
         for line in self.lines:
@@ -154,7 +156,7 @@ class NaiveBatches(NaiveLines):
         changed = {batch: qty for batch, qty in new.items() if qty != batch.qty}
         moved = self._change_quantities(changed, command.model_dump())
         moves = [
-            LineMove(line.order_id, sku, line.qty, batch.ref, line.batch.ref if line.batch else None)
+            LineMove(line.order_id, sku, line.qty, batch.ref, line.batch.ref if line.batch else None, line.line)
             for line, batch in moved.items()
         ]
         self.serve_queue(sku)

@@ -16,7 +16,7 @@ class NaiveLines(NaiveState):
         if not self.preferred(command.sku):
             self.raise_line_event("allocation_failed.v1", line, reason="invalid_sku")
             raise Refusal("invalid-sku")
-        known = self.find_line(command.order_id, command.sku)
+        known = self.find_line(command.order_id, command.sku, command.line)
         if known is not None and (known.qty, known.wants) != (line.qty, line.wants):
             self.raise_line_event("allocation_failed.v1", line, reason="conflict")
             raise Refusal("allocation-conflict")
@@ -29,7 +29,7 @@ class NaiveLines(NaiveState):
 
     def make_firm(self, line: NaiveLine, if_unavailable: Literal["backorder", "reject"]) -> NaiveLine:
         """Confirm the line where it is held, without a look at the stock; else place it."""
-        known = self.find_line(line.order_id, line.sku)
+        known = self.find_line(line.order_id, *line.id)
         if known is not None:
             if known.held_until is not None:
                 known.held_until = None
@@ -57,28 +57,31 @@ class NaiveLines(NaiveState):
         raise Refusal("out-of-stock")
 
     def cancel(self, command: CancelAllocation) -> None:
-        line = self.find_line(command.order_id, command.sku)
+        line = self.find_line(command.order_id, command.sku, command.line)
         if line is None:
             raise Refusal("allocation-not-found")
         if line.shipped:
             raise Refusal("already-shipped")
+        self.remove(line)
+        self.serve_queue(line.sku)
+
+    def remove(self, line: NaiveLine) -> None:
         if line.held_until:
             self.end_hold(line, line.batch, "cancelled")
         else:
             self.lines.remove(line)
             ref = line.batch.ref if line.batch else None
             self.raise_line_event("line_deallocated.v1", line, batch_ref=ref, reason="cancelled")
-        self.serve_queue(line.sku)
 
     def change_line(self, command: ChangeLineQuantity) -> AllocationState:
-        line = self.find_line(command.order_id, command.sku)
+        line = self.find_line(command.order_id, command.sku, command.line)
         if line is None:
             raise Refusal("allocation-not-found")
         if line.qty == command.qty:
             return allocation(line)
         if line.shipped:
             raise Refusal("already-shipped")
-        self.resize(line, NaiveLine(line.order_id, line.sku, command.qty, line.wants), line.held_until)
+        self.resize(line, NaiveLine(line.order_id, line.sku, command.qty, line.wants, line=line.line), line.held_until)
         self.serve_queue(line.sku)
         return allocation(line)
 
@@ -102,7 +105,7 @@ class NaiveLines(NaiveState):
             line.came = came
 
     def ship(self, command: ShipLine) -> AllocationState:
-        line = self.find_line(command.order_id, command.sku)
+        line = self.find_line(command.order_id, command.sku, command.line)
         if line is None:
             raise Refusal("allocation-not-found")
         if line.batch is None:
@@ -118,7 +121,7 @@ class NaiveLines(NaiveState):
 
     def can_hold(self, line: NaiveLine) -> bool:
         """Whether a batch has the line already, or has room for it; its own pieces are room."""
-        own = self.find_line(line.order_id, line.sku)
+        own = self.find_line(line.order_id, *line.id)
         return (own is not None and self.stays(own, line)) or self.best(line) is not None
 
     def stays(self, line: NaiveLine, wanted: NaiveLine) -> bool:
@@ -133,10 +136,10 @@ class NaiveLines(NaiveState):
     def line_of(self, order_id: str, given: Allocate | OrderedLine) -> NaiveLine:
         """The line as it is asked for. What it leaves out is as before, where the order has the SKU."""
         wants: Wants = (tuple(given.from_locations or ()), given.good_until)
-        known = self.find_line(order_id, given.sku)
+        known = self.find_line(order_id, given.sku, given.line)
         if known is not None and wants == ANYTHING:
             wants = known.wants
-        return NaiveLine(order_id, given.sku, given.qty, wants)
+        return NaiveLine(order_id, given.sku, given.qty, wants, line=given.line)
 
     def place(self, line: NaiveLine, batch: NaiveBatch | None) -> None:
         line.batch = batch

@@ -43,6 +43,12 @@ class NaiveLine:
     came: int = 0
     shipped: bool = False
     held_until: datetime | None = None
+    line: str = ""
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """Identifies it within its order."""
+        return self.sku, self.line
 
 
 @dataclass
@@ -108,12 +114,12 @@ class NaiveState:
     def find_batch(self, ref: str) -> NaiveBatch | None:
         return next((batch for batch in self.batches if batch.ref == ref), None)
 
-    def find_line(self, order_id: str, sku: str) -> NaiveLine | None:
-        return next((line for line in self.lines if (line.order_id, line.sku) == (order_id, sku)), None)
+    def find_line(self, order_id: str, sku: str, name: str) -> NaiveLine | None:
+        return next((line for line in self.lines_of(order_id) if line.id == (sku, name)), None)
 
     def lines_of(self, order_id: str) -> list[NaiveLine]:
-        """The lines of the order, by SKU."""
-        return sorted((line for line in self.lines if line.order_id == order_id), key=lambda line: line.sku)
+        """The lines of the order, by SKU and name."""
+        return sorted((line for line in self.lines if line.order_id == order_id), key=lambda line: line.id)
 
     def preferred(self, sku: str) -> list[NaiveBatch]:
         """The batches of the SKU, as a line without any wish prefers them."""
@@ -204,10 +210,11 @@ class NaiveState:
     def raise_line_event(self, kind: str, line: NaiveLine, **data: object) -> None:
         # The events of a SKU that does not exist are not counted.
         counted = any(batch.sku == line.sku for batch in self.batches)
-        self._raise(kind, line.sku, counted, {"order_id": line.order_id, "qty": line.qty, **data})
+        name = {"line": line.line} if line.line else {}
+        self._raise(kind, line.sku, counted, {"order_id": line.order_id, "qty": line.qty, **name, **data})
 
-    def raise_order_event(self, kind: str, order_id: str, lines: list[tuple[str, int]], **data: object) -> None:
-        items = [{"sku": sku, "qty": qty} for sku, qty in lines]
+    def raise_order_event(self, kind: str, order_id: str, lines: list[NaiveLine], **data: object) -> None:
+        items = [{"sku": each.sku, "qty": each.qty} | ({"line": each.line} if each.line else {}) for each in lines]
         self.outbox[order_id].append((None, kind, {"order_id": order_id, "lines": items, **data}))
 
     def _raise(self, kind: str, sku: str, counted: bool, data: dict[str, Any]) -> None:
@@ -223,6 +230,7 @@ def _is_low(stock: StockState) -> bool:
 def allocation(line: NaiveLine) -> AllocationState:
     batch = line.batch
     if batch is None:
-        return AllocationState(line.order_id, line.sku, line.qty, "backordered", None, None, None)
+        return AllocationState(line.order_id, line.sku, line.qty, "backordered", None, None, None, line.line)
     status: LineStatus = "held" if line.held_until else "shipped" if line.shipped else "allocated"
-    return AllocationState(line.order_id, line.sku, line.qty, status, batch.ref, batch.eta, line.held_until)
+    held_until = line.held_until
+    return AllocationState(line.order_id, line.sku, line.qty, status, batch.ref, batch.eta, held_until, line.line)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from app.read_model.history import HistoryEntry
 from app.read_model.queries import ProductState
 
+LineId = tuple[str, str]
+"""Order and name of a line."""
+
 
 @dataclass
 class Replayed:
@@ -13,8 +16,8 @@ class Replayed:
 
     purchased: dict[str, int] = field(default_factory=dict)
     etas: dict[str, str | None] = field(default_factory=dict)
-    lines: dict[str, tuple[int, str | None]] = field(default_factory=dict)
-    shipped: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    lines: dict[LineId, tuple[int, str | None]] = field(default_factory=dict)
+    shipped: dict[LineId, tuple[int, str | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, oldest_first: Iterable[HistoryEntry]) -> "Replayed":
@@ -25,18 +28,18 @@ class Replayed:
         return replayed
 
     def _play(self, entry: HistoryEntry) -> None:
-        order_id, ref, qty = entry.order_id or "", entry.batch_ref or "", entry.qty or 0
+        key, ref, qty = (entry.order_id or "", entry.line or ""), entry.batch_ref or "", entry.qty or 0
         match entry.event:
             case "batch_created.v1" | "batch_quantity_changed.v1" | "batch_eta_changed.v1":
                 self.purchased[ref] = qty
                 self.etas[ref] = str(entry.eta) if entry.eta else None
             case "line_allocated.v1" | "line_held.v1" | "line_backordered.v1":
-                self.lines[order_id] = (qty, entry.batch_ref)
+                self.lines[key] = (qty, entry.batch_ref)
             case "line_deallocated.v1" | "hold_released.v1":
-                assert self.lines.pop(order_id) == (qty, entry.batch_ref)
+                assert self.lines.pop(key) == (qty, entry.batch_ref)
             case "line_shipped.v1":
-                assert self.lines[order_id] == (qty, entry.batch_ref)
-                self.shipped[order_id] = self.lines.pop(order_id)
+                assert self.lines[key] == (qty, entry.batch_ref)
+                self.shipped[key] = self.lines.pop(key)
             case _:
                 pass
 
@@ -61,5 +64,5 @@ def batches_of(product: ProductState) -> dict[str, tuple[int, str | None, int, i
     }
 
 
-def _pieces_of(ref: str, lines: dict[str, tuple[int, str | None]]) -> int:
+def _pieces_of(ref: str, lines: dict[LineId, tuple[int, str | None]]) -> int:
     return sum(qty for qty, batch in lines.values() if batch == ref)

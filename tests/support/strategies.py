@@ -36,6 +36,8 @@ batch_quantities = st.sampled_from([3, 3, 6])
 new_quantities = st.integers(0, 6)
 counted_quantities = st.integers(0, 12)
 reorder_points = st.integers(0, 8)
+# Most lines have no name.
+names_of_lines = st.sampled_from(["", "", "", "", "a", "b"])
 line_quantities = st.sampled_from([1, 2, 2, 4])
 hold_times = st.sampled_from([10, 60])
 """Seconds."""
@@ -98,10 +100,12 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
         Allocate,
         order_id=orders,
         sku=some_skus,
+        line=names_of_lines,
         qty=line_quantities,
         if_unavailable=st.sampled_from(["backorder", "backorder", "reject"]),
     )
-    hold = wishing(Allocate, order_id=orders, sku=some_skus, qty=line_quantities, hold_for=hold_times)
+    named = {"order_id": orders, "sku": some_skus, "line": names_of_lines}
+    hold = wishing(Allocate, **named, qty=line_quantities, hold_for=hold_times)
     change = st.one_of(
         st.builds(ChangeBatchQuantity, ref=refs, qty=new_quantities),
         st.builds(ChangeBatchEta, ref=refs, eta=etas),
@@ -130,9 +134,9 @@ def commands(prefix: str = "", skus: Sequence[str] = SKUS) -> st.SearchStrategy[
         st.builds(CountProduct, sku=some_skus, on_hand_qty=counted_quantities, reason=st.just("found")),
         st.builds(CountProduct, sku=some_skus, on_hand_qty=counted_quantities, expected_on_hand_qty=counted_quantities),
     )
-    resize = st.builds(ChangeLineQuantity, order_id=orders, sku=some_skus, qty=line_quantities)
-    cancel = st.builds(CancelAllocation, order_id=orders, sku=some_skus)
-    ship = st.builds(ShipLine, order_id=orders, sku=some_skus)
+    resize = st.builds(ChangeLineQuantity, **named, qty=line_quantities)
+    cancel = st.builds(CancelAllocation, **named)
+    ship = st.builds(ShipLine, **named)
     watch = st.builds(SetReorderPoint, sku=some_skus, qty=reorder_points)
     # Lines come more often than anything else, so that batches fill up and queues form. (`one_of` would flatten the
     # alternatives and take each of them equally often.)
@@ -145,8 +149,8 @@ def commands_and_orders(prefix: str = "") -> st.SearchStrategy[Command]:
     """Any command, those on orders of several lines included."""
     skus = st.sampled_from([f"{prefix}{sku}" for sku in SKUS])
     orders = st.sampled_from([f"{prefix}{order_id}" for order_id in ORDERS])
-    line = wishing(OrderedLine, sku=skus, qty=line_quantities)
-    lines = st.lists(line, min_size=1, max_size=2, unique_by=lambda line: line.sku)
+    line = wishing(OrderedLine, sku=skus, qty=line_quantities, line=names_of_lines)
+    lines = st.lists(line, min_size=1, max_size=3, unique_by=lambda line: (line.sku, line.line))
     if_unavailable = st.sampled_from(["backorder", "reject"])
     place = st.builds(PlaceOrder, order_id=orders, lines=lines, if_unavailable=if_unavailable)
     hold = st.builds(PlaceOrder, order_id=orders, lines=lines, hold_for=hold_times)

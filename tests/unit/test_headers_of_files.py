@@ -120,6 +120,6 @@ def test_a_kind_that_was_asked_for_has_to_be_there() -> None:
 
 def test_a_wrong_header_does_not_advise_to_hold() -> None:
     with pytest.raises(
-        UnreadableFileError, match="order_id,sku,qty,if_unavailable,from,good_until,priority, not order,sku,qty"
+        UnreadableFileError, match="order_id,sku,qty,line,if_unavailable,from,good_until,priority, not order,sku,qty"
     ):
         csv_reader(b"order,sku,qty", "lines")

@@ -9,6 +9,7 @@ from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.rows import OrderKey, OrderRow
 from app.adapters.postgresql.writes import DELETE_ORDERS, UPSERT_ORDERS, Writes
 from app.domain.orders import PlacedOrder
+from app.domain.stock import line_key, split_line_key
 from app.service_layer.lock_sets import LockSet
 
 
@@ -24,7 +25,7 @@ class SqlOrderRepository:
         self._is_locking = locking
         self._stored: dict[str, PlacedOrder] = {}
         self._placed: dict[str, PlacedOrder] = {}
-        self._skus: dict[str, set[str]] = defaultdict(set)
+        self._lines: dict[str, set[tuple[str, str]]] = defaultdict(set)
 
     async def load(self, locks: LockSet) -> None:
         """Lock and fetch the orders; the locks in an order that is the same everywhere, as those of the products are.
@@ -34,24 +35,25 @@ class SqlOrderRepository:
         if self._is_locking:
             lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in locks.orders})
             await self._connection.execute(statements.LOCK_NAMES, lock_numbers)
-        for order_id, lines, sku in await self._connection.fetch(statements.ORDERS, list(locks.orders)):
+        for order_id, lines, sku, line in await self._connection.fetch(statements.ORDERS, list(locks.orders)):
             if lines is not None and order_id not in self._stored:
                 self._stored[order_id] = _decode(order_id, lines)
             if sku is not None:
                 locks.skus.add(sku)
-                locks.lines.add((order_id, sku))
+                locks.lines.add((line_key(order_id, line), sku))
         self._placed = dict(self._stored)
-        for order_id, sku in locks.lines:
+        for key, sku in locks.lines:
+            order_id, _ = split_line_key(key)
             if order_id in locks.orders:
-                self._skus[order_id].add(sku)
+                self._lines[order_id].add((sku, key))
 
     def placed(self, order_id: str) -> PlacedOrder | None:
         """What was placed under the id last."""
         return self._placed.get(order_id)
 
-    def skus(self, order_id: str) -> Sequence[str]:
-        """The SKUs of which the order had a line or gets one in this group."""
-        return sorted(self._skus[order_id])
+    def lines(self, order_id: str) -> Sequence[tuple[str, str]]:
+        """SKU and key of each line that the order had or gets in this group."""
+        return sorted(self._lines[order_id])
 
     def place(self, order: PlacedOrder) -> None:
         """Remember what the order is made of."""

@@ -7,6 +7,7 @@ from app.adapters.postgresql import writes
 from app.adapters.postgresql.rows import BatchRow, LineKey, LineRow, ProductKey, ProductRow
 from app.adapters.postgresql.writes import Rows, Write, Writes
 from app.domain.product import Product
+from app.domain.stock import split_line_key
 
 
 class ProductChanges:
@@ -27,14 +28,14 @@ class ProductChanges:
 
     def add_line(self, row: LineRow) -> None:
         """Add a row that was read."""
-        self._lines[row.sku][row.order_id] = row
+        self._lines[row.sku][row.key] = row
 
     def of(self, products: Iterable[Product]) -> Writes:
         """The writes of everything that has changed about the products."""
         products = list(products)
         return {**self._of_products(products), **self._of_batches(products), **self._of_lines(products)}
 
-    def of_some_lines(self, product: Product, order_ids: Iterable[str]) -> Writes:
+    def of_some_lines(self, product: Product, keys: Iterable[str]) -> Writes:
         """The writes of what has changed about the product, its batches and these lines.
 
         A long command works on more lines than it may compare again and again.
@@ -43,24 +44,24 @@ class ProductChanges:
         new: list[LineRow] = []
         changed: list[LineRow] = []
         ended: list[LineKey] = []
-        for order_id in order_ids:
-            allocation = product.allocations.get(order_id)
+        for key in keys:
+            allocation = product.allocations.get(key)
             if allocation is None:
-                if known.pop(order_id, None) is not None:
-                    ended.append(LineKey(order_id, product.sku))
+                if known.pop(key, None) is not None:
+                    ended.append(_key(key, product.sku))
                 continue
-            row, stored = LineRow.of(allocation), known.get(order_id)
+            row, stored = LineRow.of(allocation), known.get(key)
             if stored != row:
                 (new if stored is None else changed).append(row)
-                known[order_id] = row
+                known[key] = row
         lines: dict[Write, Rows] = {writes.DELETE_LINES: ended, writes.UPDATE_LINES: changed, writes.INSERT_LINES: new}
         return {**self._of_products([product]), **self._of_batches([product]), **lines}
 
-    def forget_lines(self, sku: str, order_ids: Iterable[str]) -> None:
+    def forget_lines(self, sku: str, keys: Iterable[str]) -> None:
         """Forget lines that are written and were removed from memory."""
         known = self._lines[sku]
-        for order_id in order_ids:
-            known.pop(order_id, None)
+        for key in keys:
+            known.pop(key, None)
 
     @staticmethod
     def of_unused(products: Iterable[Product]) -> Writes:
@@ -94,12 +95,17 @@ class ProductChanges:
         cancelled: list[LineKey] = []
         for product in products:
             known = self._lines[product.sku]
-            for order_id in [order_id for order_id in known if order_id not in product.allocations]:
-                del known[order_id]
-                cancelled.append(LineKey(order_id, product.sku))
-            for order_id, allocation in product.allocations.items():
-                row, stored = LineRow.of(allocation), known.get(order_id)
+            for key in [key for key in known if key not in product.allocations]:
+                del known[key]
+                cancelled.append(_key(key, product.sku))
+            for key, allocation in product.allocations.items():
+                row, stored = LineRow.of(allocation), known.get(key)
                 if stored != row:
                     (new if stored is None else changed).append(row)
-                    known[order_id] = row
+                    known[key] = row
         return {writes.DELETE_LINES: cancelled, writes.UPDATE_LINES: changed, writes.INSERT_LINES: new}
+
+
+def _key(key: str, sku: str) -> LineKey:
+    order_id, line = split_line_key(key)
+    return LineKey(order_id, sku, line)

@@ -9,6 +9,7 @@ import asyncpg
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.domain.product import Product
+from app.domain.stock import split_line_key
 from app.observability import metrics
 from app.service_layer.lock_sets import LockSet
 
@@ -43,14 +44,15 @@ def rows_to_read(products: Mapping[str, Product], locks: LockSet, owners: Collec
     everywhere = [product for product in products.values() if not product.is_partial]
     places = [(products[sku], location) for sku, location in locks.locations if sku in products]
     partial = [(product, location) for product, location in places if product.is_partial]
-    lines = [line for line in locks.lines if line[1] in products]
+    lines = [(*split_line_key(key), sku) for key, sku in locks.lines if sku in products]
     return (
         [product.sku for product in everywhere],
         list(locks.batch_refs),
-        [order_id for order_id, _ in lines],
-        [sku for _, sku in lines],
+        [order_id for order_id, _, _ in lines],
+        [sku for _, _, sku in lines],
         [product.next_expiry for product in everywhere],
         [product.sku for product, _ in partial],
         [location for _, location in partial],
         [product.next_expiry for product, _ in partial],
+        [line for _, line, _ in lines],
     )

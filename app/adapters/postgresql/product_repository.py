@@ -118,7 +118,7 @@ class SqlProductRepository:
             product = self._products[row.sku]
             self._attach_batch(product, row)
             product.batches[row.ref].overdue_qty = qty
-        return [OverdueHolds(self._touch(each), found.order_ids[each.sku], found.ends[each.sku]) for each in products]
+        return [OverdueHolds(self._touch(each), found.keys[each.sku], found.ends[each.sku]) for each in products]
 
     async def fetch_unfit(self, product: Product, *, limit: int) -> None:
         """Put batches with free pieces into the product that are blocked or have expired."""
@@ -154,30 +154,28 @@ class SqlProductRepository:
     async def fetch_allocated(
         self, product: Product, batch: Batch, *, max_qty: int, after: int, limit: int
     ) -> Sequence[str]:
-        """Put the next lines of the batch that are small enough into the product; returns their orders."""
+        """Put the next lines of the batch that are small enough into the product; returns their keys."""
         await self._write_changes(product)
         rows = await self._connection.fetch(statements.ALLOCATED, product.sku, batch.number, after, max_qty, limit)
         await self._size.count(product.sku, len(rows))
-        self._attach_held(product, batch, rows)
-        return [row["order_id"] for row in rows]
+        return self._attach_held(product, batch, rows)
 
     async def first_orders(self, product: Product, batch: Batch, *, limit: int) -> Sequence[str]:
         """The orders of the lines that were allocated to the batch first."""
         await self._write_changes(product)
         rows = await self._connection.fetch(statements.FIRST_ORDERS, product.sku, batch.number, limit)
-        return [row["order_id"] for row in rows]
+        # An order may have several lines of the SKU.
+        return list(dict.fromkeys(row["order_id"] for row in rows))
 
     async def fetch_backorders(
         self, product: Product, *, max_qty: int, after: tuple[int, int], limit: int
     ) -> Sequence[str]:
-        """Put the next queued lines that are small enough into the product; returns their orders."""
+        """Put the next queued lines that are small enough into the product; returns their keys."""
         await self._write_changes(product)
         where = (product.sku, *after, max_qty, limit, *product.batches.offer())
         rows = await self._connection.fetch(statements.BACKORDERS, *where)
         await self._size.count(product.sku, len(rows))
-        for row in rows:
-            self._attach_line(product, LineRow._make(row), None)
-        return [row["order_id"] for row in rows]
+        return self._attach_held(product, None, rows)
 
     async def fetch_for_redistribution(self, product: Product, *, below: int, limit: int) -> None:
         """Put lines of a high priority that wait, and lines of a lower one on batches, into the product."""
@@ -205,13 +203,13 @@ class SqlProductRepository:
         """The writes of everything that has changed since it was read or written last."""
         return {**self._changes.of(self._touched.values()), **ProductChanges.of_unused(self._products.values())}
 
-    def changes_of(self, product: Product, order_ids: Iterable[str]) -> Writes:
+    def changes_of(self, product: Product, keys: Iterable[str]) -> Writes:
         """The writes of what has changed about the product, its batches and these lines."""
-        return self._changes.of_some_lines(product, order_ids)
+        return self._changes.of_some_lines(product, keys)
 
-    def forget(self, product: Product, order_ids: Iterable[str]) -> None:
+    def forget(self, product: Product, keys: Iterable[str]) -> None:
         """Remove lines from memory that are written and that no command of the group names."""
-        unnamed = [order_id for order_id in order_ids if (order_id, product.sku) not in self._named_lines]
+        unnamed = [key for key in keys if (key, product.sku) not in self._named_lines]
         product.forget_lines(unnamed)
         self._changes.forget_lines(product.sku, unnamed)
 
@@ -281,11 +279,13 @@ class SqlProductRepository:
             product.attach_batch(row.to_batch())
             self._changes.add_batch(row)
 
-    def _attach_held(self, product: Product, batch: Batch, rows: Iterable[asyncpg.Record]) -> None:
-        for row in rows:
-            self._attach_line(product, LineRow._make(row), batch)
+    def _attach_held(self, product: Product, batch: Batch | None, rows: Iterable[asyncpg.Record]) -> list[str]:
+        """Attach the lines of a batch or, without one, of the queue. Returns their keys."""
+        return [self._attach_line(product, LineRow._make(row), batch) for row in rows]
 
-    def _attach_line(self, product: Product, row: LineRow, batch: Batch | None) -> None:
-        if row.order_id not in product.allocations:
+    def _attach_line(self, product: Product, row: LineRow, batch: Batch | None) -> str:
+        key = row.key
+        if key not in product.allocations:
             product.attach_allocation(row.to_allocation(batch))
             self._changes.add_line(row)
+        return key

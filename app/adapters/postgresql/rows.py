@@ -12,7 +12,7 @@ from uuid import UUID
 from app.domain.carts import Cart, CartItem, CartStatus
 from app.domain.choice import ANY_BATCH, DEFAULT_PRIORITY, MAIN_LOCATION, Requirements, queue_rank
 from app.domain.product import Product
-from app.domain.stock import PLAIN_TERMS, Allocation, Batch, BatchTerms, OrderLine
+from app.domain.stock import PLAIN_TERMS, Allocation, Batch, BatchTerms, OrderLine, line_key
 
 
 class ProductRow(NamedTuple):
@@ -135,6 +135,7 @@ class LineRow(NamedTuple):
     locations: str | None
     good_until: date | None
     queue_rank: int | None
+    line: str
 
     @classmethod
     def of(cls, allocation: Allocation) -> "LineRow":
@@ -152,8 +153,14 @@ class LineRow(NamedTuple):
             " ".join(line.requirements.locations) or None,
             line.requirements.good_until,
             None if line.requirements.priority == DEFAULT_PRIORITY else queue_rank(line.requirements.priority),
+            line.line,
         )
         return tuple.__new__(cls, values)
+
+    @property
+    def key(self) -> str:
+        """Identifies the line within its SKU."""
+        return line_key(self.order_id, self.line)
 
     def to_allocation(self, batch: Batch | None) -> Allocation:
         """The line that the row stores, on this batch."""
@@ -161,7 +168,7 @@ class LineRow(NamedTuple):
         if self.locations is not None or self.good_until is not None or self.queue_rank is not None:
             priority = DEFAULT_PRIORITY if self.queue_rank is None else queue_rank(self.queue_rank)
             requirements = Requirements(tuple((self.locations or "").split()), self.good_until, priority)
-        line = OrderLine(self.order_id, self.sku, self.qty, requirements)
+        line = OrderLine(self.order_id, self.sku, self.qty, requirements, self.line)
         return Allocation(line, self.requested, batch, self.allocated, self.shipped, self.held_until)
 
 
@@ -179,6 +186,7 @@ class LineKey(NamedTuple):
 
     order_id: str
     sku: str
+    line: str
 
 
 class ProductKey(NamedTuple):

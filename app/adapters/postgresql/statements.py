@@ -64,20 +64,20 @@ CARTS = f"""
     LEFT JOIN LATERAL (SELECT * FROM cart_items WHERE cart_items.cart_id = c.cart_id OFFSET 0) AS i ON true
 """
 
-# What was placed under the ids $1, and the SKUs of the lines that the orders have.
+# What was placed under the ids $1, and the SKUs and names of the lines that the orders have.
 ORDERS = """
-    SELECT named.order_id, o.lines, l.sku
+    SELECT named.order_id, o.lines, l.sku, l.line
     FROM unnest($1::text[]) AS named(order_id)
     LEFT JOIN LATERAL (SELECT lines FROM orders WHERE orders.order_id = named.order_id LIMIT 1) AS o ON true
     LEFT JOIN LATERAL (
-        SELECT sku FROM order_lines WHERE order_lines.order_id = named.order_id OFFSET 0
+        SELECT sku, line FROM order_lines WHERE order_lines.order_id = named.order_id OFFSET 0
     ) AS l ON true
 """
 
 # The usable batches of the SKUs $1 that are good through the days $5, those of the SKUs $6 in the locations $7 that are
-# good through the days $8, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with their batches:
-# the columns of `BatchRow`, then those of `LineRow`. Rows of the first three kinds have no line. One row has neither
-# batch nor line, but the time as `held_until`: this statement begins after the products are locked.
+# good through the days $8, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with the names $9,
+# with their batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first three kinds have no line.
+# One row has neither batch nor line, but the time as `held_until`: this statement begins after the products are locked.
 BATCHES_AND_LINES = f"""
     SELECT {_BATCH}, {_NO_LINE}
     FROM unnest($1::text[], $5::date[]) AS named(sku, day)
@@ -102,9 +102,10 @@ BATCHES_AND_LINES = f"""
     CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.ref = named.ref LIMIT 1) AS b
     UNION ALL
     SELECT {_BATCH}, {_LINE_OF_L}
-    FROM unnest($3::text[], $4::text[]) AS named(order_id, sku)
+    FROM unnest($3::text[], $4::text[], $9::text[]) AS named(order_id, sku, line)
     CROSS JOIN LATERAL (
-        SELECT * FROM order_lines o WHERE o.order_id = named.order_id AND o.sku = named.sku LIMIT 1
+        SELECT * FROM order_lines o
+        WHERE o.order_id = named.order_id AND o.sku = named.sku AND o.line = named.line LIMIT 1
     ) AS l
     LEFT JOIN LATERAL (
         SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1

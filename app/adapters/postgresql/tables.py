@@ -142,6 +142,7 @@ order_lines = Table(
     metadata,
     Column("order_id", Identifier, primary_key=True),
     Column("sku", Identifier, primary_key=True),
+    Column("line", Identifier, primary_key=True, server_default=text("''"), comment="its name; empty: it has none"),
     Column("qty", Integer, nullable=False),
     Column("requested", BigInteger, nullable=False, comment="sequence of its first event: its place in the queue"),
     Column("batch_number", BigInteger, comment="null: it waits in the queue"),
@@ -247,7 +248,7 @@ orders = Table(
     "orders",
     metadata,
     Column("order_id", Identifier, primary_key=True),
-    Column("lines", Text, nullable=False, comment="JSON: SKU, pieces and place in the queue of each, as placed"),
+    Column("lines", Text, nullable=False, comment="JSON: SKU, pieces, place in the queue and name of each, as placed"),
     Column("placed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from app.adapters.postgresql import tables
@@ -38,8 +38,8 @@ class Write:
     """A write of many rows: `sql` reads them from `{rows}`, where they are called `new`.
 
     The rows are sent as one array for each column, with the array types `types`. The last `rare` columns are sent only
-    if one of the rows has a value there other than null, 0 or false: asyncpg takes a microsecond for three values, and
-    most commands have none in these.
+    if one of the rows has a value there other than null, 0, false or an empty text: asyncpg takes a microsecond for
+    three values, and most commands have none in these.
     """
 
     name: str
@@ -76,7 +76,7 @@ def _write(
 def _absent_value(table: Table, column: str) -> str:
     if table.c[column].nullable:
         return "NULL"
-    return "false" if isinstance(table.c[column].type, Boolean) else "0"
+    return {bool: "false", str: "''"}.get(table.c[column].type.python_type, "0")
 
 
 def _insert(table: Table, row: type[NamedTuple], then: str = "", *, rare: Sequence[str] = ()) -> Write:
@@ -93,9 +93,9 @@ def _update(table: Table, row: type[NamedTuple], *, but: Sequence[str] = (), rar
     return _write(f"update_{table.name}", sql, table, row, but=but, rare=rare)
 
 
-def _delete(table: Table, key: type[NamedTuple]) -> Write:
+def _delete(table: Table, key: type[NamedTuple], *, rare: Sequence[str] = ()) -> Write:
     sql = f"DELETE FROM {table.name} USING {{rows}} WHERE {_same(table, key._fields)}"
-    return _write(f"delete_{table.name}", sql, table, key)
+    return _write(f"delete_{table.name}", sql, table, key, rare=rare)
 
 
 def _same(table: Table, columns: Sequence[str]) -> str:
@@ -113,13 +113,10 @@ UPDATE_BATCHES = _update(
     but=("ref", "first_qty", "first_eta", "first_terms"),
     rare=("held_qty", "location", "best_before", "blocked"),
 )
-DELETE_LINES = _delete(tables.order_lines, LineKey)
-UPDATE_LINES = _update(
-    tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until", "queue_rank")
-)
-INSERT_LINES = _insert(
-    tables.order_lines, LineRow, rare=("shipped", "held_until", "locations", "good_until", "queue_rank")
-)
+_RARE_OF_LINES = ("shipped", "held_until", "locations", "good_until", "queue_rank", "line")
+DELETE_LINES = _delete(tables.order_lines, LineKey, rare=("line",))
+UPDATE_LINES = _update(tables.order_lines, LineRow, rare=_RARE_OF_LINES)
+INSERT_LINES = _insert(tables.order_lines, LineRow, rare=_RARE_OF_LINES)
 DELETE_ORDERS = _delete(tables.orders, OrderKey)
 UPSERT_ORDERS = _insert(
     tables.orders, OrderRow, "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()"

@@ -2,16 +2,23 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.commands.base import Command
 from app.domain.commands.terms import LineRequirements, PlacementTerms
-from app.domain.fields import LineQuantity, OrderId, Sku
+from app.domain.fields import LineName, LineQuantity, OrderId, Sku, drop_default
+from app.domain.stock import line_key
 
 
 class _NamedLineCommand(Command):
     order_id: OrderId
     sku: Sku
+    line: LineName = Field(default="", json_schema_extra=drop_default)
+
+    @property
+    def key(self) -> str:
+        """Identifies the line within its SKU."""
+        return line_key(self.order_id, self.line)
 
     @property
     def routing_key(self) -> str:

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.commands.base import Command
 from app.domain.commands.terms import LineRequirements, PlacementTerms
-from app.domain.fields import LEFT_OUT, HoldFor, LineQuantity, OrderId, Sku, drop_default
+from app.domain.fields import LEFT_OUT, HoldFor, LineName, LineQuantity, OrderId, Sku, drop_default
 
 
 class OrderedLine(LineRequirements):
@@ -15,14 +15,19 @@ class OrderedLine(LineRequirements):
 
     sku: Sku
     qty: LineQuantity
+    line: LineName = Field(default="", json_schema_extra=drop_default)
 
 
-def _refuse_repeated_skus(lines: list[OrderedLine]) -> list[OrderedLine]:
-    seen: set[str] = set()
+def _refuse_repeated_lines(lines: list[OrderedLine]) -> list[OrderedLine]:
+    seen: set[tuple[str, str]] = set()
     for line in lines:
-        if line.sku in seen:
-            raise PydanticCustomError("repeated_sku", "Sku {sku} should be in one line only", {"sku": line.sku})
-        seen.add(line.sku)
+        if (line.sku, line.line) in seen:
+            raise PydanticCustomError(
+                "repeated_sku",
+                "Sku {sku} should be in one line only, or each of its lines should have another `line`",
+                {"sku": line.sku},
+            )
+        seen.add((line.sku, line.line))
     return lines
 
 
@@ -31,10 +36,10 @@ OrderedLines = Annotated[
     Field(
         min_length=1,
         max_length=100,
-        description="The lines of the order, each with a different SKU.",
+        description="The lines of the order, each with a different SKU, or `line` of the same SKU.",
         examples=[[{"sku": "RED-CHAIR", "qty": 10}, {"sku": "OAK-TABLE", "qty": 1}]],
     ),
-    AfterValidator(_refuse_repeated_skus),
+    AfterValidator(_refuse_repeated_lines),
 ]
 
 

@@ -11,7 +11,7 @@ from app.entrypoints.http.examples import LINE_BODY, LINE_HELD, LINE_KNOWN
 from app.entrypoints.http.idempotent_write import KEYED, documented_write, write
 from app.entrypoints.http.identity import needs
 from app.entrypoints.http.problems import documented
-from app.entrypoints.http.query import DryRun
+from app.entrypoints.http.query import DryRun, Line
 from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import queries_of
 from app.read_model.dry_runs import AllocationPreview
@@ -83,7 +83,7 @@ def status_of_accepted(accepted: LineAccepted) -> int:
     operation_id="getAllocations",
     summary="List the lines of an order",
     response_model=list[AllocationState],
-    response_description="The lines of the order, by SKU.",
+    response_description="The lines of the order, by SKU and `line`.",
     responses=documented("order-not-found", "invalid-request"),
 )
 @needs("read")
@@ -110,7 +110,7 @@ async def get_allocations(order_id: OrderIdInPath, request: Request) -> Response
 )
 @needs("orders:write")
 async def change_line_quantity(
-    order_id: OrderIdInPath, sku: SkuInPath, changes: LineChanges, request: Request
+    order_id: OrderIdInPath, sku: SkuInPath, changes: LineChanges, request: Request, *, line: Line = ""
 ) -> Response:
     """Sets the quantity of the line in one transaction. Pieces that the line already holds are available to it.
 
@@ -120,7 +120,7 @@ async def change_line_quantity(
     hold its end.
     Repeating the request changes nothing.
     """
-    command = ChangeLineQuantity(order_id=order_id, sku=sku, qty=changes.qty)
+    command = ChangeLineQuantity(order_id=order_id, sku=sku, line=line, qty=changes.qty)
     return await write(request, command, lambda changed: Answer(ALLOCATION.dump_json(changed)))
 
 
@@ -135,9 +135,10 @@ async def change_line_quantity(
     openapi_extra=KEYED,
 )
 @needs("orders:write")
-async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
-    """Removes the line and frees its stock. The line can be placed again later."""
-    return await write(request, CancelAllocation(order_id=order_id, sku=sku), lambda _: Response(status_code=204))
+async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Request, *, line: Line = "") -> Response:
+    """Removes the line and frees its stock. The line can be placed again later. Other lines of the SKU stay."""
+    command = CancelAllocation(order_id=order_id, sku=sku, line=line)
+    return await write(request, command, lambda _: Response(status_code=204))
 
 
 @router.post(
@@ -150,11 +151,11 @@ async def cancel_allocation(order_id: OrderIdInPath, sku: SkuInPath, request: Re
     openapi_extra=KEYED,
 )
 @needs("orders:write")
-async def ship_line(order_id: OrderIdInPath, sku: SkuInPath, request: Request) -> Response:
+async def ship_line(order_id: OrderIdInPath, sku: SkuInPath, request: Request, *, line: Line = "") -> Response:
     """Marks the line as shipped.
 
     A shipped line cannot be cancelled, changed or moved, and the quantity of its batch cannot fall below the shipped
     quantity.
     """
-    command = ShipLine(order_id=order_id, sku=sku)
+    command = ShipLine(order_id=order_id, sku=sku, line=line)
     return await write(request, command, lambda shipped: Answer(ALLOCATION.dump_json(shipped)))

@@ -57,7 +57,7 @@ OrderIdInPath = Annotated[OrderId, Path(description="The id of the order.")]
 )
 @needs("orders:write")
 async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = False) -> Response:
-    """Allocates 1 to 100 lines of different SKUs in one transaction.
+    """Allocates 1 to 100 lines in one transaction. Lines of the same SKU need a `line` each.
 
     With `backorder` each line is allocated or backordered. With `reject` either all lines are allocated or the order is
     refused. With `hold_for` all lines are held until the same time, or the order is refused; the same request without

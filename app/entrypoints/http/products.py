@@ -15,6 +15,7 @@ from app.domain.commands import (
     SetReorderPoint,
 )
 from app.domain.fields import LEFT_OUT, Sku
+from app.domain.stock import line_key
 from app.entrypoints.http.answers import (
     AVAILABILITY,
     COUNTED_PRODUCT,
@@ -37,6 +38,7 @@ from app.entrypoints.http.query import (
     Cursor,
     FromLocations,
     GoodUntil,
+    HeldForLine,
     HeldForOrder,
     Limit,
     LowStock,
@@ -228,6 +230,7 @@ async def get_availability(
     qty: Pieces,
     by: ByDay = LEFT_OUT,
     order_id: HeldForOrder = LEFT_OUT,
+    line: HeldForLine = "",
     from_locations: FromLocations = LEFT_OUT,
     good_until: GoodUntil = LEFT_OUT,
 ) -> Response:
@@ -237,5 +240,6 @@ async def get_availability(
     the stock first.
     """
     requirements = Requirements.of(from_locations.split(",") if from_locations else (), good_until)
-    question = Question(sku, qty, by, order_id, requirements)
+    key = line_key(order_id, line) if order_id else None
+    question = Question(sku, qty, by, key, requirements)
     return Answer(AVAILABILITY.dump_json(await queries_of(request).availability(question)))

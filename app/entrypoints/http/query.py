@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-from app.domain.fields import IDENTIFIER_PATTERN, MOST_LOCATIONS, Identifier, Locations, Sku
+from app.domain.fields import IDENTIFIER_PATTERN, MOST_LOCATIONS, Identifier, LineName, Locations, Sku
 from app.domain.limits import MAX_QUANTITY
 from app.integration.feed_events import EVENT_TYPES
 from app.read_model.lists import BackorderOrder, BatchOrder
@@ -71,6 +71,10 @@ HeldForOrder = Annotated[
     Identifier,
     Query(description="Pieces that are held for this order are available to it.", examples=["order-1"]),
 ]
+HeldForLine = Annotated[
+    LineName,
+    Query(description="The `line` of the held order line, if it has one. Default: empty.", examples=["a"]),
+]
 RemovedPieces = Annotated[
     int,
     Field(ge=1, le=MAX_QUANTITY),
@@ -109,6 +113,9 @@ FromLocations = Annotated[
         # Not checked by it: the errors of `_locations` name the location.
         json_schema_extra={"pattern": _LOCATIONS_PATTERN},
     ),
+]
+Line = Annotated[
+    LineName, Query(description="The `line` of the order line, if it has one. Default: empty.", examples=["a"])
 ]
 GoodUntil = Annotated[
     Day, Query(description="The day through which the goods must be good. Default: today.", examples=["2030-02-01"])
