@@ -42,7 +42,7 @@ def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerK
     say(f"seed {seed}")
     home = Path(tempfile.mkdtemp(prefix="allocation-faults-"))
     plan = (
-        Plan(short, seed, 700, Pace(6, 3, 90), {"serve": 2, "consume": 2, "relay": 2, "notify": 1}, 2.0, 3.0, say)
+        Plan(short, seed, 700, Pace(6, 3, 60), {"serve": 2, "consume": 2, "relay": 2, "notify": 1}, 2.0, 3.0, say)
         if short
         else Plan(
             short, seed, 10_000, Pace(10, 5, 100), {"serve": 2, "consume": 2, "relay": 2, "notify": 2}, 5.0, 6.0, say
