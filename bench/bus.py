@@ -103,12 +103,18 @@ async def compare(
     return {"first_ms": statistics.median(times[0]), "second_ms": statistics.median(times[1])}
 
 
-async def compare_allocations(service: Service, first_sku: str, second_sku: str, rounds: int, tag: str) -> Any:  # noqa: ANN401
-    """One allocation on either SKU."""
+async def compare_allocations(
+    service: Service, first_sku: str, second_sku: str, rounds: int, tag: str, requirements: dict[str, Any] | None = None
+) -> Any:  # noqa: ANN401
+    """One allocation on either SKU, of a line with these requirements."""
+
+    def allocate(sku: str, order_id: str) -> Awaitable[object]:
+        return service.bus.handle(Allocate(order_id=order_id, sku=sku, qty=1, **(requirements or {})), CAUSE)
+
     return await compare(
         rounds,
-        lambda number: service.bus.handle(Allocate(order_id=f"{tag}-1-{number}", sku=first_sku, qty=1), CAUSE),
-        lambda number: service.bus.handle(Allocate(order_id=f"{tag}-2-{number}", sku=second_sku, qty=1), CAUSE),
+        lambda number: allocate(first_sku, f"{tag}-1-{number}"),
+        lambda number: allocate(second_sku, f"{tag}-2-{number}"),
     )
 
 

@@ -20,9 +20,11 @@ LATER, REFUSED = 202, 400
 
 # What lines require of their batch. Most require nothing.
 WISHES: tuple[dict[str, Any], ...] = (
-    *[{}] * 5,
+    *[{}] * 3,
+    {"priority": 8},
+    {"priority": 2},
     {"from": ["main"]},
-    {"from": ["north", "main"]},
+    {"from": ["north", "main"], "priority": 6},
     {"from": ["south", "north", "main"], "good_until": "2092-01-01"},
     {"good_until": "2092-01-01"},
 )

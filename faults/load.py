@@ -24,7 +24,7 @@ FLUSH_SECONDS = 10.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
 TERMS = ("location", "best_before", "blocked")
-LINE = ("order_id", "sku", "qty", "from", "good_until")
+LINE = ("order_id", "sku", "qty", "from", "good_until", "priority")
 REQUESTS: dict[Kind, tuple[str, str, Sequence[str]]] = {
     "create_batch": ("POST", "/v1/batches", ("ref", "sku", "qty", "eta", *TERMS)),
     "change_batch": ("PATCH", "/v1/batches/{ref}", ("qty", "eta", *TERMS, "reallocate")),

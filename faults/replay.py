@@ -27,6 +27,7 @@ class Replay:
     _batches_of: dict[str, list[ReplayedBatch]] = field(default_factory=lambda: defaultdict(list))
     _unplaced: dict[str, dict[str, ReplayedLine]] = field(default_factory=lambda: defaultdict(dict))
     _reported: set[tuple[str, str]] = field(default_factory=set)
+    _count: int = 0
 
     def __post_init__(self) -> None:
         """Name the types of events."""
@@ -114,10 +115,13 @@ class Replay:
         if line.batch_ref is not None:
             self._fault(event, f"allocates a line that {line.batch_ref} holds already")
             return
+        waited = line.waits
         line.batch_ref, line.released = event.data["batch_ref"], False
         self._unplaced[event.subject].pop(line.order_id, None)
         if batch is not None:
             self._check_choice(event, line, batch)
+            if waited:
+                self._check_turn(event, line)
             batch.allocated_qty += line.qty
 
     def _check_choice(self, event: Event, line: ReplayedLine, chosen: ReplayedBatch) -> None:
@@ -131,6 +135,19 @@ class Replay:
         _, best = min(fitting, key=lambda each: preference(each[1], each[0], wants))
         if best is not chosen:
             self._fault(event, f"allocates from {chosen.ref} although {best.ref} comes first")
+
+    def _check_turn(self, event: Event, line: ReplayedLine) -> None:
+        """No batch could hold a line that comes first in the queue: one with a higher priority, or an older one."""
+        place = self._place_in_queue(line)
+        batches = self._batches_of[event.subject]
+        for other in self._unplaced[event.subject].values():
+            wants = self.wants.get((other.order_id, other.sku), ANYTHING)
+            is_first = other.waits and self._place_in_queue(other) < place
+            if is_first and any(can_hold(each, other.qty, wants) for each in batches):
+                self._fault(event, f"serves a line although that of {other.order_id} comes first")
+
+    def _place_in_queue(self, line: ReplayedLine) -> tuple[int, int]:
+        return (-self.wants.get((line.order_id, line.sku), ANYTHING).priority, line.number)
 
     def _confirm(self, event: Event, line: ReplayedLine, held_until: float) -> None:
         if line.batch_ref != event.data["batch_ref"]:
@@ -229,7 +246,8 @@ class Replay:
         key = (event.data["order_id"], event.subject)
         line = self.lines.get(key)
         if line is None:
-            line = ReplayedLine(*key, event.data["qty"], released=True)
+            self._count += 1
+            line = ReplayedLine(*key, event.data["qty"], released=True, number=self._count)
             self.lines[key] = self._unplaced[event.subject][line.order_id] = line
         if line.qty != event.data["qty"]:
             self._fault(event, f"says {event.data['qty']} pieces of a line of {line.qty}")

@@ -33,6 +33,7 @@ class ReplayedBatch:
 class ReplayedLine:
     """An order line, derived from events. `released`: deallocated, and its next place follows.
 
+    `number` counts the lines in the order in which they were requested.
     `shipped`: no further event may name it. `held_until`: the end of its hold; None: it is firm.
     """
 
@@ -43,6 +44,7 @@ class ReplayedLine:
     released: bool = False
     shipped: bool = False
     held_until: float | None = None
+    number: int = 0
 
     @property
     def waits(self) -> bool:

@@ -12,10 +12,14 @@ NEVER = "9999-12-31"
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What a line requires of its batch: its locations, the best one first, and the last day of its goods."""
+    """What a line requires of its batch: its locations, the best one first, and the last day of its goods.
+
+    Lines with a higher priority are served first.
+    """
 
     places: tuple[str, ...] = ()
     good_until: str | None = None
+    priority: int = 5
 
 
 ANYTHING = Wants()
@@ -44,9 +48,11 @@ class Terms(Protocol):
 def wants_of(entries: Iterable[Entry]) -> dict[tuple[str, str], Wants]:
     """What each line requires. A client never asks for the same line with other requirements."""
     return {
-        entry.line: Wants(tuple(entry.data.get("from", ())), entry.data.get("good_until"))
+        entry.line: Wants(
+            tuple(entry.data.get("from", ())), entry.data.get("good_until"), entry.data.get("priority", 5)
+        )
         for entry in entries
-        if entry.kind == "allocate" and entry.data.keys() & {"from", "good_until"}
+        if entry.kind == "allocate" and entry.data.keys() & {"from", "good_until", "priority"}
     }
 
 

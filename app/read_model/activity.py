@@ -1,4 +1,4 @@
-"""What was decided today: events by the hour, and the newest events.
+"""What was decided today: events by the hour, the newest events, and the newest changes of batches.
 
 Events have no index on their time, because it would have to be written with each of them. Their ids are nearly in the
 order of time, so the first event of today is found by bisection of the ids.
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 from sqlalchemy import Row, text
 
+from app.adapters.postgresql.tables import CHANGES_OF_BATCHES
 from app.integration.fields import Sku
 from app.read_model.history import COLUMNS, HistoryEntry, fields_of
 from app.read_model.reader import Reader
@@ -95,6 +96,12 @@ _NEWEST = text(f"""
 """)  # noqa: S608 - constants
 
 
+_CHANGES = text(f"""
+    SELECT id, subject, {COLUMNS} FROM events
+    WHERE type IN {CHANGES_OF_BATCHES} ORDER BY id DESC LIMIT {NEWEST}
+""")  # noqa: S608 - constants
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(HistoryEntry):
     """An event of a product, and its SKU."""
@@ -136,6 +143,13 @@ class Activity:
         ),
     ]
     newest: Annotated[list[Decision], Field(description="The newest events of lines and batches, newest first.")]
+    changes: Annotated[
+        list[Decision],
+        Field(
+            description=f"The newest {NEWEST} changes of the quantity, the arrival or the terms of batches, newest "
+            "first. They may be older than today."
+        ),
+    ]
 
 
 class Activities:
@@ -150,6 +164,7 @@ class Activities:
         since = max(self._settled, default=_EPOCH) + _HOUR
         rows = await self._reader.fetch(_HOURS, {"since": since})
         newest = await self._reader.fetch(_NEWEST, {})
+        changes = await self._reader.fetch(_CHANGES, {})
         midnight, now = rows[0].midnight.astimezone(UTC), rows[0].now.astimezone(UTC)
         present = rows[0].present.astimezone(UTC)
         kept = {time: hour for time, hour in self._settled.items() if time >= midnight}
@@ -167,6 +182,7 @@ class Activities:
             hours=list(found.values()),
             hours_are_complete=has_all and min(found) == midnight,
             newest=[Decision.of(row) for row in newest],
+            changes=[Decision.of(row) for row in changes],
         )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy import Row, text
 
+from app.adapters.postgresql.tables import CHANGES_OF_BATCHES
 from app.domain.errors import ProductNotFoundError
 from app.integration.fields import Eta
 from app.read_model.pagination import MOST_ITEMS, KeysetPager, Page, PositionKey
@@ -68,7 +69,7 @@ _OF_BATCH = text(f"""
             SELECT * FROM events WHERE subject = :sku AND sequence IS NOT NULL
             ORDER BY sequence DESC LIMIT {CHANGES_EXAMINED}
         ) AS newest
-        WHERE type IN ('batch_quantity_changed.v1', 'batch_eta_changed.v1', 'batch_changed.v1')
+        WHERE type IN {CHANGES_OF_BATCHES}
         UNION ALL
         SELECT {COLUMNS} FROM events
         WHERE subject = :sku AND sequence = (SELECT number FROM batches WHERE ref = :ref AND sku = :sku)

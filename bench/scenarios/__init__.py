@@ -18,6 +18,7 @@ SCENARIOS: dict[str, Scenario] = {
     "kafka": kafka.kafka_in_to_out,
     "relay": kafka.relay_drain,
     "flatness": flatness.flatness,
+    "choice": flatness.choice,
     "holds": holds.holds_among_allocations,
     "ends": holds.many_holds_end,
     "streams": feed.post_beside_streams,

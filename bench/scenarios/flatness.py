@@ -1,6 +1,7 @@
-"""The cost of an allocation does not depend on the history of the SKU."""
+"""The cost of an allocation depends neither on the history of the SKU nor on batches that it cannot use."""
 
 import asyncio
+from typing import Any
 
 from bench.plan import Plan
 from bench.report import Row
@@ -42,6 +43,54 @@ def flatness(stack: Stack, plan: Plan) -> list[Row]:
         plan.check("flatness", 0, drifted(stack, sku))
     empty_outbox(stack)
     return [lines, batches, cuts]
+
+
+UNUSABLE: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "blocked": ("NULL", "NULL", "true", {}),
+    "expired": ("NULL", "current_date - 1", "false", {}),
+    # Only lines that name locations do not need them.
+    "elsewhere": ("'north'", "NULL", "false", {"from": ["main"]}),
+}
+"""Location, best-before day and blocking of batches, and the lines that cannot use them."""
+
+
+def choice(stack: Stack, plan: Plan) -> list[Row]:
+    """Allocations on SKUs with many batches that they cannot use, over new SKUs."""
+    rows = []
+    for kind, (location, best_before, blocked, requirements) in UNUSABLE.items():
+        row = Row(f"one allocation, {plan.batches_behind:,} batches {kind}", "p50 over none", [], at_most=1.15)
+        rows.append(row)
+        for sku in (f"{kind}-0", f"without-{kind}-0"):
+            run_bus(stack, do="create", sku_prefix=sku[:-1], skus=1)
+        asyncio.run(_put_unusable(stack, f"{kind}-0", plan.batches_behind, location, best_before, blocked))
+        for number in range(plan.rounds):
+            plan.say(f"batches {kind}, round {number + 1}")
+            figures = run_bus(
+                stack,
+                do="compare_allocations",
+                first_sku=f"{kind}-0",
+                second_sku=f"without-{kind}-0",
+                rounds=plan.compare_rounds,
+                tag=f"choice-{kind}-{number}",
+                requirements=requirements,
+            )
+            row.ratios.append(figures["first_ms"] / figures["second_ms"])
+            row.figures = {"p50 ms": figures["first_ms"], "p50 ms with none": figures["second_ms"]}
+        plan.check("choice", 0, drifted(stack, f"{kind}-0"))
+    empty_outbox(stack)
+    return rows
+
+
+async def _put_unusable(stack: Stack, sku: str, count: int, location: str, best_before: str, blocked: str) -> None:
+    """Batches with stock that the commands cannot use. The arguments after the count are SQL."""
+    await stack.execute(
+        f"""INSERT INTO batches (sku, number, ref, qty, first_qty, location, best_before, blocked)
+            SELECT $1, 1 + i, $1 || '-unusable-' || i, 5, 5, {location}, {best_before}, {blocked}
+            FROM generate_series(1, $2::int) AS i""",
+        sku,
+        count,
+    )
+    await stack.execute("UPDATE products SET sequence = $2::int + 1 WHERE sku = $1", sku, count)
 
 
 async def _put_lines_behind(stack: Stack, sku: str, count: int) -> None:

@@ -158,3 +158,23 @@ async def test_the_lines_of_a_batch_are_those_that_wait_for_it(own: Api) -> None
     rest = await read(own, f"/v1/batches/late/lines?limit=3&cursor={first['next_cursor']}")
     assert first["items"] + rest["items"] == found["items"]
     assert_problem(await own.client.get("/v1/batches/none/lines"), 404, "batch-not-found")
+
+
+async def test_the_newest_changes_of_batches_are_found_behind_any_number_of_other_events(own: Api) -> None:
+    await own.record("CHAIR", 100, ref="chairs-1")
+    await own.change("chairs-1", qty=90, reason="damaged", reference="report-17")
+    await own.change("chairs-1", blocked=True)
+    await own.change("chairs-1", blocked=False)
+    items = [{"order_id": f"order-{number}", "sku": "CHAIR", "qty": 1} for number in range(60)]
+    for _ in range(10):
+        await own.client.post("/v1/allocations/bulk", json={"items": items})
+        for item in items:
+            await own.client.delete(f"/v1/allocations/{item['order_id']}/CHAIR")
+
+    changes = (await read(own, "/v1/activity"))["changes"]
+
+    assert [(each["event"], each["sku"], each["batch_ref"], each["reason"]) for each in changes] == [
+        ("batch_changed.v1", "CHAIR", "chairs-1", None),
+        ("batch_changed.v1", "CHAIR", "chairs-1", None),
+        ("batch_quantity_changed.v1", "CHAIR", "chairs-1", "damaged"),
+    ]

@@ -5,13 +5,13 @@ import copy
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 import pytest
 
 from app.domain.batches import Batches
-from app.domain.choice import ANY_BATCH, Requirements
+from app.domain.choice import ANY_BATCH, DEFAULT_PRIORITY, Requirements
 from app.domain.orders import Order
 from app.domain.product import Product
 from app.domain.stock import Allocation, Batch, BatchTerms, OrderLine
@@ -28,6 +28,7 @@ TURNS, FEW_TURNS = 200, 150
 SEEDS = (1, 2)
 
 ship, cancel, make_order = Product.ship, Product.cancel, Order.of
+serve, make_requirements = Product.serve_backorders, Requirements.of
 best, change_terms = Batches.best, StockKeeping.change_terms
 allocate, expire = Product.allocate, Product.expire_holds
 
@@ -131,6 +132,14 @@ def forget_to_change(product: Product, ref: str, terms: BatchTerms) -> bool:
     return change_terms(copy.deepcopy(product), ref, terms)
 
 
+def serve_the_last_first(product: Product, keys: Iterable[str]) -> None:
+    serve(product, reversed(list(keys)))
+
+
+def without_priority(locations: Iterable[str], good_until: date | None, _: int = DEFAULT_PRIORITY) -> Requirements:
+    return make_requirements(locations, good_until)
+
+
 def lose_a_line(order_id: str, wanted: Iterable[OrderLine]) -> Order:
     lines = list(wanted)
     return make_order(order_id, lines[1:] or lines)
@@ -146,6 +155,8 @@ def lose_a_line(order_id: str, wanted: Iterable[OrderLine]) -> Order:
         pytest.param(Product, "expire_holds", forget_the_end, "its hold was over", id="a hold that never ends"),
         pytest.param(Batches, "best", without_wishes, "the line may not have it", id="wishes forgotten"),
         pytest.param(Batches, "best", without_preference, "comes first", id="another batch preferred"),
+        pytest.param(Product, "serve_backorders", serve_the_last_first, "serves a line although", id="the last first"),
+        pytest.param(Requirements, "of", without_priority, "serves a line although", id="priority forgotten"),
         pytest.param(StockKeeping, "change_terms", forget_to_change, "the terms were changed 0", id="a block lost"),
         pytest.param(Order, "of", lose_a_line, "was accepted 0 times, not 1", id="an order half placed"),
     ],

@@ -211,6 +211,9 @@ order_lines = Table(
     Index("ix_order_lines_by_age", "placed_at", "sku", "requested", postgresql_where=text("batch_number IS NULL")),
 )
 
+CHANGES_OF_BATCHES = "('batch_quantity_changed.v1', 'batch_eta_changed.v1', 'batch_changed.v1')"
+"""The types of events that change a batch, in SQL."""
+
 # Written with the state, and kept: the history of every product. For one subject, id order is commit order: the ids are
 # given while its product or its order is locked.
 events = Table(
@@ -230,6 +233,8 @@ events = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
     Column("principal", Text, comment="who asked; null: not known"),
     Index("uq_events_of_product", "subject", "sequence", unique=True, postgresql_where=text("sequence IS NOT NULL")),
+    # They are few among the events of lines, so the index costs those nothing.
+    Index("ix_events_changes_of_batches", "id", postgresql_where=text(f"type IN {CHANGES_OF_BATCHES}")),
 )
 
 # The events that wait to be published. A row is a pointer, so that what the relay deletes again is small.
