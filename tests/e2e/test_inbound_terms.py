@@ -68,3 +68,22 @@ async def test_lines_and_orders_get_what_they_require(world: World, send: Send) 
         {"type": "line_allocated.v1", "order_id": order, "qty": 2, "batch_ref": oslo},
     ]
     assert await world.api.batch_of(line) == oslo
+
+
+async def test_named_lines_are_placed_shipped_and_cancelled_by_their_names(world: World, send: Send) -> None:
+    sku, order = new("sku"), new("order")
+    ref = await world.api.record(sku, 11)
+    send("allocation_required.v1", {"order_id": order, "sku": sku, "qty": 6, "line": "a"})
+    await world.wire.stories(sku, 2)
+    send("allocation_required.v1", {"order_id": order, "sku": sku, "qty": 4, "line": "b"})
+    await world.wire.stories(sku, 3)
+    send("line_shipped.v1", {"order_id": order, "sku": sku, "line": "a"}, key=sku)
+    await world.wire.stories(sku, 4)
+    send("allocation_cancelled.v1", {"order_id": order, "sku": sku, "line": "b"}, key=sku)
+    a, b = ({"order_id": order, "qty": qty, "line": name, "batch_ref": ref} for qty, name in ((6, "a"), (4, "b")))
+    assert (await world.wire.stories(sku, 5))[1:] == [
+        {"type": "line_allocated.v1", **a},
+        {"type": "line_allocated.v1", **b},
+        {"type": "line_shipped.v1", **a},
+        {"type": "line_deallocated.v1", **b, "reason": "cancelled"},
+    ]

@@ -121,3 +121,11 @@ def test_a_bad_row_of_ndjson_says_why(row: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnreadableRowError) as refusal:
         ndjson_reader()(json.dumps(row).encode())
     assert reason in str(refusal.value)
+
+
+def test_the_column_line_names_the_line() -> None:
+    read = csv_reader(b"order_id,sku,qty,line")
+    assert read(b"o1,CHAIR,3,2") == line(line="2")
+    assert read(b"o1,CHAIR,3,") == line()
+    with pytest.raises(UnreadableRowError, match="line: "):
+        read(b"o1,CHAIR,3,a/b")
