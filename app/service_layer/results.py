@@ -61,7 +61,8 @@ class BatchState:
         quantities = (self.qty, self.allocated_qty, self.shipped_qty, self.held_qty)
         terms = (self.location, self.best_before, self.blocked)
         # A batch without terms has the tag that releases before had for it.
-        return entity_tag(self.ref, self.sku, self.eta, *quantities, *(terms if terms != _PLAIN else ()))
+        plain = (MAIN_LOCATION, None, False)
+        return entity_tag(self.ref, self.sku, self.eta, *quantities, *(terms if terms != plain else ()))
 
     @classmethod
     def of(cls, sku: str, batch: Batch) -> Self:
@@ -79,9 +80,6 @@ class BatchState:
             best_before=batch.best_before,
             blocked=batch.is_blocked,
         )
-
-
-_PLAIN = (MAIN_LOCATION, None, False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,9 @@ async def test_a_dry_run_shows_the_batch_and_the_reason(api: Api) -> None:
     assert found == [
         line | {"qty": 5, "status": "allocated", "batch_ref": here, "eta": None, "reason": "in_warehouse"},
         line | {"qty": 6, "status": "allocated", "batch_ref": ship, "eta": "2011-01-01", "reason": "earliest_arrival"},
-        line | {"qty": 10, "status": "backordered", "batch_ref": None, "eta": None, "reason": "out_of_stock"},
+        line
+        | {"qty": 10, "status": "backordered", "batch_ref": None, "eta": None, "reason": "out_of_stock"}
+        | {"pieces": [{"qty": 5, "batch_ref": here, "eta": None}, {"qty": 5, "batch_ref": ship, "eta": "2011-01-01"}]},
     ]
 
 
@@ -204,6 +206,8 @@ async def test_the_real_call_gives_the_result_of_the_dry_run(api: Api, seed: int
                     reason = expected.pop("reason")
                     assert (reason == "already_accepted") == (done.status_code == 200)
                     assert expected.pop("explanation")
+                    pieces = expected.pop("pieces", [])
+                    assert not pieces or (reason == "out_of_stock" and sum(each["qty"] for each in pieces) == qty)
                     if done.status_code == 201:
                         assert available["earliest"] == {"batch_ref": expected["batch_ref"], "eta": expected["eta"]}
                 assert expected == done.json()

@@ -115,6 +115,8 @@ async def answer(api: Api, case: Case, names: Json, *, explicit: bool) -> tuple[
         "lines": [{"sku": names["sku"], "qty": 2}],
         "items": [line if "Allocation" in schema.get("title", "") else batch],
     }
+    if path.startswith("/v1/allocations/{order_id}/{sku}"):
+        await api.client.post("/v1/allocations", json=line)
     body = {name: values[name] for name in properties} if schema else None
     defaults, query = queries_of(operation)
     if explicit:

@@ -10,7 +10,7 @@ from app.domain.counts import Adjustment, check_on_hand, location_of_count
 from app.domain.events import StockReason
 from app.domain.product import Product
 from app.domain.relocation import Move, Relocation, reserve_sooner
-from app.domain.stock import PLAIN_TERMS, Allocation, Batch, BatchTerms, OrderLine
+from app.domain.stock import PLAIN_TERMS, Allocation, Batch, BatchTerms, OrderLine, split_line_key
 
 SKU = "RED-CHAIR"
 
@@ -31,7 +31,7 @@ class Shop:
         held.sort(key=lambda each: (each.held_until, each.allocated_sequence))
         over = [each for each in held if each.held_until is not None and each.held_until <= product.now]
         left = [each.held_until for each in held if each not in over]
-        product.expire_holds([each.line.order_id for each in over], left[0] if left else None)
+        product.expire_holds([each.line.key for each in over], left[0] if left else None)
         self._serve()
 
     def batch(self, ref: str, qty: int, eta: date | None = None, terms: BatchTerms = PLAIN_TERMS) -> Batch:
@@ -47,12 +47,15 @@ class Shop:
         if_unavailable: Literal["backorder", "reject"] = "backorder",
         requirements: Requirements = ANY_BATCH,
     ) -> Allocation:
-        line = OrderLine(order_id, self.product.sku, qty, requirements)
-        return self.product.allocate(line, if_unavailable)[0]
+        return self.product.allocate(self._line(order_id, qty, requirements), if_unavailable)[0]
+
+    def _line(self, key: str, qty: int, requirements: Requirements) -> OrderLine:
+        order_id, name = split_line_key(key)
+        return OrderLine(order_id, self.product.sku, qty, requirements, name)
 
     def hold(self, order_id: str, qty: int, seconds: int, requirements: Requirements = ANY_BATCH) -> Allocation:
         """Hold a line; one that is accepted already does not change."""
-        line, product = OrderLine(order_id, self.product.sku, qty, requirements), self.product
+        line, product = self._line(order_id, qty, requirements), self.product
         return product.allocate(line, "backorder", product.end_of_hold(seconds))[0]
 
     def hold_anew(self, order_id: str, qty: int, seconds: int) -> Allocation:
@@ -92,7 +95,7 @@ class Shop:
         held = [each for each in product.allocations.values() if each.batch is batch and each.shipped_sequence is None]
         firm = [each for each in held if not each.is_held]
         first = sorted(firm, key=lambda each: each.allocated_sequence or 0)
-        is_late = product.change_eta(ref, eta, [each.line.order_id for each in first])
+        is_late = product.change_eta(ref, eta, list(dict.fromkeys(each.line.order_id for each in first)))
         moves: list[Move] = []
         if reallocate and batch.is_blocked:
             moves += product.empty_batch(ref).run()
@@ -167,7 +170,7 @@ class Shop:
     def _serve(self) -> None:
         waiting = [held for held in self.product.allocations.values() if held.batch is None]
         waiting.sort(key=lambda held: held.requested_sequence)
-        self.product.serve_backorders([held.line.order_id for held in waiting])
+        self.product.serve_backorders([held.line.key for held in waiting])
 
 
 def moved(moves: Sequence[Move]) -> list[tuple[str, str, str | None]]:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.commands import Allocate, Command, CountProduct, CreateBatch, ExpireHolds
+from app.domain.stock import line_key
 from app.service_layer import overdue_holds
 from app.service_layer.requests import Request
 from tests.support.holds import NOON
@@ -58,7 +59,12 @@ def lines_of(service: Service) -> dict[tuple[str, str], object]:
 
 def expected_lines(naive: NaiveService) -> dict[tuple[str, str], object]:
     return {
-        (each.order_id, each.sku): (each.qty, each.batch.ref if each.batch else None, each.shipped, each.held_until)
+        (line_key(each.order_id, each.line), each.sku): (
+            each.qty,
+            each.batch.ref if each.batch else None,
+            each.shipped,
+            each.held_until,
+        )
         for each in naive.lines
     }
 

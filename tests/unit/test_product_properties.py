@@ -55,11 +55,11 @@ def play(shop: Shop, command: Command) -> str | None:
             case Allocate():
                 allocate(shop, command)
             case ChangeLineQuantity():
-                shop.resize(command.order_id, command.qty)
+                shop.resize(command.key, command.qty)
             case CancelAllocation():
-                shop.cancel(command.order_id)
+                shop.cancel(command.key)
             case ShipLine():
-                shop.ship(command.order_id)
+                shop.ship(command.key)
             case SetReorderPoint():
                 shop.watch(command.qty)
             case CountProduct():
@@ -76,9 +76,9 @@ def play(shop: Shop, command: Command) -> str | None:
 
 def allocate(shop: Shop, command: Allocate) -> None:
     if command.hold_seconds is None:
-        shop.order(command.order_id, command.qty, command.if_unavailable, command.requirements)
+        shop.order(command.key, command.qty, command.if_unavailable, command.requirements)
     else:
-        shop.hold(command.order_id, command.qty, command.hold_seconds, command.requirements)
+        shop.hold(command.key, command.qty, command.hold_seconds, command.requirements)
 
 
 Change = ChangeBatchQuantity | ChangeBatchEta | ChangeBatchTerms | ChangeBatch | CountBatch
@@ -155,8 +155,9 @@ def test_agrees_with_the_naive_model_on_every_command(story: list[tuple[timedelt
         assert [BatchState.of(SKU, b) for b in shop.product.batches.by_preference()] == (
             state.batches if (state := naive.product(SKU)) else []
         )
-        for order_id, allocation in shop.product.allocations.items():
-            assert [AllocationState.of(allocation)] == naive.allocations(order_id)
+        for key, allocation in shop.product.allocations.items():
+            assert key == allocation.line.key
+            assert AllocationState.of(allocation) in naive.allocations(allocation.line.order_id)
         assert len(shop.product.allocations) == len(naive.lines)
         check_invariants(shop.product)
     assert shop.product.sequence == len(naive.outbox[SKU])
