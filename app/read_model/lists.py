@@ -22,6 +22,7 @@ from app.read_model.pagination import (
     DayKey,
     KeysetPager,
     Page,
+    PlaceKey,
     PositionKey,
     SkuAndPositionKey,
     SkuKey,
@@ -195,24 +196,25 @@ class Lists:
         self, *, limit: int, cursor: str | None, sku: str | None = None, sort: BackorderOrder = "sku"
     ) -> BackorderPage:
         """Backorders by SKU and place in the queue, or those placed first: all, or those of one SKU."""
-        # The queue of one SKU is ordered by age.
-        by_age = sort == "placed_at" and sku is None
+        by_age = sort == "placed_at"
         statement = list_statements.backorders(of_one_sku=sku is not None, by_age=by_age)
         parameters: dict[str, Any] = {"limit": limit + 1}
         next_cursor: str | None
-        if by_age:
+        if by_age and sku is None:
             pager = KeysetPager("backorders-by-age", {}, TimeKey, (datetime(1970, 1, 1, tzinfo=UTC), "", 0))
             parameters["placed_at"], parameters["after"], parameters["position"] = pager.decode(cursor)
             rows = await self._reader.fetch(statement, parameters)
             found = _found(rows)
             next_cursor = pager.next_cursor([(row.placed_at, row.sku, row.requested) for row in found], limit)
         else:
-            by_sku = _pager("backorders", {"sku": sku})
-            after, parameters["position"] = by_sku.decode(cursor)
+            # In one queue the request decides on the age, and the priority comes first where it is not by age.
+            by_place = KeysetPager("backorders-by-place", {"sku": sku} | _given(by_age=by_age), PlaceKey, ("", 0, 0))
+            after, rank, parameters["position"] = by_place.decode(cursor)
             parameters |= {"after": after} if sku is None else {"sku": sku}
+            parameters |= {} if by_age else {"rank": rank}
             rows = await self._reader.fetch(statement, parameters)
             found = _found(rows)
-            next_cursor = by_sku.next_cursor([(row.sku, row.requested) for row in found], limit)
+            next_cursor = by_place.next_cursor([(row.sku, row.rank, row.requested) for row in found], limit)
         return BackorderPage([_backorder(row) for row in found[:limit]], next_cursor, *_count(rows))
 
 

@@ -27,6 +27,7 @@ Position = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 SkuKey = TypeAdapter(tuple[Sku])
 PositionKey = TypeAdapter(tuple[Position])
 SkuAndPositionKey = TypeAdapter(tuple[Sku, Position])
+PlaceKey = TypeAdapter(tuple[Sku, Annotated[int, Field(strict=True, ge=0, le=10)], Position])
 # The bounds keep a cursor within the times that the database and its driver have in common.
 Time = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
 TimeKey = TypeAdapter(tuple[Time, Sku, Position])

@@ -135,6 +135,27 @@ async def test_backorders_are_listed_as_they_are_served(own: Api) -> None:
     assert ([item["order_id"] for item in found["items"]], found["count"]) == ([waiting[0][1], waiting[2][1]], 2)
 
 
+async def test_backorders_of_a_higher_priority_come_first_except_by_age(own: Api) -> None:
+    for sku in "BA":
+        await own.record(sku, 1)
+        for number, priority in enumerate((5, 2, 9, 9, 5)):
+            line = {"order_id": f"{sku}{number}", "sku": sku, "qty": 2, "priority": priority}
+            assert (await own.client.post("/v1/allocations", json=line)).status_code == 202
+    served, by_age = ["2", "3", "0", "4", "1"], ["0", "1", "2", "3", "4"]
+
+    everything = [item["order_id"] for item in await walk(own, "backorders", limit=2)]
+    of_one = [item["order_id"] for item in await walk(own, "backorders", limit=2, sku="B")]
+    oldest = [item["order_id"] for item in await walk(own, "backorders", limit=2, sku="B", sort="placed_at")]
+    all_oldest = [item["order_id"] for item in await walk(own, "backorders", limit=3, sort="placed_at")]
+
+    assert everything == [f"{sku}{number}" for sku in "AB" for number in served]
+    assert of_one == [f"B{number}" for number in served]
+    assert oldest == [f"B{number}" for number in by_age]
+    assert all_oldest == [f"{sku}{number}" for sku in "BA" for number in by_age]
+    await own.record("B", 10)
+    assert await walk(own, "backorders", sku="B") == []
+
+
 async def test_a_line_that_loses_its_batch_waits_at_its_old_place(own: Api) -> None:
     ref = await own.record("A", 5)
     first = await own.order("A", 5)

@@ -80,6 +80,9 @@ PAGES: dict[str, Ask] = {
     "late batches by ETA": lambda queries, cursor: queries.lists.batches(
         late=True, sort="eta", limit=LIMIT, cursor=cursor
     ),
+    "backorders of one by age": lambda queries, cursor: queries.lists.backorders(
+        sku="CHAIR", sort="placed_at", limit=LIMIT, cursor=cursor
+    ),
     "backorders by age": lambda queries, cursor: queries.lists.backorders(sort="placed_at", limit=LIMIT, cursor=cursor),
     "history": lambda queries, cursor: queries.history.page("CHAIR", limit=LIMIT, cursor=cursor),
 }

@@ -130,7 +130,8 @@ SortBatches = Annotated[
 SortBackorders = Annotated[
     BackorderOrder,
     Query(
-        description="`sku`: by SKU, then oldest request first. `placed_at`: oldest first, over all products.",
+        description="`sku`: by SKU, then as they are served: by priority, oldest request first. `placed_at`: oldest "
+        "first, over all products.",
         examples=["sku"],
     ),
 ]
