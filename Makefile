@@ -40,7 +40,8 @@ dist: install ## Build the source distribution and the wheel into dist/
 
 # Tests of one file run in one process, because they share fixtures. Files start in the order of tests/conftest.py.
 # Three processes use two cores, because tests also wait. ARGS="-n 0" runs all in one process.
-WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+PROCESSES := 3
+WORKERS = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: install ## Run all tests except those of browsers and generated clients
 	@$(BIN)/python -m pytest $(WORKERS) --ignore=tests/browser --ignore=tests/clients $(ARGS)

@@ -31,4 +31,5 @@ ON_REQUEST: dict[str, Scenario] = {
     "identity": costs.identity,
     "telemetry": costs.telemetry,
     "large": large.large_requests,
+    "events": feed.streams_of_many_events,
 }

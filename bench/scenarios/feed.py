@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from bench.plan import Plan
 from bench.report import Row
 from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_load
-from bench.stack import Stack, running_process, running_server
+from bench.stack import Stack, run_json, running_process, running_server
 
 STREAMS = 200
+EVENTS_PER_SECOND = 5000
 PUBLISH_SECONDS = 60.0
 
 
@@ -46,14 +47,55 @@ def post_beside_streams(stack: Stack, plan: Plan) -> list[Row]:
     return [row]
 
 
+def streams_of_many_events(stack: Stack, plan: Plan) -> list[Row]:
+    """The memory of a process that sends 5,000 events a second, each to the one of 200 streams that is filtered for it.
+
+    Each stream must have all events of its SKU once and in order.
+    """
+    row = Row(f"{EVENTS_PER_SECOND:,} events/s over {STREAMS} streams", "memory over that before", [], at_most=1.5)
+    for number in range(plan.rounds):
+        plan.say(f"events, round {number + 1}")
+        with running_server(stack, "app", "serve") as port:
+            _wait_for_the_feed(port)
+            prefix = f"events{number}-"
+            with _streams(port, STREAMS, prefix) as counts:
+                before = _metric(port, "process_resident_memory_bytes")
+                arguments = (prefix, str(STREAMS), str(EVENTS_PER_SECOND), str(max(10, plan.seconds)))
+                sent = run_json(stack, "bench.publisher", *arguments)
+                started = time.monotonic()
+                while _metric(port, "allocation_feed_lag_events"):
+                    assert time.monotonic() - started < PUBLISH_SECONDS
+                    time.sleep(0.1)
+                behind = time.monotonic() - started
+                # The lag is measured every two seconds, and readers are woken four times a second.
+                time.sleep(3)
+                after = _metric(port, "process_resident_memory_bytes")
+            each = sent["published"] // STREAMS
+            plan.check(row.scenario, {"least": each, "most": each + (sent["published"] % STREAMS > 0)}, _ends(counts))
+            plan.check(row.scenario, 0, counts["disordered"])
+        row.ratios.append(after / before)
+        row.figures = {"events/s": sent["published"] / sent["seconds"], "MB": after / 2**20, "seconds behind": behind}
+    return [row]
+
+
+def _ends(counts: dict[str, int]) -> dict[str, int]:
+    return {name: counts[name] for name in ("least", "most")}
+
+
+def _metric(port: int, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name} ")).rpartition(" ")[2])
+
+
 @contextmanager
-def _streams(port: int, streams: int) -> Iterator[dict[str, int]]:
+def _streams(port: int, streams: int, prefix: str = "") -> Iterator[dict[str, int]]:
     """Open streams during the block; afterwards the dictionary has their smallest and largest number of events."""
     counts: dict[str, int] = {}
     if not streams:
         yield counts
         return
-    command = [sys.executable, "-m", "bench.streams", str(port), str(streams)]
+    command = [sys.executable, "-m", "bench.streams", str(port), str(streams), *([prefix] if prefix else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None

@@ -155,6 +155,10 @@ def test_workers_keep_to_the_shutdown_delay_and_grace(database_url: str, tmp_pat
         stopped_at = time.monotonic()
         serve.process.terminate()
         while time.monotonic() < stopped_at + 5.5:
-            assert httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).status_code == 200
+            try:
+                assert httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).status_code == 200
+            except httpx.TransportError:
+                # On a busy machine the request itself may last until after the delay.
+                assert time.monotonic() > stopped_at + 6
             time.sleep(0.1)  # Requests in a row show that they still serve.
         assert serve.process.wait(STOP_SECONDS) == 0, serve.output
