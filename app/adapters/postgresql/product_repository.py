@@ -207,6 +207,10 @@ class SqlProductRepository:
         """The writes of what has changed about the product, its batches and these lines."""
         return self._changes.of_some_lines(product, keys)
 
+    async def give_way(self) -> None:
+        """Pause if the command is large, after a part of its work."""
+        await self._size.give_way()
+
     def forget(self, product: Product, keys: Iterable[str]) -> None:
         """Remove lines from memory that are written and that no command of the group names."""
         unnamed = [key for key in keys if (key, product.sku) not in self._named_lines]

@@ -139,6 +139,7 @@ class SqlUnitOfWork:
         self._publish(product.drain_events())
         await self._flush(self.products.changes_of(product, done))
         self.products.forget(product, done)
+        await self.products.give_way()
 
     async def flush_all(self) -> None:
         """Write what has changed of all products and all events so far."""
