@@ -173,7 +173,7 @@ async def change_batch(ref: Ref, changes: BatchChanges, request: Request) -> Res
     `best_before` has passed; its lines stay on it, unless `blocked: true` comes with `reallocate`. `expected_qty` makes
     the change of the quantity conditional on the current quantity, `If-Match` the whole change on the `ETag`. Repeating
     the request changes nothing, unless a count without `shipped_qty` is repeated after a shipment.
-    A change that moves more than 2,000 lines may take up to 60 seconds.
+    A change that moves more than 600 lines may take up to 60 seconds.
     """
     tags, given = if_match(request), changes.model_dump(exclude_unset=True)
     command = ChangeBatch(ref=ref, **given) if tags is None else ChangeBatchIfMatch(ref=ref, if_match=tags, **given)

@@ -133,7 +133,7 @@ async def set_on_hand_qty(sku: SkuInPath, count: OnHandCount, request: Request) 
     removed from the batches recorded last: available pieces first, then allocated ones, whose lines move to other
     batches or to the queue. The first count of a SKU creates the product; a first count of 0 is 404. Repeating the
     request changes nothing, unless lines were shipped or other stock has arrived since: `expected_on_hand_qty`,
-    `If-Match` and `Idempotency-Key` protect a late repetition. A count that moves more than 2,000 lines may take up to
+    `If-Match` and `Idempotency-Key` protect a late repetition. A count that moves more than 600 lines may take up to
     60 seconds.
     """
     command = CountProduct.model_construct(sku=sku, **dict(count))
