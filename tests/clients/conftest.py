@@ -53,5 +53,5 @@ def served(
         live_application(Settings(_env_file=None, auth="none", database_url=SecretStr(database_url))) as url,
     ):
         document = tmp_path_factory.mktemp("document") / "openapi.json"
-        document.write_bytes(httpx.get(f"{url}/openapi.json", trust_env=False).content)
+        document.write_bytes(httpx.get(f"{url}/openapi.json", trust_env=False, timeout=120).content)
         yield Served(url, document)
