@@ -54,6 +54,7 @@ LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@requirements/install-lowest
 	@.venv-lowest/bin/python -m pytest $(WORKERS) -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit \
+		$(addprefix --ignore=tests/unit/test_,fault_actors.py product_properties.py hold_expiry_properties.py) \
 		$(addprefix tests/e2e/test_,command_line.py command_mistakes.py process_start.py) tests/deploy/test_documents.py $(LOWEST_HTTP) $(ARGS)
 
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)

@@ -116,14 +116,15 @@ class NaiveBatches(NaiveLines):
 
     def _place_anew(self, released: dict[NaiveLine, NaiveBatch], reason: str) -> dict[NaiveLine, NaiveBatch]:
         """Returns the lines that moved, oldest request first, and the batch that each of them left."""
-        by_request = [line for line in self.lines if line in released]
-        for line in by_request:
+        in_order = self.in_queue_order(released)
+        for line in in_order:
             line.batch = self.best(line)
         for line, batch in released.items():
             if line.batch is not batch and not line.held_until:
                 self.raise_line_event("line_deallocated.v1", line, batch_ref=batch.ref, reason=reason)
-        moved = {line: released[line] for line in by_request if line.batch is not released[line]}
-        for line, batch in list(moved.items()):
+        moved = {line: released[line] for line in self.lines if line in released and line.batch is not released[line]}
+        for line in [line for line in in_order if line in moved]:
+            batch = released[line]
             if line.held_until and line.batch is None:
                 # A hold never waits.
                 self.end_hold(line, batch, reason)

@@ -135,7 +135,7 @@ class NaiveLines(NaiveState):
 
     def line_of(self, order_id: str, given: Allocate | OrderedLine) -> NaiveLine:
         """The line as it is asked for. What it leaves out is as before, where the order has the SKU."""
-        wants: Wants = (tuple(given.from_locations or ()), given.good_until)
+        wants: Wants = (tuple(given.from_locations or ()), given.good_until, given.priority)
         known = self.find_line(order_id, given.sku, given.line)
         if known is not None and wants == ANYTHING:
             wants = known.wants
@@ -156,7 +156,7 @@ class NaiveLines(NaiveState):
             self.raise_line_event("line_allocated.v1", line, batch_ref=batch.ref)
 
     def serve_queue(self, sku: str) -> None:
-        for line in self.lines:
+        for line in self.in_queue_order(self.lines):
             if line.sku == sku and line.batch is None and (batch := self.best(line)):
                 self.place(line, batch)
 

@@ -4,6 +4,7 @@ Nothing is stored that can be counted, and nothing is fast.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -27,10 +28,10 @@ class NaiveBatch:
     blocked: bool = False
 
 
-Wants = tuple[tuple[str, ...], date | None]
-"""The locations that may serve a line, the best one first, and the day through which its goods have to be good."""
+Wants = tuple[tuple[str, ...], date | None, int]
+"""The locations that may serve a line, best first, the day through which its goods have to be good, its priority."""
 
-ANYTHING: Wants = ((), None)
+ANYTHING: Wants = ((), None, 5)
 
 
 @dataclass(eq=False)
@@ -121,6 +122,10 @@ class NaiveState:
         """The lines of the order, by SKU and name."""
         return sorted((line for line in self.lines if line.order_id == order_id), key=lambda line: line.id)
 
+    def in_queue_order(self, lines: Iterable[NaiveLine]) -> list[NaiveLine]:
+        """The highest priority first, then the oldest request."""
+        return sorted(lines, key=lambda line: (-line.wants[2], self.lines.index(line)))
+
     def preferred(self, sku: str) -> list[NaiveBatch]:
         """The batches of the SKU, as a line without any wish prefers them."""
         batches = [batch for batch in self.batches if batch.sku == sku]
@@ -131,14 +136,14 @@ class NaiveState:
 
         A location that the line does not want comes last.
         """
-        places, _ = wants
+        places, _, _ = wants
         rank = places.index(batch.location) if batch.location in places else len(places)
         life = batch.best_before or date.max
         return (rank, batch.eta is not None, str(batch.eta), life, self.batches.index(batch))
 
     def suits(self, batch: NaiveBatch, wants: Wants) -> bool:
         """Whether the batch is where the line wants it, and good for as long as the line wants."""
-        places, good_until = wants
+        places, good_until, _ = wants
         is_good = good_until is None or batch.best_before is None or batch.best_before >= good_until
         return is_good and (not places or batch.location in places)
 

@@ -169,7 +169,7 @@ class Shop:
 
     def _serve(self) -> None:
         waiting = [held for held in self.product.allocations.values() if held.batch is None]
-        waiting.sort(key=lambda held: held.requested_sequence)
+        waiting.sort(key=lambda held: held.place_in_queue)
         self.product.serve_backorders([held.line.key for held in waiting])
 
 

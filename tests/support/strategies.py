@@ -49,7 +49,9 @@ best_befores = st.sampled_from([None, None, None, *some_days])
 wishes = st.sampled_from(
     [
         *[{}] * 6,
-        {"from": ["main"]},
+        {"priority": 8},
+        {"priority": 2},
+        {"from": ["main"], "priority": 9},
         {"from": ["north", "main"]},
         {"from": ["south", "north", "main"]},
         {"from": ["north"], "good_until": FIRST_DAY},
