@@ -32,7 +32,7 @@ def _iso_date_or_null(meaning: str) -> BeforeValidator:
 
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,254}$"
-_IDENTIFIER_OR_EMPTY = r"^([A-Za-z0-9][A-Za-z0-9._:\-]{0,254})?$"
+_IDENTIFIER_OR_EMPTY = f"^({IDENTIFIER_PATTERN[1:-1]})?$"
 
 ONE_LINE_PATTERN = r"^[^\u0000-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]*$"
 """Free text on one line, which logs, mails and tables of others show as it was meant: no control characters (C0, C1),

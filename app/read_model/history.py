@@ -142,7 +142,6 @@ class HistoryEntry:
             exclude_if=lambda value: value is None,
         ),
     ] = None
-
     line: Annotated[
         str | None,
         Field(

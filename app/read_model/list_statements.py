@@ -8,7 +8,7 @@ from functools import cache
 
 from sqlalchemy import TextClause, text
 
-from app.adapters.postgresql.usable import GOOD_THROUGH, TODAY, USABLE, expired
+from app.adapters.postgresql.usable import GOOD_THROUGH, QUEUE_RANK, TODAY, USABLE, expired
 from app.read_model.pagination import COUNT_LIMIT, MOST_ITEMS
 
 # `indexed` is the condition of the index, `wanted` the filter on its entries, `behind` the start of the page. The
@@ -106,22 +106,19 @@ def batches(*, of_one_sku: bool, arriving: bool, late: bool, unfit: bool, by_eta
     )
 
 
-_QUEUE_RANK = "COALESCE(t.queue_rank::integer, 5)"
-
-
 @cache
 def backorders(*, of_one_sku: bool, by_age: bool) -> TextClause:
     """Backorders by SKU and place in the queue, or by the time they were placed: in a queue, by their requests."""
     keys = ["placed_at"] * (by_age and not of_one_sku) + ["sku"] * (not of_one_sku) + ["rank"] * (not by_age)
     keys.append("requested")
-    columns = {"placed_at": "t.placed_at", "sku": "t.sku", "rank": _QUEUE_RANK, "requested": "t.requested"}
+    columns = {"placed_at": "t.placed_at", "sku": "t.sku", "rank": QUEUE_RANK, "requested": "t.requested"}
     values = {"placed_at": ":placed_at", "sku": ":after", "rank": ":rank", "requested": ":position"}
     place, after = ", ".join(columns[key] for key in keys), ", ".join(values[key] for key in keys)
     return _page(
         table="order_lines",
-        columns=f"t.*, {_QUEUE_RANK} AS rank, NULL AS ref, NULL::date AS eta, {_PLACED}",
+        columns=f"t.*, {QUEUE_RANK} AS rank, NULL AS ref, NULL::date AS eta, {_PLACED}",
         shown_with="",
-        counted=f"t.placed_at, t.sku, {_QUEUE_RANK} AS rank, t.requested",
+        counted=f"t.placed_at, t.sku, {QUEUE_RANK} AS rank, t.requested",
         counted_with="",
         indexed="t.batch_number IS NULL" + " AND t.sku = :sku" * of_one_sku,
         wanted="true",

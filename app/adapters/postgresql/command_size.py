@@ -10,7 +10,6 @@ from app.service_layer.ports import TooLargeToShareError
 LARGE = 600
 """A command that fetches more lines than this is large. It runs apart from others and has more time."""
 
-
 LONGEST_PAUSE = 0.1
 """Seconds. After a wait for the database the next pause would be long without a limit."""
 

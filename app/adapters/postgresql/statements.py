@@ -9,7 +9,7 @@ import hashlib
 
 from app.adapters.postgresql.rows import BatchRow, CartItemRow, CartRow, LineRow, ProductRow
 from app.adapters.postgresql.tables import order_lines
-from app.adapters.postgresql.usable import GOOD_THROUGH, LOCATION
+from app.adapters.postgresql.usable import GOOD_THROUGH, LOCATION, QUEUE_RANK
 from app.adapters.postgresql.writes import types_of
 
 _PRODUCT = ", ".join(ProductRow._fields)
@@ -221,22 +221,20 @@ FIRST_ORDERS = """
     WHERE sku = $1 AND batch_number = $2 AND shipped IS NULL AND held_until IS NULL ORDER BY allocated LIMIT $3
 """
 
-_QUEUE_RANK = "COALESCE(queue_rank::integer, 5)"
-
 # The queued lines of the SKU $1 behind the place $2, $3 in the queue that have at most $4 pieces, the first $5 of them.
 # Lines that accept none of the locations $6, or need goods that are good for longer than $7, are left out.
 BACKORDERS = f"""
     SELECT {_LINE} FROM order_lines
-    WHERE sku = $1 AND batch_number IS NULL AND ({_QUEUE_RANK}, requested) > ($2, $3) AND qty <= $4
+    WHERE sku = $1 AND batch_number IS NULL AND ({QUEUE_RANK}, requested) > ($2, $3) AND qty <= $4
       AND (locations IS NULL OR string_to_array(locations, ' ') && $6::text[])
       AND (good_until IS NULL OR good_until <= $7)
-    ORDER BY {_QUEUE_RANK}, requested LIMIT $5
+    ORDER BY {QUEUE_RANK}, requested LIMIT $5
 """
 
 # The first $3 queued lines of the SKU $1 whose rank in the queue is at most $2.
 URGENT_BACKORDERS = f"""
     SELECT {_LINE} FROM order_lines
-    WHERE sku = $1 AND batch_number IS NULL AND {_QUEUE_RANK} <= $2 ORDER BY {_QUEUE_RANK}, requested LIMIT $3
+    WHERE sku = $1 AND batch_number IS NULL AND {QUEUE_RANK} <= $2 ORDER BY {QUEUE_RANK}, requested LIMIT $3
 """
 
 # The last $3 lines that were allocated of the SKU $1 with a greater rank than $2 and are not shipped, with their
@@ -245,7 +243,7 @@ LESS_URGENT_LINES = f"""
     SELECT {_BATCH}, {_LINE_OF_L}
     FROM (
         SELECT * FROM order_lines
-        WHERE sku = $1 AND batch_number IS NOT NULL AND shipped IS NULL AND {_QUEUE_RANK} > $2
+        WHERE sku = $1 AND batch_number IS NOT NULL AND shipped IS NULL AND {QUEUE_RANK} > $2
         ORDER BY allocated DESC LIMIT $3
     ) AS l
     CROSS JOIN LATERAL (

@@ -29,3 +29,7 @@ CAN_BE_SERVED = f"""(
 def expired(table: str) -> str:
     """The column `is_expired`, like `Batch.is_expired`."""
     return f"coalesce({table}.best_before < {TODAY}, false) AS is_expired"
+
+
+QUEUE_RANK = "COALESCE(queue_rank::integer, 5)"
+"""The rank of a line in its queue, as the index of the queue has it."""

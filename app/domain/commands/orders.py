@@ -24,7 +24,7 @@ def _refuse_repeated_lines(lines: list[OrderedLine]) -> list[OrderedLine]:
         if (line.sku, line.line) in seen:
             raise PydanticCustomError(
                 "repeated_sku",
-                "Sku {sku} should be in one line only, or each of its lines should have another `line`",
+                "Sku {sku} is in several lines: give each of them another `line`, or make them one line",
                 {"sku": line.sku},
             )
         seen.add((line.sku, line.line))
@@ -36,7 +36,7 @@ OrderedLines = Annotated[
     Field(
         min_length=1,
         max_length=100,
-        description="The lines of the order, each with a different SKU, or `line` of the same SKU.",
+        description="The lines of the order. No two of them have the same SKU and the same `line`.",
         examples=[[{"sku": "RED-CHAIR", "qty": 10}, {"sku": "OAK-TABLE", "qty": 1}]],
     ),
     AfterValidator(_refuse_repeated_lines),
