@@ -36,14 +36,14 @@ COMMIT;
 """
 
 
-def sql_rate(stack: Stack, prefix: str, skus: int, seconds: int) -> float:
+def sql_rate(stack: Stack, prefix: str, skus: int, seconds: int, *, clients: int = CLIENTS) -> float:
     """Allocations per second of hand-written SQL, one for each transaction, driven by pgbench."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(ALLOCATE.format(prefix=prefix, skus=skus))
         script.flush()
         command = [
             str(stack.embedded.postgresql.bin_dir / "pgbench"),
-            *("--no-vacuum", "--protocol=prepared", f"--client={CLIENTS}", "--jobs=1", f"--time={seconds}"),
+            *("--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=1", f"--time={seconds}"),
             f"--file={script.name}",
             stack.dsn,
         ]

@@ -62,6 +62,16 @@ class Stack:
         finally:
             await connection.close()
 
+    @property
+    def database_pid(self) -> int:
+        """The process of PostgreSQL, whose children are its sessions."""
+        return _running(self.embedded.postgresql.pid)
+
+    @property
+    def broker_pid(self) -> int:
+        """The process of the broker."""
+        return _running(self.embedded.broker.pid)
+
     def checkpoint(self) -> None:
         """Create WAL files that PostgreSQL can reuse, as a cluster has that has run for a while.
 
@@ -91,6 +101,14 @@ class Stack:
         return asyncio.run(self.value(query, *arguments))
 
 
+@dataclass(frozen=True)
+class Server:
+    """A process that serves HTTP."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
 def running_stack() -> Iterator[Stack]:
     """A stack in a temporary directory."""
@@ -109,7 +127,16 @@ def running_stack() -> Iterator[Stack]:
 def running_server(
     stack: Stack, *arguments: str, ready: str = "/livez", settings: Mapping[str, str] | None = None
 ) -> Iterator[int]:
-    """A process that serves HTTP, started with `--port`; yields the port when `ready` answers.
+    """The port of a `server_process`."""
+    with server_process(stack, *arguments, ready=ready, settings=settings) as server:
+        yield server.port
+
+
+@contextmanager
+def server_process(
+    stack: Stack, *arguments: str, ready: str = "/livez", settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A process that serves HTTP, started with `--port`, as soon as `ready` answers.
 
     `settings` are additional environment variables.
     """
@@ -122,7 +149,7 @@ def running_server(
                 message = f"{' '.join(command)} did not start"
                 raise RuntimeError(message)
             time.sleep(0.02)
-        yield port
+        yield Server(port, process.pid)
 
 
 @contextmanager
@@ -157,6 +184,13 @@ def resident_bytes(pid: int) -> int:
         message = f"/proc has no memory figure of process {pid}"
         raise RuntimeError(message)
     return int(found[1]) * 1024
+
+
+def _running(pid: int | None) -> int:
+    if pid is None:
+        message = "a server of the benchmark has ended"
+        raise RuntimeError(message)
+    return pid
 
 
 def _answers(url: str) -> bool:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, large, orders
+from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, large, orders, product
 from bench.stack import Stack
 
 Scenario = Callable[[Stack, Plan], list[Row]]
 
 SCENARIOS: dict[str, Scenario] = {
+    "product": product.whole_product,
     "bus": bus.bus_against_sql,
     "http": http.http_against_noop,
     "latency": http.latency_and_overload,

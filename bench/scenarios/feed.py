@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_load
+from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_load, wait_until_published
 from bench.stack import Stack, run_json, running_process, running_server
 
 STREAMS = 200
@@ -30,11 +30,11 @@ def post_beside_streams(stack: Stack, plan: Plan) -> list[Row]:
             for streams in (0, STREAMS):
                 prefix = f"feed{streams}-{number}-"
                 run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
-                _wait_until_published(stack)
+                wait_until_published(stack)
                 with _streams(port, streams) as counts:
                     post = {"order_prefix": f"o{prefix}x", "sku_prefix": prefix, "skus": MANY}
                     load = run_load(stack, port, run={"connections": CONNECTIONS, "seconds": plan.seconds}, post=post)
-                    _wait_until_published(stack)
+                    wait_until_published(stack)
                     time.sleep(1)
                 answered = sum(load["statuses"].values())
                 plan.check(row.scenario, {"201": answered}, load["statuses"])
@@ -114,10 +114,3 @@ def _wait_for_the_feed(port: int) -> None:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-
-
-def _wait_until_published(stack: Stack) -> None:
-    deadline = time.monotonic() + PUBLISH_SECONDS
-    while stack.value_of("SELECT count(*) FROM outbox"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from bench.stack import Stack, run_json
@@ -11,6 +12,7 @@ MANY = 1000
 
 IN_FLIGHT = 256
 CONNECTIONS = 64
+PUBLISH_SECONDS = 60.0
 
 
 def run_bus(stack: Stack, **spec: Any) -> Any:  # noqa: ANN401 - figures
@@ -45,6 +47,14 @@ def drifted(stack: Stack, sku_prefix: str) -> int:
             sku_prefix,
         )
     )
+
+
+def wait_until_published(stack: Stack) -> None:
+    """Wait until the outbox is empty."""
+    deadline = time.monotonic() + PUBLISH_SECONDS
+    while stack.value_of("SELECT count(*) FROM outbox"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def empty_outbox(stack: Stack) -> None:
