@@ -28,7 +28,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Sent:
-    """The answers to a load, those that were no 2xx, answers per second, and the generator's processor time."""
+    """Counts of answers and of those that are not 2xx, answers per second, and the generator's processor time."""
 
     answered: float
     failed: float

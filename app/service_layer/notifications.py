@@ -53,10 +53,12 @@ class Addresses:
     warehouse: str | None
 
 
-HANDLED_EVENTS: dict[str, type[ProductMessage]] = {
-    model.ce_type: model
-    for model in (OutOfStockV1, LowStockV1, BatchCreatedV1, BatchQuantityChangedV1, LineAllocatedV1)
-}
+def handled_events(addresses: Addresses) -> dict[str, type[ProductMessage]]:
+    """The types of the events that cause mail to these addresses, or that change whether another one does."""
+    models: list[type[ProductMessage]] = [OutOfStockV1, LowStockV1, BatchCreatedV1, BatchQuantityChangedV1]
+    if addresses.warehouse is not None:
+        models.append(LineAllocatedV1)
+    return {model.ce_type: model for model in models}
 
 
 def react(

@@ -108,7 +108,7 @@ def _settled_lines(stack: Stack, order_prefix: str) -> int:
 
 @contextmanager
 def _reader(stack: Stack, prefix: str) -> Iterator[Any]:
-    """A call that waits until the reader has seen so many events of the SKUs, and returns its report."""
+    """A call that waits until the reader has seen this number of events of the SKUs, and returns its report."""
     command = [sys.executable, "-m", "bench.reader", stack.settings.kafka_events_topic, prefix]
     with subprocess.Popen(
         command, env=stack.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

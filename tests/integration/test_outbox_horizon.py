@@ -13,9 +13,9 @@ async def test_positions_that_a_running_transaction_may_precede_are_not_settled(
     engine: AsyncEngine, database_url: str, takes_a_number: bool
 ) -> None:
     horizon = Horizon()
-    async with raw_connection(database_url) as slow, engine.connect() as connection:
+    async with raw_connection(database_url) as slow, raw_connection(database_url) as connection:
         await write(engine, "CHAIR", 1)
-        (before,) = (await connection.exec_driver_sql("SELECT max(id) FROM outbox")).one()
+        before = await connection.fetchval("SELECT max(id) FROM outbox")
         await horizon.look(connection)
         assert horizon.settled == before
 
@@ -36,7 +36,11 @@ async def test_positions_that_a_running_transaction_may_precede_are_not_settled(
 
 async def test_overlapping_transactions_do_not_stop_the_horizon(engine: AsyncEngine, database_url: str) -> None:
     horizon = Horizon()
-    async with raw_connection(database_url) as one, raw_connection(database_url) as two, engine.connect() as connection:
+    async with (
+        raw_connection(database_url) as one,
+        raw_connection(database_url) as two,
+        raw_connection(database_url) as connection,
+    ):
         await one.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
         for number in range(1, 10):
             await write(engine, "CHAIR", number)
@@ -44,14 +48,16 @@ async def test_overlapping_transactions_do_not_stop_the_horizon(engine: AsyncEng
             running, ending = (two, one) if number % 2 else (one, two)
             await running.execute("BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE")
             await ending.execute("COMMIT")
-        (last,) = (await connection.exec_driver_sql("SELECT max(id) FROM events")).one()
+        last = await connection.fetchval("SELECT max(id) FROM events")
         assert horizon.settled >= last - 2
 
 
-async def test_nothing_is_settled_on_a_new_server(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_settled_on_a_new_server(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     horizon = Horizon()
     await write(engine, "CHAIR", 1)
-    async with engine.connect() as connection:
+    async with raw_connection(database_url) as connection:
         await horizon.look(connection)
         assert horizon.settled
         monkeypatch.setattr(horizon, "_server", "another one, started at another time")

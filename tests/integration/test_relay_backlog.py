@@ -158,8 +158,8 @@ async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEn
 
         async def buffers(after: int) -> int:
             """Pages that the read touches where it starts behind `after`."""
-            statement = outbox_module._READ.text.replace(":shards", f"ARRAY{list(range(SHARDS))}")
-            statement = statement.replace(":limit", "2000").replace(":after", str(after))
+            statement = outbox_module._READ.replace("$1", f"ARRAY{list(range(SHARDS))}")
+            statement = statement.replace("$2", str(after)).replace("$3", "2000")
             await other.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
             plan = await other.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, FORMAT JSON) {statement}")
             node = json.loads(plan[0][0])[0]["Plan"]

@@ -23,7 +23,7 @@ from app.integration.product_messages import (
     OutOfStockV1,
     ProductMessage,
 )
-from app.service_layer.notifications import HANDLED_EVENTS, Addresses, Mail, MailRefusedError, NotifiedProduct, react
+from app.service_layer.notifications import Addresses, Mail, MailRefusedError, NotifiedProduct, handled_events, react
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.messages import Pauses
 from tests.support.records import message, record
@@ -243,4 +243,9 @@ async def test_a_refused_hold_raises_no_event_that_causes_mail() -> None:
         shop.allocate(OrderLine("order-1", "CHAIR", 4), "reject", held_until=datetime(2030, 1, 1, tzinfo=UTC))
 
     assert [type(event).__name__ for event in shop.take_events()] == ["AllocationFailed"]
-    assert "allocation_failed.v1" not in HANDLED_EVENTS
+    assert "allocation_failed.v1" not in handled_events(Addresses("buyers@example.com", "warehouse@example.com"))
+
+
+def test_allocations_are_handled_only_if_the_warehouse_has_an_address() -> None:
+    assert "line_allocated.v1" not in handled_events(Addresses("buyers@example.com", None))
+    assert "line_allocated.v1" in handled_events(Addresses("buyers@example.com", "warehouse@example.com"))

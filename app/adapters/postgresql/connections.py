@@ -142,6 +142,21 @@ class DriverConnections:
         await self.invalidate_idle()
         await lent.throw_away()
 
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator["LentConnection"]:
+        """A connection for the block. It is replaced after an error.
+
+        Raises DatabaseUnavailableError, also for a transient error in the block.
+        """
+        with translated():
+            lent = await self.lend()
+            try:
+                yield lent
+            except BaseException:
+                await self.throw_away(lent)
+                raise
+            await self.give_back(lent)
+
     async def invalidate_idle(self) -> None:
         """Replace all existing connections before they are lent again: the failure of one is likely to concern all."""
         self._guard.invalidate_idle()

@@ -11,13 +11,12 @@ import math
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+import asyncpg
 
 # One statement: its snapshot, and so `last_id`, is older than its read of the locks. `last_id` is that of a committed
 # event, so neither it nor a smaller id can be assigned again after a crash. The relation is named by its oid, because
 # pg_locks shows the locks of all databases.
-_LOOK = text("""
+_LOOK = """
     SELECT coalesce((SELECT max(id) FROM events), 0) AS last_id,
            coalesce(array_agg(virtualtransaction), '{}') AS writers,
            count(*) FILTER (WHERE pid IS NULL) AS prepared,
@@ -25,7 +24,7 @@ _LOOK = text("""
     FROM pg_locks
     WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND relation = 'events'::regclass
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-""")
+"""
 
 
 class ServerChangedError(Exception):
@@ -49,24 +48,24 @@ class Horizon:
         self._mark: _Mark | None = None
         self._server: str | None = None
 
-    async def look(self, connection: AsyncConnection) -> None:
+    async def look(self, connection: asyncpg.Connection) -> None:
         """Update `settled`. Raises ServerChangedError.
 
         The locks of a transaction change their owner's name when it is prepared. So nothing settles while a prepared
         transaction holds the lock.
         """
         looked_at = time.monotonic()
-        found = (await connection.execute(_LOOK)).one()
-        if self._server not in {None, found.server}:
-            self.settled, self._mark, self._server = 0, None, found.server
+        found = await connection.fetchrow(_LOOK)
+        if self._server not in {None, found["server"]}:
+            self.settled, self._mark, self._server = 0, None, found["server"]
             raise ServerChangedError("the database server has changed or was restarted")
-        self.looked_at, self._server = looked_at, found.server
-        writers = frozenset(found.writers)
-        if found.prepared:
+        self.looked_at, self._server = looked_at, found["server"]
+        writers = frozenset(found["writers"])
+        if found["prepared"]:
             return
         if self._mark is None or not self._mark.writers & writers:
             if self._mark is not None:
                 self.settled = max(self.settled, self._mark.last_id)
-            self._mark = _Mark(found.last_id, writers)
+            self._mark = _Mark(found["last_id"], writers)
         if not writers:
-            self.settled = max(self.settled, found.last_id)
+            self.settled = max(self.settled, found["last_id"])

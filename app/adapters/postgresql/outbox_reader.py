@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import begin, connect
+from app.adapters.postgresql.connections import DriverConnections, begin, connect
 from app.adapters.postgresql.connector import Connector
 from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.postgresql.errors import translated
@@ -64,16 +64,17 @@ _RELEASE = text("""
 """)
 _DELETE_MEMBER = text("DELETE FROM relay_members WHERE owner = :owner")
 
-_READ = text("""
+_READ = """
     SELECT e.id, e.subject, e.sequence, e.message_id, e.type, e.data, e.correlation_id, e.causation_id, e.traceparent,
            e.created_at
     FROM (
-        SELECT id FROM outbox WHERE shard = ANY(CAST(:shards AS smallint[])) AND id > :after ORDER BY id LIMIT :limit
+        SELECT id FROM outbox WHERE shard = ANY($1::smallint[]) AND id > $2 ORDER BY id LIMIT $3
     ) AS waiting
     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.id = waiting.id LIMIT 1) AS e
     ORDER BY e.id
-""")
-_DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))")
+"""
+# One message, and so one transaction. Its commit does not wait for the disk: a crash that loses it only repeats events.
+_DELETE = "SET LOCAL synchronous_commit = off; DELETE FROM outbox WHERE id = ANY('{{{ids}}}'::bigint[])"
 _COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_rows")
 COUNT_LIMIT = 100_000
 LISTENER_TIMEOUT = 3.0
@@ -107,6 +108,7 @@ class OutboxReader:
     def __init__(self, engine: AsyncEngine, *, lease: float) -> None:
         self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connections = DriverConnections(engine)
         self._lease = lease
         self._owner = uuid.uuid4().hex
         self._horizon = Horizon()
@@ -143,8 +145,8 @@ class OutboxReader:
         """
         async with self._looking:
             if time.monotonic() - self._horizon.looked_at >= HORIZON_INTERVAL:
-                async with connect(self._reader) as connection:
-                    await self._horizon.look(connection)
+                async with self._connections.borrowed() as lent:
+                    await self._horizon.look(lent.driver)
             return self._horizon.settled
 
     async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
@@ -153,17 +155,16 @@ class OutboxReader:
         `after` is an id up to which the caller has read. Raises ServerChangedError if the server is not the one that
         the caller read from.
         """
-        async with connect(self._reader) as connection:
-            if after and connected_at(connection.info) > self._horizon.looked_at:
+        async with self._connections.borrowed() as lent:
+            if after and connected_at(lent.info) > self._horizon.looked_at:
                 async with self._looking:
-                    await self._horizon.look(connection)
-            rows = await connection.execute(_READ, {"shards": list(shards), "limit": limit, "after": after})
-            return [OutboxRow(*row) for row in rows]
+                    await self._horizon.look(lent.driver)
+            return list(map(OutboxRow._make, await lent.driver.fetch(_READ, shards, after, limit)))
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Delete rows that the broker has acknowledged."""
-        async with begin(self._engine) as connection:
-            await connection.execute(_DELETE, {"ids": list(ids)})
+        async with self._connections.borrowed() as lent:
+            await lent.driver.execute(_DELETE.format(ids=",".join(map(str, ids))))
 
     async def pending(self) -> int:
         """How many events of all shards are pending, counted up to `COUNT_LIMIT`."""

@@ -1,5 +1,6 @@
 """The JSON of response bodies: one TypeAdapter for each type of result."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -109,3 +110,11 @@ class Answer(Response):
     """A response whose body is already encoded as JSON."""
 
     media_type: str | None = "application/json"
+
+    def __init__(self, body: bytes, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        """Most responses have no headers of their own, so what Response would compute is known."""
+        if headers or self.media_type != "application/json":
+            super().__init__(body, status_code, headers)
+        else:
+            self.body, self.status_code, self.background = body, status_code, None
+            self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]

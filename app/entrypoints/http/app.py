@@ -6,7 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.entrypoints.http import (
     allocations,
@@ -24,6 +25,7 @@ from app.entrypoints.http import (
 from app.entrypoints.http.board import downloads, pages, sessions
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.openapi import openapi_document
+from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import HttpServices
 
 DESCRIPTION = """\
@@ -73,11 +75,40 @@ ROUTERS = (
 
 
 class Application(FastAPI):
-    """FastAPI with RequestContext as its only middleware. It replaces the six layers of FastAPI."""
+    """FastAPI with RequestContext as its only middleware. It replaces the eight layers of FastAPI around a route."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """RequestContext around the routes."""
-        return RequestContext(self.router)
+        return RequestContext(PathTable(self.router))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the lifespan."""
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        await self.middleware_stack(scope, receive, send)
+
+
+class PathTable:
+    """Finds routes without path parameters by path and method. The router finds the others, and refuses the rest."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._routes = {
+            (route.path, method): route
+            for route in reversed(router.routes)
+            if isinstance(route, ServiceRoute) and "{" not in route.path
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the route of the request."""
+        route = self._routes.get((scope["path"], scope["method"])) if scope["type"] == "http" else None
+        if route is None:
+            await self._router(scope, receive, send)
+            return
+        scope["route"], scope["path_params"] = route, {}
+        await route.app(scope, receive, send)
 
 
 def create_app(lifespan: Callable[[], AbstractAsyncContextManager[None]], services: HttpServices) -> FastAPI:

@@ -184,7 +184,7 @@ async def _write_items(
 
     def render(outcomes: Sequence[Any]) -> Response:
         items = [result_of(outcome) for outcome in body.outcomes(outcomes)]
-        return Answer(results(results=items).model_dump_json())
+        return Answer(results(results=items).model_dump_json().encode())
 
     commands = body.commands()
     return await write(request, command(items=commands), render) if commands else render(())

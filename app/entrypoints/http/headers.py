@@ -1,6 +1,7 @@
 """Headers that all requests and all responses have in common."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from app.entrypoints.http.problems import ProblemError
 
@@ -20,11 +21,19 @@ NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 
 
-def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
+def named_headers(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """The headers of the request by name; of one that is repeated, the last value."""
+    headers: dict[bytes, bytes] = scope["state"]["headers_by_name"]
+    return headers
+
+
+def refuse_repeated(headers: Sequence[tuple[bytes, bytes]], by_name: Mapping[bytes, bytes]) -> None:
     """Raise `malformed-request` if a header in SINGLE is repeated, even with the same value.
 
     A proxy and this service could each use a different one of the values (RFC 9110, 5.3).
     """
+    if len(by_name) == len(headers):
+        return
     seen: set[bytes] = set()
     for name, _ in headers:
         if name in SINGLE:
@@ -38,6 +47,9 @@ def protect(headers: list[tuple[bytes, bytes]]) -> None:
 
     An existing Cache-Control is kept.
     """
-    if not any(name == b"cache-control" for name, _ in headers):
+    for name, _ in headers:
+        if name == b"cache-control":
+            break
+    else:
         headers.append(NOT_STORED)
     headers.append(NOT_SNIFFED)

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from app.domain.commands import Command
 from app.domain.errors import DomainError
 from app.entrypoints.http.context import cause_of
+from app.entrypoints.http.headers import named_headers
 from app.entrypoints.http.parameters import invalid
 from app.entrypoints.http.problems import ProblemError, documented, path_of, problem_of, respond
 from app.entrypoints.http.services import services_of
@@ -65,7 +66,7 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
     Raises ProblemError for `If-Match` if the command does not support it: ignoring it would drop the caller's
     condition.
     """
-    if "if-match" in request.headers and "if_match" not in type(command).model_fields:
+    if b"if-match" in named_headers(request.scope) and "if_match" not in type(command).model_fields:
         message = "Header is supported only by changes of one batch, one product or one cart"
         raise invalid([{"loc": ["header", "If-Match"], "msg": message, "type": "unsupported"}])
     deadline: asyncio.Timeout = request.scope["state"]["deadline"]
@@ -89,17 +90,15 @@ async def write(request: Request, command: Command, render: Callable[[Any], Resp
 
 
 def key_of(request: Request) -> str | None:
-    """The Idempotency-Key of the request; None without one. Raises ProblemError if it is repeated or malformed.
+    """The Idempotency-Key of the request; None without one. Raises ProblemError if it is malformed.
 
     The route calls this for every writing request, so that a malformed key is refused even where the key is not used:
     in a dry run, and in a bulk request whose items are all invalid.
     """
-    given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
-    if not given:
+    given = named_headers(request.scope).get(b"idempotency-key")
+    if given is None:
         return None
-    if len(given) > 1:
-        raise ProblemError("malformed-request", "the header Idempotency-Key was sent more than once")
-    key: str = given[0].decode("latin-1")
+    key = given.decode("latin-1")
     if not re.fullmatch(KEY_PATTERN, key):
         message = "Key should be 1 to 255 visible ASCII characters, with or without quotation marks around them"
         raise invalid([{"loc": ["header", "Idempotency-Key"], "msg": message, "type": "key_form"}])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
+from app.entrypoints.http.headers import named_headers
 from app.entrypoints.http.hosts import KnownHosts
 from app.entrypoints.http.problems import ProblemError
 from app.entrypoints.http.rate_limit import RateLimit
@@ -122,16 +123,18 @@ def _refuse_foreign_page(scope: MutableMapping[str, Any], known: KnownHosts) -> 
     and must not do so for pages of other sites. Sources: https://www.rfc-editor.org/rfc/rfc6454#section-7,
     https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
     """
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    hosts = [value for name, value in headers if name == b"host"]
-    if not all(host in known for host in hosts):
+    headers = named_headers(scope)
+    # The parser refuses a second one. HTTP/1.0 has none.
+    host = headers.get(b"host")
+    if host is not None and host not in known:
         detail = (
             "without authentication this service answers only requests for IP addresses, localhost and the hosts in"
             " ALLOCATION_HTTP_ALLOWED_HOSTS"
         )
         raise ProblemError("misdirected-request", detail)
-    for name, origin in headers:
-        if name == b"origin" and origin.partition(b"://")[2] not in hosts:
+    if b"origin" in headers:
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if any(origin.partition(b"://")[2] != host for origin in origins):
             raise ProblemError("forbidden", "without authentication this service refuses requests from other web pages")
 
 

@@ -46,7 +46,7 @@ class Parameters:
         if self._path:
             for name, adapter in self._path.items():
                 _validate(arguments, faults, "path", name, request.path_params[name], adapter)
-        if self._query:
+        if self._required or (self._query and request.scope["query_string"]):
             self._parse_query(arguments, faults, request.query_params.multi_items())
         if faults:
             raise invalid(faults)

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.entrypoints.http import refusals
 from app.entrypoints.http.body_budget import BodyBudget
-from app.entrypoints.http.context import cause_of_scope
+from app.entrypoints.http.context import cause_of_headers
 from app.entrypoints.http.limits import Limits
 from app.entrypoints.http.problems import ProblemError, path_of
 from app.entrypoints.http.refusals import Refusal
@@ -263,7 +263,7 @@ class ProblemHttpProtocol(HttpToolsProtocol):
     def _refuse(self, cycle: RequestResponseCycle, answer: Refusal) -> None:
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         metrics.count_request(scope["method"], "none", HTTPStatus.SERVICE_UNAVAILABLE)
-        request_id = b"x-request-id: %b\r\n" % cause_of_scope(scope).causation_id.encode("latin-1")
+        request_id = b"x-request-id: %b\r\n" % cause_of_headers(dict(scope["headers"])).causation_id.encode("latin-1")
         connection = b"keep-alive" if cycle.keep_alive else b"close"
         rendered = answer.render(path_of(scope), request_id, connection)
         if scope["method"] == "HEAD":

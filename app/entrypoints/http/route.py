@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import DomainError
+from app.entrypoints.http.headers import named_headers
 from app.entrypoints.http.idempotent_write import key_of
 from app.entrypoints.http.identity import scope_of, security_of
 from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
@@ -114,16 +115,17 @@ def as_problem(error: Exception) -> ProblemError | None:  # noqa: PLR0911 - one 
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    content_type = request.headers.get("content-type")
-    if content_type is not None and not _is_json(content_type):
+    headers = named_headers(request.scope)
+    content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+    if content_type != "application/json" and not _is_json(content_type):
         detail = f"{content_type} is not supported; send application/json"
         raise ProblemError("unsupported-media-type", detail, headers={"Accept": "application/json"})
-    codings = ",".join(request.headers.getlist("content-encoding"))
+    codings = ",".join(request.headers.getlist("content-encoding")) if b"content-encoding" in headers else ""
     if codings and not _is_identity(codings):
         detail = f"the content coding {codings} is not supported; send the body without one"
         raise ProblemError("unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limit:
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
     body = bytearray()
     while True:

@@ -20,7 +20,7 @@ from app.integration.cloudevents import CloudEvent, parse_leniently, well_formed
 from app.integration.product_messages import BatchMessage, ProductMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
-from app.service_layer.notifications import HANDLED_EVENTS, Addresses, Mail, Mailer, MailRefusedError, react
+from app.service_layer.notifications import Addresses, Mail, Mailer, MailRefusedError, handled_events, react
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,16 @@ class Notifier:
         self._memory = memory
         self._mailer = mailer
         self._addresses = addresses
+        self._models = handled_events(addresses)
+        self._types = {("ce_type", name.encode()) for name in self._models}
         self._consumer_group = consumer_group
         self._sleep = sleep
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
         """Return when every mail that the records cause is sent or permanently refused."""
-        events = [event for record in records if (event := _read(record)) is not None]
+        # Most events cause no mail, so the type is looked at before anything is parsed.
+        wanted = (record for record in records if not self._types.isdisjoint(record.headers))
+        events = [event for record in wanted if (event := self._read(record)) is not None]
         if not events:
             return
         skus = {event.message.sku for event in events}
@@ -75,6 +79,19 @@ class Notifier:
                     await self._send(mail, event.message.ce_type)
                     await self._memory.save([product], batches)
         await self._memory.save(list(products.values()), batches)
+
+    def _read(self, record: ConsumerRecord) -> _Event | None:
+        """The event, if it is one of this service."""
+        event = parse_leniently(record.headers, record.value)
+        try:
+            message = self._models[event.type].model_validate_json(event.data)
+            _check(message)
+            return _Event(_cause(event), record.topic, _sequence(event), message)
+        except ValueError as error:
+            log.warning(
+                "%s[%d]@%d is not an event of this service: %s", record.topic, record.partition, record.offset, error
+            )
+            return None
 
     async def _send(self, mail: Mail, kind: str) -> None:
         """Retry until the mail server has accepted or permanently refused the mail."""
@@ -109,24 +126,6 @@ class Notifier:
             tracing.following("consumer", "notify", event.cause.traceparent, attributes),
         ):
             yield
-
-
-def _read(record: ConsumerRecord) -> _Event | None:
-    """The event, if the notifier handles its type."""
-    event = parse_leniently(record.headers, record.value)
-    try:
-        cause = _cause(event)
-        model = HANDLED_EVENTS.get(event.type)
-        if model is None:
-            return None
-        message = model.model_validate_json(event.data)
-        _check(message)
-        return _Event(cause, record.topic, _sequence(event), message)
-    except ValueError as error:
-        log.warning(
-            "%s[%d]@%d is not an event of this service: %s", record.topic, record.partition, record.offset, error
-        )
-        return None
 
 
 def _cause(event: CloudEvent) -> Cause:
