@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote, urlencode
 
 import pytest
 import schemathesis
@@ -16,6 +17,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, response_
 from app.domain.fields import LONGEST_HOLD
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.entrypoints.http import event_stream
+from app.entrypoints.http.refusals import MAX_TARGET_BYTES
 from app.service_layer.callers import SCOPES
 from app.settings import Settings
 from tests.conftest import new_database
@@ -98,6 +100,12 @@ def as_meant(case: Case[Any]) -> Case[Any]:
     return case
 
 
+def has_an_address_that_fits(case: Case[Any]) -> bool:
+    """Whether the server reads the address: a longer one is refused before the route is known."""
+    address = quote(case.formatted_path, safe="/%") + urlencode(case.query or {}, doseq=True)
+    return len(address) < MAX_TARGET_BYTES
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
 @pytest.mark.parametrize(("method", "path"), STATUSES)
 def test_every_answer_is_one_that_the_document_declares(
@@ -112,7 +120,7 @@ def test_every_answer_is_one_that_the_document_declares(
     if path.endswith("/stream"):
         # Schemathesis parses the events. To generated clients a stream is text.
         excluded.append(response_schema_conformance)
-    cases = operation.as_strategy(generation_mode=mode)
+    cases = operation.as_strategy(generation_mode=mode).filter(has_an_address_that_fits)
     if mode is GenerationMode.POSITIVE:
         cases = cases.map(as_meant)
 
