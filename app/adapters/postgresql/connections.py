@@ -70,8 +70,10 @@ def create_engine(
                 # leaves a session that is not idle and keeps its locks. (PostgreSQL 17 and newer.)
                 "transaction_timeout": f"{TRANSACTION_TIMEOUT}s",
                 "timezone": time_zone,
-                # Plans are cached. A plan made while a table is empty would keep its sequential scan. A bitmap scan
-                # reads all matching index entries before a LIMIT applies. Compiling with JIT costs more than it saves.
+                # A statement is planned once for each connection: planning an allocation took PostgreSQL as long as its
+                # execution. A plan made while a table is empty would keep its sequential scan. A bitmap scan reads all
+                # matching index entries before a LIMIT applies. Compiling with JIT costs more than it saves.
+                "plan_cache_mode": "force_generic_plan",
                 "enable_seqscan": "off",
                 "enable_bitmapscan": "off",
                 "jit": "off",
