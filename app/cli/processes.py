@@ -16,13 +16,16 @@ from app.cli.running import load_settings, run_with_service
 from app.cli.setting_names import unknown_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
 
     from app.bootstrap import Service
     from app.entrypoints.components import Component
     from app.settings import Settings
 
 log = logging.getLogger(__name__)
+
+LAST_PORT = 65_535
 
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _PORT = click.option(
@@ -32,6 +35,13 @@ _METRICS_PORT = click.option(
     "--metrics-port",
     type=click.IntRange(1, 65535),
     help="The port for Prometheus metrics and /livez; default: none.",
+)
+
+
+_METRICS_PORTS = click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    help="The port for the metrics and /livez of the first process; the others have the ports after it. Default: none.",
 )
 
 
@@ -117,14 +127,29 @@ def dev(
 @click.command()
 @_HOST
 @_PORT
-def run(host: str, port: int) -> None:
-    """Run everything in one process, with the servers in the settings."""
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="The number of further processes, which serve HTTP; default: none, one process does everything.",
+)
+@_METRICS_PORTS
+def run(host: str, port: int, workers: int | None, metrics_port: int | None) -> None:
+    """Run everything, with the servers in the settings."""
     from app.entrypoints.listening import listen
-    from app.entrypoints.server import serve
 
     settings = _load_settings()
     require_identity(settings, host)
+    if workers:
+        _check_ports(metrics_port, 1 + workers)
+        with listen(host, port) as listener:
+            serving = _supervised(settings, listener, workers, None if metrics_port is None else metrics_port + 1)
+            run_with_service(settings, lambda service: _run(service, _all_components(service), metrics_port, serving))
+        return
+
+    from app.entrypoints.server import serve
+
     with listen(host, port) as listener:
+        _expose_metrics(metrics_port)
         run_with_service(settings, lambda service: serve(service, listener, _all_components(service)))
 
 
@@ -132,24 +157,24 @@ def run(host: str, port: int) -> None:
 @_HOST
 @_PORT
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="The number of processes.")
+@_METRICS_PORTS
 @click.option("--inherited", hidden=True, help="For a worker: its socket, and the pipe to its parent.")
-def serve_command(host: str, port: int, workers: int, inherited: str | None) -> None:
+def serve_command(host: str, port: int, workers: int, metrics_port: int | None, inherited: str | None) -> None:
     """Run the HTTP API."""
     from app.entrypoints.listening import listen
 
     settings = _load_settings() if inherited is None else load_settings()
     require_identity(settings, host)
     if workers > 1:
-        # Only the workers need the HTTP application, whose import takes half a second.
-        from app.entrypoints.workers import supervise
-
-        stop_within = settings.shutdown_delay + settings.shutdown_grace + 5
+        _check_ports(metrics_port, workers)
         with listen(host, port) as listener:
-            run_with_service(settings, lambda _: supervise(listener, workers, grace=stop_within))
+            serving = _supervised(settings, listener, workers, metrics_port)
+            run_with_service(settings, lambda _: serving())
         return
 
     from app.entrypoints.server import serve
 
+    _expose_metrics(metrics_port)
     if inherited is not None:
         descriptor, parent_pipe = map(int, inherited.split(","))
         with socket.socket(fileno=descriptor) as listener:
@@ -218,16 +243,58 @@ def _all_components(service: Service) -> list[Component]:
 
 
 async def _until_signal(service: Service, parts: Sequence[Component], metrics_port: int | None) -> None:
-    from app.entrypoints.components import database_watch, running
-    from app.entrypoints.listening import AddressInUseError
     from app.entrypoints.signals import wait_for_signal
+
+    await _run(service, parts, metrics_port, wait_for_signal)
+
+
+async def _run(
+    service: Service,
+    parts: Sequence[Component],
+    metrics_port: int | None,
+    main_task: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    """Run the components while the task runs."""
+    from app.entrypoints.components import database_watch, running
+
+    _expose_metrics(metrics_port)
+    async with running([*parts, database_watch(service)]):
+        await main_task()
+
+
+def _supervised(
+    settings: Settings, listener: socket.socket, workers: int, metrics_port: int | None
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """A task that keeps worker processes running until a signal."""
+    # Only the workers need the HTTP application, whose import takes half a second.
+    from app.entrypoints.workers import supervise
+
+    grace = settings.shutdown_delay + settings.shutdown_grace + 5
+    return lambda: supervise(listener, workers, grace=grace, metrics_port=metrics_port)
+
+
+def _expose_metrics(port: int | None) -> None:
+    """Serve the metrics of this process. Raises AddressInUseError."""
+    from app.entrypoints.listening import AddressInUseError
     from app.observability import metrics, vitals
 
-    if metrics_port is not None:
+    if port is not None:
         try:
-            metrics.serve(metrics_port, vitals.HEARTBEAT.is_alive)
+            metrics.serve(port, vitals.HEARTBEAT.is_alive)
         except OSError as error:
-            message = f"cannot listen on port {metrics_port}: {error.strerror or error}"
+            message = f"cannot listen on port {port}: {error.strerror or error}"
             raise AddressInUseError(message) from error
-    async with running([*parts, database_watch(service)]):
-        await wait_for_signal()
+
+
+def _check_ports(first: int | None, number: int) -> None:
+    """Raise AddressInUseError, before any process starts, if one of the ports of their metrics is not free."""
+    from app.entrypoints.listening import listen
+
+    if first is None:
+        return
+    if first + number - 1 > LAST_PORT:
+        raise click.UsageError(
+            f"--metrics-port: {number} processes need {number} ports, and the last port is {LAST_PORT}"
+        )
+    for port in range(first, first + number):
+        listen("0.0.0.0", port).close()  # noqa: S104 - where metrics are served

@@ -18,14 +18,21 @@ log = logging.getLogger(__name__)
 RESTART_DELAY = 1.0
 
 
-async def supervise(listener: socket.socket, workers: int, *, grace: float) -> None:
-    """Keep the workers running until SIGTERM or SIGINT, then stop them within `grace` seconds."""
+async def supervise(listener: socket.socket, workers: int, *, grace: float, metrics_port: int | None = None) -> None:
+    """Keep the workers running until SIGTERM or SIGINT, then stop them within `grace` seconds.
+
+    The first worker serves its metrics on `metrics_port`, the next ones on the ports after it.
+    """
     alive, held = os.pipe()
     os.set_inheritable(alive, True)  # noqa: FBT003 - positional in the standard library
     listener.set_inheritable(True)
     # Not `-m app`, because a wheel has no such top-level module. -P: without the working directory in sys.path.
     command = (sys.executable, "-P", "-m", "allocation", "serve", "--inherited", f"{listener.fileno()},{alive}")
-    keepers = [asyncio.create_task(_keep_running(command, (listener.fileno(), alive), grace)) for _ in range(workers)]
+    commands = [
+        command if metrics_port is None else (*command, "--metrics-port", str(metrics_port + number))
+        for number in range(workers)
+    ]
+    keepers = [asyncio.create_task(_keep_running(each, (listener.fileno(), alive), grace)) for each in commands]
     try:
         await wait_for_signal()
     finally:

@@ -127,7 +127,7 @@ class GroupRun:
 
         Returns the outcomes of the first requests: it ends early where it publishes more than `MAX_EVENTS`.
         """
-        kept_out = [self._outcome_of_kept_out(_keys_of(request)) for request in group]
+        kept_out = [self._outcome_of_kept_out(_keys_of(each)) if self._kept_out else None for each in group]
         running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]
         if not running:
             return [outcome for outcome in kept_out if outcome is not None]

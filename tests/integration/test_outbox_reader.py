@@ -162,7 +162,7 @@ async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: 
 
 async def test_a_commit_wakes_relays_in_other_processes(engine: AsyncEngine, database_url: str) -> None:
     heard = asyncio.Event()
-    signal = OutboxSignal(engine, debounce=0)
+    signal = OutboxSignal(engine, interval=0)
     async with OutboxListener(database_url, heard.set) as listener:
         await listener.ensure()
         signal()
@@ -172,7 +172,7 @@ async def test_a_commit_wakes_relays_in_other_processes(engine: AsyncEngine, dat
 
 async def test_a_listener_that_lost_its_connection_connects_again(engine: AsyncEngine, database_url: str) -> None:
     heard = asyncio.Event()
-    signal = OutboxSignal(engine, debounce=0)
+    signal = OutboxSignal(engine, interval=0)
     async with OutboxListener(database_url, heard.set) as listener:
         await listener.ensure()
         async with raw_connection(database_url) as other:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import ssl
 import time
 import uuid
@@ -75,6 +76,8 @@ _READ = """
 """
 # One message, and so one transaction. Its commit does not wait for the disk: a crash that loses it only repeats events.
 _DELETE = "SET LOCAL synchronous_commit = off; DELETE FROM outbox WHERE id = ANY('{{{ids}}}'::bigint[])"
+# A lost signal only delays the relay, so its commit does not wait for the disk either.
+_NOTIFY = f"SET LOCAL synchronous_commit = off; NOTIFY {CHANNEL}"
 _COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_rows")
 COUNT_LIMIT = 100_000
 LISTENER_TIMEOUT = 3.0
@@ -175,13 +178,14 @@ class OutboxReader:
 class OutboxSignal:
     """Wakes relays when events are pending: the one in this process immediately, others by NOTIFY.
 
-    NOTIFY is debounced, because PostgreSQL commits only one transaction with a NOTIFY at a time. A lost signal delays a
-    relay by one poll interval.
+    There is at most one NOTIFY in `interval` seconds, because PostgreSQL commits only one transaction with a NOTIFY at
+    a time. A lost signal delays a relay by one poll interval.
     """
 
-    def __init__(self, engine: AsyncEngine, *, debounce: float = 0.02) -> None:
-        self._engine = engine
-        self._debounce = debounce
+    def __init__(self, engine: AsyncEngine, *, interval: float = 0.05) -> None:
+        self._connections = DriverConnections(engine)
+        self._interval = interval
+        self._notified_at = -math.inf
         self._local = asyncio.Event()
         self._pending: asyncio.Task[None] | None = None
 
@@ -211,10 +215,11 @@ class OutboxSignal:
             await cancel([self._pending])
 
     async def _notify(self) -> None:
-        await asyncio.sleep(self._debounce)
+        await asyncio.sleep(self._notified_at + self._interval - time.monotonic())
+        self._notified_at = time.monotonic()
         try:
-            async with begin(self._engine) as connection:
-                await connection.execute(text(f"NOTIFY {CHANNEL}"))
+            async with self._connections.borrowed() as lent:
+                await lent.driver.execute(_NOTIFY)
         except Exception:  # noqa: BLE001 - relays also poll
             return
 
