@@ -16,6 +16,9 @@ class _Source(Protocol):
     def ring(self) -> Ring:
         """The newest events."""
 
+    def keep(self) -> None:
+        """Continue to follow the topic."""
+
     async def page(self, ring: Ring, positions: Positions) -> LogPage:
         """Records from the broker, up to the beginning of the ring. Raises FeedCursorExpiredError."""
 
@@ -53,11 +56,13 @@ class KafkaFeedReader:
 
     async def wait(self, seconds: float) -> None:
         """Return when there may be further events, or after the time."""
+        self._feed.keep()
         if self.is_at_end:
             await self._feed.news(seconds)
 
     async def read(self, limit: int) -> FeedBatch:
         """The next events. Raises FeedCursorExpiredError, FeedUnavailableError."""
+        self._feed.keep()
         self._move_to(self._feed.ring)
         ring = self._ring
         if self._number is None or self.is_behind:
