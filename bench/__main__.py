@@ -13,12 +13,12 @@ import click
 from bench import report
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import ON_REQUEST, SCENARIOS
+from bench.scenarios import ON_REQUEST, QUICK, SCENARIOS
 from bench.stack import running_stack
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Small numbers: under 90 seconds, coarse.")
+@click.option("--quick", is_flag=True, help=f"Small numbers, and only {', '.join(QUICK)}: under 90 seconds, coarse.")
 @click.option(
     "--only", multiple=True, type=click.Choice([*SCENARIOS, *ON_REQUEST]), help="Run only these; may be repeated."
 )
@@ -41,7 +41,7 @@ def main(*, quick: bool, only: tuple[str, ...], out: Path) -> None:
     rows: list[Row] = []
     try:
         with running_stack() as stack:
-            for name in only or SCENARIOS:
+            for name in only or (QUICK if quick else SCENARIOS):
                 rows += (SCENARIOS | ON_REQUEST)[name](stack, plan)
     finally:
         click.echo(report.table(rows))

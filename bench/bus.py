@@ -10,12 +10,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import date
 from typing import Any
+from unittest.mock import patch
 
 import uvloop
 
+from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import MOST_ITEMS, Allocate, AllocateMany, ChangeBatchQuantity, Command, CreateBatch
 from app.service_layer.ports import Cause
+from app.service_layer.requests import Request
 from app.settings import Settings
 from bench.stack import resident_bytes
 
@@ -90,6 +93,28 @@ async def memory(service: Service, commands: Iterator[Command], early: int, late
     return {"early": resident[early], "late": resident[late]}
 
 
+async def write_share(service: Service, commands: Iterator[Command], groups: int, size: int) -> dict[str, float]:
+    """The median times of groups, and of the statements in them that write, in milliseconds."""
+    writes: list[float] = []
+    fetchval = PipelinedConnection.fetchval
+
+    async def timed(self: PipelinedConnection, statement: str, *arguments: Any) -> Any:  # noqa: ANN401 - as the original
+        started = time.perf_counter()
+        try:
+            return await fetchval(self, statement, *arguments)
+        finally:
+            writes.append(1000 * (time.perf_counter() - started))
+
+    times = []
+    with patch.object(PipelinedConnection, "fetchval", timed):
+        for _ in range(groups):
+            group = [Request(next(commands), CAUSE) for _ in range(size)]
+            started = time.perf_counter()
+            await service.bus.handle_group(group)
+            times.append(1000 * (time.perf_counter() - started))
+    return {"group_ms": statistics.median(times), "write_ms": statistics.median(writes)}
+
+
 async def compare(
     rounds: int, first: Callable[[int], Awaitable[object]], second: Callable[[int], Awaitable[object]]
 ) -> dict[str, float]:
@@ -146,24 +171,19 @@ async def compare_cuts(service: Service, first_sku: str, second_sku: str, rounds
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+MEASUREMENTS: dict[str, Callable[..., Awaitable[Any]]] = {
+    each.__name__: each
+    for each in (create_batches, rate, place, memory, write_share, compare_allocations, compare_cuts)
+}
+
+
 async def run(spec: dict[str, Any]) -> Any:  # noqa: ANN401 - figures that depend on the specification
-    """Run the measurement of the specification."""
+    """Run the measurement that `do` names, with the rest of the specification as its arguments."""
+    measure = MEASUREMENTS[spec.pop("do")]
+    if "commands" in spec:
+        spec["commands"] = allocations(**spec["commands"])
     async with bootstrap(Settings()) as service, service.bus:
-        match spec.pop("do"):
-            case "create":
-                return await create_batches(service, **spec)
-            case "rate":
-                return await rate(service, allocations(**spec.pop("commands")), **spec)
-            case "place":
-                return await place(service, **spec)
-            case "memory":
-                return await memory(service, allocations(**spec.pop("commands")), **spec)
-            case "compare_allocations":
-                return await compare_allocations(service, **spec)
-            case "compare_cuts":
-                return await compare_cuts(service, **spec)
-            case other:
-                raise ValueError(other)
+        return await measure(service, **spec)
 
 
 def main() -> None:

@@ -69,6 +69,27 @@ async def kafka_send_rate(stack: Stack, topic: str, records: list[tuple[bytes, b
         await producer.stop()
 
 
+async def kafka_pipe_rate(stack: Stack, source: str, target: str, count: int) -> float:
+    """Records per second of a plain consumer whose records a plain producer sends again."""
+    servers = stack.settings.kafka_bootstrap_servers
+    consumer = AIOKafkaConsumer(source, bootstrap_servers=servers, auto_offset_reset="earliest")
+    producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all")
+    await consumer.start()
+    await producer.start()
+    try:
+        started, done = time.perf_counter(), 0
+        while done < count:
+            for records in (await consumer.getmany(timeout_ms=200, max_records=256)).values():
+                for record in records:
+                    await producer.send(target, record.value, key=record.key, headers=record.headers)
+                    done += 1
+        await producer.flush()
+        return done / (time.perf_counter() - started)
+    finally:
+        await producer.stop()
+        await consumer.stop()
+
+
 async def read_all(stack: Stack, topic: str, count: int, seconds: float) -> int:
     """Read a topic from its beginning until `count` records or `seconds`; returns the number of records."""
     consumer = AIOKafkaConsumer(
@@ -86,3 +107,13 @@ async def read_all(stack: Stack, topic: str, count: int, seconds: float) -> int:
     finally:
         await consumer.stop()
     return seen
+
+
+async def end_of(stack: Stack, topic: str) -> int:
+    """The number of records of a topic from which none was deleted."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=stack.settings.kafka_bootstrap_servers)
+    await consumer.start()
+    try:
+        return sum((await consumer.end_offsets(list(consumer.assignment()))).values())
+    finally:
+        await consumer.stop()

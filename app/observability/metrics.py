@@ -152,7 +152,7 @@ reconcile_last_complete = Gauge(
 )
 feed_streams = Gauge("allocation_feed_streams", "Callers that wait for events; NaN in a process without HTTP.")
 feed_ring_events = Gauge("allocation_feed_ring_events", "Events that the feed holds in memory; NaN without a feed.")
-feed_lag = Gauge("allocation_feed_lag_events", "Events that the feed has not received yet; NaN without the broker.")
+feed_lag = Gauge("allocation_feed_lag_events", "Events that the feed has not received yet; NaN without readers.")
 mails = Counter("allocation_mails", "Mails accepted by the mail server.", ["kind"])
 mail_failures = Counter("allocation_mail_failures", "Failed attempts to send a mail.")
 

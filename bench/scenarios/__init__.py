@@ -12,12 +12,14 @@ Scenario = Callable[[Stack, Plan], list[Row]]
 SCENARIOS: dict[str, Scenario] = {
     "product": product.whole_product,
     "bus": bus.bus_against_sql,
+    "write": bus.write_share,
     "http": http.http_against_noop,
     "latency": http.latency_and_overload,
     "orders": orders.orders_of_lines,
     "workers": http.two_workers,
     "kafka": kafka.kafka_in_to_out,
     "relay": kafka.relay_drain,
+    "notifier": kafka.notifier_passes_over,
     "flatness": flatness.flatness,
     "choice": flatness.choice,
     "holds": holds.holds_among_allocations,
@@ -26,6 +28,9 @@ SCENARIOS: dict[str, Scenario] = {
     "memory": bus.memory,
     "import": importing.import_of_order_lines,
 }
+
+QUICK = ("product", "bus", "write", "http", "kafka", "relay", "notifier")
+"""The scenarios of a quick run. Those that are left out need more time to say anything, or to fill their tables."""
 
 # These compare the service with itself and take minutes.
 ON_REQUEST: dict[str, Scenario] = {

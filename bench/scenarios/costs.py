@@ -94,7 +94,7 @@ def _compare(stack: Stack, plan: Plan, plain: Way, others: Sequence[Way]) -> lis
 def _post(stack: Stack, plan: Plan, way: Way, port: int, number: int) -> tuple[float, int]:
     """Requests per second, and the number of orders."""
     prefix = f"{way.name}-{number}-"
-    run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+    run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
     post = {"order_prefix": f"o{prefix}", "sku_prefix": prefix, "skus": MANY, "credentials": way.credentials}
     posted = run_load(stack, port, run=_closed(plan), post=post)
     plan.check(f"POST, {way.name}", ["201"], list(posted["statuses"]))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, run_bus, run_load, wait_until_published
+from bench.scenarios.steps import CONNECTIONS, MANY, empty_outbox, metric, run_bus, run_load, wait_until_published
 from bench.stack import Stack, run_json, running_process, running_server
 
 STREAMS = 200
@@ -29,7 +29,7 @@ def post_beside_streams(stack: Stack, plan: Plan) -> list[Row]:
             rates = []
             for streams in (0, STREAMS):
                 prefix = f"feed{streams}-{number}-"
-                run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+                run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
                 wait_until_published(stack)
                 with _streams(port, streams) as counts:
                     post = {"order_prefix": f"o{prefix}x", "sku_prefix": prefix, "skus": MANY}
@@ -59,17 +59,17 @@ def streams_of_many_events(stack: Stack, plan: Plan) -> list[Row]:
             _wait_for_the_feed(port)
             prefix = f"events{number}-"
             with _streams(port, STREAMS, prefix) as counts:
-                before = _metric(port, "process_resident_memory_bytes")
+                before = metric(port, "process_resident_memory_bytes")
                 arguments = (prefix, str(STREAMS), str(EVENTS_PER_SECOND), str(max(10, plan.seconds)))
                 sent = run_json(stack, "bench.publisher", *arguments)
                 started = time.monotonic()
-                while _metric(port, "allocation_feed_lag_events"):
+                while metric(port, "allocation_feed_lag_events"):
                     assert time.monotonic() - started < PUBLISH_SECONDS
                     time.sleep(0.1)
                 behind = time.monotonic() - started
                 # The lag is measured every two seconds, and readers are woken four times a second.
                 time.sleep(3)
-                after = _metric(port, "process_resident_memory_bytes")
+                after = metric(port, "process_resident_memory_bytes")
             each = sent["published"] // STREAMS
             plan.check(row.scenario, {"least": each, "most": each + (sent["published"] % STREAMS > 0)}, _ends(counts))
             plan.check(row.scenario, 0, counts["disordered"])
@@ -80,12 +80,6 @@ def streams_of_many_events(stack: Stack, plan: Plan) -> list[Row]:
 
 def _ends(counts: dict[str, int]) -> dict[str, int]:
     return {name: counts[name] for name in ("least", "most")}
-
-
-def _metric(port: int, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return float(next(line for line in lines if line.startswith(f"{name} ")).rpartition(" ")[2])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ def flatness(stack: Stack, plan: Plan) -> list[Row]:
     batches = Row(f"one allocation, {plan.batches_behind:,} sold-out batches", "p50 over none", [], at_most=1.15)
     cuts = Row("one cut that moves 100 lines, on that SKU", "p50 over a new one", [], at_most=1.3)
     for sku in ("old-0", "new-0", "batches-0", "single-0"):
-        run_bus(stack, do="create", sku_prefix=sku[:-1], skus=1)
+        run_bus(stack, do="create_batches", sku_prefix=sku[:-1], skus=1)
     plan.say(f"{plan.lines_behind:,} lines behind a SKU")
     asyncio.run(_put_lines_behind(stack, "old-0", plan.lines_behind))
     asyncio.run(_put_batches_behind(stack, "batches-0", plan.batches_behind))
@@ -33,7 +33,7 @@ def flatness(stack: Stack, plan: Plan) -> list[Row]:
             row.ratios.append(figures["first_ms"] / figures["second_ms"])
             row.figures = {"p50 ms": figures["first_ms"], "p50 ms with none": figures["second_ms"]}
     plan.say("cuts")
-    run_bus(stack, do="create", sku_prefix="fresh-", skus=1)
+    run_bus(stack, do="create_batches", sku_prefix="fresh-", skus=1)
     figures = run_bus(
         stack, do="compare_cuts", first_sku="old-0", second_sku="fresh-0", rounds=plan.cut_rounds, lines=100
     )
@@ -61,7 +61,7 @@ def choice(stack: Stack, plan: Plan) -> list[Row]:
         row = Row(f"one allocation, {plan.batches_behind:,} batches {kind}", "p50 over none", [], at_most=1.15)
         rows.append(row)
         for sku in (f"{kind}-0", f"without-{kind}-0"):
-            run_bus(stack, do="create", sku_prefix=sku[:-1], skus=1)
+            run_bus(stack, do="create_batches", sku_prefix=sku[:-1], skus=1)
         asyncio.run(_put_unusable(stack, f"{kind}-0", plan.batches_behind, location, best_before, blocked))
         for number in range(plan.rounds):
             plan.say(f"batches {kind}, round {number + 1}")

@@ -23,7 +23,7 @@ def holds_among_allocations(stack: Stack, plan: Plan) -> list[Row]:
         rates = []
         for every in (0, EVERY):
             prefix = f"held{every}-{number}-"
-            run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+            run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
             commands = {"order_prefix": f"o{prefix}x", "sku_prefix": prefix, "skus": MANY, "held_every": every}
             found = run_bus(stack, do="rate", commands=commands, in_flight=IN_FLIGHT, seconds=plan.seconds)
             plan.check(row.scenario, found["done"], lines_of(stack, f"o{prefix}x"))
@@ -42,7 +42,7 @@ def many_holds_end(stack: Stack, plan: Plan) -> list[Row]:
         for number in range(plan.rounds):
             plan.say(f"ends of holds, round {number + 1}")
             prefix = f"ends-{number}-"
-            run_bus(stack, do="create", sku_prefix=prefix, skus=SKUS_BESIDE)
+            run_bus(stack, do="create_batches", sku_prefix=prefix, skus=SKUS_BESIDE)
             run_bus(stack, do="place", sku=f"{prefix}0", lines=ENDING, is_held=True)
 
             def post(tag: str, prefix: str = prefix) -> dict[str, Any]:

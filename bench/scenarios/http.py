@@ -22,8 +22,8 @@ def http_against_noop(stack: Stack, plan: Plan) -> list[Row]:
         for number in range(plan.rounds):
             plan.say(f"HTTP, round {number + 1}")
             many, one = f"http-{number}-", f"hot-{number}-"
-            run_bus(stack, do="create", sku_prefix=many, skus=MANY)
-            run_bus(stack, do="create", sku_prefix=one, skus=1)
+            run_bus(stack, do="create_batches", sku_prefix=many, skus=MANY)
+            run_bus(stack, do="create_batches", sku_prefix=one, skus=1)
             floor = run_load(stack, noop, run=closed, post={"order_prefix": "n", "sku_prefix": many, "skus": MANY})
             spread = run_load(
                 stack, port, run=closed, post={"order_prefix": f"o{many}x", "sku_prefix": many, "skus": MANY}
@@ -51,7 +51,7 @@ def http_against_noop(stack: Stack, plan: Plan) -> list[Row]:
 def latency_and_overload(stack: Stack, plan: Plan) -> list[Row]:
     """Latency at half of the highest rate; shedding at twice the highest rate, and the recovery from it."""
     prefix = "open-"
-    run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+    run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
     latency = Row("latency at half of the highest rate", "p99 over p50", [], at_most=5.0)
     overload = Row("open loop at twice the highest rate", "accepted over highest rate", [])
     recovery = Row("latency one second later", "p99 over that before", [])
@@ -93,7 +93,7 @@ def two_workers(stack: Stack, plan: Plan) -> list[Row]:
         rates = []
         for workers in (1, 2):
             prefix = f"workers-{number}-{workers}-"
-            run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+            run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
             with running_server(stack, "app", "serve", "--workers", str(workers)) as port:
                 post = {"order_prefix": f"o{prefix}x", "sku_prefix": prefix, "skus": MANY}
                 load = run_load(stack, port, run={"connections": CONNECTIONS, "seconds": plan.seconds}, post=post)

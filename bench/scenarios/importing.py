@@ -22,7 +22,7 @@ def import_of_order_lines(stack: Stack, plan: Plan) -> list[Row]:
     # One round is long enough to average out the noise.
     plan.say("import, and the bus alone")
     prefix = "import-"
-    run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+    run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
     commands = {"order_prefix": f"bus-{prefix}", "sku_prefix": prefix, "skus": MANY}
     bus = run_bus(stack, do="rate", commands=commands, in_flight=IN_FLIGHT, seconds=plan.seconds)["rate"]
     with tempfile.TemporaryDirectory(prefix="allocation-import-") as directory:

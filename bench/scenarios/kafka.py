@@ -3,11 +3,13 @@
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 
+from app.embedded.process import free_port
 from bench import floors
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios.steps import IN_FLIGHT, MANY, empty_outbox, lines_of, run_bus
+from bench.scenarios.steps import IN_FLIGHT, MANY, empty_outbox, lines_of, metric, run_bus
 from bench.stack import Stack, running_process
 
 EVENT_HEADERS = 420
@@ -16,9 +18,12 @@ EVENT_HEADERS = 420
 
 def kafka_in_to_out(stack: Stack, plan: Plan) -> list[Row]:
     """Inbound messages to published events, over the bus alone."""
-    row = Row(f"Kafka in to line_allocated.v1 out, {plan.messages:,} messages", "over bus alone", [], at_least=0.6)
+    name = f"Kafka in to line_allocated.v1 out, {plan.messages:,} messages"
+    row = Row(name, "over bus alone", [], at_least=0.6)
+    over_sql = Row(name, "over the SQL baseline", [], at_least=2.5)
+    over_pipe = Row(name, "over a plain consumer and producer", [], at_least=0.25)
     prefix = "kafka-"
-    run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+    run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
     commands = {"order_prefix": "okafkabus", "sku_prefix": prefix, "skus": MANY}
     plan.say("bus alone, for Kafka")
     bus = run_bus(stack, do="rate", commands=commands, in_flight=IN_FLIGHT, seconds=plan.seconds)
@@ -44,7 +49,18 @@ def kafka_in_to_out(stack: Stack, plan: Plan) -> list[Row]:
     plan.check(row.scenario, plan.messages, min(seen, plan.messages))
     row.ratios.append(rate / bus["rate"])
     row.figures = {"messages/s": rate, "bus/s": bus["rate"]}
-    return [row]
+    plan.say("SQL and a plain pipe, for Kafka")
+    run_bus(stack, do="create_batches", sku_prefix="kafka-sql-", skus=MANY)
+    sql = floors.sql_rate(stack, "kafka-sql-", MANY, plan.seconds)
+    pipe = asyncio.run(
+        floors.kafka_pipe_rate(stack, stack.settings.kafka_inbound_topics[0], "floor.pipe", plan.messages)
+    )
+    over_sql.ratios.append(rate / sql)
+    over_sql.figures = {"messages/s": rate, "SQL/s": sql}
+    over_pipe.ratios.append(rate / pipe)
+    over_pipe.figures = {"messages/s": rate, "pipe/s": pipe}
+    empty_outbox(stack)
+    return [row, over_sql, over_pipe]
 
 
 async def _send_inbound(stack: Stack, sku_prefix: str, messages: int) -> None:
@@ -72,7 +88,7 @@ async def _send_inbound(stack: Stack, sku_prefix: str, messages: int) -> None:
 
 def relay_drain(stack: Stack, plan: Plan) -> list[Row]:
     """The relay emptying the outbox, over a plain producer sending the same bytes."""
-    row = Row(f"relay draining {plan.relay_rows:,} rows", "over the plain producer", [], at_least=0.5)
+    row = Row(f"relay draining {plan.relay_rows:,} rows", "over the plain producer", [], at_least=0.8)
     for number in range(min(2, plan.rounds)):
         plan.say(f"relay, round {number + 1}")
         prefix = f"relay-{number}-"
@@ -108,3 +124,41 @@ def relay_drain(stack: Stack, plan: Plan) -> list[Row]:
         row.ratios.append(rate / floor)
         row.figures = {"rows/s": rate, "plain/s": floor}
     return [row]
+
+
+def notifier_passes_over(stack: Stack, plan: Plan) -> list[Row]:
+    """The notifier reading events that cause no mail, over a plain consumer of the same topic."""
+    topic, port = stack.settings.kafka_events_topic, free_port()
+    events = asyncio.run(floors.end_of(stack, topic))
+    row = Row(f"notifier passing over {events:,} events", "over a plain consumer", [], at_least=0.7)
+    for number in range(min(2, plan.rounds)):
+        plan.say(f"notifier, round {number + 1}")
+        started = time.perf_counter()
+        read = asyncio.run(floors.read_all(stack, topic, events, 60))
+        plain = read / (time.perf_counter() - started)
+        plan.check(row.scenario, events, read)
+        settings = {"ALLOCATION_KAFKA_NOTIFIER_GROUP": f"bench-notifier-{number}"}
+        command = [sys.executable, "-m", "app", "notify", "--metrics-port", str(port)]
+        with running_process(stack, command, settings):
+            first = _passed(port, lambda passed: passed > 0)
+            started = time.perf_counter()
+            last = _passed(port, lambda passed: passed >= events)
+            rate = (last - first) / (time.perf_counter() - started)
+        row.ratios.append(rate / plain)
+        row.figures = {"events/s": rate, "plain/s": plain}
+    return [row]
+
+
+def _passed(port: int, is_enough: Callable[[float], bool]) -> float:
+    """The number of events that the notifier has passed over, as soon as it is enough."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            passed = metric(port, 'allocation_subscription_records_total{subscription="notifier"}')
+        except OSError:
+            passed = 0.0
+        if is_enough(passed):
+            return passed
+        time.sleep(0.05)
+    message = "the notifier has not passed over all events"
+    raise RuntimeError(message)

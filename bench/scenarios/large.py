@@ -32,7 +32,7 @@ def large_requests(stack: Stack, plan: Plan) -> list[Row]:
         for number in range(plan.rounds):
             plan.say(f"large requests, round {number + 1}")
             sku, beside = f"large-{number}", f"beside-{number}-"
-            run_bus(stack, do="create", sku_prefix=beside, skus=SKUS_BESIDE)
+            run_bus(stack, do="create_batches", sku_prefix=beside, skus=SKUS_BESIDE)
             # The first line takes the only piece; the others wait.
             _send(port, "POST", "/v1/batches", {"ref": f"{sku}-first", "sku": sku, "qty": 1})
             run_bus(stack, do="place", sku=sku, lines=LINES + 1, is_held=False)

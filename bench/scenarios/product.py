@@ -1,4 +1,4 @@
-"""The whole product: `allocation run` with everything on, from the first request until its last event was read."""
+"""The whole product: `allocation run --workers 1` with everything on, from the first request to the last event."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def whole_product(stack: Stack, plan: Plan) -> list[Row]:
             noop = _post(stack, plan, server, Load("n", "n", MANY))
         noop_micros = 1e6 * used["noop"] / noop.answered
         sql_micros, lone_sql = _sql(stack, plan, number)
-        with server_process(stack, "app", "run", ready="/readyz") as server:
+        with server_process(stack, "app", "run", "--workers", "1", ready="/readyz") as server:
             spread = _measure(stack, plan, server, f"product-{number}-", MANY, many)
             single = _measure(stack, plan, server, f"product-hot-{number}-", 1, hot)
             alone = _post(stack, plan, server, Load(f"oalone-{number}", f"product-{number}-", MANY), connections=1)
@@ -67,7 +67,7 @@ def whole_product(stack: Stack, plan: Plan) -> list[Row]:
 def _sql(stack: Stack, plan: Plan, number: int) -> tuple[float, float]:
     """PostgreSQL's processor time for a transaction of the SQL baseline, and transactions/s of one client."""
     prefix = f"product-sql-{number}-"
-    run_bus(stack, do="create", sku_prefix=prefix, skus=MANY)
+    run_bus(stack, do="create_batches", sku_prefix=prefix, skus=MANY)
     with processor_time(sql=stack.database_pid) as used:
         rate = floors.sql_rate(stack, prefix, MANY, plan.seconds)
     lone = floors.sql_rate(stack, prefix, MANY, plan.seconds, clients=1)
@@ -80,7 +80,7 @@ def _post(stack: Stack, plan: Plan, server: Server, load: Load, connections: int
 
 
 def _measure(stack: Stack, plan: Plan, server: Server, prefix: str, skus: int, row: Row) -> Measured:
-    run_bus(stack, do="create", sku_prefix=prefix, skus=skus)
+    run_bus(stack, do="create_batches", sku_prefix=prefix, skus=skus)
     wait_until_published(stack)
     stack.checkpoint()
     pids = {"service": server.pid, "PostgreSQL": stack.database_pid, "broker": stack.broker_pid}

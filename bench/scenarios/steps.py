@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import urllib.request
 from typing import Any
 
 from bench.stack import Stack, run_json
@@ -55,6 +56,13 @@ def wait_until_published(stack: Stack) -> None:
     while stack.value_of("SELECT count(*) FROM outbox"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def metric(port: int, series: str) -> float:
+    """The value of a series that a process exposes; 0 if it does not have it. Raises OSError."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = (line.rpartition(" ") for line in answer.read().decode().splitlines())
+    return next((float(value) for name, _, value in lines if name == series), 0.0)
 
 
 def empty_outbox(stack: Stack) -> None:

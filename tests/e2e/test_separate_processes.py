@@ -1,5 +1,6 @@
 """Each part of the service in a process of its own, as in production; one that is down does not delay the others."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from pydantic import SecretStr
 
-from app.embedded.process import free_port
+from app.embedded.process import free_port, port_is_free
 from app.settings import Settings
 from tests.support.api import new, over_http
 from tests.support.command import STOP_SECONDS, Command, environment, run_command, running
@@ -129,6 +130,57 @@ async def test_serve_with_several_workers_is_one_service(kafka_settings: Setting
         async with over_http(url) as api:
             assert (await api.batch(ref))["available_qty"] == 0
         assert serve.stop() == 0
+
+
+async def test_each_process_of_run_with_workers_shows_its_metrics(kafka_settings: Settings, tmp_path: Path) -> None:
+    port, first = free_port(), free_ports(3)
+    url, env = f"http://127.0.0.1:{port}", environment(kafka_settings)
+    arguments = ("run", "--port", str(port), "--workers", "2", "--metrics-port", str(first))
+    with wired(kafka_settings) as wire, running(*arguments, env=env, log=tmp_path / "run.log") as run:
+        run.wait_until_ready(url)
+        sku = new("sku")
+        for _ in range(20):
+            # A new connection for each request, so that both workers serve some.
+            async with over_http(url) as api:
+                await api.record(sku, 1)
+        assert len(await wire.events(sku, 20)) == 20
+
+        def totals(name: str) -> list[float]:
+            addresses = [f"http://127.0.0.1:{first + number}/metrics" for number in range(3)]
+            return [total(httpx.get(address, trust_env=False), name) for address in addresses]
+
+        def are_counted() -> bool:
+            return totals("allocation_outbox_published_total") == [20, 0, 0]
+
+        # The relay counts events after the broker has acknowledged them.
+        run.wait_for(are_counted)
+        background, *workers = totals('allocation_commands_total{command="CreateBatch",outcome="ok"}')
+        assert (background, sum(workers)) == (0, 20), "the workers together have handled all requests"
+        assert run.stop() == 0
+
+
+def test_ports_of_metrics_that_are_taken_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    first = free_ports(2)
+    with socket.create_server(("0.0.0.0", first + 1)):
+        env = environment(auth="none")
+        arguments = ("serve", "--port", "0", "--workers", "2", "--metrics-port", str(first))
+        with running(*arguments, env=env, log=tmp_path / "serve.log") as serve:
+            assert serve.process.wait(STOP_SECONDS) == 2
+            assert f"cannot listen on 0.0.0.0:{first + 1}" in serve.output
+
+
+def free_ports(number: int) -> int:
+    """The first of several free ports in a row."""
+    while True:
+        first = free_port()
+        if first + number < 65_535 and all(port_is_free(port) for port in range(first, first + number)):
+            return first
+
+
+def total(scrape: httpx.Response, name: str) -> float:
+    """The value of a series; 0 if the process does not have it."""
+    lines = (line.rpartition(" ") for line in scrape.text.splitlines())
+    return next((float(value) for series, _, value in lines if series == name), 0.0)
 
 
 def test_a_stopping_server_is_not_ready_and_still_serves(database_url: str, tmp_path: Path) -> None:
