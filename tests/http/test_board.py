@@ -166,9 +166,9 @@ async def test_the_page_of_a_late_batch_has_the_orders_that_wait_and_who_changed
     # The other batch of the product and the line are not changes of this batch.
     changes = shown.partition("Changes of the batch")[2]
     assert "9 → 7" in changes
-    assert "its arrival is late" in await text_of(keyed, f"/orders/{order}")
+    assert "one is late: it was expected on" in await text_of(keyed, f"/orders/{order}")
     overview = (await text_of(keyed, "")).partition("Changes of batches")[2].partition("Newest decisions")[0]
-    assert f"batch quantity changed {sku} {ref} 7" in overview
+    assert f"batch quantity changed {sku} {ref} → 7" in overview
     assert "damaged (report-17) ana" in overview
     assert (changes.count("batch created"), changes.count("line allocated")) == (1, 0)
     assert [row["order_id"] for row in await rows(keyed, f"/batches/{ref}/allocations.csv")] == [order]

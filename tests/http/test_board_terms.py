@@ -139,7 +139,7 @@ async def test_a_held_line_has_its_stock(own: Api) -> None:
     shown = await text_of(own, "/orders/held")
 
     assert "Every line has its stock. The hold of a line ends unless it is confirmed in time." in shown
-    assert "Not every line has its stock." in await text_of(own, "/orders/waiting")
+    assert "The order waits for stock." in await text_of(own, "/orders/waiting")
 
 
 async def test_late_batches_with_waiting_orders_come_first(own: Api) -> None:

@@ -45,7 +45,7 @@ async def test_days_have_their_distance_from_today_in_the_zone(there: Api, zone:
     assert (await rows(there, "/batches.csv?late=true"))[0]["ref"] == "late"
     assert f"{today} (today) 1 0 0 0 1" in await text_of(there, "/products/CHAIR")
     assert "– late" not in await text_of(there, "/batches/now")
-    assert "its arrival is late" in await text_of(there, f"/orders/{order}")
+    assert "one is late: it was expected on" in await text_of(there, f"/orders/{order}")
     product = (await get(there, "/products/CHAIR")).text
     assert product.count(" late</text>") == 1
 

@@ -85,6 +85,9 @@ def as_meant(case: Case[Any]) -> Case[Any]:
             if "hold_for" in body:
                 # The document says in words that this does not go with a backorder.
                 body.pop("if_unavailable", None)
+        if case.path.endswith("/on-hand"):
+            # Required only if the product has pieces in several locations.
+            case.body.setdefault("location", "main")
         if "unit_price" in case.body:
             # A schema cannot bound a total, and some carts are used several times.
             values: dict[str, Any] = case.body
@@ -127,6 +130,8 @@ def test_every_answer_is_one_that_the_document_declares(
     @given(case=cases)
     @SETTINGS
     def call(case: Case[Any]) -> None:
-        case.call_and_validate(headers=credentials[1], excluded_checks=excluded)
+        # A malformed If-None-Match is ignored: the full response is always correct.
+        ignored = [negative_data_rejection] if "If-None-Match" in case.headers else []
+        case.call_and_validate(headers=credentials[1], excluded_checks=[*excluded, *ignored])
 
     call()

@@ -72,6 +72,7 @@ async def get_board(request: Request) -> Response:
         overview=overview,
         shortages=shortages,
         backorders=backorders,
+        arriving=arriving,
         days=_by_day(arriving.items, today_in(zone), ON_THE_FIRST_PAGE),
         activity=activity,
         series=series_of(activity.hours, zone),
