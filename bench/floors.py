@@ -81,7 +81,7 @@ async def kafka_pipe_rate(stack: Stack, source: str, target: str, count: int) ->
         while done < count:
             for records in (await consumer.getmany(timeout_ms=200, max_records=256)).values():
                 for record in records:
-                    await producer.send(target, record.value, key=record.key, headers=record.headers)
+                    await producer.send(target, record.value, key=record.key, headers=list(record.headers))
                     done += 1
         await producer.flush()
         return done / (time.perf_counter() - started)
@@ -110,10 +110,16 @@ async def read_all(stack: Stack, topic: str, count: int, seconds: float) -> int:
 
 
 async def end_of(stack: Stack, topic: str) -> int:
-    """The number of records of a topic from which none was deleted."""
+    """The number of records of a topic from which none was deleted.
+
+    Asked until it stays the same, because the embedded broker may report an end that is too early.
+    """
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=stack.settings.kafka_bootstrap_servers)
     await consumer.start()
     try:
-        return sum((await consumer.end_offsets(list(consumer.assignment()))).values())
+        end = -1
+        while end != (end := sum((await consumer.end_offsets(list(consumer.assignment()))).values())):  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.5)
+        return end
     finally:
         await consumer.stop()
