@@ -33,7 +33,7 @@ class FeedFilter:
 
     def matches(self, event: "FeedEvent") -> bool:
         """Whether the caller reads the event."""
-        return self.sku in {None, event.sku} and self.type in {None, event.type}
+        return (self.sku is None or self.sku == event.sku) and (self.type is None or self.type == event.type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,9 @@ CHECK_TIMEOUT = 5.0
 RETRY_DELAY = 0.5
 LONGEST_DELAY = 4.0
 CATCH_UP_SECONDS = 10.0
-WAKE_INTERVAL = 0.25
-"""Seconds between two wake-ups of all readers. The first event after a pause wakes them at once."""
+WAKE_INTERVAL = 0.5
+"""Seconds between two wake-ups of all readers, each of which costs as much as some requests. The first event after a
+pause wakes them at once."""
 
 UNUSED_SECONDS = 300.0
 """Seconds after the last read in which the topic is still followed. Most processes have no readers, and following the

@@ -5,7 +5,7 @@ offset of each partition. The positions after each entry are stored with it, so 
 """
 
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -71,6 +71,8 @@ class Ring:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._batches: dict[tuple[int, int, FeedFilter], tuple[FeedBatch, int]] = {}
+        self._index: defaultdict[str | None, list[tuple[int, FeedEvent]]] = defaultdict(list)
+        self._indexed_from: int | None = None
 
     @property
     def behind_last(self) -> int:
@@ -80,6 +82,8 @@ class Ring:
     def append(self, records: Iterable[ConsumerRecord]) -> None:
         """Add records, those of a partition in their order, and drop the oldest entries beyond the limits."""
         self._batches.clear()
+        self._indexed_from = None
+        self._index.clear()
         for record in records:
             if record.offset < self.end[record.partition]:
                 # Read again after the consumer was restarted.
@@ -132,16 +136,30 @@ class Ring:
         found = self._batches.get(key)
         if found is None:
             events: list[FeedEvent] = []
-            behind = number
-            for entry in self._from(number):
-                behind += 1
-                event = entry.event(self.topic_id)
-                if event is not None and which.matches(event):
+            behind = self.behind_last
+            for place, event in self._index_from(number).get(which.sku, ()):
+                if which.matches(event):
                     events.append(event)
                     if len(events) == limit:
+                        behind = place + 1
                         break
             found = self._batches[key] = FeedBatch(events), behind
         return found
+
+    def _index_from(self, number: int) -> dict[str | None, list[tuple[int, FeedEvent]]]:
+        """The events from the number on, with their numbers, by SKU and, for None, all of them.
+
+        Most readers have read up to the same number, so one pass over the entries serves their filters.
+        """
+        if self._indexed_from != number:
+            self._indexed_from = number
+            self._index = defaultdict(list)
+            for place, entry in enumerate(self._from(number), number):
+                event = entry.event(self.topic_id)
+                if event is not None:
+                    self._index[event.sku].append((place, event))
+                    self._index[None].append((place, event))
+        return self._index
 
     def merge(
         self, number: int, limit: int, which: FeedFilter, positions: Positions
