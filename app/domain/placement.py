@@ -31,7 +31,7 @@ class Placement(ProductMemory):
     ) -> None:
         """Put a line on the batch that reserved the stock for it; None: into the queue.
 
-        A hold ends there instead, for this reason.
+        A held line that goes into the queue loses its hold, for the reason that is given.
         """
         line = allocation.line
         if batch is None:

@@ -31,7 +31,7 @@ class Product(StockKeeping):
         """Accept a line once, or confirm it where it is held; the flag is True where the line is new or firm now.
 
         With `held_until` a new line is a hold, which never waits in the queue; a line that was accepted before does not
-        change. Requirements that are left out are those that it has. Raises AllocationConflictError where the order has
+        change. A repetition may leave its requirements out. Raises AllocationConflictError where the order has
         the SKU with another quantity or other requirements, and OutOfStockError where no batch can hold the line and it
         may not wait. Both refusals also raise events.
         """

@@ -86,7 +86,7 @@ def digest(event: CloudEvent) -> bytes:
     Raises UnreadableMessageError for data that `parse_json` refuses, such as an object with the same name twice.
 
     The digest is of the JSON value and not of the bytes, so the mode, white space and the order of fields do not
-    matter. Unknown fields count: otherwise a release that learns a field would compute another digest.
+    matter. Unknown fields count: the digest of a message stays the same in a later release that knows the field.
     """
     try:
         data = json.dumps(parse_json(event.data), sort_keys=True, separators=(",", ":"))

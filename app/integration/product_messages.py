@@ -27,7 +27,8 @@ from app.integration.fields import (
 class Message(BaseModel):
     """The data of a published event."""
 
-    # Fields that were added later have defaults, so that older events can be read. They are always written.
+    # Fields that were added later have defaults, so that older events can be read. They are written
+    # unless `exclude_if` leaves them out.
     model_config = ConfigDict(
         frozen=True,
         from_attributes=True,

@@ -78,9 +78,9 @@ products = Table(
     CheckConstraint("held_qty >= 0", name="held_qty"),
     Index("ix_products_watched", "sku", postgresql_where=text("reorder_point IS NOT NULL")),
     Index("ix_products_backordered", "sku", postgresql_where=text("has_backorders")),
-    # It changes only when the hold that ends first has ended.
-    # It changes at most once a day.
+    # The column changes at most once a day.
     Index("ix_products_expiring", "next_expiry", postgresql_where=text("next_expiry IS NOT NULL")),
+    # The column changes only when the hold that ends first has ended.
     Index("ix_products_holds", "earliest_hold_end", postgresql_where=text("earliest_hold_end IS NOT NULL")),
     postgresql_with={"fillfactor": "50"},
 )

@@ -35,7 +35,7 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A write of many rows: `sql` reads them from `{rows}`, where they are called `new`.
+    """A write of many rows. In `sql`, `{rows}` stands for the rows, a FROM item with the alias `new`.
 
     The rows are sent as one array for each column, with the array types `types`. The last `rare` columns are sent only
     if one of the rows has a value there other than null, 0, false or an empty text: asyncpg takes a microsecond for
