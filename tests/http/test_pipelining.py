@@ -67,7 +67,7 @@ async def test_a_refusal_waits_for_its_turn(settings: Settings, behind: bytes, s
 
 async def test_a_refusal_may_wait_longer_than_a_request_may_take_to_arrive(settings: Settings) -> None:
     broken = b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
-    async with served(settings.model_copy(update={"http_read_timeout": 4 * SOON})) as client, connected(client) as wire:
+    async with served(settings.model_copy(update={"http_read_timeout": 2 * SOON})) as client, connected(client) as wire:
         async with held_up(settings, client, wire):
             await wire.send(broken)
             # Longer than the timeout, twice.

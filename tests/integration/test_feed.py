@@ -5,14 +5,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from aiokafka import AIOKafkaConsumer
 
-from app.adapters.kafka import clients, topic_log
 from app.adapters.kafka import feed as kafka_feed
-from app.adapters.kafka.clients import KafkaConfig
+from app.adapters.kafka import topic_log
 from app.adapters.kafka.feed_ring import Ring
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CreateBatch
@@ -72,40 +69,6 @@ async def test_the_first_request_waits_until_the_topic_was_read(service: Service
         answer = await api.client.get("/v1/events", params={"cursor": "earliest"})
     assert answer.status_code == 200, answer.text
     assert sequences(answer.json()["events"], "CHAIR") == [1]
-
-
-async def test_the_topic_is_followed_only_while_there_are_readers(
-    service: Service, topic: Topic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = 0
-
-    async def start_and_count(config: KafkaConfig) -> AIOKafkaConsumer:
-        nonlocal started
-        started += 1
-        return await clients.start_unassigned(config)
-
-    feed = service.feed
-    assert isinstance(feed, kafka_feed.KafkaFeed)
-    monkeypatch.setattr(kafka_feed, "clients", SimpleNamespace(start_unassigned=start_and_count, stop=clients.stop))
-    monkeypatch.setattr(kafka_feed, "UNUSED_SECONDS", 1.0)
-    await topic.publish("CHAIR", [1])
-    async with starting(service) as api:
-        assert (await api.client.get("/livez")).status_code == 200
-        assert started == 0, "nothing has been read yet"
-        cursor = (await page(api, cursor="earliest"))["next_cursor"]
-        assert started == 1
-
-        async def has_ended() -> bool:
-            try:
-                return feed.ring is None
-            except FeedUnavailableError:
-                return True
-
-        await eventually(has_ended)
-        await topic.publish("CHAIR", [2, 3])
-        found, _ = await read(api, cursor, 2)
-        assert sequences(found, "CHAIR") == [2, 3], "none was missed while the topic was not followed"
-        assert started == 2
 
 
 async def test_without_a_cursor_the_feed_begins_now(api: Api, topic: Topic) -> None:

@@ -1,0 +1,52 @@
+"""When a process follows the events topic."""
+
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from app.adapters.kafka import clients
+from app.adapters.kafka import feed as kafka_feed
+from app.adapters.kafka.clients import KafkaConfig
+from app.bootstrap import bootstrap
+from app.service_layer.feed import FeedUnavailableError
+from app.settings import Settings
+from tests.support.feed import page, read, sequences, starting, topic_of
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_the_topic_is_followed_only_while_there_are_readers(
+    kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = 0
+
+    async def start_and_count(config: KafkaConfig) -> AIOKafkaConsumer:
+        nonlocal started
+        started += 1
+        return await clients.start_unassigned(config)
+
+    async with bootstrap(kafka_settings) as service, topic_of(service) as topic:
+        feed = service.feed
+        assert isinstance(feed, kafka_feed.KafkaFeed)
+        monkeypatch.setattr(kafka_feed, "clients", SimpleNamespace(start_unassigned=start_and_count, stop=clients.stop))
+        monkeypatch.setattr(kafka_feed, "UNUSED_SECONDS", 1.0)
+        await topic.publish("CHAIR", [1])
+        async with starting(service) as api:
+            assert (await api.client.get("/livez")).status_code == 200
+            assert started == 0, "nothing has been read yet"
+            cursor = (await page(api, cursor="earliest"))["next_cursor"]
+            assert started == 1
+
+            async def has_ended() -> bool:
+                try:
+                    return feed.ring is None
+                except FeedUnavailableError:
+                    return True
+
+            await eventually(has_ended)
+            await topic.publish("CHAIR", [2, 3])
+            found, _ = await read(api, cursor, 2)
+            assert sequences(found, "CHAIR") == [2, 3], "none was missed while the topic was not followed"
+            assert started == 2
