@@ -283,3 +283,16 @@ async def entries_of_batches(engine: AsyncEngine) -> int:
     async with engine.connect() as connection:
         await connection.execute(text("SELECT pg_stat_force_next_flush()"))
     return sum(read for name, read in (await entries(engine)).items() if "batches" in name)
+
+
+async def test_a_statement_is_planned_once_for_each_connection(one_connection: AsyncEngine) -> None:
+    await play(bus_over(one_connection), CreateBatch(ref="chairs", sku="CHAIR", qty=100))
+    for number in range(3):
+        await play(bus_over(one_connection), Allocate(order_id=f"order-{number}", sku="CHAIR", qty=1))
+    async with one_connection.connect() as connection:
+        plans = await connection.execute(
+            text("SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements")
+        )
+        generic, custom = plans.one()
+    assert generic > 0
+    assert custom == 0

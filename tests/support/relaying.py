@@ -24,16 +24,21 @@ EVENTS = """
 
 
 class CountingReader(OutboxReader):
-    """Notes from where it reads, and how many rows it has read."""
+    """Notes from where it reads, how many rows it has read, and how many times it has deleted rows."""
 
     after = 0
     rows = 0
+    deletes = 0
 
     async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
         rows = await super().read(shards, limit, after=after)
         self.after = after
         self.rows += len(rows)
         return rows
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        self.deletes += 1
+        await super().delete(ids)
 
 
 def arguments(sku: str, first: int, last: int) -> dict[str, object]:

@@ -200,6 +200,7 @@ async def test_what_is_no_event_of_ours_is_passed_over() -> None:
         message("out_of_stock.v1", headers=[("ce_sequence", b"one")], sku=SKU, order_id="o", qty=1),
         message("out_of_stock.v1", headers=[("ce_sequence", b"1")], sku=SKU),
         message("something_new.v9", headers=[("ce_sequence", b"1")], sku=SKU),
+        record([("ce_id", b"1"), ("ce_type", b"out_of_stock.v1"), ("ce_type", b"something_new.v9")], b"{}"),
     ]
 
     await post._notifier.handle(odd)

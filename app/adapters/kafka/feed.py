@@ -98,8 +98,10 @@ class KafkaFeed:
                     self._attempted.clear()
                     self._wanted.clear()
                     await self._wanted.wait()
+                has_failed = True
                 try:
                     await self._follow()
+                    has_failed = False
                 except UnicodeDecodeError:
                     # A record with a header whose name is not UTF-8.
                     tolerate_any_header_name()
@@ -107,10 +109,14 @@ class KafkaFeed:
                     raise_if_cancelled()
                     if self._is_available or not delay:
                         log.warning("the events topic cannot be followed: %r", error)
-                delay = next_delay(0.0 if self._is_available else delay, first=RETRY_DELAY, longest=LONGEST_DELAY)
-                self._is_available = False
-                self._attempted.set()
+                was_available, self._is_available = self._is_available, False
                 metrics.feed_lag.set(metrics.UNKNOWN)
+                if not has_failed:
+                    # The topic has changed, or there was no reader. New readers wait until it is followed again.
+                    self._attempted.clear()
+                    continue
+                delay = next_delay(0.0 if was_available else delay, first=RETRY_DELAY, longest=LONGEST_DELAY)
+                self._attempted.set()
                 await asyncio.sleep(delay)
         finally:
             self._is_available = False

@@ -13,7 +13,7 @@ from app.adapters.postgresql.connector import Connector
 from app.adapters.postgresql.database_url import DatabaseUrl, Target
 from app.adapters.postgresql.date_codec import install_date_codec
 from app.adapters.postgresql.errors import translated
-from app.adapters.postgresql.pool_guard import PoolGuard
+from app.adapters.postgresql.pool_guard import PoolGuard, is_unusable
 
 # Bounds on every wait, in seconds. An HTTP request has 8 s in total (ALLOCATION_HTTP_DEADLINE).
 CONNECT_TIMEOUT = 3
@@ -146,7 +146,7 @@ class DriverConnections:
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncIterator["LentConnection"]:
-        """A connection for the block. It is replaced after an error.
+        """A connection for the block. It is replaced after an error, with all others if the server is gone.
 
         Raises DatabaseUnavailableError, also for a transient error in the block.
         """
@@ -154,8 +154,8 @@ class DriverConnections:
             lent = await self.lend()
             try:
                 yield lent
-            except BaseException:
-                await self.throw_away(lent)
+            except BaseException as error:
+                await (self.throw_away(lent) if is_unusable(error) else lent.throw_away())
                 raise
             await self.give_back(lent)
 

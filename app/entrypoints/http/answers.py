@@ -112,7 +112,7 @@ class Answer(Response):
     media_type: str | None = "application/json"
 
     def __init__(self, body: bytes, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Most responses have no headers of their own, so what Response would compute is known."""
+        """Without headers, set at once what `Response` would compute."""
         if headers or self.media_type != "application/json":
             super().__init__(body, status_code, headers)
         else:

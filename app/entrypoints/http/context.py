@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # nginx's status for a caller that disconnected before the response.
 CLIENT_CLOSED_REQUEST = 499
 
-# Unique like UUIDs, and made in a tenth of the time: the process draws the first part, and counts the second.
+# A random prefix for the process, and a counter: as unique as UUIDs, in a tenth of the time.
 _request_ids = map(f"{uuid.uuid4().hex[:20]}-{{:x}}".format, itertools.count(1))
 
 

@@ -81,10 +81,13 @@ class Notifier:
         await self._memory.save(list(products.values()), batches)
 
     def _read(self, record: ConsumerRecord) -> _Event | None:
-        """The event, if it is one of this service."""
+        """The event, if it is one of this service, of a type that is handled."""
         event = parse_leniently(record.headers, record.value)
+        model = self._models.get(event.type)
+        if model is None:
+            return None  # Another program has sent the type more than once.
         try:
-            message = self._models[event.type].model_validate_json(event.data)
+            message = model.model_validate_json(event.data)
             _check(message)
             return _Event(_cause(event), record.topic, _sequence(event), message)
         except ValueError as error:

@@ -39,7 +39,7 @@ def by_partition(rows: Iterable[OutboxRow], partitions: Sequence[int]) -> dict[i
 
 @lru_cache(maxsize=65_536)
 def _place_of(subject: str, partitions: int) -> int:
-    """The place of the subject's partition among this number. aiokafka computes the hash in Python, in microseconds."""
+    """The index of the subject's partition. It is cached, because aiokafka computes the hash in Python."""
     numbers = range(partitions)
     place: int = _partitioner(subject.encode(), numbers, numbers)
     return place
