@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, large, orders, product
+from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, large, orders, product, unused
 from bench.stack import Stack
 
 Scenario = Callable[[Stack, Plan], list[Row]]
@@ -15,6 +15,7 @@ SCENARIOS: dict[str, Scenario] = {
     "write": bus.write_share,
     "http": http.http_against_noop,
     "latency": http.latency_and_overload,
+    "unused": unused.unused_features,
     "orders": orders.orders_of_lines,
     "workers": http.two_workers,
     "kafka": kafka.kafka_in_to_out,
