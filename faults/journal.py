@@ -95,14 +95,25 @@ class Entry:
         return f"{self.kind} {self.id} ({self.via}, {', '.join(f'{name}={what}' for name, what in self.data.items())})"
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A GET of a product or of the lines of an order, and its response: 200 or 404."""
+
+    id: str
+    answer: Answer
+    sku: str = ""
+    order_id: str = ""
+
+
 class Journal:
-    """All entries in the order of their start, thread-safe.
+    """All entries in the order of their start, and all reads, thread-safe.
 
     `settled` is the number of entries with a definite response.
     """
 
     def __init__(self, file: Path) -> None:
         self.entries: list[Entry] = []
+        self.reads: list[Read] = []
         self.settled = 0
         self._answers: list[tuple[Entry, Answer]] = []
         self._lock = threading.Lock()
@@ -121,6 +132,12 @@ class Journal:
             self._answers.append((entry, answer))
             self.settled += answer.is_definite
             self._write({"at": "answer", "id": entry.id, **asdict(answer)})
+
+    def note_read(self, read: Read) -> None:
+        """Record a read."""
+        with self._lock:
+            self.reads.append(read)
+            self._write({"at": "read", **asdict(read)})
 
     def answers(self, since: float = 0.0) -> Iterator[tuple[Entry, Answer]]:
         """All responses since then with their commands, the latest first."""

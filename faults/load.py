@@ -15,6 +15,7 @@ from faults.actors import SKUS, Actor
 from faults.client import Connection, NoAnswerError
 from faults.foreign import Record
 from faults.journal import SERVER_ERROR, Answer, Entry, Journal, Kind
+from faults.reader import Reader
 
 PATIENCE = 240.0
 """Seconds for which a client retries; longer than any fault lasts."""
@@ -49,11 +50,12 @@ MESSAGE_TYPES = {
 
 @dataclass(frozen=True)
 class Pace:
-    """The number of clients, and their commands a second in total."""
+    """The number of clients, and their commands a second in total; and the reads of one more client over HTTP."""
 
     http: int
     kafka: int
     per_second: float
+    reads_per_second: float = 20.0
 
 
 class Repeats(Protocol):
@@ -157,6 +159,8 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for number, actor in enumerate([*self._http, *self._kafka]):
                 group.create_task(self._play(actor, number))
+            reader = Reader(self.journal, self._ports, self._pace.reads_per_second)
+            group.create_task(reader.run(self._stopping.is_set))
 
     async def _play(self, actor: Actor, number: int) -> None:
         interval = (self._pace.http + self._pace.kafka) / self._pace.per_second

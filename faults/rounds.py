@@ -1,5 +1,6 @@
 """One round: servers, processes and load, a fault in the middle, recovery, and the oracle's verdict."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 from faults.actors import SKUS
+from faults.history import operations
 from faults.journal import Journal
 from faults.load import Load, Pace
 from faults.observe import Database, collect_story, wait_for_quiet
 from faults.oracle import judge
+from faults.outside_judge import build, rule
 from faults.servers import Servers
 from faults.stack import PLAIN_ENTRY, Instance, Role, Stack
+from faults.story import Story
 from faults.topics import Watcher, create_topics
+from tests.support.downloads import DownloadError
 
 Way = Literal["events", "inbound", "http"]
 
@@ -253,6 +258,7 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
         story = collect_story(journal.entries, this.database, bootstrap, events, quiet, stack.http_ports()[0])
     judgement = judge(story)
     this.violations += [f"{name}: {complaint}" for complaint in judgement.complaints]
+    _ask_outside_judge(this, story)
     for rerun in judgement.reruns:
         this.say(f"to be noted: {rerun}")
     for death in stack.unexpected_deaths():
@@ -261,6 +267,24 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
     return Verdict(
         name, len(journal.entries), story.duplicates, this.recoveries, this.violations, seconds, len(this.late)
     )
+
+
+def _ask_outside_judge(this: Round, story: Story) -> None:
+    """Have the history of each SKU checked by a program that is not ours. Without Go it is skipped."""
+    arrivals = {event.id: arrived for arrived, event in this.watcher.arrivals()}
+    history = list(operations(story, this.journal.reads, arrivals))
+    (this.home / "history.jsonl").write_text("\n".join(map(json.dumps, history)), encoding="utf-8")
+    begun = time.monotonic()
+    try:
+        ruling = rule(build(), history, this.plan.of(60, 10))
+    except DownloadError as error:
+        this.say(f"the order of operations was not judged: {error}")
+        return
+    for complaint in ruling.illegal:
+        this.check(False, f"not linearizable: {complaint}")  # noqa: FBT003 - see `check`
+    for complaint in ruling.unknown:
+        this.check_time(False, f"not judged in time: {complaint}")  # noqa: FBT003 - see `check`
+    this.say(f"{ruling.operations} operations were judged in {time.monotonic() - begun:.1f} s")
 
 
 def _settings(plan: Plan, servers: Servers, inbound: str, events: str) -> dict[str, str]:

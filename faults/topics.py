@@ -120,7 +120,7 @@ class Watcher(Background):
         self._arrivals: list[tuple[float, Event]] = []
         self._seen: set[str] = set()
 
-    def arrivals(self, since: float) -> list[tuple[float, Event]]:
+    def arrivals(self, since: float = 0.0) -> list[tuple[float, Event]]:
         """The events whose first occurrence arrived after `since`, and when; the latest first."""
         with self._lock:
             latest_first = reversed(self._arrivals)

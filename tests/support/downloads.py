@@ -29,7 +29,7 @@ def jars(pom: Path) -> Path:
             seconds=FETCH_SECONDS,
         )
 
-    return _once("jars", pom, fill)
+    return _once("jars", [pom], fill)
 
 
 def node_modules(project: Path) -> Path:
@@ -41,7 +41,23 @@ def node_modules(project: Path) -> Path:
             shutil.copy(project / name, folder)
         run([program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, seconds=FETCH_SECONDS)
 
-    return _once("npm", project / "package-lock.json", fill) / "node_modules"
+    return _once("npm", [project / "package-lock.json"], fill) / "node_modules"
+
+
+def go_program(module: Path) -> Path:
+    """Return the program of a folder with a Go module, built with the dependencies of go.sum. Raises DownloadError."""
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        # The module's own folder is not written to.
+        run(
+            [program("go"), "build", "-mod=readonly", "-trimpath", "-o", folder / "program", "."],
+            module,
+            seconds=FETCH_SECONDS,
+        )
+
+    sources = sorted(path for path in module.iterdir() if path.suffix in {".go", ".mod", ".sum"})
+    return _once("go", sources, fill) / "program"
 
 
 def program(name: str) -> str:
@@ -72,10 +88,11 @@ def run(command: Sequence[str | Path], folder: Path | None = None, *, seconds: f
     return done.stdout
 
 
-def _once(kind: str, description: Path, fill: Callable[[Path], None]) -> Path:
-    """The folder for this description; another description, and so another version, has a folder of its own."""
+def _once(kind: str, descriptions: Sequence[Path], fill: Callable[[Path], None]) -> Path:
+    """The folder for these descriptions; others, and so another version, have a folder of their own."""
     cache = cache_folder()
-    target = cache / f"{kind}-{hashlib.sha256(description.read_bytes()).hexdigest()[:16]}"
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in descriptions))
+    target = cache / f"{kind}-{digest.hexdigest()[:16]}"
     if target.is_dir():
         return target
     cache.mkdir(parents=True, exist_ok=True)

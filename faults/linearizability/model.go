@@ -1,0 +1,306 @@
+// The sequential model: one SKU, one operation after the other, by the rules of the contract.
+//
+// It is exact about batches, lines, the queue, the choice of the batch, and the order in which lines are released and
+// served. An operation has one outcome; the answer and the events must be those of this outcome where they are known.
+// It is written from the contract alone and shares no code with the service or with the oracle.
+//
+// Left open, because callers are not promised more:
+//   - An order of several lines is one operation for each SKU. That its lines are placed at one moment is not checked
+//     here; whether it was accepted is taken from its answer and events.
+//   - The end of a hold is an operation of its own. It lies between the end of the hold and the moment at which its
+//     event was read. Reads may show the hold until then. A command that began after the end of a hold and changes
+//     something must find that the hold has ended.
+//   - Holds whose ends were published together end together: the queue is served once.
+//   - The events of a level of stock, and of refusals, are left to the oracle.
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// skew allows for clocks that are read on two threads of one machine, in nanoseconds.
+const skew = int64(2_000_000)
+
+const (
+	statusOK       = 200
+	statusCreated  = 201
+	statusAccepted = 202
+	statusGone     = 204
+	statusBad      = 400
+	statusMissing  = 404
+	statusConflict = 409
+)
+
+func model() porcupine.Model {
+	return porcupine.Model{
+		Partition: bySKU,
+		Init:      func() any { return &state{} },
+		Step: func(before, input, _ any) (bool, any) {
+			after, refusal := step(before.(*state), input.(*Operation))
+			return refusal == "", after
+		},
+		Equal: func(a, b any) bool { return sameState(a.(*state), b.(*state)) },
+		Hash:  func(s any) uint64 { return s.(*state).combinedHash },
+	}
+}
+
+func bySKU(history []porcupine.Operation) [][]porcupine.Operation {
+	places := map[string]int{}
+	var parts [][]porcupine.Operation
+	for _, op := range history {
+		sku := op.Input.(*Operation).SKU
+		place, known := places[sku]
+		if !known {
+			place = len(parts)
+			places[sku] = place
+			parts = append(parts, nil)
+		}
+		parts[place] = append(parts[place], op)
+	}
+	return parts
+}
+
+// step is the state after the operation, or why the operation cannot come at this place.
+func step(before *state, op *Operation) (*state, string) {
+	if op.turn >= 0 && op.turn != before.turn {
+		return nil, "it is not its turn"
+	}
+	after := before.clone()
+	shown, refusal := after.run(op)
+	if refusal != "" {
+		return nil, refusal
+	}
+	if op.Effects != nil {
+		slices.Sort(after.effects)
+		if !slices.Equal(after.effects, *op.Effects) {
+			return nil, fmt.Sprintf("it would have the effects %q", after.effects)
+		}
+	}
+	if len(after.effects) > 0 && op.Kind != "expire" {
+		for _, l := range before.lines {
+			if l.until != 0 && l.until+skew < op.Call {
+				return nil, fmt.Sprintf("the hold of %s had ended before it began", l.order)
+			}
+		}
+	}
+	if refusal = op.wrongEnd(after); refusal != "" {
+		return nil, refusal
+	}
+	if refusal = compare(op.Answer, shown); refusal != "" {
+		return nil, refusal
+	}
+	if op.turn >= 0 {
+		after.turn++
+	}
+	after.effects = nil
+	return after.seal(), ""
+}
+
+// run executes the operation; it returns the answer, or why the operation is not possible.
+func (s *state) run(op *Operation) (Answer, string) {
+	args := op.Args
+	known, wanted := s.line(args.Order), args.line()
+	if known != nil && wanted.wantsAnything() {
+		wanted.from, wanted.goodUntil, wanted.priority = known.from, known.goodUntil, known.priority
+	}
+	switch op.Kind {
+	case "create_batch":
+		return s.createBatch(args), ""
+	case "change_batch":
+		b := s.batch(args.Ref)
+		if b == nil {
+			return Answer{Status: statusMissing}, ""
+		}
+		if args.Qty != nil && *args.Qty < b.shipped {
+			return Answer{Status: statusConflict}, ""
+		}
+		s.changeBatch(args)
+		return Answer{Status: statusOK, Batch: s.batch(args.Ref).view()}, ""
+	case "allocate":
+		return s.allocate(known, wanted, args)
+	case "place":
+		if known == nil && (args.Reject || args.HoldFor > 0) && s.best(wanted) == nil {
+			return Answer{}, "no batch can hold the line"
+		}
+		if known == nil && args.HoldFor > 0 {
+			return s.hold(nil, wanted, op)
+		}
+		if known != nil && known.qty != wanted.qty {
+			return Answer{}, "the line has another quantity"
+		}
+		s.makeFirm(known, wanted)
+		return Answer{Line: s.line(args.Order).view()}, ""
+	case "hold":
+		if known != nil && known.until == 0 {
+			return Answer{}, "the line is firm"
+		}
+		if !s.canHold(wanted) {
+			return Answer{}, "no batch can hold the line"
+		}
+		return s.hold(known, wanted, op)
+	case "no_room":
+		if s.canHold(wanted) {
+			return Answer{}, "a batch can hold the line"
+		}
+		return Answer{}, ""
+	case "replace":
+		if known == nil || known.until == 0 {
+			return Answer{}, "the line is not held"
+		}
+		s.endHold(s.ownLine(args.Order), "replaced")
+		s.serveQueue()
+		return Answer{}, ""
+	case "cancel":
+		switch {
+		case known == nil:
+			return Answer{Status: statusMissing}, ""
+		case known.shipped:
+			return Answer{Status: statusConflict}, ""
+		}
+		s.remove(s.ownLine(args.Order))
+		return Answer{Status: statusGone}, ""
+	case "absent":
+		if known != nil && !known.shipped {
+			return Answer{}, "the line is there, and not shipped"
+		}
+		return Answer{}, ""
+	case "ship":
+		switch {
+		case known == nil:
+			return Answer{Status: statusMissing}, ""
+		case known.ref == "" || known.until != 0:
+			return Answer{Status: statusConflict}, ""
+		}
+		s.ship(known)
+		return Answer{Status: statusOK, Line: s.line(args.Order).view()}, ""
+	case "expire":
+		return s.expire(op)
+	case "read_line":
+		if known == nil {
+			return Answer{Missing: true}, ""
+		}
+		return Answer{Line: known.view()}, ""
+	case "read_product":
+		if len(s.batches) == 0 {
+			return Answer{Missing: true}, ""
+		}
+		return Answer{Product: s.view()}, ""
+	}
+	return Answer{}, "its kind is unknown"
+}
+
+func (s *state) createBatch(args Args) Answer {
+	b := &batch{ref: args.Ref, location: "main"}
+	set(&b.qty, args.Qty)
+	set(&b.eta, args.Eta)
+	set(&b.location, args.Location)
+	set(&b.bestBefore, args.BestBefore)
+	set(&b.blocked, args.Blocked)
+	b.first = fmt.Sprint(b.qty, b.eta, b.location, b.bestBefore, b.blocked)
+	if known := s.batch(args.Ref); known != nil {
+		if known.first != b.first {
+			return Answer{Status: statusConflict}
+		}
+		return Answer{Status: statusOK, Batch: known.view()}
+	}
+	s.batchCopies[len(s.batches)] = true
+	s.batches = append(s.batches, b)
+	s.effect("created %s %d %s", b.ref, b.qty, b.eta)
+	s.serveQueue()
+	return Answer{Status: statusCreated, Batch: s.batch(args.Ref).view()}
+}
+
+func (s *state) allocate(known, wanted *line, args Args) (Answer, string) {
+	isHold := args.HoldFor > 0
+	switch {
+	case len(s.batches) == 0:
+		return Answer{Status: statusBad}, ""
+	case known != nil && (known.qty != wanted.qty || !known.sameWants(wanted)):
+		return Answer{Status: statusConflict}, ""
+	case known != nil && (isHold || known.until == 0):
+		return Answer{Status: statusOK, Line: known.view()}, ""
+	case known == nil && (isHold || args.Reject) && s.best(wanted) == nil:
+		return Answer{Status: statusConflict}, ""
+	case isHold:
+		wanted.until = args.Until
+		s.addLine(wanted)
+		s.place(wanted, s.best(wanted))
+	default:
+		s.makeFirm(known, wanted)
+	}
+	status := statusCreated
+	if s.line(args.Order).ref == "" {
+		status = statusAccepted
+	}
+	return Answer{Status: status, Line: s.line(args.Order).view()}, ""
+}
+
+// wrongEnd says that the end of a hold does not follow from the time of the operation and its number of seconds.
+func (op *Operation) wrongEnd(after *state) string {
+	if op.Args.HoldFor == 0 || op.Args.Until == 0 || len(after.effects) == 0 {
+		return ""
+	}
+	began := op.Args.Until - op.Args.HoldFor*1_000_000_000
+	if began+skew < op.Call || began-skew > op.End() {
+		return "its hold has another end than it asked for"
+	}
+	return ""
+}
+
+// hold begins a hold that has room, or gives it another quantity or end.
+func (s *state) hold(known, wanted *line, op *Operation) (Answer, string) {
+	wanted.until = op.Args.Until
+	switch {
+	case known == nil:
+		s.addLine(wanted)
+		s.place(wanted, s.best(wanted))
+	case known.qty != wanted.qty:
+		s.resizeHold(wanted)
+	case known.until != wanted.until:
+		l := s.ownLine(known.order)
+		came := l.came
+		l.until = wanted.until
+		s.announce(l)
+		l.came = came
+	}
+	if op.Kind == "hold" {
+		s.serveQueue()
+	}
+	return Answer{Line: s.line(op.Args.Order).view()}, ""
+}
+
+func (s *state) ship(known *line) {
+	if known.shipped {
+		return
+	}
+	l := s.ownLine(known.order)
+	s.count(l, -1)
+	s.own(l.ref).shipped += l.qty
+	l.shipped = true
+	s.effect("shipped %s %d %s", l.order, l.qty, l.ref)
+}
+
+func (s *state) expire(op *Operation) (Answer, string) {
+	for _, order := range op.Args.Orders {
+		l := s.line(order)
+		if l == nil || l.until == 0 {
+			return Answer{}, fmt.Sprintf("%s is not held", order)
+		}
+		if l.until-skew > op.End() {
+			return Answer{}, fmt.Sprintf("the hold of %s has not ended", order)
+		}
+		s.endHold(l, "expired")
+	}
+	s.serveQueue()
+	return Answer{}, ""
+}
+
+func (args Args) line() *line {
+	l := &line{order: args.Order, from: args.From, goodUntil: args.GoodUntil, priority: usualPriority}
+	set(&l.qty, args.Qty)
+	set(&l.priority, args.Priority)
+	return l
+}

@@ -1,0 +1,115 @@
+// An operation is what one command, one read or one end of a hold did to one SKU, as its client and the readers of
+// the topic saw it. faults/history.py writes them, one JSON document in a line.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+)
+
+// Operation took effect at one moment between Call and Return, in nanoseconds. Without Return it may take effect at
+// any time, or never. Without Answer its client did not get one, and without Effects the events are not known.
+type Operation struct {
+	ID      string    `json:"id"`
+	SKU     string    `json:"sku"`
+	Kind    string    `json:"kind"`
+	Args    Args      `json:"args"`
+	Answer  *Answer   `json:"answer"`
+	Effects *[]string `json:"effects"`
+	Call    int64     `json:"call"`
+	Return  *int64    `json:"return"`
+	// Rank is the place that the service gives to the operation among those of the SKU that changed something. It is a
+	// proposal: see check.go.
+	Rank *int64 `json:"rank"`
+	// turn is Rank as an index, or -1 where the proposal is not followed.
+	turn int
+}
+
+// Args are the arguments of all kinds. An empty date is none; nil leaves the value of the batch as it is.
+type Args struct {
+	Order      string   `json:"order"`
+	Orders     []string `json:"orders"`
+	Qty        *int     `json:"qty"`
+	From       []string `json:"from"`
+	GoodUntil  string   `json:"good_until"`
+	Priority   *int     `json:"priority"`
+	Reject     bool     `json:"reject"`
+	HoldFor    int64    `json:"hold_for"`
+	Until      int64    `json:"until"`
+	Ref        string   `json:"ref"`
+	Eta        *string  `json:"eta"`
+	Location   *string  `json:"location"`
+	BestBefore *string  `json:"best_before"`
+	Blocked    *bool    `json:"blocked"`
+	Reallocate bool     `json:"reallocate"`
+}
+
+// Answer is what the client got. Only what is there is compared; Missing says that nothing was found.
+type Answer struct {
+	Status  int          `json:"status"`
+	Missing bool         `json:"missing"`
+	Line    *LineView    `json:"line"`
+	Batch   *BatchView   `json:"batch"`
+	Product *ProductView `json:"product"`
+}
+
+// LineView is an order line as answers show it. Until is the end of a hold in nanoseconds, else 0.
+type LineView struct {
+	Qty    int    `json:"qty"`
+	Status string `json:"status"`
+	Batch  string `json:"batch"`
+	Until  int64  `json:"until"`
+}
+
+// BatchView is a batch as answers show it.
+type BatchView struct {
+	Ref       string `json:"ref"`
+	Qty       int    `json:"qty"`
+	Eta       string `json:"eta"`
+	Available int    `json:"available"`
+	Allocated int    `json:"allocated"`
+	Shipped   int    `json:"shipped"`
+	Held      int    `json:"held"`
+}
+
+// ProductView is a product as answers show it, with its batches in the order of preference.
+type ProductView struct {
+	Available   int         `json:"available"`
+	Allocated   int         `json:"allocated"`
+	Shipped     int         `json:"shipped"`
+	Held        int         `json:"held"`
+	Backordered int         `json:"backordered"`
+	Batches     []BatchView `json:"batches"`
+}
+
+// End is the latest time at which the operation took effect.
+func (op *Operation) End() int64 {
+	if op.Return == nil {
+		return math.MaxInt64
+	}
+	return *op.Return
+}
+
+func (op *Operation) String() string {
+	return fmt.Sprintf("%s %s %s -> %s, effects %s", op.Kind, op.ID, asJSON(op.Args), asJSON(op.Answer), asJSON(op.Effects))
+}
+
+// asJSON writes a value without what is absent or empty, for people.
+func asJSON(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err.Error()
+	}
+	var fields map[string]any
+	if json.Unmarshal(text, &fields) != nil || fields == nil {
+		return string(text)
+	}
+	for name, field := range fields {
+		if field == nil || field == "" || field == false || field == 0.0 {
+			delete(fields, name)
+		}
+	}
+	text, _ = json.Marshal(fields)
+	return string(text)
+}
