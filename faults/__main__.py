@@ -11,14 +11,18 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from faults.load import Pace
-from faults.rounds import Plan, Verdict, play
+from faults.outside_judge import build
+from faults.plan import Plan, Verdict
+from faults.rounds import play
 from faults.scenarios import FAULTS
 from faults.servers import BrokerKind, Servers
+from tests.support.downloads import DownloadError
 
 SHOWN = 40
 """Violations of one fault that are printed; the journal has the rest."""
@@ -48,6 +52,10 @@ def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerK
             short, seed, 10_000, Pace(10, 5, 100), {"serve": 2, "consume": 2, "relay": 2, "notify": 2}, 5.0, 6.0, say
         )
     )
+    try:
+        plan = replace(plan, judge=build())
+    except DownloadError as error:
+        say(f"skipped: the order of the operations is not judged, because {error}")
     verdicts: list[Verdict] = []
     chosen = list(names or FAULTS)
     if broker == "embedded":

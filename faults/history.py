@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults.expected import ACCEPTED, HELD, REFUSED, RELEASED
-from faults.journal import Answer, Entry, Read
-from faults.story import Event, Story, first_occurrences, time_of
-
-Operation = dict[str, Any]
+from faults.journal import Entry, Read
+from faults.story import Event, Story, first_occurrences
+from faults.topics import order_of_place
+from faults.wording import Fields, answer_of, batch_args, effect_of, line_of, nanoseconds, product_of
 
 OK, MISSING = 200, 404
 FIRST = {"create_batch": {201}, "change_batch": {200}, "allocate": {201, 202}, "cancel": {204}, "ship": {200}}
@@ -28,7 +28,6 @@ RERUN_SECONDS = 2.0
 
 EXPIRY = "expiry-"
 WISHES = ("from", "good_until", "priority")
-TERMS = ("location", "best_before", "blocked", "reallocate")
 
 
 @dataclass
@@ -39,15 +38,21 @@ class Seen:
     arrival: float | None = None
     """When the first of them was read."""
 
+    def add(self, event: Event, arrival: float | None) -> None:
+        """Add an event that was read first at this time; None: before somebody watched."""
+        self.events.append(event)
+        if arrival is not None:
+            self.arrival = arrival if self.arrival is None else min(arrival, self.arrival)
+
     @property
     def effects(self) -> list[str]:
         """What they say, in the words of the model."""
-        return [text for text in map(_effect, self.events) if text]
+        return [text for text in map(effect_of, self.events) if text]
 
     @property
     def rank(self) -> int | None:
         """The smallest sequence of what changed something."""
-        ranks = [event.sequence for event in self.events if event.sequence is not None and _effect(event)]
+        ranks = [event.sequence for event in self.events if event.sequence is not None and effect_of(event)]
         return min(ranks, default=None)
 
     def of(self, order_id: str, *types: str) -> list[Event]:
@@ -55,33 +60,41 @@ class Seen:
         return [each for each in self.events if each.type in types and each.data.get("order_id") == order_id]
 
 
-def operations(story: Story, reads: Sequence[Read], arrivals: Mapping[str, float]) -> Iterator[Operation]:
+def operations(story: Story, reads: Sequence[Read], arrivals: Mapping[str, float]) -> list[Fields]:
     """All operations of the round. `arrivals` are the times at which events were read first, by their ids."""
     caused: dict[str, dict[str, Seen]] = defaultdict(lambda: defaultdict(Seen))
-    ends: dict[tuple[str, str], list[int]] = defaultdict(list)
     for event in first_occurrences(story.events):
-        if event.subject != event.data.get("sku"):
-            continue
-        seen = caused[event.cause][event.subject]
-        seen.events.append(event)
-        if event.id in arrivals:
-            seen.arrival = min(arrivals[event.id], seen.arrival or arrivals[event.id])
-        if event.type == HELD:
-            ends[event.data["order_id"], event.subject].append(_nanoseconds(event.data["held_until"]))
-    dead = set(story.dead)
+        if event.subject == event.data.get("sku"):
+            caused[event.cause][event.subject].add(event, arrivals.get(event.id))
+    found: list[Fields] = []
     for entry in story.entries:
         # A repeated key has the response of the first request, and a dead letter no effect. The oracle checks both.
-        if not entry.repeats and (entry.id not in dead or entry.id in caused):
-            yield from _Command(entry, caused.get(entry.id, {})).operations()
-    for cause, by_sku in caused.items():
-        if cause.startswith(EXPIRY):
-            for sku, seen in by_sku.items():
-                yield _end_of_holds(cause, sku, seen, ends)
+        if not entry.repeats and (entry.id not in story.dead or entry.id in caused):
+            found += _Command(entry, caused.get(entry.id, {})).operations()
+    _bound_messages(found, story.inbound_places)
+    found += _ends_of_holds(caused)
     orders: dict[str, set[str]] = defaultdict(set)
     for entry in story.entries:
         orders[entry.data.get("order_id", "")] |= entry.skus
     for read in reads:
-        yield from _read(read, orders)
+        found += _read(read, orders)
+    return found
+
+
+def _bound_messages(found: Sequence[Fields], places: Mapping[str, str]) -> None:
+    """A message took effect before the effect of each later record of its partition on the same SKU was seen."""
+    positions: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for place, ce_id in places.items():
+        positions[ce_id].append(order_of_place(place))
+    queues: dict[tuple[str, str], list[tuple[int, Fields]]] = defaultdict(list)
+    for operation in found:
+        for partition, offset in positions.get(operation["id"], ()):
+            queues[operation["sku"], partition].append((offset, operation))
+    for queue in queues.values():
+        end = None
+        for _, operation in sorted(queue, key=lambda each: each[0], reverse=True):
+            ends = [each for each in (end, operation["return"]) if each is not None]
+            operation["return"] = end = min(ends, default=None)
 
 
 class _Command:
@@ -95,7 +108,7 @@ class _Command:
         self._final = entry.final if entry.via == "http" else None
         self._body = self._final.body if self._final and isinstance(self._final.body, dict) else {}
 
-    def operations(self) -> Iterator[Operation]:
+    def operations(self) -> Iterator[Fields]:
         match self._entry.kind:
             case "place_order":
                 yield from self._place_order()
@@ -106,11 +119,11 @@ class _Command:
             case kind:
                 yield from self._of_one_sku(kind)
 
-    def _of_one_sku(self, kind: str) -> Iterator[Operation]:
+    def _of_one_sku(self, kind: str) -> Iterator[Fields]:
         entry, final, sku = self._entry, self._final, self._entry.data["sku"]
         seen = self._caused.get(sku, Seen())
-        args = _batch_args(entry.data) if "ref" in entry.data else self._line_args(sku, entry.data)
-        answer = None if final is None else _answer(final)
+        args = batch_args(entry.data) if "ref" in entry.data else self._line_args(sku, entry.data)
+        answer = None if final is None else answer_of(final)
         if final is None or not seen.effects:
             yield self._make(sku, kind, args, seen, answer=answer, last=not seen.effects)
         elif final.status in FIRST[kind] and not self._may_have_run_again():
@@ -125,11 +138,11 @@ class _Command:
             return False
         return self._entry.had_unknown or self._entry.answers[-1].seconds > RERUN_SECONDS
 
-    def _place_order(self) -> Iterator[Operation]:
+    def _place_order(self) -> Iterator[Fields]:
         data, final = self._entry.data, self._final
         is_new = final is not None and final.status == 201
         is_accepted = is_new or any(seen.of(self._order, *ACCEPTED, HELD) for seen in self._caused.values())
-        answered = {line["sku"]: {"line": _line(line)} for line in self._body.get("lines", ())}
+        answered = {line["sku"]: {"line": line_of(line)} for line in self._body.get("lines", ())}
         for line in data["lines"]:
             sku = line["sku"]
             seen = self._caused.get(sku, Seen())
@@ -144,9 +157,9 @@ class _Command:
                 args = {"order": self._order}
                 yield self._make(sku, "read_line", args, Seen(), answer=answered[sku], last=True)
 
-    def _hold_order(self) -> Iterator[Operation]:
+    def _hold_order(self) -> Iterator[Fields]:
         data = self._entry.data
-        answered = {line["sku"]: {"line": _line(line)} for line in self._body.get("lines", ())}
+        answered = {line["sku"]: {"line": line_of(line)} for line in self._body.get("lines", ())}
         wanted = {line["sku"]: line["qty"] for line in data.get("lines", ())}
         for sku, seen in self._caused.items():
             held = seen.of(self._order, HELD)
@@ -158,7 +171,7 @@ class _Command:
             elif self._lacks_stock(seen):
                 yield self._make(sku, "no_room", self._line_args(sku, {**data, "qty": wanted[sku]}), seen)
 
-    def _cancel_order(self) -> Iterator[Operation]:
+    def _cancel_order(self) -> Iterator[Fields]:
         args = {"order": self._order}
         for sku in sorted({*self._caused, *self._entry.skus}):
             seen = self._caused.get(sku, Seen())
@@ -171,27 +184,27 @@ class _Command:
     def _lacks_stock(self, seen: Seen) -> bool:
         return any(event.data["reason"] == "out_of_stock" for event in seen.of(self._order, REFUSED))
 
-    def _line_args(self, sku: str, data: Mapping[str, Any]) -> Operation:
+    def _line_args(self, sku: str, data: Mapping[str, Any]) -> Fields:
         args = {"order": self._order, "qty": data.get("qty"), "reject": data.get("if_unavailable") == "reject"}
         args |= {name: data[name] for name in WISHES if name in data}
         if "hold_for" in data:
             held = [event.data for event in self._caused.get(sku, Seen()).of(self._order, HELD)]
             bodies = [line for line in self._body.get("lines", [self._body]) if line.get("sku") == sku]
             ends = [each["held_until"] for each in [*held, *bodies] if each.get("held_until")]
-            args |= {"hold_for": data["hold_for"], "until": _nanoseconds(ends[0]) if ends else 0}
+            args |= {"hold_for": data["hold_for"], "until": nanoseconds(ends[0]) if ends else 0}
         return args
 
     def _make(
         self,
         sku: str,
         kind: str,
-        args: Operation,
+        args: Fields,
         seen: Seen,
         *,
-        answer: Operation | None = None,
+        answer: Fields | None = None,
         last: bool = False,
         is_open: bool = False,
-    ) -> Operation:
+    ) -> Fields:
         """`last`: only the last attempt. `is_open`: the response does not say when it took effect."""
         answers, final = self._entry.answers, self._final
         sent = answers[-1 if last and final is not None else 0].sent if answers else 0.0
@@ -203,12 +216,12 @@ def _operation(
     sku: str,
     kind: str,
     name: str,
-    args: Operation,
+    args: Fields,
     seen: Seen,
     call: float,
     ends: Sequence[float],
-    answer: Operation | None = None,
-) -> Operation:
+    answer: Fields | None = None,
+) -> Fields:
     end = min([*ends, *([] if seen.arrival is None else [seen.arrival])], default=None)
     return {
         "id": name,
@@ -223,88 +236,28 @@ def _operation(
     }
 
 
-def _end_of_holds(cause: str, sku: str, seen: Seen, ends: Mapping[tuple[str, str], Sequence[int]]) -> Operation:
-    """Holds that ended together. The model checks the end that each has; an earlier one bounds the search."""
-    orders = [event.data["order_id"] for event in seen.events if event.type == RELEASED]
-    begins = max((min(ends.get((order, sku), [0])) for order in orders), default=0)
-    return _operation(sku, "expire", cause, {"orders": orders}, seen, begins / 1e9, [])
+def _ends_of_holds(caused: Mapping[str, Mapping[str, Seen]]) -> Iterator[Fields]:
+    """Holds that ended together. The model checks the end that each has; the earliest end bounds the search."""
+    ends: dict[tuple[str, str], int] = {}
+    for by_sku in caused.values():
+        for sku, seen in by_sku.items():
+            for event in (each for each in seen.events if each.type == HELD):
+                line, end = (event.data["order_id"], sku), nanoseconds(event.data["held_until"])
+                ends[line] = min(end, ends.get(line, end))
+    for cause, by_sku in caused.items():
+        for sku, seen in by_sku.items() if cause.startswith(EXPIRY) else ():
+            orders = [event.data["order_id"] for event in seen.events if event.type == RELEASED]
+            begins = max((ends.get((order, sku), 0) for order in orders), default=0)
+            yield _operation(sku, "expire", cause, {"orders": orders}, seen, begins / 1e9, [])
 
 
-def _read(read: Read, orders: Mapping[str, set[str]]) -> Iterator[Operation]:
+def _read(read: Read, orders: Mapping[str, set[str]]) -> Iterator[Fields]:
     answer, body = read.answer, read.answer.body if read.answer.status == OK else None
     if read.sku:
-        shown = {"missing": True} if body is None else {"product": _product(body)}
+        shown = {"missing": True} if body is None else {"product": product_of(body)}
         yield _operation(read.sku, "read_product", read.id, {}, Seen(), answer.sent, [answer.at], shown)
         return
     lines = {line["sku"]: line for line in body or ()}
     for sku in sorted(orders[read.order_id] | lines.keys()):
-        shown = {"line": _line(lines[sku])} if sku in lines else {"missing": True}
+        shown = {"line": line_of(lines[sku])} if sku in lines else {"missing": True}
         yield _operation(sku, "read_line", read.id, {"order": read.order_id}, Seen(), answer.sent, [answer.at], shown)
-
-
-def _effect(event: Event) -> str:
-    """The event in the words of the model; empty: it changes nothing."""
-    data = event.data
-    line, batch = f"{data.get('order_id')} {data.get('qty')}", f"{data.get('ref')} {data.get('qty')}"
-    match event.type:
-        case "batch_created.v1":
-            return f"created {batch} {data['eta'] or ''}"
-        case "batch_quantity_changed.v1":
-            return f"quantity {batch} {data['eta'] or ''}"
-        case "batch_eta_changed.v1":
-            return f"eta {batch} {data['eta'] or ''}"
-        case "batch_changed.v1":
-            blocked = str(data["blocked"]).lower()
-            return f"terms {data['ref']} {data['location']} {data['best_before'] or ''} {blocked}"
-        case "line_allocated.v1":
-            return f"allocated {line} {data['batch_ref']}"
-        case "line_held.v1":
-            return f"held {line} {data['batch_ref']} {_nanoseconds(data['held_until'])}"
-        case "hold_released.v1":
-            return f"released {line} {data['batch_ref']} {data['reason']}"
-        case "line_backordered.v1":
-            return f"backordered {line}"
-        case "line_deallocated.v1":
-            return f"deallocated {line} {data['batch_ref'] or ''} {data['reason']}"
-        case "line_shipped.v1":
-            return f"shipped {line} {data['batch_ref']}"
-    return ""
-
-
-def _batch_args(data: Mapping[str, Any]) -> Operation:
-    dates = {name: data[name] or "" for name in ("eta", "best_before") if name in data}
-    return {"ref": data["ref"], **{name: data[name] for name in ("qty", *TERMS) if name in data}, **dates}
-
-
-def _answer(answer: Answer) -> Operation:
-    shown: Operation = {"status": answer.status}
-    body = answer.body if isinstance(answer.body, dict) and (answer.status or 0) < 400 else {}
-    if "ref" in body:
-        shown["batch"] = _batch(body)
-    elif "order_id" in body:
-        shown["line"] = _line(body)
-    return shown
-
-
-def _line(body: Mapping[str, Any]) -> Operation:
-    until = body.get("held_until")
-    return {
-        "qty": body["qty"],
-        "status": body["status"],
-        "batch": body["batch_ref"] or "",
-        "until": _nanoseconds(until) if until else 0,
-    }
-
-
-def _batch(body: Mapping[str, Any]) -> Operation:
-    sums = {name: body[f"{name}_qty"] for name in ("available", "allocated", "shipped", "held")}
-    return {"ref": body["ref"], "qty": body["qty"], "eta": body["eta"] or "", **sums}
-
-
-def _product(body: Mapping[str, Any]) -> Operation:
-    sums = {name: body[f"{name}_qty"] for name in ("available", "allocated", "shipped", "held", "backordered")}
-    return {**sums, "batches": [_batch(batch) for batch in body["batches"]]}
-
-
-def _nanoseconds(text: str) -> int:
-    return round(time_of(text) * 1e6) * 1000

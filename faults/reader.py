@@ -43,7 +43,7 @@ class Reader:
 
     async def _read(self, entry: Entry, turn: int) -> None:
         # Both kinds are asked of each process.
-        is_product = turn % 4 < 2 or "order_id" not in entry.data  # noqa: PLR2004 - two of each
+        is_product = turn % 4 < 2 or "order_id" not in entry.data
         sku = min(entry.skus, default="") if is_product else ""
         order_id = entry.data.get("order_id", "") if not sku else ""
         ports = self._ports()

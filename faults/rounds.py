@@ -12,15 +12,15 @@ from typing import Literal
 from faults.actors import SKUS
 from faults.history import operations
 from faults.journal import Journal
-from faults.load import Load, Pace
+from faults.load import Load
 from faults.observe import Database, collect_story, wait_for_quiet
 from faults.oracle import judge
-from faults.outside_judge import build, rule
+from faults.outside_judge import rule
+from faults.plan import Plan, Verdict
 from faults.servers import Servers
-from faults.stack import PLAIN_ENTRY, Instance, Role, Stack
+from faults.stack import PLAIN_ENTRY, Instance, Stack
 from faults.story import Story
 from faults.topics import Watcher, create_topics
-from tests.support.downloads import DownloadError
 
 Way = Literal["events", "inbound", "http"]
 
@@ -35,24 +35,6 @@ RECOVERY_LIMIT = 60.0
 
 LONGEST_HTTP_WAIT = 10.5
 """The guaranteed 10 s for a response, plus the transfer."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The size of a round: at least `commands`, at this pace, with settings that make the short round short."""
-
-    short: bool
-    seed: int
-    commands: int
-    pace: Pace
-    counts: Mapping[Role, int]
-    lease: float
-    session: float
-    say: Callable[[str], None]
-
-    def of(self, full: int, short: int) -> int:
-        """The first number in the full round, the second in the short one."""
-        return short if self.short else full
 
 
 @dataclass(frozen=True)
@@ -75,23 +57,6 @@ class Fault:
 
 class LeftOutError(Exception):
     """This machine lacks a requirement of the fault; the message names it."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The result of a round; `recoveries` are the seconds of each recovery.
-
-    `late` counts violations of time limits; `left_out` is the reason why a round was skipped.
-    """
-
-    name: str
-    commands: int
-    duplicates: int
-    recoveries: list[float]
-    violations: list[str]
-    seconds: float
-    late: int = 0
-    left_out: str = ""
 
 
 @dataclass
@@ -270,21 +235,18 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
 
 
 def _ask_outside_judge(this: Round, story: Story) -> None:
-    """Have the history of each SKU checked by a program that is not ours. Without Go it is skipped."""
-    arrivals = {event.id: arrived for arrived, event in this.watcher.arrivals()}
-    history = list(operations(story, this.journal.reads, arrivals))
-    (this.home / "history.jsonl").write_text("\n".join(map(json.dumps, history)), encoding="utf-8")
-    begun = time.monotonic()
-    try:
-        ruling = rule(build(), history, this.plan.of(60, 10))
-    except DownloadError as error:
-        this.say(f"the order of operations was not judged: {error}")
+    """Have the history of each SKU checked by a program that is not ours."""
+    if this.plan.judge is None:
         return
-    for complaint in ruling.illegal:
-        this.check(False, f"not linearizable: {complaint}")  # noqa: FBT003 - see `check`
+    arrivals = {event.id: arrived for arrived, event in this.watcher.arrivals()}
+    history = operations(story, this.journal.reads, arrivals)
+    (this.home / "history.jsonl").write_text("\n".join(map(json.dumps, history)), encoding="utf-8")
+    ruling = rule(this.plan.judge, history, this.plan.of(60, 10))
+    for complaint in ruling.violations:
+        this.check(False, complaint)  # noqa: FBT003 - see `check`
     for complaint in ruling.unknown:
-        this.check_time(False, f"not judged in time: {complaint}")  # noqa: FBT003 - see `check`
-    this.say(f"{ruling.operations} operations were judged in {time.monotonic() - begun:.1f} s")
+        this.check_time(False, complaint)  # noqa: FBT003 - see `check`
+    this.say(f"the order of {len(history)} operations was judged in {ruling.seconds:.1f} s")
 
 
 def _settings(plan: Plan, servers: Servers, inbound: str, events: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The input of the oracle: requests and responses, published events, and the final read side."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -85,6 +85,7 @@ class ProductSeen:
 class Story:
     """The data of one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters.
 
+    `inbound_places` are the same by the positions of the records.
     `now` is the time of the database when the read side was read; 0: unknown.
     """
 
@@ -96,6 +97,7 @@ class Story:
     products: dict[str, ProductSeen] = field(default_factory=dict)
     outbox: int = 0
     inbound: list[str] = field(default_factory=list)
+    inbound_places: Mapping[str, str] = field(default_factory=dict)
     inbox: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     now: float = 0.0

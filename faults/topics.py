@@ -108,6 +108,12 @@ def place_of(topic: str, partition: int | None, offset: int | None) -> str:
     return f"{topic}[{partition}]@{offset}"
 
 
+def order_of_place(place: str) -> tuple[str, int]:
+    """The partition of a record, and its offset there; see `place_of`."""
+    partition, _, offset = place.rpartition("@")
+    return partition, int(offset)
+
+
 class Watcher(Background):
     """Reads the events continuously, with the time of each first occurrence."""
 

@@ -9,7 +9,16 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Verdict is the result for one SKU: "ok", "illegal", or "unknown" where the time was not enough.
+// Verdict is the result for one SKU.
+//
+//	ok          an order was found
+//	illegal     there is none
+//	disordered  there is one, but not the order that the service claims
+//	suspected   the claimed order is not possible, and the time was not enough to try all others
+//	unknown     the time was not enough
+//
+// Placed counts the operations of the longest order that was found, Last are its last ones, and Refused are those that
+// could be next, with the reasons why they cannot.
 type Verdict struct {
 	SKU        string   `json:"sku"`
 	Verdict    string   `json:"verdict"`
@@ -24,41 +33,43 @@ const shownOperations = 6
 
 // judge looks for an order of the operations of one SKU that the model accepts.
 //
-// It first tries the order that the service itself claims, by the sequences of the events. This order is not believed:
-// it has to be possible by the times and the model like any other, and it only makes the search short. Where it is
-// not possible, all orders are tried.
-func judge(ops []*Operation, limit time.Duration) Verdict {
+// The service claims an order by the sequences of its events. It is not believed: it has to be possible by the times
+// and by the model, like any other. But it is tried first, because with it the search is short. Where it is not
+// possible all orders are tried; this says whether the history is wrong or only the sequences.
+func judge(ops []*Operation, deadline time.Time) Verdict {
 	began := time.Now()
-	verdict := Verdict{SKU: ops[0].SKU, Operations: len(ops)}
-	rank(ops)
-	result := porcupine.CheckOperationsTimeout(model(), history(ops), limit)
-	if result != porcupine.Ok {
-		verdict.Placed, verdict.Last, verdict.Refused = explain(ops, limit)
-		for _, op := range ops {
-			op.turn = -1
-		}
-		result = porcupine.CheckOperationsTimeout(model(), history(ops), max(limit-time.Since(began), time.Second))
-		if result == porcupine.Illegal {
-			if placed, last, refused := explain(ops, limit); placed > verdict.Placed {
-				verdict.Placed, verdict.Last, verdict.Refused = placed, last, refused
-			}
+	verdict := Verdict{SKU: ops[0].SKU, Operations: len(ops), Placed: len(ops)}
+	isClaimed := claim(ops)
+	claimed := check(ops, deadline)
+	result := claimed
+	if claimed != porcupine.Ok {
+		verdict.explain(ops, deadline)
+		if isClaimed {
+			forget(ops)
+			result = check(ops, deadline)
 		}
 	}
-	verdict.Verdict = map[porcupine.CheckResult]string{
-		porcupine.Ok: "ok", porcupine.Illegal: "illegal", porcupine.Unknown: "unknown",
-	}[result]
-	if result == porcupine.Ok {
-		verdict.Placed, verdict.Last, verdict.Refused = len(ops), nil, nil
+	switch {
+	case result == porcupine.Ok && claimed == porcupine.Illegal:
+		verdict.Verdict = "disordered"
+	case result == porcupine.Ok:
+		verdict.Verdict, verdict.Placed, verdict.Last, verdict.Refused = "ok", len(ops), nil, nil
+	case result == porcupine.Illegal:
+		verdict.Verdict = "illegal"
+	case claimed == porcupine.Illegal:
+		verdict.Verdict = "suspected"
+	default:
+		verdict.Verdict = "unknown"
 	}
 	verdict.Seconds = time.Since(began).Seconds()
 	return verdict
 }
 
-// rank numbers the operations with a rank, from 0 on.
-func rank(ops []*Operation) {
+// claim numbers the operations with a rank, and says whether there are any.
+func claim(ops []*Operation) bool {
+	forget(ops)
 	var ranked []*Operation
 	for _, op := range ops {
-		op.turn = -1
 		if op.Rank != nil {
 			ranked = append(ranked, op)
 		}
@@ -67,7 +78,21 @@ func rank(ops []*Operation) {
 	for turn, op := range ranked {
 		op.turn = turn
 	}
+	return len(ranked) > 0
 }
+
+func forget(ops []*Operation) {
+	for _, op := range ops {
+		op.turn = noTurn
+	}
+}
+
+func check(ops []*Operation, deadline time.Time) porcupine.CheckResult {
+	return porcupine.CheckOperationsTimeout(model(), history(ops), left(deadline))
+}
+
+// left is the time until the deadline; each search gets a second at least.
+func left(deadline time.Time) time.Duration { return max(time.Until(deadline), time.Second) }
 
 func history(ops []*Operation) []porcupine.Operation {
 	found := make([]porcupine.Operation, len(ops))
@@ -77,37 +102,33 @@ func history(ops []*Operation) []porcupine.Operation {
 	return found
 }
 
-// explain describes the longest order that was found: how many operations it has, the last of them, and why none of
-// those that could be next can.
-func explain(ops []*Operation, limit time.Duration) (placed int, last, refused []string) {
-	_, info := porcupine.CheckOperationsVerbose(model(), history(ops), limit)
+// explain describes the longest order that the search finds.
+func (verdict *Verdict) explain(ops []*Operation, deadline time.Time) {
+	_, info := porcupine.CheckOperationsVerbose(model(), history(ops), left(deadline))
 	var longest []porcupine.Operation
 	for _, partial := range info.PartialLinearizationsOperations()[0] {
 		if len(partial) > len(longest) {
 			longest = partial
 		}
 	}
-	current := &state{}
-	done := map[*Operation]bool{}
+	current, done := &state{}, map[*Operation]bool{}
 	for _, each := range longest {
 		op := each.Input.(*Operation)
 		done[op] = true
 		current, _ = step(current, op)
-		last = append(last, op.String())
+		verdict.Last = append(verdict.Last, op.String())
 	}
-	var left []*Operation
-	for _, op := range ops {
-		if !done[op] {
-			left = append(left, op)
+	verdict.Placed = len(longest)
+	verdict.Last = verdict.Last[max(0, len(longest)-shownOperations):]
+	rest := slices.DeleteFunc(slices.Clone(ops), func(op *Operation) bool { return done[op] })
+	slices.SortStableFunc(rest, func(a, b *Operation) int { return cmp.Compare(a.End(), b.End()) })
+	for _, op := range rest {
+		// Another operation has ended before this one began, so it comes later.
+		if op.Call > rest[0].End() || len(verdict.Refused) == shownOperations {
+			continue
+		}
+		if _, refusal := step(current, op); refusal != notItsTurn {
+			verdict.Refused = append(verdict.Refused, fmt.Sprintf("%s: %s", op, refusal))
 		}
 	}
-	slices.SortFunc(left, func(a, b *Operation) int { return cmp.Compare(a.End(), b.End()) })
-	for _, op := range left {
-		if op.Call <= left[0].End() && len(refused) < shownOperations {
-			if _, why := step(current, op); why != "it is not its turn" {
-				refused = append(refused, fmt.Sprintf("%s: %s", op, why))
-			}
-		}
-	}
-	return len(longest), last[max(0, len(last)-shownOperations):], refused
 }

@@ -67,7 +67,7 @@ func judgeAll(parts [][]*Operation, deadline time.Time) []Verdict {
 		go func() {
 			defer workers.Done()
 			for index := range turns {
-				verdicts[index] = judge(parts[index], max(time.Until(deadline), time.Second))
+				verdicts[index] = judge(parts[index], deadline)
 			}
 		}()
 	}

@@ -65,8 +65,8 @@ func bySKU(history []porcupine.Operation) [][]porcupine.Operation {
 
 // step is the state after the operation, or why the operation cannot come at this place.
 func step(before *state, op *Operation) (*state, string) {
-	if op.turn >= 0 && op.turn != before.turn {
-		return nil, "it is not its turn"
+	if op.turn != noTurn && op.turn != before.turn {
+		return nil, notItsTurn
 	}
 	after := before.clone()
 	shown, refusal := after.run(op)
@@ -92,7 +92,7 @@ func step(before *state, op *Operation) (*state, string) {
 	if refusal = compare(op.Answer, shown); refusal != "" {
 		return nil, refusal
 	}
-	if op.turn >= 0 {
+	if op.turn != noTurn {
 		after.turn++
 	}
 	after.effects = nil

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Operation took effect at one moment between Call and Return, in nanoseconds. Without Return it may take effect at
@@ -19,12 +21,16 @@ type Operation struct {
 	Effects *[]string `json:"effects"`
 	Call    int64     `json:"call"`
 	Return  *int64    `json:"return"`
-	// Rank is the place that the service gives to the operation among those of the SKU that changed something. It is a
-	// proposal: see check.go.
+	// Rank orders the operations that changed something as the service claims; see judge.
 	Rank *int64 `json:"rank"`
-	// turn is Rank as an index, or -1 where the proposal is not followed.
+	// turn is the place by Rank, or noTurn where all orders are tried.
 	turn int
 }
+
+const (
+	noTurn     = -1
+	notItsTurn = "it is not its turn"
+)
 
 // Args are the arguments of all kinds. An empty date is none; nil leaves the value of the batch as it is.
 type Args struct {
@@ -92,24 +98,48 @@ func (op *Operation) End() int64 {
 }
 
 func (op *Operation) String() string {
-	return fmt.Sprintf("%s %s %s -> %s, effects %s", op.Kind, op.ID, asJSON(op.Args), asJSON(op.Answer), asJSON(op.Effects))
+	return fmt.Sprintf("%s %s %s -> %s, effects %q", op.Kind, op.ID, asJSON(op.Args), op.Answer, op.effects())
 }
 
-// asJSON writes a value without what is absent or empty, for people.
+func (op *Operation) effects() []string {
+	if op.Effects == nil {
+		return nil
+	}
+	return *op.Effects
+}
+
+// String leaves out the batches of a product: it has many.
+func (answer *Answer) String() string {
+	if answer == nil {
+		return "unknown"
+	}
+	shown := *answer
+	if answer.Product != nil {
+		sums := *answer.Product
+		sums.Batches = nil
+		shown.Product = &sums
+	}
+	return asJSON(shown)
+}
+
+// asJSON writes an object without what is absent or empty, for people.
 func asJSON(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err.Error()
 	}
-	var fields map[string]any
-	if json.Unmarshal(text, &fields) != nil || fields == nil {
-		return string(text)
+	fields := map[string]any{}
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err.Error()
 	}
 	for name, field := range fields {
 		if field == nil || field == "" || field == false || field == 0.0 {
 			delete(fields, name)
 		}
 	}
-	text, _ = json.Marshal(fields)
-	return string(text)
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(fields)
+	return strings.TrimSpace(out.String())
 }

@@ -59,7 +59,7 @@ func compare(answer *Answer, shown Answer) string {
 	if answer.Product != nil && shown.Product != nil {
 		return productDifference(answer.Product, shown.Product)
 	}
-	return fmt.Sprintf("its answer would be %s", asJSON(shown))
+	return fmt.Sprintf("its answer would be %s", &shown)
 }
 
 func sameProduct(a, b *ProductView) bool {
