@@ -39,7 +39,7 @@ class Seen:
     """When the first of them was read."""
 
     def add(self, event: Event, arrival: float | None) -> None:
-        """Add an event that was read first at this time; None: before somebody watched."""
+        """Add an event that was read first at this time; None: it was not watched."""
         self.events.append(event)
         if arrival is not None:
             self.arrival = arrival if self.arrival is None else min(arrival, self.arrival)
@@ -104,7 +104,7 @@ class _Command:
         self._entry = entry
         self._caused = caused
         self._order = entry.data.get("order_id", "")
-        # The acknowledgement of a record is no response to the command.
+        # The acknowledgement of a record does not answer the command.
         self._final = entry.final if entry.via == "http" else None
         self._body = self._final.body if self._final and isinstance(self._final.body, dict) else {}
 

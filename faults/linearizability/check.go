@@ -91,8 +91,10 @@ func check(ops []*Operation, deadline time.Time) porcupine.CheckResult {
 	return porcupine.CheckOperationsTimeout(model(), history(ops), left(deadline))
 }
 
-// left is the time until the deadline; each search gets a second at least.
-func left(deadline time.Time) time.Duration { return max(time.Until(deadline), time.Second) }
+// left is the time until the deadline; each search gets some time after it.
+func left(deadline time.Time) time.Duration {
+	return max(time.Until(deadline), 300*time.Millisecond)
+}
 
 func history(ops []*Operation) []porcupine.Operation {
 	found := make([]porcupine.Operation, len(ops))

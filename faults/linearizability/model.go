@@ -7,7 +7,7 @@
 // Left open, because callers are not promised more:
 //   - An order of several lines is one operation for each SKU. That its lines are placed at one moment is not checked
 //     here; whether it was accepted is taken from its answer and events.
-//   - The end of a hold is an operation of its own. It lies between the end of the hold and the moment at which its
+//   - The end of a hold is an operation of its own. It is between the end of the hold and the moment at which its
 //     event was read. Reads may show the hold until then. A command that began after the end of a hold and changes
 //     something must find that the hold has ended.
 //   - Holds whose ends were published together end together: the queue is served once.

@@ -32,7 +32,7 @@ const (
 	notItsTurn = "it is not its turn"
 )
 
-// Args are the arguments of all kinds. An empty date is none; nil leaves the value of the batch as it is.
+// Args are the arguments of all kinds. An empty date stands for no date; nil leaves the value of the batch as it is.
 type Args struct {
 	Order      string   `json:"order"`
 	Orders     []string `json:"orders"`

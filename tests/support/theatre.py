@@ -27,6 +27,8 @@ from faults.story import BatchSeen, Event, LineSeen, ProductSeen, Story
 from tests.support.fakes import InMemoryStore
 
 NOW, TURN = datetime(2030, 1, 1, tzinfo=UTC), timedelta(seconds=0.3)
+ANSWER_SECONDS = 0.1
+"""Less than a turn."""
 
 
 class Theatre:
@@ -64,7 +66,7 @@ class Theatre:
         outcomes = await self.bus.handle_group([_request(each) for each in entries])
         for entry, outcome in zip(entries, outcomes, strict=True):
             status, body = _answer(outcome) if entry.via == "http" else (200, None)
-            entry.answers.append(Answer(0.0, 0.0, status, body))
+            entry.answers.append(Answer(self.now.timestamp(), self.now.timestamp() + ANSWER_SECONDS, status, body))
             self.story.entries.append(entry)
         self._publish()
 

@@ -1,0 +1,258 @@
+"""The outside judge of `make faults`: it accepts histories that are right, and refuses each that is not.
+
+It is built with Go; without it these tests are skipped.
+"""
+
+import asyncio
+import copy
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.batches import Batches
+from app.domain.choice import ANY_BATCH, Requirements
+from app.domain.product import Product
+from app.domain.stock import Batch
+from faults.history import operations
+from faults.journal import Answer, Read
+from faults.outside_judge import build, rule, verdicts_on
+from faults.story import Story
+from faults.wording import Fields
+from tests.support.downloads import DownloadError
+from tests.support.theatre import ANSWER_SECONDS, Theatre
+
+TURNS = 120
+SECOND = 1_000_000_000
+EMPTY = {"available": 0, "allocated": 0, "shipped": 0, "held": 0}
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    try:
+        return build()
+    except DownloadError as error:
+        pytest.skip(str(error))
+
+
+def op(kind: str, call: float, end: float | None, answer: Fields | None = None, **args: Any) -> Fields:
+    return {
+        "id": f"{kind}@{call:g}",
+        "sku": "CHAIR",
+        "kind": kind,
+        "args": args,
+        "answer": answer,
+        "call": int(call * SECOND),
+        "return": None if end is None else int(end * SECOND),
+    }
+
+
+def created(call: float, end: float, ref: str = "b1", qty: int = 10) -> Fields:
+    return op("create_batch", call, end, {"status": 201}, ref=ref, qty=qty)
+
+
+def allocated(call: float, end: float | None, order: str, qty: int, batch: str = "b1", **args: Any) -> Fields:
+    line = {"qty": qty, "status": "allocated", "batch": batch}
+    return op("allocate", call, end, {"status": 201, "line": line}, order=order, qty=qty, **args)
+
+
+def queued(call: float, end: float, order: str, qty: int) -> Fields:
+    line = {"qty": qty, "status": "backordered"}
+    return op("allocate", call, end, {"status": 202, "line": line}, order=order, qty=qty)
+
+
+def unanswered(call: float, order: str, qty: int) -> Fields:
+    return op("allocate", call, None, order=order, qty=qty)
+
+
+def held(call: float, end: float, order: str, qty: int, seconds: int = 1) -> Fields:
+    until = int((call + seconds) * SECOND)
+    line = {"qty": qty, "status": "held", "batch": "b1", "until": until}
+    return op("allocate", call, end, {"status": 201, "line": line}, order=order, qty=qty, hold_for=seconds, until=until)
+
+
+def read(call: float, end: float, allocated: int, qty: int = 10, waiting: int = 0, held: int = 0) -> Fields:
+    sums = {"available": qty - allocated, "allocated": allocated, "shipped": 0, "held": held}
+    batches = [{"ref": "b1", "qty": qty, "eta": "", **sums}]
+    return op("read_product", call, end, {"product": {**sums, "backordered": waiting, "batches": batches}})
+
+
+def cancelled(call: float, end: float, order: str) -> Fields:
+    return op("cancel", call, end, {"status": 204}, order=order)
+
+
+def verdict(program: Path, *history: Fields, seconds: float = 5) -> str:
+    (found,) = verdicts_on(program, history, seconds)
+    return str(found["verdict"])
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        pytest.param([created(1, 2), allocated(3, 4, "o1", 6), read(5, 6, 6)], id="one after the other"),
+        pytest.param(
+            [created(1, 2), queued(3, 9, "o1", 6), allocated(4, 8, "o2", 5)], id="the second request was first"
+        ),
+        pytest.param([created(1, 2), read(3, 6, 6), read(4, 5, 0), allocated(3, 7, "o1", 6)], id="read meanwhile"),
+        pytest.param([created(1, 2), unanswered(3, "o1", 6), read(4, 5, 0), read(6, 7, 6)], id="unknown, it came"),
+        pytest.param([created(1, 2), unanswered(3, "o1", 6), read(4, 5, 0), read(6, 7, 0)], id="unknown, never came"),
+        pytest.param(
+            [created(1, 2), allocated(3, 4, "o1", 9), queued(5, 6, "o2", 5), cancelled(7, 8, "o1"), read(9, 10, 5)],
+            id="the queue is served",
+        ),
+        pytest.param(
+            [
+                created(1, 2),
+                held(3, 3.1, "o1", 6),
+                read(4.2, 4.3, 6, held=6),
+                op("expire", 4, 5, orders=["o1"]),
+                read(5.1, 5.2, 0),
+            ],
+            id="a read may show a hold until its end is published",
+        ),
+    ],
+)
+def test_accepts_what_can_have_happened_in_some_order(program: Path, history: list[Fields]) -> None:
+    assert verdict(program, *history) == "ok"
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        pytest.param([created(1, 2), allocated(3, 4, "o1", 6), read(5, 6, 0)], id="a stale read"),
+        pytest.param([created(1, 2), unanswered(3, "o1", 6), read(4, 5, 6), read(6, 7, 0)], id="a read that goes back"),
+        pytest.param(
+            [created(1, 2), allocated(3, 5, "o1", 2), allocated(4, 6, "o2", 3), read(7, 8, 3)], id="a lost update"
+        ),
+        pytest.param(
+            [created(1, 2), op("change_batch", 3, 4, {"status": 200}, ref="b1", qty=20), read(5, 6, 0)],
+            id="a lost change of a batch",
+        ),
+        pytest.param([created(1, 2), allocated(3, 9, "o1", 6), allocated(4, 8, "o2", 6)], id="more than the batch has"),
+        pytest.param(
+            [created(1, 2), allocated(3, 4, "o1", 6), allocated(5, 6, "o2", 4), allocated(7, 8, "o3", 1)],
+            id="more than the batch has, without overlap",
+        ),
+        pytest.param([created(1, 2), created(1, 2, "b2"), allocated(3, 4, "o1", 6, "b3")], id="a batch from nowhere"),
+        pytest.param(
+            [created(1, 2), created(3, 4, "b2"), allocated(5, 6, "o1", 6, "b2")], id="not the preferred batch"
+        ),
+        pytest.param(
+            [
+                created(1, 2),
+                allocated(3, 4, "o1", 9),
+                queued(5, 6, "o2", 5),
+                queued(7, 8, "o3", 6),
+                cancelled(9, 10, "o1"),
+                read(11, 12, 6, waiting=5),
+            ],
+            id="the younger line first",
+        ),
+        pytest.param([created(1, 2), queued(3, 4, "o1", 6)], id="it waits, and there is stock"),
+        pytest.param([created(1, 2), queued(3, 4, "o1", 11), cancelled(5, 6, "o1"), cancelled(7, 8, "o1")], id="twice"),
+        pytest.param(
+            [created(1, 2), held(3, 3.1, "o1", 6), allocated(5, 6, "o1", 6)], id="a hold confirmed after its end"
+        ),
+        pytest.param([created(1, 2), held(3, 3.1, "o1", 6), op("expire", 3.2, 3.5, orders=["o1"])], id="ended early"),
+    ],
+)
+def test_refuses_what_cannot_have_happened_in_any_order(program: Path, history: list[Fields]) -> None:
+    assert verdict(program, *history) == "illegal"
+
+
+def test_says_what_fits_and_what_does_not(program: Path) -> None:
+    ruling = rule(program, [created(1, 2), allocated(3, 4, "o1", 6), read(5, 6, 0)], 5)
+
+    (complaint,) = ruling.violations
+    assert "2 of its 3 operations fit" in complaint
+    assert 'its answer would have the batch {"allocated":6' in complaint
+
+
+def test_does_not_believe_the_order_of_the_events(program: Path) -> None:
+    first = [created(1, 2) | {"rank": 1}, allocated(3, 4, "o1", 6) | {"rank": 2}]
+
+    # The sequences say that the batch was recorded last, but its answer came first.
+    assert verdict(program, *first) == "ok"
+    assert verdict(program, first[0] | {"rank": 2}, first[1] | {"rank": 1}) == "disordered"
+    assert verdict(program, *first, read(5, 6, 0)) == "illegal"
+
+
+def test_does_not_call_a_history_right_for_want_of_time(program: Path) -> None:
+    # There are too many orders of the unanswered requests.
+    unknown = [unanswered(3, f"o{number}", 1) for number in range(40)]
+
+    assert verdict(program, created(1, 2), *unknown, read(4, 5, 11, qty=12), seconds=0.1) == "unknown"
+
+
+@functools.cache
+def played(seed: int) -> Story:
+    return asyncio.run(Theatre(seed).play(TURNS))
+
+
+def history_of(story: Story, *reads: Read) -> list[Fields]:
+    return operations(story, reads, {event.id: event.created + ANSWER_SECONDS for event in story.events})
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_accepts_what_the_use_cases_do(program: Path, seed: int) -> None:
+    history = history_of(played(seed))
+
+    ruling = rule(program, history, 20)
+
+    assert ruling.violations + ruling.unknown == []
+    assert {each["kind"] for each in history} >= {"place", "hold", "replace", "no_room", "expire", "absent"}
+
+
+def test_refuses_a_round_of_which_one_answer_is_changed(program: Path) -> None:
+    history = history_of(played(1))
+    changed = [number for number, each in enumerate(history) if (each["answer"] or {}).get("line")]
+    for number in changed[:: len(changed) // 4]:
+        spoilt = copy.deepcopy(history)
+        spoilt[number]["answer"]["line"]["batch"] += "x"
+
+        sku = spoilt[number]["sku"]
+        ruling = rule(program, [each for each in spoilt if each["sku"] == sku], 1)
+
+        assert len(ruling.violations) == 1, spoilt[number]
+
+
+def test_refuses_a_read_of_a_round_that_is_stale(program: Path) -> None:
+    story = played(1)
+    line = next(each for each in story.lines.values() if each.status == "allocated")
+    end = story.now + 10
+
+    def ask(body: list[Fields] | None) -> list[str]:
+        last = Read("last", Answer(end, end + 1, 200 if body else 404, body), order_id=line.order_id)
+        history = [each for each in history_of(story, last) if each["sku"] == line.sku]
+        return rule(program, history, 20).violations
+
+    now = {"sku": line.sku, "qty": line.qty, "status": "allocated", "batch_ref": line.batch_ref, "held_until": None}
+    assert ask([now]) == []
+    assert ask(None)
+    assert ask([now | {"batch_ref": None, "status": "backordered"}])
+
+
+best, serve = Batches.best, Product.serve_backorders
+
+
+def without_wishes(batches: Batches, qty: int, _: Requirements = ANY_BATCH) -> Batch | None:
+    return best(batches, qty)
+
+
+def serve_the_last_first(product: Product, keys: Iterable[str]) -> None:
+    serve(product, reversed(list(keys)))
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "spoilt"),
+    [(Batches, "best", without_wishes), (Product, "serve_backorders", serve_the_last_first)],
+)
+def test_refuses_what_the_use_cases_do_wrong(
+    program: Path, owner: type, method: str, spoilt: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, method, spoilt)
+    story = asyncio.run(Theatre(1).play(TURNS))
+
+    assert rule(program, history_of(story), 1).violations
