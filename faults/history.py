@@ -35,14 +35,14 @@ class Seen:
     """The events that one cause had for one SKU."""
 
     events: list[Event] = field(default_factory=list)
-    arrival: float | None = None
-    """When the first of them was read."""
+    arrivals: dict[str, float] = field(default_factory=dict)
+    """When they were read first, by their ids."""
 
-    def add(self, event: Event, arrival: float | None) -> None:
-        """Add an event that was read first at this time; None: it was not watched."""
-        self.events.append(event)
-        if arrival is not None:
-            self.arrival = arrival if self.arrival is None else min(arrival, self.arrival)
+    @property
+    def arrival(self) -> float | None:
+        """When the first of the effects was read; without effects, the first refusal of any attempt."""
+        known = [event for event in self.events if effect_of(event)] or self.events
+        return min((self.arrivals[event.id] for event in known if event.id in self.arrivals), default=None)
 
     @property
     def effects(self) -> list[str]:
@@ -65,7 +65,9 @@ def operations(story: Story, reads: Sequence[Read], arrivals: Mapping[str, float
     caused: dict[str, dict[str, Seen]] = defaultdict(lambda: defaultdict(Seen))
     for event in first_occurrences(story.events):
         if event.subject == event.data.get("sku"):
-            caused[event.cause][event.subject].add(event, arrivals.get(event.id))
+            seen = caused[event.cause][event.subject]
+            seen.events.append(event)
+            seen.arrivals |= {event.id: arrivals[event.id]} if event.id in arrivals else {}
     found: list[Fields] = []
     for entry in story.entries:
         # A repeated key has the response of the first request, and a dead letter no effect. The oracle checks both.
@@ -205,10 +207,17 @@ class _Command:
         last: bool = False,
         is_open: bool = False,
     ) -> Fields:
-        """`last`: only the last attempt. `is_open`: the response does not say when it took effect."""
+        """`last`: only the last attempt. `is_open`: the response does not say when it took effect.
+
+        With a key any attempt may have been the one that was answered.
+        """
         answers, final = self._entry.answers, self._final
-        sent = answers[-1 if last and final is not None else 0].sent if answers else 0.0
+        first = -1 if last and final is not None and not self._entry.idempotency_key else 0
+        sent = answers[first].sent if answers else 0.0
         ends = [] if final is None or is_open else [final.at]
+        if last and final is not None:
+            # The events may be those of an earlier attempt.
+            seen = Seen()
         return _operation(sku, kind, self._entry.id, args, seen, sent, ends, answer)
 
 

@@ -129,8 +129,7 @@ func (verdict *Verdict) explain(ops []*Operation, deadline time.Time) {
 		if op.Call > rest[0].End() || len(verdict.Refused) == shownOperations {
 			continue
 		}
-		if _, refusal := step(current, op); refusal != notItsTurn {
-			verdict.Refused = append(verdict.Refused, fmt.Sprintf("%s: %s", op, refusal))
-		}
+		_, refusal := step(current, op)
+		verdict.Refused = append(verdict.Refused, fmt.Sprintf("%s: %s", op, refusal))
 	}
 }

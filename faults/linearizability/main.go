@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"log"
 	"os"
@@ -43,6 +44,9 @@ func read(from io.Reader) ([][]*Operation, error) {
 			return parts, nil
 		} else if err != nil {
 			return nil, err
+		}
+		if op.End() < op.Call {
+			return nil, fmt.Errorf("%s of %s ends before it begins", op, op.SKU)
 		}
 		if op.Effects != nil {
 			slices.Sort(*op.Effects)

@@ -29,7 +29,7 @@ type Operation struct {
 
 const (
 	noTurn     = -1
-	notItsTurn = "it is not its turn"
+	notItsTurn = "the claimed order has another one before it"
 )
 
 // Args are the arguments of all kinds. An empty date stands for no date; nil leaves the value of the batch as it is.

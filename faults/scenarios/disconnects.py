@@ -40,9 +40,11 @@ IDLE = """
     SELECT pid, state, query FROM pg_stat_activity
     WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND state_change < now() - interval '1 s'
 """
+# The reader of the load may be one of those that read a product or the lines of an order.
 READING = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%p.backordered_qty%'
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+    AND (query LIKE '%p.backordered_qty%' OR query LIKE '%ORDER BY l.order_id, l.sku, l.line%')
 """
 RESET = struct.pack("ii", 1, 0)
 

@@ -19,9 +19,10 @@ from app.domain.stock import Batch
 from faults.history import operations
 from faults.journal import Answer, Read
 from faults.outside_judge import build, rule, verdicts_on
-from faults.story import Story
+from faults.story import Event, Story
 from faults.wording import Fields
 from tests.support.downloads import DownloadError
+from tests.support.stories import entry
 from tests.support.theatre import ANSWER_SECONDS, Theatre
 
 TURNS = 120
@@ -232,6 +233,33 @@ def test_refuses_a_read_of_a_round_that_is_stale(program: Path) -> None:
     assert ask([now]) == []
     assert ask(None)
     assert ask([now | {"batch_ref": None, "status": "backordered"}])
+
+
+def test_a_key_repeats_the_answer_of_an_earlier_attempt(program: Path) -> None:
+    def line(order: str, qty: int) -> Fields:
+        return {"order_id": order, "sku": "CHAIR", "qty": qty, "if_unavailable": "reject"}
+
+    def event(sequence: int, type_: str, cause: str, **data: Any) -> Event:
+        return Event(f"e{sequence}", type_, "CHAIR", sequence, {"sku": "CHAIR", **data}, cause)
+
+    batch = {"sku": "CHAIR", "qty": 10, "eta": None}
+    # The second batch comes after the attempt that was refused, and before the one that was answered.
+    refused = entry("c2", "allocate", line("o1", 11), (None, None))
+    larger = entry("c3", "create_batch", {**batch, "ref": "b2", "qty": 20}, (201, None))
+    again = entry("c2", "allocate", line("o1", 11), (409, {"code": "out-of-stock"}))
+    first = entry("c1", "create_batch", {**batch, "ref": "b1"}, (201, None))
+    first.answers[0] = Answer(0, refused.answers[0].sent, 201)
+    refused.answers += again.answers
+    events = [
+        event(1, "batch_created.v1", "c1", ref="b1", qty=10, eta=None),
+        event(2, "allocation_failed.v1", "c2", order_id="o1", qty=11, reason="out_of_stock"),
+        event(3, "batch_created.v1", "c3", ref="b2", qty=20, eta=None),
+    ]
+    story = Story([first, refused, larger], events)
+
+    assert verdict(program, *operations(story, [], {})) == "illegal"
+    refused.idempotency_key = "key"
+    assert verdict(program, *operations(story, [], {})) == "ok"
 
 
 best, serve = Batches.best, Product.serve_backorders
