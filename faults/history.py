@@ -84,19 +84,24 @@ def operations(story: Story, reads: Sequence[Read], arrivals: Mapping[str, float
 
 
 def _bound_messages(found: Sequence[Fields], places: Mapping[str, str]) -> None:
-    """A message took effect before the effect of each later record of its partition on the same SKU was seen."""
-    positions: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    """A message took effect before the effect of a later record of its partition on the same SKU was seen.
+
+    Of a message that is in several partitions it is unknown which record took effect, so it does not end others.
+    """
+    positions: dict[str, dict[str, int]] = defaultdict(dict)
     for place, ce_id in places.items():
-        positions[ce_id].append(order_of_place(place))
+        partition, offset = order_of_place(place)
+        positions[ce_id][partition] = min(offset, positions[ce_id].get(partition, offset))
     queues: dict[tuple[str, str], list[tuple[int, Fields]]] = defaultdict(list)
     for operation in found:
-        for partition, offset in positions.get(operation["id"], ()):
+        for partition, offset in positions.get(operation["id"], {}).items():
             queues[operation["sku"], partition].append((offset, operation))
     for queue in queues.values():
         end = None
         for _, operation in sorted(queue, key=lambda each: each[0], reverse=True):
             ends = [each for each in (end, operation["return"]) if each is not None]
-            operation["return"] = end = min(ends, default=None)
+            operation["return"] = min(ends, default=None)
+            end = operation["return"] if len(positions[operation["id"]]) == 1 else end
 
 
 class _Command:
