@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def doctor(*, as_json: bool) -> None:
     """Check everything the service needs, and advise on each fault.
 
-    Checks settings, authentication, database, schema, clock, replica, broker, topics and mail server. Changes nothing.
-    Exits with 1 if there is a fault; warnings do not count.
+    Checks settings, authentication, database, schema, clock, replica, broker, topics, unpublished events and mail.
+    Changes nothing. Exits with 1 if there is a fault; warnings do not count.
     """
     from app.adapters.tls import TlsFilesError
     from app.operations.doctor import Finding, Verdict, examine

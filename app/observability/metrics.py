@@ -85,6 +85,10 @@ outbox_refused_age = Gauge(
     "Age of the oldest event that a partition refuses; no series for partitions that accept their events.",
     ["partition"],
 )
+outbox_refused_subjects = Gauge(
+    "allocation_outbox_refused_subjects",
+    "SKUs and orders with an event that the broker refuses for its content; NaN without relay.",
+)
 relay_shards = Gauge(
     "allocation_relay_leased_shards",
     "Shards of the outbox that are leased to this relay, 16 over all relays; NaN without relay.",
@@ -162,6 +166,7 @@ for _measured_by_one_process in (
     http_bodies_limit,
     outbox_pending,
     outbox_oldest_age,
+    outbox_refused_subjects,
     relay_shards,
     dead_letters_kept,
     backordered_lines,

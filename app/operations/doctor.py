@@ -17,7 +17,7 @@ from app.adapters.identity.api_keys import ApiKeyFileError, read_keys
 from app.adapters.kafka import clients
 from app.adapters.postgresql import schema
 from app.adapters.postgresql.database_url import DatabaseUrl
-from app.adapters.postgresql.inspection import check_writable, keeps_up, server_of
+from app.adapters.postgresql.inspection import check_writable, first_events, keeps_up, server_of
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 from app.adapters.smtp import SmtpMailer
 from app.bootstrap import Service
@@ -31,6 +31,11 @@ LAG_WARNING = 5.0
 """Seconds of replication lag that are tolerated."""
 SKEW_WARNING = 1.0
 SKEW_FAULT = 30.0
+AGE_FAULT = 60.0
+"""Seconds for which an event may be unpublished."""
+RECORD_BYTES = 2048
+"""Bytes of a record beyond the data of its event, at most: headers, key and the batch."""
+SUBJECTS_SHOWN = 5
 PROCESSES = 4
 """serve, consume, relay and notify: each has a pool of connections."""
 
@@ -244,6 +249,30 @@ def _topic(name: str, topic: clients.TopicState | None, wanted: clients.KafkaCon
     return Finding("topic", Verdict.OK, text)
 
 
+async def _events(service: Service) -> list[Finding]:
+    """Events that are too large for their topic, or have waited for too long."""
+    try:
+        async with asyncio.timeout(TIMEOUT / 2):
+            waiting = await first_events(service.engine)
+    except Exception:  # noqa: BLE001 - `_database` reports every fault of the database
+        return []
+    topic = service.settings.kafka_events_topic
+    limit = await clients.largest_batch(service.kafka, topic) if waiting else None
+    large = [event for event in waiting if limit is not None and event.size + RECORD_BYTES > limit]
+    late = large or [event for event in waiting if event.age > AGE_FAULT]
+    if not late:
+        return [Finding("events", Verdict.OK, f"none has waited for over {AGE_FAULT:.0f} s")]
+    text = ", ".join(event.subject for event in late[:SUBJECTS_SHOWN])
+    text += f" and {len(late) - SUBJECTS_SHOWN} more" if len(late) > SUBJECTS_SHOWN else ""
+    text += f": unpublished for {max(event.age for event in late):.0f} s"
+    advice = "see AllocationEventsLate in docs/alerts.md, and the log of the relay"
+    if large:
+        text += f", because an event is too large for {topic} (max.message.bytes={limit})"
+        needed = max(event.size for event in large) + RECORD_BYTES
+        advice = f"set max.message.bytes={needed} or more for the topic; the relay then publishes within a minute"
+    return [Finding("events", Verdict.FAULT, text, advice)]
+
+
 # --- mail ------------------------------------------------------------------------------------------------------------
 
 
@@ -264,5 +293,6 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
     ("database", _database),
     ("replica", _replica),
     ("broker", _broker),
+    ("events", _events),
     ("mail", _mail),
 )

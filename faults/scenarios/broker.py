@@ -2,7 +2,7 @@
 
 import time
 
-from app.entrypoints.kafka.relay import SEND_TIMEOUT
+from app.entrypoints.kafka.publisher import SEND_TIMEOUT
 from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
 
 HTTP_ANSWERS = {200, 201, 202, 204, 400, 404, 409}

@@ -11,12 +11,15 @@ from sqlalchemy.engine import make_url
 
 from app.adapters.kafka import clients
 from app.adapters.kafka.clients import KafkaConfig, TopicState
+from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.errors import translate
+from app.domain.commands import CreateBatch
 from app.embedded.process import free_port
 from app.operations import doctor
 from app.operations.doctor import Verdict, _advice, _clock, _topic
 from app.settings import Settings
 from tests.e2e.conftest import RunHere
+from tests.support.database import bus_over, raw_connection, results
 from tests.support.identity_provider import AUDIENCE, ISSUER, running_identity_provider
 from tests.support.mail import MailBox
 from tests.support.terminal import at_terminal
@@ -162,6 +165,39 @@ def test_an_invalid_ca_file_is_a_fault(run_here: RunHere, kafka_settings: Settin
     assert (done.returncode, done.stderr) == (1, "allocation: 1 fault found\n")
     assert [tuple(line.split()[:2]) for line in done.stdout.splitlines()] == [("ok", "settings"), ("fault", "tls")]
     assert str(file) in done.stdout
+
+
+def test_an_event_that_is_too_large_for_its_topic_is_a_fault_with_advice(
+    run_here: RunHere, kafka_settings: Settings
+) -> None:
+    create_topics(kafka_settings)
+    url = kafka_settings.database_url.get_secret_value()
+    asyncio.run(_write_event(url))
+    asyncio.run(_execute(url, "UPDATE events SET data = repeat('x', 2000000)"))
+    done = run_here("doctor", "--json", **given(kafka_settings))
+    found = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}["events"]
+    # The embedded broker reports no limit, so only the age of the event counts there.
+    limited = "max.message.bytes" in found["text"]
+    assert found["verdict"] == ("fault" if limited else "ok")
+    assert not limited or ("LAMP" in found["text"] and "max.message.bytes=2002048" in found["advice"])
+
+    asyncio.run(_execute(url, "UPDATE events SET data = '{}', created_at = now() - interval '90 seconds'"))
+    done = run_here("doctor", **given(kafka_settings))
+    (line,) = [line for line in done.stdout.splitlines() if line.split()[1] == "events"]
+    assert line.startswith("fault")
+    assert "LAMP: unpublished for 9" in line
+    assert "AllocationEventsLate" in line
+
+
+async def _write_event(url: str) -> None:
+    engine = create_engine(url, pool_size=1)
+    await results(bus_over(engine), CreateBatch(ref="batch-1", sku="LAMP", qty=1))
+    await engine.dispose()
+
+
+async def _execute(url: str, statement: str) -> None:
+    async with raw_connection(url) as connection:
+        await connection.execute(statement)
 
 
 def test_a_read_replica_is_checked(run_here: RunHere, kafka_settings: Settings, empty_database_url: str) -> None:

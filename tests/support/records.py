@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 TOPIC = "inbound"
 
@@ -55,13 +55,14 @@ def message(
 
 
 class FakeBatch:
-    """A batch of at most three records."""
+    """A batch of at most three records, or as many as are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 3) -> None:
+        self._most = most
         self.records: list[tuple[bytes, bytes, dict[str, str]]] = []
 
     def append(self, *, key: bytes, value: bytes, timestamp: int, headers: list[tuple[str, bytes]]) -> object | None:
-        if len(self.records) == 3:
+        if len(self.records) == self._most:
             return None
         self.records.append((key, value, {name: text.decode() for name, text in headers}))
         return object()
@@ -70,7 +71,7 @@ class FakeBatch:
 class FakeBroker:
     """A topic. `faults` are met by the sends to come, in turn (None lets one pass); `refusing` takes nothing at all.
 
-    `silent` neither takes nor refuses.
+    `silent` neither takes nor refuses. `largest` is the number of bytes in the values of a batch, at most.
     """
 
     def __init__(self, partitions: int = 3) -> None:
@@ -79,6 +80,8 @@ class FakeBroker:
         self.faults: list[Exception | None] = []
         self.refusing: set[int] = set()
         self.silent: set[int] = set()
+        self.batch_records = 3
+        self.largest = 2**31
         self.producers = 0
         self.stopped = 0
 
@@ -106,7 +109,7 @@ class FakeProducer:
         return self._broker.partitions
 
     def create_batch(self) -> FakeBatch:
-        return FakeBatch()
+        return FakeBatch(self._broker.batch_records)
 
     async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> "asyncio.Future[object]":
         acknowledged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -115,6 +118,8 @@ class FakeProducer:
         fault = self._broker.faults.pop(0) if self._broker.faults else None
         if partition in self._broker.refusing:
             fault = KafkaTimeoutError()
+        if sum(len(value) for _, value, _ in batch.records) > self._broker.largest:
+            fault = MessageSizeTooLargeError()
         if fault is None:
             self._broker.log[partition] += batch.records
             acknowledged.set_result(object())

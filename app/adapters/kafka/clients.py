@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
 log = logging.getLogger(__name__)
@@ -259,6 +260,18 @@ async def describe_topics(config: KafkaConfig, topics: Collection[str]) -> tuple
         described = await admin.describe_topics(existing) if existing else []
     states = (_state(topic["topic"], topic["partitions"]) for topic in described)
     return len(cluster["brokers"]), {state.name: state for state in states}
+
+
+async def largest_batch(config: KafkaConfig, topic: str) -> int | None:
+    """The limit of the topic for a batch of records, in bytes; None if the broker does not return it."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": None})
+    try:
+        async with _admin(config) as admin:
+            (answer,) = await admin.describe_configs([resource])
+        return next(int(entry[1]) for found in answer.resources for entry in found[4])
+    except (KafkaError, TimeoutError, StopIteration) as error:
+        log.info("the limit of the topic %s is unknown: %r", topic, error)
+        return None
 
 
 def _state(name: str, partitions: Sequence[Mapping[str, Any]]) -> TopicState:

@@ -33,8 +33,17 @@ _BACKLOG = text("""
            (SELECT count(*) FROM (SELECT FROM order_lines WHERE held_until IS NOT NULL LIMIT :limit) AS holds)
                AS held_lines
 """)
+# The first event of each subject among the oldest ones: events of other subjects do not stay there.
+_FIRST_EVENTS = text("""
+    SELECT DISTINCT ON (e.subject) e.id, e.subject, octet_length(e.data) AS size,
+           extract(epoch FROM clock_timestamp() - e.created_at)::double precision AS age
+    FROM (SELECT id FROM outbox ORDER BY id LIMIT :limit) AS waiting
+    CROSS JOIN LATERAL (SELECT * FROM events WHERE events.id = waiting.id LIMIT 1) AS e
+    ORDER BY e.subject, e.id
+""")
 
 POLL_INTERVAL = 0.1
+EVENTS_LIMIT = 2000
 COUNT_LIMIT = 100_000
 """Counting stops here, because the count itself would become a load."""
 
@@ -57,6 +66,23 @@ class Backlog:
     oldest_seconds: float | None
     dead_letters: int
     held_lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    """The first unpublished event of a subject: the bytes of its data, and its age in seconds."""
+
+    id: int
+    subject: str
+    size: int
+    age: float
+
+
+async def first_events(engine: AsyncEngine) -> list[WaitingEvent]:
+    """The first of each subject's unpublished events, the oldest first. Raises DatabaseUnavailableError."""
+    async with connect(engine) as connection:
+        found = [WaitingEvent(*row) for row in await connection.execute(_FIRST_EVENTS, {"limit": EVENTS_LIMIT})]
+    return sorted(found, key=lambda event: event.id)
 
 
 async def server_of(engine: AsyncEngine) -> Server:

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 
 from app.adapters.kafka import clients
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 SEND_TIMEOUT = 15.0
 STRAGGLER_TIMEOUT = 2.0
 """Seconds that a partition may take longer than the first one of its round: the others do not wait for it."""
+
+REFUSALS_OF_CONTENT = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidTimestampError)
+"""Errors of a batch that the broker will refuse each time, while it accepts others for the same partition."""
 
 _partitioner = DefaultPartitioner()
 
@@ -47,10 +51,14 @@ def _place_of(subject: str, partitions: int) -> int:
 
 @dataclass(slots=True)
 class PublishResult:
-    """The ids of the acknowledged rows, and the errors of the partitions that refused theirs."""
+    """The ids of the acknowledged rows, and the errors of the partitions that refused theirs.
+
+    `unfit` has the rows of each batch that was refused for its content: one of them, or all together, are too large.
+    """
 
     ids: list[int] = field(default_factory=list)
     refused: dict[int, Exception] = field(default_factory=dict)
+    unfit: dict[int, Sequence[OutboxRow]] = field(default_factory=dict)
 
 
 class EventPublisher:
@@ -65,11 +73,20 @@ class EventPublisher:
         """The numbers of the topic's partitions."""
         return sorted(await self._producer.partitions_for(self._topic))
 
-    async def publish(self, queues: Mapping[int, Sequence[OutboxRow]]) -> PublishResult:
-        """Send the rows of each partition in their order. A partition that refuses does not affect the others."""
+    async def publish(
+        self, queues: Mapping[int, Sequence[OutboxRow]], sizes: Mapping[int, int] | None = None
+    ) -> PublishResult:
+        """Send the rows of each partition in their order. A partition that refuses does not affect the others.
+
+        `sizes` are the numbers of rows in the first batch of a partition, at most. Each next batch may have twice as
+        many.
+        """
         published = PublishResult()
+        known = sizes or {}
         sends = {
-            asyncio.create_task(self._publish_to(partition, queue, published)): partition
+            asyncio.create_task(
+                self._publish_to(partition, queue, known.get(partition, len(queue)), published)
+            ): partition
             for partition, queue in queues.items()
         }
         try:
@@ -82,25 +99,28 @@ class EventPublisher:
             published.refused.setdefault(sends[send], error)
         return published
 
-    async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], published: PublishResult) -> None:
-        sent = 0
+    async def _publish_to(self, partition: int, rows: Sequence[OutboxRow], size: int, published: PublishResult) -> None:
+        sent = end = 0
         spans = self._start_spans(rows, partition) if tracing.is_on() else {}
         try:
             while sent < len(rows):
                 batch = self._producer.create_batch()
-                end = sent
-                while end < len(rows) and self._append(batch, rows[end], spans.get(rows[end].id)):
+                end, most = sent, min(sent + size, len(rows))
+                while end < most and self._append(batch, rows[end], spans.get(rows[end].id)):
                     end += 1
                 if end == sent:
-                    published.refused[partition] = ValueError(f"event {rows[sent].id} does not fit into an empty batch")
-                    return
+                    end += 1
+                    text = f"event {rows[sent].id} does not fit into an empty batch"
+                    raise MessageSizeTooLargeError(text)  # noqa: TRY301 - refused as if by the broker
                 async with asyncio.timeout(SEND_TIMEOUT):
                     await (await self._producer.send_batch(batch, self._topic, partition=partition))
                 metrics.relay_lag_seconds.observe(age_in_seconds(rows[sent].created_at))
                 published.ids += [row.id for row in rows[sent:end]]
-                sent = end
+                sent, size = end, 2 * size
         except Exception as error:  # noqa: BLE001 - returned to the relay, which continues with the other partitions
             published.refused[partition] = error
+            if isinstance(error, REFUSALS_OF_CONTENT):
+                published.unfit[partition] = rows[sent:end]
         finally:
             for number, row in enumerate(rows if spans else ()):
                 if row.id in spans:
@@ -174,15 +194,17 @@ class Sender:
         """The numbers of the topic's partitions. Raises KafkaError."""
         return await (await self._publisher()).partitions()
 
-    async def send(self, queues: Mapping[int, Sequence[OutboxRow]]) -> PublishResult:
-        """Send the rows of each partition in their order, and delete the acknowledged ones from the outbox.
+    async def send(
+        self, queues: Mapping[int, Sequence[OutboxRow]], sizes: Mapping[int, int] | None = None
+    ) -> PublishResult:
+        """Send the rows as `EventPublisher.publish` does, and delete the acknowledged ones from the outbox.
 
         Raises errors of the database, and errors of the broker if no producer can be started. A refusal by a partition
         is logged and returned.
         """
         if not queues:
             return PublishResult()
-        published = await (await self._publisher()).publish(queues)
+        published = await (await self._publisher()).publish(queues, sizes)
         if published.ids:
             await self._outbox.delete(published.ids)
             metrics.outbox_published.inc(len(published.ids))

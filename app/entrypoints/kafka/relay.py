@@ -5,7 +5,9 @@ acknowledged it. So a subscriber sees the first deliveries of the events of a SK
 
 Two tasks share the partitions. One publishes to all partitions that accept their events. A partition that refuses
 passes to the other task, which retries it at growing intervals and publishes its backlog with a producer of its own,
-so its failures do not delay the others. docs/decisions/0024 says why neither task reads from the first row.
+so its failures do not delay the others. If a batch is refused for its content, that task halves it until it finds the
+event, and refuses only the subject of that event: its later events wait, those of other subjects do not.
+docs/decisions/0024 says why neither task reads from the first row.
 """
 
 import asyncio
@@ -21,11 +23,9 @@ from app.adapters.kafka import clients
 from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
 from app.backoff import next_delay
 from app.cancellation import raise_if_cancelled
-from app.entrypoints.kafka.publisher import SEND_TIMEOUT, EventPublisher, Sender, age_in_seconds, by_partition
-from app.entrypoints.kafka.relay_positions import Positions, Refusal
+from app.entrypoints.kafka.publisher import PublishResult, Sender, age_in_seconds, by_partition
+from app.entrypoints.kafka.relay_positions import Positions, Queue, Refusal, Refused, queue_of
 from app.observability import metrics
-
-__all__ = ["SEND_TIMEOUT", "EventPublisher", "Relay"]
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ round more than for its events. The first event after a pause does not wait."""
 READ_LIMIT = 2000
 FIRST_REFUSAL = 0.2
 LONGEST_REFUSAL = 60.0
-"""Seconds for which a partition that has refused is skipped: the first time, and at most."""
+"""Seconds for which a refused partition or subject is skipped: the first time, and at most."""
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 2.0
 CLAIMS_IN_A_LEASE = 3
@@ -143,62 +143,81 @@ class Relay:
             await self._look_back()
         refused = frozenset(self._positions.refused)
         start = self._positions.start
-        page = await self._read(self._sender, start, lambda number, _: number not in refused)
-        self._report_ages(page.oldest)
+        page = await self._read(self._sender, start, lambda number, row: not queue_of(refused, number, row.subject))
+        self._report_refusals(page.oldest)
         published = await self._sender.send(page.queues)
         for number in published.refused:
-            self._refuse(number, Refusal(start, page.queues[number][0].created_at))
+            self._refuse((number, None), Refusal(start, page.queues[number][0].created_at), published)
         self._positions.advance(page.position)
         return page
-
-    def _refuse(self, partition: int, refusal: Refusal) -> None:
-        seconds = next_delay(refusal.seconds, first=FIRST_REFUSAL, longest=LONGEST_REFUSAL)
-        self._positions.refused[partition] = replace(refusal, seconds=seconds, until=time.monotonic() + seconds)
-        self._has_refusals.set()
 
     async def _look_back(self) -> None:
         """Check a page of the rows before the position, which should be published or refused."""
         self._looked_back_at = time.monotonic()
         # Taken before the read: positions may advance during it, past rows that it returns.
         start = self._positions.start
-        limits = {number: refusal.position for number, refusal in self._positions.refused.items()}
+        refused = dict(self._positions.refused)
         rows = await self._outbox.read(self._shards, READ_LIMIT, after=self._looked_back_to)
         self._looked_back_to = rows[-1].id if len(rows) == READ_LIMIT and rows[-1].id < start else 0
-        for number, queue in by_partition(rows, await self._partitions_of(self._sender) if rows else ()).items():
-            if queue[0].id <= limits.get(number, start):
-                log.warning("event %d is not published and is before the position of partition %d", queue[0].id, number)
-                self._positions.go_back(number, queue[0].id)
+        missed: dict[Queue | None, int] = {}
+        for number, rows_of_it in by_partition(rows, await self._partitions_of(self._sender) if rows else ()).items():
+            for row in rows_of_it:
+                queue = queue_of(refused, number, row.subject)
+                if row.id <= (start if queue is None else refused[queue].position) and queue not in missed:
+                    log.warning("event %d is not published and is before the position of partition %d", row.id, number)
+                    missed[queue] = row.id - 1
+        for queue, position in missed.items():
+            self._positions.go_back(queue, position)
 
-    def _report_ages(self, oldest: OutboxRow | None) -> None:
-        refused = {number: refusal.oldest for number, refusal in self._positions.refused.items()}
-        written = [*refused.values(), *([oldest.created_at] if oldest is not None else ())]
+    def _report_refusals(self, oldest: OutboxRow | None) -> None:
+        refused = self._positions.refused
+        written = [refusal.oldest for refusal in refused.values()] + ([oldest.created_at] if oldest else [])
         metrics.outbox_oldest_age.set(age_in_seconds(min(written)) if written else 0.0)
-        metrics.set_refused_ages({number: age_in_seconds(since) for number, since in refused.items()})
+        metrics.set_refused_ages(
+            {number: age_in_seconds(each.oldest) for (number, subject), each in refused.items() if subject is None}
+        )
+        metrics.outbox_refused_subjects.set(sum(subject is not None for _, subject in refused))
 
-    # --- refused partitions ------------------------------------------------------------------------------------------
+    # --- refused partitions and subjects -----------------------------------------------------------------------------
+
+    def _refuse(self, queue: Queue, refusal: Refusal, published: PublishResult) -> None:
+        refused = Refused(published.refused[queue[0]], published.unfit.get(queue[0], ()))
+        self._positions.refuse(queue, refusal, refused, first=FIRST_REFUSAL, longest=LONGEST_REFUSAL)
+        self._has_refusals.set()
 
     async def _retry(self) -> None:
-        """Retry the partitions that are due, first those that accept their events again."""
+        """Retry the queues that are due, first those that accept their events again."""
         due = self._positions.due(time.monotonic())
         if not due:
             await self._wait_for_refusals()
             return
-        due = {number: refusal for number, refusal in due.items() if not refusal.seconds} or due
+        due = {queue: refusal for queue, refusal in due.items() if not refusal.seconds} or due
         start = min(refusal.position for refusal in due.values())
-        page = await self._read(
-            self._retrier, start, lambda number, row_id: number in due and row_id > due[number].position
-        )
-        published = await self._retrier.send(page.queues)
-        for number, refusal in due.items():
-            if self._positions.refused.get(number) is not refusal:
+
+        waiting: dict[Queue, list[OutboxRow]] = {queue: [] for queue in due}
+
+        def is_wanted(number: int, row: OutboxRow) -> bool:
+            queue = queue_of(self._positions.refused, number, row.subject)
+            if queue not in due or row.id <= due[queue].position:
+                return False
+            waiting[queue].append(row)
+            return True
+
+        page = await self._read(self._retrier, start, is_wanted)
+        sizes: dict[int, int] = {}
+        for (number, _), refusal in due.items():
+            sizes[number] = min(refusal.size, sizes.get(number, refusal.size))
+        published = await self._retrier.send(page.queues, sizes)
+        for queue, refusal in due.items():
+            if self._positions.refused.get(queue) is not refusal:
                 continue  # The positions were reset meanwhile.
-            queue = page.queues.get(number)
-            if number in published.refused:
-                self._refuse(number, replace(refusal, oldest=page.queues[number][0].created_at))
+            rows = waiting[queue]
+            if rows and queue[0] in published.refused:
+                self._refuse(queue, replace(refusal, oldest=rows[0].created_at), published)
             else:
-                self._positions.refused[number] = Refusal(
+                self._positions.refused[queue] = Refusal(
                     max(refusal.position, page.position),
-                    queue[-1].created_at if queue else refusal.oldest,
+                    rows[-1].created_at if rows else refusal.oldest,
                     has_caught_up=page.reached >= self._positions.start,
                 )
         if any(refusal.has_caught_up for refusal in self._positions.refused.values()):
@@ -215,8 +234,8 @@ class Relay:
 
     # --- both --------------------------------------------------------------------------------------------------------
 
-    async def _read(self, sender: Sender, after: int, is_wanted: Callable[[int, int], bool]) -> _Page:
-        """The next rows of our shards for which `is_wanted(partition, id)`, from as many pages as it takes to find one.
+    async def _read(self, sender: Sender, after: int, is_wanted: Callable[[int, OutboxRow], bool]) -> _Page:
+        """The next rows of our shards for which `is_wanted(partition, row)`, from as many pages as are needed.
 
         The id that was settled before the first page bounds the position: later rows may appear between pages.
         """
@@ -227,7 +246,7 @@ class Relay:
             oldest = oldest or (rows[0] if rows else None)
             queues = {}
             for number, queue in by_partition(rows, await self._partitions_of(sender) if rows else ()).items():
-                if wanted := [row for row in queue if is_wanted(number, row.id)]:
+                if wanted := [row for row in queue if is_wanted(number, row)]:
                     queues[number] = wanted
             if len(rows) < READ_LIMIT:
                 return _Page(queues, settled, oldest, math.inf)
