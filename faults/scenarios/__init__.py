@@ -16,11 +16,12 @@ from faults.scenarios import (
     migration,
     network,
     processes,
+    refused,
     slow,
     upgrades,
     zombies,
 )
 
 FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | network.FAULTS | zombies.FAULTS
-FAULTS |= messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
+FAULTS |= refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
 FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS
