@@ -69,8 +69,9 @@ def _follow_the_doctor(this: Round) -> None:
     this.wait_for(lambda: _refused(this) == 0, DRAINED_SECONDS, "the event is published when the limit is raised")
     seconds = this.recovered(raised, RECOVERY_LIMIT)
     this.say(f"the limit was raised as advised; all events of the SKU were published after {seconds:.1f} s")
-    report = this.stack.command("doctor").stdout
-    this.check(re.search(r"^ok +events", report, re.MULTILINE) is not None, f"doctor still finds a fault: {report}")
+    if not this.plan.short:
+        report = this.stack.command("doctor").stdout
+        this.check(re.search(r"^ok +events", report, re.MULTILINE) is not None, f"doctor finds a fault: {report}")
 
 
 def _others_flow(this: Round, since: float) -> None:
