@@ -81,7 +81,7 @@ def advance_clocks() -> None:
     A restored database would reuse the sequences of events that were published after the backup, and subscribers would
     skip the new events as old. This command reads the events topic once, imports the missing events into the history,
     and advances the sequence of each product that is behind. Run it while nothing else writes to the database. It can
-    be repeated.
+    be repeated. If the service wrote before, it names the SKUs with two events that have the same sequence.
     """
     from app.operations import history_recovery
 
@@ -92,5 +92,7 @@ def advance_clocks() -> None:
         if found.foreign:
             click.echo(f"records: {found.foreign} are not events of this service and were skipped", err=True)
         click.echo(f"products: {len(found.behind)} were behind")
+        for sku in sorted(found.forked):
+            click.echo(f"forked: {sku} has two events with one sequence; subscribers must read its state", err=True)
 
     run_with_service(load_settings(), advance)

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.adapters.kafka.clients import KafkaConfig, stop
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
-from app.adapters.postgresql.missing_events import add_missing_events
+from app.adapters.postgresql.missing_events import add_missing_events, contradicted
 from app.bootstrap import Service
 from app.domain.fields import Identifier
 from app.integration.cloudevents import parse_leniently
@@ -29,14 +29,19 @@ MAX_RECORDS = 5000
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The SKUs whose events were missing, and the number of records that this service has not published."""
+    """The SKUs whose events were missing, and the number of records that this service has not published.
+
+    `forked` are the SKUs with a published event whose sequence the history has for another one: commits were lost, and
+    the service went on before the import.
+    """
 
     behind: frozenset[str] = frozenset()
     foreign: int = 0
+    forked: frozenset[str] = frozenset()
 
     def __add__(self, other: "ImportResult") -> "ImportResult":
         """The sum of two results."""
-        return ImportResult(self.behind | other.behind, self.foreign + other.foreign)
+        return ImportResult(self.behind | other.behind, self.foreign + other.foreign, self.forked | other.forked)
 
 
 # PostgreSQL stores no NUL in text.
@@ -97,7 +102,8 @@ async def import_missing(service: Service, records: Iterable[ConsumerRecord]) ->
     """
     read = [_event(record) for record in records]
     events = [event.model_dump() for event in read if event is not None and event.sequence is not None]
-    return ImportResult(await add_missing_events(service.engine, events), read.count(None))
+    behind = await add_missing_events(service.engine, events)
+    return ImportResult(behind, read.count(None), await contradicted(service.engine, events))
 
 
 def _event(record: ConsumerRecord) -> _Event | None:

@@ -77,6 +77,27 @@ async def test_records_of_others_are_skipped_and_counted(kafka_settings: Setting
     assert [tuple(row) for row in remembered] == [(sku, 1), (sku, 2)]
 
 
+async def test_two_events_with_one_sequence_are_reported(kafka_settings: Settings, tmp_path: Path) -> None:
+    """The service went on after it had lost commits: it gave a sequence of a published event to another event."""
+    forked, other = f"sku-{uuid.uuid4().hex}", f"sku-{uuid.uuid4().hex}"
+    topic, servers = kafka_settings.kafka_events_topic, kafka_settings.kafka_bootstrap_servers
+    await clients.create_topics(KafkaConfig(servers), [topic])
+
+    def advance(*records: Record) -> str:
+        with Sender(servers, topic) as sender:
+            sender.send(list(records))
+        done = run_command(["advance-clocks"], environment(kafka_settings), tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    again = _event(other, 1)
+    assert "forked" not in await asyncio.to_thread(advance, _event(forked, 1), _event(forked, 2), again)
+    lines = (await asyncio.to_thread(advance, _event(forked, 2), again)).splitlines()
+    assert [line for line in lines if line.startswith("forked")] == [
+        f"forked: {forked} has two events with one sequence; subscribers must read its state"
+    ]
+
+
 async def test_a_broker_that_stops_sending_records_is_an_error_after_a_timeout(
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

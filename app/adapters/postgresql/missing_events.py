@@ -10,6 +10,12 @@ from app.adapters.postgresql.connections import begin
 from app.adapters.postgresql.messages import shard_of
 
 _SEQUENCES = text("SELECT sku, sequence FROM products WHERE sku = ANY(CAST(:skus AS text[]))")
+_OTHERS = text("""
+    SELECT DISTINCT e.subject
+    FROM unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[]), CAST(:ids AS uuid[])) AS p(sku, sequence, id)
+    JOIN events AS e ON e.subject = p.sku AND e.sequence = p.sequence
+    WHERE e.message_id <> p.id
+""")
 # The events are history, and not published again: they are not in the outbox.
 _INSERT_EVENTS = text("""
     INSERT INTO events
@@ -22,6 +28,17 @@ _SET_SEQUENCES = text("""
     SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[]))
     ON CONFLICT (sku) DO UPDATE SET sequence = excluded.sequence WHERE products.sequence < excluded.sequence
 """)
+
+
+async def contradicted(engine: AsyncEngine, events: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The SKUs for which the history has another event with the sequence of one of these.
+
+    Raises DatabaseUnavailableError.
+    """
+    fields = {"skus": "subject", "sequences": "sequence", "ids": "id"}
+    arguments = {name: [event[field] for event in events] for name, field in fields.items()}
+    async with begin(engine) as connection:
+        return frozenset((await connection.execute(_OTHERS, arguments)).scalars())
 
 
 async def add_missing_events(engine: AsyncEngine, events: Sequence[Mapping[str, Any]]) -> frozenset[str]:
