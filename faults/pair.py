@@ -47,9 +47,10 @@ def clone(primary: EmbeddedPostgresql, data_dir: Path, *, port: int = 0) -> Embe
 
 
 class Pair:
-    """A primary with a synchronous standby, on two ports that do not change with failovers."""
+    """A primary with a standby, synchronous or not, on two ports that do not change with failovers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, synchronous: bool = True) -> None:
+        self._synchronous = synchronous
         self._directory = directory
         self._number = 0
         self.primary = EmbeddedPostgresql(self._next_directory(), port=free_port(), durable=False)
@@ -64,16 +65,25 @@ class Pair:
         return text.replace(f"{first.host}:{first.port}", ",".join(f"{first.host}:{port}" for port in ports))
 
     def start(self) -> None:
-        """Start both servers, and return when the standby is synchronous."""
+        """Start both servers, and return when the standby follows."""
         self.primary.start()
         self.attach(free_port())
 
     def attach(self, port: int) -> None:
-        """Start a new standby on the port, and make the primary wait for it at each commit."""
+        """Start a new standby on the port; a synchronous one makes the primary wait for it at each commit."""
         self.standby = clone(self.primary, self._next_directory(), port=port)
         self.standby.start()
-        sql(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
-        assert poll_until(self._is_synchronous, seconds=ATTACH_SECONDS), "the standby does not follow"
+        if self._synchronous:
+            sql(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        assert poll_until(self._is_followed, seconds=ATTACH_SECONDS), "the standby does not follow"
+
+    def part(self) -> None:
+        """End the replication; returns when the standby receives nothing more."""
+        assert self.standby is not None, "there is no standby"
+        sql(self.standby, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        assert poll_until(
+            lambda: sql(self.primary, "SELECT count(*) FROM pg_stat_replication") == "0", seconds=ATTACH_SECONDS
+        ), "the standby still follows"
 
     def fail_over(self) -> EmbeddedPostgresql:
         """Crash the primary and promote the standby; returns the stopped former primary."""
@@ -105,8 +115,9 @@ class Pair:
             if server is not None:
                 server.stop()
 
-    def _is_synchronous(self) -> bool:
-        return sql(self.primary, "SELECT sync_state FROM pg_stat_replication") == "sync"
+    def _is_followed(self) -> bool:
+        state = "sync" if self._synchronous else "async"
+        return sql(self.primary, "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'") == state
 
     def _next_directory(self) -> Path:
         self._number += 1

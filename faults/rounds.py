@@ -43,8 +43,9 @@ class Fault:
 
     `run` breaks and repairs; it returns when the service works again. `proxied` connects the service to its servers
     through the proxies, `settings` are added to the service's, and `entry` replaces the command line of a process; it
-    gets the home of the round. `needs_log`: the broker must keep its data, which the embedded one does not. `around`
-    changes the servers for the round; it raises LeftOutError if this machine lacks a requirement.
+    gets the home of the round. `needs_log`: the broker must keep its data, which the embedded one does not.
+    `loses_commits`: answered commands may be lost, so the oracle checks only what does not follow from answers.
+    `around` changes the servers for the round; it raises LeftOutError if this machine lacks a requirement.
     """
 
     run: Callable[["Round"], None]
@@ -52,6 +53,7 @@ class Fault:
     settings: Mapping[str, str] = field(default_factory=dict)
     entry: Callable[[Path, Instance], Sequence[str]] = lambda _, __: PLAIN_ENTRY
     needs_log: bool = False
+    loses_commits: bool = False
     around: Callable[[Servers, Path], AbstractContextManager[None]] = lambda _, __: nullcontext()
 
 
@@ -221,7 +223,7 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
         this.say("the oracle reads")
         stack.wait_until_ready()
         story = collect_story(journal.entries, this.database, bootstrap, events, quiet, stack.http_ports()[0])
-    judgement = judge(story)
+    judgement = judge(story, lost=fault.loses_commits)
     this.violations += [f"{name}: {complaint}" for complaint in judgement.complaints]
     _ask_outside_judge(this, story)
     for rerun in judgement.reruns:

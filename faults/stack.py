@@ -138,6 +138,21 @@ class Stack:
             self.kill(instance)
         return time.monotonic() - started
 
+    def halt(self) -> None:
+        """Stop all processes with SIGTERM, until `resume`. Raises RuntimeError if one does not stop."""
+        with self._lock:
+            self.supervised = False
+            for instance in self.instances:
+                if instance.pid is not None:
+                    self.signal(instance, signal.SIGTERM, ends=True)
+        if not poll_until(lambda: all(each.pid is None for each in self.instances), seconds=STOP_SECONDS):
+            raise RuntimeError("a process does not stop")
+
+    def resume(self) -> None:
+        """Start the processes again, and return when every HTTP server is ready."""
+        self.supervised = True
+        self.wait_until_ready()
+
     def wait_until_ready(self) -> None:
         """Return when every process runs and every HTTP server is ready. Raises RuntimeError otherwise."""
         for instance in self.of():
