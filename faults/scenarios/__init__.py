@@ -6,6 +6,7 @@ To add one, write `def my_fault(this: Round) -> None` beside similar ones, with 
 from faults.rounds import Fault
 from faults.scenarios import (
     broker,
+    clocks,
     database,
     disconnects,
     disk,
@@ -16,6 +17,7 @@ from faults.scenarios import (
     migration,
     network,
     processes,
+    rebalances,
     refused,
     slow,
     upgrades,
@@ -23,5 +25,7 @@ from faults.scenarios import (
 )
 
 FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | network.FAULTS | zombies.FAULTS
-FAULTS |= refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
+FAULTS |= (
+    clocks.FAULTS | rebalances.FAULTS | refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
+)
 FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS

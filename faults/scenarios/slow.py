@@ -29,7 +29,7 @@ def slow_sku(this: Round) -> None:
     """Each event of one SKU takes ten times as long as a command, and more arrive than can be handled."""
     processes = {instance: instance.pid for instance in this.stack.of()}
     memory = {instance: _peak(instance) for instance in processes}
-    generations = _rebalances(this)
+    generations = rebalances(this)
     before = Span(time.time() - this.plan.of(30, 5), time.time())
     this.database.ask("CREATE TABLE fault_slowness AS SELECT 0.0::float8 AS seconds")
     this.database.ask(
@@ -53,8 +53,8 @@ def slow_sku(this: Round) -> None:
     this.say(f"{lag} of {len(burst)} messages waited when it ended; all done after {time.time() - healed:.1f} s")
     this.recovered(time.time(), RECOVERY_LIMIT)
     _check_processes(this, {instance: pid for instance, pid in processes.items() if pid is not None}, memory)
-    rebalances = _rebalances(this) - generations
-    this.check(rebalances <= REBALANCES, f"the consumers shared out the partitions {rebalances} times")
+    times = rebalances(this) - generations
+    this.check(times <= REBALANCES, f"the consumers shared out the partitions {times} times")
     longest = this.journal.longest_wait()
     this.check_time(longest <= LONGEST_HTTP_WAIT, f"a caller waited {longest:.1f} s for an answer")
     _check_others(this, before, Span(start, healed))
@@ -102,7 +102,7 @@ def _check_processes(this: Round, pids: dict[Instance, int], memory: dict[Instan
     this.say("grew by " + ", ".join(f"{instance} {grown:.0f} MB" for instance, grown in growth.items()))
 
 
-def _rebalances(this: Round) -> int:
+def rebalances(this: Round) -> int:
     """The number of rebalances of the consumers."""
     return this.servers.broker.log_file.read_text(errors="replace").count(
         f"Preparing to rebalance group {this.inbound_topic}.allocation "
