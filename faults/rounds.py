@@ -225,7 +225,9 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
         story = collect_story(journal.entries, this.database, bootstrap, events, quiet, stack.http_ports()[0])
     judgement = judge(story, lost=fault.loses_commits)
     this.violations += [f"{name}: {complaint}" for complaint in judgement.complaints]
-    _ask_outside_judge(this, story)
+    if not fault.loses_commits:
+        # An answered command that was lost has no place in any order.
+        _ask_outside_judge(this, story)
     for rerun in judgement.reruns:
         this.say(f"to be noted: {rerun}")
     for death in stack.unexpected_deaths():
