@@ -16,10 +16,13 @@ from app.adapters.postgresql.outbox_reader import OutboxReader, OutboxRow
 from app.entrypoints.kafka import publisher
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.publisher import by_partition
+from app.entrypoints.kafka.relay_positions import Positions
 from tests.support.database import raw_connection
 from tests.support.records import FakeBroker
 from tests.support.relaying import EVENTS, arguments, relaying, write
 from tests.support.waiting import eventually
+
+REFUSED_AGE = "allocation_outbox_refused_age_seconds"
 
 
 def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
@@ -115,6 +118,42 @@ async def test_a_partition_that_recovers_gets_its_backlog_in_order_before_newer_
         assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, 100))
 
 
+@pytest.mark.parametrize("way", ["reset", "go_back"])
+async def test_a_partition_that_has_caught_up_is_published_whatever_changes_the_positions_before_it_is_taken_back(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """A failure of the other partitions, or another share of the shards, resets the positions at any moment."""
+    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
+    broker = FakeBroker()
+    broker.refusing = {1}
+    (refused,) = skus_of_partition(broker, 1, 1)
+    changes = 0
+    take_back = Positions.take_back
+
+    def change_and_take_back(positions: Positions) -> None:
+        nonlocal changes
+        if any(refusal.has_caught_up for refusal in positions.refused.values()) and not changes:
+            changes += 1
+            if way == "reset":
+                positions.reset()
+            else:
+                positions.go_back((1, None), 0)
+        take_back(positions)
+
+    async def is_empty() -> bool:
+        return await reader.pending() == 0
+
+    monkeypatch.setattr(Positions, "take_back", change_and_take_back)
+    async with relaying(broker, engine, database_url) as reader:
+        await write(engine, refused, 1)
+        await eventually(lambda: holds(REGISTRY.get_sample_value(REFUSED_AGE, {"partition": "1"}) is not None))
+        broker.refusing = set()
+        await eventually(lambda: holds(changes > 0))
+        await write(engine, refused, 2)
+        await eventually(is_empty)
+    assert broker.sequences(refused) == [1, 2]
+
+
 async def test_during_a_refusal_the_age_of_the_oldest_event_is_measured(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +167,7 @@ async def test_during_a_refusal_the_age_of_the_oldest_event_is_measured(
         await connection.exec_driver_sql("UPDATE events SET created_at = created_at - interval '5 minutes'")
 
     def age() -> float | None:
-        return REGISTRY.get_sample_value("allocation_outbox_refused_age_seconds", {"partition": "1"})
+        return REGISTRY.get_sample_value(REFUSED_AGE, {"partition": "1"})
 
     async def is_shown() -> bool:
         return (age() or 0) > 299 and (REGISTRY.get_sample_value("allocation_outbox_oldest_age_seconds") or 0) > 299

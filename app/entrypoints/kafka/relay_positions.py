@@ -56,10 +56,15 @@ class Positions:
     refused: dict[Queue, Refusal] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Read everything from the first row again. Always safe: published events are deleted from the outbox."""
+        """Read everything from the first row again. Always safe: published events are deleted from the outbox.
+
+        A queue that has caught up is taken back, because the second task does not wait for it any more.
+        """
         self.start = 0
         self.refused = {
-            queue: replace(refusal, position=0, has_caught_up=False) for queue, refusal in self.refused.items()
+            queue: replace(refusal, position=0)
+            for queue, refusal in self.refused.items()
+            if not refusal.has_caught_up
         }
 
     def take_back(self) -> None:
@@ -112,7 +117,7 @@ class Positions:
         refusal = self.refused.get(queue) if queue is not None else None
         if queue is not None and refusal is not None:
             position = min(refusal.position, position)
-            self.refused[queue] = replace(refusal, position=position, has_caught_up=False)
+            self.refused[queue] = replace(refusal, position=position)
         else:
             self.start = min(self.start, position)
 
