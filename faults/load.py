@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from faults.actors import SKUS, Actor
 from faults.client import Connection, NoAnswerError
@@ -89,6 +89,8 @@ class Load:
                 "linger.ms": 0,
                 # librdkafka would wait up to 10 s after the broker's return.
                 "reconnect.backoff.max.ms": 500,
+                # It would find added partitions after five minutes.
+                "topic.metadata.refresh.interval.ms": 1000,
                 "max.in.flight.requests.per.connection": 1,
                 "message.timeout.ms": 1000 * int(PATIENCE),
                 "log_level": 0,
@@ -224,10 +226,15 @@ class Load:
             # Repeats are not awaited; checks count them in the topic at the end.
             for key in self.repeats.keys(entry) if self.repeats is not None else ():
                 self._producer.produce(self._topic, key=key, value=record.value, headers=record.named())
-            self._producer.produce(
-                self._topic, key=record.key, value=record.value, headers=record.named(), on_delivery=deliver
-            )
-            error = await acknowledged
+            try:
+                self._producer.produce(
+                    self._topic, key=record.key, value=record.value, headers=record.named(), on_delivery=deliver
+                )
+                error = await acknowledged
+            except KafkaException as failure:
+                # The topic was deleted, and is created again.
+                error = failure.args[0]
+                await asyncio.sleep(LONGEST_BACKOFF)
             status = None if error else 200
             self.journal.note(entry, Answer(sent, time.time(), status, error=str(error or "")))
         if self.repeats is not None and entry.final is not None:

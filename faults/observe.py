@@ -3,14 +3,15 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import asyncpg
 
 from faults.client import Connection, NoAnswerError
 from faults.journal import Entry
-from faults.story import BatchSeen, LineSeen, OrderSeen, ProductSeen, Story
+from faults.story import BatchSeen, Event, LineSeen, OrderSeen, ProductSeen, Story
 from faults.topics import message_id, place_of, read_topic, to_event
 
 OUTBOX_SECONDS = 30.0
@@ -22,10 +23,32 @@ HORIZON_SECONDS = 60
 POLL_SECONDS = 0.05
 READERS = 8
 OK, MISSING = 200, 404
+DELETED = 1000
+"""Partitions of deleted topics have larger numbers."""
+
 WHOLE = {"place_order", "hold_order"}
 """Commands whose order is read as a whole."""
 
 Seen = TypeVar("Seen", BatchSeen, LineSeen, OrderSeen, ProductSeen)
+
+
+@dataclass
+class Changes:
+    """Changes of the topics: the records of deleted ones, and whether subjects have moved to other partitions."""
+
+    inbound: dict[str, str] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    moved: bool = False
+
+    def keep_inbound(self, messages: Mapping[str, str]) -> None:
+        """Keep the messages of a topic that is going to be deleted, by other positions than those of its successor."""
+        self.inbound |= {f"{place} deleted after {len(self.inbound)}": ce_id for place, ce_id in messages.items()}
+
+    def keep_events(self, events: Iterable[Event]) -> None:
+        """Keep the events of a topic that is going to be deleted, in other partitions than those of its successor."""
+        first = max((event.partition for event in self.events), default=DELETED) + 1
+        self.events += [dataclasses.replace(event, partition=event.partition + first) for event in events]
+        self.moved = True
 
 
 class Database:
@@ -55,13 +78,14 @@ class Database:
         return {ce_id: received for ce_id, received in self.ask(query, since)}  # noqa: C416 - pairs by their meaning
 
 
-def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> dict[str, str]:
+def wait_for_quiet(
+    database: Database, bootstrap: str, inbound_topic: str, earlier: Mapping[str, str]
+) -> dict[str, str]:
     """Wait until all inbound messages are handled, all short holds over and all events published, or the time is over.
 
-    Returns the inbound messages by the positions of their records.
+    Returns the inbound messages by the positions of their records, with the `earlier` ones.
     """
-    records = read_topic(bootstrap, inbound_topic)
-    inbound = {place_of(inbound_topic, each.partition(), each.offset()): message_id(each) for each in records}
+    inbound = {**earlier, **inbound_messages(bootstrap, inbound_topic)}
     unique = len(set(inbound.values()))
     query = "SELECT (SELECT count(*) FROM inbox) + (SELECT count(*) FROM dead_letters)"
     _poll(lambda: database.ask(query)[0][0] >= unique, INBOUND_SECONDS)
@@ -71,6 +95,17 @@ def wait_for_quiet(database: Database, bootstrap: str, inbound_topic: str) -> di
     return inbound
 
 
+def inbound_messages(bootstrap: str, topic: str) -> dict[str, str]:
+    """The messages of the topic by the positions of their records."""
+    records = read_topic(bootstrap, topic)
+    return {place_of(topic, each.partition(), each.offset()): message_id(each) for each in records}
+
+
+def published_events(bootstrap: str, topic: str) -> list[Event]:
+    """The events of the topic, those of a partition in their order."""
+    return [to_event(message) for message in read_topic(bootstrap, topic)]
+
+
 def collect_story(
     entries: Sequence[Entry],
     database: Database,
@@ -78,10 +113,13 @@ def collect_story(
     events_topic: str,
     inbound: Mapping[str, str],
     port: int,
+    changes: Changes,
 ) -> Story:
     """All input of the oracle. The service must be idle."""
-    events = [to_event(message) for message in read_topic(bootstrap, events_topic)]
-    story = Story(list(entries), events, inbound=list(inbound.values()), inbound_places=inbound)
+    events = [*changes.events, *published_events(bootstrap, events_topic)]
+    story = Story(
+        list(entries), events, inbound=list(inbound.values()), inbound_places=inbound, moved=changes.moved
+    )
     story.now = database.ask("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0]
     story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
     story.inbox = [row[0] for row in database.ask("SELECT message_id FROM inbox")]

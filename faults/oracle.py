@@ -14,7 +14,17 @@ from faults.expected import Expected
 from faults.journal import Kind
 from faults.replay import Replay
 from faults.rule import ANYTHING, can_hold, wants_of
-from faults.story import ORDER_EVENTS, BatchSeen, Event, LineSeen, Story, by_cause, first_occurrences, time_of
+from faults.story import (
+    ORDER_EVENTS,
+    BatchSeen,
+    Event,
+    LineSeen,
+    Story,
+    by_cause,
+    first_occurrences,
+    in_sequence,
+    time_of,
+)
 
 # Events that only some kinds of command can cause; a reason belongs to its event. Those of moving lines can have any
 # cause.
@@ -58,10 +68,13 @@ def judge(story: Story, *, lost: bool = False) -> Judgement:
     `lost`: the database has lost commits, so answers and earlier events need not agree with the read side.
     """
     first = first_occurrences(story.events)
+    if story.moved:
+        first = in_sequence(first)
     complaints: list[str] = []
     checks: list[Callable[[Story, list[Event]], Iterator[str]]] = [
         check_settled,
         check_order,
+        check_partitions,
         check_orders,
         check_repeats,
         check_causes,
@@ -91,23 +104,32 @@ def check_settled(story: Story, _: list[Event]) -> Iterator[str]:
 
 
 def check_order(_: Story, first: list[Event]) -> Iterator[str]:
-    """First occurrences of each SKU's events have the sequences 1, 2, 3 …; each subject is in one partition."""
+    """First occurrences of each SKU's events have the sequences 1, 2, 3 …."""
     streams: dict[str, list[Event]] = defaultdict(list)
-    partitions: dict[str, set[int]] = defaultdict(set)
     for event in first:
         if (event.sequence is None) != (event.type in ORDER_EVENTS) and event.type != "allocation_failed.v1":
             yield f"order: {event.type} of {event.subject} bears the sequence {event.sequence}"
         elif event.sequence is not None:
             streams[event.subject].append(event)
-        partitions[event.subject].add(event.partition)
     for sku, stream in streams.items():
         sequences = [0, *(event.sequence or 0 for event in stream)]
         for before, after in pairwise(sequences):
             if after != before + 1:
                 yield f"order: {sku} has {after} after {before}"
-    for subject, numbers in partitions.items():
-        if len(numbers) > 1:
+
+
+def check_partitions(story: Story, _: list[Event]) -> Iterator[str]:
+    """Each subject is in one partition. If subjects have moved, each partition has a part of its SKU without a gap."""
+    partitions: dict[str, dict[int, dict[int, None]]] = defaultdict(lambda: defaultdict(dict))
+    for event in story.events:
+        partitions[event.subject][event.partition].setdefault(event.sequence or 0)
+    for subject, parts in partitions.items():
+        if len(parts) > 1 and not story.moved:
             yield f"order: the events of {subject} lie in several partitions"
+        for number, sequences in parts.items():
+            for before, after in pairwise(sequences):
+                if after != before + 1:
+                    yield f"order: {subject} has {after} after {before} in partition {number}"
 
 
 def check_orders(story: Story, first: list[Event]) -> Iterator[str]:

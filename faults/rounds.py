@@ -13,7 +13,7 @@ from faults.actors import SKUS
 from faults.history import operations
 from faults.journal import Journal
 from faults.load import Load
-from faults.observe import Database, collect_story, wait_for_quiet
+from faults.observe import Changes, Database, collect_story, wait_for_quiet
 from faults.oracle import judge
 from faults.outside_judge import rule
 from faults.plan import Plan, Verdict
@@ -75,6 +75,7 @@ class Round:
     database: Database
     home: Path
     random: random.Random
+    changes: Changes = field(default_factory=Changes)
     violations: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
@@ -187,7 +188,7 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
     bootstrap = servers.bootstrap_servers()
     servers.heal()
     servers.create_database(database)
-    create_topics(bootstrap, inbound, events)
+    create_topics(bootstrap, inbound, events, replication=servers.replication)
     stack = Stack(
         home,
         servers.service_url(database, proxied=fault.proxied),
@@ -219,10 +220,11 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
         _warm_up(this)
         fault.run(this)
         _finish(this)
-        quiet = wait_for_quiet(this.database, bootstrap, inbound)
+        quiet = wait_for_quiet(this.database, bootstrap, inbound, this.changes.inbound)
         this.say("the oracle reads")
         stack.wait_until_ready()
-        story = collect_story(journal.entries, this.database, bootstrap, events, quiet, stack.http_ports()[0])
+        port = stack.http_ports()[0]
+        story = collect_story(journal.entries, this.database, bootstrap, events, quiet, port, this.changes)
     judgement = judge(story, lost=fault.loses_commits)
     this.violations += [f"{name}: {complaint}" for complaint in judgement.complaints]
     if not fault.loses_commits:
@@ -259,6 +261,7 @@ def _settings(plan: Plan, servers: Servers, inbound: str, events: str) -> dict[s
         "kafka_events_topic": events,
         "kafka_consumer_group": f"{inbound}.allocation",
         "kafka_notifier_group": f"{inbound}.notifier",
+        "kafka_topic_replication": str(servers.replication),
         "kafka_idempotent_producer": str(servers.kind == "apache").lower(),
         "kafka_session_timeout": str(plan.session),
         "relay_lease": str(plan.lease),

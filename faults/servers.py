@@ -17,6 +17,7 @@ from app.adapters.postgresql import schema
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import LOOPBACK, free_port, poll_until
+from faults.cluster import Cluster
 from faults.pair import Pair
 from faults.proxy import Proxy
 from tests.support.apache_kafka import ApacheKafka
@@ -47,6 +48,8 @@ class Servers:
         self.database_proxy = Proxy(free_port(), self.postgresql.port)
         broker_port, inner = free_port(), free_port()
         self.broker: ApacheKafka | EmbeddedBroker
+        # Used in place of `broker`.
+        self.cluster: Cluster | None = None
         if broker == "apache":
             self.broker_proxy = Proxy(free_port(), inner)
             configuration = THROUGH_PROXY.format(inner=inner, controller=free_port(), proxy=self.broker_proxy.port)
@@ -70,8 +73,15 @@ class Servers:
         os.kill(pid, signal.SIGKILL)
         assert poll_until(lambda: self.broker.pid is None, seconds=STOP_SECONDS), "the broker did not die"
 
+    @property
+    def replication(self) -> int:
+        """The number of replicas of each topic."""
+        return 1 if self.cluster is None else len(self.cluster.nodes)
+
     def bootstrap_servers(self, *, proxied: bool = False) -> str:
-        """The address of the broker, directly or through the proxy."""
+        """The address of the broker, directly or through the proxy, or the addresses of the cluster."""
+        if self.cluster is not None:
+            return self.cluster.bootstrap_servers
         return f"{LOOPBACK}:{self.broker_proxy.port}" if proxied else self.broker.bootstrap_servers
 
     def create_database(self, name: str) -> None:

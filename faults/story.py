@@ -26,7 +26,7 @@ class Event:
     data: dict[str, Any]
     cause: str
     created: float = 0.0
-    partition: int = 0
+    partition: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,9 @@ class ProductSeen:
 class Story:
     """The data of one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters.
 
-    `inbound_places` are the same by the positions of the records.
-    `now` is the time of the database when the read side was read; 0: unknown.
+    `inbound_places` are the same by the positions of the records. `now` is the time of the database when the read side
+    was read; 0: unknown. `moved`: partitions were added, or topics deleted, so the events of a subject may lie in several
+    partitions.
     """
 
     entries: list[Entry]
@@ -101,6 +102,7 @@ class Story:
     inbox: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     now: float = 0.0
+    moved: bool = False
 
     @property
     def duplicates(self) -> int:
@@ -119,6 +121,11 @@ def first_occurrences(events: Iterable[Event]) -> list[Event]:
     for event in events:
         first.setdefault(event.id, event)
     return list(first.values())
+
+
+def in_sequence(events: Iterable[Event]) -> list[Event]:
+    """The events of each subject in their order, also if they lie in several partitions."""
+    return sorted(events, key=lambda event: (event.sequence or 0, event.created))
 
 
 def by_cause(events: Iterable[Event]) -> dict[str, list[Event]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Self
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # missing in its stubs
 
 from faults.background import Background
@@ -22,12 +22,28 @@ OTHER_CONTENT = "x-other-content"
 BATCH = 2000
 
 
-def create_topics(bootstrap: str, *names: str) -> None:
-    """Create the topics before the service starts, like an operator."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names], operation_timeout=SECONDS)
+def admin_of(bootstrap: str) -> AdminClient:
+    """An administration client."""
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+
+def create_topics(bootstrap: str, *names: str, replication: int = 1, partitions: int = PARTITIONS) -> None:
+    """Create the topics, like an operator. The service may be faster with a topic that was deleted."""
+    topics = [NewTopic(name, partitions, replication) for name in names]
+    admin = admin_of(bootstrap)
+    made = admin.create_topics(topics, operation_timeout=SECONDS)
     for future in made.values():
-        future.result(SECONDS)
+        try:
+            future.result(SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def delete_topic(bootstrap: str, name: str) -> None:
+    """Delete the topic."""
+    admin = admin_of(bootstrap)
+    admin.delete_topics([name], operation_timeout=SECONDS)[name].result(SECONDS)
 
 
 def read_topic(bootstrap: str, topic: str) -> Iterator[Message]:
@@ -125,6 +141,13 @@ class Watcher(Background):
         self._lock = threading.Lock()
         self._arrivals: list[tuple[float, Event]] = []
         self._seen: set[str] = set()
+        self._reopening = threading.Event()
+        self._at_least = 1
+
+    def reopen(self, partitions: int) -> None:
+        """Read the topic from its first record again: it has so many partitions now, or was created again."""
+        self._at_least = partitions
+        self._reopening.set()
 
     def arrivals(self, since: float = 0.0) -> list[tuple[float, Event]]:
         """The events whose first occurrence arrived after `since`, and when; the latest first."""
@@ -138,8 +161,13 @@ class Watcher(Background):
         return len(self._arrivals)
 
     def _run(self) -> None:
-        with _Reader(self._bootstrap, self.topic) as reader:
-            while not self._stopping.is_set():
+        while not self._stopping.is_set():
+            self._reopening.clear()
+            self._read()
+
+    def _read(self) -> None:
+        with _Reader(self._bootstrap, self.topic, self._at_least) as reader:
+            while not (self._stopping.is_set() or self._reopening.is_set()):
                 for message in reader.read(0.1, patient=True):
                     # The oracle reads all records again, and reports unreadable ones.
                     event = to_event(message)
@@ -150,7 +178,8 @@ class Watcher(Background):
 
 
 class _Reader:
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, at_least: int = 1) -> None:
+        self._at_least = at_least
         self.consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -162,8 +191,18 @@ class _Reader:
                 "log_level": 0,
             }
         )
-        self.partitions = sorted(self.consumer.list_topics(topic, timeout=SECONDS).topics[topic].partitions)
+        self.partitions = self._partitions(topic)
         self.consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in self.partitions])
+
+    def _partitions(self, topic: str) -> list[int]:
+        """The partitions. A broker may know a new topic, or the new partitions of a topic, later than others do."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            partitions = self.consumer.list_topics(topic, timeout=SECONDS).topics[topic].partitions
+            if len(partitions) >= self._at_least:
+                return sorted(partitions)
+            time.sleep(0.1)  # poll
+        raise RuntimeError(f"{topic} has not {self._at_least} partitions")
 
     def read(self, seconds: float, *, patient: bool = False) -> list[Message]:
         """The records within `seconds`. A patient reader tolerates a broker outage."""

@@ -6,6 +6,7 @@ To add one, write `def my_fault(this: Round) -> None` beside similar ones, with 
 from faults.rounds import Fault
 from faults.scenarios import (
     broker,
+    brokers,
     clocks,
     database,
     disconnects,
@@ -28,4 +29,4 @@ FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | 
 FAULTS |= (
     clocks.FAULTS | rebalances.FAULTS | refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
 )
-FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS
+FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS | brokers.FAULTS

@@ -1,6 +1,5 @@
 """Messages that are delivered several times."""
 
-import asyncio
 import random
 import time
 from collections import Counter
@@ -8,48 +7,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from faults.actors import SKUS
-from faults.background import Background
 from faults.foreign import Sender
+from faults.handled import Handled
 from faults.journal import Entry
 from faults.load import as_record
 from faults.rounds import STOP_SECONDS, Fault, Round
 from faults.topics import message_id, read_topic
 
 TIMES = 3
-POLL_SECONDS = 0.05
-SETTLE_SECONDS = 30.0
 LATE_SHARE = 0.5
 
 
-class _Doubled(Background):
-    """Sends every message twice at once, under two keys, and lets its client wait until it has taken effect.
-
-    So two consumers may handle it at the same time, and the order of one client's messages is still known.
-    """
+class _Doubled(Handled):
+    """Sends every message twice at once, under two keys, so two consumers may handle it at the same time."""
 
     def __init__(self, this: Round, since: float) -> None:
         """Store the configuration."""
-        super().__init__("effects")
-        self._this = this
-        self._since = since
+        super().__init__(this, since)
         self._random = random.Random(f"{this.plan.seed} repeats")
-        self.received: set[str] = set()
 
     def keys(self, _: Entry) -> Sequence[str]:
         """Any key: the data has the subject of a record."""
         return [self._random.choice(SKUS)]
-
-    async def settled(self, entry: Entry) -> None:
-        """Return when the message has taken effect, or after a timeout."""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while entry.id not in self.received and time.monotonic() < deadline:  # noqa: ASYNC110 - another thread adds to it
-            await asyncio.sleep(POLL_SECONDS / 2)  # poll
-
-    def _run(self) -> None:
-        while not self._stopping.wait(POLL_SECONDS):
-            self.received |= self._this.database.received_since(
-                max(self._since, time.time() - 2 * SETTLE_SECONDS)
-            ).keys()
 
 
 def triple(this: Round) -> None:

@@ -31,7 +31,7 @@ READY_SECONDS = 60.0
 STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
 # Client compilation only, and one collector thread: a test broker lives too shortly for more to pay on two cores.
-JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO")
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO")
 
 # The short broker session matters after `kill`: until it has run out, the node's own controller takes the node that is
 # back for a second one with the same id. Topics of Kafka's own get one partition, since each costs time to load.
@@ -68,16 +68,18 @@ class ApacheKafka:
     Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
     """
 
-    def __init__(self, *, data_dir: Path, port: int = 0, configuration: str = "") -> None:
+    def __init__(self, *, data_dir: Path, port: int = 0, configuration: str = "", heap: str = "512m") -> None:
         """Describe a node on `port`; 0 takes any free port and keeps it over restarts where possible.
 
         `configuration` are lines that come after the node's own, and so before them where both say something.
         """
         self.data_dir = data_dir.resolve()
         self.log_file = self.data_dir / "kafka.log"
+        self.logs = self.data_dir / "logs"
         self.port = port
         self._any_port = port == 0
         self._configuration = configuration
+        self._heap = heap
         self._child: Child | None = None
 
     @property
@@ -98,16 +100,24 @@ class ApacheKafka:
         """
         if self.pid is not None:
             return
-        jars = fetch()
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         self._child, self.port = start_server(
-            lambda port: self._spawn(jars, port),
+            self._spawn,
             port=self.port,
             any_port=self._any_port,
-            # The port answers before the node has been admitted to its own cluster.
-            ready=lambda child, _: "Kafka Server started" in child.log(),
+            ready=lambda child, _: _has_started(child),
             seconds=READY_SECONDS,
         )
+
+    def launch(self) -> None:
+        """Start the node on its port and return at once: the nodes of a cluster wait for each other."""
+        assert self.port, "a node that is launched has a port"
+        self._child = self._spawn(self.port)
+
+    def wait_until_ready(self) -> None:
+        """Return once a launched node takes requests. Raises what `start_server` raises."""
+        child = self._child
+        assert child is not None, "the node has been launched"
+        child.wait_until_ready(lambda: _has_started(child), seconds=READY_SECONDS)
 
     def stop(self) -> None:
         """Shut the node down in order. Does nothing when it does not run."""
@@ -135,19 +145,35 @@ class ApacheKafka:
     ) -> None:
         self.stop()
 
-    def _spawn(self, jars: Path, port: int) -> Child:
-        configuration = self.data_dir / "server.properties"
-        logs = self.data_dir / "logs"
-        configuration.write_text(
-            CONFIGURATION.format(host=LOOPBACK, port=port, controller_port=free_port(), logs=logs)
+    def format(self, port: int) -> None:
+        """Give the node's empty log directory the identity of a new cluster. `start` does so where it is needed."""
+        self._configure(port)
+        cluster = random_id()
+        java, configuration = self._java(), self.data_dir / "server.properties"
+        tool = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", configuration]
+        try:
+            run(tool, seconds=FORMAT_SECONDS)
+        except DownloadError as error:
+            raise ApacheKafkaError(f"Kafka's StorageTool: {error}") from error
+
+    def _java(self) -> list[str | Path]:
+        return [_program("java"), f"-Xmx{self._heap}", *JVM_OPTIONS, "-cp", f"{fetch()}/*"]
+
+    def _configure(self, port: int) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        (self.data_dir / "server.properties").write_text(
+            CONFIGURATION.format(host=LOOPBACK, port=port, controller_port=free_port(), logs=self.logs)
             + self._configuration.format(host=LOOPBACK, port=port),
             encoding="utf-8",
         )
-        java = [_program("java"), *JVM_OPTIONS, "-cp", f"{jars}/*"]
-        if not (logs / "meta.properties").exists():
-            _format(java, configuration)
+
+    def _spawn(self, port: int) -> Child:
+        if (self.logs / "meta.properties").exists():
+            self._configure(port)
+        else:
+            self.format(port)
         return Child(
-            [*java, "kafka.Kafka", configuration],
+            [*self._java(), "kafka.Kafka", self.data_dir / "server.properties"],
             name="Apache Kafka",
             log_file=self.log_file,
             env=os.environ,
@@ -167,21 +193,14 @@ def fetch() -> Path:
         raise ApacheKafkaError(f"Apache Kafka cannot be fetched: {error}") from error
 
 
-def _format(java: Sequence[str], configuration: Path) -> None:
-    """Give the node's empty log directory the identity of a new cluster."""
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    tool: list[str | Path] = [
-        *java,
-        "kafka.tools.StorageTool",
-        "format",
-        f"--cluster-id={cluster}",
-        "--config",
-        configuration,
-    ]
-    try:
-        run(tool, seconds=FORMAT_SECONDS)
-    except DownloadError as error:
-        raise ApacheKafkaError(f"Kafka's StorageTool: {error}") from error
+def random_id() -> str:
+    """An identifier of a cluster or directory, in Kafka's form."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+
+
+def _has_started(child: Child) -> bool:
+    """Whether the node takes requests. Its port answers before the node has been admitted to its own cluster."""
+    return "Kafka Server started" in child.log()
 
 
 def _program(name: str) -> str:
