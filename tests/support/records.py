@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.structs import OffsetAndMetadata
 
 TOPIC = "inbound"
 
@@ -141,6 +142,8 @@ class FakeConsumer:
         self.mine = True
         self.paused: set[TopicPartition] = set()
         self.mute = False
+        self.topic_ids: dict[str, str] = {}
+        self.topic_faults: list[Exception] = []
         self.stopped = False
         self.drained = asyncio.Event()
 
@@ -163,8 +166,13 @@ class FakeConsumer:
     def resume(self, *partitions: TopicPartition) -> None:
         self.paused.difference_update(partitions)
 
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
-        self._committed.update(offsets)
+    async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        self._committed.update({tp: position.offset for tp, position in offsets.items()})
+
+    async def check_topics(self) -> None:
+        """Raise the next fault of the topic."""
+        if self.topic_faults:
+            raise self.topic_faults.pop(0)
 
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """The ends, as far as the broker knows them."""

@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaConnectionError
 from prometheus_client import REGISTRY
 
+from app.adapters.kafka.group_consumer import TopicCreatedAgainError
 from app.entrypoints.kafka import subscription
 from app.entrypoints.kafka.subscription import Finish, Subscription
 from tests.support.records import TOPIC, FakeConsumer, message
@@ -32,12 +33,14 @@ class Reader:
         self.seen: list[tuple[list[int], dict[TopicPartition, int]]] = []
         self.faults: list[Exception | None] = []
         self.start_faults: list[Exception] = []
+        self.topic_faults: list[Exception] = []
         self.subscription = Subscription(self.start, self.handle, name="test", max_records=max_records)
 
     async def start(self) -> FakeConsumer:
         if self.start_faults:
             raise self.start_faults.pop(0)
         self.consumers.append(FakeConsumer(RECORDS, self.committed))
+        self.consumers[-1].topic_faults = self.topic_faults
         return self.consumers[-1]
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
@@ -83,6 +86,16 @@ async def test_a_batch_that_was_not_dealt_with_is_not_committed_and_comes_again(
     assert reader.offsets == [[0, 1, 2, 3], *[[4, 5, 6, 7]] * 3, [8, 9]]
     assert len(reader.consumers) == 3
     assert all(consumer.stopped for consumer in reader.consumers)
+
+
+async def test_starts_again_when_its_topic_was_created_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "TOPIC_INTERVAL", 0.0)
+    reader = Reader()
+    reader.topic_faults = [TopicCreatedAgainError("the topic")]
+
+    await reader.run_until(lambda: len(reader.consumers) == 2 and reader.committed == {TP: 10})
+
+    assert reader.consumers[0].stopped
 
 
 async def test_goes_on_where_the_broker_was_away_at_the_start() -> None:

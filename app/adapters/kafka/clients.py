@@ -14,6 +14,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
+from app.adapters.kafka.group_consumer import GroupConsumer
+
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0
@@ -67,7 +69,7 @@ class KafkaConfig:
         return arguments
 
 
-_Client = TypeVar("_Client", AIOKafkaProducer, AIOKafkaConsumer)
+_Client = TypeVar("_Client", AIOKafkaProducer, AIOKafkaConsumer, GroupConsumer)
 
 
 async def _started(client: _Client, seconds: float, prepare: Callable[[], Awaitable[object]] | None = None) -> _Client:
@@ -110,10 +112,9 @@ async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
     return await _started(producer, 15)
 
 
-async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id: str) -> AIOKafkaConsumer:
+async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id: str) -> GroupConsumer:
     """A consumer that has joined its group, without automatic commits. Raises KafkaError."""
-    consumer = AIOKafkaConsumer(
-        *topics,
+    consumer = GroupConsumer(
         **config.connection(),
         group_id=group_id,
         enable_auto_commit=False,
@@ -127,6 +128,7 @@ async def start_consumer(config: KafkaConfig, topics: Collection[str], group_id:
         retry_backoff_ms=100,
         fetch_max_wait_ms=100,
     )
+    consumer.subscribe_to(topics)
     return await _started(consumer, 30)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.structs import OffsetAndMetadata
 
 from app.adapters.kafka import clients
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
@@ -30,6 +31,8 @@ REQUEST_TIMEOUT = 30.0
 """Seconds for a commit or another request to the broker."""
 LAG_INTERVAL = 10.0
 """Seconds between measurements of the lag."""
+TOPIC_INTERVAL = 10.0
+"""Seconds between checks whether a topic was deleted and created again, which needs no rebalance to happen."""
 STALL_TIMEOUT = 30.0
 """Seconds without a record after which the lag is checked. A consumer that lags is replaced."""
 
@@ -42,11 +45,11 @@ Finish = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class _PausedPartition:
-    """The task that handles the deferred records, the number of fetched records, and the offset after them."""
+    """The task that handles the deferred records, the number of fetched records, and the position after them."""
 
     task: asyncio.Task[object]
     records: int
-    next_offset: int
+    position: OffsetAndMetadata
 
 
 class StalledError(Exception):
@@ -54,7 +57,7 @@ class StalledError(Exception):
 
 
 class Subscription:
-    """Reads topics in a consumer group until it is cancelled.
+    """Reads topics in a consumer group until it is cancelled. `start_consumer` starts a `GroupConsumer`.
 
     `handle` receives the records of one poll in the order of their offsets and returns when they are handled. It may
     defer records: it returns the partitions with deferred records, each with the call that handles them. If either
@@ -98,8 +101,11 @@ class Subscription:
         consumer = await self._start_consumer()
         measuring = asyncio.create_task(self._measure_lag(consumer), name=f"{self._name}-lag")
         try:
-            last_progress = time.monotonic()
+            last_progress = last_check = time.monotonic()
             while True:
+                if time.monotonic() - last_check > TOPIC_INTERVAL:
+                    await consumer.check_topics()
+                    last_check = time.monotonic()
                 fetched = await self._poll(consumer)
                 if await self._resume(consumer, fetched):
                     last_progress = time.monotonic()
@@ -120,17 +126,21 @@ class Subscription:
         self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
     ) -> None:
         """Handle the records and commit their offsets. Pause partitions with deferred records."""
+        # The topic may be created again, and reassigned, while its records are handled.
+        ids = dict(consumer.topic_ids)
+        positions = {
+            tp: OffsetAndMetadata(records[-1].offset + 1, ids.get(tp.topic, "")) for tp, records in fetched.items()
+        }
         batch = [record for records in fetched.values() for record in records]
         self._being_handled = len(batch)
         deferred = await self._handle(batch) or {}
         self._being_handled = 0
         for tp, finish in deferred.items():
             task = asyncio.ensure_future(finish())
-            records = fetched[tp]
-            self._paused[tp] = _PausedPartition(task, len(records), records[-1].offset + 1)
+            self._paused[tp] = _PausedPartition(task, len(fetched[tp]), positions[tp])
             if tp in consumer.assignment():
                 consumer.pause(tp)
-        handled = {tp: records[-1].offset + 1 for tp, records in fetched.items() if tp not in deferred}
+        handled = {tp: position for tp, position in positions.items() if tp not in deferred}
         await self._commit(consumer, handled)
         self._count(len(fetched[tp]) for tp in handled)
 
@@ -147,7 +157,7 @@ class Subscription:
             elif paused.task.done():
                 del self._paused[tp]
                 paused.task.result()
-                await self._commit(consumer, {tp: paused.next_offset})
+                await self._commit(consumer, {tp: paused.position})
                 self._count([paused.records])
                 if tp in consumer.assignment():
                     consumer.resume(tp)
@@ -170,7 +180,7 @@ class Subscription:
             tolerate_any_header_name()
             raise
 
-    async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit the offsets of assigned partitions. Others were reassigned, and their new member reads them again."""
         ours = {tp: offset for tp, offset in offsets.items() if tp in consumer.assignment()}
         if not ours:
