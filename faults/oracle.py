@@ -122,7 +122,9 @@ def check_partitions(story: Story, _: list[Event]) -> Iterator[str]:
     """Each subject is in one partition. If subjects have moved, each partition has a part of its SKU without a gap."""
     partitions: dict[str, dict[int, dict[int, None]]] = defaultdict(lambda: defaultdict(dict))
     for event in story.events:
-        partitions[event.subject][event.partition].setdefault(event.sequence or 0)
+        part = partitions[event.subject][event.partition]
+        if event.sequence is not None:
+            part.setdefault(event.sequence)
     for subject, parts in partitions.items():
         if len(parts) > 1 and not story.moved:
             yield f"order: the events of {subject} lie in several partitions"

@@ -145,7 +145,7 @@ class Watcher(Background):
         self._at_least = 1
 
     def reopen(self, partitions: int) -> None:
-        """Read the topic from its first record again: it has so many partitions now, or was created again."""
+        """Read the topic from its first record again: it has `partitions` partitions now, or was created again."""
         self._at_least = partitions
         self._reopening.set()
 

@@ -102,6 +102,15 @@ def forget_cause(spoilt: Story) -> None:
     spoilt.events[0] = replace(spoilt.events[0], cause="unsent")
 
 
+def moved(spoilt: Story, at: int, *, but: int | None = None) -> None:
+    """From that place on, the events are in an added partition, which is read first; `but` one is in the old one."""
+    spoilt.moved = True
+    later = [replace(each, partition=3) for each in spoilt.events[at:]]
+    if but is not None:
+        later[but] = replace(later[but], partition=0)
+    spoilt.events = [*later, *spoilt.events[:at]]
+
+
 def another_partition(spoilt: Story) -> None:
     spoilt.events[-1] = replace(spoilt.events[-1], partition=3)
 
@@ -124,6 +133,10 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "a repeat that differs": (change_repeat, "repeats: e3"),
     "a repeat under a new id": (give_repeat_a_new_id, "order: CHAIR has 3 after 6"),
     "an event without a command": (forget_cause, "caused by 'unsent'"),
+    "an event that stayed in the old partition": (
+        lambda spoilt: moved(spoilt, 12, but=3),
+        "in partition 3",
+    ),
     "events of one SKU in two partitions": (another_partition, "several partitions"),
     "a line that was accepted twice": (
         insert("e3", event(0, "line_allocated.v1", "c3", order_id="o1", qty=6, batch_ref="b1")),
@@ -184,6 +197,12 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
         "the answer says ['o2'] moved",
     ),
 }
+
+
+def test_events_that_moved_to_an_added_partition_are_right() -> None:
+    told = story()
+    moved(told, 12)
+    assert judge(told).complaints == []
 
 
 def test_a_story_that_is_right_is_left_alone() -> None:
