@@ -37,7 +37,8 @@ class Handled(Background):
     async def settled(self, entry: Entry) -> None:
         """Return when the message has taken effect, or after a timeout, and clients may send."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        while entry.id not in self.received and time.monotonic() < deadline:  # noqa: ASYNC110 - another thread adds to it
+        # Another thread adds to it.
+        while not (entry.id in self.received or self._stopping.is_set() or time.monotonic() > deadline):  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS / 2)  # poll
         self._held += 1
         while not self._may_send.is_set():  # noqa: ASYNC110 - another thread sets it

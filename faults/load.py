@@ -81,10 +81,25 @@ class Load:
         self._pace = pace
         self._http = [Actor(f"h{number}", "http", seed) for number in range(pace.http)]
         self._kafka = [Actor(f"k{number}", "kafka", seed) for number in range(pace.kafka)]
+        self._bootstrap = bootstrap
+        self.renew_producer()
+        self._stopping = threading.Event()
+        self._abandoned = threading.Event()
+        self._finished = threading.Event()
+        self.repeats: Repeats | None = None
+        self.opened = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load")
+        self.error: BaseException | None = None
+
+    def renew_producer(self) -> None:
+        """Send with a new producer: librdkafka does not find all leaders of a topic that was created again.
+
+        No message may be on its way.
+        """
         # One record in flight keeps the order with any broker; the inbox recognises repeats.
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                "bootstrap.servers": self._bootstrap,
                 "acks": "all",
                 "linger.ms": 0,
                 # librdkafka would wait up to 10 s after the broker's return.
@@ -96,13 +111,6 @@ class Load:
                 "log_level": 0,
             }
         )
-        self._stopping = threading.Event()
-        self._abandoned = threading.Event()
-        self._finished = threading.Event()
-        self.repeats: Repeats | None = None
-        self.opened = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="load")
-        self.error: BaseException | None = None
 
     def start(self) -> None:
         """Start the thread."""

@@ -144,6 +144,7 @@ def _create_inbound_again(this: Round, handled: Handled) -> None:
         this.changes.keep_inbound(inbound_messages(this.bootstrap, this.inbound_topic))
         delete_topic(this.bootstrap, this.inbound_topic)
         _create(this, this.inbound_topic)
+        this.load.renew_producer()
     since = time.time()
     seconds = this.recovered(since, RECOVERY_LIMIT, bound=FOUND_SECONDS)
     this.say(f"the inbound topic was created again; all flows after {seconds:.1f}")

@@ -200,9 +200,9 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
 
 
 def test_events_that_moved_to_an_added_partition_are_right() -> None:
-    told = story()
-    moved(told, 12)
-    assert judge(told).complaints == []
+    right = story()
+    moved(right, 12)
+    assert judge(right).complaints == []
 
 
 def test_a_story_that_is_right_is_left_alone() -> None:
