@@ -117,9 +117,7 @@ def collect_story(
 ) -> Story:
     """All input of the oracle. The service must be idle."""
     events = [*changes.events, *published_events(bootstrap, events_topic)]
-    story = Story(
-        list(entries), events, inbound=list(inbound.values()), inbound_places=inbound, moved=changes.moved
-    )
+    story = Story(list(entries), events, inbound=list(inbound.values()), inbound_places=inbound, moved=changes.moved)
     story.now = database.ask("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0]
     story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
     story.inbox = [row[0] for row in database.ask("SELECT message_id FROM inbox")]

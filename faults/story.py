@@ -86,8 +86,8 @@ class Story:
     """The data of one round. `inbound` are the `ce_id`s of the inbound topic, `dead` those of the dead letters.
 
     `inbound_places` are the same by the positions of the records. `now` is the time of the database when the read side
-    was read; 0: unknown. `moved`: partitions were added, or topics deleted, so the events of a subject may lie in several
-    partitions.
+    was read; 0: unknown. `moved`: partitions were added, or topics deleted, so the events of a subject may be in
+    several partitions.
     """
 
     entries: list[Entry]

@@ -127,17 +127,13 @@ async def test_a_partition_that_has_caught_up_is_published_whatever_changes_the_
     broker = FakeBroker()
     broker.refusing = {1}
     (refused,) = skus_of_partition(broker, 1, 1)
-    changes = 0
-    take_back = Positions.take_back
+    changes, take_back = 0, Positions.take_back
 
     def change_and_take_back(positions: Positions) -> None:
         nonlocal changes
         if any(refusal.has_caught_up for refusal in positions.refused.values()) and not changes:
             changes += 1
-            if way == "reset":
-                positions.reset()
-            else:
-                positions.go_back((1, None), 0)
+            positions.reset() if way == "reset" else positions.go_back((1, None), 0)
         take_back(positions)
 
     async def is_empty() -> bool:

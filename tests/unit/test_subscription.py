@@ -283,8 +283,7 @@ async def test_records_left_over_are_given_up_where_the_partition_is_fetched_ane
 
     await reader._run_while(watch())
 
-    assert reader.finished == 1
-    assert reader.offsets == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert (reader.finished, reader.offsets) == (1, [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9]])
 
 
 async def test_what_fails_for_records_left_over_starts_the_subscription_again() -> None:

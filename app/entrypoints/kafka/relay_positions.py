@@ -62,9 +62,7 @@ class Positions:
         """
         self.start = 0
         self.refused = {
-            queue: replace(refusal, position=0)
-            for queue, refusal in self.refused.items()
-            if not refusal.has_caught_up
+            queue: replace(refusal, position=0) for queue, refusal in self.refused.items() if not refusal.has_caught_up
         }
 
     def take_back(self) -> None:
