@@ -55,7 +55,7 @@ queue_seconds = Histogram(
 )
 lock_wait_seconds = Histogram(
     "allocation_lock_wait_seconds",
-    "Time until the products of a group were locked and read, the round trip included.",
+    "Time until the products of a group were locked, the round trip included.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 http_requests = Counter("allocation_http_requests", "Requests answered.", ["method", "route", "status"])

@@ -250,7 +250,7 @@ async def test_an_exhausted_pool_is_reported_in_time(engine: AsyncEngine, monkey
 
 
 async def test_other_errors_are_not_retried(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statements, "LOCK_FREE_PRODUCTS", f"SELECT 1 / 0 FROM ({statements.READ_PRODUCTS}) AS rows")
+    monkeypatch.setattr(statements, "LOCK_FREE_PRODUCTS", "SELECT 1 / 0 WHERE $1::text[] IS NOT NULL")
 
     (outcome,) = await play(bus_over(engine, RetryPolicy(sleep=(pauses := Pauses()))), LINE)
 

@@ -9,19 +9,16 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.counted_sums import CountedProduct
 from app.adapters.postgresql.messages import SHARDS
 from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.reconciliation import ReconciliationStore
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, HoldOrder
 from app.entrypoints import components
 from app.observability import metrics
 from app.operations import reconciliation
 from app.operations.reconciliation import Difference, Kind, Reconciliation
-from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.settings import Settings
 from tests.support.database import play, raw_connection, results, waiting_for_a_lock
@@ -191,32 +188,6 @@ async def test_a_difference_that_is_gone_once_the_lock_is_held_is_left_alone(
             await other.execute(undone)
 
         assert await repairing == []
-
-
-async def test_a_unit_of_work_that_waits_for_a_repair_reads_what_was_repaired(service: Service) -> None:
-    url = service.settings.database_url.get_secret_value()
-    await results(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=5))
-    await sql(service, "UPDATE batches SET allocated_qty = 3")
-    engine = create_engine(url, pool_size=1)
-
-    async def allocated() -> int:
-        async with SqlUnitOfWork(DriverConnections(engine)) as uow:
-            await uow.products.load(LockSet(skus={"CHAIR"}))
-            product = uow.products.get("CHAIR")
-            assert product is not None
-            return product.batches["batch-1"].allocated_qty
-
-    async with raw_connection(url) as other:
-        async with other.transaction():
-            await other.execute("SELECT FROM products FOR NO KEY UPDATE")
-            repairing = asyncio.create_task(found(service, repair=True))
-            await waiting_for_a_lock(url)
-            reading = asyncio.create_task(allocated())
-            await waiting_for_a_lock(url, 2)
-
-        assert [difference.repaired for difference in await repairing] == [True]
-        assert await reading == 0
-    await engine.dispose()
 
 
 async def test_a_lock_that_is_held_for_long_is_retried(

@@ -23,7 +23,7 @@ async def stock(bus: MessageBus) -> None:
 
 async def test_a_dry_run_does_not_wait_for_a_locked_order_or_product(engine: AsyncEngine, database_url: str) -> None:
     async with raw_connection(database_url) as other, other.transaction():
-        await other.execute("SELECT FROM products WHERE sku = 'CHAIR' FOR NO KEY UPDATE")
+        await other.fetch(statements.LOCK_PRODUCTS, ["CHAIR"])
         await other.fetch(statements.LOCK_NAMES, [statements.lock_number("order", "order-1")])
 
         order = await Queries(engine).dry_runs.place_order(ORDER)

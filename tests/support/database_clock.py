@@ -1,4 +1,4 @@
-"""A clock of the database that the test moves. It takes the place of the time of day and of that of a statement."""
+"""A clock of the database that the test moves. It takes the place of the time of a statement."""
 
 from datetime import datetime
 
@@ -7,13 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.database import raw_connection
 
-# The functions hide those of PostgreSQL from everything that does not name its schema.
+# The function hides the one of PostgreSQL from everything that does not name its schema.
 _INSTALL = """
     CREATE SCHEMA moved;
     CREATE TABLE moved.clock (now timestamptz NOT NULL);
     CREATE FUNCTION moved.statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql
-        AS 'SELECT now FROM moved.clock';
-    CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz STABLE LANGUAGE sql
         AS 'SELECT now FROM moved.clock';
 """
 _INSERT = "INSERT INTO moved.clock VALUES ($1)"

@@ -1,11 +1,13 @@
 """The repository of products over PostgreSQL.
 
-A group of commands costs a fixed number of statements: one locks its products in the order of their SKUs and reads the
-usable batches and the named lines, one writes in bulk what differs afterwards.
+A group of commands costs a fixed number of statements: its products are locked in the order of their SKUs, then the
+open batches and the named lines are read; what differs afterwards is written in bulk. The lock comes first and in a
+statement of its own, because a statement that had to wait for a lock would read the other tables as they were before.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import asyncpg
 
@@ -15,8 +17,8 @@ from app.adapters.postgresql.command_size import CommandSize
 from app.adapters.postgresql.hold_rows import find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
-from app.adapters.postgresql.product_locks import read_products
-from app.adapters.postgresql.rows import BatchRow, LineRow, batches_and_lines, first_pieces
+from app.adapters.postgresql.product_locks import lock_products, rows_to_read
+from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
 from app.adapters.postgresql.writes import Writes, statement_of
 from app.domain.choice import queue_rank
 from app.domain.events import Event
@@ -60,19 +62,17 @@ class SqlProductRepository:
         self._named_lines = locks.lines
         if locks.batch_refs or locks.skus_to_create:
             await self._resolve(locks)
-        owners = set(self._owners.values())
-        if not locks.products and not owners:
+        skus = locks.products.union(self._owners.values())
+        if not skus:
             return
-        found = await read_products(self._connection, locks, owners, locking=self._is_locking, shared=shared)
-        self._locked_elsewhere = found.elsewhere
-        for row in found.products:
-            product = self._products[row.sku] = Product(*row)
-            product.is_partial = row.sku in found.partial
-            self._changes.add_product(row)
-        self._attach(found.batches_and_lines)
-        now, today = self._calendar.at(found.read_at)
-        for product in self._products.values():
-            product.set_time(now, today)
+        await self._lock(list(skus), shared=shared)
+        named = rows_to_read(self._products, locks, self._owners.values())
+        rows = await self._connection.fetch(statements.BATCHES_AND_LINES, *named)
+        read_at = self._attach(rows)
+        if read_at is not None:
+            now, today = self._calendar.at(read_at)
+            for product in self._products.values():
+                product.set_time(now, today)
 
     def get(self, sku: str) -> Product | None:
         """The product, unless no batch of it was ever recorded."""
@@ -113,7 +113,7 @@ class SqlProductRepository:
         if not products:
             return ()
         found = await find_overdue(self._connection, products, limit)
-        self._attach(batches_and_lines(found.rows))
+        self._attach(found.rows)
         for row, qty in found.batches:
             product = self._products[row.sku]
             self._attach_batch(product, row)
@@ -183,7 +183,7 @@ class SqlProductRepository:
         where = (product.sku, queue_rank(below), limit)
         for row in await self._connection.fetch(statements.URGENT_BACKORDERS, *where):
             self._attach_line(product, LineRow._make(row), None)
-        self._attach(batches_and_lines(await self._connection.fetch(statements.LESS_URGENT_LINES, *where)))
+        self._attach(await self._connection.fetch(statements.LESS_URGENT_LINES, *where))
 
     # --- for the unit of work --------------------------------------------------------------------------------------
 
@@ -231,6 +231,18 @@ class SqlProductRepository:
             # Sorted, as the locks are, so that two groups do not wait for each other in a circle.
             await self._connection.execute(statements.CREATE_PRODUCTS, sorted(skus))
 
+    async def _lock(self, skus: list[str], *, shared: bool) -> None:
+        if not self._is_locking:
+            self._attach_products(await self._connection.fetch(statements.PRODUCTS, skus))
+            return
+        locked, self._locked_elsewhere = await lock_products(self._connection, skus, shared=shared)
+        self._attach_products(locked)
+
+    def _attach_products(self, rows: Iterable[asyncpg.Record]) -> None:
+        for row in map(ProductRow._make, rows):
+            self._products[row.sku] = Product(*row)
+            self._changes.add_product(row)
+
     async def _write_changes(self, product: Product) -> None:
         """Write what has changed of the product: what is fetched next depends on nothing else."""
         if self._written_up_to[product.sku] == product.sequence:
@@ -241,19 +253,26 @@ class SqlProductRepository:
             statement, arguments = statement_of(changes)
             await self._connection.start(statement, *arguments)
 
-    def _attach(self, rows: Iterable[tuple[BatchRow | None, LineRow | None]]) -> None:
-        """Put batches and lines into their products."""
-        for batch, line in rows:
+    def _attach(self, rows: Iterable[asyncpg.Record]) -> datetime | None:
+        """Put batches and lines into their products. Returns the time where one of the rows has it."""
+        now: datetime | None = None
+        for row in rows:
+            batch = BatchRow._make(row[:BATCH_WIDTH]) if row[0] is not None else None
+            line = LineRow._make(row[BATCH_WIDTH:]) if row[BATCH_WIDTH] is not None else None
             named = batch or line
-            product = self._products.get(named.sku) if named is not None else None
+            if named is None:
+                now = LineRow._make(row[BATCH_WIDTH:]).held_until
+                continue
+            product = self._products.get(named.sku)
             if product is None:
-                # Another transaction holds the product, or has just given a named ref to another SKU. If this one
-                # records the ref too, it violates the unique constraint and runs again.
+                # Another transaction has just given a named ref to another SKU. If this one records it too, it violates
+                # the unique constraint and runs again.
                 continue
             if batch is not None:
                 self._attach_batch(product, batch)
             if line is not None:
                 self._attach_line(product, line, product.batches[batch.ref] if batch is not None else None)
+        return now
 
     def _touch(self, product: Product) -> Product:
         self._touched[product.sku] = self._raising[product.sku] = product

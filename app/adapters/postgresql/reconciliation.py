@@ -98,8 +98,6 @@ _HOLDS_OF_PRODUCT = text(
     WHERE p.sku = :sku
 """  # noqa: S608 - a constant
 )
-# Units of work that wait for the lock see by the row of the product that they have to read its batches again.
-_TOUCH_PRODUCT = text("UPDATE products SET sequence = sequence WHERE sku = :sku")
 # An end that is too early is harmless: the first unit of work after it replaces it. least() ignores nulls.
 _REPAIR_HOLDS = text("""
     UPDATE products
@@ -180,7 +178,6 @@ class ReconciliationStore:
                 new = dict(zip(("allocated", "lines", "shipped", "held"), map(list, sums), strict=True))
                 numbers = [batch.number for batch in wrong]
                 await connection.execute(_REPAIR_BATCHES, {"sku": sku, "numbers": numbers, **new})
-                await connection.execute(_TOUCH_PRODUCT, {"sku": sku})
             return wrong
 
     async def repair_product(self, sku: str) -> tuple[int, int] | None:

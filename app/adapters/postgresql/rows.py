@@ -4,7 +4,7 @@ Rows are made for each command, so `of` uses `tuple.__new__`: it takes half the 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -170,18 +170,6 @@ class LineRow(NamedTuple):
             requirements = Requirements(tuple((self.locations or "").split()), self.good_until, priority)
         line = OrderLine(self.order_id, self.sku, self.qty, requirements, self.line)
         return Allocation(line, self.requested, batch, self.allocated, self.shipped, self.held_until)
-
-
-def batches_and_lines(
-    rows: Iterable[Sequence[Any]], first: int = 0
-) -> Iterator[tuple[BatchRow | None, LineRow | None]]:
-    """The batch and the line of each row, whose columns begin at the column `first`; None where they are null."""
-    middle = first + BATCH_WIDTH
-    end = middle + len(LineRow._fields)
-    for row in rows:
-        batch = BatchRow._make(row[first:middle]) if row[first] is not None else None
-        line = LineRow._make(row[middle:end]) if row[middle] is not None else None
-        yield batch, line
 
 
 def first_pieces(lines: Iterable[Mapping[str, Any]], qty: int) -> Iterator[Mapping[str, Any]]:

@@ -16,8 +16,8 @@ _PRODUCT = ", ".join(ProductRow._fields)
 _LINE = ", ".join(LineRow._fields)
 _LINE_OF_L = ", ".join(f"l.{name}" for name in LineRow._fields)
 _NO_LINE = ", ".join(f"NULL::{kind}" for kind in types_of(order_lines, LineRow._fields))
-_NO_PRODUCT = ", ".join("NULL" for _ in (*ProductRow._fields, "is_whole", "is_current"))
 _NO_BATCH = ", ".join("NULL" for _ in BatchRow._fields)
+_ONLY_HELD_UNTIL = ", ".join("NULL" if name != "held_until" else "statement_timestamp()" for name in LineRow._fields)
 _CART = ", ".join(f"c.{name}" for name in CartRow._fields)
 _ITEM = ", ".join(f"i.{name}" for name in CartItemRow._fields)
 _BATCH = ", ".join(f"b.{name}" for name in BatchRow._fields)
@@ -25,6 +25,16 @@ _BATCH = ", ".join(f"b.{name}" for name in BatchRow._fields)
 OWNERS = "SELECT ref, sku FROM batches WHERE ref = ANY($1::text[])"
 
 CREATE_PRODUCTS = "INSERT INTO products (sku) SELECT unnest($1::text[]) ON CONFLICT (sku) DO NOTHING"
+
+PRODUCTS = f"""
+    SELECT {_PRODUCT} FROM products
+    WHERE sku = ANY($1::text[]) ORDER BY sku
+"""
+
+LOCK_PRODUCTS = f"{PRODUCTS} FOR NO KEY UPDATE"
+
+# The same without a wait: products that another transaction holds are left out.
+LOCK_FREE_PRODUCTS = f"{LOCK_PRODUCTS} SKIP LOCKED"
 
 EXISTING_PRODUCTS = "SELECT sku FROM products WHERE sku = ANY($1::text[])"
 
@@ -64,62 +74,35 @@ ORDERS = """
     ) AS l ON true
 """
 
-
-def _load(lock: str) -> str:
-    """The statement that locks the products $1 and reads what a group of commands needs of them.
-
-    It returns rows of five kinds, each with the columns of `ProductRow`, two flags, the columns of `BatchRow`, those of
-    `LineRow`, and the time; what a kind does not have is null:
-
-    - the products, with the flags `is_whole` and `is_current`;
-    - usable batches that are good through the `next_expiry` of their product: all of a product that is whole, else
-      those in the locations $6 of the SKUs $5. A product is whole unless it is among the SKUs $5; one with a reorder
-      point or with holds always is: the stock level needs all batches, and a hold that ends releases stock anywhere;
-    - the batches with the refs $2;
-    - the lines of the orders $3 and SKUs $4 with the names $7, with their batches;
-    - the time at which the rows above were locked and read.
-
-    The statement reads batches and lines as they were when it began, and a lock returns its row as it is after the
-    wait. `is_current` is false if another transaction changed the product in between. Each change of a batch or a line
-    is an event, whose sequence is in the row of the product: what was read is valid if that row is still the same.
-    """
-    return f"""
-    WITH found AS MATERIALIZED (
-        SELECT {_PRODUCT}, xmin AS version,
-            (sku <> ALL($5::text[]) OR reorder_point IS NOT NULL OR earliest_hold_end IS NOT NULL) AS is_whole
-        FROM products WHERE sku = ANY($1::text[]) ORDER BY sku {lock}
-    )
-    SELECT {_PRODUCT}, is_whole,
-        COALESCE((SELECT p.xmin = found.version FROM products AS p WHERE p.sku = found.sku), false) AS is_current,
-        {_NO_BATCH}, {_NO_LINE}, NULL::timestamptz AS read_at
-    FROM found
-    UNION ALL
-    SELECT {_NO_PRODUCT}, {_BATCH}, {_NO_LINE}, NULL
-    FROM found
+# The usable batches of the SKUs $1 that are good through the days $5, those of the SKUs $6 in the locations $7 that are
+# good through the days $8, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with the names $9,
+# with their batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first three kinds have no line.
+# One row has neither batch nor line, but the time as `held_until`: this statement begins after the products are locked.
+BATCHES_AND_LINES = f"""
+    SELECT {_BATCH}, {_NO_LINE}
+    FROM unnest($1::text[], $5::date[]) AS named(sku, day)
     CROSS JOIN LATERAL (
         SELECT * FROM batches
-        WHERE batches.sku = found.sku AND has_stock AND NOT blocked
-          AND {GOOD_THROUGH} >= COALESCE(found.next_expiry, 'infinity'::date)
+        WHERE batches.sku = named.sku AND has_stock AND NOT blocked
+          AND {GOOD_THROUGH} >= COALESCE(named.day, 'infinity'::date)
         ORDER BY {GOOD_THROUGH} OFFSET 0
     ) AS b
-    WHERE found.is_whole
     UNION ALL
-    SELECT {_NO_PRODUCT}, {_BATCH}, {_NO_LINE}, NULL
-    FROM unnest($5::text[], $6::text[]) AS named(sku, location)
-    JOIN found ON found.sku = named.sku AND NOT found.is_whole
+    SELECT {_BATCH}, {_NO_LINE}
+    FROM unnest($6::text[], $7::text[], $8::date[]) AS named(sku, location, day)
     CROSS JOIN LATERAL (
         SELECT * FROM batches
         WHERE batches.sku = named.sku AND {LOCATION} = named.location AND has_stock AND NOT blocked
-          AND {GOOD_THROUGH} >= COALESCE(found.next_expiry, 'infinity'::date)
+          AND {GOOD_THROUGH} >= COALESCE(named.day, 'infinity'::date)
         ORDER BY {LOCATION}, {GOOD_THROUGH} OFFSET 0
     ) AS b
     UNION ALL
-    SELECT {_NO_PRODUCT}, {_BATCH}, {_NO_LINE}, NULL
+    SELECT {_BATCH}, {_NO_LINE}
     FROM unnest($2::text[]) AS named(ref)
     CROSS JOIN LATERAL (SELECT * FROM batches WHERE batches.ref = named.ref LIMIT 1) AS b
     UNION ALL
-    SELECT {_NO_PRODUCT}, {_BATCH}, {_LINE_OF_L}, NULL
-    FROM unnest($3::text[], $4::text[], $7::text[]) AS named(order_id, sku, line)
+    SELECT {_BATCH}, {_LINE_OF_L}
+    FROM unnest($3::text[], $4::text[], $9::text[]) AS named(order_id, sku, line)
     CROSS JOIN LATERAL (
         SELECT * FROM order_lines o
         WHERE o.order_id = named.order_id AND o.sku = named.sku AND o.line = named.line LIMIT 1
@@ -128,15 +111,8 @@ def _load(lock: str) -> str:
         SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
     ) AS b ON true
     UNION ALL
-    SELECT {_NO_PRODUCT}, {_NO_BATCH}, {_NO_LINE}, clock_timestamp()
+    SELECT {_NO_BATCH}, {_ONLY_HELD_UNTIL}
 """
-
-
-READ_PRODUCTS = _load("")
-LOCK_PRODUCTS = _load("FOR NO KEY UPDATE")
-
-# The same without a wait: products that another transaction holds are left out.
-LOCK_FREE_PRODUCTS = _load("FOR NO KEY UPDATE SKIP LOCKED")
 
 # The first $3 batches of the SKU $1 with free pieces that are blocked, or are not good through the day $2.
 UNFIT = f"""
