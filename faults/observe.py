@@ -42,7 +42,8 @@ class Changes:
 
     def keep_inbound(self, messages: Mapping[str, str]) -> None:
         """Keep the messages of a topic that is going to be deleted, by other positions than those of its successor."""
-        self.inbound |= {f"{place} deleted after {len(self.inbound)}": ce_id for place, ce_id in messages.items()}
+        topic = f"deleted after {len(self.inbound)} messages"
+        self.inbound |= {f"{topic}: {place}": ce_id for place, ce_id in messages.items()}
 
     def keep_events(self, events: Iterable[Event]) -> None:
         """Keep the events of a topic that is going to be deleted, in other partitions than those of its successor."""

@@ -45,6 +45,7 @@ class Fault:
     through the proxies, `settings` are added to the service's, and `entry` replaces the command line of a process; it
     gets the home of the round. `needs_log`: the broker must keep its data, which the embedded one does not.
     `loses_commits`: answered commands may be lost, so the oracle checks only what does not follow from answers.
+    `in_short`: the short round of all faults has it; CI has a limit of time.
     `around` changes the servers for the round; it raises LeftOutError if this machine lacks a requirement.
     """
 
@@ -54,6 +55,7 @@ class Fault:
     entry: Callable[[Path, Instance], Sequence[str]] = lambda _, __: PLAIN_ENTRY
     needs_log: bool = False
     loses_commits: bool = False
+    in_short: bool = True
     around: Callable[[Servers, Path], AbstractContextManager[None]] = lambda _, __: nullcontext()
 
 

@@ -155,5 +155,7 @@ def _create(this: Round, topic: str) -> None:
 
 
 FAULTS: dict[str, Fault] = {
-    "brokers": Fault(brokers, settings={"kafka_topic_partitions": str(MORE_PARTITIONS)}, around=three_brokers),
+    "brokers": Fault(
+        brokers, settings={"kafka_topic_partitions": str(MORE_PARTITIONS)}, around=three_brokers, in_short=False
+    ),
 }

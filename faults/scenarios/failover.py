@@ -175,5 +175,6 @@ FAULTS: dict[str, Fault] = {
         around=functools.partial(pair_of_servers, synchronous=False),
         needs_log=True,
         loses_commits=True,
+        in_short=False,
     ),
 }

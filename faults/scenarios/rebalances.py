@@ -41,5 +41,5 @@ def _wait_until(this: Round, due: float) -> None:
 
 
 FAULTS: dict[str, Fault] = {
-    "rebalance-storm": Fault(rebalance_storm, needs_log=True),
+    "rebalance-storm": Fault(rebalance_storm, needs_log=True, in_short=False),
 }
