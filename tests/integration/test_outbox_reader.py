@@ -81,6 +81,20 @@ async def test_a_relay_that_vanishes_is_replaced_after_its_lease(engine: AsyncEn
     await eventually(has_taken_over)
 
 
+async def test_a_relay_does_not_wait_for_one_that_renews_an_expired_membership(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    """Two relays that were late at once would wait for each other's rows, in a deadlock."""
+    late, other = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+    await late.claim()
+    async with raw_connection(database_url) as connection:
+        await connection.execute("UPDATE relay_members SET alive_until = '-infinity'")
+        async with connection.transaction(), asyncio.timeout(2):
+            await connection.execute("UPDATE relay_members SET alive_until = 'infinity'")
+
+            await other.claim()
+
+
 @pytest.mark.parametrize("ahead", ["1 day", "1000 years"])
 async def test_a_lease_from_before_the_clock_was_set_back_has_run_out(
     engine: AsyncEngine, ahead: str, caplog: pytest.LogCaptureFixture

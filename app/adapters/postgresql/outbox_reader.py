@@ -33,9 +33,13 @@ _UPSERT_MEMBER = text("""
     VALUES (:owner, clock_timestamp() + make_interval(secs => :lease))
     ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until
 """)
+# A row that is locked is being renewed. Relays that waited for each other's rows here would be in a deadlock.
 _DELETE_EXPIRED_MEMBERS = text("""
-    DELETE FROM relay_members
-    WHERE alive_until < clock_timestamp() OR alive_until > clock_timestamp() + make_interval(secs => :lease)
+    DELETE FROM relay_members WHERE owner IN (
+        SELECT owner FROM relay_members
+        WHERE alive_until < clock_timestamp() OR alive_until > clock_timestamp() + make_interval(secs => :lease)
+        FOR UPDATE SKIP LOCKED
+    )
 """)
 # A lease that ends later than one that begins now was taken before the clock was set back. All relays have leases of
 # the same length. While the setting is being changed, a relay may lose its shards to another, which repeats events.
@@ -121,8 +125,9 @@ class OutboxReader:
         """Renew our leases, and release or claim shards until each relay has its share. Returns our shards."""
         async with begin(self._engine) as connection:
             own = {"owner": self._owner, "lease": self._lease}
-            await connection.execute(_DELETE_EXPIRED_MEMBERS, {"lease": self._lease})
+            # Our own row first: after this statement no row of a member is waited for.
             await connection.execute(_UPSERT_MEMBER, own)
+            await connection.execute(_DELETE_EXPIRED_MEMBERS, {"lease": self._lease})
             ended = (await connection.execute(_END_FUTURE_LEASES, own)).scalars().all()
             if ended:
                 log.warning("leases of %d shards end too late: the clock of the database was set back", len(ended))
