@@ -73,7 +73,9 @@ def operations(story: Story, reads: Sequence[Read], arrivals: Mapping[str, float
         # A repeated key has the response of the first request, and a dead letter no effect. The oracle checks both.
         if not entry.repeats and (entry.id not in story.dead or entry.id in caused):
             found += _Command(entry, caused.get(entry.id, {})).operations()
-    _bound_messages(found, story.inbound_places)
+    # A message that was retried took effect after later records of its partition.
+    in_order = {place: ce_id for place, ce_id in story.inbound_places.items() if ce_id not in story.restored}
+    _bound_messages(found, in_order)
     found += _ends_of_holds(caused)
     orders: dict[str, set[str]] = defaultdict(set)
     for entry in story.entries:

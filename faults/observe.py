@@ -34,11 +34,16 @@ Seen = TypeVar("Seen", BatchSeen, LineSeen, OrderSeen, ProductSeen)
 
 @dataclass
 class Changes:
-    """Changes of the topics: the records of deleted ones, and whether subjects have moved to other partitions."""
+    """What the fault did to topics and messages.
+
+    `inbound` and `events` are the records of deleted topics. `moved`: subjects have moved to other partitions.
+    `restored` are messages that were dead letters, and took effect when they were retried.
+    """
 
     inbound: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     moved: bool = False
+    restored: set[str] = field(default_factory=set)
 
     def keep_inbound(self, messages: Mapping[str, str]) -> None:
         """Keep the messages of a topic that is going to be deleted, by other positions than those of its successor."""
@@ -119,6 +124,7 @@ def collect_story(
     """All input of the oracle. The service must be idle."""
     events = [*changes.events, *published_events(bootstrap, events_topic)]
     story = Story(list(entries), events, inbound=list(inbound.values()), inbound_places=inbound, moved=changes.moved)
+    story.restored = changes.restored
     story.now = database.ask("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0]
     story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
     story.inbox = [row[0] for row in database.ask("SELECT message_id FROM inbox")]

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -87,7 +88,7 @@ class Story:
 
     `inbound_places` are the same by the positions of the records. `now` is the time of the database when the read side
     was read; 0: unknown. `moved`: partitions were added, or topics deleted, so the events of a subject may be in
-    several partitions.
+    several partitions. `restored` are messages that were dead letters, and took effect when they were retried.
     """
 
     entries: list[Entry]
@@ -103,6 +104,7 @@ class Story:
     dead: list[str] = field(default_factory=list)
     now: float = 0.0
     moved: bool = False
+    restored: AbstractSet[str] = frozenset()
 
     @property
     def duplicates(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 
 LOOPBACK = "127.0.0.1"
+UNASSIGNED_PORTS = range(15_000, 32_768)
+"""Below the ports that Linux assigns to outgoing connections: one of these could take a free port before its server
+starts."""
 POLL_SECONDS = 0.01
 PORT_ATTEMPTS = 5
 LOG_TAIL_LINES = 15
@@ -33,10 +37,11 @@ LOG_TAIL_LINES = 15
 
 def free_port() -> int:
     """Return a free TCP port of 127.0.0.1. Another process may take it before the caller uses it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        # Not from `random`, which tests may have seeded alike in several processes.
+        port = secrets.choice(UNASSIGNED_PORTS)
+        if port_is_free(port):
+            return port
 
 
 def port_is_free(port: int) -> bool:

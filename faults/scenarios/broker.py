@@ -54,5 +54,5 @@ def check_writes(this: Round, since: float, until: float) -> None:
 
 
 FAULTS: dict[str, Fault] = {
-    "broker": Fault(broker, needs_log=True),
+    "broker": Fault(broker, needs_log=True, in_short=False),
 }

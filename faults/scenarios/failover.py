@@ -49,7 +49,7 @@ def failover(this: Round) -> None:
     pair = this.servers.pair
     assert pair is not None, "the servers are a pair"
     before = {instance: instance.pid for instance in this.stack.of()}
-    for _ in range(this.plan.of(10, 2)):
+    for number in range(this.plan.of(10, 2)):
         away = time.time()
         former = pair.crash()
         # Wait until callers notice the outage, otherwise nothing was broken.
@@ -64,7 +64,8 @@ def failover(this: Round) -> None:
         this.say(
             f"promoted after {promoted - away:.1f} s; 5xx ended after {last - promoted:.1f}, all flows {seconds:.1f}"
         )
-        _check_former(this, former)
+        if number == 0 or not this.plan.short:
+            _check_former(this, former)
         pair.attach(former.port)
     this.check({each: each.pid for each in this.stack.of()} == before, "a process was restarted")
     longest = this.journal.longest_wait()

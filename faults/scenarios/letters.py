@@ -161,6 +161,7 @@ def _retry(this: Round, bad: Sequence[_Sent], mendable: Sequence[_Sent]) -> None
     places = {sent.place for sent in mendable}
     ids = [str(id_) for id_, *place, _, _, _, _, _, _ in this.database.ask(LETTERS) if Place(*place) in places]
     _expect(this, ["retry", *ids], 0, restored=len(mendable))
+    this.changes.restored |= {sent.name for sent in mendable}
     _check_letters(this, bad, attempts=2)
     if not this.plan.short:
         _expect(this, ["retry", *ids], MISTAKE, restored=0)

@@ -1,7 +1,4 @@
-"""The outside judge of `make faults`: it accepts histories that are right, and refuses each that is not.
-
-It is built with Go; without it these tests are skipped.
-"""
+"""The outside judge accepts right histories, and refuses each that is not. Without Go these tests are skipped."""
 
 import asyncio
 import copy
@@ -263,15 +260,18 @@ def test_a_key_repeats_the_answer_of_an_earlier_attempt(program: Path) -> None:
 
 
 def test_the_next_record_of_a_partition_ends_a_message_without_effect() -> None:
-    def ends(places: dict[str, str]) -> list[int | None]:
+    def ends(places: dict[str, str], *restored: str) -> list[int | None]:
         asked = {"order_id": "o1", "sku": "CHAIR", "qty": 1}
         entries = [entry(name, "allocate", asked, (200, None), via="kafka") for name in ("k1", "k2")]
         data = {"sku": "CHAIR", "order_id": "o1", "qty": 1}
         story = Story(entries, [Event("e1", "line_backordered.v1", "CHAIR", 1, data, "k2")], inbound_places=places)
+        story.restored = set(restored)
         return [each["return"] for each in operations(story, [], {"e1": 7.0})]
 
     assert ends({"in[0]@1": "k1", "in[0]@2": "k2"}) == [7 * SECOND, 7 * SECOND]
     assert ends({"in[0]@2": "k1", "in[0]@1": "k2"}) == [None, 7 * SECOND]
+    # A message that was a dead letter took effect when it was retried.
+    assert ends({"in[0]@1": "k1", "in[0]@2": "k2"}, "k1") == [None, 7 * SECOND]
     # The other record of the second message may have been the first one that was read.
     assert ends({"in[0]@1": "k1", "in[0]@2": "k2", "in[1]@1": "k2"}) == [None, 7 * SECOND]
 
