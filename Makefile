@@ -48,7 +48,7 @@ test: install ## Run all tests except those of browsers and generated clients
 
 # The tests that depend most on versions: connections, bodies, problems, documents, transactions.
 LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.py request_bodies.py problems.py openapi_document.py \
-	rules_of_allocation.py orders.py bulk.py idempotency_keys.py lists.py pages_of_lists.py operations.py wire.py)
+	orders.py bulk.py idempotency_keys.py lists.py operations.py wire.py)
 
 # Warnings are errors with the locked versions only: old versions may warn of later changes.
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
