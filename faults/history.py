@@ -101,9 +101,13 @@ def _bound_messages(found: Sequence[Fields], places: Mapping[str, str]) -> None:
     for queue in queues.values():
         end = None
         for _, operation in sorted(queue, key=lambda each: each[0], reverse=True):
-            ends = [each for each in (end, operation["return"]) if each is not None]
-            operation["return"] = min(ends, default=None)
+            operation["return"] = _earliest(end, operation["return"])
             end = operation["return"] if len(positions[operation["id"]]) == 1 else end
+
+
+def _earliest(*times: float | None) -> float | None:
+    """The first of the times that are known; None if none is."""
+    return min((time for time in times if time is not None), default=None)
 
 
 class _Command:
@@ -221,11 +225,11 @@ class _Command:
         answers, final = self._entry.answers, self._final
         first = -1 if last and final is not None and not self._entry.idempotency_key else 0
         sent = answers[first].sent if answers else 0.0
-        ends = [] if final is None or is_open else [final.at]
+        end = final.at if final is not None and not is_open else None
         if last and final is not None:
             # The events may be those of an earlier attempt.
             seen = Seen()
-        return _operation(sku, kind, self._entry.id, args, seen, sent, ends, answer)
+        return _operation(sku, kind, self._entry.id, args, seen, sent, end, answer)
 
 
 def _operation(
@@ -235,10 +239,10 @@ def _operation(
     args: Fields,
     seen: Seen,
     call: float,
-    ends: Sequence[float],
+    end: float | None,
     answer: Fields | None = None,
 ) -> Fields:
-    end = min([*ends, *([] if seen.arrival is None else [seen.arrival])], default=None)
+    end = _earliest(end, seen.arrival)
     return {
         "id": name,
         "sku": sku,
@@ -264,16 +268,16 @@ def _ends_of_holds(caused: Mapping[str, Mapping[str, Seen]]) -> Iterator[Fields]
         for sku, seen in by_sku.items() if cause.startswith(EXPIRY) else ():
             orders = [event.data["order_id"] for event in seen.events if event.type == RELEASED]
             begins = max((ends.get((order, sku), 0) for order in orders), default=0)
-            yield _operation(sku, "expire", cause, {"orders": orders}, seen, begins / 1e9, [])
+            yield _operation(sku, "expire", cause, {"orders": orders}, seen, begins / 1e9, None)
 
 
 def _read(read: Read, orders: Mapping[str, set[str]]) -> Iterator[Fields]:
     answer, body = read.answer, read.answer.body if read.answer.status == OK else None
     if read.sku:
         shown = {"missing": True} if body is None else {"product": product_of(body)}
-        yield _operation(read.sku, "read_product", read.id, {}, Seen(), answer.sent, [answer.at], shown)
+        yield _operation(read.sku, "read_product", read.id, {}, Seen(), answer.sent, answer.at, shown)
         return
     lines = {line["sku"]: line for line in body or ()}
     for sku in sorted(orders[read.order_id] | lines.keys()):
         shown = {"line": line_of(lines[sku])} if sku in lines else {"missing": True}
-        yield _operation(sku, "read_line", read.id, {"order": read.order_id}, Seen(), answer.sent, [answer.at], shown)
+        yield _operation(sku, "read_line", read.id, {"order": read.order_id}, Seen(), answer.sent, answer.at, shown)

@@ -57,8 +57,12 @@ class Reader:
     async def commit(self, positions: dict[TopicPartition, OffsetAndMetadata]) -> dict[str, str]:
         """Commit positions of the group; returns the ids of the topics."""
         consumer = await self.start_consumer()
+
+        async def is_compared() -> bool:
+            return bool(consumer.topic_ids)
+
         try:
-            await consumer.getmany(timeout_ms=0, max_records=1)
+            await eventually(is_compared)
             if positions:
                 await consumer.commit(positions)
             return dict(consumer.topic_ids)

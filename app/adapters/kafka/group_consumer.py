@@ -38,10 +38,20 @@ class GroupConsumer(AIOKafkaConsumer, ConsumerRebalanceListener):  # type: ignor
         self._are_compared = asyncio.Event()
         self.subscribe(list(topics), listener=self)
 
-    async def getmany(self, *partitions: TopicPartition, **options: int) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """The next records, once the ids of the assigned topics are compared: aiokafka fetches before that."""
-        await self._are_compared.wait()
-        return await super().getmany(*partitions, **options)  # type: ignore[no-any-return]
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """The next records; none before the ids of the assigned topics are compared. aiokafka fetches before that.
+
+        Waits at most `timeout_ms` for each of the two. Raises the errors of the group, and those of a fetch.
+        """
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await self._are_compared.wait()
+        except TimeoutError:
+            self._coordinator.check_errors()
+            return {}
+        return await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)  # type: ignore[no-any-return]
 
     async def check_topics(self) -> None:
         """Raise TopicCreatedAgainError if a topic is not that of the last assignment."""
