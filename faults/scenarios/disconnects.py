@@ -22,8 +22,9 @@ from faults.census import TASKS
 from faults.client import TIMEOUT, Connection, NoAnswerError, as_bytes
 from faults.journal import Answer, Entry
 from faults.load import as_request
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
 from faults.stack import Instance
+from faults.trial import RECOVERY_LIMIT
 
 Moment = Literal["head", "body", "waiting", "reading"]
 MOMENTS: tuple[Moment, ...] = ("head", "body", "waiting", "reading")
