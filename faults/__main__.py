@@ -47,7 +47,9 @@ SHOWN = 40
     help="Inject nothing: only run load and checks on an installation of yours at these URLs, separated by commas, and"
     " at the addresses in ALLOCATION_DATABASE_URL and ALLOCATION_KAFKA_.... All must be of this machine.",
 )
-@click.option("--minutes", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Time for a target.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Time for a target or the soak."
+)
 def main(
     *,
     names: Sequence[str],

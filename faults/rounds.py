@@ -29,6 +29,7 @@ class Fault:
     `loses_commits`: answered commands may be lost, so the oracle checks only what does not follow from answers.
     `in_short`: the short round of all faults has it; CI has a limit of time.
     `repertoire` is what the clients do, and `migrate` brings a new database to the schema with which the round begins.
+    `size` changes the plan for the round.
     `around` changes the servers for the round; it raises LeftOutError if this machine lacks a requirement.
     """
 
@@ -41,6 +42,7 @@ class Fault:
     in_short: bool = True
     repertoire: Repertoire = EVERYTHING
     migrate: Callable[[str], object] = schema.migrate
+    size: Callable[[Plan], Plan] = lambda plan: plan
     around: Callable[[Servers, Path], AbstractContextManager[None]] = lambda _, __: nullcontext()
 
 
@@ -74,7 +76,7 @@ def play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> V
     home.mkdir(parents=True)
     try:
         with fault.around(servers, home):
-            return _play(name, fault, plan, servers, home)
+            return _play(name, fault, fault.size(plan), servers, home)
     except LeftOutError as reason:
         return Verdict(name, 0, 0, [], [], 0.0, left_out=str(reason))
 

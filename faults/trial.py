@@ -168,7 +168,8 @@ class Trial:
         act()
         self._finish()
         where = self.installation
-        return wait_for_quiet(self.database, where.bootstrap, where.inbound_topic, self.changes.inbound)
+        commands = len(self.journal.entries)
+        return wait_for_quiet(self.database, where.bootstrap, where.inbound_topic, self.changes, commands)
 
     def read(self, inbound: Mapping[str, str]) -> Story:
         """Read topics, tables and the read side. The service is idle."""

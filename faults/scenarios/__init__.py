@@ -22,6 +22,7 @@ from faults.scenarios import (
     refused,
     releases,
     slow,
+    soak,
     upgrades,
     zombies,
 )
@@ -31,4 +32,4 @@ FAULTS |= (
     clocks.FAULTS | rebalances.FAULTS | refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
 )
 FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS | brokers.FAULTS
-FAULTS |= releases.FAULTS
+FAULTS |= releases.FAULTS | soak.FAULTS

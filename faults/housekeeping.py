@@ -1,0 +1,12 @@
+"""The service with housekeeping every few seconds instead of every hour: `python -m faults.housekeeping consume`."""
+
+import sys
+
+INTERVAL = 10.0
+
+if __name__ == "__main__":
+    from app.cli import main
+    from app.entrypoints import components
+
+    components.PRUNE_INTERVAL = INTERVAL
+    main(sys.argv[1:])
