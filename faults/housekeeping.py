@@ -2,7 +2,8 @@
 
 import sys
 
-INTERVAL = 10.0
+INTERVAL = 15.0
+"""Longer than a process asks for the token of a commit, as the hour is."""
 
 if __name__ == "__main__":
     from app.cli import main
