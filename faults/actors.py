@@ -59,16 +59,18 @@ WEIGHTS = {
 class Repertoire:
     """What clients do: relative frequencies of actions, and what lines require of their batch.
 
-    `terms`: new batches have a location and a best-before day, and some are blocked.
+    `terms`: new batches have a location and a best-before day, and some are blocked. `keys`: all requests have an
+    Idempotency-Key, not only those about holds.
     """
 
     weights: Mapping[str, int]
     wishes: Sequence[Mapping[str, Any]]
     terms: bool
+    keys: bool
 
 
-EVERYTHING = Repertoire(WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS, WISHES, terms=True)
-OF_1_0_0RC1 = Repertoire(WEIGHTS | batch_actions.WEIGHTS_OF_1_0_0RC1, ({},), terms=False)
+EVERYTHING = Repertoire(WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS, WISHES, terms=True, keys=False)
+OF_1_0_0RC1 = Repertoire(WEIGHTS | batch_actions.WEIGHTS_OF_1_0_0RC1 | {"send_again": 8}, ({},), terms=False, keys=True)
 """What release 1.0.0rc1 supports: no holds, no locations, no best-before days, no blocking, no priorities."""
 
 
@@ -99,12 +101,18 @@ class Actor:
         """The next action."""
         weights = self._repertoire.weights
         (deed,) = self._random.choices(list(weights), list(weights.values()))
+        entry = self._do(deed) or self._place()
+        if self._repertoire.keys:
+            self._holds.add_key(entry)
+        return entry
+
+    def _do(self, deed: str) -> Entry | None:
         if deed in hold_actions.WEIGHTS:
-            return self._holds.next(deed) or self._place()
+            return self._holds.next(deed)
         if deed in batch_actions.WEIGHTS:
-            return self._batches.next(deed) or self._place()
+            return self._batches.next(deed)
         entry: Entry | None = getattr(self, f"_{deed}")()
-        return entry or self._place()
+        return entry
 
     def learn(self, entry: Entry) -> None:
         """Record which lines are backordered, were refused, or could not be shipped."""

@@ -94,10 +94,14 @@ class HoldActions:
 
     def _entry(self, kind: Kind, data: Mapping[str, Any], key: str = "") -> Entry:
         entry = self._client.make_entry(kind, dict(data), key)
-        if entry.via == "http":
+        self.add_key(entry)
+        return entry
+
+    def add_key(self, entry: Entry) -> None:
+        """Give a request over HTTP an Idempotency-Key, with which it may be sent again."""
+        if entry.via == "http" and not entry.idempotency_key:
             entry.idempotency_key = f"key-{entry.id}"
             self._sent = [*self._sent[-RECENT:], entry]
-        return entry
 
     def _send_again(self) -> Entry | None:
         """The same request with the same key."""
