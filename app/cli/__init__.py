@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.archive import archive_group
 from app.cli.completion import completion
 from app.cli.dead_letters import dead_letters_group
 from app.cli.doctor import doctor
@@ -38,7 +39,7 @@ def cli() -> None:
 
 for _command in (
     *(dev, run, serve_command, consume, relay, notify),
-    *(migrate, doctor, watch, health, dead_letters_group, reconcile, advance_clocks, import_command),
+    *(migrate, doctor, watch, health, dead_letters_group, reconcile, advance_clocks, import_command, archive_group),
     *(api_keys, openapi, asyncapi, completion, man),
 ):
     cli.add_command(_command)

@@ -3,12 +3,13 @@
 import json
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 from uuid import UUID
 
 from pydantic import Field
 from sqlalchemy import Row, text
 
+from app.adapters.postgresql.event_archives import ARCHIVED_BEFORE
 from app.adapters.postgresql.tables import CHANGES_OF_BATCHES
 from app.domain.errors import ProductNotFoundError
 from app.integration.fields import Eta
@@ -22,7 +23,7 @@ CHANGES_EXAMINED = 10_000
 
 # Two limits: the inner one is known when the statement is planned, the outer one ends the index scan.
 _HISTORY = text(f"""
-    SELECT p.sequence AS newest, oldest.sequence AS oldest, e.*
+    SELECT p.sequence AS newest, oldest.sequence AS oldest, {ARCHIVED_BEFORE} AS archived_before, e.*
     FROM products p
     CROSS JOIN LATERAL (
         SELECT min(sequence) AS sequence FROM events WHERE subject = p.sku AND sequence IS NOT NULL
@@ -76,6 +77,7 @@ _OF_BATCH = text(f"""
     ) AS e
     WHERE e.data::json ->> 'ref' = :ref ORDER BY e.number DESC LIMIT {MOST_ITEMS}
 """)  # noqa: S608 - the numbers are constants
+_ARCHIVED_BEFORE = text(f"SELECT {ARCHIVED_BEFORE} AS archived_before")
 _BEHIND_ALL = 2**63 - 1
 
 
@@ -192,6 +194,14 @@ class HistoryPage(Page):
     """A page of a product's events, newest first."""
 
     items: list[HistoryEntry]
+    archived_before: Annotated[
+        datetime | None,
+        Field(
+            description="Events before this time have been archived and are left out; only if there are any.",
+            examples=["2029-01-01T00:00:00Z"],
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
 
 
 class History:
@@ -208,13 +218,20 @@ class History:
         if not rows:
             raise ProductNotFoundError(sku)
         entries = [row for row in rows if row.number is not None]
+        first, *_ = rows
         return HistoryPage(
             items=[HistoryEntry.of(row) for row in entries[:limit]],
             next_cursor=pager.next_cursor([(row.number,) for row in entries], limit),
             # The sequences of a product have no gap.
-            count=rows[0].newest - rows[0].oldest + 1 if rows[0].oldest else 0,
+            count=first.newest - first.oldest + 1 if first.oldest else 0,
             count_is_exact=True,
+            archived_before=first.archived_before if first.newest and first.oldest != 1 else None,
         )
+
+    async def archived_before(self) -> datetime | None:
+        """The time before which events have been archived; None: all are here."""
+        (row,) = await self._reader.fetch(_ARCHIVED_BEFORE, {})
+        return cast("datetime | None", row.archived_before)
 
     async def of_order(self, order_id: str) -> list[HistoryEntry]:
         """The events of the lines of an order, newest first: how they came where they are, and why.

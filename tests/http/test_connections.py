@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 SOON = 1.0
-LATE = 15.0
+LATE = 60.0
 
 
 @dataclass

@@ -22,7 +22,7 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service behind a socket, with its own HTTP protocol; a client of it."""
     started = asyncio.Event()
     with listen("127.0.0.1", 0) as listener:
-        async with bootstrap(settings) as service, httpx.AsyncClient(base_url=url_of(listener)) as client:
+        async with bootstrap(settings) as service, httpx.AsyncClient(base_url=url_of(listener), timeout=60) as client:
             alive, held = os.pipe()
             serving = asyncio.create_task(serve(service, listener, on_started=started.set, parent_pipe=alive))
             await started.wait()
@@ -48,7 +48,7 @@ async def test_requests_beyond_the_limit_are_refused_and_the_others_answered(set
                 for number in range(MOST)
             ]
             await waiting_for_a_lock(settings.database_url.get_secret_value())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while (await client.get("/v1/batches/none")).status_code == 404:
                     pass  # Not all requests have arrived yet.
 

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from app.adapters.postgresql.cart_tables import cart_items, carts
+from app.adapters.postgresql.event_archives import event_archives
 from app.adapters.postgresql.message_tables import dead_letters, inbox, notified_batches, notified_products
 from app.adapters.postgresql.metadata import Identifier, metadata
 
@@ -39,6 +40,7 @@ __all__ = [
     "carts",
     "commits",
     "dead_letters",
+    "event_archives",
     "events",
     "idempotency_keys",
     "inbox",

@@ -185,7 +185,13 @@ async def get_order(
     """An order: its lines, and the events that put them where they are."""
     queries = queries_of(request)
     order = await queries.order(order_id)
-    return _page(request, "order.html", order=order, events=await queries.history.of_order(order_id))
+    return _page(
+        request,
+        "order.html",
+        order=order,
+        events=await queries.history.of_order(order_id),
+        archived_before=await queries.history.archived_before(),
+    )
 
 
 @router.get("/batches/{ref}")
@@ -210,6 +216,7 @@ async def get_batch(
         shipped=shipped,
         path=path,
         changes=await queries.history.of_batch(batch.sku, ref),
+        archived_before=await queries.history.archived_before(),
         more=_more(path, found.next_cursor, shipped=shipped),
         file=_file(f"{path}/allocations", shipped=shipped),
     )
