@@ -60,13 +60,15 @@ class Repertoire:
     """What clients do: relative frequencies of actions, and what lines require of their batch.
 
     `terms`: new batches have a location and a best-before day, and some are blocked. `keys`: all requests have an
-    Idempotency-Key, not only those about holds.
+    Idempotency-Key, not only those about holds. `long_hold` are the seconds of holds that do not run out during a short
+    load.
     """
 
     weights: Mapping[str, int]
     wishes: Sequence[Mapping[str, Any]]
     terms: bool
     keys: bool
+    long_hold: int = 600
 
 
 EVERYTHING = Repertoire(WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS, WISHES, terms=True, keys=False)
@@ -89,7 +91,7 @@ class Actor:
         self._orders: list[OwnOrder] = []
         self._gone_orders: list[OwnOrder] = []
         self._count = 0
-        self._holds = hold_actions.HoldActions(self, via, self._random)
+        self._holds = hold_actions.HoldActions(self, via, self._random, long_hold=repertoire.long_hold)
         self._batches = batch_actions.BatchActions(self, via, self._random, terms=repertoire.terms)
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:

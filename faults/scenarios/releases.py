@@ -29,7 +29,9 @@ def installed(_: Servers, __: Path) -> Iterator[None]:
     try:
         release.previous()
     except DownloadError as error:
-        raise LeftOutError(str(error)) from error
+        # The first line says which program failed, the last one why.
+        lines = str(error).strip().splitlines()
+        raise LeftOutError(" ... ".join(dict.fromkeys([lines[0], lines[-1]]))) from error
     yield
 
 

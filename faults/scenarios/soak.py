@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
+from faults.actors import EVERYTHING
 from faults.ageing import Ageing
 from faults.background import Background
 from faults.flatness import Bound, Series
@@ -38,7 +39,7 @@ KEPT = ("products", "batches", "order_lines", "orders", "events")
 
 BOUNDS = {
     # Python keeps memory of its largest group; a leak of a kilobyte for each command would be 30 MB in ten minutes.
-    "memory": Bound(1.1, 12.0),
+    "memory": Bound(1.05, 6.0),
     "files": Bound(1.0, 5.0),
     "connections": Bound(1.0, 3.0),
     "rows": Bound(1.3, 300.0),
@@ -115,7 +116,7 @@ class Sampler(Background):
             if table in PRUNED:
                 sample |= {f"rows {table}": rows, f"bytes {table}": size}
             else:
-                sample[f"bytes-per-row {table}"] = size / max(rows, 1000)
+                sample[f"bytes-per-row {table}"] = size / max(rows, 1)
         return sample
 
 
@@ -187,5 +188,14 @@ def _entry(_: Path, instance: Instance) -> Sequence[str]:
 
 
 FAULTS: dict[str, Fault] = {
-    "soak": Fault(soak, proxied=True, entry=_entry, needs_log=True, in_short=False, size=of_minutes),
+    "soak": Fault(
+        soak,
+        proxied=True,
+        entry=_entry,
+        needs_log=True,
+        in_short=False,
+        size=of_minutes,
+        # In a long load there are always holds that are about to end, and the oracle waits until there are none.
+        repertoire=replace(EVERYTHING, long_hold=60),
+    ),
 }
