@@ -42,7 +42,7 @@ BOUNDS = {
     "memory": Bound(1.05, 6.0),
     "files": Bound(1.0, 5.0),
     "connections": Bound(1.0, 3.0),
-    "rows": Bound(1.3, 300.0),
+    "rows": Bound(1.3, 100.0),
     "bytes": Bound(1.5, 2e6),
     "bytes-per-row": Bound(1.5, 50.0),
     "dead-share": Bound(1.5, 0.25),
