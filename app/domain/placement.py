@@ -84,9 +84,9 @@ class Placement(ProductMemory):
         self.held_qty -= allocation.line.qty
         self._raise_hold_released(allocation, reason)
 
-    def _raise_of(self, line: OrderLine, event: Callable[..., Event], **facts: object) -> int:
+    def _raise_of(self, line: OrderLine, event_type: Callable[..., Event], **facts: object) -> int:
         """Raise an event of a line; returns its sequence."""
-        return self._raise(event, order_id=line.order_id, line=line.line, qty=line.qty, **facts)
+        return self._raise(event_type, order_id=line.order_id, line=line.line, qty=line.qty, **facts)
 
     def _raise_allocated(self, line: OrderLine, batch: Batch) -> int:
         return self._raise_of(line, events.LineAllocated, batch_ref=batch.ref)

@@ -123,10 +123,10 @@ class ProductMemory:
         if batch.best_before is not None and not batch.is_expired:
             self.next_expiry = min(batch.best_before, self.next_expiry or NEVER)
 
-    def _raise(self, event: Callable[..., Event], **facts: object) -> int:
+    def _raise(self, event_type: Callable[..., Event], **facts: object) -> int:
         """Raise an event with the next sequence; returns the sequence."""
         self.sequence += 1
-        self._events.append(event(sku=self.sku, sequence=self.sequence, **facts))
+        self._events.append(event_type(sku=self.sku, sequence=self.sequence, **facts))
         return self.sequence
 
     def _raise_stock_level_events(self) -> None:

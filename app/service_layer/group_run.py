@@ -38,13 +38,13 @@ class GroupRun:
     def __init__(
         self,
         unit_of_work: UnitOfWorkFactory,
-        run_request: Callable[[Request, UnitOfWork], Awaitable[Outcome]],
+        handle_request: Callable[[Request, UnitOfWork], Awaitable[Outcome]],
         retry: RetryPolicy,
         *,
         shared: bool,
     ) -> None:
         self._unit_of_work = unit_of_work
-        self._run_one = run_request
+        self._handle_request = handle_request
         self._retry = retry
         self._shared = shared
         self._until = time.monotonic() + self._retry.patience
@@ -153,7 +153,7 @@ class GroupRun:
                 if late is not None and request.message is not None:
                     unhandled.append(request.message)
                 outcomes.append(known or late or await self._run_request(request, uow))
-                if uow.published > MAX_EVENTS:
+                if uow.event_count > MAX_EVENTS:
                     break
             rest = group[len(outcomes) :]
             unhandled += [each.message for each in rest if each.message and settled.get(id(each), self) is None]
@@ -166,7 +166,7 @@ class GroupRun:
 
     async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         try:
-            return await self._run_one(request, uow)
+            return await self._handle_request(request, uow)
         except TooLargeToShareError as error:
             # It has changed products in memory, so the group is rolled back and runs again without it.
             metrics.deferred_commands.labels("large").inc()

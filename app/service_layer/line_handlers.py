@@ -30,8 +30,8 @@ async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
         raise InvalidSkuError(command.sku)
     line = OrderLine(command.order_id, command.sku, command.qty, command.requirements, command.line)
     held_until = None if command.hold_seconds is None else product.end_of_hold(command.hold_seconds)
-    allocation, created = product.allocate(line, command.if_unavailable, held_until)
-    return LineAccepted(AllocationState.of(allocation), created)
+    allocation, changed = product.allocate(line, command.if_unavailable, held_until)
+    return LineAccepted(AllocationState.of(allocation), changed)
 
 
 async def allocate_many(command: AllocateMany, uow: UnitOfWork) -> list[LineAccepted | DomainError]:

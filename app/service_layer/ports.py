@@ -183,14 +183,14 @@ class UnitOfWork(Protocol):
     cause: Cause
     """Where the command being handled came from."""
 
-    published: int
-    """How many events this transaction publishes so far."""
+    event_count: int
+    """How many events this transaction stores so far."""
 
     def raise_event(self, event: Event) -> None:
         """Raise an event that belongs to no product."""
 
-    def publish_events(self) -> None:
-        """Add the events of a command that has ended to the outbox; those of one subject keep their order."""
+    def collect_events(self) -> None:
+        """Put the events of a command that has ended into the outbox; those of one subject keep their order."""
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
         """Write what a long command has changed of the product so far, with its events, and give other tasks a turn.

@@ -180,7 +180,7 @@ class LineAccepted:
     """The outcome of Allocate; `created` is False where the same line was accepted before and did not change."""
 
     allocation: AllocationState
-    created: bool
+    changed: bool
 
 
 Complete = Annotated[
@@ -222,7 +222,7 @@ class OrderAccepted:
     """The outcome of PlaceOrder; `created` is False where the same order was placed before and did not change."""
 
     order: OrderState
-    created: bool
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def _accepted(accepted: LineAccepted) -> Response:
 
 def status_of_accepted(accepted: LineAccepted) -> int:
     """The HTTP status of an accepted line: 202 if it is backordered, 201 otherwise; 200 if nothing has changed."""
-    if not accepted.created:
+    if not accepted.changed:
         return 200
     return 202 if accepted.allocation.status == "backordered" else 201
 
