@@ -55,7 +55,7 @@ SkuInPath = Annotated[Sku, Path(description="The SKU of the product.")]
 )
 @needs("orders:write")
 async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = False) -> Response:
-    """Allocates the line to one batch: from the warehouse first, then from the batch with the earliest ETA.
+    """Allocates the line to one batch: the warehouse first, then the earliest ETA, then the goods that expire first.
 
     A line is allocated at most once, so the request can be repeated safely. With `hold_for` the batch only holds the
     pieces: the hold ends at `held_until`, unless the same request without `hold_for` has confirmed the line by then.
