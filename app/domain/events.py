@@ -91,7 +91,7 @@ class BatchCreated(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTermsChanged(ProductEvent):
-    """The location, the best-before day or the blocking of a batch has changed; these are the present ones."""
+    """The terms of a batch (`BatchTerms`) have changed; the event has all of them."""
 
     ref: str
     qty: int
@@ -144,7 +144,7 @@ class LineAllocated(LineEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineHeld(LineEvent):
-    """A batch keeps stock for the order line until `held_until`. Raised again when its batch or its end changes."""
+    """The order line is held on `batch_ref` until `held_until`. Each change of either raises the event again."""
 
     batch_ref: str
     held_until: datetime
@@ -152,7 +152,7 @@ class LineHeld(LineEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(LineEvent):
-    """The hold of an order line ended without a confirmation."""
+    """An order line is not held any more, and was not confirmed."""
 
     batch_ref: str
     reason: HoldReleaseReason
@@ -172,26 +172,26 @@ class LineDeallocated(LineEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineShipped(LineEvent):
-    """The order line was shipped."""
+    """An allocated order line left the warehouse."""
 
     batch_ref: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineBackordered(LineEvent):
-    """The order line was accepted and waits for stock."""
+    """An accepted order line waits in the queue of its SKU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationFailed(LineEvent):
-    """The order line was refused and is not kept; a line that was accepted before stays as it was."""
+    """A request for an order line was refused, for this reason, and has changed nothing."""
 
     reason: RefusalReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfStock(LineEvent):
-    """No batch could hold the order line."""
+    """An order line found no batch that could hold it whole; a hold raises no such event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +218,7 @@ class OrderRefused(OrderEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CartCheckedOut(OrderEvent):
-    """The order of a cart was placed, or is held until `held_until`, with these items at these prices."""
+    """A cart was checked out, with these items at these prices. Its order is held until `held_until`; None: firm."""
 
     cart_id: str
     currency: str
@@ -229,7 +229,7 @@ class CartCheckedOut(OrderEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowStock(ProductEvent):
-    """Availability fell below the reorder point. Held pieces count as available here.
+    """Fewer pieces than `reorder_point` are available or held. It was not so before.
 
     `backordered_qty` pieces are backordered; `incoming_qty` of the available ones have not arrived yet.
     """
@@ -242,6 +242,6 @@ class LowStock(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackInStock(ProductEvent):
-    """A product that was out of stock is available again."""
+    """The available quantity rose from 0 to `available_qty`."""
 
     available_qty: int

@@ -50,7 +50,10 @@ class Placement(ProductMemory):
             allocation.allocated_sequence = self._raise_allocated(line, batch)
 
     def leave(self, allocation: Allocation, reason: ReleaseReason, *, new_qty: int | None = None) -> None:
-        """Raise the event of a line that leaves its batch, or the queue. For a hold `place` raises the only event."""
+        """Raise the event of a firm line that leaves its batch or the queue.
+
+        A held line raises nothing here: `place` raises LineHeld or HoldReleased.
+        """
         if allocation.is_held:
             return
         line, batch = allocation.line, allocation.batch

@@ -37,7 +37,7 @@ class OrderLine:
 
     @property
     def key(self) -> str:
-        """Identifies the line within its SKU."""
+        """See `line_key`."""
         return line_key(self.order_id, self.line)
 
 
@@ -105,7 +105,7 @@ class Batch:
 
     @property
     def terms(self) -> BatchTerms:
-        """Location, shelf life and blocking."""
+        """The terms of the batch as they are now."""
         return BatchTerms(self.location, self.best_before, self.is_blocked)
 
     @property

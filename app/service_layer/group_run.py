@@ -22,7 +22,7 @@ from app.service_layer.requests import Outcome, Request, RetryPolicy
 log = logging.getLogger(__name__)
 
 MAX_EVENTS = 5000
-"""A unit of work that publishes more than this ends; the rest of its group runs in the next one."""
+"""A unit of work that stores more events than this ends; the rest of its group runs in the next one."""
 
 QUICK = 1.0
 """Seconds. After a fault of some rows, the whole group is tried once more if the fault came sooner."""
@@ -125,7 +125,7 @@ class GroupRun:
     async def _run(self, group: Sequence[Request]) -> list[Outcome]:
         """One unit of work: lock what the group names, run its handlers, write the differences, commit.
 
-        Returns the outcomes of the first requests: it ends early where it publishes more than `MAX_EVENTS`.
+        Returns the outcomes of the first requests: it ends early where it stores more than `MAX_EVENTS`.
         """
         kept_out = [self._outcome_of_kept_out(_keys_of(each)) if self._kept_out else None for each in group]
         running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]

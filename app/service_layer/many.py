@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 async def run_each(
     items: Iterable[Item], handler: Callable[[Item, UnitOfWork], Awaitable[Result]], uow: UnitOfWork
 ) -> list[Result | DomainError]:
-    """Run the items one after another; a refusal is the answer to its own item and touches no other."""
+    """Run the items one after another. Returns the result or the refusal of each."""
     answers: list[Result | DomainError] = []
     written = uow.event_count
     for number, item in enumerate(items, start=1):

@@ -101,7 +101,7 @@ class Outbox(Protocol):
     """Events that become visible to the relay with the commit."""
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Publish the message once the transaction has committed."""
+        """Store the message with the commit; the relay publishes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class UnitOfWork(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """The messages to publish with this transaction."""
+        """The messages that are stored with this transaction, for the relay."""
 
     @property
     def inbox(self) -> Inbox:

@@ -177,7 +177,7 @@ class BatchRecorded:
 
 @dataclass(frozen=True, slots=True)
 class LineAccepted:
-    """The outcome of Allocate; `created` is False where the same line was accepted before and did not change."""
+    """The outcome of Allocate. `changed` is True if the command placed the line or confirmed its hold."""
 
     allocation: AllocationState
     changed: bool
@@ -219,7 +219,7 @@ class OrderState:
 
 @dataclass(frozen=True, slots=True)
 class OrderAccepted:
-    """The outcome of PlaceOrder; `created` is False where the same order was placed before and did not change."""
+    """The outcome of PlaceOrder. `changed` is True if the command placed or held the order, or confirmed its hold."""
 
     order: OrderState
     changed: bool

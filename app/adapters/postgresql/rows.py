@@ -159,7 +159,7 @@ class LineRow(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Identifies the line within its SKU."""
+        """See `line_key`."""
         return line_key(self.order_id, self.line)
 
     def to_allocation(self, batch: Batch | None) -> Allocation:

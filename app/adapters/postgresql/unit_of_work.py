@@ -126,7 +126,7 @@ class SqlUnitOfWork:
             raise self._as_port_error(exc) from exc
 
     def raise_event(self, event: Event) -> None:
-        """Raise an event that belongs to no product."""
+        """Keep the event until the command has ended."""
         self._events.append(event)
 
     def collect_events(self) -> None:
