@@ -1,7 +1,7 @@
 """Domain events, named in the past tense. The aggregate raises them; they are immutable.
 
-`sequence` is the position of the event among all events of its SKU: 1, 2, 3 … without a gap. It is None where there is
-no product to count for: in the events of an order as a whole, and of a SKU that does not exist.
+`sequence` counts the events of the SKU. It is None where there is no product: in the events of an order as a whole, and
+of a SKU that does not exist.
 """
 
 from abc import ABC, abstractmethod
@@ -78,50 +78,48 @@ class OrderEvent(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchCreated(ProductEvent):
-    """A batch of `qty` pieces was recorded; no `eta` means that it is in the warehouse."""
+class BatchEvent(ProductEvent):
+    """An event of a batch of `qty` pieces. It is in the warehouse if `eta` is None."""
 
     ref: str
     qty: int
     eta: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTermsEvent(BatchEvent):
+    """An event with the terms of the batch. See `BatchTerms`."""
+
     location: str = MAIN_LOCATION
     best_before: date | None = None
     blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchTermsChanged(ProductEvent):
-    """The terms of a batch (`BatchTerms`) have changed; the event has all of them."""
-
-    ref: str
-    qty: int
-    eta: date | None
-    location: str = MAIN_LOCATION
-    best_before: date | None = None
-    blocked: bool = False
+class BatchCreated(BatchTermsEvent):
+    """A batch was recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchQuantityChanged(ProductEvent):
+class BatchTermsChanged(BatchTermsEvent):
+    """The terms of a batch have changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchQuantityChanged(BatchEvent):
     """The purchased quantity of a batch is now `qty`; `reason` and `reference` are what the caller gave for it."""
 
-    ref: str
-    qty: int
-    eta: date | None
     reason: StockReason | None = None
     reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchEtaChanged(ProductEvent):
-    """A batch is now expected at `eta`, or has arrived in the warehouse where that is None.
+class BatchEtaChanged(BatchEvent):
+    """A batch is now expected at `eta`, or has arrived.
 
     `order_count` firm lines are allocated to it and not shipped; `order_ids` are the orders of the first of them.
     """
 
-    ref: str
-    qty: int
-    eta: date | None
     order_ids: tuple[str, ...] = ()
     order_count: int = 0
 
