@@ -89,7 +89,7 @@ class Placement(ProductMemory):
 
     def _raise_of(self, line: OrderLine, event_type: Callable[..., Event], **facts: object) -> int:
         """Raise an event of a line; returns its sequence."""
-        return self._raise(event_type, order_id=line.order_id, line=line.line, qty=line.qty, **facts)
+        return self._raise(event_type, order_id=line.order_id, line=line.name, qty=line.qty, **facts)
 
     def _raise_allocated(self, line: OrderLine, batch: Batch) -> int:
         return self._raise_of(line, events.LineAllocated, batch_ref=batch.ref)

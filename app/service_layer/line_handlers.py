@@ -33,7 +33,7 @@ async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
         sku=command.sku,
         qty=command.qty,
         requirements=command.requirements,
-        line=command.line,
+        name=command.line,
     )
     held_until = None if command.hold_seconds is None else product.end_of_hold(command.hold_seconds)
     allocation, changed = product.allocate(line, command.if_unavailable, held_until)

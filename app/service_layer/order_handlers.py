@@ -131,7 +131,7 @@ def _order_of(order_id: str, lines: Iterable[OrderedLine]) -> Order:
 
 def _id(line: OrderLine) -> tuple[str, str]:
     """Identifies a line within its order."""
-    return line.sku, line.line
+    return line.sku, line.name
 
 
 def firm_and_held_skus(order_id: str, uow: UnitOfWork) -> tuple[list[str], list[str]]:
@@ -244,7 +244,7 @@ def _fail(line: OrderLine, reason: events.RefusalReason, uow: UnitOfWork) -> Non
         return
     uow.raise_event(
         events.AllocationFailed(
-            sku=line.sku, sequence=None, order_id=line.order_id, line=line.line, qty=line.qty, reason=reason
+            sku=line.sku, sequence=None, order_id=line.order_id, line=line.name, qty=line.qty, reason=reason
         )
     )
 

@@ -127,7 +127,7 @@ class AllocationState:
             batch_ref=batch.ref if batch else None,
             eta=batch.eta if batch else None,
             held_until=allocation.held_until,
-            line=line.line,
+            line=line.name,
         )
 
 
@@ -163,7 +163,7 @@ class LineMove:
             qty=move.line.qty,
             from_batch_ref=move.from_batch.ref,
             to_batch_ref=move.to_batch.ref if move.to_batch else None,
-            line=move.line.line,
+            line=move.line.name,
         )
 
 

@@ -153,7 +153,7 @@ class LineRow(NamedTuple):
             " ".join(line.requirements.locations) or None,
             line.requirements.good_until,
             None if line.requirements.priority == DEFAULT_PRIORITY else queue_rank(line.requirements.priority),
-            line.line,
+            line.name,
         )
         return tuple.__new__(cls, values)
 
