@@ -80,12 +80,10 @@ class Product(StockKeeping):
         held_until: datetime | None = None,
         requirements: Requirements | None = None,
     ) -> Allocation:
-        """Set the quantity of an accepted line; the pieces that the line holds are available to it.
+        """Set the quantity of an accepted line, and of a hold its end and its requirements; None leaves them.
 
-        The line stays on its batch where the batch can hold it; otherwise it goes to the batch that a new line would
-        go to. A waiting line keeps its place in the queue. A hold keeps its end, unless it is given another one, and a
-        line its requirements. Raises AllocationNotFoundError, AlreadyShippedError, and OutOfStockError where no batch
-        can hold the larger line: the line then stays as it was.
+        Raises AllocationNotFoundError, AlreadyShippedError, and OutOfStockError where no batch can hold the line in its
+        new form: it then stays as it was.
         """
         allocation = self._accepted(key)
         before, own, is_held = allocation.line, allocation.batch, allocation.is_held

@@ -98,10 +98,10 @@ class Answers(Protocol):
 
 
 class Outbox(Protocol):
-    """Events that become visible to the relay with the commit."""
+    """What the transaction stores for the relay."""
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Store the message with the commit; the relay publishes it."""
+        """Store the message. The relay publishes it after the commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class UnitOfWork(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """The messages that are stored with this transaction, for the relay."""
+        """The outbox of this transaction."""
 
     @property
     def inbox(self) -> Inbox:
@@ -190,7 +190,7 @@ class UnitOfWork(Protocol):
         """Raise an event that belongs to no product."""
 
     def collect_events(self) -> None:
-        """Put the events of a command that has ended into the outbox; those of one subject keep their order."""
+        """End a command: put its events into the outbox. Those of one subject keep their order."""
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
         """Write what a long command has changed of the product so far, with its events, and give other tasks a turn.

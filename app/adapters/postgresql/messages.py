@@ -88,7 +88,7 @@ class SqlOutbox:
         self._rows: list[EventRow] = []
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Keep the message for `take_changes`. Its row gives it its id, which never changes."""
+        """Make a row of the message. The database gives it its id, which stays the same however often it is sent."""
         self._rows.append(
             # By position: keywords take twice as long.
             EventRow(

@@ -126,11 +126,11 @@ class SqlUnitOfWork:
             raise self._as_port_error(exc) from exc
 
     def raise_event(self, event: Event) -> None:
-        """Keep the event until the command has ended."""
+        """Keep the event for `collect_events`."""
         self._events.append(event)
 
     def collect_events(self) -> None:
-        """Put the events of others first, then those of the products, oldest first."""
+        """Put the events of the command into the outbox, those that belong to no product first."""
         events, self._events = self._events, []
         self._add_to_outbox([*events, *self.products.take_events()])
 
@@ -245,7 +245,7 @@ class SqlUnitOfWork:
             await self._connections.give_back(self._lent)
 
     def _as_port_error(self, error: Exception) -> Exception:
-        """The error in the terms of the service layer: TemporarilyUnavailableError, or the error itself.
+        """The error as the caller gets it: TemporarilyUnavailableError, or the error itself.
 
         The server ends a session at `transaction_timeout`. The driver may then report a lost connection in place of
         the reason, so a connection that was lost after about that time counts as a time limit.
