@@ -30,7 +30,7 @@ async def publish(prefix: str, skus: int, rate: float, seconds: float) -> None:
         while (elapsed := time.monotonic() - started) < seconds:
             while published < rate * elapsed:
                 sku, sequence = f"{prefix}{published % skus}", published // skus + 1
-                headers, value = _event(sku, sequence).encode()
+                headers, value = _event(sku, sequence).to_record()
                 await producer.send(settings.kafka_events_topic, value, key=sku.encode(), headers=headers)
                 published += 1
             await asyncio.sleep(STEP)

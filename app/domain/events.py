@@ -1,7 +1,7 @@
 """Domain events, named in the past tense. The aggregate raises them; they are immutable.
 
-`sequence` is the position of the event among all events of its SKU: 1, 2, 3 … without a gap. It is None where there is
-no product to count for: in the events of an order as a whole, and of a SKU that does not exist.
+`sequence` counts the events of the SKU. It is None where there is no product: in the events of an order as a whole, and
+of a SKU that does not exist.
 """
 
 from abc import ABC, abstractmethod
@@ -78,50 +78,48 @@ class OrderEvent(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchCreated(ProductEvent):
-    """A batch of `qty` pieces was recorded; no `eta` means that it is in the warehouse."""
+class BatchEvent(ProductEvent):
+    """An event of a batch of `qty` pieces. It is in the warehouse if `eta` is None."""
 
     ref: str
     qty: int
     eta: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTermsEvent(BatchEvent):
+    """An event with the terms of the batch. See `BatchTerms`."""
+
     location: str = MAIN_LOCATION
     best_before: date | None = None
     blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchTermsChanged(ProductEvent):
-    """The location, the best-before day or the blocking of a batch has changed; these are the present ones."""
-
-    ref: str
-    qty: int
-    eta: date | None
-    location: str = MAIN_LOCATION
-    best_before: date | None = None
-    blocked: bool = False
+class BatchCreated(BatchTermsEvent):
+    """A batch was recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchQuantityChanged(ProductEvent):
+class BatchTermsChanged(BatchTermsEvent):
+    """The terms of a batch have changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchQuantityChanged(BatchEvent):
     """The purchased quantity of a batch is now `qty`; `reason` and `reference` are what the caller gave for it."""
 
-    ref: str
-    qty: int
-    eta: date | None
     reason: StockReason | None = None
     reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchEtaChanged(ProductEvent):
-    """A batch is now expected at `eta`, or has arrived in the warehouse where that is None.
+class BatchEtaChanged(BatchEvent):
+    """A batch is now expected at `eta`, or has arrived.
 
     `order_count` firm lines are allocated to it and not shipped; `order_ids` are the orders of the first of them.
     """
 
-    ref: str
-    qty: int
-    eta: date | None
     order_ids: tuple[str, ...] = ()
     order_count: int = 0
 
@@ -144,7 +142,7 @@ class LineAllocated(LineEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineHeld(LineEvent):
-    """A batch keeps stock for the order line until `held_until`. Raised again when its batch or its end changes."""
+    """The order line is held on `batch_ref` until `held_until`. Each change of either raises the event again."""
 
     batch_ref: str
     held_until: datetime
@@ -152,7 +150,7 @@ class LineHeld(LineEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(LineEvent):
-    """The hold of an order line ended without a confirmation."""
+    """An order line is not held any more, and was not confirmed."""
 
     batch_ref: str
     reason: HoldReleaseReason
@@ -172,26 +170,26 @@ class LineDeallocated(LineEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineShipped(LineEvent):
-    """The order line was shipped."""
+    """An allocated order line left the warehouse."""
 
     batch_ref: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineBackordered(LineEvent):
-    """The order line was accepted and waits for stock."""
+    """An accepted order line waits in the queue of its SKU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationFailed(LineEvent):
-    """The order line was refused and is not kept; a line that was accepted before stays as it was."""
+    """A request for an order line was refused, for this reason, and has changed nothing."""
 
     reason: RefusalReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfStock(LineEvent):
-    """No batch could hold the order line."""
+    """An order line found no batch that could hold it whole; a hold raises no such event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +216,7 @@ class OrderRefused(OrderEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CartCheckedOut(OrderEvent):
-    """The order of a cart was placed, or is held until `held_until`, with these items at these prices."""
+    """A cart was checked out, with these items at these prices. Its order is held until `held_until`; None: firm."""
 
     cart_id: str
     currency: str
@@ -229,7 +227,7 @@ class CartCheckedOut(OrderEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowStock(ProductEvent):
-    """Availability fell below the reorder point. Held pieces count as available here.
+    """Fewer pieces than `reorder_point` are available or held. It was not so before.
 
     `backordered_qty` pieces are backordered; `incoming_qty` of the available ones have not arrived yet.
     """
@@ -242,6 +240,6 @@ class LowStock(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackInStock(ProductEvent):
-    """A product that was out of stock is available again."""
+    """The available quantity rose from 0 to `available_qty`."""
 
     available_qty: int

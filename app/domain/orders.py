@@ -18,7 +18,7 @@ class Order:
     @classmethod
     def of(cls, order_id: str, lines: Iterable[OrderLine]) -> Self:
         """The order of these lines."""
-        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku", "line"))))
+        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku", "name"))))
 
 
 PlacedRow = tuple[str, int, int] | tuple[str, int, int, str]
@@ -35,7 +35,7 @@ class PlacedLine:
     sku: str
     qty: int
     requested: int
-    line: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class PlacedOrder:
     ) -> Self:
         """The order of these lines, and of lines that belong to it and are not allocated yet."""
         lines = [
-            PlacedLine(each.line.sku, each.line.qty, each.requested_sequence, each.line.line) for each in allocations
+            PlacedLine(each.line.sku, each.line.qty, each.requested_sequence, each.line.name) for each in allocations
         ]
-        lines += (PlacedLine(line.sku, line.qty, NEVER, line.line) for line in left_out)
-        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku", "line"))), is_held)
+        lines += (PlacedLine(line.sku, line.qty, NEVER, line.name) for line in left_out)
+        return cls(order_id, tuple(sorted(lines, key=attrgetter("sku", "name"))), is_held)
 
     @classmethod
     def of_rows(cls, order_id: str, rows: Iterable[PlacedRow], *, is_held: bool = False) -> Self:
@@ -86,7 +86,7 @@ class PlacedOrder:
     def rows(self) -> list[PlacedRow]:
         """SKU, pieces, place in the queue and name of each line; without the name if it has none."""
         return [
-            (line.sku, line.qty, line.requested, line.line) if line.line else (line.sku, line.qty, line.requested)
+            (line.sku, line.qty, line.requested, line.name) if line.name else (line.sku, line.qty, line.requested)
             for line in self.lines
         ]
 
@@ -97,5 +97,5 @@ class PlacedOrder:
 
     def is_made_of(self, lines: Sequence[OrderLine]) -> bool:
         """Whether these lines, sorted by SKU and name, are what was placed."""
-        placed = [(line.sku, line.line, line.qty) for line in self.lines]
-        return placed == [(line.sku, line.line, line.qty) for line in lines]
+        placed = [(line.sku, line.name, line.qty) for line in self.lines]
+        return placed == [(line.sku, line.name, line.qty) for line in lines]

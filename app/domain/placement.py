@@ -50,7 +50,10 @@ class Placement(ProductMemory):
             allocation.allocated_sequence = self._raise_allocated(line, batch)
 
     def leave(self, allocation: Allocation, reason: ReleaseReason, *, new_qty: int | None = None) -> None:
-        """Raise the event of a line that leaves its batch, or the queue. For a hold `place` raises the only event."""
+        """Raise the event of a firm line that leaves its batch or the queue.
+
+        A held line raises nothing here: `place` raises LineHeld or HoldReleased.
+        """
         if allocation.is_held:
             return
         line, batch = allocation.line, allocation.batch
@@ -84,9 +87,9 @@ class Placement(ProductMemory):
         self.held_qty -= allocation.line.qty
         self._raise_hold_released(allocation, reason)
 
-    def _raise_of(self, line: OrderLine, event: Callable[..., Event], **facts: object) -> int:
+    def _raise_of(self, line: OrderLine, event_type: Callable[..., Event], **facts: object) -> int:
         """Raise an event of a line; returns its sequence."""
-        return self._raise(event, order_id=line.order_id, line=line.line, qty=line.qty, **facts)
+        return self._raise(event_type, order_id=line.order_id, line=line.name, qty=line.qty, **facts)
 
     def _raise_allocated(self, line: OrderLine, batch: Batch) -> int:
         return self._raise_of(line, events.LineAllocated, batch_ref=batch.ref)

@@ -28,12 +28,12 @@ class Product(StockKeeping):
     def allocate(
         self, line: OrderLine, if_unavailable: Literal["backorder", "reject"], held_until: datetime | None = None
     ) -> tuple[Allocation, bool]:
-        """Accept a line once, or confirm it where it is held; the flag is True where the line is new or firm now.
+        """Accept a line once, or confirm it if it is held. Returns True if this call placed or confirmed the line.
 
-        With `held_until` a new line is a hold, which never waits in the queue; a line that was accepted before does not
-        change. A repetition may leave its requirements out. Raises AllocationConflictError where the order has
-        the SKU with another quantity or other requirements, and OutOfStockError where no batch can hold the line and it
-        may not wait. Both refusals also raise events.
+        With `held_until` a new line is a hold; a line that was accepted before does not change. A repetition may leave
+        its requirements out. Raises AllocationConflictError if the order has the line with another quantity or other
+        requirements, and OutOfStockError if no batch can hold the line and it may not wait. Both refusals also raise
+        events.
         """
         is_held = held_until is not None
         known = self.allocations.get(line.key)
@@ -80,12 +80,10 @@ class Product(StockKeeping):
         held_until: datetime | None = None,
         requirements: Requirements | None = None,
     ) -> Allocation:
-        """Set the quantity of an accepted line; the pieces that the line holds are available to it.
+        """Set the quantity of an accepted line, and of a hold its end and its requirements; None leaves them.
 
-        The line stays on its batch where the batch can hold it; otherwise it goes to the batch that a new line would
-        go to. A waiting line keeps its place in the queue. A hold keeps its end, unless it is given another one, and a
-        line its requirements. Raises AllocationNotFoundError, AlreadyShippedError, and OutOfStockError where no batch
-        can hold the larger line: the line then stays as it was.
+        Raises AllocationNotFoundError, AlreadyShippedError, and OutOfStockError where no batch can hold the line in its
+        new form: it then stays as it was.
         """
         allocation = self._accepted(key)
         before, own, is_held = allocation.line, allocation.batch, allocation.is_held
@@ -213,7 +211,7 @@ class Product(StockKeeping):
     def expire_holds(self, keys: Iterable[str], earliest_end: datetime | None) -> None:
         """End the holds of these lines, which have ended, and those of lines in memory that have ended too.
 
-        No other hold ends before `earliest_end`; None: there is no other one.
+        No other hold ends before `earliest_end`, which is None if there is no other one.
         """
         named = (
             each for each in self.allocations.values() if each.held_until is not None and each.held_until <= self.now

@@ -1,11 +1,11 @@
 """What a product in memory contains, and how it raises events.
 
-A product in memory is not the complete history of its SKU. It contains the batches with stock left, the batches and
-lines that the commands name, and what a handler has fetched since. The cost of a command therefore does not depend on
-how much was sold before.
+A product in memory is not the complete history of its SKU. It contains the usable batches, the batches and lines that
+the commands name, and what a handler has fetched since. The cost of a command therefore does not depend on how much was
+sold before.
 
 The sequence of the product's events is its clock: "first" and "last" (recorded, requested, allocated) mean the smallest
-and the largest sequence of the event. Only the end of a hold is a time of day, and goods expire at the end of a day.
+and the largest sequence of the event.
 """
 
 from collections.abc import Callable, Iterable
@@ -61,7 +61,7 @@ class ProductMemory:
         self._expiry_before = self.next_expiry or NEVER
 
     def attach_batch(self, batch: Batch) -> Batch:
-        """Add a batch that was recorded earlier. One that is in memory already is kept, for it may have changed."""
+        """Add a batch that was recorded earlier, unless it is in memory. Returns the one in memory."""
         if batch.ref not in self.batches:
             # It counts in the level before if it had not expired when the product was stored.
             batch.is_expired = batch.best_before is not None and batch.best_before < self._expiry_before
@@ -71,7 +71,7 @@ class ProductMemory:
         return self.batches[batch.ref]
 
     def attach_allocation(self, allocation: Allocation) -> Allocation:
-        """Add a line that was accepted earlier. One that is in memory already is kept, for it may have changed."""
+        """Add a line that was accepted earlier, unless it is in memory, where it may have changed."""
         return self.allocations.setdefault(allocation.line.key, allocation)
 
     def forget_lines(self, keys: Iterable[str]) -> None:
@@ -102,12 +102,12 @@ class ProductMemory:
         return self.earliest_hold_end is not None and self.earliest_hold_end <= self.now
 
     def take_events(self) -> list[Event]:
-        """The events raised since the last call, oldest first; those of the stock level come last."""
+        """The events of a command that has ended, oldest first; those of the stock level come last."""
         self._raise_stock_level_events()
         return self.drain_events()
 
     def drain_events(self) -> list[Event]:
-        """The events raised since the last call by a command that is still running, oldest first.
+        """The events so far of a command that is still running.
 
         The stock level counts only at the end of a command, so its events are not raised here.
         """
@@ -123,10 +123,10 @@ class ProductMemory:
         if batch.best_before is not None and not batch.is_expired:
             self.next_expiry = min(batch.best_before, self.next_expiry or NEVER)
 
-    def _raise(self, event: Callable[..., Event], **facts: object) -> int:
+    def _raise(self, event_type: Callable[..., Event], **facts: object) -> int:
         """Raise an event with the next sequence; returns the sequence."""
         self.sequence += 1
-        self._events.append(event(sku=self.sku, sequence=self.sequence, **facts))
+        self._events.append(event_type(sku=self.sku, sequence=self.sequence, **facts))
         return self.sequence
 
     def _raise_stock_level_events(self) -> None:

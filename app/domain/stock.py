@@ -8,37 +8,37 @@ from operator import attrgetter
 from app.domain.choice import ANY_BATCH, MAIN_LOCATION, NEVER, Requirements, queue_rank
 
 
-def line_key(order_id: str, line: str) -> str:
+def line_key(order_id: str, name: str) -> str:
     """Identifies a line within its SKU: the order id, and behind a slash the name of the line if it has one.
 
     Identifiers contain no slash.
     """
-    return f"{order_id}/{line}" if line else order_id
+    return f"{order_id}/{name}" if name else order_id
 
 
 def split_line_key(key: str) -> tuple[str, str]:
     """The order id and the name of the line, which is empty if it has none."""
-    order_id, _, line = key.partition("/")
-    return order_id, line
+    order_id, _, name = key.partition("/")
+    return order_id, name
 
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """Pieces of one SKU for one order. Its identity is (`order_id`, `sku`, `line`).
+    """Pieces of one SKU for one order. Its identity is (`order_id`, `sku`, `name`).
 
-    `line` is a name that distinguishes several lines of one order and SKU; empty: it has none.
+    `name` distinguishes several lines of one order and SKU; empty: it has none. Callers and tables call it `line`.
     """
 
     order_id: str
     sku: str
     qty: int
     requirements: Requirements = ANY_BATCH
-    line: str = ""
+    name: str = ""
 
     @property
     def key(self) -> str:
-        """Identifies the line within its SKU."""
-        return line_key(self.order_id, self.line)
+        """See `line_key`."""
+        return line_key(self.order_id, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Batch:
 
     @property
     def terms(self) -> BatchTerms:
-        """Location, shelf life and blocking."""
+        """The terms of the batch as they are now."""
         return BatchTerms(self.location, self.best_before, self.is_blocked)
 
     @property

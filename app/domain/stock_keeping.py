@@ -43,7 +43,7 @@ class StockKeeping(Placement):
         return True
 
     def transfer(self, ref: str, qty: int, new_ref: str, location: str, eta: date | None) -> Relocation:
-        """Move pieces of a batch to a new batch in another location. It has the shelf life and blocking of the old one.
+        """Split a batch: the new one, in another location, has the shelf life and blocking of the old one.
 
         Lines that no longer fit on the old batch go along, unless another batch serves them earlier. They must be in
         memory, and the caller must run the relocation to its end. Raises BatchNotFoundError, BelowShippedError.
@@ -93,9 +93,9 @@ class StockKeeping(Placement):
             raise errors.BelowShippedError(ref, batch.shipped_qty)
 
     def change_quantity(self, ref: str, qty: int, reason: StockReason | None, reference: str | None) -> Relocation:
-        """Set the quantity of a batch. The relocation moves the lines that no longer fit, oldest request first.
+        """Resize a batch, and move the lines that no longer fit, oldest request first, as `empty_batch` does.
 
-        The caller must run the relocation to its end. Raises what `check_quantity` raises.
+        Raises what `check_quantity` raises.
         """
         released = self.resize_batch(ref, qty, reason, reference)
         return Relocation.of_released(self, released, "batch_quantity_changed")

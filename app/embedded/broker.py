@@ -26,7 +26,7 @@ STOP_STEPS = ((signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
 class EmbeddedBroker(Startable):
     """A broker on 127.0.0.1 that lives as long as this object runs it.
 
-    Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
+    Start it from the main thread (see `process.dies_with_parent`).
     """
 
     def __init__(self, *, port: int = 0, log_file: Path) -> None:

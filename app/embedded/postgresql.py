@@ -51,7 +51,7 @@ class EmbeddedPostgresql(Startable):
     """A PostgreSQL server on 127.0.0.1 that runs from `start` to `stop`; its data remain in `data_dir`.
 
     Beside the data directory there are files with its name: `.log`, `.password` (mode 0600) and `.lock`.
-    Start it from the main thread: a child ends with the thread that started it (see `process.dies_with_parent`).
+    Start it from the main thread (see `process.dies_with_parent`).
     """
 
     def __init__(self, data_dir: Path, *, port: int = 0, durable: bool = True) -> None:
@@ -110,7 +110,7 @@ class EmbeddedPostgresql(Startable):
             raise
 
     def stop(self) -> None:
-        """Shut the server down: fast, then immediately, then by SIGKILL. Does nothing when it does not run."""
+        """Shut the server down: fast, then immediately, then by SIGKILL, if it runs."""
         if self._child is not None:
             self._child.stop()
             self._child = None

@@ -51,7 +51,7 @@ class CloudEvent(NamedTuple):
     sequence: str | None = None
     traceparent: str | None = None
 
-    def encode(self) -> tuple[list[tuple[str, bytes]], bytes]:
+    def to_record(self) -> tuple[list[tuple[str, bytes]], bytes]:
         """The headers and the value of a record in binary mode."""
         headers = [
             _SPECVERSION_HEADER,
@@ -129,10 +129,10 @@ def parse(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> C
 
 
 def parse_leniently(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> CloudEvent:
-    """Read a record of our own topic, as `CloudEvent.encode` writes it. Never raises.
+    """Read a record of our own topic, as `CloudEvent.to_record` makes it. Never raises.
 
     Other programs may write to that topic, so attributes may be missing or malformed: the caller checks those that it
-    needs. Bytes that are not UTF-8 become lone surrogates, which no well-formed attribute contains.
+    needs. Bytes are decoded as `parse` decodes them.
     """
     texts = {name: raw.decode(errors="surrogateescape") for name, raw in headers if raw is not None}
     return CloudEvent(

@@ -42,7 +42,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class UnreadableRowError(Exception):
-    """A row is not valid. The message gives the reason."""
+    """A row is not valid, for the reason in the message."""
 
 
 class UnreadableFileError(Exception):

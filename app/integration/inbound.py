@@ -96,7 +96,9 @@ def digest(event: CloudEvent) -> bytes:
 
 
 def to_command(event: CloudEvent, context: Mapping[str, Any] | None = None) -> Command:
-    """The command of a message. Unknown fields are ignored. `context` is that of Pydantic's validation.
+    """The command of a message. Unknown fields are ignored.
+
+    `context` has the limits of this service, for the validation of the fields.
 
     Raises UnreadableMessageError for an unknown type and for invalid data.
     """

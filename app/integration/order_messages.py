@@ -26,7 +26,8 @@ class LineOfOrder(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
     sku: Sku
-    line: NameOfLine = ""
+    # `OrderLine` calls it `name`.
+    line: NameOfLine = Field(default="", validation_alias="name")
     qty: LineQuantity
 
 

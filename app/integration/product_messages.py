@@ -27,8 +27,7 @@ from app.integration.fields import (
 class Message(BaseModel):
     """The data of a published event."""
 
-    # Fields that were added later have defaults, so that older events can be read. They are written
-    # unless `exclude_if` leaves them out.
+    # CONTRIBUTING.md ("Add an event") says why later fields have defaults, and when they are left out.
     model_config = ConfigDict(
         frozen=True,
         from_attributes=True,

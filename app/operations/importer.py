@@ -133,9 +133,9 @@ def _result(pending: _PendingRow, outcome: Outcome) -> RowResult:
 def _describe(outcome: Outcome) -> tuple[str, str]:
     """The outcome and the detail of a `RowResult`."""
     match outcome.error or outcome.result:
-        case LineAccepted(allocation=line, created=created):
+        case LineAccepted(allocation=line, changed=changed):
             batch_ref = line.batch_ref or ""
-            return (line.status, batch_ref) if created else ("known", f"{line.status} {batch_ref}".rstrip())
+            return (line.status, batch_ref) if changed else ("known", f"{line.status} {batch_ref}".rstrip())
         case BatchRecorded(created=created):
             return "recorded" if created else "known", ""
         case BatchChanged(moved=moved) | ProductCounted(moved=moved):

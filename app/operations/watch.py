@@ -183,7 +183,7 @@ class Watch:
 
 
 def _event(record: ConsumerRecord) -> SeenEvent:
-    """The event in a record. Other programs may write anything to the topic."""
+    """The event in a record, or what can be shown of a record that another program has written."""
     event = parse_leniently(record.headers, record.value)
     text = event.data.decode(errors="replace")
     data: Any = text

@@ -110,7 +110,7 @@ class Decision(HistoryEntry):
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        """The entry of an event."""
+        """The event of the row."""
         return cls(sku=row.subject, **fields_of(row))
 
 

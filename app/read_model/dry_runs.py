@@ -108,7 +108,7 @@ class DryRuns:
             wanted = {(command.sku, command.line): (command.qty, command.requirements)}
             passed_over = await _passed_over(wanted, uow)
             accepted = await allocate(command, uow)
-            return _explained(accepted.allocation, passed_over, uow, accepted=not accepted.created)
+            return _explained(accepted.allocation, passed_over, uow, accepted=not accepted.changed)
 
         return await self._snapshots.run(_whole_products(command), decide)
 
@@ -125,7 +125,7 @@ class DryRuns:
             passed_over = await _passed_over(wanted, uow)
             accepted = await place_order(command, uow)
             order = accepted.order
-            lines = [_explained(line, passed_over, uow, accepted=not accepted.created) for line in order.lines]
+            lines = [_explained(line, passed_over, uow, accepted=not accepted.changed) for line in order.lines]
             return OrderPreview(order.order_id, lines, order.complete, order.earliest_eta)
 
         return await self._snapshots.run(_whole_products(command), decide)

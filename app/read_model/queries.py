@@ -80,7 +80,7 @@ class ProductState:
 
     @property
     def tag(self) -> str:
-        """The entity tag of the product."""
+        """See `product_tag`."""
         return product_tag(self.sku, self.sequence, self.reorder_point, self.available_qty, self.backordered_qty)
 
 

@@ -84,7 +84,7 @@ async def count_batch(command: CountBatch, uow: UnitOfWork) -> BatchChanged:
 
 
 async def change_batch_eta(command: ChangeBatchEta, uow: UnitOfWork) -> BatchChanged:
-    """Set when a batch arrives. Raises BatchNotFoundError."""
+    """Change the ETA of a batch as `change_batch` does."""
     return await change_batch(ChangeBatch(**command.model_dump(exclude_unset=True)), uow)
 
 
@@ -115,7 +115,7 @@ async def change_batch(command: ChangeBatch, uow: UnitOfWork) -> BatchChanged:
 
 
 async def change_batch_terms(command: ChangeBatchTerms, uow: UnitOfWork) -> BatchChanged:
-    """Change the location, the best-before day or the blocking of a batch. Raises BatchNotFoundError."""
+    """Change the terms of a batch as `change_batch` does."""
     return await change_batch(ChangeBatch(**command.model_dump(exclude_unset=True)), uow)
 
 

@@ -77,7 +77,7 @@ async def check_out_cart(command: CheckOutCart, uow: UnitOfWork) -> CartOrdered:
         return _ordered(cart, order_state(order_id, uow), created=False)
     accepted = await _place(cart, order_id, command, uow)
     ends = [line.held_until for line in accepted.order.lines if line.held_until is not None]
-    if not cart.check_out(order_id, is_firm=not ends) and not accepted.created:
+    if not cart.check_out(order_id, is_firm=not ends) and not accepted.changed:
         return _ordered(cart, accepted.order, created=False)
     uow.raise_event(
         events.CartCheckedOut(
@@ -113,7 +113,7 @@ async def _place(cart: Cart, order_id: str, command: CheckOutCart, uow: UnitOfWo
         raise NotHeldError(order_id, *firm)
     hold = HoldOrder.model_construct(order_id=order_id, lines=lines, hold_for=command.hold_for or SHORTEST_HOLD)
     if command.hold_for is not None:
-        return OrderAccepted(await hold_order(hold, uow), created=True)
+        return OrderAccepted(await hold_order(hold, uow), changed=True)
     if held:
         # A line that may wait for stock must not cost the others theirs.
         await hold_order(hold, uow, partly=command.if_unavailable == "backorder")

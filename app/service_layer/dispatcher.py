@@ -73,23 +73,23 @@ class Dispatcher:
         return _counted(group, await self._start(shared=False).run(group))
 
     def _start(self, *, shared: bool) -> GroupRun:
-        return GroupRun(self.unit_of_work, self.run_request, self.retry, shared=shared)
+        return GroupRun(self.unit_of_work, self.handle_request, self.retry, shared=shared)
 
-    async def run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
+    async def handle_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         """Run the handler; store the answer where the request has a key, unless one before it in the group did."""
         key = request.key
         if key is None or request.encode is None:
-            return await self._run_handler(request, uow)
+            return await self._handle(request, uow)
         answered = find_answer(key, uow)
         if answered is not None:
             return answered
-        outcome = await self._run_handler(request, uow)
+        outcome = await self._handle(request, uow)
         refused = outcome.error if isinstance(outcome.error, DomainError) else None
         answer = request.encode(outcome.result, refused)
         uow.answers.keep(key, answer)
         return replace(outcome, answer=answer)
 
-    async def _run_handler(self, request: Request, uow: UnitOfWork) -> Outcome:
+    async def _handle(self, request: Request, uow: UnitOfWork) -> Outcome:
         handler = self._handlers.get(type(request.command))
         if handler is None:
             raise NoHandlerError(type(request.command).__name__)
@@ -102,7 +102,7 @@ class Dispatcher:
             outcome = Outcome(error=refusal)
         finally:
             observed.unbind(binding)
-        uow.publish_events()
+        uow.collect_events()
         return outcome
 
 

@@ -25,7 +25,7 @@ def entity_tag(*values: object) -> str:
 
 
 def product_tag(sku: str, sequence: int, reorder_point: int | None, available_qty: int, backordered_qty: int) -> str:
-    """The entity tag of a product, made of what the product under its lock knows as well as the read side does.
+    """The entity tag of a product, made of values that the locked product and the read side both know.
 
     Whatever happens to a product, its batches and its lines raises an event, which changes the sequence; but for the
     reorder point, and for sums that an operator sets right.

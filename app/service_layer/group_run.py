@@ -22,7 +22,7 @@ from app.service_layer.requests import Outcome, Request, RetryPolicy
 log = logging.getLogger(__name__)
 
 MAX_EVENTS = 5000
-"""A unit of work that publishes more than this ends; the rest of its group runs in the next one."""
+"""A unit of work that stores more events than this ends; the rest of its group runs in the next one."""
 
 QUICK = 1.0
 """Seconds. After a fault of some rows, the whole group is tried once more if the fault came sooner."""
@@ -38,13 +38,13 @@ class GroupRun:
     def __init__(
         self,
         unit_of_work: UnitOfWorkFactory,
-        run_request: Callable[[Request, UnitOfWork], Awaitable[Outcome]],
+        handle_request: Callable[[Request, UnitOfWork], Awaitable[Outcome]],
         retry: RetryPolicy,
         *,
         shared: bool,
     ) -> None:
         self._unit_of_work = unit_of_work
-        self._run_one = run_request
+        self._handle_request = handle_request
         self._retry = retry
         self._shared = shared
         self._until = time.monotonic() + self._retry.patience
@@ -125,7 +125,7 @@ class GroupRun:
     async def _run(self, group: Sequence[Request]) -> list[Outcome]:
         """One unit of work: lock what the group names, run its handlers, write the differences, commit.
 
-        Returns the outcomes of the first requests: it ends early where it publishes more than `MAX_EVENTS`.
+        Returns the outcomes of the first requests: it ends early where it stores more than `MAX_EVENTS`.
         """
         kept_out = [self._outcome_of_kept_out(_keys_of(each)) if self._kept_out else None for each in group]
         running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]
@@ -153,7 +153,7 @@ class GroupRun:
                 if late is not None and request.message is not None:
                     unhandled.append(request.message)
                 outcomes.append(known or late or await self._run_request(request, uow))
-                if uow.published > MAX_EVENTS:
+                if uow.event_count > MAX_EVENTS:
                     break
             rest = group[len(outcomes) :]
             unhandled += [each.message for each in rest if each.message and settled.get(id(each), self) is None]
@@ -166,7 +166,7 @@ class GroupRun:
 
     async def _run_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         try:
-            return await self._run_one(request, uow)
+            return await self._handle_request(request, uow)
         except TooLargeToShareError as error:
             # It has changed products in memory, so the group is rolled back and runs again without it.
             metrics.deferred_commands.labels("large").inc()

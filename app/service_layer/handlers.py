@@ -1,6 +1,6 @@
-"""The handler of each command: an async function of the command and a unit of work.
+"""The table of all commands with their handlers, and the handler of dead letters.
 
-`GroupRun` begins and commits the unit of work.
+A handler is an async function of a command and a unit of work. `GroupRun` begins and commits the unit of work.
 """
 
 from app.domain.commands import (

@@ -12,10 +12,7 @@ from app.service_layer.requests import Outcome, Request
 
 
 def to_request(headers: Iterable[Header], value: bytes | None, context: Mapping[str, Any] | None = None) -> Request:
-    """The command of a record, to take effect once. Raises UnreadableMessageError.
-
-    `context` has the limits of this service for validation.
-    """
+    """The request of a record: its command, its cause and its identity. Raises UnreadableMessageError."""
     event = cloudevents.parse(headers, value)
     try:
         command = inbound.to_command(event, context)

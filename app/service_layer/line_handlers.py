@@ -28,14 +28,20 @@ async def allocate(command: Allocate, uow: UnitOfWork) -> LineAccepted:
             )
         )
         raise InvalidSkuError(command.sku)
-    line = OrderLine(command.order_id, command.sku, command.qty, command.requirements, command.line)
+    line = OrderLine(
+        order_id=command.order_id,
+        sku=command.sku,
+        qty=command.qty,
+        requirements=command.requirements,
+        name=command.line,
+    )
     held_until = None if command.hold_seconds is None else product.end_of_hold(command.hold_seconds)
-    allocation, created = product.allocate(line, command.if_unavailable, held_until)
-    return LineAccepted(AllocationState.of(allocation), created)
+    allocation, changed = product.allocate(line, command.if_unavailable, held_until)
+    return LineAccepted(AllocationState.of(allocation), changed)
 
 
 async def allocate_many(command: AllocateMany, uow: UnitOfWork) -> list[LineAccepted | DomainError]:
-    """Allocate lines one after another; a refusal is the answer to its own item and touches no other."""
+    """Allocate lines one after another. See `run_each`."""
     return await run_each(command.items, allocate, uow)
 
 

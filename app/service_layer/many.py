@@ -21,18 +21,18 @@ Result = TypeVar("Result")
 async def run_each(
     items: Iterable[Item], handler: Callable[[Item, UnitOfWork], Awaitable[Result]], uow: UnitOfWork
 ) -> list[Result | DomainError]:
-    """Run the items one after another; a refusal is the answer to its own item and touches no other."""
+    """Run the items one after another. Returns the result or the refusal of each."""
     answers: list[Result | DomainError] = []
-    written = uow.published
+    written = uow.event_count
     for number, item in enumerate(items, start=1):
         try:
             answers.append(await handler(item, uow))
         except DomainError as refusal:
             answers.append(refusal)
         # The stock level is judged after each item, as if the item came alone.
-        uow.publish_events()
-        if uow.published - written > EVENTS_AT_A_TIME:
-            written = uow.published
+        uow.collect_events()
+        if uow.event_count - written > EVENTS_AT_A_TIME:
+            written = uow.event_count
             await uow.flush_all()
         if number % ITEMS_AT_A_TIME == 0:
             # The handlers wait only where there are backorders, so other tasks could wait until the last item.

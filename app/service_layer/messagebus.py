@@ -98,8 +98,7 @@ class MessageBus:
     ) -> Any:  # noqa: ANN401 - each command has a result type of its own
         """Run the command in the next group and return its result after the commit.
 
-        With `key` and `encode` it returns the stored answer instead. `on_large` is called if the command works on
-        more lines than other commands may wait for; the caller may then wait longer.
+        With `key` and `encode` it returns the stored answer instead. See `Request` for `on_large`.
 
         Raises the DomainError that is its answer, OverloadedError where the queue is full,
         TemporarilyUnavailableError where the database did not answer in time, and whatever else the handler raised.

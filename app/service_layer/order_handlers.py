@@ -42,7 +42,7 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
         if not is_confirmation:
             # The lines are an order from now on, even if they were placed one by one.
             uow.orders.place(placed)
-            return OrderAccepted(_state(order.order_id, uow), created=False)
+            return OrderAccepted(_state(order.order_id, uow), changed=False)
     products = _products_of(order, uow, is_hold=is_hold)
     if is_hold or command.if_unavailable == "reject":
         short = _without_stock(order, products)
@@ -53,7 +53,7 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> OrderAccepted:
     uow.orders.place(PlacedOrder.of(order.order_id, lines, is_held=is_hold))
     if not is_hold:
         uow.raise_event(events.OrderPlaced(order_id=order.order_id, lines=order.lines))
-    return OrderAccepted(_state(order.order_id, uow), created=True)
+    return OrderAccepted(_state(order.order_id, uow), changed=True)
 
 
 async def hold_order(command: HoldOrder, uow: UnitOfWork, *, partly: bool = False) -> OrderState:
@@ -131,7 +131,7 @@ def _order_of(order_id: str, lines: Iterable[OrderedLine]) -> Order:
 
 def _id(line: OrderLine) -> tuple[str, str]:
     """Identifies a line within its order."""
-    return line.sku, line.line
+    return line.sku, line.name
 
 
 def firm_and_held_skus(order_id: str, uow: UnitOfWork) -> tuple[list[str], list[str]]:
@@ -244,7 +244,7 @@ def _fail(line: OrderLine, reason: events.RefusalReason, uow: UnitOfWork) -> Non
         return
     uow.raise_event(
         events.AllocationFailed(
-            sku=line.sku, sequence=None, order_id=line.order_id, line=line.line, qty=line.qty, reason=reason
+            sku=line.sku, sequence=None, order_id=line.order_id, line=line.name, qty=line.qty, reason=reason
         )
     )
 

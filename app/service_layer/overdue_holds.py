@@ -34,5 +34,5 @@ async def end_overdue_holds(uow: UnitOfWork, *, limit: int = AT_A_TIME) -> froze
         if not holds.product.has_overdue_holds:
             await serve_queue(holds.product, uow)
     # Once for all products: this takes the events of each product that was fetched, also of those later in the loop.
-    uow.publish_events()
+    uow.collect_events()
     return frozenset(holds.product.sku for holds in overdue if holds.product.has_overdue_holds)

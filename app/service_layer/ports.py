@@ -98,10 +98,10 @@ class Answers(Protocol):
 
 
 class Outbox(Protocol):
-    """Events that become visible to the relay with the commit."""
+    """What the transaction stores for the relay."""
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Publish the message once the transaction has committed."""
+        """Store the message. The relay publishes it after the commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class UnitOfWork(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """The messages to publish with this transaction."""
+        """The outbox of this transaction."""
 
     @property
     def inbox(self) -> Inbox:
@@ -183,14 +183,14 @@ class UnitOfWork(Protocol):
     cause: Cause
     """Where the command being handled came from."""
 
-    published: int
-    """How many events this transaction publishes so far."""
+    event_count: int
+    """How many events this transaction stores so far."""
 
     def raise_event(self, event: Event) -> None:
         """Raise an event that belongs to no product."""
 
-    def publish_events(self) -> None:
-        """Add the events of a command that has ended to the outbox; those of one subject keep their order."""
+    def collect_events(self) -> None:
+        """End a command: put its events into the outbox. Those of one subject keep their order."""
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
         """Write what a long command has changed of the product so far, with its events, and give other tasks a turn.

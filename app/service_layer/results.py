@@ -127,7 +127,7 @@ class AllocationState:
             batch_ref=batch.ref if batch else None,
             eta=batch.eta if batch else None,
             held_until=allocation.held_until,
-            line=line.line,
+            line=line.name,
         )
 
 
@@ -163,7 +163,7 @@ class LineMove:
             qty=move.line.qty,
             from_batch_ref=move.from_batch.ref,
             to_batch_ref=move.to_batch.ref if move.to_batch else None,
-            line=move.line.line,
+            line=move.line.name,
         )
 
 
@@ -177,10 +177,10 @@ class BatchRecorded:
 
 @dataclass(frozen=True, slots=True)
 class LineAccepted:
-    """The outcome of Allocate; `created` is False where the same line was accepted before and did not change."""
+    """The outcome of Allocate. `changed` is True if the command placed the line or confirmed its hold."""
 
     allocation: AllocationState
-    created: bool
+    changed: bool
 
 
 Complete = Annotated[
@@ -219,10 +219,10 @@ class OrderState:
 
 @dataclass(frozen=True, slots=True)
 class OrderAccepted:
-    """The outcome of PlaceOrder; `created` is False where the same order was placed before and did not change."""
+    """The outcome of PlaceOrder. `changed` is True if the command placed or held the order, or confirmed its hold."""
 
     order: OrderState
-    created: bool
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def forget(proxy: Proxy) -> None:
 
 
 def assert_done_once(outcomes: list[Outcome]) -> None:
-    assert [outcome.unwrap().created for outcome in outcomes] == [True]
+    assert [outcome.unwrap().changed for outcome in outcomes] == [True]
 
 
 async def test_a_command_is_done_in_time_although_all_connections_are_dead(far: AsyncEngine, proxy: Proxy) -> None:

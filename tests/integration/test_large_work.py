@@ -162,7 +162,7 @@ async def test_a_group_goes_on_in_the_next_transaction_once_it_has_raised_many_e
 
     class Counting(SqlUnitOfWork):
         async def commit(self) -> None:
-            committed.append(self.published)
+            committed.append(self.event_count)
             await super().commit()
 
     bus = MessageBus(lambda: Counting(DriverConnections(engine)), COMMAND_HANDLERS)

@@ -42,7 +42,7 @@ async def chairs_allocated(engine: AsyncEngine) -> int:
 
 
 def assert_done_once(outcomes: list[Outcome]) -> None:
-    assert [outcome.unwrap().created for outcome in outcomes] == [True]
+    assert [outcome.unwrap().changed for outcome in outcomes] == [True]
 
 
 def value(name: str, **labels: str) -> float:

@@ -117,7 +117,7 @@ async def test_the_same_line_fifty_times_at_once_is_one_line(processes: list[Mes
 
     answers = await asyncio.gather(*(results(processes[number % 4], line) for number in range(50)))
 
-    assert sum(accepted.created for (accepted,) in answers) == 1
+    assert sum(accepted.changed for (accepted,) in answers) == 1
     assert (await Queries(engine).batch("batch-1")).allocated_qty == 2
 
 
@@ -208,7 +208,7 @@ async def test_messages_that_two_consumers_hold_at_once_take_effect_once(process
 
         outcomes = [outcome for group in groups for outcome in group]
         assert sorted(labels(outcomes)) == ["duplicate"] * 8 + ["ok"] * 5
-        assert sum(outcome.result.created for outcome in outcomes if not outcome.duplicate) == 5
+        assert sum(outcome.result.changed for outcome in outcomes if not outcome.duplicate) == 5
 
 
 async def test_groups_that_name_the_same_products_in_any_order_do_not_deadlock(database_url: str) -> None:

@@ -147,7 +147,7 @@ async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
         ref = f"batch-{sku}"
         await uow.products.load(LockSet(skus={sku}, batch_refs={ref}, batches_to_create={(ref, sku)}))
         uow.products.get_or_create(sku).create_batch(ref, 1, None)
-        uow.publish_events()
+        uow.collect_events()
         yield
         await uow.commit()
 

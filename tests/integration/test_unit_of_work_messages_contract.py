@@ -18,10 +18,10 @@ async def test_events_of_products_and_others_are_published_once(backend: Backend
         product = await load(uow)
         uow.raise_event(AllocationFailed(sku="OTHER", sequence=None, order_id="order-1", qty=1, reason="invalid_sku"))
         product.allocate(line("order-1", 4), "backorder")
-        uow.publish_events()
-        uow.publish_events()
+        uow.collect_events()
+        uow.collect_events()
         (await load_again(uow)).allocate(line("order-2", 4), "backorder")
-        uow.publish_events()
+        uow.collect_events()
         await uow.commit()
 
     assert [(subject, sequence) for _, subject, sequence, _ in await backend.published()] == [

@@ -160,7 +160,7 @@ class FakeUnitOfWork:
         self._store = store
         self._tables = Tables()
         self._events: list[Event] = []
-        self.published = 0
+        self.event_count = 0
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
@@ -184,22 +184,22 @@ class FakeUnitOfWork:
     def raise_event(self, event: Event) -> None:
         self._events.append(event)
 
-    def publish_events(self) -> None:
+    def collect_events(self) -> None:
         events, self._events = self._events, []
-        self._publish(events + self.products.take_events())
+        self._add_to_outbox(events + self.products.take_events())
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
-        self._publish(product.drain_events())
+        self._add_to_outbox(product.drain_events())
         self.products.flush()
         self.products.forget(product, done)
 
     async def flush_all(self) -> None:
         self.products.flush()
 
-    def _publish(self, events: Sequence[Event]) -> None:
+    def _add_to_outbox(self, events: Sequence[Event]) -> None:
         for event in events:
             self.outbox.add(to_message(event), self.cause)
-        self.published += len(events)
+        self.event_count += len(events)
 
     async def commit(self) -> None:
         fault = self._store.faults.pop(0) if self._store.faults else None

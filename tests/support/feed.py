@@ -62,7 +62,7 @@ class Topic:
     ) -> None:
         """Publish events of a SKU."""
         for sequence in sequences:
-            headers, value = event(sku, sequence, type_).encode()
+            headers, value = event(sku, sequence, type_).to_record()
             await self.producer.send(self.name, value, key=sku.encode(), partition=partition, headers=headers)
         await self.producer.flush()
 
@@ -163,7 +163,7 @@ class StillFeed(KafkaFeed):
     def __init__(self) -> None:
         super().__init__(KafkaConfig("localhost:1"), "events")
         self._ring = Ring(bytes(16), [0, 0])
-        records = [event("RED-CHAIR", sequence).encode() for sequence in (1, 2)]
+        records = [event("RED-CHAIR", sequence).to_record() for sequence in (1, 2)]
         self._ring.append([record(headers, value, offset=number) for number, (headers, value) in enumerate(records)])
         self._is_available = True
         self._attempted.set()

@@ -22,10 +22,10 @@ class NaiveLines(NaiveState):
             raise Refusal("allocation-conflict")
         if command.hold_seconds is not None and known is None:
             self.begin_hold(line, self.time_of(command.sku) + timedelta(seconds=command.hold_seconds))
-            return LineAccepted(allocation(line), created=True)
+            return LineAccepted(allocation(line), changed=True)
         if known is not None and (command.hold_seconds is not None or known.held_until is None):
-            return LineAccepted(allocation(known), created=False)
-        return LineAccepted(allocation(self.make_firm(line, command.if_unavailable)), created=True)
+            return LineAccepted(allocation(known), changed=False)
+        return LineAccepted(allocation(self.make_firm(line, command.if_unavailable)), changed=True)
 
     def make_firm(self, line: NaiveLine, if_unavailable: Literal["backorder", "reject"]) -> NaiveLine:
         """Confirm the line where it is held, without a look at the stock; else place it."""

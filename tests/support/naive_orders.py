@@ -25,7 +25,7 @@ class NaiveOrders(NaiveLines):
                 self._refuse_conflict(order_id, lines, is_hold=is_hold)
             if not is_confirmation:
                 self.placed[order_id] = placed
-                return OrderAccepted(self.order(order_id), created=False)
+                return OrderAccepted(self.order(order_id), changed=False)
         self._check_skus(order_id, lines, is_hold=is_hold)
         if is_hold or command.if_unavailable == "reject":
             self._check_stock(order_id, lines, [], is_hold=is_hold)
@@ -36,7 +36,7 @@ class NaiveOrders(NaiveLines):
         else:
             self._hold(lines, command.hold_seconds)
         self.placed[order_id] = NaiveOrder([(line, line.qty) for line in lines], is_hold)
-        return OrderAccepted(self.order(order_id), created=True)
+        return OrderAccepted(self.order(order_id), changed=True)
 
     def hold_order(self, command: HoldOrder) -> OrderState:
         order_id = command.order_id

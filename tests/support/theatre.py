@@ -146,11 +146,11 @@ def _rendered(result: object, error: Exception | None) -> tuple[int, Any]:
     status, body = 200, result
     shown: TypeAdapter[Any] = ALLOCATION
     match body:
-        case LineAccepted(allocation, created):
-            status = 200 if not created else 201 if allocation.batch_ref else 202
+        case LineAccepted(allocation, changed):
+            status = 200 if not changed else 201 if allocation.batch_ref else 202
             body = allocation
-        case OrderAccepted(order, created):
-            status, shown, body = 201 if created else 200, ORDER, order
+        case OrderAccepted(order, changed):
+            status, shown, body = 201 if changed else 200, ORDER, order
         case OrderState():
             shown = ORDER
         case BatchRecorded(batch, created):

@@ -19,7 +19,7 @@ ALL = FeedFilter()
 
 
 def at(partition: int, offset: int, sku: str = "CHAIR", **more: object) -> ConsumerRecord:
-    headers, value = event(sku, offset + 1, **more).encode()  # type: ignore[arg-type]
+    headers, value = event(sku, offset + 1, **more).to_record()  # type: ignore[arg-type]
     return record(headers, value, partition=partition, offset=offset)
 
 
@@ -83,7 +83,7 @@ def test_readers_with_the_same_filter_share_a_batch_until_there_are_new_events()
 
 def test_records_of_other_programs_are_left_out() -> None:
     ring = Ring(TOPIC, [0])
-    headers, value = event().encode()
+    headers, value = event().to_record()
     without_source = [pair for pair in headers if pair[0] != "ce_source"]
     strange = [
         record([], b"\xff", offset=0),
@@ -100,7 +100,7 @@ def test_records_of_other_programs_are_left_out() -> None:
 
 def test_data_with_line_breaks_become_one_line() -> None:
     ring = Ring(TOPIC, [0])
-    headers, _ = event().encode()
+    headers, _ = event().to_record()
     ring.append([record(headers, b'{"sku":\n\r\n"CHAIR"}', offset=0)])
     batch, _ = ring.batch(0, 50, ALL)
     assert b"\n" not in batch.events[0].json
@@ -114,7 +114,7 @@ def test_the_ring_drops_the_oldest_beyond_its_limits() -> None:
     assert not ring.holds((14, 7))
     assert ring.holds((15, 7))
     large = Ring(TOPIC, [0], max_bytes=10_000)
-    headers, _ = event().encode()
+    headers, _ = event().to_record()
     large.append([record(headers, b"[" + b"1," * 2000 + b"1]", offset=number) for number in range(10)])
     assert large.behind_last - large.first == 1
 

@@ -77,7 +77,7 @@ async def test_a_late_payment_places_the_lines_that_have_expired_as_new_ones(ser
     assert statuses(service) == [("CHAIR", 6, False)]
 
     accepted = await service.send(order("order-1", ("CHAIR", 6), ("TABLE", 6)))
-    assert accepted.created
+    assert accepted.changed
     assert [(line.sku, line.status) for line in accepted.order.lines] == [
         ("CHAIR", "allocated"),
         ("TABLE", "backordered"),

@@ -27,7 +27,7 @@ async def test_allocates_and_publishes(service: Service) -> None:
     accepted = await service.send(Allocate(order_id="order-1", sku=SKU, qty=10))
 
     assert accepted == LineAccepted(
-        AllocationState("order-1", SKU, 10, "allocated", "batch-1", None, None), created=True
+        AllocationState("order-1", SKU, 10, "allocated", "batch-1", None, None), changed=True
     )
     assert service.heard() == [
         ("line_allocated.v1", {"sku": SKU, "order_id": "order-1", "qty": 10, "batch_ref": "batch-1"})
@@ -50,7 +50,7 @@ async def test_the_same_line_again_answers_with_the_line_as_it_is_now(service: S
 
     again = await service.send(Allocate(order_id="order-1", sku=SKU, qty=10, if_unavailable="reject"))
 
-    assert again == LineAccepted(AllocationState("order-1", SKU, 10, "backordered", None, None, None), created=False)
+    assert again == LineAccepted(AllocationState("order-1", SKU, 10, "backordered", None, None, None), changed=False)
     assert service.heard() == []
 
 
@@ -170,7 +170,7 @@ async def test_commands_of_one_group_see_what_those_before_them_did(service: Ser
         )
     )[1:]
 
-    assert (accepted.created, refused, cancelled, taken.created) == (True, "out-of-stock", None, True)
+    assert (accepted.changed, refused, cancelled, taken.changed) == (True, "out-of-stock", None, True)
     assert [message.sequence for message in service.store.published] == [1, 2, 3, 4, 5, 6, 7]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.domain.commands import MOST_ITEMS, Allocate, AllocateMany, CreateBatch, CreateBatches, SetReorderPoint
 from app.domain.errors import DomainError
+from app.service_layer.results import BatchRecorded, LineAccepted
 from tests.support.messages import Service
 
 SKU = "COMPLICATED-LAMP"
@@ -15,7 +16,14 @@ def lines(number: int, qty: int = 1) -> tuple[Allocate, ...]:
 
 
 def codes(found: list[Any]) -> list[Any]:
-    return [answer.code if isinstance(answer, DomainError) else answer.created for answer in found]
+    """The code of each refusal; of the others, whether something was recorded or changed."""
+
+    def code(answer: BatchRecorded | LineAccepted | DomainError) -> str | bool:
+        if isinstance(answer, DomainError):
+            return answer.code
+        return answer.created if isinstance(answer, BatchRecorded) else answer.changed
+
+    return [code(answer) for answer in found]
 
 
 async def test_they_share_a_unit_of_work_and_publish_what_single_ones_publish() -> None:

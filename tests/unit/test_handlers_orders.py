@@ -43,7 +43,7 @@ async def place(service: Service, command: Command) -> OrderAccepted:
 async def test_each_line_is_allocated_or_waits_by_itself(service: Service) -> None:
     accepted = await place(service, order(("TABLE", 3), ("CHAIR", 4)))
 
-    assert accepted.created
+    assert accepted.changed
     assert shown(accepted.order) == [("CHAIR", "allocated", "chairs"), ("TABLE", "backordered", None)]
     assert (accepted.order.complete, accepted.order.earliest_eta) == (False, None)
     heard = service.heard()
@@ -108,7 +108,7 @@ async def test_the_same_order_again_answers_with_the_order_as_it_is_now(service:
 
     again = await place(service, order(("TABLE", 2), ("CHAIR", 4), if_unavailable="reject"))
 
-    assert not again.created
+    assert not again.changed
     assert shown(again.order) == [("CHAIR", "allocated", "chairs"), ("TABLE", "backordered", None)]
     assert service.heard() == []
 
@@ -139,14 +139,14 @@ async def test_the_same_order_again_does_not_bring_back_a_line_that_was_cancelle
 
     again = await place(service, order(("CHAIR", 4), ("TABLE", 2)))
 
-    assert not again.created
+    assert not again.changed
     assert shown(again.order) == [("CHAIR", "allocated", "chairs")]
 
 
 async def test_an_order_is_the_same_as_the_lines_that_were_placed_one_by_one(service: Service) -> None:
     await service.send(*(Allocate(order_id="order-1", sku=sku, qty=1) for sku in ("CHAIR", "TABLE")))
 
-    assert not (await place(service, order(("TABLE", 1), ("CHAIR", 1)))).created
+    assert not (await place(service, order(("TABLE", 1), ("CHAIR", 1)))).changed
     with pytest.raises(OrderConflictError):
         await service.send(order(("TABLE", 1)))
 
@@ -175,13 +175,13 @@ async def test_a_cancelled_order_is_forgotten_and_may_be_placed_anew(service: Se
     ]
     with pytest.raises(OrderNotFoundError):
         await service.send(CancelOrder(order_id="order-1"))
-    assert (await place(service, order(("TABLE", 1)))).created
+    assert (await place(service, order(("TABLE", 1)))).changed
 
 
 async def test_an_order_whose_lines_were_all_cancelled_one_by_one_may_be_placed_anew(service: Service) -> None:
     await service.send(order(("CHAIR", 1)), CancelAllocation(order_id="order-1", sku="CHAIR"))
 
-    assert (await place(service, order(("TABLE", 1)))).created
+    assert (await place(service, order(("TABLE", 1)))).changed
 
 
 async def test_a_line_that_comes_later_does_not_bring_back_an_order_that_was_forgotten(service: Service) -> None:
@@ -195,7 +195,7 @@ async def test_a_line_that_comes_later_does_not_bring_back_an_order_that_was_for
 
     with pytest.raises(OrderConflictError):
         await service.send(order(("CHAIR", 1), ("TABLE", 1)))
-    assert not (await place(service, order(("LAMP", 5)))).created
+    assert not (await place(service, order(("LAMP", 5)))).changed
 
 
 async def test_lines_that_were_placed_one_by_one_are_an_order_once_they_were_called_so(service: Service) -> None:
@@ -204,7 +204,7 @@ async def test_lines_that_were_placed_one_by_one_are_an_order_once_they_were_cal
 
     again = await place(service, order(("CHAIR", 1), ("TABLE", 1)))
 
-    assert (again.created, shown(again.order)) == (False, [("CHAIR", "allocated", "chairs")])
+    assert (again.changed, shown(again.order)) == (False, [("CHAIR", "allocated", "chairs")])
 
 
 async def test_what_has_been_shipped_stays(service: Service) -> None:
@@ -217,7 +217,7 @@ async def test_what_has_been_shipped_stays(service: Service) -> None:
     assert service.heard() == []
 
     again = await place(service, order(("CHAIR", 4), ("TABLE", 2)))
-    assert (again.created, shown(again.order)) == (False, [("CHAIR", "shipped", "chairs")])
+    assert (again.changed, shown(again.order)) == (False, [("CHAIR", "shipped", "chairs")])
 
 
 async def test_several_commands_on_one_order_in_one_group_see_each_other(service: Service) -> None:
@@ -230,8 +230,8 @@ async def test_several_commands_on_one_order_in_one_group_see_each_other(service
         order(("TABLE", 2)),
     )
 
-    created = [getattr(result, "created", result) for result in results]
-    assert created == [True, False, False, None, "order-not-found", True]
+    changed = [getattr(result, "changed", result) for result in results]
+    assert changed == [True, False, False, None, "order-not-found", True]
 
 
 @pytest.mark.parametrize(

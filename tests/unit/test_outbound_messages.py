@@ -24,6 +24,8 @@ BATCH: dict[str, Any] = {"sku": "CHAIR", "sequence": 7, "ref": "batch-1", "qty":
 BATCH_DATA = {"sku": "CHAIR", "ref": "batch-1", "qty": 0, "eta": "2030-01-01"}
 THREE_LAMPS = OrderLine("CHAIR", "LAMP", 3)
 ORDER_DATA = {"order_id": "CHAIR", "lines": [{"sku": "LAMP", "qty": 3}]}
+NAMED_LAMPS = OrderLine("CHAIR", "LAMP", 3, name="a")
+NAMED_DATA = {"order_id": "CHAIR", "lines": [{"sku": "LAMP", "line": "a", "qty": 3}]}
 
 SOMETIMES = {"new_qty", "location", "best_before", "blocked", "line"}
 """Fields that an event has only where they have a value."""
@@ -114,6 +116,7 @@ EXAMPLES: list[tuple[Event, str, dict[str, Any]]] = [
         },
     ),
     (events.OrderPlaced(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_placed.v1", ORDER_DATA),
+    (events.OrderPlaced(order_id="CHAIR", lines=(NAMED_LAMPS,)), "order_placed.v1", NAMED_DATA),
     (events.OrderCancelled(order_id="CHAIR", lines=(THREE_LAMPS,)), "order_cancelled.v1", ORDER_DATA),
     (
         events.OrderRefused(order_id="CHAIR", lines=(THREE_LAMPS,), reason="conflict"),

@@ -20,10 +20,10 @@ class _Source(Protocol):
         """Continue to follow the topic."""
 
     async def page(self, ring: Ring, positions: Positions) -> LogPage:
-        """Records from the broker, up to the beginning of the ring. Raises FeedCursorExpiredError."""
+        """See `KafkaFeed.page`."""
 
     async def news(self, seconds: float) -> None:
-        """Return when there may be further events, or after the time."""
+        """Wait until the ring gets an entry, at most that long."""
 
 
 class KafkaFeedReader:
@@ -41,7 +41,7 @@ class KafkaFeedReader:
 
     @property
     def cursor(self) -> str:
-        """The cursor of the place."""
+        """The topic and the positions of the records to be read next."""
         return encode(self._ring.topic_id, self._positions)
 
     @property

@@ -38,7 +38,7 @@ class _Entry:
         self._event: FeedEvent | None = None
 
     def event(self, topic_id: bytes) -> FeedEvent | None:
-        """The event; None for a record of another program."""
+        """See `event_of`."""
         if self._record is not None:
             self._event = event_of(self._record, encode(topic_id, self.positions))
             self._record = None
@@ -46,7 +46,7 @@ class _Entry:
 
 
 def event_of(record: ConsumerRecord, cursor: str) -> FeedEvent | None:
-    """The event in the record; None for a record of another program."""
+    """The event in the record; None if `read_published` finds none."""
     event = read_published(record.headers, record.value)
     return None if event is None else FeedEvent(sku_of(event), event.type, event.to_json(), cursor)
 

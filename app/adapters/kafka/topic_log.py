@@ -56,7 +56,7 @@ class TopicLog:
         self._idle: list[AIOKafkaConsumer] = []
 
     async def state(self) -> TopicState:
-        """The topic as it is now."""
+        """See `state_of`."""
         async with self._borrowed() as consumer:
             return await state_of(consumer, self._topic)
 

@@ -48,7 +48,7 @@ class SqlCartRepository:
         self._orders = locks.add_checkouts(self._carts)
 
     def get(self, cart_id: str) -> Cart | None:
-        """The cart; None where it does not exist."""
+        """The cart as this group has changed it."""
         return self._carts.get(cart_id)
 
     def add(self, cart: Cart) -> None:
@@ -56,11 +56,11 @@ class SqlCartRepository:
         self._carts[cart.cart_id] = cart
 
     def orders_of_checkout(self, cart_id: str) -> Collection[str]:
-        """The ids of the orders that a checkout of the cart in this group may place."""
+        """The order ids that `load` has found."""
         return self._orders.get(cart_id, ())
 
     def changes(self) -> Writes:
-        """What has to be written."""
+        """The writes of carts that have changed, and of their items."""
         changed = [cart for cart in self._carts.values() if self._rows.get(cart.cart_id) != CartRow.of(cart)]
         new: list[CartItemRow] = []
         removed: list[CartItemKey] = []

@@ -87,7 +87,7 @@ def create_engine(
 
 @asynccontextmanager
 async def connect(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection of the pool. Raises DatabaseUnavailableError, also for a transient error in the block."""
+    """A connection of the pool. See `translated` for errors in the block."""
     with translated():
         async with engine.connect() as connection:
             yield connection
@@ -95,10 +95,7 @@ async def connect(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection of the pool in a transaction, which the end of the block commits.
-
-    Raises DatabaseUnavailableError, also for a transient error in the block.
-    """
+    """A connection of the pool in a transaction, which the end of the block commits. See `translated`."""
     with translated():
         async with engine.begin() as connection:
             yield connection

@@ -74,7 +74,7 @@ class SqlAnswers:
         self._new.append(AnswerRow(*key.name, key.fingerprint, answer.status, headers, answer.body))
 
     def changes(self) -> Writes:
-        """What has to be written."""
+        """The write of the new answers."""
         return {INSERT_ANSWERS: self._new}
 
 

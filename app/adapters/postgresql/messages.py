@@ -1,4 +1,4 @@
-"""The outbox, the inbox and the dead letters, as the unit of work writes them."""
+"""The outbox, which stores events in `events`, the inbox and the dead letters, as the unit of work writes them."""
 
 import base64
 import json
@@ -88,8 +88,9 @@ class SqlOutbox:
         self._rows: list[EventRow] = []
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Publish the message with the commit. The row gives it its id, which it keeps however often it is sent."""
+        """Make a row of the message. The database gives it its id, which stays the same however often it is sent."""
         self._rows.append(
+            # By position: keywords take twice as long.
             EventRow(
                 shard_of(message.subject),
                 message.subject,
@@ -104,8 +105,9 @@ class SqlOutbox:
         )
 
     def take_changes(self) -> Writes:
-        """What was added since the last call, and that all of it is to be published."""
+        """The writes of what was added since the last call: the events, and a pointer to each in the outbox."""
         rows, self._rows = self._rows, []
+        # `INSERT_OUTBOX` takes the ids from `INSERT_EVENTS`, so it has no values of its own.
         return {INSERT_EVENTS: rows, INSERT_OUTBOX: [()] if rows else []}
 
 

@@ -64,7 +64,7 @@ class SqlOrderRepository:
         self._placed.pop(order_id, None)
 
     def changes(self) -> Writes:
-        """What has to be written."""
+        """The writes of orders that were placed or forgotten."""
         stored = self._stored
         return {
             DELETE_ORDERS: [OrderKey(order_id) for order_id in stored if order_id not in self._placed],

@@ -11,7 +11,10 @@ from app.domain.stock import split_line_key
 
 
 class ProductChanges:
-    """Compares products in memory with their rows. Each method that returns writes takes them as written."""
+    """Compares products in memory with their rows.
+
+    A method that returns writes counts them as done: the next call returns only what has changed since.
+    """
 
     def __init__(self) -> None:
         self._products: dict[str, ProductRow] = {}
@@ -19,15 +22,15 @@ class ProductChanges:
         self._lines: defaultdict[str, dict[str, LineRow]] = defaultdict(dict)
 
     def add_product(self, row: ProductRow) -> None:
-        """Add a row that was read."""
+        """Add the product as it was read."""
         self._products[row.sku] = row
 
     def add_batch(self, row: BatchRow) -> None:
-        """Add a row that was read."""
+        """Add the batch as it was read."""
         self._batches[row.sku, row.number] = row
 
     def add_line(self, row: LineRow) -> None:
-        """Add a row that was read."""
+        """Add the line as it was read."""
         self._lines[row.sku][row.key] = row
 
     def of(self, products: Iterable[Product]) -> Writes:

@@ -1,7 +1,7 @@
 """The repository of products over PostgreSQL.
 
 A group of commands costs a fixed number of statements: its products are locked in the order of their SKUs, then the
-open batches and the named lines are read; what differs afterwards is written in bulk. The lock comes first and in a
+usable batches and the named lines are read; what differs afterwards is written in bulk. The lock comes first and in a
 statement of its own, because a statement that had to wait for a lock would read the other tables as they were before.
 """
 
@@ -82,7 +82,7 @@ class SqlProductRepository:
         return self._touch(product)
 
     def get_or_create(self, sku: str) -> Product:
-        """The product, or a new one for its first batch."""
+        """The product that `load` has read or inserted."""
         return self._touch(self._products[sku])
 
     def sku_of_batch(self, ref: str) -> str | None:
@@ -196,7 +196,7 @@ class SqlProductRepository:
         return events
 
     def start_command(self) -> None:
-        """Reset the count of fetched lines, because a command begins."""
+        """See `CommandSize.reset`."""
         self._size.reset()
 
     def changes(self) -> Writes:
@@ -204,7 +204,7 @@ class SqlProductRepository:
         return {**self._changes.of(self._touched.values()), **ProductChanges.of_unused(self._products.values())}
 
     def changes_of(self, product: Product, keys: Iterable[str]) -> Writes:
-        """The writes of what has changed about the product, its batches and these lines."""
+        """See `ProductChanges.of_some_lines`."""
         return self._changes.of_some_lines(product, keys)
 
     async def give_way(self) -> None:

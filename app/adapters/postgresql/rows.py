@@ -153,13 +153,13 @@ class LineRow(NamedTuple):
             " ".join(line.requirements.locations) or None,
             line.requirements.good_until,
             None if line.requirements.priority == DEFAULT_PRIORITY else queue_rank(line.requirements.priority),
-            line.line,
+            line.name,
         )
         return tuple.__new__(cls, values)
 
     @property
     def key(self) -> str:
-        """Identifies the line within its SKU."""
+        """See `line_key`."""
         return line_key(self.order_id, self.line)
 
     def to_allocation(self, batch: Batch | None) -> Allocation:

@@ -87,7 +87,7 @@ class SqlUnitOfWork:
         self._is_lost = False
         self._has_flushed = False
         self._began = time.monotonic()
-        self.published = 0
+        self.event_count = 0
         self.cause = Cause(causation_id="", correlation_id="")
 
     async def __aenter__(self) -> Self:
@@ -126,17 +126,17 @@ class SqlUnitOfWork:
             raise self._as_port_error(exc) from exc
 
     def raise_event(self, event: Event) -> None:
-        """Raise an event that belongs to no product."""
+        """Keep the event for `collect_events`."""
         self._events.append(event)
 
-    def publish_events(self) -> None:
-        """Add the events of a command that has ended to the outbox."""
+    def collect_events(self) -> None:
+        """Put the events of the command into the outbox, those that belong to no product first."""
         events, self._events = self._events, []
-        self._publish([*events, *self.products.take_events()])
+        self._add_to_outbox([*events, *self.products.take_events()])
 
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
         """Write the product, its batches, the lines of the orders `done`, and the events of the product so far."""
-        self._publish(product.drain_events())
+        self._add_to_outbox(product.drain_events())
         await self._flush(self.products.changes_of(product, done))
         self.products.forget(product, done)
         await self.products.give_way()
@@ -152,10 +152,10 @@ class SqlUnitOfWork:
             statement, arguments = statement_of(writes)
             await self._connection.start(statement, *arguments)
 
-    def _publish(self, events: Sequence[Event]) -> None:
+    def _add_to_outbox(self, events: Sequence[Event]) -> None:
         for event in events:
             self.outbox.add(to_message(event), self.cause)
-        self.published += len(events)
+        self.event_count += len(events)
 
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
@@ -173,7 +173,7 @@ class SqlUnitOfWork:
                 raise
             if not await self._has_committed(transaction_id, token):
                 raise
-        if self.published:
+        if self.event_count:
             self._on_commit()
 
     async def _commit(self) -> None:
@@ -245,7 +245,7 @@ class SqlUnitOfWork:
             await self._connections.give_back(self._lent)
 
     def _as_port_error(self, error: Exception) -> Exception:
-        """The error in the terms of the service layer: TemporarilyUnavailableError, or the error itself.
+        """The error as the caller gets it: TemporarilyUnavailableError, or the error itself.
 
         The server ends a session at `transaction_timeout`. The driver may then report a lost connection in place of
         the reason, so a connection that was lost after about that time counts as a time limit.

@@ -7,7 +7,7 @@ GOOD_THROUGH = "COALESCE(best_before, 'infinity'::date)"
 """The last day on which the goods of a batch are good. In this form it is in the index."""
 
 LOCATION = "COALESCE(location, 'main')"
-"""The location of a batch. In this form it is in the index."""
+"""The location of a batch, as the index has it."""
 
 IS_FIT = f"NOT blocked AND {GOOD_THROUGH} >= {TODAY}"
 """Whether a batch is neither blocked nor expired."""

@@ -38,8 +38,8 @@ class Write:
     """A write of many rows. In `sql`, `{rows}` stands for the rows, a FROM item with the alias `new`.
 
     The rows are sent as one array for each column, with the array types `types`. The last `rare` columns are sent only
-    if one of the rows has a value there other than null, 0, false or an empty text: asyncpg takes a microsecond for
-    three values, and most commands have none in these.
+    if one of the rows has a value there other than null, 0, false or an empty text: most commands have none, and
+    asyncpg takes a microsecond for three values.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Write:
     columns: tuple[str, ...]
     types: tuple[str, ...]
     positions: tuple[int, ...]
-    """Of the columns in a row: an update sends those that can change, and the key."""
+    """The index of each of the columns in a row. Updates leave out columns that never change."""
 
     rare: tuple[str, ...] = ()
-    """The values of the columns that are left out, in SQL."""
+    """The values of the `rare` columns where they are not sent, in SQL."""
 
 
 Rows = Sequence[tuple[Any, ...]]

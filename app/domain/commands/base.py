@@ -6,17 +6,17 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Command(BaseModel):
-    """A request to do one thing. Immutable, and refused whole where a field is wrong."""
+    """A request to change the state. Immutable, and refused as a whole if a field is invalid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title=None)
 
     needs_all_holds_ended: ClassVar[bool] = True
-    """Whether it runs only after all overdue holds of its products have ended. The others are decided exactly while
-    some of many are left, by the lines that they name and the batch that they find."""
+    """Whether it runs only after all overdue holds of its products have ended. Others may run while some overdue holds
+    are left, because their outcome depends only on the lines that they name and on the batch that they find."""
 
     @property
     def routing_key(self) -> str:
-        """The product or batch concerned: commands with the same key keep the order in which they came."""
+        """The SKU, batch ref, order id or cart id concerned. Commands with the same key run in the order of arrival."""
         return ""
 
     @property
@@ -26,5 +26,5 @@ class Command(BaseModel):
 
     @property
     def places(self) -> int:
-        """How many places it takes where it waits: one for each thing that a caller has asked for."""
+        """How many places it takes in a queue: one for each item of a bulk command."""
         return 1

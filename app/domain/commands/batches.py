@@ -46,7 +46,7 @@ class CreateBatch(Command):
 
     @property
     def terms(self) -> BatchTerms:
-        """Location, shelf life and blocking."""
+        """The terms that the batch is recorded with."""
         return BatchTerms(self.location, self.best_before, self.blocked)
 
 

@@ -17,7 +17,7 @@ class _NamedLineCommand(Command):
 
     @property
     def key(self) -> str:
-        """Identifies the line within its SKU."""
+        """See `line_key`."""
         return line_key(self.order_id, self.line)
 
     @property

@@ -1,7 +1,4 @@
-"""The terms on which lines are placed.
-
-They say whether a line has an end, what happens where no batch can hold it, and what it requires of its batch.
-"""
+"""The terms on which lines are placed."""
 
 from typing import Self
 
@@ -13,7 +10,7 @@ from app.domain.fields import LEFT_OUT, GoodUntil, HoldFor, IfUnavailable, Locat
 
 
 class PlacementTerms(BaseModel):
-    """What a caller says about how lines are placed. A hold never waits in the queue, so a caller cannot ask for it."""
+    """How lines are placed: whether a line has an end, and what happens where no batch can hold it."""
 
     # The rule is not in the JSON Schema: linters and generators of clients do not support `dependentSchemas` here.
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,7 +20,7 @@ class PlacementTerms(BaseModel):
 
     @property
     def hold_seconds(self) -> int | None:
-        """How long the stock is held; None: the lines are firm."""
+        """How many seconds the stock is held; None: the lines are firm."""
         return self.hold_for
 
     @model_validator(mode="after")
@@ -34,7 +31,7 @@ class PlacementTerms(BaseModel):
 
 
 class LineRequirements(BaseModel):
-    """What a caller says about the batch of a line."""
+    """What a line requires of its batch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -55,7 +55,7 @@ SkuInPath = Annotated[Sku, Path(description="The SKU of the product.")]
 )
 @needs("orders:write")
 async def allocate(command: Allocate, request: Request, *, dry_run: DryRun = False) -> Response:
-    """Allocates the line to one batch: from the warehouse first, then from the batch with the earliest ETA.
+    """Allocates the line to one batch: the warehouse first, then the earliest ETA, then the goods that expire first.
 
     A line is allocated at most once, so the request can be repeated safely. With `hold_for` the batch only holds the
     pieces: the hold ends at `held_until`, unless the same request without `hold_for` has confirmed the line by then.
@@ -73,7 +73,7 @@ def _accepted(accepted: LineAccepted) -> Response:
 
 def status_of_accepted(accepted: LineAccepted) -> int:
     """The HTTP status of an accepted line: 202 if it is backordered, 201 otherwise; 200 if nothing has changed."""
-    if not accepted.created:
+    if not accepted.changed:
         return 200
     return 202 if accepted.allocation.status == "backordered" else 201
 

@@ -1,8 +1,8 @@
 """The JSON of response bodies: one TypeAdapter for each type of result."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Self
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Self
 
 from fastapi import Response
 from pydantic import Field, TypeAdapter
@@ -39,21 +39,7 @@ class ChangedBatch(BatchState):
     @classmethod
     def after(cls, changed: BatchChanged) -> Self:
         """The outcome of a change as a flat object."""
-        batch = changed.batch
-        return cls(
-            ref=batch.ref,
-            sku=batch.sku,
-            qty=batch.qty,
-            eta=batch.eta,
-            allocated_qty=batch.allocated_qty,
-            shipped_qty=batch.shipped_qty,
-            available_qty=batch.available_qty,
-            held_qty=batch.held_qty,
-            location=batch.location,
-            best_before=batch.best_before,
-            blocked=batch.blocked,
-            moved=changed.moved,
-        )
+        return cls(**_values_of(changed.batch), moved=changed.moved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +54,12 @@ class CountedProduct(StockState):
     @classmethod
     def after(cls, counted: ProductCounted) -> Self:
         """The outcome of a count as a flat object."""
-        stock = counted.stock
-        return cls(
-            sku=stock.sku,
-            reorder_point=stock.reorder_point,
-            available_qty=stock.available_qty,
-            backordered_qty=stock.backordered_qty,
-            incoming_qty=stock.incoming_qty,
-            held_qty=stock.held_qty,
-            on_hand_qty=counted.on_hand_qty,
-            moved=counted.moved,
-        )
+        return cls(**_values_of(counted.stock), on_hand_qty=counted.on_hand_qty, moved=counted.moved)
+
+
+def _values_of(state: BatchState | StockState) -> dict[str, Any]:
+    """The fields of the state, to make a state with more of them."""
+    return {field.name: getattr(state, field.name) for field in fields(state)}
 
 
 BATCH = TypeAdapter(BatchState)

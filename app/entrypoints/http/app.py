@@ -29,7 +29,7 @@ from app.entrypoints.http.route import ServiceRoute
 from app.entrypoints.http.services import HttpServices
 
 DESCRIPTION = """\
-Allocates order lines to batches of stock: from the warehouse first, then from the batch with the earliest ETA.
+Allocates order lines to batches of stock: the warehouse first, then the earliest ETA, then the goods that expire first.
 
 Each response is sent after the commit. Every request can be repeated safely. Errors are `application/problem+json`
 (RFC 9457) with a stable `code`; a 429 or 503 has `Retry-After`. Changes are published as events on Kafka; see

@@ -119,7 +119,7 @@ def _end_span(span: Span, method: str, route: str, status: int) -> None:
 
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError | None:
-    """The problem of an error outside the routes; None for an error of the service."""
+    """The problem of an error outside the routes; None if it is not the caller's."""
     match error:
         case ProblemError():
             return error

@@ -29,7 +29,7 @@ KEY_PATTERN = r'^("[!#-~]{1,255}"|[!#-~]{1,255})$'
 """Visible ASCII characters. The draft requires quotation marks around a key, and most callers leave them out."""
 
 LARGE_DEADLINE = 60.0
-"""Seconds that a request has from the moment when it turns out to move more lines than others may wait for."""
+"""Seconds that a request has from the call of its `on_large`."""
 
 KEYED: dict[str, Any] = {
     "parameters": [
@@ -39,8 +39,9 @@ KEYED: dict[str, Any] = {
             "required": False,
             "description": (
                 "A unique value that the caller generates for each new request, for example a UUID. A repeated request "
-                "with the same key gets the stored response and has no effect. Method, path, query and body have to be "
-                "the same, byte for byte. Responses are stored for 24 hours unless the operator configures otherwise."
+                "with the same key gets the stored response and has no effect. Method, path, query, `If-Match` and "
+                "body have to be the same, byte for byte. Responses are stored for 24 hours unless the operator "
+                "configures otherwise."
             ),
             # Without an example: Swagger UI would send it with each request, and refuse the second one.
             "schema": {"type": "string", "pattern": KEY_PATTERN, "maxLength": 257},

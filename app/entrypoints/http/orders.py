@@ -74,7 +74,7 @@ async def place_order(order: NewOrder, request: Request, *, dry_run: DryRun = Fa
 def _accepted(accepted: OrderAccepted) -> Response:
     order = accepted.order
     location = {"Location": f"/v1/orders/{order.order_id}"}
-    return Answer(ORDER.dump_json(order), 201, location) if accepted.created else Answer(ORDER.dump_json(order))
+    return Answer(ORDER.dump_json(order), 201, location) if accepted.changed else Answer(ORDER.dump_json(order))
 
 
 @router.get(

@@ -168,8 +168,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Use several carts.",
     ),
     "idempotency-key-reused": Explanation(
-        "The Idempotency-Key was used before for another request. Method, path, query and body are compared, byte for "
-        "byte.",
+        "The Idempotency-Key was used before for another request. Method, path, query, `If-Match` and body are "
+        "compared, byte for byte.",
         "Use a new key for a new request. Repeat an old request exactly as it was.",
     ),
     "too-many-requests": Explanation(

@@ -43,7 +43,7 @@ class _Inbound:
 
 
 class InboundConsumer:
-    """Runs records on the bus. `context` has the limits of this service for the validation of messages."""
+    """Runs records on the bus. `context` is for the validation of their data."""
 
     def __init__(
         self,
@@ -60,10 +60,7 @@ class InboundConsumer:
         self._permits = asyncio.Semaphore(PARTITIONS_AT_A_TIME)
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> dict[TopicPartition, Finish]:
-        """Handle the records: each takes effect, is refused, becomes a dead letter, or is deferred.
-
-        Returns the partitions with deferred records, each with the call that handles them.
-        """
+        """Handle the records as `Subscription` requires: each takes effect, is refused, set aside or deferred."""
         inbound = [self._to_inbound(record) for record in records]
         waiting: dict[TopicPartition, list[_Inbound]] = {}
         for each in await self._run(self._bus.run_shared, inbound):

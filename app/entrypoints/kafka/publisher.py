@@ -146,7 +146,7 @@ class EventPublisher:
         return {row_id: span for row_id, span in started.items() if span is not None}
 
     def _append(self, batch: object, row: OutboxRow, span: Span | None) -> bool:
-        headers, value = self._to_event(row, row.traceparent if span is None else span.traceparent).encode()
+        headers, value = self._to_event(row, row.traceparent if span is None else span.traceparent).to_record()
         return (
             batch.append(  # type: ignore[attr-defined]
                 key=row.subject.encode(),
@@ -191,7 +191,7 @@ class Sender:
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def partitions(self) -> list[int]:
-        """The numbers of the topic's partitions. Raises KafkaError."""
+        """See `EventPublisher.partitions`. Raises KafkaError."""
         return await (await self._publisher()).partitions()
 
     async def send(

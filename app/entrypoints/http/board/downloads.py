@@ -83,7 +83,7 @@ async def get_backorders_file(request: Request, sku: SkuFilter = LEFT_OUT) -> Re
 @router.get("/batches.csv")
 @needs("read")
 async def get_batches_file(request: Request, *, late: Late = False, unfit: Unfit = False) -> Response:
-    """Batches on their way, by day, or the unfit ones with lines, by SKU."""
+    """The batches of `pages.get_batches` as a file."""
     lists = queries_of(request).lists
     sort: BatchOrder = "sku" if unfit else "eta"
     return await _sent(
