@@ -24,7 +24,7 @@ from faults.trial import RECOVERY_LIMIT
 from faults.usage import Usage
 from tests.support.apache_kafka import ApacheKafka
 
-MOST_COMMANDS, MOST_READS = 400_000, 3_000
+MOST_COMMANDS, MOST_READS = 200_000, 3_000
 """Four hours have no more: the oracle reads and remembers all of them."""
 
 FAULT_INTERVAL = 60.0
