@@ -126,9 +126,9 @@ api-baseline: openapi ## Make today's documents the baseline that later changes 
 bench: install ## Run the benchmarks
 	@$(BIN)/python -m bench $(ARGS)
 
-faults: install ## Inject faults into the running service and check that nothing is lost (ARGS=...; FAULT=name)
-	@$(BIN)/python -m tests.support.apache_kafka fetch
-	@$(BIN)/python -m faults $(if $(FAULT),--fault $(FAULT)) $(ARGS)
+faults: install ## Inject faults into the running service and check that nothing is lost (ARGS=...; FAULT=name; TARGET=url: only check)
+	@$(if $(TARGET),,$(BIN)/python -m tests.support.apache_kafka fetch)
+	@$(BIN)/python -m faults $(if $(FAULT),--fault $(FAULT)) $(if $(TARGET),--target '$(TARGET)') $(ARGS)
 
 clean: ## Remove .venv and all caches; keeps the database in .allocation
 	rm -rf $(VENV) .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis

@@ -1,17 +1,19 @@
-"""`make faults`: each fault in turn, with a load, a journal, recovery and the oracle.
+"""`make faults`: each fault in turn, with a load, a journal, recovery and the oracle; or only these, on a target.
 
 Exits with 1 if anything was lost, doubled or too slow, with a line for each violation.
 """
 
 import logging
+import os
 import secrets
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,6 +24,9 @@ from faults.plan import Plan, Verdict
 from faults.rounds import play
 from faults.scenarios import FAULTS
 from faults.servers import BrokerKind, Servers
+from faults.stack import Role
+from faults.target import NAME as TARGET
+from faults.target import UnsuitableTargetError, attend, installation
 from tests.support.downloads import DownloadError
 
 SHOWN = 40
@@ -36,7 +41,25 @@ SHOWN = 40
 @click.option("--seed", type=int, help="Repeat the load and the choices of an earlier run.")
 @click.option("--broker", type=click.Choice(["apache", "embedded"]), default="apache", show_default=True)
 @click.option("--keep", is_flag=True, help="Keep journals and logs even if nothing is wrong.")
-def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerKind, keep: bool) -> None:
+@click.option(
+    "--target",
+    metavar="URLS",
+    help="Inject nothing: only run load and checks on an installation of yours at these URLs, separated by commas, and"
+    " at the addresses in ALLOCATION_DATABASE_URL and ALLOCATION_KAFKA_.... All must be of this machine.",
+)
+@click.option(
+    "--minutes", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Time for a target or the soak."
+)
+def main(
+    *,
+    names: Sequence[str],
+    short: bool,
+    seed: int | None,
+    broker: BrokerKind,
+    keep: bool,
+    target: str | None,
+    minutes: float,
+) -> None:
     """Inject faults into the service and check that nothing is lost or doubled."""
     logging.basicConfig(level=logging.ERROR)
     started = time.monotonic()
@@ -45,35 +68,34 @@ def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerK
     def say(what: str) -> None:
         click.echo(f"[{time.monotonic() - started:5.0f} s] {what}", err=True)
 
-    say(f"seed {seed}")
+    where = None if target is None else installation(target, os.environ)
     home = Path(tempfile.mkdtemp(prefix="allocation-faults-"))
-    plan = (
-        Plan(short, seed, 700, Pace(6, 3, 60), {"serve": 2, "consume": 2, "relay": 2, "notify": 1}, 2.0, 3.0, say)
-        if short
-        else Plan(
-            short, seed, 10_000, Pace(10, 5, 100), {"serve": 2, "consume": 2, "relay": 2, "notify": 2}, 5.0, 6.0, say
-        )
-    )
-    try:
-        plan = replace(plan, judge=build())
-    except DownloadError as error:
-        say(f"skipped: the order of the operations is not judged, because {error}")
     verdicts: list[Verdict] = []
-    chosen = list(names or (name for name, fault in FAULTS.items() if fault.in_short or not short))
-    if broker == "embedded":
-        for name in [name for name in chosen if FAULTS[name].needs_log or FAULTS[name].proxied]:
-            say(f"{name}: skipped, because the embedded broker does not support it")
-            chosen.remove(name)
     try:
-        with Servers(home, broker) as servers:
-            servers.start(say)
-            for name in chosen:
-                verdicts.append(_play(name, plan, servers, home / name))
+        with ExitStack() as open_things:
+            plan = _plan(short=short, seed=seed, minutes=minutes, say=say)
+            if where is not None:
+                rounds = {TARGET: partial(attend, where, plan, home / TARGET)}
+            else:
+                servers = open_things.enter_context(Servers(home, broker))
+                servers.start(say)
+                rounds = {
+                    name: partial(play, name, FAULTS[name], plan, servers, home / name)
+                    for name in _chosen(names, broker, plan)
+                }
+            for name, run in rounds.items():
+                verdicts.append(_guarded(name, run))
                 say(f"{name}: {_word(verdicts[-1])} after {verdicts[-1].seconds:.0f} s")
     finally:
-        click.echo(table(verdicts))
+        if verdicts:
+            click.echo(table(verdicts))
+    _conclude(verdicts, home, f"seed {seed}, {time.monotonic() - started:.0f} s", keep=keep)
+
+
+def _conclude(verdicts: Sequence[Verdict], home: Path, summary: str, *, keep: bool) -> None:
+    """Print the violations, and exit with 1 if there are any; otherwise delete the files."""
     violations = [violation for verdict in verdicts for violation in verdict.violations[:SHOWN]]
-    click.echo(f"\nseed {seed}, {time.monotonic() - started:.0f} s")
+    click.echo(f"\n{summary}")
     if violations:
         click.echo("VIOLATIONS (journals and logs are in " + str(home) + "):\n" + "\n".join(violations), err=True)
         sys.exit(1)
@@ -83,11 +105,37 @@ def main(*, names: Sequence[str], short: bool, seed: int | None, broker: BrokerK
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _play(name: str, plan: Plan, servers: Servers, home: Path) -> Verdict:
+def _plan(*, short: bool, seed: int, minutes: float, say: Callable[[str], None]) -> Plan:
+    """The size of the rounds."""
+    say(f"seed {seed}")
+    counts: dict[Role, int] = {"serve": 2, "consume": 2, "relay": 2, "notify": 1 if short else 2}
+    judge = None
+    try:
+        judge = build()
+    except DownloadError as error:
+        say(f"skipped: the order of the operations is not judged, because {error}")
+    if short:
+        return Plan(short, seed, 700, Pace(6, 3, 60), counts, 2.0, 3.0, say, judge, minutes)
+    return Plan(short, seed, 10_000, Pace(10, 5, 100), counts, 5.0, 6.0, say, judge, minutes)
+
+
+def _chosen(names: Sequence[str], broker: BrokerKind, plan: Plan) -> list[str]:
+    """The faults that are named, or all, that this broker supports."""
+    chosen = list(names or (name for name, fault in FAULTS.items() if fault.in_short or not plan.short))
+    if broker == "embedded":
+        for name in [name for name in chosen if FAULTS[name].needs_log or FAULTS[name].proxied]:
+            plan.say(f"{name}: skipped, because the embedded broker does not support it")
+            chosen.remove(name)
+    return chosen
+
+
+def _guarded(name: str, run: Callable[[], Verdict]) -> Verdict:
     """One round. A round that fails with an exception becomes a verdict, and the others still run."""
     started = time.monotonic()
     try:
-        return play(name, FAULTS[name], plan, servers, home)
+        return run()
+    except UnsuitableTargetError:
+        raise
     except Exception as error:  # noqa: BLE001 - any error becomes a violation
         traceback.print_exc()
         return Verdict(name, 0, 0, [], [f"{name}: the round failed: {error!r}"], time.monotonic() - started)

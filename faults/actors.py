@@ -4,7 +4,8 @@ An actor over HTTP gets the outcome of its commands; one over Kafka does not, an
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from faults import batch_actions, hold_actions
@@ -54,12 +55,34 @@ WEIGHTS = {
 }
 
 
+@dataclass(frozen=True)
+class Repertoire:
+    """What clients do: relative frequencies of actions, and what lines require of their batch.
+
+    `terms`: new batches have a location and a best-before day, and some are blocked. `keys`: all requests have an
+    Idempotency-Key, not only those about holds. `long_hold` are the seconds of holds that do not run out during a short
+    load.
+    """
+
+    weights: Mapping[str, int]
+    wishes: Sequence[Mapping[str, Any]]
+    terms: bool
+    keys: bool
+    long_hold: int = 600
+
+
+EVERYTHING = Repertoire(WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS, WISHES, terms=True, keys=False)
+OF_1_0_0RC1 = Repertoire(WEIGHTS | batch_actions.WEIGHTS_OF_1_0_0RC1 | {"send_again": 8}, ({},), terms=False, keys=True)
+"""What release 1.0.0rc1 supports: no holds, no locations, no best-before days, no blocking, no priorities."""
+
+
 class Actor:
     """A sequential client. `commands` yields the next command after the response to the previous one."""
 
-    def __init__(self, name: str, via: Via, seed: int) -> None:
+    def __init__(self, name: str, via: Via, seed: int, repertoire: Repertoire = EVERYTHING) -> None:
         self.name = name
         self.via = via
+        self._repertoire = repertoire
         self._random = random.Random(f"{seed} {name}")
         self._lines: list[OwnLine] = []
         self._gone: list[OwnLine] = []
@@ -68,8 +91,8 @@ class Actor:
         self._orders: list[OwnOrder] = []
         self._gone_orders: list[OwnOrder] = []
         self._count = 0
-        self._holds = hold_actions.HoldActions(self, via, self._random)
-        self._batches = batch_actions.BatchActions(self, via, self._random)
+        self._holds = hold_actions.HoldActions(self, via, self._random, long_hold=repertoire.long_hold)
+        self._batches = batch_actions.BatchActions(self, via, self._random, terms=repertoire.terms)
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:
         """One batch for each SKU, so that all of them exist before the first order."""
@@ -78,14 +101,20 @@ class Actor:
 
     def next(self) -> Entry:
         """The next action."""
-        weights = WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS
+        weights = self._repertoire.weights
         (deed,) = self._random.choices(list(weights), list(weights.values()))
+        entry = self._do(deed) or self._place()
+        if self._repertoire.keys:
+            self._holds.add_key(entry)
+        return entry
+
+    def _do(self, deed: str) -> Entry | None:
         if deed in hold_actions.WEIGHTS:
-            return self._holds.next(deed) or self._place()
+            return self._holds.next(deed)
         if deed in batch_actions.WEIGHTS:
-            return self._batches.next(deed) or self._place()
+            return self._batches.next(deed)
         entry: Entry | None = getattr(self, f"_{deed}")()
-        return entry or self._place()
+        return entry
 
     def learn(self, entry: Entry) -> None:
         """Record which lines are backordered, were refused, or could not be shipped."""
@@ -134,7 +163,7 @@ class Actor:
             line = self._gone.pop(self._random.randrange(len(self._gone)))
         else:
             if_unavailable = "reject" if self._random.random() < 0.2 else "backorder"
-            qty, wants = self._random.randint(1, 9), dict(self._random.choice(WISHES))
+            qty, wants = self._random.randint(1, 9), dict(self._random.choice(self._repertoire.wishes))
             line = OwnLine(f"{self.name}-{self._count}", self.choose_sku(), qty, if_unavailable, wants)
         self._lines.append(line)
         return self.make_entry("allocate", line.order)

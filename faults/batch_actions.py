@@ -13,12 +13,15 @@ BEST_BEFORE = (None, None, "2090-01-01", "2095-01-01")
 
 BLOCKED_SHARE = 0.05
 
-WEIGHTS = {
+WEIGHTS_OF_1_0_0RC1 = {
     "record_batch": 8,
     "record_batch_again": 2,
     "change_qty": 12,
     "change_eta": 4,
     "change_both": 3,
+}
+WEIGHTS = {
+    **WEIGHTS_OF_1_0_0RC1,
     "move_batch": 3,
     "change_life": 3,
     "block": 3,
@@ -44,7 +47,8 @@ class Client(Protocol):
 class BatchActions:
     """The batches of one client."""
 
-    def __init__(self, client: Client, via: Via, choices: random.Random) -> None:
+    def __init__(self, client: Client, via: Via, choices: random.Random, *, terms: bool) -> None:
+        self._terms = terms
         self._client = client
         self._via = via
         self._random = choices
@@ -64,6 +68,8 @@ class BatchActions:
 
     def _record_batch(self) -> Entry:
         sku, qty, eta = self._client.choose_sku(), self._random.randint(5, 40), self._random.choice(ETAS)
+        if not self._terms:
+            return self.record(sku, qty, eta)
         terms: dict[str, Any] = {
             "location": self._random.choice(LOCATIONS),
             "best_before": self._random.choice(BEST_BEFORE),

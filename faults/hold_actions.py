@@ -13,8 +13,8 @@ from faults.belongings import OwnLine, OwnOrder
 from faults.journal import Entry, Kind, Via
 
 SHORT_SHARE = 0.6
-SHORTEST, LONGEST, LONG = 1, 3, 600
-"""Seconds of holds that run out during the load, and of those that do not."""
+SHORTEST, LONGEST = 1, 3
+"""Seconds of holds that run out during the load."""
 
 RECENT = 10
 """A client continues with its last holds, and sends its last requests again. Most of the older holds are over."""
@@ -65,7 +65,8 @@ class Client(Protocol):
 class HoldActions:
     """The holds of one client."""
 
-    def __init__(self, client: Client, via: Via, choices: random.Random) -> None:
+    def __init__(self, client: Client, via: Via, choices: random.Random, *, long_hold: int) -> None:
+        self._long_hold = long_hold
         self._client = client
         self._via = via
         self._random = choices
@@ -94,10 +95,14 @@ class HoldActions:
 
     def _entry(self, kind: Kind, data: Mapping[str, Any], key: str = "") -> Entry:
         entry = self._client.make_entry(kind, dict(data), key)
-        if entry.via == "http":
+        self.add_key(entry)
+        return entry
+
+    def add_key(self, entry: Entry) -> None:
+        """Give a request over HTTP an Idempotency-Key, with which it may be sent again."""
+        if entry.via == "http" and not entry.idempotency_key:
             entry.idempotency_key = f"key-{entry.id}"
             self._sent = [*self._sent[-RECENT:], entry]
-        return entry
 
     def _send_again(self) -> Entry | None:
         """The same request with the same key."""
@@ -109,7 +114,7 @@ class HoldActions:
         return again
 
     def _seconds(self) -> int:
-        return self._random.randint(SHORTEST, LONGEST) if self._random.random() < SHORT_SHARE else LONG
+        return self._random.randint(SHORTEST, LONGEST) if self._random.random() < SHORT_SHARE else self._long_hold
 
     def _wanted(self, line: OwnLine) -> dict[str, Any]:
         return {**line.names, "qty": line.qty, "hold_for": self._seconds()}

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from faults.actors import SKUS, Actor
+from faults.actors import EVERYTHING, SKUS, Actor, Repertoire
 from faults.client import Connection, NoAnswerError
 from faults.foreign import Record
 from faults.journal import SERVER_ERROR, Answer, Entry, Journal, Kind
@@ -72,15 +72,22 @@ class Load:
     """Runs in its own thread from `start` to `stop`, so that a fault can be injected meanwhile."""
 
     def __init__(
-        self, journal: Journal, ports: Callable[[], list[int]], bootstrap: str, topic: str, pace: Pace, seed: int
+        self,
+        journal: Journal,
+        ports: Callable[[], list[int]],
+        bootstrap: str,
+        topic: str,
+        pace: Pace,
+        seed: int,
+        repertoire: Repertoire = EVERYTHING,
     ) -> None:
         """Store the configuration; `ports` returns the present HTTP ports, like a load balancer."""
         self.journal = journal
         self._ports = ports
         self._topic = topic
         self._pace = pace
-        self._http = [Actor(f"h{number}", "http", seed) for number in range(pace.http)]
-        self._kafka = [Actor(f"k{number}", "kafka", seed) for number in range(pace.kafka)]
+        self._http = [Actor(f"h{number}", "http", seed, repertoire) for number in range(pace.http)]
+        self._kafka = [Actor(f"k{number}", "kafka", seed, repertoire) for number in range(pace.kafka)]
         self._bootstrap = bootstrap
         self.renew_producer()
         self._stopping = threading.Event()

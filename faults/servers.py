@@ -13,7 +13,6 @@ from typing import Literal, Self
 import asyncpg
 from sqlalchemy.engine import URL, make_url
 
-from app.adapters.postgresql import schema
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import LOOPBACK, free_port, poll_until
@@ -84,10 +83,10 @@ class Servers:
             return self.cluster.bootstrap_servers
         return f"{LOOPBACK}:{self.broker_proxy.port}" if proxied else self.broker.bootstrap_servers
 
-    def create_database(self, name: str) -> None:
-        """Create an empty database with the schema of the service."""
+    def create_database(self, name: str, migrate: Callable[[str], object]) -> None:
+        """Create a database; `migrate` gets its URL and makes the schema of the service."""
         asyncio.run(self._execute(f'CREATE DATABASE "{name}"'))
-        schema.migrate(self.database_url(name).render_as_string(hide_password=False))
+        migrate(self.database_url(name).render_as_string(hide_password=False))
 
     def database_url(self, name: str, *, proxied: bool = False) -> URL:
         """The URL of a database for SQLAlchemy, directly or through the proxy."""

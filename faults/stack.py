@@ -28,12 +28,13 @@ STATUS_OF_SIGTERM = -signal.SIGTERM
 class Instance:
     """A process of the service and its slot: a successor in the slot has the same port and log.
 
-    `listed`: the load balancer directs callers to it.
+    `listed`: the load balancer directs callers to it. `entry` is its command line before the role.
     """
 
     role: Role
     number: int
     port: int
+    entry: Sequence[str] = ()
     wanted: bool = True
     listed: bool = True
     started: bool = False
@@ -63,8 +64,8 @@ class Death:
 class Stack:
     """The processes of one round.
 
-    `entry` is the command line before the role, `settings` are those of the service without their prefix. A supervisor
-    thread restarts dead processes at once, like a container runtime, unless `supervised` is False.
+    `entry` gives a new slot its command line before the role, `settings` are those of the service without their prefix.
+    A supervisor thread restarts dead processes at once, like a container runtime, unless `supervised` is False.
     """
 
     home: Path
@@ -98,6 +99,7 @@ class Stack:
         with self._lock:
             number = 1 + max((each.number for each in self.instances if each.role == role), default=-1)
             instance = Instance(role, number, free_port(), listed=listed)
+            instance.entry = self.entry(instance)
             self.instances.append(instance)
             return instance
 
@@ -171,10 +173,10 @@ class Stack:
         except OSError:
             return False
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, entry: Sequence[str] = PLAIN_ENTRY) -> subprocess.CompletedProcess[str]:
         """Run a command of `allocation` to its end, like an operator."""
         return subprocess.run(
-            [*PLAIN_ENTRY, *arguments],
+            [*entry, *arguments],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -233,7 +235,7 @@ class Stack:
 
     def _spawn(self, instance: Instance) -> subprocess.Popen[bytes]:
         options = ["--port", str(instance.port)] if instance.role == "serve" else ["--metrics-port", str(instance.port)]
-        command = [*dies_with_parent(signal.SIGKILL), *self.entry(instance), instance.role, *options]
+        command = [*dies_with_parent(signal.SIGKILL), *instance.entry, instance.role, *options]
         with self.log_of(instance).open("ab") as log:
             return subprocess.Popen(
                 command,

@@ -70,14 +70,19 @@ def line_of(body: Mapping[str, Any]) -> Fields:
 
 def batch_of(body: Mapping[str, Any]) -> Fields:
     """A batch of a response."""
-    sums = {name: body[f"{name}_qty"] for name in ("available", "allocated", "shipped", "held")}
+    sums = {name: body[f"{name}_qty"] for name in ("available", "allocated", "shipped")} | _held(body)
     return {"ref": body["ref"], "qty": body["qty"], "eta": body["eta"] or "", **sums}
 
 
 def product_of(body: Mapping[str, Any]) -> Fields:
     """A product of a response."""
-    sums = {name: body[f"{name}_qty"] for name in ("available", "allocated", "shipped", "held", "backordered")}
+    sums = {name: body[f"{name}_qty"] for name in ("available", "allocated", "shipped", "backordered")} | _held(body)
     return {**sums, "batches": [batch_of(batch) for batch in body["batches"]]}
+
+
+def _held(body: Mapping[str, Any]) -> Fields:
+    """The pieces on hold. Release 1.0.0rc1 has no holds."""
+    return {"held": body.get("held_qty", 0)}
 
 
 def nanoseconds(text: str) -> int:

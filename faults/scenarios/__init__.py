@@ -20,7 +20,9 @@ from faults.scenarios import (
     processes,
     rebalances,
     refused,
+    releases,
     slow,
+    soak,
     upgrades,
     zombies,
 )
@@ -30,3 +32,4 @@ FAULTS |= (
     clocks.FAULTS | rebalances.FAULTS | refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
 )
 FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS | brokers.FAULTS
+FAULTS |= releases.FAULTS | soak.FAULTS

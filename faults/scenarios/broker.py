@@ -3,7 +3,8 @@
 import time
 
 from app.entrypoints.kafka.publisher import SEND_TIMEOUT
-from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+from faults.rounds import LONGEST_HTTP_WAIT, Fault, Round
+from faults.trial import RECOVERY_LIMIT
 
 HTTP_ANSWERS = {200, 201, 202, 204, 400, 404, 409}
 """Statuses of writes while the database works: done, or refused by a rule."""

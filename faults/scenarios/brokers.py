@@ -11,10 +11,11 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined] # 
 from faults.cluster import NODES, Cluster
 from faults.handled import Handled
 from faults.observe import inbound_messages, published_events
-from faults.rounds import MARGIN, RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
 from faults.scenarios.broker import FLOWS_AGAIN_SECONDS, check_writes, outbox_size
 from faults.servers import Servers
 from faults.topics import PARTITIONS, SECONDS, admin_of, create_topics, delete_topic
+from faults.trial import MARGIN, RECOVERY_LIMIT
 
 MORE_PARTITIONS = PARTITIONS + 3
 WAITING = 20

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faults.actors import SKUS
-from faults.rounds import RECOVERY_LIMIT, Fault, LeftOutError, Round
+from faults.rounds import Fault, LeftOutError, Round
 from faults.servers import Servers
 from faults.stack import PLAIN_ENTRY, Instance
+from faults.trial import RECOVERY_LIMIT
 
 LIBRARIES = ("libfaketime.so.1", "libfaketimeMT.so.1")
 HOUR = 3600

@@ -3,7 +3,8 @@
 import functools
 import time
 
-from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+from faults.rounds import LONGEST_HTTP_WAIT, Fault, Round
+from faults.trial import RECOVERY_LIMIT
 
 ERRORS_END_SECONDS = 5.0
 ERRORS = (1, 20, 5)

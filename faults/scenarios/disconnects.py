@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import random
-import re
 import socket
 import struct
 import sys
@@ -22,8 +21,10 @@ from faults.census import TASKS
 from faults.client import TIMEOUT, Connection, NoAnswerError, as_bytes
 from faults.journal import Answer, Entry
 from faults.load import as_request
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
 from faults.stack import Instance
+from faults.trial import RECOVERY_LIMIT
+from faults.usage import Usage
 
 Moment = Literal["head", "body", "waiting", "reading"]
 MOMENTS: tuple[Moment, ...] = ("head", "body", "waiting", "reading")
@@ -171,10 +172,8 @@ class _Use:
     @classmethod
     def of(cls, instance: Instance) -> "_Use":
         """The present values."""
-        process = Path(f"/proc/{instance.pid}")
-        (kilobytes,) = re.findall(r"VmRSS:\s+(\d+)", (process / "status").read_text())
-        tasks = asyncio.run(_tasks(instance.port))
-        return cls(tasks, len(list((process / "fd").iterdir())), int(kilobytes) / 1024)
+        usage = Usage.of(instance.pid)
+        return cls(asyncio.run(_tasks(instance.port)), usage.files, usage.megabytes)
 
     def beyond(self, before: "_Use") -> list[str]:
         """The values that have grown more than permitted."""

@@ -13,8 +13,9 @@ from typing import Any
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
 from faults.proxy import Proxy
-from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, LeftOutError, Round
+from faults.rounds import LONGEST_HTTP_WAIT, Fault, LeftOutError, Round
 from faults.servers import Servers
+from faults.trial import RECOVERY_LIMIT
 
 VARIABLE = "SMALL_VOLUME"
 MEGABYTE = 1 << 20

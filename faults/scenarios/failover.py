@@ -14,9 +14,10 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from faults.actors import SKUS
 from faults.observe import Database
 from faults.pair import Pair
-from faults.rounds import DATABASE, LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+from faults.rounds import DATABASE, LONGEST_HTTP_WAIT, Fault, Round
 from faults.servers import Servers
 from faults.topics import PARTITIONS, read_topic, to_event
+from faults.trial import RECOVERY_LIMIT
 
 ERRORS_END_SECONDS = 5.0
 ERRORS = 5

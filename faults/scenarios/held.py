@@ -20,7 +20,8 @@ from app.service_layer.requests import Request, RetryPolicy
 from faults import delays
 from faults.delays import Span
 from faults.journal import Answer, Entry
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
+from faults.trial import RECOVERY_LIMIT
 
 DELIVERED_SECONDS = 5.0
 """The limit for publishing the transaction's events after its commit; relays get no notification of it."""

@@ -13,8 +13,9 @@ from faults.foreign import Place, Record, Sender
 from faults.journal import Answer, Entry
 from faults.load import as_record
 from faults.poison import POISON
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
 from faults.topics import OTHER_CONTENT
+from faults.trial import RECOVERY_LIMIT
 
 LETTER_SECONDS = 20.0
 MARK = "fixed-"

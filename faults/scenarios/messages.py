@@ -11,8 +11,9 @@ from faults.foreign import Sender
 from faults.handled import Handled
 from faults.journal import Entry
 from faults.load import as_record
-from faults.rounds import STOP_SECONDS, Fault, Round
+from faults.rounds import Fault, Round
 from faults.topics import message_id, read_topic
+from faults.trial import STOP_SECONDS
 
 TIMES = 3
 LATE_SHARE = 0.5

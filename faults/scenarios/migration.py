@@ -17,9 +17,10 @@ from app.adapters.postgresql import schema
 from app.embedded.process import poll_until
 from faults.actors import SKUS
 from faults.client import Connection, NoAnswerError
-from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+from faults.rounds import LONGEST_HTTP_WAIT, Fault, Round
 from faults.scenarios.upgrades import check_attempts
 from faults.stack import START_SECONDS, STOP_SECONDS
+from faults.trial import RECOVERY_LIMIT
 
 MIGRATIONS = Path(__file__).parents[2] / "alembic"
 ATTEMPTS = 5

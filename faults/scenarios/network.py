@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator
 
 from faults.proxy import Mode, Proxy
-from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+from faults.rounds import LONGEST_HTTP_WAIT, Fault, Round
 from faults.scenarios.broker import check_writes, outbox_size
 from faults.scenarios.probes import ALIVE, UNAVAILABLE, Probed, Probes
+from faults.trial import RECOVERY_LIMIT
 
 Way = tuple[float, Mode]
 FULL: tuple[Way, ...] = ((60.0, "pass"), (2.0, "forget"))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faults.failing import POINTS, STATUS, Point
-from faults.rounds import RECOVERY_LIMIT, Fault, Round, Way
+from faults.rounds import Fault, Round
 from faults.stack import Instance, Role
+from faults.trial import RECOVERY_LIMIT, Way
 
 TAKE_OVER_SECONDS = 2.0
 """The limit for a successor after its predecessor's lease or session has ended."""

@@ -3,8 +3,9 @@
 import signal
 import time
 
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
 from faults.scenarios.slow import rebalances
+from faults.trial import RECOVERY_LIMIT
 
 CONSUMERS = 4
 INTERVAL = 1.0

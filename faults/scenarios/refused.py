@@ -14,7 +14,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # missing in i
 
 from app.embedded.process import LOOPBACK
 from faults.actors import SKUS
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
+from faults.trial import RECOVERY_LIMIT
 
 SKU = SKUS[1]
 LIMIT = 16_000

@@ -10,8 +10,9 @@ from faults.delays import Span
 from faults.foreign import Sender
 from faults.journal import Answer, Entry
 from faults.load import as_record
-from faults.rounds import LONGEST_HTTP_WAIT, RECOVERY_LIMIT, Fault, Round
+from faults.rounds import LONGEST_HTTP_WAIT, Fault, Round
 from faults.stack import Instance
+from faults.trial import RECOVERY_LIMIT
 
 SLOW = SKUS[1]
 SLOW_SECONDS = 0.1

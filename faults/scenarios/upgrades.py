@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from app.embedded.process import poll_until, port_is_free
 from faults.background import Background
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
 from faults.stack import START_SECONDS, Instance, Role, Stack
+from faults.trial import RECOVERY_LIMIT
 
 ROLES: tuple[Role, ...] = ("serve", "consume", "relay", "notify")
 MOST = 4
@@ -51,10 +52,10 @@ def rolling(this: Round) -> None:
             balancer.interval = ATTENTIVE
             _shrink(this)
             if this.plan.short:
-                _grow(this, [role for role in ROLES for _ in range((MOST if role == "serve" else MOST_IN_SHORT) - 1)])
+                grow(this, [role for role in ROLES for _ in range((MOST if role == "serve" else MOST_IN_SHORT) - 1)])
             else:
                 for _ in range(MOST - 1):
-                    _grow(this, ROLES)
+                    grow(this, ROLES)
             if not this.plan.short:
                 _replace(this)
             # Callers that reach a stopped server retry at another one.
@@ -75,7 +76,7 @@ def check_attempts(this: Round, since: float) -> None:
         this.check(retries <= 1, f"{commands} commands needed {retries} retries")
 
 
-def _grow(this: Round, roles: Sequence[Role]) -> None:
+def grow(this: Round, roles: Sequence[Role]) -> None:
     """One more instance of each role; callers are directed to it when it is ready."""
     started = time.time()
     for instance in [this.stack.add(role, listed=False) for role in roles]:
@@ -93,17 +94,17 @@ def _works(stack: Stack, instance: Instance) -> bool:
 def _shrink(this: Round) -> None:
     """Reduce to one of each role, the oldest first."""
     while any(len(this.stack.of(role)) > 1 for role in ROLES):
-        _stop(this, [this.stack.of(role)[0] for role in ROLES if len(this.stack.of(role)) > 1])
+        stop(this, [this.stack.of(role)[0] for role in ROLES if len(this.stack.of(role)) > 1])
 
 
 def _replace(this: Round) -> None:
     """Replace each by a new one, like a rollout."""
     for _ in range(len(this.stack.of("serve"))):
-        _grow(this, ROLES)
-        _stop(this, [this.stack.of(role)[0] for role in ROLES])
+        grow(this, ROLES)
+        stop(this, [this.stack.of(role)[0] for role in ROLES])
 
 
-def _stop(this: Round, leaving: list[Instance]) -> None:
+def stop(this: Round, leaving: list[Instance]) -> None:
     """Stop them with SIGTERM at once; each exits with 0 within its grace, under load."""
     signalled_at = time.time()
     pids = {}

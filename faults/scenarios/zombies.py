@@ -5,9 +5,10 @@ import signal
 import time
 from collections import Counter
 
-from faults.rounds import RECOVERY_LIMIT, Fault, Round
+from faults.rounds import Fault, Round
 from faults.stack import Instance, Role
 from faults.topics import read_topic, to_event
+from faults.trial import RECOVERY_LIMIT
 
 IN_FLIGHT_SECONDS = 0.4
 """The outage before a process is paused: long enough that it waits for a response."""

@@ -262,7 +262,8 @@ def test_makefile_has_every_target_that_the_documents_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [".ci/run", "requirements/install", "requirements/install-lowest", "requirements/vendor-swagger-ui"]
+    "script",
+    [".ci/run", ".ci/nightly", "requirements/install", "requirements/install-lowest", "requirements/vendor-swagger-ui"],
 )
 def test_scripts_can_be_run(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)

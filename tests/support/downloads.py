@@ -1,4 +1,4 @@
-"""Packages of other languages for tests, fetched once by the language's own client into a cache outside the repository.
+"""What tests need from elsewhere, fetched once by its own client into a cache outside the repository.
 
 Several processes may fetch at once: each fills a folder of its own, and the first one to be ready names it.
 """
@@ -29,7 +29,7 @@ def jars(pom: Path) -> Path:
             seconds=FETCH_SECONDS,
         )
 
-    return _once("jars", [pom], fill)
+    return _once("jars", _content([pom]), fill)
 
 
 def node_modules(project: Path) -> Path:
@@ -41,7 +41,7 @@ def node_modules(project: Path) -> Path:
             shutil.copy(project / name, folder)
         run([program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, seconds=FETCH_SECONDS)
 
-    return _once("npm", [project / "package-lock.json"], fill) / "node_modules"
+    return _once("npm", _content([project / "package-lock.json"]), fill) / "node_modules"
 
 
 def go_program(module: Path) -> Path:
@@ -57,7 +57,19 @@ def go_program(module: Path) -> Path:
         )
 
     sources = sorted(path for path in module.iterdir() if path.suffix in {".go", ".mod", ".sum"})
-    return _once("go", sources, fill) / "program"
+    return _once("go", _content(sources), fill) / "program"
+
+
+def source(repository: Path, commit: str) -> Path:
+    """Return a folder with the files of a commit. Raises DownloadError if the repository has no such commit."""
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        archive = folder.with_suffix(".tar")
+        run([program("git"), "archive", f"--output={archive}", commit], repository, seconds=FETCH_SECONDS)
+        run([program("tar"), "-xf", archive, "-C", folder], seconds=FETCH_SECONDS)
+
+    return _once("source", commit.encode(), fill)
 
 
 def program(name: str) -> str:
@@ -88,11 +100,14 @@ def run(command: Sequence[str | Path], folder: Path | None = None, *, seconds: f
     return done.stdout
 
 
-def _once(kind: str, descriptions: Sequence[Path], fill: Callable[[Path], None]) -> Path:
-    """The folder for these descriptions; others, and so another version, have a folder of their own."""
+def _content(descriptions: Sequence[Path]) -> bytes:
+    return b"".join(path.read_bytes() for path in descriptions)
+
+
+def _once(kind: str, description: bytes, fill: Callable[[Path], None]) -> Path:
+    """The folder for this description; another one, and so another version, has a folder of its own."""
     cache = cache_folder()
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in descriptions))
-    target = cache / f"{kind}-{digest.hexdigest()[:16]}"
+    target = cache / f"{kind}-{hashlib.sha256(description).hexdigest()[:16]}"
     if target.is_dir():
         return target
     cache.mkdir(parents=True, exist_ok=True)

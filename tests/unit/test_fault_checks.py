@@ -11,6 +11,7 @@ from faults.rounds import Round
 from faults.scenarios.broker import check_writes
 from faults.scenarios.network import check_dark
 from faults.scenarios.probes import ALIVE, READS, Probed
+from faults.trial import MOST_OF_A_SKU, Trial
 
 
 class Checked:
@@ -90,3 +91,13 @@ def test_any_other_answer_in_the_dark_is_seen(odd: Probed, complaint: str) -> No
 
 def test_a_dark_time_without_reads_is_seen() -> None:
     assert "no request was sent" in complaints_of_dark(WELL[1])
+
+
+def test_a_sku_with_too_many_operations_for_the_outside_judge_is_named() -> None:
+    said: list[str] = []
+    history = [{"sku": "SKU-HOT"}] * (MOST_OF_A_SKU + 1) + [{"sku": "SKU-00"}]
+
+    judged = Trial._judged(cast("Trial", SimpleNamespace(say=said.append)), history)
+
+    assert judged == [{"sku": "SKU-00"}]
+    assert said == [f"the order is not judged of SKU-HOT ({MOST_OF_A_SKU + 1} operations)"]

@@ -289,8 +289,8 @@ relay_members = Table(
 )
 
 # The last commit of each session. A crash can lose a transaction id, which is then assigned again, so the outcome of a
-# commit is looked up by its token. There are never more rows than process ids, and each is updated in place (heap-only
-# tuples), because the token has no index.
+# commit is looked up by its token. Each row is updated in place (heap-only tuples), because the token has no index.
+# Housekeeping deletes those of sessions that have ended, see commit_tokens.py.
 commits = Table(
     "commits",
     metadata,

@@ -1,0 +1,13 @@
+"""The service with housekeeping every few seconds instead of every hour: `python -m faults.housekeeping consume`."""
+
+import sys
+
+INTERVAL = 15.0
+"""Longer than a process asks for the token of a commit, as the hour is."""
+
+if __name__ == "__main__":
+    from app.cli import main
+    from app.entrypoints import components
+
+    components.PRUNE_INTERVAL = INTERVAL
+    main(sys.argv[1:])
