@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from faults import batch_actions, hold_actions
+from faults import batch_actions, cart_actions, hold_actions
 from faults.belongings import OwnLine, OwnOrder
 from faults.journal import Entry, Kind, Via
 
@@ -29,10 +29,12 @@ WISHES: tuple[dict[str, Any], ...] = (
     {"good_until": "2092-01-01"},
 )
 
+WISHES_OF_ORDERS: tuple[dict[str, Any], ...] = (*[{}] * 4, {"from": ["main", "south"]}, {"from": ["north", "main"]})
+
 # Relative frequencies of actions. Orders exceed the stock, so that queues form; new stock and cancellations are
 # frequent enough to serve them.
 WEIGHTS = {
-    "place": 34,
+    "place": 28,
     "place_again": 5,
     "place_with_other_qty": 2,
     "place_unknown": 1,
@@ -69,21 +71,25 @@ class Actor:
         self._gone_orders: list[OwnOrder] = []
         self._count = 0
         self._holds = hold_actions.HoldActions(self, via, self._random)
+        self._carts = cart_actions.CartActions(self, via, self._random)
         self._batches = batch_actions.BatchActions(self, via, self._random)
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:
         """One batch for each SKU, so that all of them exist before the first order."""
         for sku in skus:
             yield self._batches.record(sku, OPENING_QTY)
+        self._batches.leave_counted()
 
     def next(self) -> Entry:
         """The next action."""
-        weights = WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS
+        weights = WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS | cart_actions.WEIGHTS
         (deed,) = self._random.choices(list(weights), list(weights.values()))
         if deed in hold_actions.WEIGHTS:
             return self._holds.next(deed) or self._place()
         if deed in batch_actions.WEIGHTS:
             return self._batches.next(deed) or self._place()
+        if deed in cart_actions.WEIGHTS:
+            return self._carts.next(deed) or self._place()
         entry: Entry | None = getattr(self, f"_{deed}")()
         return entry or self._place()
 
@@ -94,6 +100,7 @@ class Actor:
         status = REFUSED if entry.final is None else entry.final.status or REFUSED
         if status == LATER:
             self._waiting = [line for line in self._lines if line in self._waiting or line.order == entry.data]
+        self._carts.learn(entry, is_accepted=status < REFUSED)
         if self.via == "kafka" or status < REFUSED:
             return
         self._holds.learn(entry, status)
@@ -196,7 +203,8 @@ class Actor:
             order = self._gone_orders.pop(self._random.randrange(len(self._gone_orders)))
         else:
             if_unavailable = "reject" if self._random.random() < 0.3 else "backorder"
-            order = OwnOrder(f"{self.name}-o{self._count}", self._order_lines(), if_unavailable)
+            wants = dict(self._random.choice(WISHES_OF_ORDERS))
+            order = OwnOrder(f"{self.name}-o{self._count}", self._order_lines(), if_unavailable, wants)
         self._orders.append(order)
         return self._about_order("place_order", order, order.data)
 
@@ -209,7 +217,7 @@ class Actor:
         order = self._some_order()
         if order is None or order.if_unavailable == "reject":
             return None
-        other = OwnOrder(order.order_id, self._order_lines(), order.if_unavailable)
+        other = OwnOrder(order.order_id, self._order_lines(), order.if_unavailable, order.wants)
         return self._about_order("place_order", order, other.data)
 
     def _place_order_unknown(self) -> Entry:

@@ -25,7 +25,7 @@ from faults.story import Story
 from tests.support.theatre import Theatre
 
 TURNS, FEW_TURNS = 200, 150
-SEEDS = (1, 2)
+SEEDS = (15, 7)
 
 ship, cancel, make_order = Product.ship, Product.cancel, Order.of
 serve, make_requirements = Product.serve_backorders, Requirements.of
@@ -50,9 +50,10 @@ def test_the_oracle_is_silent_about_what_the_use_cases_do(seed: int) -> None:
 
 
 def test_the_load_gets_to_see_every_answer_and_every_event() -> None:
-    story = played(SEEDS[0])
+    entries = [entry for seed in SEEDS for entry in played(seed).entries]
+    events = [event for seed in SEEDS for event in played(seed).events]
 
-    seen = {(each.kind, each.final.body["code"]) for each in story.entries if each.final and _is_refusal(each.final)}
+    seen = {(each.kind, each.final.body["code"]) for each in entries if each.final and _is_refusal(each.final)}
     assert seen == {
         ("allocate", "allocation-conflict"),
         ("allocate", "invalid-sku"),
@@ -70,14 +71,17 @@ def test_the_load_gets_to_see_every_answer_and_every_event() -> None:
         ("hold_order", "not-held"),
         ("hold_order", "out-of-stock"),
         ("change_batch", "below-shipped"),
+        ("set_item", "cart-closed"),
+        ("check_out", "out-of-stock"),
+        ("check_out", "order-not-found"),
     }
-    published = {(event.type, event.cause[0]) for event in story.events}
+    published = {(event.type, event.cause[0]) for event in events}
     types = {message.ce_type for message in OUTBOUND_MESSAGES.values()}
-    # The load has no reorder points and no carts.
-    types -= {LowStockV1.ce_type, CartCheckedOutV1.ce_type}
-    assert published >= {(ce_type, client) for ce_type in types - {BackInStockV1.ce_type} for client in "hk"}
+    # There are no messages for carts.
+    of_both = types - {BackInStockV1.ce_type, LowStockV1.ce_type, CartCheckedOutV1.ce_type}
+    assert published >= {(ce_type, client) for ce_type in of_both for client in "hk"}
     assert {ce_type for ce_type, _ in published} == types
-    ends = {event.data["reason"] for event in story.events if event.type == HoldReleasedV1.ce_type}
+    ends = {event.data["reason"] for event in events if event.type == HoldReleasedV1.ce_type}
     assert ends == {"expired", "cancelled", "replaced", "batch_quantity_changed", "batch_blocked"}
 
 
