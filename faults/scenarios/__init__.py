@@ -14,6 +14,7 @@ from faults.scenarios import (
     failover,
     held,
     letters,
+    memory,
     messages,
     migration,
     network,
@@ -21,6 +22,7 @@ from faults.scenarios import (
     rebalances,
     refused,
     slow,
+    slowness,
     upgrades,
     zombies,
 )
@@ -29,4 +31,5 @@ FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | 
 FAULTS |= (
     clocks.FAULTS | rebalances.FAULTS | refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
 )
+FAULTS |= memory.FAULTS | slowness.FAULTS
 FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS | brokers.FAULTS
