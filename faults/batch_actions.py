@@ -15,6 +15,9 @@ BLOCKED_SHARE = 0.05
 COUNTED = {"SKU-25": "h1", "SKU-26": "h2", "SKU-27": "h3", "SKU-28": "k0", "SKU-29": "k1"}
 """Products that are counted, and the client that counts them. It alone records and changes their batches."""
 
+COUNTED_SHARE = 0.4
+"""The share of the batches of such a client that are of its product: a count is then of several."""
+
 WATCHED = {"SKU-HOT": "h0", "SKU-20": "h1", "SKU-21": "h2", "SKU-22": "h3"}
 """Products with a reorder point, and the client that sets it."""
 
@@ -64,6 +67,7 @@ class BatchActions:
         self._via = via
         self._random = choices
         self._own: list[OwnBatch] = []
+        self._counted = [sku for sku, name in COUNTED.items() if name == client.name]
 
     def next(self, deed: str) -> Entry | None:
         """The command of the action, None where the client has nothing for it."""
@@ -83,7 +87,9 @@ class BatchActions:
 
     def _record_batch(self) -> Entry | None:
         sku, qty, eta = self._client.choose_sku(), self._random.randint(5, 40), self._random.choice(ETAS)
-        if COUNTED.get(sku, self._client.name) != self._client.name:
+        if self._counted and self._random.random() < COUNTED_SHARE:
+            sku = self._counted[0]
+        elif COUNTED.get(sku, self._client.name) != self._client.name:
             return None
         terms: dict[str, Any] = {
             "location": self._random.choice(LOCATIONS),
@@ -129,11 +135,10 @@ class BatchActions:
         return self._once(self._change(batch, on_hand))
 
     def _count_product(self) -> Entry | None:
-        own = [sku for sku, name in COUNTED.items() if name == self._client.name]
-        if not own:
+        if not self._counted:
             return self._count_batch()
         count = {"on_hand_qty": self._random.choice(ON_HAND), "location": self._random.choice(LOCATIONS)}
-        return self._once(self._client.make_entry("count_product", {"sku": own[0], **count}))
+        return self._once(self._client.make_entry("count_product", {"sku": self._counted[0], **count}))
 
     def _set_reorder_point(self) -> Entry | None:
         own = [sku for sku, name in WATCHED.items() if name == self._client.name]

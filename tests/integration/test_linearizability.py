@@ -3,16 +3,17 @@
 import asyncio
 import copy
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.domain import counts
 from app.domain.batches import Batches
 from app.domain.choice import ANY_BATCH, Requirements
 from app.domain.product import Product
-from app.domain.stock import Batch
+from app.domain.stock import Batch, StockLevel
 from faults.history import operations
 from faults.journal import Answer, Read
 from faults.outside_judge import rule
@@ -228,7 +229,7 @@ def test_the_next_record_of_a_partition_ends_a_message_without_effect() -> None:
     assert ends({"in[0]@1": "k1", "in[0]@2": "k2", "in[1]@1": "k2"}) == [None, 7 * SECOND]
 
 
-best, serve = Batches.best, Product.serve_backorders
+best, serve, cut = Batches.best, Product.serve_backorders, counts._cut
 
 
 def without_wishes(batches: Batches, qty: int, _: Requirements = ANY_BATCH) -> Batch | None:
@@ -239,12 +240,21 @@ def serve_the_last_first(product: Product, keys: Iterable[str]) -> None:
     serve(product, reversed(list(keys)))
 
 
+def cut_the_first_first(batches: Sequence[Batch], lost: int) -> list[tuple[Batch, int]]:
+    return cut(batches[::-1], lost)
+
+
 @pytest.mark.parametrize(
     ("owner", "method", "spoilt"),
-    [(Batches, "best", without_wishes), (Product, "serve_backorders", serve_the_last_first)],
+    [
+        (Batches, "best", without_wishes),
+        (Product, "serve_backorders", serve_the_last_first),
+        (counts, "_cut", cut_the_first_first),
+        (StockLevel, "is_low", property(lambda _: False)),
+    ],
 )
 def test_refuses_what_the_use_cases_do_wrong(
-    program: Path, owner: type, method: str, spoilt: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+    program: Path, owner: object, method: str, spoilt: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owner, method, spoilt)
     story = asyncio.run(Theatre(1).play(TURNS))
