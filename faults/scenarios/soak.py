@@ -12,12 +12,12 @@ from sqlalchemy.engine import make_url
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
-from faults.actors import EVERYTHING
 from faults.ageing import Ageing
 from faults.background import Background
 from faults.flatness import Bound, Series
 from faults.load import Pace
 from faults.plan import Plan
+from faults.repertoire import EVERYTHING
 from faults.rounds import Fault, Round
 from faults.stack import PLAIN_ENTRY, Instance
 from faults.trial import RECOVERY_LIMIT
