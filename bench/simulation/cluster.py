@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import simpy
 
 from bench.simulation.costs import Costs
-from bench.simulation.model import Installation, Layout, Pod, Request
+from bench.simulation.model import Installation, Layout, Request
+from bench.simulation.pod import Pod
 from bench.simulation.resources import Cores, Process, Steps
 
 RELAY_PERIOD = 0.05

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import simpy
 
 from bench.simulation.costs import Costs
-from bench.simulation.model import Installation, Layout, Pod, Request
+from bench.simulation.model import Installation, Layout, Request
+from bench.simulation.pod import Pod
 from bench.simulation.resources import Cores, Locks, Log, Process, Steps
 
 CORES = 2

@@ -39,7 +39,8 @@ def charts(costs: Costs, say: Callable[[str], None]) -> list[Chart]:
     by_cells = {f"one node, {pods} pods, pod by cell": replace(BY_CELL, pods=pods) for pods in (4, 16)}
     by_share = {
         "16 nodes, 64 pods": replace(BY_CELL, nodes=16, pods=64),
-        "16 nodes, 64 pods, 4 workers": replace(BY_CELL, nodes=16, pods=64, workers=4),
+        "16 nodes, 64 pods, 4 workers a pod": replace(BY_CELL, nodes=16, pods=64, workers=4),
+        "16 nodes, 64 pods, 2 workers and 4 for these orders": replace(BY_CELL, nodes=16, pods=64, across_workers=4),
         "64 nodes, 256 pods": replace(BY_CELL, nodes=64, pods=256),
     }
     hot = {"any pod": replace(PLAIN, hot=1.0), "pod by SKU": replace(PLAIN, hot=1.0, routing="sku")}
