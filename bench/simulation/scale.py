@@ -79,11 +79,11 @@ def table(found: list[Chart]) -> str:
     for chart in found:
         lines.append(f"\n{chart.title}")
         lines.append(
-            f"{'':<46} {chart.across:>6} {'lines/s':>9} {'p50 ms':>7} {'p99 ms':>7} {'group':>6} {'deferred':>8} "
+            f"{'':<54} {chart.across:>6} {'lines/s':>9} {'p50 ms':>7} {'p99 ms':>7} {'group':>6} {'deferred':>8} "
             f"{'pods':>5} {'nodes':>5} {'WAL MB/s':>8}"
         )
         lines += [
-            f"{name:<46} {at:>6g} {each.rate:>9,.0f} {each.p50_ms:>7.0f} {each.p99_ms:>7.0f} {each.group:>6.1f} "
+            f"{name:<54} {at:>6g} {each.rate:>9,.0f} {each.p50_ms:>7.0f} {each.p99_ms:>7.0f} {each.group:>6.1f} "
             f"{each.deferred:>8.1%} {each.pod_busy:>5.0%} {each.node_busy:>5.0%} {each.log_megabytes:>8.1f}"
             for name, points in chart.curves.items()
             for at, each in points
