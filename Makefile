@@ -11,7 +11,7 @@ MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dist check test test-unit test-lowest test-kafka test-browser screenshots test-clients lint-documents promtool lint lint-code lint-deployment audit format lock openapi api-baseline bench faults clean FORCE
+.PHONY: help install run dist check test test-unit test-lowest test-kafka test-browser screenshots test-clients lint-documents promtool lint lint-code lint-deployment audit format lock openapi api-baseline bench simulate faults clean FORCE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -54,7 +54,7 @@ LOWEST_HTTP := $(addprefix tests/http/test_,connections.py limits.py pipelining.
 test-lowest: install ## Run unit and HTTP tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@requirements/install-lowest
 	@.venv-lowest/bin/python -m pytest $(WORKERS) -p no:cacheprovider -W default tests/package/test_private_names.py tests/unit \
-		$(addprefix --ignore=tests/unit/test_,fault_actors.py product_properties.py hold_expiry_properties.py) \
+		$(addprefix --ignore=tests/unit/test_,fault_actors.py product_properties.py hold_expiry_properties.py simulation.py) \
 		$(addprefix tests/e2e/test_,command_line.py command_mistakes.py process_start.py) tests/deploy/test_documents.py $(LOWEST_HTTP) $(ARGS)
 
 test-kafka: install ## Run the broker-facing tests against Apache Kafka (needs java and mvn)
@@ -125,6 +125,9 @@ api-baseline: openapi ## Make today's documents the baseline that later changes 
 
 bench: install ## Run the benchmarks
 	@$(BIN)/python -m bench $(ARGS)
+
+simulate: install ## Simulate larger installations with measured costs: two minutes of processor time (ARGS=--check-only: one second)
+	@$(BIN)/python -m bench.simulation $(ARGS)
 
 faults: install ## Inject faults into the running service and check that nothing is lost (ARGS=...; FAULT=name; TARGET=url: only check)
 	@$(if $(TARGET),,$(BIN)/python -m tests.support.apache_kafka fetch)
