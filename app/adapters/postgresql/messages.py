@@ -28,6 +28,7 @@ _GIVEN = "unnest($1::text[], $2::text[], $3::bytea[]) AS given(source, id, conte
 
 # Insert the messages, and return those that were not inserted with the rows that keep them out: `first` has the id as
 # its key, `own` the other key. What another transaction has inserted meanwhile keeps them out and does not show yet.
+# `present` is the time of the transaction.
 _ACCEPT = f"""
     WITH accepted AS (
         INSERT INTO inbox (message_id, source, content) SELECT id, source, content FROM {_GIVEN}
@@ -35,7 +36,7 @@ _ACCEPT = f"""
     )
     SELECT given.source, given.id, first.message_id IS NOT NULL AS shows,
            first.source IS NULL OR first.source = given.source AS is_same, first.content, first.received_at,
-           own.content AS own_content, own.received_at AS own_received_at
+           own.content AS own_content, own.received_at AS own_received_at, now() AS present
     FROM {_GIVEN}
     LEFT JOIN LATERAL (SELECT * FROM inbox WHERE inbox.message_id = given.id LIMIT 1) AS first ON true
     LEFT JOIN LATERAL (
@@ -47,11 +48,11 @@ _ACCEPT = f"""
 """  # noqa: S608 - put together from constants
 
 # Insert messages whose ids are the keys of messages of other sources. The row that has the plain id is
-# refreshed, so that it is not pruned first: without it, a repeated message would not be found under its own key.
+# refreshed first, so that it is not pruned first: without it, a repeated message would not be found under its own key.
+_REFRESH = "UPDATE inbox SET received_at = $2 WHERE message_id = ANY($1::text[]) RETURNING message_id"
 _ACCEPT_OTHERS = f"""
-    WITH first AS (UPDATE inbox SET received_at = now() WHERE message_id = ANY($2::text[]) RETURNING message_id)
     INSERT INTO inbox (message_id, source, content)
-    SELECT {_OTHER_KEY}, given.source, given.content FROM {_GIVEN} JOIN first ON first.message_id = given.id
+    SELECT {_OTHER_KEY}, given.source, given.content FROM {_GIVEN}
     ON CONFLICT (message_id) DO NOTHING RETURNING source, split_part(message_id, E'\\n', 1) AS id
 """  # noqa: S608 - put together from constants
 
@@ -69,10 +70,10 @@ _WITHDRAW = f"""
 
 _PRUNE = text("""
     DELETE FROM inbox WHERE message_id IN (
-        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(hours => :hours)
-        ORDER BY received_at LIMIT :limit
-    ) AND received_at < now() - make_interval(hours => :hours)
+        SELECT message_id FROM inbox WHERE received_at < :time ORDER BY received_at LIMIT :limit
+    ) AND received_at < :time
 """)
+_TIME_TO_PRUNE_TO = text("SELECT now() - make_interval(hours => :hours)")
 PRUNE_PAGE = 5000
 
 
@@ -125,9 +126,9 @@ class SqlInbox:
         receipts: dict[tuple[str, str], Receipt] = {}
         remaining = sorted(messages, key=attrgetter("id", "source"))
         while remaining:
-            others, unsettled = set(), set()
+            others, unsettled, present = set(), set(), None
             for row in await self._connection.fetch(_ACCEPT, *_columns(remaining)):
-                identity = (row["source"], row["id"])
+                identity, present = (row["source"], row["id"]), row["present"]
                 if not row["shows"]:
                     unsettled.add(identity)
                 elif row["is_same"]:
@@ -137,7 +138,9 @@ class SqlInbox:
                 else:
                     others.add(identity)
             if others:
-                rows = [message for message in remaining if message.identity in others]
+                refreshed = await self._connection.fetch(_REFRESH, [message_id for _, message_id in others], present)
+                ids = {row["message_id"] for row in refreshed}
+                rows = [message for message in remaining if message.identity in others and message.id in ids]
                 accepted = await self._connection.fetch(_ACCEPT_OTHERS, *_columns(rows))
                 unsettled |= others - {(row["source"], row["id"]) for row in accepted}
             # The next statement sees what was committed while this one waited.
@@ -201,8 +204,10 @@ async def prune_inbox(engine: AsyncEngine, days: int) -> None:
 
 async def prune(engine: AsyncEngine, statement: TextClause, hours: int, *, page: int = PRUNE_PAGE) -> None:
     """Delete what is older, a page of rows at a time, so that no lock is held for long."""
+    async with begin(engine) as connection:
+        time = (await connection.execute(_TIME_TO_PRUNE_TO, {"hours": hours})).scalar_one()
     while True:
         async with begin(engine) as connection:
-            result = await connection.execute(statement, {"hours": hours, "limit": page})
+            result = await connection.execute(statement, {"time": time, "limit": page})
         if result.rowcount < page:
             return

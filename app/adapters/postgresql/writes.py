@@ -119,7 +119,9 @@ UPDATE_LINES = _update(tables.order_lines, LineRow, rare=_RARE_OF_LINES)
 INSERT_LINES = _insert(tables.order_lines, LineRow, rare=_RARE_OF_LINES)
 DELETE_ORDERS = _delete(tables.orders, OrderKey)
 UPSERT_ORDERS = _insert(
-    tables.orders, OrderRow, "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()"
+    tables.orders,
+    OrderRow,
+    "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = excluded.placed_at",
 )
 UPSERT_CARTS = _insert(
     tables.carts,
