@@ -277,6 +277,7 @@ class EventRow(NamedTuple):
 
 
 class CommitRow(NamedTuple):
-    """The token of a row of `commits`."""
+    """A row of `commit_tokens`."""
 
+    connection: UUID
     token: UUID

@@ -140,17 +140,15 @@ INSERT_EVENTS = _insert(tables.events, EventRow, "RETURNING id, shard", rare=("t
 INSERT_OUTBOX = Write(
     "insert_outbox", f"INSERT INTO outbox (id, shard) SELECT id, shard FROM {INSERT_EVENTS.name}", (), (), ()
 )
-NOTE_COMMIT = _write(
-    "note_commit",
-    "INSERT INTO commits (backend, token) SELECT pg_backend_pid(), new.token FROM {rows} "
-    "ON CONFLICT (backend) DO UPDATE SET token = excluded.token",
-    tables.commits,
+NOTE_COMMIT = _insert(
+    tables.commit_tokens,
     CommitRow,
+    "ON CONFLICT (connection) DO UPDATE SET token = excluded.token, noted_at = excluded.noted_at",
 )
 
 
 def statement_of(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
-    """One statement that does all the writes, and its arguments. The statement returns the transaction id.
+    """One statement that does all the writes, and its arguments.
 
     The cost of a round trip is paid once, however many tables change. Foreign keys are checked at the end of the
     statement, so the order of the writes does not matter.
@@ -182,4 +180,4 @@ def _statement(writes: tuple[tuple[Write, bool], ...]) -> str:
             values = ", ".join(f"{value} AS {column}" for value, column in absent)
             rows = f"(SELECT *, {values} FROM {rows}) AS new"
         parts.append(f"{each.name} AS ({each.sql.format(rows=rows)})")
-    return f"WITH {', '.join(parts)} SELECT pg_current_xact_id()::text"
+    return f"WITH {', '.join(parts)} SELECT 1"
