@@ -1,6 +1,7 @@
 """What the statements of the service leave out, so that an engine which places schemas on several servers can run them.
 
-Such an engine refuses volatile functions in UPDATE, DELETE and ON CONFLICT DO UPDATE.
+Such an engine refuses volatile functions in UPDATE, DELETE and ON CONFLICT DO UPDATE, and copies what one
+data-modifying part of a statement returns to every server before another part inserts it.
 """
 
 import importlib
@@ -59,12 +60,18 @@ def parts_of(statement: str) -> list[Part]:
 
 
 def problems_of(statement: str, volatile: set[str]) -> list[str]:
-    """What an engine with several servers would refuse."""
+    """What an engine with several servers would refuse, or would do at a high price."""
+    parts = parts_of(statement)
     found = []
-    for part in parts_of(statement):
+    for part in parts:
         called = {name for name in re.findall(r"([a-z_]+) ?\(", part.changes.lower()) if name in volatile}
         if called or re.search(r"\bcurrent_(timestamp|date|time)\b|\blocaltime", part.changes.lower()):
             found.append(f"{part.name or part.sql[:40]} calls {', '.join(sorted(called)) or 'the clock'}")
+        found += [
+            f"{part.name or part.sql[:40]} reads {other.name}"
+            for other in parts
+            if other.name and re.search(rf"\b(FROM|JOIN|USING) {other.name}\b", part.sql)
+        ]
     return found
 
 
@@ -86,7 +93,7 @@ async def volatile_functions(database_url: str) -> set[str]:
         return {row["proname"] for row in await connection.fetch(VOLATILE)} | CLOCKS
 
 
-async def test_no_write_depends_on_a_volatile_function(database_url: str) -> None:
+async def test_no_write_depends_on_a_volatile_function_or_on_another_write(database_url: str) -> None:
     volatile = await volatile_functions(database_url)
     found = dict(statements())
 
@@ -104,6 +111,9 @@ async def test_no_write_depends_on_a_volatile_function(database_url: str) -> Non
         "INSERT INTO orders (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET placed_at = now()",
         "SET LOCAL synchronous_commit = off; DELETE FROM outbox WHERE sent < statement_timestamp()",
         "WITH a AS (UPDATE t SET b = gen_random_uuid() RETURNING b) SELECT b FROM a",
+        "WITH a AS (INSERT INTO t (b) SELECT $1 RETURNING id) INSERT INTO u (id) SELECT id FROM a",
+        "WITH a AS (INSERT INTO t (b) SELECT $1 RETURNING id), c AS (INSERT INTO u SELECT id FROM a) SELECT 1",
+        "WITH a AS (DELETE FROM t RETURNING id) UPDATE u SET n = 0 FROM a WHERE u.id = a.id",
     ],
 )
 async def test_a_write_that_does_is_found(database_url: str, statement: str) -> None:

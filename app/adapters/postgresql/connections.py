@@ -186,7 +186,9 @@ class LentConnection:
     @property
     def name(self) -> uuid.UUID:
         """The connection's own name, drawn at its first use: no other connection to any server ever has it."""
-        name: uuid.UUID = self.info.setdefault(_NAME, uuid.uuid4())
+        if _NAME not in self.info:
+            self.info[_NAME] = uuid.uuid4()
+        name: uuid.UUID = self.info[_NAME]
         return name
 
     async def throw_away(self) -> None:

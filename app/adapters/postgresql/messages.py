@@ -10,9 +10,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import begin
+from app.adapters.postgresql.event_ids import EventIds
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.rows import EventRow
-from app.adapters.postgresql.writes import INSERT_EVENTS, INSERT_OUTBOX, Writes
+from app.adapters.postgresql.writes import INSERT_EVENTS, Writes
 from app.integration.dead_letters import DeadLetter, Header
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
@@ -85,14 +86,21 @@ def shard_of(subject: str) -> int:
 class SqlOutbox:
     """Implements `Outbox`: keeps the messages, in the order in which they were added, until they are written."""
 
-    def __init__(self) -> None:
-        self._rows: list[EventRow] = []
+    def __init__(self, ids: EventIds) -> None:
+        self._ids = ids
+        self._messages: list[tuple[OutboundMessage, Cause]] = []
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Make a row of the message. The database gives it its id, which stays the same however often it is sent."""
-        self._rows.append(
+        """Keep the message. Its row has an id, which stays the same however often it is sent."""
+        self._messages.append((message, cause))
+
+    async def take_changes(self) -> Writes:
+        """The writes of what was added since the last call: the events, and with each a pointer in the outbox."""
+        messages, self._messages = self._messages, []
+        rows = [
             # By position: keywords take twice as long.
             EventRow(
+                event_id,
                 shard_of(message.subject),
                 message.subject,
                 message.sequence,
@@ -103,13 +111,9 @@ class SqlOutbox:
                 cause.traceparent,
                 cause.principal,
             )
-        )
-
-    def take_changes(self) -> Writes:
-        """The writes of what was added since the last call: the events, and a pointer to each in the outbox."""
-        rows, self._rows = self._rows, []
-        # `INSERT_OUTBOX` takes the ids from `INSERT_EVENTS`, so it has no values of its own.
-        return {INSERT_EVENTS: rows, INSERT_OUTBOX: [()] if rows else []}
+            for event_id, (message, cause) in zip(await self._ids.take(len(messages)), messages, strict=True)
+        ]
+        return {INSERT_EVENTS: rows}
 
 
 class SqlInbox:

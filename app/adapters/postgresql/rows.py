@@ -262,9 +262,17 @@ class AnswerRow(NamedTuple):
     body: bytes
 
 
+class EventKey(NamedTuple):
+    """The id and the shard of an event: a row of `outbox`."""
+
+    id: int
+    shard: int
+
+
 class EventRow(NamedTuple):
     """A row of `events`; `data` is JSON."""
 
+    id: int
     shard: int
     subject: str
     sequence: int | None

@@ -218,12 +218,15 @@ order_lines = Table(
 CHANGES_OF_BATCHES = "('batch_quantity_changed.v1', 'batch_eta_changed.v1', 'batch_changed.v1')"
 """The types of events that change a batch, in SQL."""
 
+EVENT_IDS_IN_A_BLOCK = 8192
+"""How many ids belong to one value of the sequence: more than the events of nearly every transaction."""
+
 # Written with the state, and kept: the history of every product. For one subject, id order is commit order: the ids are
-# given while its product or its order is locked.
+# drawn while its product or its order is locked.
 events = Table(
     "events",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("id", BigInteger, Identity(always=True, increment=EVENT_IDS_IN_A_BLOCK), primary_key=True),
     Column("shard", SmallInteger, nullable=False, comment="stable hash of the SKU; a shard has one relay at a time"),
     Column("subject", Identifier, nullable=False, comment="the SKU; of an event of an order, its id"),
     Column("sequence", BigInteger, comment="null: of an order, or of a product that is not there"),

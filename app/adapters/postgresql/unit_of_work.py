@@ -18,6 +18,7 @@ from app.adapters.postgresql.connections import (
     LentConnection,
 )
 from app.adapters.postgresql.errors import is_lost, is_transient, translate
+from app.adapters.postgresql.event_ids import EventIds
 from app.adapters.postgresql.idempotency import SqlAnswers
 from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.postgresql.order_repository import SqlOrderRepository
@@ -93,11 +94,12 @@ class SqlUnitOfWork:
         self._connection = PipelinedConnection(self._lent.driver)
         self._began = time.monotonic()
         self._is_open = True
-        self.products = SqlProductRepository(self._connection, self._calendar, locking=self._is_locking)
+        ids = EventIds(self._connection)
+        self.products = SqlProductRepository(self._connection, self._calendar, ids if self._is_locking else None)
         self.orders = SqlOrderRepository(self._connection, locking=self._is_locking)
         self.carts = SqlCartRepository(self._connection)
         self.answers = SqlAnswers(self._connection)
-        self.outbox = SqlOutbox()
+        self.outbox = SqlOutbox(ids)
         self.inbox = SqlInbox(self._connection)
         self.dead_letters = SqlDeadLetterBox(self._connection)
         try:
@@ -140,7 +142,7 @@ class SqlUnitOfWork:
         await self._flush(self.products.changes())
 
     async def _flush(self, changes: Writes) -> None:
-        writes = {**changes, **self.outbox.take_changes()}
+        writes = {**changes, **await self.outbox.take_changes()}
         if any(writes.values()):
             self._has_flushed = True
             statement, arguments = statement_of(writes)
@@ -154,7 +156,7 @@ class SqlUnitOfWork:
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
         writes = {**self.products.changes(), **self.orders.changes(), **self.carts.changes()}
-        writes |= {**self.answers.changes(), **self.outbox.take_changes()}
+        writes |= {**self.answers.changes(), **await self.outbox.take_changes()}
         token = None
         if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
             token = uuid.uuid4()
