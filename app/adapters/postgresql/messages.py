@@ -49,7 +49,7 @@ _ACCEPT = f"""
 """  # noqa: S608 - put together from constants
 
 # Insert messages whose ids are the keys of messages of other sources. The row that has the plain id is
-# refreshed first, so that it is not pruned first: without it, a repeated message would not be found under its own key.
+# refreshed before, so that it is not pruned first: without it, a repeated message would not be found under its own key.
 _REFRESH = "UPDATE inbox SET received_at = $2 WHERE message_id = ANY($1::text[]) RETURNING message_id"
 _ACCEPT_OTHERS = f"""
     INSERT INTO inbox (message_id, source, content)
