@@ -96,17 +96,18 @@ async def memory(service: Service, commands: Iterator[Command], early: int, late
 async def write_share(service: Service, commands: Iterator[Command], groups: int, size: int) -> dict[str, float]:
     """The median times of groups, and of the statements in them that write, in milliseconds."""
     writes: list[float] = []
-    fetchval = PipelinedConnection.fetchval
+    execute = PipelinedConnection.execute
 
-    async def timed(self: PipelinedConnection, statement: str, *arguments: Any) -> Any:  # noqa: ANN401 - as the original
+    async def timed(self: PipelinedConnection, statement: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as the original
         started = time.perf_counter()
         try:
-            return await fetchval(self, statement, *arguments)
+            return await execute(self, statement, *arguments, **options)
         finally:
-            writes.append(1000 * (time.perf_counter() - started))
+            if arguments:
+                writes.append(1000 * (time.perf_counter() - started))
 
     times = []
-    with patch.object(PipelinedConnection, "fetchval", timed):
+    with patch.object(PipelinedConnection, "execute", timed):
         for _ in range(groups):
             group = [Request(next(commands), CAUSE) for _ in range(size)]
             started = time.perf_counter()

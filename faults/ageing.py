@@ -1,7 +1,7 @@
 """Rows that age quickly, so that housekeeping deletes them during a round although it keeps them for days.
 
-Rows of the inbox, of stored responses and of carts that are older than `SECONDS` get a time before the retention. The
-service deletes them with its own statements and its default settings.
+Rows of the inbox, of stored responses, of tokens of commits and of carts that are older than `SECONDS` get a time
+before the retention. The service deletes them with its own statements and its default settings.
 """
 
 import asyncio
@@ -29,6 +29,10 @@ KEYS = """
     UPDATE idempotency_keys SET created_at = created_at - interval '100 days'
     WHERE created_at BETWEEN now() - interval '1 day' AND now() - make_interval(secs => $1)
 """
+TOKENS = """
+    UPDATE commit_tokens SET noted_at = noted_at - interval '100 days'
+    WHERE noted_at BETWEEN now() - interval '1 day' AND now() - make_interval(secs => $1)
+"""
 # Carts have only the day of their last change, and their numbers.
 OLD_CARTS = "UPDATE carts SET changed_on = changed_on - 100 WHERE changed_on > current_date - 50 AND cart_id < $1"
 
@@ -50,6 +54,7 @@ class Ageing(Background):
                 asyncio.run(self._make_carts())
                 self._changes.aged += [name for (name,) in self._database.ask(INBOX, SECONDS)]
                 self._database.ask(KEYS, SECONDS)
+                self._database.ask(TOKENS, SECONDS)
                 self._database.ask(OLD_CARTS, _cart(self.carts - int(CARTS * SECONDS / INTERVAL)))
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, NoAnswerError):
                 # PostgreSQL or a server is restarting.

@@ -3,7 +3,7 @@
 import sys
 
 INTERVAL = 15.0
-"""Longer than a process asks for the token of a commit, as the hour is."""
+"""Seconds."""
 
 if __name__ == "__main__":
     from app.cli import main

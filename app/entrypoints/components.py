@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from app.adapters.kafka import clients
 from app.adapters.postgresql.backlog_counts import BacklogCounts, Held, SnapshotWatch, count_backlog
 from app.adapters.postgresql.cart_repository import prune_carts
-from app.adapters.postgresql.commit_tokens import EndedSessions
+from app.adapters.postgresql.commit_tokens import prune_commit_tokens
 from app.adapters.postgresql.idempotency import prune_answers
 from app.adapters.postgresql.messages import prune_inbox
 from app.adapters.postgresql.notifier_memory import NotifierMemory
@@ -84,9 +84,8 @@ def notifier(service: Service) -> Component:
 
 
 def housekeeping(service: Service) -> Component:
-    """Deletes old message ids, stored responses, carts and commit tokens, counts backlogs, and reconciles."""
+    """Deletes old message ids, stored responses, carts and tokens of commits, counts backlogs, and reconciles."""
     interval = service.settings.reconcile_interval
-    sessions = EndedSessions(service.engine)
 
     async def prune() -> None:
         while True:
@@ -94,10 +93,10 @@ def housekeeping(service: Service) -> Component:
                 await prune_inbox(service.engine, service.settings.inbox_retention_days)
                 await prune_answers(service.engine, service.settings.idempotency_retention_hours)
                 await prune_carts(service.engine, service.settings.cart_retention_days)
-                await sessions.prune()
+                await prune_commit_tokens(service.engine)
             except Exception as error:  # noqa: BLE001 - it is repeated an hour later
                 raise_if_cancelled()
-                log.warning("inbox, stored answers, carts and commit tokens could not be pruned: %r", error)
+                log.warning("inbox, stored answers, carts and tokens of commits could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def reconcile() -> None:

@@ -81,7 +81,9 @@ def _check_former(this: Round, former: EmbeddedPostgresql) -> None:
     try:
         url = make_url(former.admin_url).set(drivername="postgresql", database=DATABASE.format(this.name))
         old = Database(url.render_as_string(hide_password=False))
-        written = "SELECT (SELECT max(id) FROM events), (SELECT count(*) FROM inbox), (SELECT count(*) FROM commits)"
+        written = (
+            "SELECT (SELECT max(id) FROM events), (SELECT count(*) FROM inbox), (SELECT count(*) FROM commit_tokens)"
+        )
         before, since = old.ask(written), time.time()
 
         # Only by the events: queries of the faults would reach the old primary, because both take writes.

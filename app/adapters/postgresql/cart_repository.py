@@ -20,8 +20,7 @@ PRUNE_PAGE = 500
 # A cart that a transaction has read is locked, so it is left out here.
 _PRUNE = text("""
     DELETE FROM carts WHERE cart_id IN (
-        SELECT cart_id FROM carts
-        WHERE changed_on < (now() AT TIME ZONE 'UTC')::date - make_interval(hours => :hours)
+        SELECT cart_id FROM carts WHERE changed_on < (CAST(:time AS timestamptz) AT TIME ZONE 'UTC')::date
         ORDER BY changed_on LIMIT :limit FOR UPDATE SKIP LOCKED
     )
 """)

@@ -1,45 +1,62 @@
-"""Deletes the commit tokens of sessions that have ended."""
+"""The tokens of commits: whether a COMMIT without an answer took effect (docs/decisions/0010)."""
 
-from typing import Any
-from uuid import UUID
+import asyncio
+import contextlib
+import uuid
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import begin
+from app.adapters.postgresql.connections import DriverConnections
+from app.adapters.postgresql.messages import prune
+from app.adapters.postgresql.unavailable import DatabaseUnavailableError
 
-PAGE = 5000
+QUESTIONS = 5
+QUESTION_TIMEOUT = 2.0
+LOCK_TIMEOUT = 1.0
+"""Seconds that one question waits for a transaction that is not decided yet."""
 
-# Process ids are in the view for every role.
-_ENDED = text("""
-    SELECT backend, token FROM commits
-    WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend)
-    ORDER BY backend LIMIT :limit
+RETENTION = 24
+"""Hours for which the token of a connection is kept. A question comes within some seconds of the commit."""
+
+_BEGIN = f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'"
+# It waits for a transaction that has written the row of the connection and is not decided yet, also where that row is
+# the connection's first and does not show yet: SELECT ... FOR UPDATE would not find it.
+_ASK = """
+    INSERT INTO commit_tokens (connection, token) VALUES ($1, $2)
+    ON CONFLICT (connection) DO UPDATE SET token = commit_tokens.token RETURNING token
+"""
+_PRUNE = text("""
+    DELETE FROM commit_tokens WHERE connection IN (
+        SELECT connection FROM commit_tokens WHERE noted_at < :time LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
 """)
-_DELETE = text("""
-    DELETE FROM commits USING unnest(CAST(:backends AS integer[]), CAST(:tokens AS uuid[])) AS ended(backend, token)
-    WHERE commits.backend = ended.backend AND commits.token = ended.token
-""")
 
 
-class EndedSessions:
-    """Remembers which sessions had ended at the last call.
+async def has_committed(connections: DriverConnections, connection: uuid.UUID, token: uuid.UUID) -> bool:
+    """Whether the transaction with the token, the last one of the connection, has committed. It waits for the outcome.
 
-    A process asks for the token of its commit within a minute after the session was lost. So a token is deleted at the
-    second call that finds it, and calls are further apart than that. Each call deletes at most a page.
+    False also where the database does not answer in time, or the outcome takes longer: the group then runs again, which
+    each command allows.
     """
+    await connections.invalidate_idle()
+    for attempt in range(QUESTIONS):
+        await asyncio.sleep(0.1 * 2**attempt)
+        with contextlib.suppress(DatabaseUnavailableError):
+            return await _last_token(connections, connection) == token
+    return False
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._ended: frozenset[tuple[int, UUID]] = frozenset()
 
-    async def prune(self) -> None:
-        """Delete the tokens that the call before has found as well."""
-        async with begin(self._engine) as connection:
-            rows: Any = await connection.execute(_ENDED, {"limit": PAGE})
-            found = frozenset((backend, token) for backend, token in rows)
-            gone = found & self._ended
-            if gone:
-                backends, tokens = zip(*gone, strict=True)
-                await connection.execute(_DELETE, {"backends": list(backends), "tokens": list(tokens)})
-        self._ended = found - gone
+async def _last_token(connections: DriverConnections, connection: uuid.UUID) -> uuid.UUID:
+    """The token of the last transaction of the connection that has committed, or a new one."""
+    async with connections.borrowed() as lent:
+        await lent.driver.execute(_BEGIN, timeout=QUESTION_TIMEOUT)
+        token: uuid.UUID = await lent.driver.fetchval(_ASK, connection, uuid.uuid4(), timeout=QUESTION_TIMEOUT)
+        # Nothing is changed, and a roll-back does not wait for a synchronous standby.
+        await lent.driver.execute("ROLLBACK", timeout=QUESTION_TIMEOUT)
+    return token
+
+
+async def prune_commit_tokens(engine: AsyncEngine) -> None:
+    """Delete the tokens of connections that have committed nothing for `RETENTION` hours."""
+    await prune(engine, _PRUNE, RETENTION)

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: pools with bounded waits, and loans of their connections."""
 
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ LOCK_TIMEOUT = 3
 TRANSACTION_TIMEOUT = 15
 POOL_TIMEOUT = 5
 CLOSE_TIMEOUT = 0.5
+_NAME = "name"
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no type annotations
@@ -180,6 +182,14 @@ class LentConnection:
     pooled: AsyncConnection
     driver: asyncpg.Connection
     info: dict[Any, Any]
+
+    @property
+    def name(self) -> uuid.UUID:
+        """The connection's own name, drawn at its first use: no other connection to any server ever has it."""
+        if _NAME not in self.info:
+            self.info[_NAME] = uuid.uuid4()
+        name: uuid.UUID = self.info[_NAME]
+        return name
 
     async def throw_away(self) -> None:
         """Terminate it without a message to the server, which may not respond."""

@@ -21,10 +21,10 @@ from app.service_layer.idempotency import (
 Name = tuple[str, str]
 
 _PRUNE = text("""
-    DELETE FROM idempotency_keys WHERE (principal, key) IN (
-        SELECT principal, key FROM idempotency_keys WHERE created_at < now() - make_interval(hours => :hours)
-        ORDER BY created_at LIMIT :limit
-    )
+    DELETE FROM idempotency_keys USING (
+        SELECT principal, key FROM idempotency_keys WHERE created_at < :time ORDER BY created_at LIMIT :limit
+    ) AS old
+    WHERE idempotency_keys.principal = old.principal AND idempotency_keys.key = old.key
 """)
 
 

@@ -10,9 +10,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import begin
+from app.adapters.postgresql.event_ids import EventIds
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.rows import EventRow
-from app.adapters.postgresql.writes import INSERT_EVENTS, INSERT_OUTBOX, Writes
+from app.adapters.postgresql.writes import INSERT_EVENTS, Writes
 from app.integration.dead_letters import DeadLetter, Header
 from app.integration.inbound import ReceivedMessage
 from app.integration.outbound import OutboundMessage
@@ -28,6 +29,7 @@ _GIVEN = "unnest($1::text[], $2::text[], $3::bytea[]) AS given(source, id, conte
 
 # Insert the messages, and return those that were not inserted with the rows that keep them out: `first` has the id as
 # its key, `own` the other key. What another transaction has inserted meanwhile keeps them out and does not show yet.
+# `present` is the time of the transaction.
 _ACCEPT = f"""
     WITH accepted AS (
         INSERT INTO inbox (message_id, source, content) SELECT id, source, content FROM {_GIVEN}
@@ -35,7 +37,7 @@ _ACCEPT = f"""
     )
     SELECT given.source, given.id, first.message_id IS NOT NULL AS shows,
            first.source IS NULL OR first.source = given.source AS is_same, first.content, first.received_at,
-           own.content AS own_content, own.received_at AS own_received_at
+           own.content AS own_content, own.received_at AS own_received_at, now() AS present
     FROM {_GIVEN}
     LEFT JOIN LATERAL (SELECT * FROM inbox WHERE inbox.message_id = given.id LIMIT 1) AS first ON true
     LEFT JOIN LATERAL (
@@ -47,11 +49,11 @@ _ACCEPT = f"""
 """  # noqa: S608 - put together from constants
 
 # Insert messages whose ids are the keys of messages of other sources. The row that has the plain id is
-# refreshed, so that it is not pruned first: without it, a repeated message would not be found under its own key.
+# refreshed before, so that it is not pruned first: without it, a repeated message would not be found under its own key.
+_REFRESH = "UPDATE inbox SET received_at = $2 WHERE message_id = ANY($1::text[]) RETURNING message_id"
 _ACCEPT_OTHERS = f"""
-    WITH first AS (UPDATE inbox SET received_at = now() WHERE message_id = ANY($2::text[]) RETURNING message_id)
     INSERT INTO inbox (message_id, source, content)
-    SELECT {_OTHER_KEY}, given.source, given.content FROM {_GIVEN} JOIN first ON first.message_id = given.id
+    SELECT {_OTHER_KEY}, given.source, given.content FROM {_GIVEN}
     ON CONFLICT (message_id) DO NOTHING RETURNING source, split_part(message_id, E'\\n', 1) AS id
 """  # noqa: S608 - put together from constants
 
@@ -69,10 +71,10 @@ _WITHDRAW = f"""
 
 _PRUNE = text("""
     DELETE FROM inbox WHERE message_id IN (
-        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(hours => :hours)
-        ORDER BY received_at LIMIT :limit
-    ) AND received_at < now() - make_interval(hours => :hours)
+        SELECT message_id FROM inbox WHERE received_at < :time ORDER BY received_at LIMIT :limit
+    ) AND received_at < :time
 """)
+_TIME_TO_PRUNE_TO = text("SELECT now() - make_interval(hours => :hours)")
 PRUNE_PAGE = 5000
 
 
@@ -84,14 +86,21 @@ def shard_of(subject: str) -> int:
 class SqlOutbox:
     """Implements `Outbox`: keeps the messages, in the order in which they were added, until they are written."""
 
-    def __init__(self) -> None:
-        self._rows: list[EventRow] = []
+    def __init__(self, ids: EventIds) -> None:
+        self._ids = ids
+        self._messages: list[tuple[OutboundMessage, Cause]] = []
 
     def add(self, message: OutboundMessage, cause: Cause) -> None:
-        """Make a row of the message. The database gives it its id, which stays the same however often it is sent."""
-        self._rows.append(
+        """Keep the message. Its row has an id, which stays the same however often it is sent."""
+        self._messages.append((message, cause))
+
+    async def take_changes(self) -> Writes:
+        """The writes of what was added since the last call: the events, and with each a pointer in the outbox."""
+        messages, self._messages = self._messages, []
+        rows = [
             # By position: keywords take twice as long.
             EventRow(
+                event_id,
                 shard_of(message.subject),
                 message.subject,
                 message.sequence,
@@ -102,13 +111,9 @@ class SqlOutbox:
                 cause.traceparent,
                 cause.principal,
             )
-        )
-
-    def take_changes(self) -> Writes:
-        """The writes of what was added since the last call: the events, and a pointer to each in the outbox."""
-        rows, self._rows = self._rows, []
-        # `INSERT_OUTBOX` takes the ids from `INSERT_EVENTS`, so it has no values of its own.
-        return {INSERT_EVENTS: rows, INSERT_OUTBOX: [()] if rows else []}
+            for event_id, (message, cause) in zip(await self._ids.take(len(messages)), messages, strict=True)
+        ]
+        return {INSERT_EVENTS: rows}
 
 
 class SqlInbox:
@@ -125,9 +130,9 @@ class SqlInbox:
         receipts: dict[tuple[str, str], Receipt] = {}
         remaining = sorted(messages, key=attrgetter("id", "source"))
         while remaining:
-            others, unsettled = set(), set()
+            others, unsettled, present = set(), set(), None
             for row in await self._connection.fetch(_ACCEPT, *_columns(remaining)):
-                identity = (row["source"], row["id"])
+                identity, present = (row["source"], row["id"]), row["present"]
                 if not row["shows"]:
                     unsettled.add(identity)
                 elif row["is_same"]:
@@ -137,7 +142,9 @@ class SqlInbox:
                 else:
                     others.add(identity)
             if others:
-                rows = [message for message in remaining if message.identity in others]
+                refreshed = await self._connection.fetch(_REFRESH, [message_id for _, message_id in others], present)
+                ids = {row["message_id"] for row in refreshed}
+                rows = [message for message in remaining if message.identity in others and message.id in ids]
                 accepted = await self._connection.fetch(_ACCEPT_OTHERS, *_columns(rows))
                 unsettled |= others - {(row["source"], row["id"]) for row in accepted}
             # The next statement sees what was committed while this one waited.
@@ -201,8 +208,10 @@ async def prune_inbox(engine: AsyncEngine, days: int) -> None:
 
 async def prune(engine: AsyncEngine, statement: TextClause, hours: int, *, page: int = PRUNE_PAGE) -> None:
     """Delete what is older, a page of rows at a time, so that no lock is held for long."""
+    async with begin(engine) as connection:
+        time = (await connection.execute(_TIME_TO_PRUNE_TO, {"hours": hours})).scalar_one()
     while True:
         async with begin(engine) as connection:
-            result = await connection.execute(statement, {"hours": hours, "limit": page})
+            result = await connection.execute(statement, {"time": time, "limit": page})
         if result.rowcount < page:
             return

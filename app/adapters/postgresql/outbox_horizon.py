@@ -1,10 +1,10 @@
 """The settled position of the outbox: no event with a smaller id can become visible any more.
 
 An id is drawn inside a transaction, so a transaction that drew its ids early can commit after others that drew theirs
-later. A transaction that draws an id of `events` has locked the table (ROW EXCLUSIVE, until the end of the transaction)
-before it draws the id. So once every transaction has ended that held this lock while an event was visible, no smaller
-id than that event's can appear any more. CREATE INDEX CONCURRENTLY waits in the same way for transactions that may
-not know its index.
+later. A transaction that draws ids of `events` has locked the table and the sequence (ROW EXCLUSIVE, until the end of
+the transaction) before it draws them. So once every transaction has ended that held such a lock while an event was
+visible, no smaller id than that event's can appear any more. CREATE INDEX CONCURRENTLY waits in the same way for
+transactions that may not know its index.
 """
 
 import math
@@ -14,15 +14,16 @@ from dataclasses import dataclass
 import asyncpg
 
 # One statement: its snapshot, and so `last_id`, is older than its read of the locks. `last_id` is that of a committed
-# event, so neither it nor a smaller id can be assigned again after a crash. The relation is named by its oid, because
-# pg_locks shows the locks of all databases.
+# event, so neither it nor a smaller id can be assigned again after a crash. The relations are named by their oids,
+# because pg_locks shows the locks of all databases.
 _LOOK = """
     SELECT coalesce((SELECT max(id) FROM events), 0) AS last_id,
-           coalesce(array_agg(virtualtransaction), '{}') AS writers,
+           coalesce(array_agg(DISTINCT virtualtransaction), '{}') AS writers,
            count(*) FILTER (WHERE pid IS NULL) AS prepared,
            pg_postmaster_start_time()::text AS server
     FROM pg_locks
-    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND relation = 'events'::regclass
+    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
+      AND relation IN ('events'::regclass, 'events_id_seq'::regclass)
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 

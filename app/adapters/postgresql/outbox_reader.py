@@ -7,7 +7,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -28,39 +28,38 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "allocation_outbox"
 
+# The clock is read where rows are selected, and the rows are changed by their keys and by times that were read: so no
+# change depends on a volatile function.
 _UPSERT_MEMBER = text("""
     INSERT INTO relay_members (owner, alive_until)
     VALUES (:owner, clock_timestamp() + make_interval(secs => :lease))
-    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until
+    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until RETURNING alive_until
 """)
 # A row that is locked is being renewed. Relays that waited for each other's rows here would be in a deadlock.
-_DELETE_EXPIRED_MEMBERS = text("""
-    DELETE FROM relay_members WHERE owner IN (
-        SELECT owner FROM relay_members
-        WHERE alive_until < clock_timestamp() OR alive_until > clock_timestamp() + make_interval(secs => :lease)
-        FOR UPDATE SKIP LOCKED
-    )
+_EXPIRED_MEMBERS = text("""
+    SELECT owner FROM relay_members
+    WHERE alive_until < clock_timestamp() OR alive_until > clock_timestamp() + make_interval(secs => :lease)
+    FOR UPDATE SKIP LOCKED
 """)
+_DELETE_MEMBERS = text("DELETE FROM relay_members WHERE owner = ANY(CAST(:owners AS text[]))")
 # A lease that ends later than one that begins now was taken before the clock was set back. All relays have leases of
 # the same length. While the setting is being changed, a relay may lose its shards to another, which repeats events.
-_END_FUTURE_LEASES = text("""
-    UPDATE relay_shards SET owner = NULL, leased_until = '-infinity'
-    WHERE shard IN (
-        SELECT shard FROM relay_shards
-        WHERE owner <> :owner AND leased_until > clock_timestamp() + make_interval(secs => :lease)
-        FOR UPDATE SKIP LOCKED
-    ) RETURNING shard
+_FUTURE_LEASES = text("""
+    SELECT shard FROM relay_shards
+    WHERE owner <> :owner AND leased_until > clock_timestamp() + make_interval(secs => :lease)
+    FOR UPDATE SKIP LOCKED
+""")
+_END_LEASES = text("""
+    UPDATE relay_shards SET owner = NULL, leased_until = '-infinity' WHERE shard = ANY(CAST(:shards AS smallint[]))
 """)
 _COUNT_MEMBERS = text("SELECT count(*) FROM relay_members")
 _RENEW = text("""
-    UPDATE relay_shards SET leased_until = clock_timestamp() + make_interval(secs => :lease)
-    WHERE owner = :owner AND leased_until > clock_timestamp() RETURNING shard
+    UPDATE relay_shards SET leased_until = :until WHERE owner = :owner AND leased_until > :now RETURNING shard
 """)
 _CLAIM = text("""
-    UPDATE relay_shards SET owner = :owner, leased_until = clock_timestamp() + make_interval(secs => :lease)
+    UPDATE relay_shards SET owner = :owner, leased_until = :until
     WHERE shard IN (
-        SELECT shard FROM relay_shards WHERE leased_until <= clock_timestamp()
-        ORDER BY shard LIMIT :wanted FOR UPDATE SKIP LOCKED
+        SELECT shard FROM relay_shards WHERE leased_until <= :now ORDER BY shard LIMIT :wanted FOR UPDATE SKIP LOCKED
     ) RETURNING shard
 """)
 _RELEASE = text("""
@@ -126,18 +125,22 @@ class OutboxReader:
         async with begin(self._engine) as connection:
             own = {"owner": self._owner, "lease": self._lease}
             # Our own row first: after this statement no row of a member is waited for.
-            await connection.execute(_UPSERT_MEMBER, own)
-            await connection.execute(_DELETE_EXPIRED_MEMBERS, {"lease": self._lease})
-            ended = (await connection.execute(_END_FUTURE_LEASES, own)).scalars().all()
+            until = (await connection.execute(_UPSERT_MEMBER, own)).scalar_one()
+            lease = {"owner": self._owner, "until": until, "now": until - timedelta(seconds=self._lease)}
+            expired = (await connection.execute(_EXPIRED_MEMBERS, {"lease": self._lease})).scalars().all()
+            if expired:
+                await connection.execute(_DELETE_MEMBERS, {"owners": expired})
+            ended = (await connection.execute(_FUTURE_LEASES, own)).scalars().all()
             if ended:
+                await connection.execute(_END_LEASES, {"shards": ended})
                 log.warning("leases of %d shards end too late: the clock of the database was set back", len(ended))
             alive = (await connection.execute(_COUNT_MEMBERS)).scalar_one()
             share = -(-SHARDS // alive)
-            held = sorted((await connection.execute(_RENEW, own)).scalars())
+            held = sorted((await connection.execute(_RENEW, lease)).scalars())
             if len(held) > share:
                 await connection.execute(_RELEASE, {"owner": self._owner, "shards": held[share:]})
             elif len(held) < share:
-                held += (await connection.execute(_CLAIM, {**own, "wanted": share - len(held)})).scalars()
+                held += (await connection.execute(_CLAIM, {**lease, "wanted": share - len(held)})).scalars()
             return held[:share]
 
     async def leave(self) -> None:

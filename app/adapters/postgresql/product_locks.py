@@ -7,7 +7,9 @@ from typing import Any
 import asyncpg
 
 from app.adapters.postgresql import statements
+from app.adapters.postgresql.event_ids import EventIds
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
+from app.adapters.postgresql.rows import BATCH_WIDTH
 from app.domain.product import Product
 from app.domain.stock import split_line_key
 from app.observability import metrics
@@ -15,9 +17,14 @@ from app.service_layer.lock_sets import LockSet
 
 
 async def lock_products(
-    connection: PipelinedConnection, skus: Sequence[str], *, shared: bool
+    connection: PipelinedConnection, skus: Sequence[str], *, shared: bool, is_locking: bool = True
 ) -> tuple[Sequence[asyncpg.Record], frozenset[str]]:
-    """The locked rows, and the products that another transaction holds. Only a `shared` lock does not wait for them."""
+    """The locked rows, and the products that another transaction holds. Only a `shared` lock does not wait for them.
+
+    Without `is_locking` the rows are read, and none is left out.
+    """
+    if not is_locking:
+        return await connection.fetch(statements.PRODUCTS, skus), frozenset()
     asked = time.perf_counter()
     try:
         locked = await connection.fetch(statements.LOCK_FREE_PRODUCTS if shared else statements.LOCK_PRODUCTS, skus)
@@ -56,3 +63,14 @@ def rows_to_read(products: Mapping[str, Product], locks: LockSet, owners: Collec
         [product.next_expiry for product, _ in partial],
         [line for _, line, _ in lines],
     )
+
+
+async def fetch_rows(
+    connection: PipelinedConnection, named: tuple[list[Any], ...], ids: EventIds | None
+) -> Sequence[asyncpg.Record]:
+    """The rows for the arguments of BATCHES_AND_LINES. `ids`, if given, gets a block of ids drawn with them."""
+    if ids is None:
+        return await connection.fetch(statements.BATCHES_AND_LINES, *named)
+    rows = await connection.fetch(statements.BATCHES_LINES_AND_IDS, *named)
+    ids.start(next(row["number"] for row in reversed(rows) if row[0] is None and row[BATCH_WIDTH] is None))
+    return rows

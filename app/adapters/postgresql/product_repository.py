@@ -14,10 +14,11 @@ import asyncpg
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.calendar import Calendar
 from app.adapters.postgresql.command_size import CommandSize
+from app.adapters.postgresql.event_ids import EventIds
 from app.adapters.postgresql.hold_rows import find_overdue
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
-from app.adapters.postgresql.product_locks import lock_products, rows_to_read
+from app.adapters.postgresql.product_locks import fetch_rows, lock_products, rows_to_read
 from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
 from app.adapters.postgresql.writes import Writes, statement_of
 from app.domain.choice import queue_rank
@@ -39,10 +40,11 @@ class SqlProductRepository:
     group write these first.
     """
 
-    def __init__(self, connection: PipelinedConnection, calendar: Calendar, *, locking: bool = True) -> None:
+    def __init__(self, connection: PipelinedConnection, calendar: Calendar, ids: EventIds | None) -> None:
+        """`ids` gets ids for events; without it nothing is locked, and no event can be written."""
         self._connection = connection
         self._calendar = calendar
-        self._is_locking = locking
+        self._ids = ids
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
         self._batches_to_create: defaultdict[str, set[str]] = defaultdict(set)
@@ -65,10 +67,12 @@ class SqlProductRepository:
         skus = locks.products.union(self._owners.values())
         if not skus:
             return
-        await self._lock(list(skus), shared=shared)
+        is_locking = self._ids is not None
+        found = await lock_products(self._connection, list(skus), shared=shared, is_locking=is_locking)
+        products, self._locked_elsewhere = found
+        self._attach_products(products)
         named = rows_to_read(self._products, locks, self._owners.values())
-        rows = await self._connection.fetch(statements.BATCHES_AND_LINES, *named)
-        read_at = self._attach(rows)
+        read_at = self._attach(await fetch_rows(self._connection, named, self._ids))
         if read_at is not None:
             now, today = self._calendar.at(read_at)
             for product in self._products.values():
@@ -235,13 +239,6 @@ class SqlProductRepository:
         if skus:
             # Sorted, as the locks are, so that two groups do not wait for each other in a circle.
             await self._connection.execute(statements.CREATE_PRODUCTS, sorted(skus))
-
-    async def _lock(self, skus: list[str], *, shared: bool) -> None:
-        if not self._is_locking:
-            self._attach_products(await self._connection.fetch(statements.PRODUCTS, skus))
-            return
-        locked, self._locked_elsewhere = await lock_products(self._connection, skus, shared=shared)
-        self._attach_products(locked)
 
     def _attach_products(self, rows: Iterable[asyncpg.Record]) -> None:
         for row in map(ProductRow._make, rows):

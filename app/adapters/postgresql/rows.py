@@ -262,9 +262,17 @@ class AnswerRow(NamedTuple):
     body: bytes
 
 
+class EventKey(NamedTuple):
+    """The id and the shard of an event: a row of `outbox`."""
+
+    id: int
+    shard: int
+
+
 class EventRow(NamedTuple):
     """A row of `events`; `data` is JSON."""
 
+    id: int
     shard: int
     subject: str
     sequence: int | None
@@ -277,6 +285,7 @@ class EventRow(NamedTuple):
 
 
 class CommitRow(NamedTuple):
-    """The token of a row of `commits`."""
+    """A row of `commit_tokens`."""
 
+    connection: UUID
     token: UUID

@@ -7,6 +7,7 @@ query, and ORDER BY from choosing an index without that order.
 
 import hashlib
 
+from app.adapters.postgresql.event_ids import LOCK_EVENTS, NEXT_BLOCK
 from app.adapters.postgresql.rows import BatchRow, CartItemRow, CartRow, LineRow, ProductRow
 from app.adapters.postgresql.tables import order_lines
 from app.adapters.postgresql.usable import GOOD_THROUGH, LOCATION, QUEUE_RANK
@@ -18,6 +19,7 @@ _LINE_OF_L = ", ".join(f"l.{name}" for name in LineRow._fields)
 _NO_LINE = ", ".join(f"NULL::{kind}" for kind in types_of(order_lines, LineRow._fields))
 _NO_BATCH = ", ".join("NULL" for _ in BatchRow._fields)
 _ONLY_HELD_UNTIL = ", ".join("NULL" if name != "held_until" else "statement_timestamp()" for name in LineRow._fields)
+_ONLY_IDS = ", ".join("NULL" if name != "number" else NEXT_BLOCK for name in BatchRow._fields)
 _CART = ", ".join(f"c.{name}" for name in CartRow._fields)
 _ITEM = ", ".join(f"i.{name}" for name in CartItemRow._fields)
 _BATCH = ", ".join(f"b.{name}" for name in BatchRow._fields)
@@ -78,7 +80,7 @@ ORDERS = """
 # good through the days $8, the batches with the refs $2, and the lines of the orders $3 and SKUs $4 with the names $9,
 # with their batches: the columns of `BatchRow`, then those of `LineRow`. Rows of the first three kinds have no line.
 # One row has neither batch nor line, but the time as `held_until`: this statement begins after the products are locked.
-BATCHES_AND_LINES = f"""
+_BATCHES_AND_LINES = f"""
     SELECT {_BATCH}, {_NO_LINE}
     FROM unnest($1::text[], $5::date[]) AS named(sku, day)
     CROSS JOIN LATERAL (
@@ -111,8 +113,11 @@ BATCHES_AND_LINES = f"""
         SELECT * FROM batches WHERE batches.sku = l.sku AND batches.number = l.batch_number LIMIT 1
     ) AS b ON true
     UNION ALL
-    SELECT {_NO_BATCH}, {_ONLY_HELD_UNTIL}
 """
+BATCHES_AND_LINES = f"{_BATCHES_AND_LINES} SELECT {_NO_BATCH}, {_ONLY_HELD_UNTIL}"
+
+# The same for a transaction that writes: that row has the first id of a block of ids for events as `number`.
+BATCHES_LINES_AND_IDS = f"{LOCK_EVENTS} {_BATCHES_AND_LINES} SELECT {_ONLY_IDS}, {_ONLY_HELD_UNTIL}"
 
 # The first $3 batches of the SKU $1 with free pieces that are blocked, or are not good through the day $2.
 UNFIT = f"""

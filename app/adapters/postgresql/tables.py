@@ -33,11 +33,13 @@ from app.adapters.postgresql.cart_tables import cart_items, carts
 from app.adapters.postgresql.event_archives import event_archives
 from app.adapters.postgresql.message_tables import dead_letters, inbox, notified_batches, notified_products
 from app.adapters.postgresql.metadata import Identifier, metadata
+from app.adapters.postgresql.process_tables import commit_tokens, commits, relay_members, relay_shards
 
 __all__ = [
     "batches",
     "cart_items",
     "carts",
+    "commit_tokens",
     "commits",
     "dead_letters",
     "event_archives",
@@ -216,12 +218,15 @@ order_lines = Table(
 CHANGES_OF_BATCHES = "('batch_quantity_changed.v1', 'batch_eta_changed.v1', 'batch_changed.v1')"
 """The types of events that change a batch, in SQL."""
 
+EVENT_IDS_IN_A_BLOCK = 8192
+"""How many ids belong to one value of the sequence: more than the events of nearly every transaction."""
+
 # Written with the state, and kept: the history of every product. For one subject, id order is commit order: the ids are
-# given while its product or its order is locked.
+# drawn while its product or its order is locked.
 events = Table(
     "events",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("id", BigInteger, Identity(always=True, increment=EVENT_IDS_IN_A_BLOCK), primary_key=True),
     Column("shard", SmallInteger, nullable=False, comment="stable hash of the SKU; a shard has one relay at a time"),
     Column("subject", Identifier, nullable=False, comment="the SKU; of an event of an order, its id"),
     Column("sequence", BigInteger, comment="null: of an order, or of a product that is not there"),
@@ -271,30 +276,4 @@ idempotency_keys = Table(
     Column("body", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index(None, "created_at"),
-)
-
-relay_shards = Table(
-    "relay_shards",
-    metadata,
-    Column("shard", SmallInteger, primary_key=True),
-    Column("owner", Identifier),
-    Column("leased_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
-)
-
-relay_members = Table(
-    "relay_members",
-    metadata,
-    Column("owner", Identifier, primary_key=True),
-    Column("alive_until", DateTime(timezone=True), nullable=False),
-)
-
-# The last commit of each session. A crash can lose a transaction id, which is then assigned again, so the outcome of a
-# commit is looked up by its token. Each row is updated in place (heap-only tuples), because the token has no index.
-# Housekeeping deletes those of sessions that have ended, see commit_tokens.py.
-commits = Table(
-    "commits",
-    metadata,
-    Column("backend", Integer, primary_key=True, autoincrement=False, comment="process id of the session"),
-    Column("token", Uuid, nullable=False, comment="drawn anew for each transaction"),
-    postgresql_with={"fillfactor": "10"},
 )

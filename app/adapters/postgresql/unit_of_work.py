@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import logging
 import time
 import uuid
@@ -12,12 +11,14 @@ from typing import Any, Self
 
 from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
 from app.adapters.postgresql.cart_repository import SqlCartRepository
+from app.adapters.postgresql.commit_tokens import has_committed
 from app.adapters.postgresql.connections import (
     TRANSACTION_TIMEOUT,
     DriverConnections,
     LentConnection,
 )
 from app.adapters.postgresql.errors import is_lost, is_transient, translate
+from app.adapters.postgresql.event_ids import EventIds
 from app.adapters.postgresql.idempotency import SqlAnswers
 from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
 from app.adapters.postgresql.order_repository import SqlOrderRepository
@@ -34,11 +35,6 @@ from app.service_layer.ports import Cause, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
 
-# Source: https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-PG-SNAPSHOT
-_TRANSACTION_STATUS = "SELECT pg_xact_status($1::text::xid8)"
-_IN_THE_FUTURE = "22023"
-_IS_COMMITTED = "SELECT EXISTS (SELECT FROM commits WHERE token = $1)"
-COMMIT_QUESTIONS = 5
 BEGIN_TIMEOUT = 3.0
 """Seconds. BEGIN waits only for the network, so a dead connection of the pool is found soon."""
 
@@ -48,7 +44,6 @@ COMMIT_TIMEOUT = 15.0
 LATE = 0.9
 """A connection that is lost after this part of the transaction's time limit is taken to have met the limit."""
 
-QUESTION_TIMEOUT = 2.0
 ROLLBACK_TIMEOUT = 2.0
 
 
@@ -99,11 +94,12 @@ class SqlUnitOfWork:
         self._connection = PipelinedConnection(self._lent.driver)
         self._began = time.monotonic()
         self._is_open = True
-        self.products = SqlProductRepository(self._connection, self._calendar, locking=self._is_locking)
+        ids = EventIds(self._connection)
+        self.products = SqlProductRepository(self._connection, self._calendar, ids if self._is_locking else None)
         self.orders = SqlOrderRepository(self._connection, locking=self._is_locking)
         self.carts = SqlCartRepository(self._connection)
         self.answers = SqlAnswers(self._connection)
-        self.outbox = SqlOutbox()
+        self.outbox = SqlOutbox(ids)
         self.inbox = SqlInbox(self._connection)
         self.dead_letters = SqlDeadLetterBox(self._connection)
         try:
@@ -146,7 +142,7 @@ class SqlUnitOfWork:
         await self._flush(self.products.changes())
 
     async def _flush(self, changes: Writes) -> None:
-        writes = {**changes, **self.outbox.take_changes()}
+        writes = {**changes, **await self.outbox.take_changes()}
         if any(writes.values()):
             self._has_flushed = True
             statement, arguments = statement_of(writes)
@@ -160,18 +156,19 @@ class SqlUnitOfWork:
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
         writes = {**self.products.changes(), **self.orders.changes(), **self.carts.changes()}
-        writes |= {**self.answers.changes(), **self.outbox.take_changes()}
-        transaction_id, token = None, uuid.uuid4()
+        writes |= {**self.answers.changes(), **await self.outbox.take_changes()}
+        token = None
         if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
-            statement, arguments = statement_of({**writes, NOTE_COMMIT: [CommitRow(token)]})
-            transaction_id = await self._connection.fetchval(statement, *arguments)
+            token = uuid.uuid4()
+            statement, arguments = statement_of({**writes, NOTE_COMMIT: [CommitRow(self._lent.name, token)]})
+            await self._connection.execute(statement, *arguments)
         try:
             await _uninterrupted(self._commit())
         except Exception as error:
             self._is_lost = is_unusable(error)
-            if transaction_id is None or not is_transient(error):
+            if token is None or not is_transient(error):
                 raise
-            if not await self._has_committed(transaction_id, token):
+            if not await has_committed(self._connections, self._lent.name, token):
                 raise
         if self.event_count:
             self._on_commit()
@@ -188,43 +185,6 @@ class SqlUnitOfWork:
         if answer != "COMMIT":
             message = "the transaction had failed, and its commit rolled it back"
             raise RuntimeError(message)
-
-    async def _has_committed(self, transaction_id: str, token: uuid.UUID) -> bool:
-        """Look up the outcome of a COMMIT without an answer, so that each caller gets the right response.
-
-        The transaction id shows only whether the transaction is still in progress: after a crash the id may have been
-        assigned to another transaction, which did commit. The token is unique.
-        False also where the database does not answer in time: the group then runs again, which each command allows.
-        """
-        await self._connections.invalidate_idle()
-        for attempt in range(COMMIT_QUESTIONS):
-            await asyncio.sleep(0.1 * 2**attempt)
-            try:
-                is_committed = await self._ask_for_commit(transaction_id, token)
-            except Exception as error:
-                if getattr(error, "sqlstate", None) == _IN_THE_FUTURE:
-                    return False  # The transaction id was lost in a crash and has not been reassigned yet.
-                if not is_transient(error):
-                    raise
-                continue
-            if is_committed is not None:
-                return is_committed
-        return False
-
-    async def _ask_for_commit(self, transaction_id: str, token: uuid.UUID) -> bool | None:
-        """Whether the transaction has committed; None while it is under way."""
-        lent = await self._connections.lend()
-        ask = functools.partial(lent.driver.fetchval, timeout=QUESTION_TIMEOUT)
-        try:
-            is_committed: bool | None = None
-            if await ask(_TRANSACTION_STATUS, transaction_id) != "in progress":
-                # A statement of its own, so that it sees what the one before it has found to be over.
-                is_committed = await ask(_IS_COMMITTED, token)
-        except BaseException:
-            await _uninterrupted(self._connections.throw_away(lent))
-            raise
-        await self._connections.give_back(lent)
-        return is_committed
 
     async def _close(self) -> None:
         """Roll back unless committed, and return the connection; it is discarded where the ROLLBACK fails."""

@@ -5,7 +5,7 @@ module is imported.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from app.adapters.postgresql.rows import (
     CartItemRow,
     CartRow,
     CommitRow,
+    EventKey,
     EventRow,
     LineKey,
     LineRow,
@@ -52,6 +53,9 @@ class Write:
     rare: tuple[str, ...] = ()
     """The values of the `rare` columns where they are not sent, in SQL."""
 
+    also: "Write | None" = None
+    """A write of some of the columns to another table. It takes the same arrays, so that they are sent once."""
+
 
 Rows = Sequence[tuple[Any, ...]]
 Writes = Mapping[Write, Rows]
@@ -79,10 +83,12 @@ def _absent_value(table: Table, column: str) -> str:
     return {bool: "false", str: "''"}.get(table.c[column].type.python_type, "0")
 
 
-def _insert(table: Table, row: type[NamedTuple], then: str = "", *, rare: Sequence[str] = ()) -> Write:
+def _insert(
+    table: Table, row: type[NamedTuple], then: str = "", *, rare: Sequence[str] = (), overriding: str = ""
+) -> Write:
     columns = ", ".join(row._fields)
     values = ", ".join(f"new.{column}" for column in row._fields)
-    sql = f"INSERT INTO {table.name} ({columns}) SELECT {values} FROM {{rows}} {then}"
+    sql = f"INSERT INTO {table.name} ({columns}) {overriding} SELECT {values} FROM {{rows}} {then}"
     return _write(f"insert_{table.name}", sql, table, row, rare=rare)
 
 
@@ -119,7 +125,9 @@ UPDATE_LINES = _update(tables.order_lines, LineRow, rare=_RARE_OF_LINES)
 INSERT_LINES = _insert(tables.order_lines, LineRow, rare=_RARE_OF_LINES)
 DELETE_ORDERS = _delete(tables.orders, OrderKey)
 UPSERT_ORDERS = _insert(
-    tables.orders, OrderRow, "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = now()"
+    tables.orders,
+    OrderRow,
+    "ON CONFLICT (order_id) DO UPDATE SET lines = excluded.lines, placed_at = excluded.placed_at",
 )
 UPSERT_CARTS = _insert(
     tables.carts,
@@ -134,21 +142,19 @@ UPSERT_CART_ITEMS = _insert(
     "ON CONFLICT (cart_id, sku) DO UPDATE SET qty = excluded.qty, unit_price = excluded.unit_price",
 )
 INSERT_ANSWERS = _insert(tables.idempotency_keys, AnswerRow)
-INSERT_EVENTS = _insert(tables.events, EventRow, "RETURNING id, shard", rare=("traceparent", "principal"))
-INSERT_OUTBOX = Write(
-    "insert_outbox", f"INSERT INTO outbox (id, shard) SELECT id, shard FROM {INSERT_EVENTS.name}", (), (), ()
+INSERT_EVENTS = replace(
+    _insert(tables.events, EventRow, rare=("traceparent", "principal"), overriding="OVERRIDING SYSTEM VALUE"),
+    also=_insert(tables.outbox, EventKey),
 )
-NOTE_COMMIT = _write(
-    "note_commit",
-    "INSERT INTO commits (backend, token) SELECT pg_backend_pid(), new.token FROM {rows} "
-    "ON CONFLICT (backend) DO UPDATE SET token = excluded.token",
-    tables.commits,
+NOTE_COMMIT = _insert(
+    tables.commit_tokens,
     CommitRow,
+    "ON CONFLICT (connection) DO UPDATE SET token = excluded.token, noted_at = excluded.noted_at",
 )
 
 
 def statement_of(writes: Writes) -> tuple[str, list[Sequence[Any]]]:
-    """One statement that does all the writes, and its arguments. The statement returns the transaction id.
+    """One statement that does all the writes, and its arguments.
 
     The cost of a round trip is paid once, however many tables change. Foreign keys are checked at the end of the
     statement, so the order of the writes does not matter.
@@ -173,11 +179,18 @@ def _statement(writes: tuple[tuple[Write, bool], ...]) -> str:
     parts = []
     for each, has_rare in writes:
         sent = len(each.columns) if has_rare else len(each.columns) - len(each.rare)
-        arrays = ", ".join(f"${next(placeholder)}::{kind}[]" for kind in each.types[:sent])
-        rows = f"unnest({arrays}) AS new({', '.join(each.columns[:sent])})"
+        kinds = zip(each.columns[:sent], each.types, strict=False)
+        arrays = {column: f"${next(placeholder)}::{kind}[]" for column, kind in kinds}
+        rows = _unnest(arrays, each.columns[:sent])
         if sent < len(each.columns):
             absent = zip(each.rare, each.columns[sent:], strict=True)
             values = ", ".join(f"{value} AS {column}" for value, column in absent)
             rows = f"(SELECT *, {values} FROM {rows}) AS new"
         parts.append(f"{each.name} AS ({each.sql.format(rows=rows)})")
-    return f"WITH {', '.join(parts)} SELECT pg_current_xact_id()::text"
+        if each.also is not None:
+            parts.append(f"{each.also.name} AS ({each.also.sql.format(rows=_unnest(arrays, each.also.columns))})")
+    return f"WITH {', '.join(parts)} SELECT 1"
+
+
+def _unnest(arrays: Mapping[str, str], columns: Sequence[str]) -> str:
+    return f"unnest({', '.join(arrays[column] for column in columns)}) AS new({', '.join(columns)})"
