@@ -214,7 +214,7 @@ class Trial:
         self.say(f"the order of {len(history)} operations was judged in {ruling.seconds:.1f} s")
 
     def _judged(self, history: list[Fields]) -> list[Fields]:
-        """The operations of all SKUs but those with so many that the search would take too much memory."""
+        """The operations of all SKUs for which the search does not take too much memory."""
         counts = Counter(operation["sku"] for operation in history)
         large = {sku for sku, count in counts.items() if count > MOST_OF_A_SKU}
         if large:
