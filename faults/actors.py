@@ -4,13 +4,13 @@ An actor over HTTP gets the outcome of its commands; one over Kafka does not, an
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from faults import batch_actions, hold_actions
+from faults import batch_actions, cart_actions, hold_actions
 from faults.belongings import OwnLine, OwnOrder
 from faults.journal import Entry, Kind, Via
+from faults.repertoire import EVERYTHING, Repertoire
 
 HOT = "SKU-HOT"
 SKUS = (HOT, *(f"SKU-{number:02}" for number in range(30)))
@@ -18,62 +18,6 @@ UNKNOWN_SKU = "SKU-UNKNOWN"
 HOT_SHARE = 0.2
 OPENING_QTY = 20
 LATER, REFUSED = 202, 400
-
-# What lines require of their batch. Most require nothing.
-WISHES: tuple[dict[str, Any], ...] = (
-    *[{}] * 3,
-    {"priority": 8},
-    {"priority": 2},
-    {"from": ["main"]},
-    {"from": ["north", "main"], "priority": 6},
-    {"from": ["south", "north", "main"], "good_until": "2092-01-01"},
-    {"good_until": "2092-01-01"},
-)
-
-# Relative frequencies of actions. Orders exceed the stock, so that queues form; new stock and cancellations are
-# frequent enough to serve them.
-WEIGHTS = {
-    "place": 34,
-    "place_again": 5,
-    "place_with_other_qty": 2,
-    "place_unknown": 1,
-    "cancel": 14,
-    "cancel_again": 2,
-    "ship": 7,
-    "ship_waiting": 2,
-    "ship_again": 2,
-    "ship_gone": 1,
-    "cancel_shipped": 2,
-    "place_order": 7,
-    "place_order_again": 2,
-    "place_order_otherwise": 1,
-    "place_order_unknown": 1,
-    "cancel_order": 4,
-    "cancel_order_again": 1,
-    "cancel_part": 1,
-    "ship_part": 3,
-}
-
-
-@dataclass(frozen=True)
-class Repertoire:
-    """What clients do: relative frequencies of actions, and what lines require of their batch.
-
-    `terms`: new batches have a location and a best-before day, and some are blocked. `keys`: all requests have an
-    Idempotency-Key, not only those about holds. `long_hold` are the seconds of holds that do not run out during a short
-    load.
-    """
-
-    weights: Mapping[str, int]
-    wishes: Sequence[Mapping[str, Any]]
-    terms: bool
-    keys: bool
-    long_hold: int = 600
-
-
-EVERYTHING = Repertoire(WEIGHTS | hold_actions.WEIGHTS | batch_actions.WEIGHTS, WISHES, terms=True, keys=False)
-OF_1_0_0RC1 = Repertoire(WEIGHTS | batch_actions.WEIGHTS_OF_1_0_0RC1 | {"send_again": 8}, ({},), terms=False, keys=True)
-"""What release 1.0.0rc1 supports: no holds, no locations, no best-before days, no blocking, no priorities."""
 
 
 class Actor:
@@ -92,12 +36,14 @@ class Actor:
         self._gone_orders: list[OwnOrder] = []
         self._count = 0
         self._holds = hold_actions.HoldActions(self, via, self._random, long_hold=repertoire.long_hold)
+        self._carts = cart_actions.CartActions(self, via, self._random, long_hold=repertoire.long_hold)
         self._batches = batch_actions.BatchActions(self, via, self._random, terms=repertoire.terms)
 
     def opening(self, skus: Sequence[str]) -> Iterator[Entry]:
         """One batch for each SKU, so that all of them exist before the first order."""
         for sku in skus:
             yield self._batches.record(sku, OPENING_QTY)
+        self._batches.leave_counted()
 
     def next(self) -> Entry:
         """The next action."""
@@ -113,6 +59,8 @@ class Actor:
             return self._holds.next(deed)
         if deed in batch_actions.WEIGHTS:
             return self._batches.next(deed)
+        if deed in cart_actions.WEIGHTS:
+            return self._carts.next(deed)
         entry: Entry | None = getattr(self, f"_{deed}")()
         return entry
 
@@ -123,6 +71,7 @@ class Actor:
         status = REFUSED if entry.final is None else entry.final.status or REFUSED
         if status == LATER:
             self._waiting = [line for line in self._lines if line in self._waiting or line.order == entry.data]
+        self._carts.learn(entry, is_accepted=status < REFUSED)
         if self.via == "kafka" or status < REFUSED:
             return
         self._holds.learn(entry, status)
@@ -225,7 +174,8 @@ class Actor:
             order = self._gone_orders.pop(self._random.randrange(len(self._gone_orders)))
         else:
             if_unavailable = "reject" if self._random.random() < 0.3 else "backorder"
-            order = OwnOrder(f"{self.name}-o{self._count}", self._order_lines(), if_unavailable)
+            wants = dict(self._random.choice(self._repertoire.wishes_of_orders))
+            order = OwnOrder(f"{self.name}-o{self._count}", self._order_lines(), if_unavailable, wants)
         self._orders.append(order)
         return self._about_order("place_order", order, order.data)
 
@@ -238,7 +188,7 @@ class Actor:
         order = self._some_order()
         if order is None or order.if_unavailable == "reject":
             return None
-        other = OwnOrder(order.order_id, self._order_lines(), order.if_unavailable)
+        other = OwnOrder(order.order_id, self._order_lines(), order.if_unavailable, order.wants)
         return self._about_order("place_order", order, other.data)
 
     def _place_order_unknown(self) -> Entry:

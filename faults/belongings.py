@@ -27,11 +27,12 @@ class OwnLine:
 
 @dataclass
 class OwnOrder:
-    """An order of several lines: pieces by SKU."""
+    """An order of several lines: pieces by SKU. `wants` is what each of its lines requires of its batch."""
 
     order_id: str
     lines: dict[str, int]
     if_unavailable: str
+    wants: dict[str, Any] = field(default_factory=dict)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -41,7 +42,7 @@ class OwnOrder:
     @property
     def line_fields(self) -> list[dict[str, Any]]:
         """Its lines as fields of messages."""
-        return [{"sku": sku, "qty": qty} for sku, qty in self.lines.items()]
+        return [{"sku": sku, "qty": qty, **self.wants} for sku, qty in self.lines.items()]
 
 
 @dataclass

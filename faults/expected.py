@@ -16,6 +16,7 @@ MOVED = (*ACCEPTED, "line_deallocated.v1", "line_shipped.v1", HELD, RELEASED)
 """Events that place a line; other events that name it change nothing."""
 
 REFUSED = "allocation_failed.v1"
+OF_BATCHES = ("batch_created.v1", "batch_quantity_changed.v1", "batch_eta_changed.v1", "line_shipped.v1")
 
 BatchValues = tuple[int, str | None]
 Line = tuple[str, str]
@@ -36,7 +37,7 @@ class History:
         for event in sorted(events, key=lambda event: event.sequence or 0):
             if event.type in MOVED or (event.type == REFUSED and event.sequence is not None):
                 self._lines[event.data["order_id"], event.subject].append(event)
-            if event.type in {"line_shipped.v1", "batch_quantity_changed.v1", "batch_eta_changed.v1"}:
+            if event.type in OF_BATCHES:
                 self._batches[event.data.get("batch_ref") or event.data["ref"]].append(event)
 
     def may_have_waited(self, entry: Entry) -> bool:
@@ -78,11 +79,21 @@ class History:
         moves = [event for event in self._lines[line] if event.type != REFUSED]
         return bool(moves) and moves[-1].type == RELEASED
 
-    def shipped_qty(self, entry: Entry) -> int:
-        """The largest shipped quantity of the batch when the command ran, that is before its client's next command."""
-        _, later = self._around(entry)
-        before = takewhile(lambda event: event.cause not in later, self._batches[entry.data["ref"]])
-        return sum(event.data["qty"] for event in before if event.type == "line_shipped.v1")
+    def shipped_qtys(self, entry: Entry, refs: Iterable[str]) -> set[int]:
+        """The possible numbers of pieces that these batches had shipped when the command ran.
+
+        It ran after its client's earlier commands on the same, and before its later ones. An event of the command
+        itself shows its place among the events of a SKU.
+        """
+        earlier, later = self._around(entry)
+        events = sorted((event for ref in refs for event in self._batches[ref]), key=lambda each: each.sequence or 0)
+        shipped, possible = 0, {0}
+        for event in takewhile(lambda event: event.cause not in later, events):
+            if event.cause == entry.id:
+                return {shipped}
+            shipped += event.data["qty"] if event.type == "line_shipped.v1" else 0
+            possible = {shipped} if event.cause in earlier else {*possible, shipped}
+        return possible
 
     def _around(self, entry: Entry) -> tuple[set[str], set[str]]:
         """Its client's commands on the same order or batch before, and after."""
@@ -109,6 +120,8 @@ class Expected:
     held_orders: set[str] = field(default_factory=set)
     batches: dict[str, BatchValues] = field(default_factory=dict)
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    carts: dict[str, Any] = field(default_factory=dict)
+    reorder_points: dict[str, int | None] = field(default_factory=dict)
     skus: set[str] = field(default_factory=set)
     unclear: set[str] = field(default_factory=set)
     reruns: list[str] = field(default_factory=list)
@@ -177,6 +190,13 @@ class Expected:
         """Mark the command's order or batch as unclear."""
         self.unclear.add(entry.subject)
         self.batches.pop(entry.data.get("ref", ""), None)
+        if self.carts.pop(entry.data.get("cart_id", ""), None) is not None:
+            self.unclear.add(f"cart {entry.data['cart_id']}")
+        self.reorder_points.pop(entry.data.get("sku", ""), None)
+        if entry.kind == "count_product":
+            counted = [ref for ref in self.batches if self.terms[ref]["sku"] == entry.data["sku"]]
+            self.unclear |= {f"batch {ref}" for ref in counted}
+            self.batches = {ref: values for ref, values in self.batches.items() if ref not in counted}
         order_id = entry.data.get("order_id", "")
         self.orders.pop(order_id, None)
         for line in [line for line in self.lines if line[0] == order_id]:

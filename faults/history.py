@@ -20,7 +20,15 @@ from faults.topics import order_of_place
 from faults.wording import Fields, answer_of, batch_args, effect_of, line_of, nanoseconds, product_of
 
 OK, MISSING = 200, 404
-FIRST = {"create_batch": {201}, "change_batch": {200}, "allocate": {201, 202}, "cancel": {204}, "ship": {200}}
+FIRST = {
+    "create_batch": {201},
+    "change_batch": {200},
+    "count_product": {200},
+    "set_reorder_point": {200},
+    "allocate": {201, 202},
+    "cancel": {204},
+    "ship": {200},
+}
 """The responses of the attempt that has the effect. Others come from a later attempt, which finds it done."""
 
 RERUN_SECONDS = 2.0
@@ -54,6 +62,11 @@ class Seen:
         """The smallest sequence of what changed something."""
         ranks = [event.sequence for event in self.events if event.sequence is not None and effect_of(event)]
         return min(ranks, default=None)
+
+    @property
+    def new_batch(self) -> Fields:
+        """The ref of the batch that was recorded; a count chooses it."""
+        return next(({"ref": each.data["ref"]} for each in self.events if each.type == "batch_created.v1"), {"ref": ""})
 
     def of(self, order_id: str, *types: str) -> list[Event]:
         """Those of these types about the line of the order."""
@@ -123,7 +136,10 @@ class _Command:
 
     def operations(self) -> Iterator[Fields]:
         match self._entry.kind:
-            case "place_order":
+            case "set_item":
+                # A cart has no stock.
+                return
+            case "place_order" | "check_out":
                 yield from self._place_order()
             case "hold_order":
                 yield from self._hold_order()
@@ -135,7 +151,7 @@ class _Command:
     def _of_one_sku(self, kind: str) -> Iterator[Fields]:
         entry, final, sku = self._entry, self._final, self._entry.data["sku"]
         seen = self._caused.get(sku, Seen())
-        args = batch_args(entry.data) if "ref" in entry.data else self._line_args(sku, entry.data)
+        args = self._line_args(sku, entry.data) if self._order else batch_args({**seen.new_batch, **entry.data})
         answer = None if final is None else answer_of(final)
         if final is None or not seen.effects:
             yield self._make(sku, kind, args, seen, answer=answer, last=not seen.effects)

@@ -22,17 +22,17 @@ RECENT = 10
 CONFLICT = 409
 
 WEIGHTS = {
-    "hold": 12,
+    "hold": 13,
     "hold_again": 3,
     "hold_otherwise": 1,
     "confirm": 7,
     "cancel_hold": 2,
     "ship_hold": 3,
-    "hold_order": 6,
+    "hold_order": 9,
     "hold_order_again": 2,
     "extend": 4,
     "extend_gone": 1,
-    "replace_lines": 6,
+    "replace_lines": 10,
     "confirm_order": 4,
     "confirm_part": 1,
     "cancel_held_order": 1,

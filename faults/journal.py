@@ -12,7 +12,18 @@ from typing import Any, Literal, Self
 
 Via = Literal["http", "kafka"]
 Kind = Literal[
-    "create_batch", "change_batch", "allocate", "cancel", "ship", "place_order", "cancel_order", "hold_order"
+    "create_batch",
+    "change_batch",
+    "count_product",
+    "set_reorder_point",
+    "allocate",
+    "cancel",
+    "ship",
+    "place_order",
+    "cancel_order",
+    "hold_order",
+    "set_item",
+    "check_out",
 ]
 
 SERVER_ERROR = 500
@@ -87,8 +98,9 @@ class Entry:
 
     @property
     def subject(self) -> str:
-        """The order or batch of the command. Only its own client sends commands about it."""
-        return f"order {self.data['order_id']}" if "order_id" in self.data else f"batch {self.data['ref']}"
+        """The order, cart, batch or product of the command. Only its own client sends commands about it."""
+        kinds = {"order_id": "order", "cart_id": "cart", "ref": "batch", "sku": "product"}
+        return next(f"{kind} {self.data[name]}" for name, kind in kinds.items() if name in self.data)
 
     def __str__(self) -> str:
         """Enough to find the entry in the file."""

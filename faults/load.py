@@ -11,11 +11,12 @@ from typing import Any, Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from faults.actors import EVERYTHING, SKUS, Actor, Repertoire
+from faults.actors import SKUS, Actor
 from faults.client import Connection, NoAnswerError
 from faults.foreign import Record
 from faults.journal import SERVER_ERROR, Answer, Entry, Journal, Kind
 from faults.reader import Reader
+from faults.repertoire import EVERYTHING, Repertoire
 
 PATIENCE = 240.0
 """Seconds for which a client retries; longer than any fault lasts."""
@@ -25,27 +26,40 @@ FLUSH_SECONDS = 10.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
 TERMS = ("location", "best_before", "blocked")
+COUNT = ("on_hand_qty", "shipped_qty")
 LINE = ("order_id", "sku", "qty", "from", "good_until", "priority")
 REQUESTS: dict[Kind, tuple[str, str, Sequence[str]]] = {
     "create_batch": ("POST", "/v1/batches", ("ref", "sku", "qty", "eta", *TERMS)),
-    "change_batch": ("PATCH", "/v1/batches/{ref}", ("qty", "eta", *TERMS, "reallocate")),
+    "change_batch": ("PATCH", "/v1/batches/{ref}", ("qty", *COUNT, "eta", *TERMS, "reallocate")),
+    "count_product": ("PUT", "/v1/products/{sku}/on-hand", (*COUNT, "location")),
+    "set_reorder_point": ("PUT", "/v1/products/{sku}/reorder-point", ("qty",)),
     "allocate": ("POST", "/v1/allocations", (*LINE, "if_unavailable", "hold_for")),
     "cancel": ("DELETE", "/v1/allocations/{order_id}/{sku}", ()),
     "ship": ("POST", "/v1/allocations/{order_id}/{sku}/ship", ()),
     "place_order": ("POST", "/v1/orders", ("order_id", "lines", "if_unavailable", "hold_for")),
     "cancel_order": ("DELETE", "/v1/orders/{order_id}", ()),
     "hold_order": ("PUT", "/v1/orders/{order_id}/hold", ("hold_for", "lines")),
+    "set_item": ("PUT", "/v1/carts/{cart_id}/items/{sku}", ("qty", "unit_price", "currency")),
+    "check_out": ("POST", "/v1/carts/{cart_id}/checkout", ("order_id", "if_unavailable", "hold_for")),
 }
 """Method, path and the fields of the body. An entry has further fields, for readers of the journal."""
 
 MESSAGE_TYPES = {
     "create_batch": "batch_created.v1",
+    "count_product": "stock_counted.v1",
     "allocate": "allocation_required.v1",
     "cancel": "allocation_cancelled.v1",
     "ship": "line_shipped.v1",
     "place_order": "order_placed.v1",
     "cancel_order": "order_cancelled.v1",
 }
+
+CHANGES = {
+    "qty": "batch_quantity_changed.v1",
+    "eta": "batch_eta_changed.v1",
+    "on_hand_qty": "stock_counted.v1",
+}
+"""The types of messages that change a batch, by the field that they have. The rest changes its terms."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +289,7 @@ def as_record(entry: Entry, **more: Any) -> Record:
 def as_message(entry: Entry) -> tuple[str, dict[str, Any]]:
     """The type and data of the same command as a message."""
     if entry.kind == "change_batch":
-        what = "quantity_" if "qty" in entry.data else "eta_" if "eta" in entry.data else ""
-        return f"batch_{what}changed.v1", {name: value for name, value in entry.data.items() if name != "sku"}
+        ce_type = next((type_ for name, type_ in CHANGES.items() if name in entry.data), "batch_changed.v1")
+        return ce_type, {name: value for name, value in entry.data.items() if name != "sku"}
     data = {"order_id": entry.data["order_id"]} if entry.kind == "cancel_order" else entry.data
     return MESSAGE_TYPES[entry.kind], data

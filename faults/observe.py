@@ -11,7 +11,7 @@ import asyncpg
 
 from faults.client import Connection, NoAnswerError
 from faults.journal import Entry
-from faults.story import BatchSeen, Event, LineSeen, OrderSeen, ProductSeen, Story
+from faults.story import BatchSeen, CartSeen, Event, LineSeen, OrderSeen, ProductSeen, Story
 from faults.topics import message_id, place_of, read_topic, to_event
 
 OUTBOX_SECONDS = 30.0
@@ -29,10 +29,10 @@ OK, MISSING = 200, 404
 DELETED = 1000
 """Partitions of deleted topics have larger numbers."""
 
-WHOLE = {"place_order", "hold_order"}
+WHOLE = {"place_order", "hold_order", "check_out"}
 """Commands whose order is read as a whole."""
 
-Seen = TypeVar("Seen", BatchSeen, LineSeen, OrderSeen, ProductSeen)
+Seen = TypeVar("Seen", BatchSeen, CartSeen, LineSeen, OrderSeen, ProductSeen)
 
 
 @dataclass
@@ -144,14 +144,16 @@ def collect_story(
 
 
 async def _read_side(story: Story, port: int) -> None:
-    """All SKUs and orders of the journal, with and without known state."""
+    """All SKUs, orders and carts of the journal, with and without known state."""
     skus = {sku for entry in story.entries for sku in entry.skus}
     skus |= {event.data["sku"] for event in story.events if "sku" in event.data}
     orders = {entry.data["order_id"] for entry in story.entries if "order_id" in entry.data}
     orders |= {event.data["order_id"] for event in story.events if "order_id" in event.data}
+    carts = {entry.data["cart_id"] for entry in story.entries if "cart_id" in entry.data}
     whole = {entry.data["order_id"] for entry in story.entries if entry.kind in WHOLE}
     questions = [f"/v1/products/{sku}" for sku in sorted(skus)]
     questions += [f"/v1/{'orders' if each in whole else 'allocations'}/{each}" for each in sorted(orders)]
+    questions += [f"/v1/carts/{each}" for each in sorted(carts)]
     waiting = iter(questions)
 
     async def read() -> None:
@@ -183,6 +185,8 @@ def _note(story: Story, body: Any) -> None:  # noqa: ANN401 - JSON
     if isinstance(body, dict) and "lines" in body:
         _note(story, body["lines"])
         story.orders[body["order_id"]] = _seen(OrderSeen, body)
+    elif isinstance(body, dict) and "cart_id" in body:
+        story.carts[body["cart_id"]] = _seen(CartSeen, body)
     elif isinstance(body, list):
         for line in body:
             story.lines[line["order_id"], line["sku"]] = _seen(LineSeen, line)

@@ -28,18 +28,19 @@ from faults.story import (
 # Events that only some kinds of command can cause; a reason belongs to its event. Those of moving lines can have any
 # cause.
 CAUSED_BY: dict[str, set[Kind]] = {
-    "batch_created.v1": {"create_batch"},
-    "batch_quantity_changed.v1": {"change_batch"},
+    "batch_created.v1": {"create_batch", "count_product"},
+    "batch_quantity_changed.v1": {"change_batch", "count_product"},
     "batch_eta_changed.v1": {"change_batch"},
     "batch_changed.v1": {"change_batch"},
     "line_shipped.v1": {"ship"},
-    "order_placed.v1": {"place_order"},
-    "order_refused.v1": {"place_order"},
+    "order_placed.v1": {"place_order", "check_out"},
+    "order_refused.v1": {"place_order", "check_out"},
+    "cart_checked_out.v1": {"check_out"},
     "order_cancelled.v1": {"cancel_order"},
-    "line_held.v1": {"allocate", "place_order", "hold_order", "change_batch"},
+    "line_held.v1": {"allocate", "place_order", "hold_order", "check_out", "change_batch", "count_product"},
     "hold_released.v1 cancelled": {"cancel", "cancel_order"},
     "hold_released.v1 replaced": {"hold_order"},
-    "hold_released.v1 batch_quantity_changed": {"change_batch"},
+    "hold_released.v1 batch_quantity_changed": {"change_batch", "count_product"},
     "hold_released.v1 batch_blocked": {"change_batch"},
     "hold_released.v1 expired": set(),
 }
@@ -240,7 +241,25 @@ def check_replay(story: Story, first: list[Event]) -> Iterator[str]:
 
 
 def check_expected(story: Story, expected: Expected) -> Iterator[str]:
-    """The final lines and batches are those that the clients expect."""
+    """What is left at the end is what the clients expect."""
+    yield from _check_last_lines(story, expected)
+    for ref, values in expected.batches.items():
+        batch = story.batches.get(ref)
+        if (batch and (batch.qty, batch.eta)) != values:
+            yield f"end: batch {ref} is {batch}, and its client believes {values}"
+        terms = expected.terms[ref]
+        if batch and {name: getattr(batch, name) for name in terms} != terms:
+            yield f"end: batch {ref} is {batch}, and its client believes {terms}"
+    for cart_id, cart in expected.carts.items():
+        if story.carts.get(cart_id) != cart.seen(cart_id):
+            yield f"end: the cart {story.carts.get(cart_id)} is not {cart.seen(cart_id)}"
+    for sku, point in expected.reorder_points.items():
+        product = story.products.get(sku)
+        if product is not None and product.reorder_point != point:
+            yield f"end: {product} has another reorder point than {point}"
+
+
+def _check_last_lines(story: Story, expected: Expected) -> Iterator[str]:
     for key, qty in expected.lines.items():
         line = story.lines.get(key)
         if (line.qty if line else None) != qty:
@@ -253,10 +272,3 @@ def check_expected(story: Story, expected: Expected) -> Iterator[str]:
     for key in story.lines.keys() - expected.lines.keys():
         if f"order {key[0]}" not in expected.unclear:
             yield f"end: line {key} is there, and no client ever asked for it"
-    for ref, values in expected.batches.items():
-        batch = story.batches.get(ref)
-        if (batch and (batch.qty, batch.eta)) != values:
-            yield f"end: batch {ref} is {batch}, and its client believes {values}"
-        terms = expected.terms[ref]
-        if batch and {name: getattr(batch, name) for name in terms} != terms:
-            yield f"end: batch {ref} is {batch}, and its client believes {terms}"

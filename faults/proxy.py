@@ -7,23 +7,32 @@
   forwarded when the mode changes back, as TCP would retransmit it.
 - `forget` forwards new connections only, without resetting the old ones: a firewall that lost its state. Use it after
   `hole`.
+- `slow` delivers each piece of data SLOW_SECONDS later, and one in a hundred packets after a retransmission: what comes
+  behind it waits, as in TCP. No packet is dropped, because the kernel's own TCP is between proxy and peer.
 - `cut` resets all present and new connections.
 - `to PORT` resets all present connections, and forwards new ones to that port: a name that now has another address.
 """
 
 import asyncio
 import contextlib
+import random
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import time
 from typing import Literal, Self
 
 from app.embedded.process import LOOPBACK, dies_with_parent
 
-Mode = Literal["pass", "hole", "forget", "cut"]
+Mode = Literal["pass", "hole", "forget", "slow", "cut"]
 CHUNK = 65_536
+PACKET = 1448
+SLOW_SECONDS, LOSS, RETRANSMISSION = 0.05, 0.01, 0.2
+"""The delay of each packet, the share that is lost, and the seconds until TCP sends one again: Linux's least."""
+
+IN_FLIGHT = 64
 STOP_SECONDS = 5.0
 # Closing with this option sends RST instead of FIN.
 RESET = struct.pack("ii", 1, 0)
@@ -91,6 +100,7 @@ class _Relay:
         self._target = target
         self._flows = asyncio.Event()
         self._cut = False
+        self._slow = False
         self._writers: set[asyncio.StreamWriter] = set()
 
     def set_mode(self, mode: str) -> None:
@@ -99,7 +109,7 @@ class _Relay:
             for writer in self._writers:
                 _reset(writer)
             mode = "pass"
-        self._cut = mode == "cut"
+        self._cut, self._slow = mode == "cut", mode == "slow"
         if mode == "forget":
             self._flows = asyncio.Event()
         if mode == "hole":
@@ -120,6 +130,8 @@ class _Relay:
             if self._cut:
                 _reset(writer)
                 return
+            # A handshake takes a way there and back.
+            await asyncio.sleep(2 * SLOW_SECONDS if self._slow else 0)
             onward_reader, onward_writer = await asyncio.open_connection(LOOPBACK, self._target)
         except OSError:
             # The server is down; without the proxy, the connection would be refused.
@@ -136,15 +148,39 @@ class _Relay:
             for end in ends:
                 end.close()
 
+    def _delay(self, size: int) -> float:
+        if not self._slow:
+            return 0.0
+        packets = -(-size // PACKET)
+        is_lost = random.random() < 1 - (1 - LOSS) ** packets
+        return SLOW_SECONDS + (RETRANSMISSION if is_lost else 0.0)
+
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
+        flight: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(IN_FLIGHT)
+        delivery = asyncio.create_task(_deliver(flight, writer))
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 await flows.wait()
-                writer.write(data)
-                await writer.drain()
+                await flight.put((time.monotonic() + self._delay(len(data)), data))
         await flows.wait()
+        await flight.put((0.0, b""))
+        await delivery
         # If one end closes, both are closed, which suits protocols without half-closed connections.
         writer.close()
+
+
+async def _deliver(flight: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    """Write the data when they are due, in their order, until empty data come."""
+    while True:
+        due, data = await flight.get()
+        if not data:
+            return
+        # In the mode `pass` they are due at once.
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        # What the peer does not take is dropped, so that the sender never waits for it.
+        with contextlib.suppress(OSError):
+            writer.write(data)
+            await writer.drain()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.adapters.postgresql import schema
-from faults.actors import EVERYTHING, Repertoire
 from faults.plan import Plan, Verdict
+from faults.repertoire import EVERYTHING, Repertoire
 from faults.servers import Servers
 from faults.stack import PLAIN_ENTRY, Instance, Stack
 from faults.topics import create_topics

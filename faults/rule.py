@@ -48,11 +48,12 @@ class Terms(Protocol):
 def wants_of(entries: Iterable[Entry]) -> dict[tuple[str, str], Wants]:
     """What each line requires. A client never asks for the same line with other requirements."""
     return {
-        entry.line: Wants(
-            tuple(entry.data.get("from", ())), entry.data.get("good_until"), entry.data.get("priority", 5)
+        (entry.data["order_id"], line["sku"]): Wants(
+            tuple(line.get("from", ())), line.get("good_until"), line.get("priority", 5)
         )
         for entry in entries
-        if entry.kind == "allocate" and entry.data.keys() & {"from", "good_until", "priority"}
+        for line in entry.data.get("lines", [entry.data])
+        if line.keys() & {"from", "good_until", "priority"} and "order_id" in entry.data
     }
 
 

@@ -6,7 +6,8 @@ They run for all faults; each fault has its own database, topics and processes o
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
@@ -82,6 +83,17 @@ class Servers:
         if self.cluster is not None:
             return self.cluster.bootstrap_servers
         return f"{LOOPBACK}:{self.broker_proxy.port}" if proxied else self.broker.bootstrap_servers
+
+    @contextmanager
+    def other_postgresql(self, other: EmbeddedPostgresql) -> Iterator[None]:
+        """Run another PostgreSQL in place of the usual one, with a proxy of its own."""
+        usual, usual_proxy = self.postgresql, self.database_proxy
+        with other, Proxy(free_port(), other.port) as proxy:
+            self.postgresql, self.database_proxy = other, proxy
+            try:
+                yield
+            finally:
+                self.postgresql, self.database_proxy = usual, usual_proxy
 
     def create_database(self, name: str, migrate: Callable[[str], object]) -> None:
         """Create a database; `migrate` gets its URL and makes the schema of the service."""

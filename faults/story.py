@@ -9,7 +9,7 @@ from typing import Any
 
 from faults.journal import Entry
 
-ORDER_EVENTS = ("order_placed.v1", "order_refused.v1", "order_cancelled.v1")
+ORDER_EVENTS = ("order_placed.v1", "order_refused.v1", "order_cancelled.v1", "cart_checked_out.v1")
 """Events of an order as a whole."""
 
 
@@ -70,6 +70,17 @@ class OrderSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class CartSeen:
+    """A cart of the read side."""
+
+    cart_id: str
+    status: str
+    order_id: str | None
+    total: int
+    items: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class ProductSeen:
     """The sums of a product of the read side."""
 
@@ -96,6 +107,7 @@ class Story:
     batches: dict[str, BatchSeen] = field(default_factory=dict)
     lines: dict[tuple[str, str], LineSeen] = field(default_factory=dict)
     orders: dict[str, OrderSeen] = field(default_factory=dict)
+    carts: dict[str, CartSeen] = field(default_factory=dict)
     products: dict[str, ProductSeen] = field(default_factory=dict)
     outbox: int = 0
     inbound: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from faults.actors import EVERYTHING, SKUS, Repertoire
+from faults.actors import SKUS
 from faults.history import operations
 from faults.journal import Journal
 from faults.load import Load
@@ -18,6 +18,7 @@ from faults.observe import Changes, Database, collect_story, wait_for_quiet
 from faults.oracle import judge
 from faults.outside_judge import rule
 from faults.plan import Plan, Verdict
+from faults.repertoire import EVERYTHING, Repertoire
 from faults.story import Story
 from faults.topics import Watcher
 from faults.wording import Fields
@@ -214,7 +215,7 @@ class Trial:
         self.say(f"the order of {len(history)} operations was judged in {ruling.seconds:.1f} s")
 
     def _judged(self, history: list[Fields]) -> list[Fields]:
-        """The operations of all SKUs for which the search does not take too much memory."""
+        """The operations of all SKUs with at most MOST_OF_A_SKU: a search over more takes too much memory."""
         counts = Counter(operation["sku"] for operation in history)
         large = {sku for sku, count in counts.items() if count > MOST_OF_A_SKU}
         if large:

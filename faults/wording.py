@@ -7,7 +7,7 @@ from faults.journal import Answer
 from faults.story import Event, time_of
 
 Fields = dict[str, Any]
-TERMS = ("location", "best_before", "blocked", "reallocate")
+BATCH = ("qty", "on_hand_qty", "shipped_qty", "location", "best_before", "blocked", "reallocate")
 ERRORS = 400
 
 EFFECTS: dict[str, Callable[[Fields], str]] = {
@@ -22,6 +22,7 @@ EFFECTS: dict[str, Callable[[Fields], str]] = {
     "hold_released.v1": lambda data: f"released {_line(data)} {data['batch_ref']} {data['reason']}",
     "line_backordered.v1": lambda data: f"backordered {_line(data)}",
     "line_deallocated.v1": lambda data: f"deallocated {_line(data)} {data['batch_ref'] or ''} {data['reason']}",
+    "low_stock.v1": lambda data: f"low {data['available_qty']} {data['reorder_point']}",
     "line_shipped.v1": lambda data: f"shipped {_line(data)} {data['batch_ref']}",
 }
 
@@ -41,9 +42,9 @@ def _line(data: Fields) -> str:
 
 
 def batch_args(data: Mapping[str, Any]) -> Fields:
-    """The arguments of a command on a batch."""
+    """The arguments of a command on a batch, or of a count."""
     dates = {name: data[name] or "" for name in ("eta", "best_before") if name in data}
-    return {"ref": data["ref"], **{name: data[name] for name in ("qty", *TERMS) if name in data}, **dates}
+    return {"ref": data["ref"], **{name: data[name] for name in BATCH if name in data}, **dates}
 
 
 def answer_of(answer: Answer) -> Fields:
@@ -77,6 +78,7 @@ def batch_of(body: Mapping[str, Any]) -> Fields:
 def product_of(body: Mapping[str, Any]) -> Fields:
     """A product of a response."""
     sums = {name: body[f"{name}_qty"] for name in ("available", "allocated", "shipped", "backordered")} | _held(body)
+    sums["reorder_point"] = body["reorder_point"] or 0
     return {**sums, "batches": [batch_of(batch) for batch in body["batches"]]}
 
 

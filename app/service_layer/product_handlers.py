@@ -45,6 +45,7 @@ async def count_product(command: CountProduct, uow: UnitOfWork) -> ProductCounte
         raise ProductNotFoundError(command.sku)
     await uow.products.fetch_on_hand(product)
     location = location_of_count(product, command.location)
+    await uow.products.fetch_last_in(product, location)
     check_on_hand(product, location, command.on_hand_qty, command.expected_on_hand_qty)
     adjustment = Adjustment.of_count(product, location, command.on_hand_qty)
     for batch, qty in adjustment.quantities:

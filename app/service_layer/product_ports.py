@@ -55,6 +55,9 @@ class ProductRepository(Protocol):
     async def fetch_on_hand(self, product: Product) -> None:
         """Put into the product its batches in the warehouse that have pieces on hand, and the one recorded last."""
 
+    async def fetch_last_in(self, product: Product, location: str) -> None:
+        """Put into the product the batch recorded last of those in the warehouse that are in this location."""
+
     async def fetch_overdue_holds(self, *, limit: int) -> Sequence[OverdueHolds]:
         """Put holds that have ended into the loaded products, at most `limit` of all products together.
 

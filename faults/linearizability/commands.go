@@ -16,11 +16,15 @@ func (s *state) createBatch(args Args) Answer {
 		}
 		return Answer{Status: statusOK, Batch: known.view()}
 	}
+	s.recordBatch(b)
+	s.serveQueue()
+	return Answer{Status: statusCreated, Batch: s.batch(args.Ref).view()}
+}
+
+func (s *state) recordBatch(b *batch) {
 	s.batchCopies[len(s.batches)] = true
 	s.batches = append(s.batches, b)
 	s.effect("created %s %d %s", b.ref, b.qty, b.eta)
-	s.serveQueue()
-	return Answer{Status: statusCreated, Batch: s.batch(args.Ref).view()}
 }
 
 func (s *state) allocate(known, wanted *line, args Args) (Answer, string) {

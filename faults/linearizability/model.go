@@ -11,10 +11,11 @@
 //     event was read. Reads may show the hold until then. A command that began after the end of a hold and changes
 //     something must find that the hold has ended.
 //   - Holds whose ends were published together end together: the queue is served once.
-//   - The events of a level of stock, and of refusals, are left to the oracle.
+//   - Events that say that stock is back, and those of refusals, are left to the oracle.
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -73,6 +74,9 @@ func step(before *state, op *Operation) (*state, string) {
 	if refusal != "" {
 		return nil, refusal
 	}
+	if after.isLow() && !before.isLow() {
+		after.effect("low %d %d", after.unsold(), after.reorder)
+	}
 	if op.Effects != nil {
 		slices.Sort(after.effects)
 		if !slices.Equal(after.effects, *op.Effects) {
@@ -114,11 +118,21 @@ func (s *state) run(op *Operation) (Answer, string) {
 		if b == nil {
 			return Answer{Status: statusMissing}, ""
 		}
+		if args.OnHandQty != nil {
+			qty := *args.OnHandQty + *cmp.Or(args.ShippedQty, &b.shipped)
+			args.Qty = &qty
+		}
 		if args.Qty != nil && *args.Qty < b.shipped {
 			return Answer{Status: statusConflict}, ""
 		}
 		s.changeBatch(args)
 		return Answer{Status: statusOK, Batch: s.batch(args.Ref).view()}, ""
+	case "count_product":
+		s.countProduct(args)
+		return Answer{Status: statusOK}, ""
+	case "set_reorder_point":
+		s.reorder = *args.Qty
+		return Answer{Status: statusOK}, ""
 	case "allocate":
 		return s.allocate(known, wanted, args)
 	case "place":

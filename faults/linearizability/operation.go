@@ -49,6 +49,8 @@ type Args struct {
 	BestBefore *string  `json:"best_before"`
 	Blocked    *bool    `json:"blocked"`
 	Reallocate bool     `json:"reallocate"`
+	OnHandQty  *int     `json:"on_hand_qty"`
+	ShippedQty *int     `json:"shipped_qty"`
 }
 
 // Answer is what the client got. Only what is there is compared; Missing says that nothing was found.
@@ -86,6 +88,7 @@ type ProductView struct {
 	Shipped     int         `json:"shipped"`
 	Held        int         `json:"held"`
 	Backordered int         `json:"backordered"`
+	Reorder     int         `json:"reorder_point"`
 	Batches     []BatchView `json:"batches"`
 }
 

@@ -130,17 +130,19 @@ func (s *state) unshipped(ref string) []*line {
 }
 
 // placeAnew finds a batch for lines that have left theirs. Only the net effect shows.
-func (s *state) placeAnew(released []*line, from, reason string) {
+func (s *state) placeAnew(released []*line, reason string) {
 	inOrder := slices.Clone(released)
 	inQueueOrder(inOrder)
+	left := map[*line]string{}
 	for _, l := range inOrder {
-		l.ref = ""
+		left[l], l.ref = l.ref, ""
 		if b := s.best(l); b != nil {
 			l.ref = b.ref
 			s.count(l, 1)
 		}
 	}
 	for _, l := range inOrder {
+		from := left[l]
 		if l.ref == from {
 			continue
 		}
@@ -187,12 +189,11 @@ func (s *state) changeBatch(args Args) {
 		s.effect("eta %s %d %s", b.ref, b.qty, b.eta)
 	}
 	if args.Reallocate && b.blocked {
-		s.placeAnew(s.release(b.ref, true), b.ref, "batch_blocked")
+		s.placeAnew(s.release(b.ref, true), "batch_blocked")
 	}
-	if set(&b.qty, args.Qty); b.qty != before.qty {
-		s.effect("quantity %s %d %s", b.ref, b.qty, b.eta)
-		s.placeAnew(s.release(b.ref, false), b.ref, "batch_quantity_changed")
-	}
+	qty := b.qty
+	set(&qty, args.Qty)
+	s.placeAnew(s.resize(b.ref, qty), "batch_quantity_changed")
 	s.serveQueue()
 }
 

@@ -35,6 +35,7 @@ type state struct {
 	batches      []*batch
 	lines        []*line
 	asked, came  int
+	reorder      int // 0: none
 	turn         int
 	batchCopies  map[int]bool // only during a step
 	lineCopies   map[*line]bool
@@ -47,6 +48,7 @@ const never = "9999-12-31"
 func (s *state) clone() *state {
 	return &state{
 		batches: slices.Clone(s.batches), lines: slices.Clone(s.lines), asked: s.asked, came: s.came, turn: s.turn,
+		reorder:     s.reorder,
 		batchCopies: map[int]bool{}, lineCopies: map[*line]bool{},
 	}
 }
@@ -60,7 +62,7 @@ func (s *state) seal() *state {
 	for l := range s.lineCopies {
 		l.hash = digest(fmt.Sprint("line", l.order, l.qty, l.ref, l.shipped, l.until, l.asked, l.came))
 	}
-	s.combinedHash = 0
+	s.combinedHash = digest(fmt.Sprint("reorder", s.reorder))
 	for _, b := range s.batches {
 		s.combinedHash ^= b.hash
 	}
@@ -79,7 +81,7 @@ func digest(text string) uint64 {
 
 func sameState(a, b *state) bool {
 	sameBatch := func(x, y *batch) bool { return x == y || *x == *y }
-	return a == b || slices.EqualFunc(a.batches, b.batches, sameBatch) && slices.EqualFunc(a.lines, b.lines, sameLine)
+	return a == b || a.reorder == b.reorder && slices.EqualFunc(a.batches, b.batches, sameBatch) && slices.EqualFunc(a.lines, b.lines, sameLine)
 }
 
 func sameLine(x, y *line) bool {

@@ -26,7 +26,7 @@ func (s *state) view() *ProductView {
 	anything := Args{}.line()
 	batches := slices.Clone(s.batches)
 	slices.SortStableFunc(batches, anything.preferred)
-	product := &ProductView{}
+	product := &ProductView{Reorder: s.reorder}
 	for _, b := range batches {
 		shown := b.view()
 		product.Batches = append(product.Batches, *shown)
@@ -64,7 +64,7 @@ func compare(answer *Answer, shown Answer) string {
 
 func sameProduct(a, b *ProductView) bool {
 	return slices.Equal(a.Batches, b.Batches) && a.Backordered == b.Backordered && a.Available == b.Available &&
-		a.Allocated == b.Allocated && a.Shipped == b.Shipped && a.Held == b.Held
+		a.Allocated == b.Allocated && a.Shipped == b.Shipped && a.Held == b.Held && a.Reorder == b.Reorder
 }
 
 // productDifference names the first batch that differs; a product has many.

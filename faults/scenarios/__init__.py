@@ -14,6 +14,7 @@ from faults.scenarios import (
     failover,
     held,
     letters,
+    memory,
     messages,
     migration,
     network,
@@ -22,6 +23,7 @@ from faults.scenarios import (
     refused,
     releases,
     slow,
+    slowness,
     soak,
     upgrades,
     zombies,
@@ -31,5 +33,6 @@ FAULTS: dict[str, Fault] = processes.FAULTS | database.FAULTS | broker.FAULTS | 
 FAULTS |= (
     clocks.FAULTS | rebalances.FAULTS | refused.FAULTS | messages.FAULTS | letters.FAULTS | slow.FAULTS | held.FAULTS
 )
+FAULTS |= memory.FAULTS | slowness.FAULTS
 FAULTS |= upgrades.FAULTS | disconnects.FAULTS | disk.FAULTS | migration.FAULTS | failover.FAULTS | brokers.FAULTS
 FAULTS |= releases.FAULTS | soak.FAULTS

@@ -12,7 +12,6 @@ from typing import Any
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
-from faults.proxy import Proxy
 from faults.rounds import LONGEST_HTTP_WAIT, Fault, LeftOutError, Round
 from faults.servers import Servers
 from faults.trial import RECOVERY_LIMIT
@@ -43,16 +42,8 @@ def small_volume(servers: Servers, home: Path) -> Iterator[None]:
             raise LeftOutError(
                 f"{named} is not a small volume: it has {shutil.disk_usage(volume).total // MEGABYTE} MB"
             )
-        usual, usual_proxy = servers.postgresql, servers.database_proxy
-        small = EmbeddedPostgresql(volume / "postgresql", port=free_port())
-        proxy = Proxy(free_port(), small.port)
-        try:
-            with small:
-                servers.postgresql, servers.database_proxy = small, proxy
-                yield
-        finally:
-            servers.postgresql, servers.database_proxy = usual, usual_proxy
-            proxy.stop()
+        with servers.other_postgresql(EmbeddedPostgresql(volume / "postgresql", port=free_port())):
+            yield
     finally:
         if named is None:
             _unmount(volume)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from faults.failing import POINTS, STATUS, Point
@@ -20,21 +20,26 @@ ROLES: tuple[Role, ...] = ("relay", "consume", "serve", "notify")
 
 def kill(this: Round) -> None:
     """Kill random processes repeatedly; another takes over within the lease plus two seconds."""
+    # Roles in turn, instances at random, so that a short round covers all roles.
+    roles = [ROLES[number % len(ROLES)] for number in range(this.plan.of(20, 4))]
+    replace_each(this, roles, this.stack.kill, "kill -9")
+
+
+def replace_each(this: Round, roles: Iterable[Role], end: Callable[[Instance], int], way: str) -> None:
+    """End a process of each of these roles, which returns its id, and check how soon another one takes over."""
     leases = {"relay": this.plan.lease, "consume": this.plan.session, "notify": this.plan.session, "serve": 0.0}
-    for number in range(this.plan.of(20, 4)):
-        # Roles in turn, instances at random, so that a short round covers all roles.
-        role = ROLES[number % len(ROLES)]
+    for role in roles:
         victim = this.random.choice(this.stack.of(role))
         this.stack.wait_until_ready()
+        pid = end(victim)
         since = time.time()
-        pid = this.stack.kill(victim)
         this.recovered(since, RECOVERY_LIMIT)
         seconds = _mail_wait(this, since) if role == "notify" else this.waits(since)[WAYS[role]]
         bound = leases[role] + TAKE_OVER_SECONDS
         this.check_time(
             seconds <= bound, f"no process took over from {victim} for {seconds:.1f} s, more than {bound:g} s"
         )
-        this.say(f"kill -9 of {victim} ({pid}): another had taken over after {seconds:.1f} s")
+        this.say(f"{way}: {victim} ({pid}): another had taken over after {seconds:.1f} s")
 
 
 def _mail_wait(this: Round, since: float) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.adapters.postgresql import schema
 from app.embedded.process import LOOPBACK
 from faults import release
-from faults.actors import OF_1_0_0RC1
+from faults.repertoire import OF_1_0_0RC1
 from faults.rounds import Fault, LeftOutError, Round
 from faults.scenarios.upgrades import ATTENTIVE, ROLES, SETTINGS, SLOW, Balancer, check_attempts, grow, stop
 from faults.servers import Servers

@@ -12,12 +12,12 @@ from sqlalchemy.engine import make_url
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
-from faults.actors import EVERYTHING
 from faults.ageing import Ageing
 from faults.background import Background
 from faults.flatness import Bound, Series
 from faults.load import Pace
 from faults.plan import Plan
+from faults.repertoire import EVERYTHING
 from faults.rounds import Fault, Round
 from faults.stack import PLAIN_ENTRY, Instance
 from faults.trial import RECOVERY_LIMIT
@@ -52,6 +52,8 @@ BOUNDS = {
 }
 """Megabytes of a process, its open files and connections to PostgreSQL; rows and bytes of a table; bytes and dead rows
 for each row; holds that are over; milliseconds of a request."""
+
+LATENCIES = ("p50", "p99")
 
 SIZES = """
     SELECT relname, pg_total_relation_size(relid), n_dead_tup::float8 / greatest(n_live_tup, 1000)
@@ -139,7 +141,9 @@ def soak(this: Round) -> None:
     for line in sampler.series.summary():
         this.say(line)
     for complaint in sampler.series.complaints():
-        this.check(False, complaint)  # noqa: FBT003 - see `check`
+        # Other programs on the machine make requests slower, and nothing else larger.
+        note = this.check_time if complaint.startswith(LATENCIES) else this.check
+        note(False, complaint)  # noqa: FBT003 - see `check`
     this.check([instance.pid for instance in lasting] == pids, "a process exited that was not to be killed")
     this.check(ageing.carts > 0 and bool(this.changes.aged), "nothing was there to be pruned")
     this.say(f"{ageing.carts} carts were made, {len(this.changes.aged)} messages aged, {sampler.missed} samples missed")

@@ -210,3 +210,16 @@ async def test_the_same_first_count_at_once_makes_one_batch(api: Api, other_api:
     assert [answer["on_hand_qty"] for answer in answers] == [7] * 20
     assert [batch["qty"] for batch in (await api.product(sku))["batches"]] == [7]
     assert await events(api, sku) == ["batch_created.v1"]
+
+
+async def test_pieces_found_in_a_location_go_to_its_batch_recorded_last_also_if_that_is_empty(api: Api) -> None:
+    sku = new("sku")
+    first, last = await api.record(sku, 5), await api.record(sku, 5)
+    elsewhere = await api.record(sku, 5, location="north")
+    await count(api, sku, 3, location="main")
+
+    counted = await count(api, sku, 9, location="main")
+
+    assert counted["on_hand_qty"] == 9
+    product = (await api.client.get(f"/v1/products/{sku}")).json()
+    assert {batch["ref"]: batch["qty"] for batch in product["batches"]} == {first: 3, last: 6, elsewhere: 5}

@@ -1,6 +1,7 @@
 """An engine and a bus for the tests of PostgreSQL, backends for the contract tests, and an identity provider."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -8,8 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.adapters.postgresql.connections import create_engine
 from app.service_layer.messagebus import MessageBus
+from faults.outside_judge import build
 from tests.support.backends import Backend, in_memory, over_postgresql
 from tests.support.database import bus_over
+from tests.support.downloads import DownloadError
 from tests.support.identity_provider import IdentityProvider, running_identity_provider, tokens_of
 
 
@@ -57,3 +60,12 @@ def provider() -> Iterator[IdentityProvider]:
 def tokens(provider: IdentityProvider) -> JwtAuthenticator:
     """An authenticator for the tokens of the identity provider."""
     return tokens_of(provider)
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The outside judge."""
+    try:
+        return build()
+    except DownloadError as error:
+        pytest.skip(str(error))

@@ -72,6 +72,16 @@ def source(repository: Path, commit: str) -> Path:
     return _once("source", commit.encode(), fill)
 
 
+def c_library(source: Path) -> Path:
+    """Return the shared library of a C file. Raises DownloadError, also where there is no compiler."""
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        run([program("cc"), "-O2", "-shared", "-fPIC", "-o", folder / "library.so", source], seconds=FETCH_SECONDS)
+
+    return _once("cc", _content([source]), fill) / "library.so"
+
+
 def program(name: str) -> str:
     """Return the path of a program. Raises DownloadError."""
     path = shutil.which(name)

@@ -96,6 +96,13 @@ class FakeProductRepository:
             if row.shipped_qty < row.qty or row.number == last:
                 self._attach_batch(ref)
 
+    async def fetch_last_in(self, product: Product, location: str) -> None:
+        self.flush()
+        in_warehouse = ((ref, row) for ref, row in self._tables.batches.items() if row.eta is None)
+        here = {row.number: ref for ref, row in in_warehouse if (row.sku, row.location) == (product.sku, location)}
+        if here:
+            self._attach_batch(here[max(here)])
+
     async def fetch_unfit(self, product: Product, *, limit: int) -> None:
         for ref, row in list(self._tables.batches.items()):
             if row.sku == product.sku:

@@ -1,34 +1,87 @@
 """The service in memory, and the clients of `make faults`, who take turns."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from app.domain.commands import ChangeBatch, Command, ExpireHolds, HoldOrder
+from app.domain.commands import (
+    ChangeBatch,
+    CheckOutCart,
+    Command,
+    ExpireHolds,
+    HoldOrder,
+    SetCartItem,
+    SetReorderPoint,
+)
 from app.domain.errors import DomainError
-from app.entrypoints.http.answers import ALLOCATION, BATCH, CHANGED_BATCH, ORDER, ChangedBatch
+from app.entrypoints.http.answers import (
+    ALLOCATION,
+    BATCH,
+    CART,
+    CHANGED_BATCH,
+    CHECKED_OUT_ORDER,
+    COUNTED_PRODUCT,
+    ORDER,
+    STOCK,
+    ChangedBatch,
+    CountedProduct,
+)
 from app.entrypoints.http.problems import KINDS
-from app.integration.inbound import INBOUND_MESSAGES
+from app.integration.inbound import INBOUND_MESSAGES, StockCount
+from app.service_layer.cart_results import CartOrdered, ItemSet
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.idempotency import IdempotencyKey, StoredAnswer
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
-from app.service_layer.results import BatchChanged, BatchRecorded, LineAccepted, OrderAccepted, OrderState, status_of
+from app.service_layer.results import (
+    BatchChanged,
+    BatchRecorded,
+    LineAccepted,
+    OrderAccepted,
+    OrderState,
+    ProductCounted,
+    StockState,
+    status_of,
+)
 from faults.actors import SKUS, Actor
+from faults.cart_actions import CURRENCY
 from faults.hold_actions import LONGEST
-from faults.journal import Answer, Entry
+from faults.journal import Answer, Entry, Kind
 from faults.load import as_message
 from faults.oracle import SWEEP_SECONDS
-from faults.story import BatchSeen, Event, LineSeen, ProductSeen, Story
+from faults.story import BatchSeen, CartSeen, Event, LineSeen, ProductSeen, Story
 from tests.support.fakes import InMemoryStore
 
 NOW, TURN = datetime(2030, 1, 1, tzinfo=UTC), timedelta(seconds=0.3)
 ANSWER_SECONDS = 0.1
 """Less than a turn."""
+
+OVER_HTTP_ONLY: dict[Kind, type[Command]] = {
+    "hold_order": HoldOrder,
+    "set_reorder_point": SetReorderPoint,
+    "set_item": SetCartItem,
+    "check_out": CheckOutCart,
+}
+
+MADE: dict[type, tuple[TypeAdapter[Any], str, str]] = {
+    LineAccepted: (ALLOCATION, "allocation", "changed"),
+    OrderAccepted: (ORDER, "order", "changed"),
+    BatchRecorded: (BATCH, "batch", "created"),
+    ItemSet: (CART, "cart", "created"),
+    CartOrdered: (CHECKED_OUT_ORDER, "order", "created"),
+}
+"""How HTTP shows a result that says whether something is new: the fields with the body, and with that."""
+
+SHOWN: dict[type, tuple[TypeAdapter[Any], Callable[[Any], object]]] = {
+    BatchChanged: (CHANGED_BATCH, ChangedBatch.after),
+    ProductCounted: (COUNTED_PRODUCT, CountedProduct.after),
+    OrderState: (ORDER, lambda order: order),
+    StockState: (STOCK, lambda stock: stock),
+}
 
 
 class Theatre:
@@ -104,8 +157,12 @@ class Theatre:
                 sum(batch.allocated_qty for batch in own),
                 product.backordered_qty,
                 sum(batch.shipped_qty for batch in own),
+                reorder_point=product.reorder_point,
                 held_qty=product.held_qty,
             )
+        for cart_id, cart in tables.carts.items():
+            items = [{"sku": each.sku, "qty": each.qty, "unit_price": each.unit_price} for each in cart.items]
+            story.carts[cart_id] = CartSeen(cart_id, cart.status, cart.order_id, cart.total, items)
         story.now = self.now.timestamp() + SWEEP_SECONDS
         story.inbound = story.inbox = [entry.id for entry in story.entries if entry.via == "kafka"]
 
@@ -116,14 +173,14 @@ def _request(entry: Entry) -> Request:
 
 
 def _command(entry: Entry) -> Command:
-    if entry.kind == "hold_order":
-        return HoldOrder.model_validate(entry.data)
+    if entry.kind in OVER_HTTP_ONLY:
+        more = {"default_currency": CURRENCY, "new_order_id": "none"}
+        return OVER_HTTP_ONLY[entry.kind].model_validate({**entry.data, **more}, extra="ignore")
     ce_type, data = as_message(entry)
     if entry.kind == "change_batch" and entry.via == "http":
         return ChangeBatch.model_validate(data)
     command = INBOUND_MESSAGES[ce_type].model_validate_json(json.dumps(data))
-    assert isinstance(command, Command)
-    return command
+    return command.root if isinstance(command, StockCount) else command
 
 
 def _answer(outcome: Outcome) -> tuple[int, Any]:
@@ -143,22 +200,13 @@ def _rendered(result: object, error: Exception | None) -> tuple[int, Any]:
         return KINDS[error.code].status, {"code": error.code}
     if error is not None:
         raise error
-    status, body = 200, result
-    shown: TypeAdapter[Any] = ALLOCATION
-    match body:
-        case LineAccepted(allocation, changed):
-            status = 200 if not changed else 201 if allocation.batch_ref else 202
-            body = allocation
-        case OrderAccepted(order, changed):
-            status, shown, body = 201 if changed else 200, ORDER, order
-        case OrderState():
-            shown = ORDER
-        case BatchRecorded(batch, created):
-            status, shown, body = 201 if created else 200, BATCH, batch
-        case BatchChanged():
-            shown, body = CHANGED_BATCH, ChangedBatch.after(body)
-        case None:
-            return 204, None
-        case _:
-            pass
-    return status, shown.dump_python(body, mode="json")
+    if result is None:
+        return 204, None
+    if type(result) in MADE:
+        shown, part, flag = MADE[type(result)]
+        body = getattr(result, part)
+        waits = isinstance(result, LineAccepted) and result.allocation.batch_ref is None
+        status = 200 if not getattr(result, flag) else 202 if waits else 201
+        return status, shown.dump_python(body, mode="json")
+    shown, view = SHOWN.get(type(result), (ALLOCATION, lambda found: found))
+    return 200, shown.dump_python(view(result), mode="json")

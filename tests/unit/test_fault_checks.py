@@ -6,11 +6,13 @@ from typing import cast
 
 import pytest
 
+from faults.flood import Flood, Reply
 from faults.journal import Answer, Entry
 from faults.rounds import Round
 from faults.scenarios.broker import check_writes
 from faults.scenarios.network import check_dark
 from faults.scenarios.probes import ALIVE, READS, Probed
+from faults.scenarios.slowness import check_replies
 from faults.trial import MOST_OF_A_SKU, Trial
 
 
@@ -101,3 +103,32 @@ def test_a_sku_with_too_many_operations_for_the_outside_judge_is_named() -> None
 
     assert judged == [{"sku": "SKU-00"}]
     assert said == [f"the order is not judged of SKU-HOT ({MOST_OF_A_SKU + 1} operations)"]
+
+
+SERVED, SHED = Reply(1.0, 0.5, 200), Reply(1.0, 0.01, 503, "overloaded", "1")
+
+
+def complaints_of_flood(*replies: Reply) -> str:
+    flood = Flood([], 0)
+    flood.replies = list(replies)
+    return Checked().complaints_of(lambda this: check_replies(this, flood))
+
+
+def test_a_flood_of_which_a_part_is_shed_at_once_is_well() -> None:
+    assert not complaints_of_flood(SERVED, SHED, Reply(1.0, 8.5, 503, "unavailable", "1"))
+
+
+@pytest.mark.parametrize(
+    ("replies", "complaint"),
+    [
+        ([SHED], "no request was served"),
+        ([SERVED], "nothing was shed"),
+        ([SERVED, SHED, Reply(1.0, 0.1, 503, "overloaded")], "1 answers are not of the contract"),
+        ([SERVED, SHED, Reply(1.0, 0.1, 500, "internal-error")], "1 answers are not of the contract"),
+        ([SERVED, SHED, Reply(1.0, 15.0, None)], "1 answers are not of the contract"),
+        ([SERVED, SHED, Reply(1.0, 11.0, 200)], "waited 11.0 s for an answer"),
+        ([SERVED, Reply(1.0, 2.0, 503, "overloaded", "1")], "what was shed waited 2.0 s"),
+    ],
+)
+def test_a_flood_that_queues_or_is_answered_wrongly_is_seen(replies: list[Reply], complaint: str) -> None:
+    assert complaint in complaints_of_flood(*replies)

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from app.embedded.process import LOOPBACK, free_port
-from faults.proxy import Proxy
+from faults.proxy import SLOW_SECONDS, Proxy
 
 SECONDS = 60.0
 A_MOMENT = 0.2
@@ -97,3 +98,27 @@ async def ask(port: int) -> bytes:
         return await reader.readline()
     finally:
         writer.close()
+
+
+async def test_slow_delays_each_way_keeps_the_order_and_can_be_ended() -> None:
+    async with connected() as (proxy, reader, writer):
+        proxy.set_mode("slow")
+        began = time.monotonic()
+        for number in range(50):
+            writer.write(f"{number}\n".encode())
+            await writer.drain()
+        assert [await reader.readline() for _ in range(50)] == [f"{number}\n".encode() for number in range(50)]
+        assert time.monotonic() - began >= 2 * SLOW_SECONDS
+
+        proxy.set_mode("pass")
+        # The machine may be busy, so the fastest of several echoes counts.
+        assert min([await seconds_of_echo(reader, writer) for _ in range(20)]) < 2 * SLOW_SECONDS
+        writer.close()
+        await writer.wait_closed()
+
+
+async def seconds_of_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
+    began = time.monotonic()
+    writer.write(b"again\n")
+    assert await reader.readline() == b"again\n"
+    return time.monotonic() - began

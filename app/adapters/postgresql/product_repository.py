@@ -107,6 +107,12 @@ class SqlProductRepository:
         for row in rows:
             self._attach_batch(product, BatchRow._make(row))
 
+    async def fetch_last_in(self, product: Product, location: str) -> None:
+        """Put the batch into the product that was recorded last in this location of the warehouse."""
+        await self._write_changes(product)
+        for row in await self._connection.fetch(statements.LAST_IN, product.sku, location):
+            self._attach_batch(product, BatchRow._make(row))
+
     async def fetch_overdue_holds(self, *, limit: int) -> Sequence[OverdueHolds]:
         """Put holds that have ended into the products, with their batches."""
         products = [product for product in self._products.values() if product.has_overdue_holds]
@@ -140,8 +146,7 @@ class SqlProductRepository:
         """Fetch lines of at least `qty` pieces. Returns how many pieces are missing."""
         before, limit = product.sequence + 1, FIRST_LINES
         while qty > 0:
-            where = (product.sku, batch.number, before, min(qty, limit))
-            rows = await self._connection.fetch(statement, *where)
+            rows = await self._connection.fetch(statement, product.sku, batch.number, before, min(qty, limit))
             if not rows:
                 break
             needed = list(first_pieces(rows, qty))

@@ -156,6 +156,12 @@ ON_HAND = f"""
     (SELECT {_BATCH} FROM batches b WHERE b.sku = $1 AND b.eta IS NULL ORDER BY b.number DESC LIMIT 1)
 """
 
+# The batch of the SKU $1 in the warehouse that was recorded last in the location $2.
+LAST_IN = f"""
+    SELECT {_BATCH} FROM batches b
+    WHERE b.sku = $1 AND b.eta IS NULL AND {LOCATION} = $2 ORDER BY b.number DESC LIMIT 1
+"""
+
 # The holds of the SKUs $1 that have ended by the times $2, at most $3 of all together, each with its batch.
 OVERDUE_HOLDS = f"""
     SELECT {_BATCH}, {_LINE_OF_L}
