@@ -35,6 +35,11 @@ SAMPLES, SHORTEST_INTERVAL, LONGEST_INTERVAL = 40, 5.0, 15.0
 PRUNED = ("inbox", "idempotency_keys", "carts", "cart_items", "commits", "outbox")
 """Tables whose rows go again. Ended holds are rows of `order_lines`."""
 
+AGEING_CARTS = "cart_id LIKE 'cart-%'"
+"""The carts of the load do not age: its clients return to them."""
+
+COUNTED = {"carts": AGEING_CARTS, "cart_items": AGEING_CARTS}
+
 KEPT = ("products", "batches", "order_lines", "orders", "events")
 
 BOUNDS = {
