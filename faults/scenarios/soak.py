@@ -35,6 +35,11 @@ SAMPLES, SHORTEST_INTERVAL, LONGEST_INTERVAL = 40, 5.0, 15.0
 PRUNED = ("inbox", "idempotency_keys", "carts", "cart_items", "commit_tokens", "outbox")
 """Tables whose rows go again. Ended holds are rows of `order_lines`."""
 
+AGEING_CARTS = "cart_id LIKE 'cart-%'"
+"""The carts of the load do not age: its clients return to them."""
+
+COUNTED = {"carts": AGEING_CARTS, "cart_items": AGEING_CARTS}
+
 KEPT = ("products", "batches", "order_lines", "orders", "events")
 
 BOUNDS = {
@@ -52,6 +57,8 @@ BOUNDS = {
 }
 """Megabytes of a process, its open files and connections to PostgreSQL; rows and bytes of a table; bytes and dead rows
 for each row; holds that are over; milliseconds of a request."""
+
+LATENCIES = ("p50", "p99")
 
 SIZES = """
     SELECT relname, pg_total_relation_size(relid), n_dead_tup::float8 / greatest(n_live_tup, 1000)
@@ -139,7 +146,9 @@ def soak(this: Round) -> None:
     for line in sampler.series.summary():
         this.say(line)
     for complaint in sampler.series.complaints():
-        this.check(False, complaint)  # noqa: FBT003 - see `check`
+        # Other programs on the machine make requests slower, and nothing else larger.
+        note = this.check_time if complaint.startswith(LATENCIES) else this.check
+        note(False, complaint)  # noqa: FBT003 - see `check`
     this.check([instance.pid for instance in lasting] == pids, "a process exited that was not to be killed")
     this.check(ageing.carts > 0 and bool(this.changes.aged), "nothing was there to be pruned")
     this.say(f"{ageing.carts} carts were made, {len(this.changes.aged)} messages aged, {sampler.missed} samples missed")
