@@ -118,7 +118,7 @@ class Sampler(Background):
         ask = self._this.database.ask
         sample: dict[str, float] = {"overdue holds": ask(OVERDUE)[0][0]}
         for table, size, dead in ask(SIZES, [*PRUNED, *KEPT]):
-            rows = ask(f"SELECT count(*) FROM {table}")[0][0]
+            rows = ask(f"SELECT count(*) FROM {table} WHERE {COUNTED.get(table, 'true')}")[0][0]
             sample[f"dead-share {table}"] = dead
             if table in PRUNED:
                 sample |= {f"rows {table}": rows, f"bytes {table}": size}
