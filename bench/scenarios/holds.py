@@ -13,6 +13,8 @@ EVERY = 3
 
 ENDING = 10_000
 SKUS_BESIDE = 32
+SECONDS = 4
+"""Of the load beside the ends of holds: with a shorter one, the ends would be a larger part of it."""
 
 
 def holds_among_allocations(stack: Stack, plan: Plan) -> list[Row]:
@@ -48,10 +50,10 @@ def many_holds_end(stack: Stack, plan: Plan) -> list[Row]:
             def post(tag: str, prefix: str = prefix) -> dict[str, Any]:
                 return {"order_prefix": f"o{prefix}{tag}", "sku_prefix": prefix, "skus": SKUS_BESIDE}
 
-            load = {"connections": CONNECTIONS, "seconds": plan.seconds}
+            load = {"connections": CONNECTIONS, "seconds": SECONDS}
             run_load(stack, port, run=load, post=post("warm"))
             before = run_load(stack, port, run=load, post=post("before"))
-            asyncio.run(_let_end(stack, f"{prefix}0", plan.seconds / 2))
+            asyncio.run(_let_end(stack, f"{prefix}0", SECONDS / 2))
             during = run_load(stack, port, run=load, post=post("during"))
             plan.check(row.scenario, ["201"], list(during["statuses"]))
             # Each unit of work on the SKU ends some hundred; the load may have stopped before all had ended.
