@@ -10,8 +10,10 @@ from faults.rounds import Fault, LeftOutError, Round
 from faults.servers import Servers
 from faults.stack import PLAIN_ENTRY, Instance
 from faults.trial import RECOVERY_LIMIT
+from tests.support.downloads import DownloadError, debian_package
 
-LIBRARIES = ("libfaketime.so.1", "libfaketimeMT.so.1")
+PACKAGE = "libfaketime"
+LIBRARY = "usr/lib/*/faketime/libfaketimeMT.so.1"
 HOUR = 3600
 OFFSETS = {"serve-0": HOUR, "consume-0": -HOUR, "relay-0": HOUR, "relay-1": -HOUR, "notify-0": -HOUR}
 """Seconds by which the clock of a process is ahead. The others are right."""
@@ -26,9 +28,11 @@ RETRY_AFTER_LIMIT = 60
 
 @contextmanager
 def faketime(_: Servers, home: Path) -> Iterator[None]:
-    """Require the library libfaketime. Raises LeftOutError."""
-    if _library() is None:
-        raise LeftOutError("there is no libfaketime (Debian's package libfaketime)")
+    """Require the library libfaketime, installed or from Debian. Raises LeftOutError."""
+    try:
+        _library()
+    except DownloadError as error:
+        raise LeftOutError(f"there is no libfaketime: {error}") from None
     for name in (*OFFSETS, STEPPING):
         _set_clock(home, name, OFFSETS.get(name, 0))
     yield
@@ -58,9 +62,10 @@ def _reports_wrong_clock(this: Round) -> bool:
     return hour_ahead in this.stack.log_of(instance).read_text(errors="replace")
 
 
-def _library() -> Path | None:
-    found = [path for name in LIBRARIES for path in Path("/usr/lib").glob(f"*/faketime/{name}")]
-    return found[-1] if found else None
+def _library() -> Path:
+    """The library of this machine, or else of the package. Raises DownloadError."""
+    installed = next(Path("/").glob(LIBRARY), None)
+    return installed or next(debian_package(PACKAGE).glob(LIBRARY))
 
 
 def _clock_file(home: Path, name: str) -> Path:

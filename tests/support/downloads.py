@@ -82,6 +82,24 @@ def c_library(source: Path) -> Path:
     return _once("cc", _content([source]), fill) / "library.so"
 
 
+def debian_package(name: str) -> Path:
+    """Return a folder with the files of a Debian package, which is not installed. Raises DownloadError."""
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        run([program("apt-get"), "download", name], folder, seconds=FETCH_SECONDS)
+        for archive in folder.glob("*.deb"):
+            run([program("dpkg-deb"), "--extract", archive, folder], seconds=FETCH_SECONDS)
+            archive.unlink()
+
+    return _once("debian", name.encode(), fill)
+
+
+def fetched_debian_package(name: str) -> Path:
+    """The folder that `debian_package` returns. It exists if the package has been fetched."""
+    return _folder("debian", name.encode())
+
+
 def program(name: str) -> str:
     """Return the path of a program. Raises DownloadError."""
     path = shutil.which(name)
@@ -114,12 +132,16 @@ def _content(descriptions: Sequence[Path]) -> bytes:
     return b"".join(path.read_bytes() for path in descriptions)
 
 
+def _folder(kind: str, description: bytes) -> Path:
+    return cache_folder() / f"{kind}-{hashlib.sha256(description).hexdigest()[:16]}"
+
+
 def _once(kind: str, description: bytes, fill: Callable[[Path], None]) -> Path:
     """The folder for this description; another one, and so another version, has a folder of its own."""
-    cache = cache_folder()
-    target = cache / f"{kind}-{hashlib.sha256(description).hexdigest()[:16]}"
+    target = _folder(kind, description)
     if target.is_dir():
         return target
+    cache = target.parent
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=f"{target.name}-", ignore_cleanup_errors=True) as draft:
         filled = Path(draft) / "filled"

@@ -11,40 +11,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.cache import cache_folder
+from tests.support.downloads import DownloadError, debian_package, fetched_debian_package
 
 PACKAGE = "prometheus"
-FETCH_SECONDS = 120.0
-
-
-class PromtoolError(RuntimeError):
-    """It cannot be had here. The message says why."""
+PROGRAM = Path("usr/bin/promtool")
 
 
 def find() -> Path | None:
-    """Where it is, unless it is nowhere."""
-    fetched = cache_folder() / "promtool"
+    """The program: the installed one, or the one that was fetched. None: there is none."""
+    fetched = fetched_debian_package(PACKAGE) / PROGRAM
     installed = shutil.which("promtool")
     return Path(installed) if installed else fetched if fetched.exists() else None
-
-
-def fetch() -> Path:
-    """Where it is, having had apt download the package when it is nowhere. Raises PromtoolError."""
-    found = find()
-    if found is not None:
-        return found
-    for program in ("apt-get", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise PromtoolError(f"there is no {program}; install Prometheus by hand")
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="promtool-") as draft:
-        _run(["apt-get", "download", PACKAGE], draft)
-        for package in Path(draft).glob("*.deb"):
-            _run(["dpkg-deb", "--extract", str(package), draft], draft)
-        # One that another process has put there meanwhile is as good.
-        (Path(draft) / "usr/bin/promtool").replace(cache / "promtool")
-    return cache / "promtool"
 
 
 def fires(rules: Path, alert: str, series: str, values: Sequence[float], *, interval: str = "15s") -> bool:
@@ -70,24 +47,15 @@ def fires(rules: Path, alert: str, series: str, values: Sequence[float], *, inte
         file.write_text(json.dumps(case), encoding="utf-8")
         done = subprocess.run([program, "test", "rules", file], capture_output=True, text=True, check=False)
     if done.returncode and "got:[" not in done.stdout + done.stderr:
-        raise PromtoolError(done.stdout + done.stderr)
+        raise RuntimeError(done.stdout + done.stderr)
     return done.returncode != 0
 
 
-def _run(command: list[str], folder: str) -> None:
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise PromtoolError(f"{command[0]} did not end within {FETCH_SECONDS:g} s") from None
-    if done.returncode:
-        raise PromtoolError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
-
-
 def main() -> None:
-    """Fetch it, or say why not: its test is then skipped."""
+    """Fetch it if it is not installed, or say why not: its tests are then skipped."""
     try:
-        print(fetch())
-    except PromtoolError as error:
+        print(find() or debian_package(PACKAGE) / PROGRAM)
+    except DownloadError as error:
         sys.exit(f"promtool cannot be had: {error}")
 
 
