@@ -60,9 +60,14 @@ for each row; holds that are over; milliseconds of a request."""
 
 LATENCIES = ("p50", "p99")
 
+# Fewer dead rows than the threshold of a table, such as that of the outbox, are not vacuumed.
 SIZES = """
-    SELECT relname, pg_total_relation_size(relid), n_dead_tup::float8 / greatest(n_live_tup, 1000)
-    FROM pg_stat_user_tables WHERE relname = ANY($1)
+    SELECT t.relname, pg_total_relation_size(relid), n_dead_tup::float8 / greatest(n_live_tup, 1000, threshold.rows)
+    FROM pg_stat_user_tables AS t JOIN pg_class AS c ON c.oid = relid LEFT JOIN LATERAL (
+        SELECT option_value::bigint AS rows FROM pg_options_to_table(c.reloptions)
+        WHERE option_name = 'autovacuum_vacuum_threshold'
+    ) AS threshold ON true
+    WHERE t.relname = ANY($1)
 """
 OVERDUE = "SELECT count(*) FROM order_lines WHERE held_until < clock_timestamp() - interval '5 s'"
 
