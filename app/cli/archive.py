@@ -29,7 +29,7 @@ def archive_group() -> None:
     required=True,
     metavar="DAY",
     type=click.DateTime(["%Y-%m-%d"]),
-    help="The day, UTC. Events of earlier days are moved.",
+    help="A day before today, UTC. Events of earlier days are moved.",
 )
 def create(file: Path, before: datetime) -> None:
     """Move events of earlier days to FILE, gzip-compressed NDJSON.

@@ -20,14 +20,15 @@ class ArchiveError(Exception):
 
 
 async def create(archives: EventArchives, file: Path, day: date) -> Archive | None:
-    """Move the events before the day (UTC) to a new file; None: there is none.
+    """Move the events before the day (UTC) to a new file. Returns None if there are no such events.
 
     Raises ArchiveError, OSError and DatabaseUnavailableError.
     """
     await finish(archives)
     known = await archives.day(day)
+    # Events of the last hours may belong to transactions that have not committed. They would be deleted unread.
     if not known.is_past:
-        message = f"{day} is not over (UTC); name today or an earlier day"
+        message = f"{day} is not before today (UTC); name an earlier day"
         raise ArchiveError(message)
     if known.unpublished:
         message = f"{known.unpublished} events before {day} are not published yet; start a relay and repeat the command"

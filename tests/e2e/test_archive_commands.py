@@ -60,7 +60,7 @@ def test_mistakes_are_one_line(settings: Settings, archive: Archive, tmp_path: P
     file.write_text("other")
 
     assert_one_clear_line(archive("create", str(file), "--before", "2001-01-01"), 1, "exists; name a new file")
-    assert_one_clear_line(archive("create", str(tmp_path / "new"), "--before", "2999-01-01"), 1, "is not over")
+    assert_one_clear_line(archive("create", str(tmp_path / "new"), "--before", "2999-01-01"), 1, "is not before today")
     assert_one_clear_line(archive("create", str(tmp_path / "new"), "--before", "soon"), 2, "soon", "%Y-%m-%d")
     assert_one_clear_line(archive("create", str(tmp_path / "no" / "file"), "--before", "2001-01-01"), 2, "No such file")
     assert_one_clear_line(archive("restore", str(file)), 1, "is not an archive of this database")

@@ -112,7 +112,7 @@ class SqlProductRepository:
             self._attach_batch(product, BatchRow._make(row))
 
     async def fetch_last_in(self, product: Product, location: str) -> None:
-        """Put the batch into the product that was recorded last in this location of the warehouse."""
+        """See `ProductRepository.fetch_last_in`."""
         await self._write_changes(product)
         for row in await self._connection.fetch(statements.LAST_IN, product.sku, location):
             self._attach_batch(product, BatchRow._make(row))
