@@ -54,8 +54,9 @@ def _wait_for_turn(connection: Connection) -> None:
 
 
 async def main() -> None:
-    """Connect to the database of the caller's configuration, or of the settings."""
+    """Connect to the database of the caller's configuration, or of the settings; with several cells, in one schema."""
     given = context.config.attributes
+    schema = given.get("schema")
     if "database_url" in given:
         url, tls = given["database_url"], given.get("tls")
     else:
@@ -69,6 +70,7 @@ async def main() -> None:
             "async_creator_fn": Connector(database, "read-write"),
             "ssl": tls or False,
             "timeout": CONNECT_TIMEOUT,
+            "server_settings": {} if schema is None else {"search_path": schema},
         },
     )
     async with engine.connect() as connection:

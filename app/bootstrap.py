@@ -15,6 +15,7 @@ from app.adapters.identity.api_keys import ApiKeys
 from app.adapters.kafka.clients import KafkaConfig, Sasl
 from app.adapters.kafka.feed import KafkaFeed
 from app.adapters.postgresql.calendar import Calendar, Clock
+from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
 from app.adapters.postgresql.outbox_reader import OutboxSignal
@@ -25,6 +26,7 @@ from app.domain.fields import HOLD_MAX
 from app.observability import metrics, tracing, vitals
 from app.read_model.queries import Queries
 from app.service_layer.callers import Authenticator, DenyAll
+from app.service_layer.cells import CellMap
 from app.service_layer.feed import EventFeed
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
@@ -41,6 +43,7 @@ class Service:
     settings: Settings
     engine: AsyncEngine
     read_engine: AsyncEngine
+    cells: Cells
     signal: OutboxSignal
     bus: MessageBus
     queries: Queries
@@ -89,6 +92,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     calendar = Calendar(settings.zone, clock)
     # A separate pool, so that reads cannot use up the connections for writes.
     read_engine = read_engine or _read_engine(settings, tls)
+    cells = Cells(engine, CellMap(settings.cells))
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
     # One connection remains for other users of the pool.
@@ -99,6 +103,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         settings=settings,
         engine=engine,
         read_engine=read_engine,
+        cells=cells,
         signal=signal,
         bus=bus
         or MessageBus(

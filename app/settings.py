@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("postgresql+asyncpg://allocation@localhost:5432/allocation")
     read_database_url: SecretStr | None = None
     database_pool_size: Annotated[int, Field(ge=2, le=200)] = 10
+    cells: Annotated[int, Field(ge=1, le=1024)] = 1
     database_tls: Tls | None = None
     database_tls_ca_file: FilePath | None = None
 

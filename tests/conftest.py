@@ -21,10 +21,14 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
 from app.settings import Settings
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.cells import create_views
 from tests.support.mail import MailBox
 from tests.support.memory import memory_folder
 
 TEMPLATE = "template_allocation"
+
+CELLS = int(os.environ.get("ALLOCATION_CELLS", "1"))
+"""The tests run with one cell; `ALLOCATION_CELLS=4 make test` runs those that do not depend on the number with four."""
 
 LONGEST_FILES = (
     "test_schemathesis.py",
@@ -99,7 +103,10 @@ def url_of_database(server: EmbeddedPostgresql, name: str) -> str:
 def template_database(postgresql: EmbeddedPostgresql) -> str:
     """The name of a migrated database, which is fast to copy."""
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {TEMPLATE} OWNER allocation"))
-    schema.migrate(url_of_database(postgresql, TEMPLATE))
+    url = url_of_database(postgresql, TEMPLATE)
+    schema.migrate(url, cells=CELLS)
+    if CELLS > 1:
+        asyncio.run(create_views(url, CELLS))
     return TEMPLATE
 
 

@@ -15,7 +15,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
     from aiokafka.errors import KafkaError
 
     from app.adapters.identity.api_keys import ApiKeyFileError
-    from app.adapters.postgresql.schema import MigrationsMissingError
+    from app.adapters.postgresql.schema import MigrationsMissingError, WrongNumberOfCellsError
     from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
     from app.adapters.tls import TlsFilesError
     from app.entrypoints.listening import AddressInUseError
@@ -24,6 +24,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
 
     match error:
         case ApiKeyFileError() | AddressInUseError() | MigrationsMissingError() | TlsFilesError():
+            explanation = str(error), 2
+        case WrongNumberOfCellsError():
             explanation = str(error), 2
         case PrivateNameMissingError():
             explanation = str(error), 2

@@ -116,7 +116,7 @@ class _Run:
             loop.add_signal_handler(number, self._stopping.set)
         blocks = self._source.blocks()
         read, row, lines = await self._begin(blocks)
-        fault = await schema.check(self._service.engine)
+        fault = await schema.check(self._service.engine, cells=self._service.settings.cells)
         if fault is not None:
             raise click.ClickException(fault)
         settings = self._service.settings

@@ -20,7 +20,9 @@ def migrate() -> None:
     from app.bootstrap import database_tls
 
     settings = load_settings()
-    revision = schema.migrate(settings.database_url.get_secret_value(), tls=database_tls(settings))
+    revision = schema.migrate(
+        settings.database_url.get_secret_value(), tls=database_tls(settings), cells=settings.cells
+    )
     note = "" if revision == schema.head() else f", newer than {schema.head()}, which this version needs; unchanged"
     click.echo(f"The schema is at revision {revision}{note}.")
 

@@ -106,7 +106,7 @@ def dev(
             }
         )
         click.echo("Migrating the database")
-        schema.migrate(stack.postgresql.database_url)
+        schema.migrate(stack.postgresql.database_url, cells=settings.cells)
         click.echo("Starting the service")
         url = url_of(listener)
 

@@ -144,7 +144,7 @@ async def _database(service: Service) -> list[Finding]:
         text = f"{server.connections} connections in all; the {PROCESSES} processes may need {needed}"
         advice = "raise max_connections, or lower ALLOCATION_DATABASE_POOL_SIZE"
         findings.append(Finding("database", Verdict.WARNING, text, advice))
-    return [*findings, _schema(await schema.check(engine)), _clock(server.ahead)]
+    return [*findings, _schema(await schema.check(engine, cells=service.settings.cells)), _clock(server.ahead)]
 
 
 async def _replica(service: Service) -> list[Finding]:
@@ -154,7 +154,7 @@ async def _replica(service: Service) -> list[Finding]:
     engine, place = service.read_engine, _place(service.settings.read_database_url)
     try:
         server = await server_of(engine)
-        fault = await schema.check(engine)
+        fault = await schema.check(engine, cells=service.settings.cells)
     except Exception as error:  # noqa: BLE001 - _advice distinguishes them
         advice = _advice(error).replace("ALLOCATION_DATABASE_URL", "ALLOCATION_READ_DATABASE_URL")
         return [Finding("replica", Verdict.FAULT, f"{place}: {first_line(error)}", advice)]

@@ -12,7 +12,7 @@ async def check(service: Service) -> str | None:
     """The reason why the service is not ready, or None. Raises DatabaseUnavailableError."""
     try:
         await check_writable(service.engine)
-        return await schema.check(*service.engines)
+        return await schema.check(*service.engines, cells=service.settings.cells)
     except DatabaseUnavailableError as error:
         if error.reason is not Reason.WRONG_SERVER:
             raise

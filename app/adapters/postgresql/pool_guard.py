@@ -45,6 +45,11 @@ class PoolGuard:
             event.listen(engine.sync_engine, "handle_error", guard._examine)
         return guard
 
+    @classmethod
+    def share(cls, engine: AsyncEngine, other: AsyncEngine) -> None:
+        """Make the guard of the engine that of another engine on the same pool."""
+        _guards[other.sync_engine] = cls.of(engine)
+
     def invalidate_idle(self) -> None:
         """Replace every existing connection before it is lent again."""
         self._valid_since = time.monotonic()

@@ -9,38 +9,54 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import connect, create_engine
+from app.adapters.postgresql.cells import CONTROL, qualified, schemas_of
+from app.adapters.postgresql.connections import begin, connect, create_engine
 from app.adapters.postgresql.errors import translated
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 
 # A wheel has the same folders as the repository, inside the package `allocation`.
 _CONFIG_FILE = Path(__file__).parents[3] / "alembic.ini"
 _REVISION = re.compile(r'^(down_)?revision: .+ = "(\w+)"$', re.MULTILINE)
+# The comment on the schema `control` is the number of cells. A table of products outside of cells is that of one cell.
+_NUMBER_OF_CELLS = text("""
+    SELECT (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = :control) AS cells,
+           (SELECT 1 FROM pg_class WHERE oid = to_regclass('products') AND relkind = 'r') AS undivided
+""")
 
 
 class MigrationsMissingError(Exception):
     """The migrations are missing beside this code: the installation is incomplete."""
 
 
-def migrate(database_url: str, *, tls: ssl.SSLContext | None = None) -> str:
+class WrongNumberOfCellsError(Exception):
+    """The database was divided into another number of cells than ALLOCATION_CELLS says."""
+
+
+def migrate(database_url: str, *, tls: ssl.SSLContext | None = None, cells: int = 1) -> str:
     """Upgrade to the newest revision and return it. Runs an event loop, so it must not be called from one.
 
-    A schema that is newer than this code is not changed, so that a release can be rolled back. Raises
-    MigrationsMissingError, DatabaseUnavailableError.
+    Several cells are upgraded one after another; after an interruption the next call continues. A schema that is newer
+    than this code is not changed, so that a release can be rolled back. Raises MigrationsMissingError,
+    WrongNumberOfCellsError, DatabaseUnavailableError.
     """
     head()  # An incomplete installation fails before it connects.
-    revision = asyncio.run(_revision_at(database_url, tls))
-    if revision == head() or _is_newer(revision):
-        return str(revision)
+    found = asyncio.run(_prepare(database_url, tls, cells))
+    for schema, revision in found.items():
+        if revision != head() and not _is_newer(revision):
+            _upgrade(database_url, tls, schema)
+            found[schema] = head()
+    return str(max(map(str, found.values())))
+
+
+def _upgrade(database_url: str, tls: ssl.SSLContext | None, schema: str | None) -> None:
     # The import takes a quarter of a second of processor time, which is saved without a migration.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config(_CONFIG_FILE)
-    config.attributes.update(database_url=database_url, tls=tls)
+    config.attributes.update(database_url=database_url, tls=tls, schema=schema)
     with translated():
         command.upgrade(config, "head")
-    return head()
 
 
 @cache
@@ -55,7 +71,7 @@ def head() -> str:
     return next(iter(heads))
 
 
-async def check(*engines: AsyncEngine) -> str | None:
+async def check(*engines: AsyncEngine, cells: int = 1) -> str | None:
     """The fault of the schema, or None. Raises DatabaseUnavailableError.
 
     Each engine is checked: a replica may be away or behind independently.
@@ -64,10 +80,24 @@ async def check(*engines: AsyncEngine) -> str | None:
     until the new ones have replaced them.
     """
     for engine in engines:
-        current = await _revision(engine)
-        if current != head() and not _is_newer(current):
-            return f"the schema is at revision {current or 'none'}, not at {head()}; run: allocation migrate"
+        known = await _number_of_cells(engine)
+        if known not in {cells, None}:
+            return _wrong_number(known, cells)
+        for schema in _all_schemas(cells):
+            current = await _revision(engine, schema)
+            if current != head() and not _is_newer(current):
+                name = "the schema" if schema is None else f"the schema {schema}"
+                return f"{name} is at revision {current or 'none'}, not at {head()}; run: allocation migrate"
     return None
+
+
+def _all_schemas(cells: int) -> tuple[str | None, ...]:
+    """The schemas of the cells, and the one that belongs to no cell."""
+    return schemas_of(cells) if cells == 1 else (CONTROL, *schemas_of(cells))
+
+
+def _wrong_number(known: int | None, cells: int) -> str:
+    return f"the database has {known} cell{'s' * (known != 1)}, and ALLOCATION_CELLS is {cells}: it cannot be changed"
 
 
 @cache
@@ -91,11 +121,24 @@ def _is_newer(revision: str | None) -> bool:
     return revision is not None and revision not in known_revisions()
 
 
-async def _revision(engine: AsyncEngine) -> str | None:
-    """The revision of the schema; None without a schema."""
+async def _number_of_cells(engine: AsyncEngine) -> int | None:
+    """How many cells the database was divided into; None before its first migration."""
     try:
         async with connect(engine) as connection:
-            found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+            found = (await connection.execute(_NUMBER_OF_CELLS, {"control": CONTROL})).one()
+    except DatabaseUnavailableError as error:
+        if error.reason is not Reason.NO_SCHEMA:
+            raise
+        return None
+    return int(found.cells) if found.cells is not None else found.undivided
+
+
+async def _revision(engine: AsyncEngine, schema: str | None) -> str | None:
+    """The revision of the schema; None without a schema."""
+    statement = qualified("SELECT version_num FROM alembic_version", schema)
+    try:
+        async with connect(engine) as connection:
+            found = (await connection.execute(text(statement))).scalar_one_or_none()
             return None if found is None else str(found)
     except DatabaseUnavailableError as error:
         if error.reason is not Reason.NO_SCHEMA:
@@ -103,9 +146,25 @@ async def _revision(engine: AsyncEngine) -> str | None:
         return None
 
 
-async def _revision_at(database_url: str, tls: ssl.SSLContext | None) -> str | None:
+async def _prepare(database_url: str, tls: ssl.SSLContext | None, cells: int) -> dict[str | None, str | None]:
+    """Create the schemas of several cells, and return the revision of each schema."""
     engine = create_engine(database_url, pool_size=1, tls=tls)
     try:
-        return await _revision(engine)
+        known = await _number_of_cells(engine)
+        if known not in {cells, None}:
+            raise WrongNumberOfCellsError(_wrong_number(known, cells))
+        if cells > 1:
+            await _create_schemas(engine, cells)
+        return {schema: await _revision(engine, schema) for schema in _all_schemas(cells)}
     finally:
         await engine.dispose()
+
+
+async def _create_schemas(engine: AsyncEngine, cells: int) -> None:
+    # The comment is the record of the number. It is written first, with the schema that it belongs to.
+    async with begin(engine) as connection:
+        await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {CONTROL}"))
+        await connection.execute(text(f"COMMENT ON SCHEMA {CONTROL} IS '{cells}'"))
+    for schema in schemas_of(cells):
+        async with begin(engine) as connection:
+            await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))

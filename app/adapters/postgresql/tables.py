@@ -36,6 +36,7 @@ from app.adapters.postgresql.metadata import Identifier, metadata
 from app.adapters.postgresql.process_tables import commit_tokens, commits, relay_members, relay_shards
 
 __all__ = [
+    "batch_refs",
     "batches",
     "cart_items",
     "carts",
@@ -139,6 +140,15 @@ batches = Table(
     Index("ix_batches_incoming", "sku", "number", "eta", postgresql_where=text("eta IS NOT NULL")),
     Index("ix_batches_by_eta", "eta", "sku", "number", postgresql_where=text("eta IS NOT NULL")),
     postgresql_with={"fillfactor": "50"},
+)
+
+# A ref is in the cell of its own name, and its batch in that of the product: UNIQUE (ref) above holds within a cell.
+# With one cell this table is empty.
+batch_refs = Table(
+    "batch_refs",
+    metadata,
+    Column("ref", Identifier, primary_key=True),
+    Column("sku", Identifier, nullable=False, comment="the product of the batch"),
 )
 
 order_lines = Table(
