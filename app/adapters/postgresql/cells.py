@@ -64,7 +64,8 @@ class Cells:
         self.engines: Sequence[AsyncEngine] = (engine,)
         self.control = engine
         if cells.number > 1:
-            event.listen(engine.sync_engine, "before_cursor_execute", _qualify, retval=True)
+            if not event.contains(engine.sync_engine, "before_cursor_execute", _qualify):
+                event.listen(engine.sync_engine, "before_cursor_execute", _qualify, retval=True)
             self.engines = tuple(_engine_in(engine, schema) for schema in self.schemas)
             self.control = _engine_in(engine, CONTROL)
 
