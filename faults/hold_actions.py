@@ -5,6 +5,7 @@ an Idempotency-Key, and some are sent again with it.
 """
 
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -18,6 +19,9 @@ SHORTEST, LONGEST = 1, 3
 
 RECENT = 10
 """A client continues with its last holds, and sends its last requests again. Most of the older holds are over."""
+
+YOUNG = 30.0
+"""Seconds for which a request may be sent again. A soak lets the stored responses be deleted after a minute."""
 
 CONFLICT = 409
 
@@ -74,7 +78,7 @@ class HoldActions:
         self._orders: list[OwnOrder] = []
         self._confirmed: list[OwnLine | OwnOrder] = []
         self._before: dict[str, OwnOrder] = {}
-        self._sent: list[Entry] = []
+        self._sent: list[tuple[float, Entry]] = []
 
     def next(self, deed: str) -> Entry | None:
         """The command of the action, None where the client has nothing for it."""
@@ -102,13 +106,14 @@ class HoldActions:
         """Give a request over HTTP an Idempotency-Key, with which it may be sent again."""
         if entry.via == "http" and not entry.idempotency_key:
             entry.idempotency_key = f"key-{entry.id}"
-            self._sent = [*self._sent[-RECENT:], entry]
+            self._sent = [*self._sent[-RECENT:], (time.monotonic(), entry)]
 
     def _send_again(self) -> Entry | None:
         """The same request with the same key."""
-        if not self._sent:
+        young = [entry for sent, entry in self._sent if time.monotonic() - sent < YOUNG]
+        if not young:
             return None
-        first = self._random.choice(self._sent)
+        first = self._random.choice(young)
         again = self._client.make_entry(first.kind, dict(first.data), first.key)
         again.idempotency_key, again.repeats = first.idempotency_key, first.id
         return again
