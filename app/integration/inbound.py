@@ -68,11 +68,13 @@ class ReceivedMessage:
     """The identity of a message, and a digest of its content.
 
     `source` is empty if the sender gave none. Messages with the same identity must have the same content.
+    `routing_key` is that of its command: it decides on the cell in which the message is known.
     """
 
     source: str
     id: str
     content: bytes
+    routing_key: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:

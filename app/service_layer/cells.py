@@ -67,3 +67,6 @@ def murmur2(data: bytes) -> int:
         number = (number ^ int.from_bytes(data[whole:], "little")) * 0x5BD1E995 & 0xFFFFFFFF
     number = (number ^ (number >> 13)) * 0x5BD1E995 & 0xFFFFFFFF
     return number ^ (number >> 15)
+
+
+ONE_CELL = CellMap()

@@ -16,7 +16,7 @@ def to_request(headers: Iterable[Header], value: bytes | None, context: Mapping[
     event = cloudevents.parse(headers, value)
     try:
         command = inbound.to_command(event, context)
-        message = ReceivedMessage(event.source, event.id, inbound.digest(event))
+        message = ReceivedMessage(event.source, event.id, inbound.digest(event), command.routing_key)
     except UnreadableMessageError as error:
         error.message_id = event.id
         raise

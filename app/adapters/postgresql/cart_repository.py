@@ -40,11 +40,15 @@ class SqlCartRepository:
         self._orders: Mapping[str, Collection[str]] = {}
 
     async def load(self, locks: LockSet) -> None:
-        """Lock and fetch the carts, before any order and product; the locks in an order that is the same everywhere."""
-        lock_numbers = sorted({statements.lock_number("cart", cart_id) for cart_id in locks.carts})
+        """Lock and fetch the carts, before any order and product."""
+        self._orders = locks.add_checkouts(await self.fetch(locks.carts))
+
+    async def fetch(self, cart_ids: Collection[str]) -> Mapping[str, Cart]:
+        """Lock and fetch the carts; the locks in an order that is the same everywhere."""
+        lock_numbers = sorted({statements.lock_number("cart", cart_id) for cart_id in cart_ids})
         await self._connection.execute(statements.LOCK_NAMES, lock_numbers)
-        self._attach(await self._connection.fetch(statements.CARTS, list(locks.carts)))
-        self._orders = locks.add_checkouts(self._carts)
+        self._attach(await self._connection.fetch(statements.CARTS, list(cart_ids)))
+        return self._carts
 
     def get(self, cart_id: str) -> Cart | None:
         """The cart as this group has changed it."""

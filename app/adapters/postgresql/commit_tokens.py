@@ -7,6 +7,7 @@ import uuid
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.cells import qualified
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.messages import prune
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError
@@ -33,8 +34,12 @@ _PRUNE = text("""
 """)
 
 
-async def has_committed(connections: DriverConnections, connection: uuid.UUID, token: uuid.UUID) -> bool:
+async def has_committed(
+    connections: DriverConnections, connection: uuid.UUID, token: uuid.UUID, schema: str | None = None
+) -> bool:
     """Whether the transaction with the token, the last one of the connection, has committed. It waits for the outcome.
+
+    `schema` is that of the cell in which the token was written.
 
     False also where the database does not answer in time, or the outcome takes longer: the group then runs again, which
     each command allows.
@@ -43,15 +48,16 @@ async def has_committed(connections: DriverConnections, connection: uuid.UUID, t
     for attempt in range(QUESTIONS):
         await asyncio.sleep(0.1 * 2**attempt)
         with contextlib.suppress(DatabaseUnavailableError):
-            return await _last_token(connections, connection) == token
+            return await _last_token(connections, connection, schema) == token
     return False
 
 
-async def _last_token(connections: DriverConnections, connection: uuid.UUID) -> uuid.UUID:
+async def _last_token(connections: DriverConnections, connection: uuid.UUID, schema: str | None) -> uuid.UUID:
     """The token of the last transaction of the connection that has committed, or a new one."""
     async with connections.borrowed() as lent:
         await lent.driver.execute(_BEGIN, timeout=QUESTION_TIMEOUT)
-        token: uuid.UUID = await lent.driver.fetchval(_ASK, connection, uuid.uuid4(), timeout=QUESTION_TIMEOUT)
+        ask = qualified(_ASK, schema)
+        token: uuid.UUID = await lent.driver.fetchval(ask, connection, uuid.uuid4(), timeout=QUESTION_TIMEOUT)
         # Nothing is changed, and a roll-back does not wait for a synchronous standby.
         await lent.driver.execute("ROLLBACK", timeout=QUESTION_TIMEOUT)
     return token

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from app.adapters.postgresql import statements
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
@@ -28,13 +28,19 @@ class SqlOrderRepository:
         self._lines: dict[str, set[tuple[str, str]]] = defaultdict(set)
 
     async def load(self, locks: LockSet) -> None:
-        """Lock and fetch the orders; the locks in an order that is the same everywhere, as those of the products are.
+        """Lock and fetch the orders, before products: a transaction that holds a product never waits for an order."""
+        await self.lock(locks.orders)
+        await self.fetch(locks)
+        self.take_lines(locks.orders, locks)
 
-        Orders are locked before products: a transaction that holds a product never waits for an order.
-        """
+    async def lock(self, order_ids: Iterable[str]) -> None:
+        """Lock the orders in an order that is the same everywhere, as that of the products is."""
         if self._is_locking:
-            lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in locks.orders})
+            lock_numbers = sorted({statements.lock_number("order", order_id) for order_id in order_ids})
             await self._connection.execute(statements.LOCK_NAMES, lock_numbers)
+
+    async def fetch(self, locks: LockSet) -> None:
+        """Fetch the orders, and add to the lock set their lines."""
         for order_id, lines, sku, line in await self._connection.fetch(statements.ORDERS, list(locks.orders)):
             if lines is not None and order_id not in self._stored:
                 self._stored[order_id] = _decode(order_id, lines)
@@ -42,9 +48,12 @@ class SqlOrderRepository:
                 locks.skus.add(sku)
                 locks.lines.add((line_key(order_id, line), sku))
         self._placed = dict(self._stored)
+
+    def take_lines(self, order_ids: Container[str], locks: LockSet) -> None:
+        """Take the lines of the orders from the complete lock set."""
         for key, sku in locks.lines:
             order_id, _ = split_line_key(key)
-            if order_id in locks.orders:
+            if order_id in order_ids:
                 self._lines[order_id].add((sku, key))
 
     def placed(self, order_id: str) -> PlacedOrder | None:

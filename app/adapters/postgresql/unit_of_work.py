@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
-from app.adapters.postgresql.cart_repository import SqlCartRepository
+from app.adapters.postgresql.cell_work import CellWork, QualifiedConnection
+from app.adapters.postgresql.cells import CONTROL
 from app.adapters.postgresql.commit_tokens import has_committed
 from app.adapters.postgresql.connections import (
     TRANSACTION_TIMEOUT,
@@ -18,20 +19,21 @@ from app.adapters.postgresql.connections import (
     LentConnection,
 )
 from app.adapters.postgresql.errors import is_lost, is_transient, translate
-from app.adapters.postgresql.event_ids import EventIds
-from app.adapters.postgresql.idempotency import SqlAnswers
-from app.adapters.postgresql.messages import SqlDeadLetterBox, SqlInbox, SqlOutbox
-from app.adapters.postgresql.order_repository import SqlOrderRepository
+from app.adapters.postgresql.messages import SqlDeadLetterBox
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.pool_guard import is_unusable
 from app.adapters.postgresql.product_repository import SqlProductRepository
+from app.adapters.postgresql.products_over_cells import ProductsOverCells
 from app.adapters.postgresql.rows import CommitRow
-from app.adapters.postgresql.writes import NOTE_COMMIT, Writes, statement_of
+from app.adapters.postgresql.work_over_cells import WorkOverCells
+from app.adapters.postgresql.writes import NOTE_COMMIT
 from app.domain.events import Event
 from app.domain.product import Product
 from app.integration.outbound import to_message
 from app.observability import metrics
-from app.service_layer.ports import Cause, TemporarilyUnavailableError
+from app.service_layer.cart_ports import CartRepository
+from app.service_layer.cells import ONE_CELL, CellMap
+from app.service_layer.ports import Answers, Cause, Inbox, OrderRepository, Outbox, TemporarilyUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +60,12 @@ class SqlUnitOfWork:
     _begin = "BEGIN"
     _is_locking = True
 
-    products: SqlProductRepository
-    orders: SqlOrderRepository
-    carts: SqlCartRepository
-    answers: SqlAnswers
-    outbox: SqlOutbox
-    inbox: SqlInbox
+    products: SqlProductRepository | ProductsOverCells
+    orders: OrderRepository
+    carts: CartRepository
+    answers: Answers
+    outbox: Outbox
+    inbox: Inbox
     dead_letters: SqlDeadLetterBox
 
     def __init__(
@@ -71,16 +73,18 @@ class SqlUnitOfWork:
         connections: DriverConnections,
         on_commit: Callable[[], None] = lambda: None,
         calendar: Calendar = UTC_CALENDAR,
+        cells: CellMap = ONE_CELL,
     ) -> None:
         self._connections = connections
+        self._cells = cells
         self._on_commit = on_commit
         self._calendar = calendar
         self._lent: LentConnection
         self._connection: PipelinedConnection
         self._events: list[Event] = []
+        self._work: CellWork | WorkOverCells
         self._is_open = False
         self._is_lost = False
-        self._has_flushed = False
         self._began = time.monotonic()
         self.event_count = 0
         self.cause = Cause(causation_id="", correlation_id="")
@@ -94,14 +98,7 @@ class SqlUnitOfWork:
         self._connection = PipelinedConnection(self._lent.driver)
         self._began = time.monotonic()
         self._is_open = True
-        ids = EventIds(self._connection)
-        self.products = SqlProductRepository(self._connection, self._calendar, ids if self._is_locking else None)
-        self.orders = SqlOrderRepository(self._connection, locking=self._is_locking)
-        self.carts = SqlCartRepository(self._connection)
-        self.answers = SqlAnswers(self._connection)
-        self.outbox = SqlOutbox(ids)
-        self.inbox = SqlInbox(self._connection)
-        self.dead_letters = SqlDeadLetterBox(self._connection)
+        self._start_work()
         try:
             await self._connection.execute(self._begin, timeout=BEGIN_TIMEOUT)
         except BaseException as error:
@@ -111,6 +108,21 @@ class SqlUnitOfWork:
                 raise self._as_port_error(error) from error
             raise
         return self
+
+    def _start_work(self) -> None:
+        control = self._connection
+        if self._cells.number == 1:
+            self._work = CellWork(self._connection, self._calendar, is_locking=self._is_locking)
+        else:
+            self._work = WorkOverCells(self._connection, self._calendar, self._cells, is_locking=self._is_locking)
+            control = QualifiedConnection(self._connection, CONTROL)
+        self.products = self._work.products
+        self.orders = self._work.orders
+        self.carts = self._work.carts
+        self.answers = self._work.answers
+        self.outbox = self._work.outbox
+        self.inbox = self._work.inbox
+        self.dead_letters = SqlDeadLetterBox(control)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -133,20 +145,11 @@ class SqlUnitOfWork:
     async def flush(self, product: Product, done: Iterable[str] = ()) -> None:
         """Write the product, its batches, the lines of the orders `done`, and the events of the product so far."""
         self._add_to_outbox(product.drain_events())
-        await self._flush(self.products.changes_of(product, done))
-        self.products.forget(product, done)
-        await self.products.give_way()
+        await self._work.flush(product, done)
 
     async def flush_all(self) -> None:
         """Write what has changed of all products and all events so far."""
-        await self._flush(self.products.changes())
-
-    async def _flush(self, changes: Writes) -> None:
-        writes = {**changes, **await self.outbox.take_changes()}
-        if any(writes.values()):
-            self._has_flushed = True
-            statement, arguments = statement_of(writes)
-            await self._connection.start(statement, *arguments)
+        await self._work.flush_all()
 
     def _add_to_outbox(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -155,20 +158,16 @@ class SqlUnitOfWork:
 
     async def commit(self) -> None:
         """Write the differences in bulk, outbox included, and commit."""
-        writes = {**self.products.changes(), **self.orders.changes(), **self.carts.changes()}
-        writes |= {**self.answers.changes(), **await self.outbox.take_changes()}
-        token = None
-        if self._has_flushed or self.dead_letters.has_written or any(writes.values()):
-            token = uuid.uuid4()
-            statement, arguments = statement_of({**writes, NOTE_COMMIT: [CommitRow(self._lent.name, token)]})
-            await self._connection.execute(statement, *arguments)
+        token = uuid.uuid4()
+        note = {NOTE_COMMIT: [CommitRow(self._lent.name, token)]}
+        noted_in = await self._work.write(note, is_needed=self.dead_letters.has_written)
         try:
             await _uninterrupted(self._commit())
         except Exception as error:
             self._is_lost = is_unusable(error)
-            if token is None or not is_transient(error):
+            if noted_in is None or not is_transient(error):
                 raise
-            if not await has_committed(self._connections, self._lent.name, token):
+            if not await has_committed(self._connections, self._lent.name, token, noted_in or None):
                 raise
         if self.event_count:
             self._on_commit()
