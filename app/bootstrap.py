@@ -97,7 +97,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     shared_signal = signal
     # One connection remains for other users of the pool.
     connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
-    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, calendar))
+    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, calendar, cells.map))
     kafka = _kafka_config(settings)
     service = Service(
         settings=settings,
@@ -116,6 +116,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             group_limit=settings.bus_group_limit,
             retry=retry,
             drain_timeout=settings.shutdown_grace,
+            cells=cells.map,
         ),
         queries=queries or Queries(read_engine, engine, calendar),
         kafka=kafka,

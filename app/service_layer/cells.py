@@ -4,6 +4,7 @@ With one cell, the default, every name is in cell 0. The number of cells is chos
 depends on it.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from app.domain.commands import Command
@@ -45,6 +46,24 @@ class CellMap:
         )
         cells = {self.of(name) for name in names or (command.routing_key,)}
         return cells.pop() if len(cells) == 1 else OVER_CELLS
+
+    def parts_of(self, commands: Sequence[Command]) -> list[list[int]]:
+        """The positions of the commands, divided into parts that run one after another, each in one cell if possible.
+
+        Commands on a common row keep their order: those of different cells have none in common, and a command over
+        cells stays behind those before it and before those behind it.
+        """
+        if self.number == 1 or len(commands) == 1:
+            return [list(range(len(commands)))]
+        parts: list[list[int]] = []
+        found: dict[int, list[int]] = {}
+        for position, command in enumerate(commands):
+            cell = self.of_command(command)
+            if (cell == OVER_CELLS) != (OVER_CELLS in found):
+                parts += found.values()
+                found = {}
+            found.setdefault(cell, []).append(position)
+        return [*parts, *found.values()]
 
 
 def _first(_: str) -> int:

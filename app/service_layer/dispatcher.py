@@ -13,6 +13,7 @@ from app.domain.commands import Command
 from app.domain.errors import DomainError
 from app.observability import logging as observed
 from app.observability import metrics
+from app.service_layer.cells import ONE_CELL, CellMap
 from app.service_layer.group_run import GroupRun, find_answer
 from app.service_layer.ports import (
     CommandHandler,
@@ -35,8 +36,10 @@ class Dispatcher:
         command_handlers: Iterable[tuple[type[Command], CommandHandler]],
         *,
         retry: RetryPolicy | None = None,
+        cells: CellMap = ONE_CELL,
     ) -> None:
         self.unit_of_work = unit_of_work
+        self.cells = cells
         self.retry = retry or RetryPolicy()
         self._handlers: dict[type[Command], CommandHandler] = {}
         for command_type, handler in command_handlers:
@@ -73,7 +76,7 @@ class Dispatcher:
         return _counted(group, await self._start(shared=False).run(group))
 
     def _start(self, *, shared: bool) -> GroupRun:
-        return GroupRun(self.unit_of_work, self.handle_request, self.retry, shared=shared)
+        return GroupRun(self.unit_of_work, self.handle_request, self.retry, self.cells, shared=shared)
 
     async def handle_request(self, request: Request, uow: UnitOfWork) -> Outcome:
         """Run the handler; store the answer where the request has a key, unless one before it in the group did."""

@@ -11,6 +11,7 @@ from app.domain.errors import DomainError
 from app.integration.inbound import ReceivedMessage
 from app.observability import logging as observed
 from app.observability import metrics, tracing
+from app.service_layer.cells import CellMap
 from app.service_layer.idempotency import IdempotencyKey
 from app.service_layer.inbox import accept_messages
 from app.service_layer.lock_sets import LockSet
@@ -40,12 +41,14 @@ class GroupRun:
         unit_of_work: UnitOfWorkFactory,
         handle_request: Callable[[Request, UnitOfWork], Awaitable[Outcome]],
         retry: RetryPolicy,
+        cells: CellMap,
         *,
         shared: bool,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._handle_request = handle_request
         self._retry = retry
+        self._cells = cells
         self._shared = shared
         self._until = time.monotonic() + self._retry.patience
         self._kept_out: dict[Key, Outcome] = {}
@@ -54,7 +57,16 @@ class GroupRun:
         self._ends_all_holds = False
 
     async def run(self, group: Sequence[Request]) -> list[Outcome]:
-        """The outcome of each request."""
+        """The outcome of each request. Requests of different cells run in different units of work."""
+        parts = self._cells.parts_of([request.command for request in group]) if self._cells.number > 1 else ()
+        if len(parts) < 2:  # noqa: PLR2004 - one part is the group
+            return await self._run_all(group)
+        found: dict[int, Outcome] = {}
+        for part in parts:
+            found.update(zip(part, await self._run_all([group[position] for position in part]), strict=True))
+        return [found[position] for position in range(len(group))]
+
+    async def _run_all(self, group: Sequence[Request]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         while len(outcomes) < len(group):
             outcomes += await self._run_first(group[len(outcomes) :])

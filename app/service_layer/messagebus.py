@@ -16,6 +16,7 @@ from typing import Any, Self
 from app.cancellation import cancel
 from app.domain.commands import Command
 from app.observability import metrics
+from app.service_layer.cells import ONE_CELL, CellMap
 from app.service_layer.dispatcher import Dispatcher, NoHandlerError
 from app.service_layer.idempotency import AnswerEncoder, IdempotencyKey
 from app.service_layer.ports import Cause, CommandHandler, TemporarilyUnavailableError, UnitOfWorkFactory
@@ -36,13 +37,13 @@ class OverloadedError(Exception):
 class MessageBus:
     """Runs commands in units of work, each shared by the commands that are waiting.
 
-    `queue_limit` bounds how many commands wait for each worker, `group_limit` how many share one unit of work, `lanes`
+    `queue_limit` bounds how many commands wait in each queue, `group_limit` how many share one unit of work, `lanes`
     how many side lanes run at a time, and `drain_timeout` (seconds) how long the bus finishes what waits when it stops.
     Commands count with their places in the queue and with their size in the group; the one that reaches a limit may
     exceed it. Use the bus as an async context manager where `handle` is called; `handle_group` needs no worker.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts and limits of the bus
         self,
         unit_of_work: UnitOfWorkFactory,
         command_handlers: Iterable[tuple[type[Command], CommandHandler]],
@@ -53,11 +54,16 @@ class MessageBus:
         group_limit: int = 256,
         retry: RetryPolicy | None = None,
         drain_timeout: float = 10.0,
+        cells: CellMap = ONE_CELL,
     ) -> None:
-        self._dispatcher = Dispatcher(unit_of_work, command_handlers, retry=retry)
+        self._dispatcher = Dispatcher(unit_of_work, command_handlers, retry=retry, cells=cells)
         self._group_limit = group_limit
         self._drain_timeout = drain_timeout
-        self._queues = [CommandQueue(queue_limit) for _ in range(workers)]
+        self._cells = cells
+        # With several cells: a queue for each, and the last one for commands over cells.
+        number = workers if cells.number == 1 else cells.number + 1
+        self._queues = [CommandQueue(queue_limit) for _ in range(number)]
+        self._permits = asyncio.Semaphore(workers)
         self._lanes = SideLanes(self._answer_apart, parallel=lanes, limit=queue_limit, group_limit=group_limit)
         self._workers: list[asyncio.Task[None]] = []
         self._accepting = False
@@ -134,24 +140,32 @@ class MessageBus:
         key = queued.request.command.routing_key
         if key in self._lanes:
             return self._lanes.put(key, queued)
-        # Commands on one SKU go to one worker: two would only wait for each other's lock.
-        number = zlib.crc32(key.encode()) % len(self._queues) if len(self._queues) > 1 else 0
         try:
-            self._queues[number].put_nowait(queued)
+            self._queues[self._number_of_queue(queued.request.command)].put_nowait(queued)
         except asyncio.QueueFull:
             return False
         return True
 
+    def _number_of_queue(self, command: Command) -> int:
+        if self._cells.number > 1:
+            return self._cells.of_command(command)  # OVER_CELLS is the number of the last queue.
+        # Commands on one SKU go to one worker: two would only wait for each other's lock.
+        return zlib.crc32(command.routing_key.encode()) % len(self._queues) if len(self._queues) > 1 else 0
+
     async def _work(self, queue: CommandQueue) -> None:
-        """Run the waiting commands as one group, again and again."""
+        """Run the waiting commands as one group, again and again. With several cells, `workers` queues at a time."""
         while True:
             taken = [await queue.get()]
-            size = taken[0].request.command.size
-            while size < self._group_limit and not queue.empty():
-                taken.append(queue.get_nowait())
-                size += taken[-1].request.command.size
             try:
-                await self._answer(taken)
+                async with self._permits:
+                    size = taken[0].request.command.size
+                    while size < self._group_limit and not queue.empty():
+                        taken.append(queue.get_nowait())
+                        size += taken[-1].request.command.size
+                    await self._answer(taken)
+            except asyncio.CancelledError:
+                _give_up(taken)
+                raise
             finally:
                 for _ in taken:
                     queue.task_done()
