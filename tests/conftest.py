@@ -21,14 +21,13 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
 from app.settings import Settings
 from tests.support.apache_kafka import ApacheKafka
-from tests.support.cells import create_views
+from tests.support.cells import CELLS, create_views
 from tests.support.mail import MailBox
 from tests.support.memory import memory_folder
 
 TEMPLATE = "template_allocation"
 
-CELLS = int(os.environ.get("ALLOCATION_CELLS", "1"))
-"""The tests run with one cell; `ALLOCATION_CELLS=4 make test` runs those that do not depend on the number with four."""
+TEMPLATE_WITH_CELLS = "template_allocation_cells"
 
 LONGEST_FILES = (
     "test_schemathesis.py",
@@ -104,10 +103,27 @@ def template_database(postgresql: EmbeddedPostgresql) -> str:
     """The name of a migrated database, which is fast to copy."""
     asyncio.run(_execute(postgresql, f"CREATE DATABASE {TEMPLATE} OWNER allocation"))
     url = url_of_database(postgresql, TEMPLATE)
-    schema.migrate(url, cells=CELLS)
-    if CELLS > 1:
-        asyncio.run(create_views(url, CELLS))
+    schema.migrate(url, cells=CELLS.number)
+    if CELLS.number > 1:
+        asyncio.run(create_views(url, CELLS.number))
     return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def template_with_cells(postgresql: EmbeddedPostgresql) -> str:
+    """The name of a migrated database with four cells, which is fast to copy."""
+    asyncio.run(_execute(postgresql, f"CREATE DATABASE {TEMPLATE_WITH_CELLS} OWNER allocation"))
+    url = url_of_database(postgresql, TEMPLATE_WITH_CELLS)
+    schema.migrate(url, cells=4)
+    asyncio.run(create_views(url, 4))
+    return TEMPLATE_WITH_CELLS
+
+
+@pytest.fixture
+def cells_url(postgresql: EmbeddedPostgresql, template_with_cells: str) -> Iterator[str]:
+    """The URL of a migrated database with four cells that only this test uses."""
+    with new_database(postgresql, f"TEMPLATE {template_with_cells} STRATEGY FILE_COPY") as url:
+        yield url
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.adapters.postgresql.connections import create_engine
+from app.service_layer.cells import CellMap
 from app.service_layer.messagebus import MessageBus
 from faults.outside_judge import build
 from tests.support.backends import Backend, in_memory, over_postgresql
+from tests.support.cells import CELLS
 from tests.support.database import bus_over
 from tests.support.downloads import DownloadError
 from tests.support.identity_provider import IdentityProvider, running_identity_provider, tokens_of
@@ -30,22 +32,29 @@ def bus(engine: AsyncEngine) -> MessageBus:
     return bus_over(engine)
 
 
-@pytest.fixture(params=["fake", "postgresql"])
-def contract_url(request: pytest.FixtureRequest) -> str | None:
-    """The URL of a database; None selects the fake. Not async, because databases are created on other event loops."""
-    if request.param == "fake":
-        return None
-    database_url: str = request.getfixturevalue("database_url")
-    return database_url
+@pytest.fixture(params=["fake", "postgresql", "cells"])
+def contract_database(request: pytest.FixtureRequest) -> tuple[str | None, CellMap]:
+    """The URL of a database with its cells; None selects the fake.
+
+    Not async, because databases are created on other event loops.
+    """
+    match request.param:
+        case "postgresql":
+            return request.getfixturevalue("database_url"), CELLS
+        case "cells":
+            return request.getfixturevalue("cells_url"), CellMap(4)
+        case _:
+            return None, CELLS
 
 
 @pytest.fixture
-async def backend(contract_url: str | None) -> AsyncIterator[Backend]:
-    """A unit of work in memory, and then one over PostgreSQL."""
-    if contract_url is None:
+async def backend(contract_database: tuple[str | None, CellMap]) -> AsyncIterator[Backend]:
+    """A unit of work in memory, then one over PostgreSQL, and one over four cells."""
+    url, cells = contract_database
+    if url is None:
         yield in_memory()
     else:
-        async with over_postgresql(contract_url) as over:
+        async with over_postgresql(url, cells) as over:
             yield over
 
 

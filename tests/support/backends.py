@@ -1,4 +1,4 @@
-"""The two kinds of unit of work that keep one contract, behind one face."""
+"""The kinds of unit of work that keep one contract, behind one face."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.cells import Cells
+from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.dead_letters import DeadLetterStore
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.product import Product
 from app.domain.stock import OrderLine
 from app.integration.dead_letters import DeadLetter
+from app.service_layer.cells import CellMap
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import Cause, UnitOfWork, UnitOfWorkFactory
+from tests.support.cells import CELLS
+from tests.support.database import unit_of_work
 from tests.support.fakes import InMemoryStore
 
 SKU = "RED-CHAIR"
@@ -42,7 +45,7 @@ def in_memory() -> Backend:
 
 
 @asynccontextmanager
-async def over_postgresql(url: str) -> AsyncIterator[Backend]:
+async def over_postgresql(url: str, cells: CellMap = CELLS) -> AsyncIterator[Backend]:
     engine = create_engine(url, pool_size=5)
 
     async def published() -> list[tuple[str, str, int | None, str]]:
@@ -51,9 +54,9 @@ async def over_postgresql(url: str) -> AsyncIterator[Backend]:
             return [(row.type, row.subject, row.sequence, row.data) for row in rows]
 
     async def letters() -> list[DeadLetter]:
-        return [kept.letter for kept in await DeadLetterStore(engine).page(0)]
+        return [kept.letter for kept in await DeadLetterStore(Cells(engine, cells).control).page(0)]
 
-    yield Backend(lambda: SqlUnitOfWork(DriverConnections(engine)), published, letters)
+    yield Backend(lambda: unit_of_work(engine, cells), published, letters)
     await engine.dispose()
 
 

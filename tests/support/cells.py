@@ -1,12 +1,24 @@
 """Views of all cells together, so that the statements of tests find the rows of each cell."""
 
+import os
+
 import asyncpg
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.cells import CONTROL, schemas_of
+from app.adapters.postgresql.cells import CONTROL, Cells, schemas_of
 from app.adapters.postgresql.tables import dead_letters, event_archives, metadata, notified_batches, notified_products
+from app.service_layer.cells import CellMap
+
+CELLS = CellMap(int(os.environ.get("ALLOCATION_CELLS", "1")))
+"""`ALLOCATION_CELLS=4 make test` runs the tests that do not depend on the number of cells with four."""
 
 IN_CONTROL = {dead_letters, event_archives, notified_batches, notified_products}
+
+
+def cells_of(engine: AsyncEngine) -> Cells:
+    """The cells of the database of a test."""
+    return Cells(engine, CELLS)
 
 
 async def create_views(database_url: str, cells: int) -> None:

@@ -12,18 +12,25 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
+from app.service_layer.cells import CellMap
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request, RetryPolicy
+from tests.support.cells import CELLS
 
 CAUSE = Cause("request-1", "conversation-1")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None) -> MessageBus:
+def unit_of_work(engine: AsyncEngine, cells: CellMap = CELLS) -> SqlUnitOfWork:
+    """A unit of work on connections of the engine."""
+    return SqlUnitOfWork(DriverConnections(engine), cells=cells)
+
+
+def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None, cells: CellMap = CELLS) -> MessageBus:
     """A bus as another process would have it: `handle_group` works at once."""
-    return MessageBus(lambda: SqlUnitOfWork(DriverConnections(engine)), COMMAND_HANDLERS, retry=retry)
+    return MessageBus(lambda: unit_of_work(engine, cells), COMMAND_HANDLERS, retry=retry, cells=cells)
 
 
 async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:

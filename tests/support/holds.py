@@ -14,6 +14,7 @@ from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.requests import RetryPolicy
+from tests.support.cells import CELLS
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -37,9 +38,9 @@ def bus_with_clock(engine: AsyncEngine, clock: MovableClock, retry: RetryPolicy 
     """A bus whose units of work use the clock."""
 
     def begin() -> UnitOfWork:
-        return SqlUnitOfWork(DriverConnections(engine), calendar=Calendar(clock=clock))
+        return SqlUnitOfWork(DriverConnections(engine), calendar=Calendar(clock=clock), cells=CELLS)
 
-    return MessageBus(begin, COMMAND_HANDLERS, retry=retry)
+    return MessageBus(begin, COMMAND_HANDLERS, retry=retry, cells=CELLS)
 
 
 def order(order_id: str, *lines: tuple[str, int], **more: Any) -> PlaceOrder:
