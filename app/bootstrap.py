@@ -118,7 +118,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             drain_timeout=settings.shutdown_grace,
             cells=cells.map,
         ),
-        queries=queries or Queries(read_engine, engine, calendar),
+        queries=queries or Queries(Cells(read_engine, cells.map), cells, calendar),
         kafka=kafka,
         feed=feed or KafkaFeed(kafka, settings.kafka_events_topic),
         mailer=mailer or _mailer(settings),

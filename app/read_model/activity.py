@@ -6,6 +6,7 @@ order of time, so the first event of today is found by bisection of the ids.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Annotated, Any, Self
 
 from pydantic import Field
@@ -14,7 +15,8 @@ from sqlalchemy import Row, text
 from app.adapters.postgresql.tables import CHANGES_OF_BATCHES
 from app.integration.fields import Sku
 from app.read_model.history import COLUMNS, HistoryEntry, fields_of
-from app.read_model.reader import Reader
+from app.read_model.merging import newest_first
+from app.read_model.reader import Reader, Rows
 
 EXAMINED_LIMIT = 50_000
 """How many events of today are examined at a time, the newest ones first."""
@@ -41,6 +43,7 @@ _DECISIONS = ", ".join(
     )
 )
 _HOUR = timedelta(hours=1)
+_BOUNDS = ("midnight", "present")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # In the time zone of the connection.
 _MIDNIGHT = "date_trunc('day', statement_timestamp())"
@@ -153,7 +156,10 @@ class Activity:
 
 
 class Activities:
-    """Reads the activity. Hours that are over and were counted are kept in memory, so that they are counted once."""
+    """Reads the activity. Hours that are over and were counted are kept in memory, so that they are counted once.
+
+    With several cells, each examines its own events up to the limit.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -162,29 +168,31 @@ class Activities:
     async def read(self) -> Activity:
         """The activity of today. Raises DatabaseUnavailableError."""
         since = max(self._settled, default=_EPOCH) + _HOUR
-        rows = await self._reader.fetch(_HOURS, {"since": since})
-        newest = await self._reader.fetch(_NEWEST, {})
-        changes = await self._reader.fetch(_CHANGES, {})
-        midnight, now = rows[0].midnight.astimezone(UTC), rows[0].now.astimezone(UTC)
-        present = rows[0].present.astimezone(UTC)
+        parts = await self._reader.fetch_each(_HOURS, {"since": since})
+        newest = newest_first(await self._reader.fetch_each(_NEWEST, {}), attrgetter("subject"))
+        changes = newest_first(await self._reader.fetch_each(_CHANGES, {}), attrgetter("subject"))
+        # Cells may answer before and after the end of an hour. It counts as over when it is over in all of them.
+        midnight, present = (max(getattr(part[0], name) for part in parts).astimezone(UTC) for name in _BOUNDS)
+        now = min(part[0].now for part in parts).astimezone(UTC)
         kept = {time: hour for time, hour in self._settled.items() if time >= midnight}
-        counted = {row.hour.astimezone(UTC): row for row in rows if row.hour is not None}
+        counted = [{row.hour.astimezone(UTC): row for row in part if row.hour is not None} for part in parts]
         first = max(midnight, since)
-        has_all = sum(row.examined for row in counted.values()) < EXAMINED_LIMIT
-        if not has_all:
+        cut = [hours for hours in counted if sum(row.examined for row in hours.values()) >= EXAMINED_LIMIT]
+        if cut:
             # Of the earliest hour that was examined some events were left out, and all of the hours before.
-            first, kept = min(present, min(counted) + _HOUR), {}
+            first, kept = min(present, max(map(min, cut)) + _HOUR), {}
         hours = [first + number * _HOUR for number in range(1 + (present - first) // _HOUR)]
-        found = kept | {hour: _hour(hour, counted.get(hour)) for hour in hours}
+        found = kept | {hour: _hour(hour, [each[hour] for each in counted if hour in each]) for hour in hours}
         self._settled = {time: hour for time, hour in found.items() if time + _HOUR + SETTLED <= now}
         return Activity(
             time=now,
             hours=list(found.values()),
-            hours_are_complete=has_all and min(found) == midnight,
-            newest=[Decision.of(row) for row in newest],
-            changes=[Decision.of(row) for row in changes],
+            hours_are_complete=not cut and min(found) == midnight,
+            newest=[Decision.of(row) for row in newest[:NEWEST]],
+            changes=[Decision.of(row) for row in changes[:NEWEST]],
         )
 
 
-def _hour(hour: datetime, row: Row[Any] | None) -> HourOfActivity:
-    return HourOfActivity(hour, *((0, 0, 0) if row is None else (row.allocations, row.backorders, row.arrivals)))
+def _hour(hour: datetime, parts: Rows) -> HourOfActivity:
+    sums = (sum(getattr(row, name) for row in parts) for name in ("allocations", "backorders", "arrivals"))
+    return HourOfActivity(hour, *sums)

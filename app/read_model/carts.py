@@ -22,7 +22,7 @@ class Carts:
 
     async def get(self, cart_id: str) -> CartState:
         """A cart. Raises CartNotFoundError."""
-        rows = await self._reader.fetch(_CART, {"cart_id": cart_id})
+        rows = await self._reader.fetch(_CART, {"cart_id": cart_id}, of=cart_id)
         if not rows:
             raise CartNotFoundError(cart_id)
         first = rows[0]

@@ -13,6 +13,7 @@ from app.adapters.postgresql.event_archives import ARCHIVED_BEFORE
 from app.adapters.postgresql.tables import CHANGES_OF_BATCHES
 from app.domain.errors import ProductNotFoundError
 from app.integration.fields import Eta
+from app.read_model.merging import newest_first
 from app.read_model.pagination import MOST_ITEMS, KeysetPager, Page, PositionKey
 from app.read_model.reader import Reader
 
@@ -214,7 +215,7 @@ class History:
         """A page of the events of a product, newest first. Raises ProductNotFoundError, InvalidCursorError."""
         pager = KeysetPager("history", {"sku": sku}, PositionKey, (_BEHIND_ALL,))
         (before,) = pager.decode(cursor)
-        rows = await self._reader.fetch(_HISTORY, {"sku": sku, "before": before, "limit": limit + 1})
+        rows = await self._reader.fetch(_HISTORY, {"sku": sku, "before": before, "limit": limit + 1}, of=sku)
         if not rows:
             raise ProductNotFoundError(sku)
         entries = [row for row in rows if row.number is not None]
@@ -225,13 +226,21 @@ class History:
             # The sequences of a product have no gap.
             count=first.newest - first.oldest + 1 if first.oldest else 0,
             count_is_exact=True,
-            archived_before=first.archived_before if first.newest and first.oldest != 1 else None,
+            archived_before=await self._archived_before(first) if first.newest and first.oldest != 1 else None,
         )
 
     async def archived_before(self) -> datetime | None:
         """The time before which events have been archived; None: all are here."""
-        (row,) = await self._reader.fetch(_ARCHIVED_BEFORE, {})
+        (row,) = await self._reader.fetch_from_control(_ARCHIVED_BEFORE, {})
         return cast("datetime | None", row.archived_before)
+
+    async def _archived_before(self, row: Row[Any]) -> datetime | None:
+        """The time in the row; with several cells, archives are noted in another schema.
+
+        They are noted before events are deleted, so the note of events that the row misses is found.
+        """
+        noted = cast("datetime | None", row.archived_before)
+        return noted if self._reader.is_undivided else await self.archived_before()
 
     async def of_order(self, order_id: str) -> list[HistoryEntry]:
         """The events of the lines of an order, newest first: how they came where they are, and why.
@@ -239,9 +248,10 @@ class History:
         If a product had very many events since, some are left out. The first event, the last allocation and the
         shipment of each line are always there.
         """
-        rows = await self._reader.fetch(_OF_ORDER, {"order_id": order_id})
+        parts = await self._reader.fetch_each(_OF_ORDER, {"order_id": order_id})
+        rows = newest_first(parts, lambda row: str(json.loads(row.data)["sku"]))
         # An event can be found in several ways.
-        entries = {row.id: HistoryEntry.of(row) for row in rows}
+        entries = {row.message_id: HistoryEntry.of(row) for row in rows}
         return list(entries.values())
 
     async def of_batch(self, sku: str, ref: str) -> list[HistoryEntry]:
@@ -249,4 +259,5 @@ class History:
 
         Changes are looked for among the newest CHANGES_EXAMINED events of the product.
         """
-        return [HistoryEntry.of(row) for row in await self._reader.fetch(_OF_BATCH, {"sku": sku, "ref": ref})]
+        rows = await self._reader.fetch(_OF_BATCH, {"sku": sku, "ref": ref}, of=sku)
+        return [HistoryEntry.of(row) for row in rows]

@@ -1,8 +1,9 @@
 """Lists of products, batches and backorders, in pages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -17,9 +18,10 @@ from app.integration.fields import (
     Sku,
 )
 from app.read_model import list_statements
+from app.read_model.merging import merged, total
 from app.read_model.pagination import (
-    COUNT_LIMIT,
     DayKey,
+    Key,
     KeysetPager,
     Page,
     PlaceKey,
@@ -28,7 +30,7 @@ from app.read_model.pagination import (
     SkuKey,
     TimeKey,
 )
-from app.read_model.reader import Reader, allocation_state, batch_state
+from app.read_model.reader import Reader, Rows, allocation_state, batch_state
 from app.service_layer.results import AllocationState, BatchState
 
 BatchOrder = Literal["sku", "eta"]
@@ -127,26 +129,30 @@ class Lists:
         pager = KeysetPager("products", filtered | _given(sold_out=sold_out), SkuKey, ("",))
         (sku,) = pager.decode(cursor)
         statement = list_statements.products(low_stock=low_stock, backordered=backordered, sold_out=sold_out)
-        rows = await self._reader.fetch(statement, {"sku": sku, "limit": limit + 1})
-        found = _found(rows)
-        next_cursor = pager.next_cursor([(row.sku,) for row in found], limit)
-        return ProductPage([_product_summary(row) for row in found[:limit]], next_cursor, *_count(rows))
+        parts = await self._reader.fetch_each(statement, {"sku": sku, "limit": limit + 1})
+        found, keys = _found(parts, lambda row: (row.sku,))
+        next_cursor = pager.next_cursor(keys, limit)
+        return ProductPage([_product_summary(row) for row in found[:limit]], next_cursor, *_count(parts))
 
     async def shortages(self, *, limit: int) -> ProductPage:
         """The products to buy first. The order changes with the stock, so there is one page."""
-        rows = await self._reader.fetch(list_statements.SHORTAGES, {"limit": limit})
-        return ProductPage([_product_summary(row) for row in _found(rows)], None, *_count(rows))
+        parts = await self._reader.fetch_each(list_statements.SHORTAGES, {"limit": limit})
+        found, _ = _found(parts, _rank_of_shortage)
+        shown = sorted(found[:limit], key=_place_of_shortage)
+        return ProductPage([_product_summary(row) for row in shown], None, *_count(parts))
 
     async def lines_of(self, ref: str, *, shipped: bool = False, limit: int, cursor: str | None) -> AllocationPage:
         """The lines of a batch that are not shipped, or those that are; none for an unknown batch."""
         pager = KeysetPager("lines-of-batch", {"ref": ref} | _given(shipped=shipped), PositionKey, (0,))
         (position,) = pager.decode(cursor)
         parameters = {"ref": ref, "position": position, "limit": limit + 1}
-        rows = await self._reader.fetch(list_statements.lines_of(shipped=shipped), parameters)
-        found = _found(rows)
-        keys = [(row.shipped if shipped else row.allocated,) for row in found]
+        cells = await self._reader.cells_of_batches([ref])
+        parts = await self._reader.fetch_cells(
+            list_statements.lines_of(shipped=shipped), dict.fromkeys(cells, parameters)
+        )
+        found, keys = _found(parts, lambda row: (row.shipped if shipped else row.allocated,))
         next_cursor = pager.next_cursor(keys, limit)
-        return AllocationPage([allocation_state(row) for row in found[:limit]], next_cursor, *_count(rows))
+        return AllocationPage([allocation_state(row) for row in found[:limit]], next_cursor, *_count(parts))
 
     async def batches(
         self,
@@ -179,18 +185,18 @@ class Lists:
         if sort == "eta":
             by_eta = KeysetPager("batches-by-eta", filtered, DayKey, (date.min, "", 0))
             parameters["eta"], parameters["after"], parameters["position"] = by_eta.decode(cursor)
-            rows = await self._reader.fetch(statement, parameters)
-            found = _found(rows)
-            next_cursor = by_eta.next_cursor([(row.eta, row.sku, row.number) for row in found], limit)
+            parts = await self._reader.fetch_each(statement, parameters, of=sku)
+            found, days = _found(parts, lambda row: (row.eta, row.sku, row.number))
+            next_cursor = by_eta.next_cursor(days, limit)
         else:
             by_sku = _pager("batches", filtered)
             after, parameters["position"] = by_sku.decode(cursor)
             if sku is None:
                 parameters["after"] = after
-            rows = await self._reader.fetch(statement, parameters)
-            found = _found(rows)
-            next_cursor = by_sku.next_cursor([(row.sku, row.number) for row in found], limit)
-        return BatchPage([_batch_summary(row) for row in found[:limit]], next_cursor, *_count(rows))
+            parts = await self._reader.fetch_each(statement, parameters, of=sku)
+            found, numbers = _found(parts, lambda row: (row.sku, row.number))
+            next_cursor = by_sku.next_cursor(numbers, limit)
+        return BatchPage([_batch_summary(row) for row in found[:limit]], next_cursor, *_count(parts))
 
     async def backorders(
         self, *, limit: int, cursor: str | None, sku: str | None = None, sort: BackorderOrder = "sku"
@@ -203,19 +209,19 @@ class Lists:
         if by_age and sku is None:
             pager = KeysetPager("backorders-by-age", {}, TimeKey, (datetime(1970, 1, 1, tzinfo=UTC), "", 0))
             parameters["placed_at"], parameters["after"], parameters["position"] = pager.decode(cursor)
-            rows = await self._reader.fetch(statement, parameters)
-            found = _found(rows)
-            next_cursor = pager.next_cursor([(row.placed_at, row.sku, row.requested) for row in found], limit)
+            parts = await self._reader.fetch_each(statement, parameters)
+            found, times = _found(parts, lambda row: (row.placed_at, row.sku, row.requested))
+            next_cursor = pager.next_cursor(times, limit)
         else:
             # In one queue the request decides on the age, and the priority comes first where it is not by age.
             by_place = KeysetPager("backorders-by-place", {"sku": sku} | _given(by_age=by_age), PlaceKey, ("", 0, 0))
             after, rank, parameters["position"] = by_place.decode(cursor)
             parameters |= {"after": after} if sku is None else {"sku": sku}
             parameters |= {} if by_age else {"rank": rank}
-            rows = await self._reader.fetch(statement, parameters)
-            found = _found(rows)
-            next_cursor = by_place.next_cursor([(row.sku, row.rank, row.requested) for row in found], limit)
-        return BackorderPage([_backorder(row) for row in found[:limit]], next_cursor, *_count(rows))
+            parts = await self._reader.fetch_each(statement, parameters, of=sku)
+            found, places = _found(parts, lambda row: (row.sku, row.rank, row.requested))
+            next_cursor = by_place.next_cursor(places, limit)
+        return BackorderPage([_backorder(row) for row in found[:limit]], next_cursor, *_count(parts))
 
 
 def _pager(name: str, filtered: dict[str, str | None]) -> KeysetPager[tuple[str, int]]:
@@ -247,11 +253,30 @@ def _backorder(row: Row[Any]) -> Backorder:
     return Backorder(**asdict(allocation_state(row)), placed_at=row.placed)
 
 
-def _found(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """The items of the page. An empty page still has one row, which holds the count."""
-    return [row for row in rows if row.sku is not None]
+def _rank_of_shortage(row: Row[Any]) -> tuple[Any, ...]:
+    """The order in which `list_statements.SHORTAGES` chooses what it shows."""
+    return -row.backordered_qty, 0 if row.backordered_qty else _surplus(row), row.sku
 
 
-def _count(rows: Sequence[Row[Any]]) -> tuple[int, bool]:
+def _place_of_shortage(row: Row[Any]) -> tuple[Any, ...]:
+    """The order in which it shows them."""
+    return -row.backordered_qty, _surplus(row), row.sku
+
+
+def _surplus(row: Row[Any]) -> float:
+    """The pieces above the reorder point. Without one there is no limit to what is missing: null comes first."""
+    return -inf if row.reorder_point is None else row.available_qty + row.held_qty - row.reorder_point
+
+
+def _found(parts: Sequence[Rows], key: Callable[[Row[Any]], Key]) -> tuple[Rows, list[Key]]:
+    """The items of the page and maybe of the next, and their keys, in the order of the keys.
+
+    A cell without an item still gives one row, which holds the count.
+    """
+    found = merged([[row for row in part if row.sku is not None] for part in parts], key)
+    return found, [key(row) for row in found]
+
+
+def _count(parts: Sequence[Rows]) -> tuple[int, bool]:
     """The count, and whether it is exact."""
-    return min(rows[0].matching, COUNT_LIMIT), rows[0].examined <= COUNT_LIMIT
+    return total((part[0].matching, part[0].examined) for part in parts)

@@ -1,5 +1,9 @@
-"""Counts of what needs action, in one statement. Each count scans an index, up to `COUNT_LIMIT` entries."""
+"""Counts of what needs action, in one statement for each cell.
 
+Each count scans an index, up to `COUNT_LIMIT` entries.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,6 +13,7 @@ from sqlalchemy import Row, text
 
 from app.adapters.postgresql.usable import TODAY
 from app.read_model.list_statements import WITH_AVAILABLE
+from app.read_model.merging import total
 from app.read_model.pagination import COUNT_LIMIT
 from app.read_model.reader import Reader
 
@@ -34,6 +39,7 @@ def _products(index: str, wanted: str) -> str:
     """  # noqa: S608 - constants
 
 
+_AGES = ("under_1_day", "days_1_to_3", "days_3_to_7", "over_7_days")
 _MIDNIGHT = "date_trunc('day', statement_timestamp())"
 
 # The ids of events are nearly in the order of time, so today's events are the last ones.
@@ -85,7 +91,7 @@ class BackorderAges:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What needs action, at one moment."""
+    """What needs action."""
 
     time: Annotated[datetime, Field(description="The time of the counts.", examples=["2030-01-01T12:00:00Z"])]
     low_stock: Annotated[
@@ -106,27 +112,21 @@ class Overview:
 
 async def overview(reader: Reader) -> Overview:
     """The current overview. Raises DatabaseUnavailableError."""
-    (row,) = await reader.fetch(_OVERVIEW, {})
+    # Dead letters belong to no cell.
+    parts = [row for (row,) in await reader.fetch_each(_OVERVIEW, {}, with_control=True)]
     return Overview(
-        time=row.time,
-        low_stock=_examined(row.low_stock, row.low_stock_examined),
-        sold_out=_examined(row.sold_out, row.sold_out_examined),
-        backorders=_ages(row),
-        late_batches=_counted(row.late_batches),
-        held_lines=_counted(row.held_lines),
-        allocations_today=_examined(row.allocations_today, row.today_examined),
-        dead_letters=_counted(row.dead_letters),
-        outbox_age_seconds=row.outbox_age or 0.0,
+        time=min(row.time for row in parts),
+        low_stock=_count(parts, "low_stock", "low_stock_examined"),
+        sold_out=_count(parts, "sold_out", "sold_out_examined"),
+        backorders=BackorderAges(*(_count(parts, age) for age in _AGES)),
+        late_batches=_count(parts, "late_batches"),
+        held_lines=_count(parts, "held_lines"),
+        allocations_today=_count(parts, "allocations_today", "today_examined"),
+        dead_letters=_count(parts, "dead_letters"),
+        outbox_age_seconds=max(row.outbox_age or 0.0 for row in parts),
     )
 
 
-def _ages(row: Row[Any]) -> BackorderAges:
-    return BackorderAges(*map(_counted, (row.under_1_day, row.days_1_to_3, row.days_3_to_7, row.over_7_days)))
-
-
-def _counted(found: int) -> Count:
-    return _examined(found, found)
-
-
-def _examined(matching: int, examined: int) -> Count:
-    return Count(min(matching, COUNT_LIMIT), examined <= COUNT_LIMIT)
+def _count(parts: Sequence[Row[Any]], matching: str, examined: str | None = None) -> Count:
+    """The sum of a column. Without a column of what was examined, all that was examined matches."""
+    return Count(*total((getattr(row, matching), getattr(row, examined or matching)) for row in parts))

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
+from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.snapshot import Snapshots
 from app.adapters.postgresql.usable import expired
 from app.domain.errors import BatchNotFoundError, OrderNotFoundError, ProductNotFoundError
@@ -29,6 +29,7 @@ from app.read_model.dry_runs import DryRuns
 from app.read_model.history import History
 from app.read_model.lists import Lists
 from app.read_model.lookup import GroupedLookup
+from app.read_model.merging import merged
 from app.read_model.overview import Overview, overview
 from app.read_model.reader import Reader, allocation_state, batch_state
 from app.read_model.search import Found, search
@@ -87,13 +88,14 @@ class ProductState:
 class Queries:
     """Reads the database. Every method raises DatabaseUnavailableError while the database is away.
 
-    `engine` may lead to a replica. Dry runs read from the `primary`, as commands do.
+    A product, a batch, a cart and the history of a product are in one cell, and each is of one moment. The lines of an
+    order, lists, search, overview and activity are read from each cell at its own moment.
+
+    `cells` may be those of a replica. Dry runs read from the `primary`, as commands do.
     """
 
-    def __init__(
-        self, engine: AsyncEngine, primary: AsyncEngine | None = None, calendar: Calendar = UTC_CALENDAR
-    ) -> None:
-        self._reader = Reader(engine)
+    def __init__(self, cells: Cells, primary: Cells | None = None, calendar: Calendar = UTC_CALENDAR) -> None:
+        self._reader = Reader(cells)
         self._orders = GroupedLookup(self._fetch_orders)
         self._batches = GroupedLookup(self._fetch_batches)
         # Callers that ask at the same time share one result, and one connection of the pool.
@@ -103,8 +105,8 @@ class Queries:
         self.carts = Carts(self._reader)
         self.history = History(self._reader)
         self.lists = Lists(self._reader)
-        self.dry_runs = DryRuns(Snapshots(primary or engine, calendar))
-        self._snapshots = Snapshots(engine, calendar)
+        self.dry_runs = DryRuns(Snapshots(primary or cells, calendar))
+        self._snapshots = Snapshots(cells, calendar)
 
     async def batch(self, ref: str) -> BatchState:
         """A batch. Raises BatchNotFoundError."""
@@ -142,7 +144,7 @@ class Queries:
 
     async def product(self, sku: str) -> ProductState:
         """A product and all its batches. Raises ProductNotFoundError."""
-        rows = await self._reader.fetch(_PRODUCT, {"sku": sku})
+        rows = await self._reader.fetch(_PRODUCT, {"sku": sku}, of=sku)
         if not rows:
             raise ProductNotFoundError(sku)
         batches = [batch_state(row) for row in rows]
@@ -176,10 +178,12 @@ class Queries:
 
     async def _fetch_orders(self, order_ids: Sequence[str]) -> dict[str, list[AllocationState]]:
         lines: dict[str, list[AllocationState]] = {}
-        for row in await self._reader.fetch(_ALLOCATIONS, {"order_ids": list(set(order_ids))}):
+        parts = await self._reader.fetch_each(_ALLOCATIONS, {"order_ids": list(set(order_ids))})
+        for row in merged(parts, lambda row: (row.order_id, row.sku, row.line)):
             lines.setdefault(row.order_id, []).append(allocation_state(row))
         return lines
 
     async def _fetch_batches(self, refs: Sequence[str]) -> dict[str, BatchState]:
-        rows = await self._reader.fetch(_BATCHES, {"refs": list(set(refs))})
-        return {row.ref: batch_state(row) for row in rows}
+        cells = await self._reader.cells_of_batches(list(set(refs)))
+        parts = await self._reader.fetch_cells(_BATCHES, {cell: {"refs": each} for cell, each in cells.items()})
+        return {row.ref: batch_state(row) for part in parts for row in part}

@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import text
 
-from app.read_model.reader import Reader
+from app.read_model.merging import merged
+from app.read_model.reader import Reader, Rows
 
 MOST_FOUND = 10
 _MOST_LINES = 100
@@ -49,6 +51,14 @@ async def search(reader: Reader, prefix: str) -> Found:
     """At most MOST_FOUND names of each kind. A text that is not the beginning of an identifier finds nothing."""
     found: dict[str, dict[str, None]] = {"order": {}, "sku": {}, "batch": {}}
     if _IDENTIFIER.fullmatch(prefix):
-        for row in await reader.fetch(_SEARCH, {"prefix": prefix, "end": prefix + _AFTER_ALL}):
-            found[row.kind][row.name] = None
+        parts = await reader.fetch_each(_SEARCH, {"prefix": prefix, "end": prefix + _AFTER_ALL})
+        last = min((part[-1].name for part in map(_orders, parts) if len(part) == _MOST_LINES), default=_AFTER_ALL)
+        for row in merged(parts, attrgetter("name")):
+            # Behind the last line that was read in a cell, the cell may have orders that were not.
+            if row.kind != "order" or row.name <= last:
+                found[row.kind][row.name] = None
     return Found(*(list(names)[:MOST_FOUND] for names in found.values()))
+
+
+def _orders(part: Rows) -> Rows:
+    return [row for row in part if row.kind == "order"]

@@ -22,6 +22,7 @@ from app.read_model.history import History
 from app.read_model.reader import Reader
 from app.service_layer.messagebus import MessageBus
 from app.settings import Settings
+from tests.support.cells import cells_of
 from tests.support.database import raw_connection, results
 
 DAY = date(2001, 1, 1)
@@ -75,7 +76,7 @@ async def test_old_events_move_to_a_file_and_come_back_as_they_were(
     ]
     assert await stored(database_url) == before[4:]
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
-    page = await History(Reader(engine)).page("CHAIR", limit=10, cursor=None)
+    page = await History(Reader(cells_of(engine))).page("CHAIR", limit=10, cursor=None)
     assert ([entry.sequence for entry in page.items], page.count) == ([5, 4], 2)
     assert page.archived_before is not None
     assert page.archived_before.date() == DAY
@@ -85,7 +86,7 @@ async def test_old_events_move_to_a_file_and_come_back_as_they_were(
 
     assert restored.events == 4
     assert (await stored(database_url))[:-1] == before
-    page = await History(Reader(engine)).page("CHAIR", limit=10, cursor=None)
+    page = await History(Reader(cells_of(engine))).page("CHAIR", limit=10, cursor=None)
     assert ([entry.sequence for entry in page.items], page.archived_before) == ([6, 5, 4, 3, 2, 1], None)
     assert await archives.archives() == []
 
@@ -96,7 +97,7 @@ async def test_products_whose_events_are_all_archived_are_consistent_and_go_on(
     await sell(bus, database_url, on=date(2000, 12, 31), orders=["order-1"])
     await archive.create(archives, tmp_path / "2000.ndjson.gz", DAY)
 
-    page = await History(Reader(engine)).page("TABLE", limit=10, cursor=None)
+    page = await History(Reader(cells_of(engine))).page("TABLE", limit=10, cursor=None)
     assert (page.items, page.count) == ([], 0)
     assert page.archived_before is not None
     settings = Settings(_env_file=None, auth="none", database_url=SecretStr(database_url))

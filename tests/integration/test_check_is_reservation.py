@@ -18,10 +18,10 @@ from app.adapters.postgresql.snapshot import Snapshots
 from app.domain.commands import Allocate, Command, CreateBatch, ExpireHolds, PlaceOrder, SetReorderPoint
 from app.domain.errors import DomainError
 from app.read_model.availability import Question
-from app.read_model.queries import Queries
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.results import BatchState, StockState
+from tests.support.cells import cells_of, queries_over
 from tests.support.database import bus_over, play
 from tests.support.database_clock import install_clock, set_clock
 from tests.support.holds import NOON
@@ -76,7 +76,7 @@ class Shop:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._bus = bus_over(engine)
-        self._queries = Queries(engine)
+        self._queries = queries_over(engine)
         self._now = NOON
 
     async def play(self, step: timedelta, commands: Sequence[Command]) -> None:
@@ -136,7 +136,7 @@ class Shop:
             return sorted(batches, key=lambda batch: batch.ref), StockState.of(product)
 
         refs = {batch.ref for batch in (await self._queries.product(sku)).batches}
-        return await Snapshots(self._engine).run(LockSet(skus={sku}, batch_refs=refs), look)
+        return await Snapshots(cells_of(self._engine)).run(LockSet(skus={sku}, batch_refs=refs), look)
 
 
 def _lines(answer: Any) -> object:  # noqa: ANN401 - a preview, a result, or the code of a refusal

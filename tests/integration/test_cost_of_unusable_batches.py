@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, ExpireHolds
 from app.read_model.availability import Question
-from app.read_model.queries import Queries
+from tests.support.cells import queries_over
 from tests.support.database import bus_over, play, raw_connection
 
 MANY = 10_000
@@ -47,7 +47,7 @@ async def read(engine: AsyncEngine) -> tuple[int, int]:
 
 async def cost(engine: AsyncEngine, *commands: Command) -> tuple[int, int]:
     """The index entries and the rows that the commands and a check read, each in a unit of work of its own."""
-    bus, queries = bus_over(engine), Queries(engine)
+    bus, queries = bus_over(engine), queries_over(engine)
     before = await read(engine)
     looking = await read(engine)
     for command in commands:

@@ -16,11 +16,11 @@ from app.adapters.postgresql.unavailable import DatabaseUnavailableError
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.process import free_port
-from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Outcome, RetryPolicy
 from faults.proxy import Proxy
+from tests.support.cells import queries_over
 from tests.support.database import play, raw_connection
 from tests.support.messages import Pauses
 
@@ -113,7 +113,7 @@ async def test_after_one_timeout_other_readers_get_new_connections(
 ) -> None:
     monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 2)
     engine = create_engine(proxied_url, pool_size=5)
-    queries = Queries(engine)
+    queries = queries_over(engine)
     await asyncio.gather(*(queries.product("CHAIR") for _ in range(5)))
     forget(proxy)
     with pytest.raises(DatabaseUnavailableError):
@@ -127,7 +127,7 @@ async def test_after_one_timeout_other_readers_get_new_connections(
 async def test_a_reader_that_timed_out_does_not_wait_for_the_connection_to_close(
     far: AsyncEngine, proxy: Proxy
 ) -> None:
-    queries = Queries(far)
+    queries = queries_over(far)
     await queries.product("CHAIR")
     forget(proxy)
 

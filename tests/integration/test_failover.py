@@ -19,7 +19,6 @@ from app.domain.commands import CreateBatch
 from app.domain.errors import BatchNotFoundError
 from app.embedded.process import free_port
 from app.operations import doctor
-from app.read_model.queries import Queries
 from app.read_model.reader import Reader
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import RetryPolicy
@@ -27,6 +26,7 @@ from faults.pair import Pair
 from faults.proxy import Proxy
 from tests.support import promtool
 from tests.support.api import Api, assert_problem, new
+from tests.support.cells import cells_of, queries_over
 from tests.support.database import bus_over, play, raw_connection
 from tests.support.failover import (
     by_name,
@@ -180,8 +180,8 @@ async def test_the_first_reads_after_a_restart_are_answered(pair: Pair) -> None:
 
 async def test_a_read_whose_connection_dies_under_it_is_answered(pair: Pair) -> None:
     async with running(settings_for(pair.url())) as (service, _):
-        reader = Reader(service.read_engine)
-        slow = asyncio.create_task(reader.fetch(text("SELECT 42 FROM pg_sleep(CAST(:s AS float8))"), {"s": 0.5}))
+        reader = Reader(cells_of(service.read_engine))
+        slow = asyncio.create_task(reader.fetch(text("SELECT 42 FROM pg_sleep(CAST(:s AS float8))"), {"s": 0.5}, of=""))
         async with raw_connection(pair.primary.admin_url) as other:
 
             async def ended() -> bool:
@@ -232,11 +232,11 @@ async def test_a_commit_that_the_synchronous_standby_lacks_is_not_acknowledged(
         (outcome,) = await play(bus, CreateBatch(ref="waits-for-the-standby", sku="CHAIR", qty=10))
         assert isinstance(outcome.error, TemporarilyUnavailableError)
         with pytest.raises(BatchNotFoundError):
-            await Queries(engine).batch("waits-for-the-standby")
+            await queries_over(engine).batch("waits-for-the-standby")
 
     async def is_there() -> bool:
         try:
-            return (await Queries(engine).batch("waits-for-the-standby")).qty == 10
+            return (await queries_over(engine).batch("waits-for-the-standby")).qty == 10
         except BatchNotFoundError:
             return False
 

@@ -13,11 +13,11 @@ from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CancelAllocation, Command, CreateBatch, ShipLine
 from app.read_model.availability import Question
-from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import RetryPolicy
+from tests.support.cells import queries_over
 from tests.support.database import labels, play, results
 from tests.support.holds import MICROSECOND, NOON, MovableClock, bus_with_clock, events_of, held_lines, hold, order
 from tests.support.messages import Pauses
@@ -59,7 +59,7 @@ def _data(event: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
 
 
 async def line(engine: AsyncEngine, order_id: str, sku: str = "CHAIR") -> tuple[str, datetime | None]:
-    lines = {each.sku: each for each in await Queries(engine).allocations(order_id)}
+    lines = {each.sku: each for each in await queries_over(engine).allocations(order_id)}
     return lines[sku].status, lines[sku].held_until
 
 
@@ -229,7 +229,7 @@ async def test_reads_of_a_snapshot_end_no_hold(bus: MessageBus, clock: MovableCl
     clock.now = datetime(2020, 1, 1, tzinfo=UTC)
     await results(bus, CreateBatch(ref="tables", sku="TABLE", qty=5))
     await results(bus, Allocate(order_id="order-2", sku="TABLE", qty=5, hold_for=60))
-    queries, newcomer = Queries(engine), Allocate(order_id="order-3", sku="TABLE", qty=5)
+    queries, newcomer = queries_over(engine), Allocate(order_id="order-3", sku="TABLE", qty=5)
     before = await events_of(engine, "TABLE")
 
     preview = await queries.dry_runs.allocate(newcomer)

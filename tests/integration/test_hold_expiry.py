@@ -18,9 +18,9 @@ from app.domain.commands import (
     SetReorderPoint,
     ShipLine,
 )
-from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request
+from tests.support.cells import queries_over
 from tests.support.database import CAUSE, labels, play, results
 from tests.support.holds import MovableClock, bus_with_clock, events_of, held_lines, order
 from tests.support.messages import received
@@ -171,7 +171,7 @@ async def test_a_message_that_waits_for_holds_takes_effect_once(
     assert labels(await bus.handle_group(requests)) == ["ok", "ok", "ok"]
     assert labels(await bus.handle_group(requests)) == ["duplicate", "duplicate", "duplicate"]
 
-    product = await Queries(engine).product("CHAIR")
+    product = await queries_over(engine).product("CHAIR")
     assert (product.allocated_qty, product.available_qty, product.held_qty) == (1101, 0, 0)
 
 
@@ -189,7 +189,7 @@ async def test_holds_whose_stock_serves_a_long_queue_serve_it_whole_and_first(
     assert labels(outcomes) == ["out-of-stock"]
     served = [json.loads(event.data)["order_id"] for event in (await events_of(engine, "CHAIR"))[-2602:-2]]
     assert served == orders
-    assert (await Queries(engine).product("CHAIR")).backordered_qty == 0
+    assert (await queries_over(engine).product("CHAIR")).backordered_qty == 0
 
 
 async def test_ten_thousand_holds_that_end_at_once(bus: MessageBus, clock: MovableClock, engine: AsyncEngine) -> None:

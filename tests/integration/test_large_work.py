@@ -22,12 +22,12 @@ from app.domain.commands import (
     CreateBatch,
 )
 from app.domain.stock import Allocation
-from app.read_model.queries import Queries
 from app.service_layer import group_run
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.requests import Request
+from tests.support.cells import queries_over
 from tests.support.database import CAUSE, bus_over, labels, play
 from tests.support.errands import Errand
 
@@ -85,7 +85,7 @@ async def test_a_long_queue_is_served_whole_in_one_transaction_and_others_do_not
     assert recorded.batch.available_qty == 0
     events = await events_after(engine, before)
     assert events == [("batch_created.v1", None), *(("line_allocated.v1", order) for order in orders)]
-    product = await Queries(engine).product("CHAIR")
+    product = await queries_over(engine).product("CHAIR")
     assert (product.allocated_qty, product.backordered_qty) == (2 * LINES, 0)
 
 
@@ -103,7 +103,7 @@ async def test_a_cut_releases_many_lines_last_allocated_first_and_queues_them_by
     assert events[1 : LINES + 1] == [("line_deallocated.v1", order) for order in reversed(orders)]
     assert events[LINES + 1 :: 2] == [("out_of_stock.v1", order) for order in orders]
     assert events[LINES + 2 :: 2] == [("line_backordered.v1", order) for order in orders]
-    assert (await Queries(engine).product("CHAIR")).backordered_qty == 2 * LINES
+    assert (await queries_over(engine).product("CHAIR")).backordered_qty == 2 * LINES
 
 
 async def test_a_count_that_releases_many_lines_of_two_batches_is_one_transaction(engine: AsyncEngine) -> None:
@@ -119,7 +119,7 @@ async def test_a_count_that_releases_many_lines_of_two_batches_is_one_transactio
     assert events[:3] == [("batch_quantity_changed.v1", None)] * 3
     assert [kind for kind, _ in events[3 : LINES + 3]] == ["line_deallocated.v1"] * LINES
     assert events[LINES + 3 :: 2] == [("out_of_stock.v1", order) for order in orders]
-    assert (await Queries(engine).product("CHAIR")).backordered_qty == 2 * LINES
+    assert (await queries_over(engine).product("CHAIR")).backordered_qty == 2 * LINES
 
 
 async def test_many_lines_of_a_late_batch_move_in_one_transaction(engine: AsyncEngine) -> None:
@@ -131,7 +131,7 @@ async def test_many_lines_of_a_late_batch_move_in_one_transaction(engine: AsyncE
     (outcome,) = await play(bus, ChangeBatchEta(ref="late", eta=date(2031, 1, 1), reallocate=True))
 
     assert [(move.order_id, move.to_batch_ref) for move in outcome.unwrap().moved] == [(o, "soon") for o in orders]
-    queries = Queries(engine)
+    queries = queries_over(engine)
     assert ((await queries.batch("late")).allocated_qty, (await queries.batch("soon")).allocated_qty) == (0, 2 * LINES)
 
 

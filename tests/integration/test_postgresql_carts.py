@@ -13,10 +13,10 @@ from app.bootstrap import bootstrap
 from app.domain.commands import AddCartItem, CheckOutCart, Command, CreateBatch, RemoveCartItem, SetCartItem
 from app.domain.errors import CartNotFoundError
 from app.entrypoints import components
-from app.read_model.queries import Queries
 from app.service_layer.cart_results import CartState
 from app.service_layer.messagebus import MessageBus
 from app.settings import Settings
+from tests.support.cells import queries_over
 from tests.support.database import bus_over, labels, play, raw_connection, waiting_for_a_lock
 from tests.support.waiting import eventually
 
@@ -47,7 +47,7 @@ async def at_once(processes: list[MessageBus], *commands: Command) -> list[str]:
 
 
 async def cart_of(engine: AsyncEngine, cart: str) -> CartState:
-    return await Queries(engine).carts.get(cart)
+    return await queries_over(engine).carts.get(cart)
 
 
 async def test_pieces_that_are_added_at_once_are_all_counted(processes: list[MessageBus], engine: AsyncEngine) -> None:
@@ -81,7 +81,7 @@ async def test_a_change_and_a_checkout_at_once_agree_on_what_was_ordered(
 
         assert outcomes[CheckOutCart] == "ok"
         seen.add(outcomes[AddCartItem])
-        (line,) = (await Queries(engine).order(order)).lines
+        (line,) = (await queries_over(engine).order(order)).lines
         assert line.qty == (2 if outcomes[AddCartItem] == "ok" else 1)
         assert (await cart_of(engine, cart)).total == line.qty
     assert seen <= {"ok", "cart-closed"}

@@ -26,6 +26,7 @@ from app.domain.commands import (
 from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request
+from tests.support.cells import queries_over
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, statements
 from tests.support.messages import received
 
@@ -149,7 +150,7 @@ async def test_no_statement_scans_a_table_that_has_grown_since_it_was_planned(
     one_connection: AsyncEngine, database_url: str
 ) -> None:
     """The service starts on empty tables without statistics; plans made then must suit large tables as well."""
-    bus, queries = bus_over(one_connection), Queries(one_connection)
+    bus, queries = bus_over(one_connection), queries_over(one_connection)
     async with raw_connection(database_url) as admin:
         await leave_alone(admin)
         # asyncpg prepares each statement when it first sees it; PostgreSQL settles on a plan after five runs.
@@ -173,7 +174,7 @@ async def test_no_statement_scans_a_table_that_was_large_when_it_was_planned(
 
     A table that was imported or restored a moment ago has no statistics.
     """
-    bus, queries = bus_over(one_connection), Queries(one_connection)
+    bus, queries = bus_over(one_connection), queries_over(one_connection)
     async with raw_connection(database_url) as admin:
         await leave_alone(admin)
         await play(bus, CreateBatch(ref="chairs", sku="CHAIR", qty=50))

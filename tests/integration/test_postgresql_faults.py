@@ -18,11 +18,11 @@ from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port, poll_until
-from app.read_model.queries import Queries
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request, RetryPolicy
+from tests.support.cells import queries_over
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, waiting_for_a_lock
 from tests.support.messages import Pauses
 from tests.support.waiting import eventually
@@ -38,7 +38,7 @@ async def stock(bus: MessageBus) -> None:
 
 async def chairs_allocated(engine: AsyncEngine) -> int:
     """How many chairs are allocated."""
-    return (await Queries(engine).product("CHAIR")).allocated_qty
+    return (await queries_over(engine).product("CHAIR")).allocated_qty
 
 
 def assert_done_once(outcomes: list[Outcome]) -> None:

@@ -19,10 +19,10 @@ from app.domain.commands import (
     ShipLine,
 )
 from app.domain.errors import ProductNotFoundError
-from app.read_model.queries import Queries
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request, RetryPolicy
+from tests.support.cells import queries_over
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, results, waiting_for_a_lock
 from tests.support.messages import Pauses, received
 
@@ -54,7 +54,7 @@ async def test_two_first_batches_of_a_new_sku_are_both_recorded(
         outcomes = await at_once(processes, *(CreateBatch(ref=ref, sku=sku, qty=1) for ref in refs))
 
         assert outcomes == ["ok"] * 4
-        assert {batch.ref for batch in (await Queries(engine).product(sku)).batches} == set(refs)
+        assert {batch.ref for batch in (await queries_over(engine).product(sku)).batches} == set(refs)
 
 
 async def test_a_ref_that_two_skus_claim_at_once_goes_to_one_of_them(
@@ -66,11 +66,11 @@ async def test_a_ref_that_two_skus_claim_at_once_goes_to_one_of_them(
         outcomes = await at_once(processes, *(CreateBatch(ref=f"batch-{number}", sku=sku, qty=1) for sku in skus))
 
         assert sorted(outcomes) == ["batch-conflict", "batch-conflict", "batch-conflict", "ok"]
-        owner = (await Queries(engine).batch(f"batch-{number}")).sku
+        owner = (await queries_over(engine).batch(f"batch-{number}")).sku
         assert outcomes[skus.index(owner)] == "ok"
         for sku in set(skus) - {owner}:
             with pytest.raises(ProductNotFoundError):
-                await Queries(engine).product(sku)
+                await queries_over(engine).product(sku)
 
 
 async def test_products_made_for_refused_batches_leave_no_row(
@@ -118,7 +118,7 @@ async def test_the_same_line_fifty_times_at_once_is_one_line(processes: list[Mes
     answers = await asyncio.gather(*(results(processes[number % 4], line) for number in range(50)))
 
     assert sum(accepted.changed for (accepted,) in answers) == 1
-    assert (await Queries(engine).batch("batch-1")).allocated_qty == 2
+    assert (await queries_over(engine).batch("batch-1")).allocated_qty == 2
 
 
 async def test_no_piece_is_sold_twice(processes: list[MessageBus], engine: AsyncEngine) -> None:
@@ -128,7 +128,7 @@ async def test_no_piece_is_sold_twice(processes: list[MessageBus], engine: Async
     outcomes = await at_once(processes, *lines)
 
     assert (outcomes.count("ok"), outcomes.count("out-of-stock")) == (20, 20)
-    assert (await Queries(engine).batch("batch-1")).available_qty == 0
+    assert (await queries_over(engine).batch("batch-1")).available_qty == 0
 
 
 async def test_a_count_that_races_shipments_has_the_same_result_in_any_order(
@@ -147,7 +147,7 @@ async def test_a_count_that_races_shipments_has_the_same_result_in_any_order(
         outcomes = await at_once(processes, *shipments[:place], count, *shipments[place:], count)
 
         assert outcomes == ["ok"] * 8
-        batch = await Queries(engine).batch(ref)
+        batch = await queries_over(engine).batch(ref)
         assert (batch.qty, batch.shipped_qty, batch.allocated_qty, batch.available_qty) == (37, 12, 4, 21)
 
 
@@ -157,7 +157,7 @@ async def test_counts_of_one_product_at_once_change_it_once(processes: list[Mess
         counts = [CountProduct(sku=sku, on_hand_qty=5, expected_on_hand_qty=0) for _ in range(8)]
 
         assert await at_once(processes, *counts) == ["ok"] * 8
-        assert [batch.qty for batch in (await Queries(engine).product(sku)).batches] == [5]
+        assert [batch.qty for batch in (await queries_over(engine).product(sku)).batches] == [5]
 
 
 async def test_allocations_that_race_a_cut_lose_no_line_and_oversell_nothing(
@@ -178,7 +178,7 @@ async def test_allocations_that_race_a_cut_lose_no_line_and_oversell_nothing(
         outcome == "ok" and isinstance(command, CancelAllocation)
         for command, outcome in zip(story, outcomes, strict=True)
     )
-    product = await Queries(engine).product("CHAIR")
+    product = await queries_over(engine).product("CHAIR")
     assert product.allocated_qty + product.backordered_qty == 24 - cancelled
     assert product.available_qty == 0 or not product.backordered_qty
     async with raw_connection(database_url) as connection:

@@ -14,6 +14,7 @@ from app.read_model.availability import Question
 from app.read_model.pagination import COUNT_LIMIT, Page
 from app.read_model.queries import Queries
 from tests.conftest import new_database
+from tests.support.cells import queries_over
 from tests.support.database import raw_connection
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,7 +94,7 @@ class Measured:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self.queries = Queries(engine)
+        self.queries = queries_over(engine)
 
     async def read(self) -> tuple[int, int, int]:
         """Scans of tables, rows that they read, and index entries that were read, so far."""

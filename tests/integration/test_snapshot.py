@@ -7,10 +7,10 @@ from app.adapters.postgresql import statements
 from app.adapters.postgresql.snapshot import Snapshots
 from app.domain.commands import Allocate, CreateBatch, PlaceOrder
 from app.domain.commands.orders import OrderedLine
-from app.read_model.queries import Queries
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import UnitOfWork
+from tests.support.cells import cells_of, queries_over
 from tests.support.database import play, raw_connection
 
 ORDER = PlaceOrder(order_id="order-1", lines=[OrderedLine(sku="CHAIR", qty=2)])
@@ -26,7 +26,7 @@ async def test_a_dry_run_does_not_wait_for_a_locked_order_or_product(engine: Asy
         await other.fetch(statements.LOCK_PRODUCTS, ["CHAIR"])
         await other.fetch(statements.LOCK_NAMES, [statements.lock_number("order", "order-1")])
 
-        order = await Queries(engine).dry_runs.place_order(ORDER)
+        order = await queries_over(engine).dry_runs.place_order(ORDER)
 
     assert [line.batch_ref for line in order.lines] == ["batch-1"]
 
@@ -39,7 +39,7 @@ async def test_all_statements_read_the_same_snapshot(engine: AsyncEngine, bus: M
         assert product is not None
         return [batch.allocated_qty for batch in product.batches.values()]
 
-    assert await Snapshots(engine).run(LockSet(skus={"ABSENT"}), read_twice) == [0]
+    assert await Snapshots(cells_of(engine)).run(LockSet(skus={"ABSENT"}), read_twice) == [0]
 
 
 async def test_the_server_refuses_a_write_on_a_snapshot(engine: AsyncEngine) -> None:
@@ -51,7 +51,7 @@ async def test_the_server_refuses_a_write_on_a_snapshot(engine: AsyncEngine) -> 
         await uow.commit()
 
     with pytest.raises(Exception, match="read-only"):
-        await Snapshots(engine).run(LockSet(skus={"CHAIR"}), write)
+        await Snapshots(cells_of(engine)).run(LockSet(skus={"CHAIR"}), write)
 
 
 async def test_work_whose_connection_is_lost_runs_once_more_on_another_one(
@@ -71,5 +71,5 @@ async def test_work_whose_connection_is_lost_runs_once_more_on_another_one(
         await uow.products.load(LockSet(skus={"CHAIR"}))
         return uow.products.get("CHAIR") is not None
 
-    assert await Snapshots(engine).run(LockSet(skus={"CHAIR"}), work)
+    assert await Snapshots(cells_of(engine)).run(LockSet(skus={"CHAIR"}), work)
     assert attempts == 2

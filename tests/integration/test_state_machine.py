@@ -19,10 +19,10 @@ from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, AllocateMany, Command, CreateBatch, CreateBatches
 from app.domain.errors import BatchNotFoundError, DomainError, OrderNotFoundError, ProductNotFoundError
 from app.read_model.history import HistoryEntry
-from app.read_model.queries import Queries
 from app.service_layer import product_handlers
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request
+from tests.support.cells import queries_over
 from tests.support.database import bus_over
 from tests.support.database_clock import install_clock, set_clock
 from tests.support.holds import NOON
@@ -67,7 +67,7 @@ class Service(RuleBasedStateMachine):
         self._naive = NaiveService()
         self._played: list[tuple[str, Command]] = []
         self._begun: set[str] = set()
-        self._queries = Queries(self.engine)
+        self._queries = queries_over(self.engine)
         self._bus = bus_over(self.engine)
         self._run(self._bus.__aenter__())
         self._set_clock(NOON)

@@ -1,4 +1,4 @@
-"""Views of all cells together, so that the statements of tests find the rows of each cell."""
+"""The cells of the databases of tests, and views of all cells together, in which the statements of tests find rows."""
 
 import os
 
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.cells import CONTROL, Cells, schemas_of
 from app.adapters.postgresql.tables import dead_letters, event_archives, metadata, notified_batches, notified_products
+from app.read_model.queries import Queries
 from app.service_layer.cells import CellMap
 
 CELLS = CellMap(int(os.environ.get("ALLOCATION_CELLS", "1")))
@@ -19,6 +20,11 @@ IN_CONTROL = {dead_letters, event_archives, notified_batches, notified_products}
 def cells_of(engine: AsyncEngine) -> Cells:
     """The cells of the database of a test."""
     return Cells(engine, CELLS)
+
+
+def queries_over(engine: AsyncEngine) -> Queries:
+    """The queries of the database of a test."""
+    return Queries(cells_of(engine))
 
 
 async def create_views(database_url: str, cells: int) -> None:

@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
+from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
@@ -27,10 +26,14 @@ class SnapshotUnitOfWork(SqlUnitOfWork):
 
 
 class Snapshots:
-    """Runs work on snapshots of one database."""
+    """Runs work on snapshots of one database.
 
-    def __init__(self, engine: AsyncEngine, calendar: Calendar = UTC_CALENDAR) -> None:
-        self._connections = DriverConnections(engine)
+    A snapshot has all cells of a server at one moment, because it is one transaction. Cells on other servers are read
+    there by transactions of their own, each at its own moment.
+    """
+
+    def __init__(self, cells: Cells, calendar: Calendar = UTC_CALENDAR) -> None:
+        self._connections = DriverConnections(cells.control)
         self._calendar = calendar
 
     async def run(self, locks: LockSet, work: Callable[[UnitOfWork], Awaitable[Result]]) -> Result:
