@@ -33,6 +33,7 @@ class Snapshots:
     """
 
     def __init__(self, cells: Cells, calendar: Calendar = UTC_CALENDAR) -> None:
+        self._cells = cells.map
         self._connections = DriverConnections(cells.control)
         self._calendar = calendar
 
@@ -50,7 +51,7 @@ class Snapshots:
         return await self._run(locks, work)
 
     async def _run(self, locks: LockSet, work: Callable[[UnitOfWork], Awaitable[Result]]) -> Result:
-        async with SnapshotUnitOfWork(self._connections, calendar=self._calendar) as uow:
+        async with SnapshotUnitOfWork(self._connections, calendar=self._calendar, cells=self._cells) as uow:
             if locks.orders:
                 await uow.orders.load(locks)
             await uow.products.load(locks)

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["operations"], route_class=ServiceRoute)
     operation_id="getOverview",
     summary="Count what needs action",
     response_model=Overview,
-    response_description="The counts, all of one moment.",
+    response_description="The counts.",
     responses=documented("invalid-request"),
 )
 @needs("read")
