@@ -142,9 +142,10 @@ class FakeShortages:
         self._cells = CellMap(cells)
 
     async def fetch_each(self, _: object, parameters: Mapping[str, Any]) -> list[Any]:
-        return [self._answer(cell, parameters["limit"]) for cell in range(self._cells.number)]
+        return [self.answer(cell, parameters["limit"]) for cell in range(self._cells.number)]
 
-    def _answer(self, cell: int, limit: int) -> list[SimpleNamespace]:
+    def answer(self, cell: int, limit: int) -> list[SimpleNamespace]:
+        """The page of the cell, or a row with the count only."""
         mine = [row for row in self._rows if self._cells.of(row.sku) == cell]
         waiting = sorted((row for row in mine if row.backordered_qty), key=lambda row: (-row.backordered_qty, row.sku))
         low = sorted((row for row in mine if not row.backordered_qty), key=lambda row: (-_missing(row), row.sku))
@@ -167,6 +168,8 @@ def _missing(row: SimpleNamespace) -> int:
 def test_the_shortages_over_cells_are_those_over_all_rows(rows: list[SimpleNamespace], cells: int, limit: int) -> None:
     pages = [asyncio.run(Lists(FakeShortages(rows, each)).shortages(limit=limit)) for each in (1, cells)]  # type: ignore[arg-type]
     assert pages[0] == pages[1]
+    expected = FakeShortages(rows, 1).answer(0, limit)
+    assert [item.sku for item in pages[1].items] == [row.sku for row in expected if row.sku is not None]
 
 
 @given(parts=st.lists(st.tuples(st.sampled_from([0, 1, 6_000]), st.sampled_from([6_000, COUNT_LIMIT + 1])), min_size=1))

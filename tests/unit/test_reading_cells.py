@@ -1,9 +1,11 @@
 """How the queries use the answers of several cells that differ, are cut, or fail."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +16,7 @@ from app.adapters.postgresql.unavailable import DatabaseUnavailableError
 from app.embedded.process import free_port
 from app.read_model import activity, reader, search
 from app.read_model.activity import Activities
+from app.read_model.history import History
 from app.read_model.reader import Reader
 from app.service_layer.cells import CellMap
 
@@ -68,6 +71,25 @@ async def test_an_hour_that_has_begun_in_one_cell_only_is_the_present_one() -> N
     found = await Activities(reader).read()
     assert [hour.allocations for hour in found.hours][-2:] == [3, 4]
     assert found.time == NOW.replace(minute=59)
+
+
+async def test_events_of_an_order_in_two_cells_can_have_one_id() -> None:
+    about = {"principal": None, "correlation_id": "c", "causation_id": "c", "type": "line_allocated.v1", "number": 1}
+
+    def row(sku: str, minute: int) -> SimpleNamespace:
+        data = json.dumps({"order_id": "order-1", "sku": sku})
+        return SimpleNamespace(
+            id=1, data=data, created_at=NOW.replace(minute=minute), message_id=UUID(int=minute), **about
+        )
+
+    class Events:
+        async def fetch_each(self, *_: object) -> list[list[SimpleNamespace]]:
+            # The second cell found its event in two ways.
+            return [[row("CHAIR", 1)], [row("TABLE", 2), row("TABLE", 2)]]
+
+    reader: Any = Events()
+    found = await History(reader).of_order("order-1")
+    assert [entry.event_id for entry in found] == [UUID(int=2), UUID(int=1)]
 
 
 async def test_a_search_leaves_out_orders_behind_those_that_a_cell_has_not_shown(
