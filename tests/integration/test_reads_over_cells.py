@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql import schema
 from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, PlaceOrder
@@ -20,8 +21,9 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.read_model.availability import Question
 from app.read_model.queries import Queries
 from app.service_layer.cells import CellMap
+from tests.conftest import new_database
 from tests.support.database import raw_connection
-from tests.support.divided import ARCHIVED_BEFORE, CARTS, ORDERS, SKUS, Shop, migrated, ref_of
+from tests.support.divided import ARCHIVED_BEFORE, CARTS, ORDERS, SKUS, Shop, ref_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -56,11 +58,12 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def urls(postgresql: EmbeddedPostgresql) -> Iterator[dict[int, str]]:
+def urls(postgresql: EmbeddedPostgresql, template_with_cells: str) -> Iterator[dict[int, str]]:
     """The URL of a database with one cell, and that of a database with four, with the same rows."""
     shop = Shop()
     shop.fill()
-    with migrated(postgresql, 1) as one, migrated(postgresql, 4) as four:
+    with new_database(postgresql) as one, new_database(postgresql, f"TEMPLATE {template_with_cells}") as four:
+        schema.migrate(one)
         for cells, url in ((1, one), (4, four)):
             asyncio.run(shop.store(url, cells))
         yield {1: one, 4: four}

@@ -2,8 +2,6 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,11 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from app.adapters.postgresql import schema
 from app.adapters.postgresql.cells import CONTROL, schemas_of
-from app.embedded.postgresql import EmbeddedPostgresql
 from app.service_layer.cells import CellMap
-from tests.conftest import new_database
 from tests.support.database import raw_connection
 
 # Their order is that of their bytes, which is that of no language.
@@ -27,14 +22,6 @@ ARCHIVED_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 
 def ref_of(sku: str, number: int) -> str:
     return f"batch-{number}-of-{sku}"
-
-
-@contextmanager
-def migrated(server: EmbeddedPostgresql, cells: int) -> Iterator[str]:
-    """The URL of an empty database with cells, which exists during the block."""
-    with new_database(server) as url:
-        schema.migrate(url, cells=cells)
-        yield url
 
 
 def _a_minute_ago() -> datetime:
