@@ -27,15 +27,56 @@ def queries_over(engine: AsyncEngine) -> Queries:
     return Queries(cells_of(engine))
 
 
+# A row is known by all its values, because two cells may have rows with one id.
+_WRITE = """
+    CREATE FUNCTION public.write_to_cells() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        columns text;
+        cell text;
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            SELECT string_agg(quote_ident(key), ', ') INTO columns
+            FROM jsonb_each(to_jsonb(NEW)) WHERE value <> 'null';
+            EXECUTE format('INSERT INTO %1$I.%2$I (%3$s) SELECT %3$s FROM jsonb_populate_record(NULL::%1$I.%2$I, $1)',
+                           TG_ARGV[0], TG_TABLE_NAME, columns) USING to_jsonb(NEW);
+            RETURN NEW;
+        END IF;
+        FOREACH cell IN ARRAY TG_ARGV LOOP
+            IF TG_OP = 'DELETE' THEN
+                EXECUTE format('DELETE FROM %I.%I AS t WHERE to_jsonb(t) = $1', cell, TG_TABLE_NAME)
+                USING to_jsonb(OLD);
+            ELSIF NEW IS DISTINCT FROM OLD THEN
+                SELECT string_agg(quote_ident(key), ', ') INTO columns
+                FROM jsonb_each(to_jsonb(NEW)) WHERE value <> to_jsonb(OLD) -> key;
+                EXECUTE format('UPDATE %1$I.%2$I AS t SET (%3$s) = (SELECT %3$s FROM '
+                               'jsonb_populate_record(NULL::%1$I.%2$I, $1)) WHERE to_jsonb(t) = $2',
+                               cell, TG_TABLE_NAME, columns) USING to_jsonb(NEW), to_jsonb(OLD);
+            END IF;
+        END LOOP;
+        RETURN coalesce(NEW, OLD);
+    END $$
+"""
+
+
 async def create_views(database_url: str, cells: int) -> None:
-    """Create a view in the schema `public` for each table: the rows of all cells, or those of `control`."""
+    """Create a view in the schema `public` for each table: the rows of all cells, or those of `control`.
+
+    Rows can be changed and deleted through the views. A new row goes to the first cell, whatever its name, so tests may
+    only list or count what they insert.
+    """
     dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     connection = await asyncpg.connect(dsn)
     try:
+        await connection.execute(_WRITE)
         for table in metadata.sorted_tables:
             schemas = [CONTROL] if table in IN_CONTROL else schemas_of(cells)
             columns = ", ".join(f'"{column.name}"' for column in table.columns)
             rows = " UNION ALL ".join(f"SELECT {columns} FROM {schema}.{table.name}" for schema in schemas)
             await connection.execute(f"CREATE VIEW public.{table.name} AS {rows}")
+            arguments = ", ".join(f"'{schema}'" for schema in schemas)
+            await connection.execute(
+                f"CREATE TRIGGER write_to_cells INSTEAD OF INSERT OR UPDATE OR DELETE ON public.{table.name} "
+                f"FOR EACH ROW EXECUTE FUNCTION public.write_to_cells({arguments})"
+            )
     finally:
         await connection.close()
