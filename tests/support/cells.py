@@ -45,7 +45,7 @@ _WRITE = """
             IF TG_OP = 'DELETE' THEN
                 EXECUTE format('DELETE FROM %I.%I AS t WHERE to_jsonb(t) = $1', cell, TG_TABLE_NAME)
                 USING to_jsonb(OLD);
-            ELSIF NEW IS DISTINCT FROM OLD THEN
+            ELSIF to_jsonb(NEW) <> to_jsonb(OLD) THEN
                 SELECT string_agg(quote_ident(key), ', ') INTO columns
                 FROM jsonb_each(to_jsonb(NEW)) WHERE value <> to_jsonb(OLD) -> key;
                 EXECUTE format('UPDATE %1$I.%2$I AS t SET (%3$s) = (SELECT %3$s FROM '
