@@ -15,12 +15,12 @@ from app.adapters.postgresql.commit_tokens import prune_commit_tokens
 from app.adapters.postgresql.idempotency import prune_answers
 from app.adapters.postgresql.messages import prune_inbox
 from app.adapters.postgresql.notifier_memory import NotifierMemory
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader
+from app.adapters.postgresql.outbox_reader import CONNECTIONS, OutboxListener, OutboxReader
 from app.bootstrap import Service, database_tls
 from app.cancellation import cancel, raise_if_cancelled
 from app.entrypoints.kafka.consumer import InboundConsumer
 from app.entrypoints.kafka.notifier import Notifier
-from app.entrypoints.kafka.relay import Relay
+from app.entrypoints.kafka.relays import Relays
 from app.entrypoints.kafka.subscription import Subscription
 from app.observability import metrics
 from app.operations import reconciliation
@@ -44,8 +44,9 @@ def relay(service: Service) -> Component:
         await clients.create_topics(service.kafka, [settings.kafka_events_topic])
         return await clients.start_producer(service.kafka)
 
-    return Relay(
-        OutboxReader(service.engine, lease=settings.relay_lease),
+    turns = asyncio.Semaphore(CONNECTIONS)
+    return Relays(
+        [OutboxReader(engine, lease=settings.relay_lease, turns=turns) for engine in service.cells.engines],
         service.signal,
         OutboxListener(settings.database_url.get_secret_value(), service.signal.received, tls=database_tls(settings)),
         start_producer,
