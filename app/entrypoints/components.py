@@ -74,7 +74,7 @@ def notifier(service: Service) -> Component:
     return Subscription(
         _start_consumer(service, [settings.kafka_events_topic], settings.kafka_notifier_group),
         Notifier(
-            NotifierMemory(service.engine),
+            NotifierMemory(service.cells.control),
             service.mailer,
             service.addresses,
             consumer_group=settings.kafka_notifier_group,
@@ -90,14 +90,16 @@ def housekeeping(service: Service) -> Component:
 
     async def prune() -> None:
         while True:
-            try:
-                await prune_inbox(service.engine, service.settings.inbox_retention_days)
-                await prune_answers(service.engine, service.settings.idempotency_retention_hours)
-                await prune_carts(service.engine, service.settings.cart_retention_days)
-                await prune_commit_tokens(service.engine)
-            except Exception as error:  # noqa: BLE001 - it is repeated an hour later
-                raise_if_cancelled()
-                log.warning("inbox, stored answers, carts and tokens of commits could not be pruned: %r", error)
+            # One after another: the servers have an hour for it.
+            for engine in service.cells.engines:
+                try:
+                    await prune_inbox(engine, service.settings.inbox_retention_days)
+                    await prune_answers(engine, service.settings.idempotency_retention_hours)
+                    await prune_carts(engine, service.settings.cart_retention_days)
+                    await prune_commit_tokens(engine)
+                except Exception as error:  # noqa: BLE001 - it is repeated an hour later
+                    raise_if_cancelled()
+                    log.warning("inbox, stored answers, carts and tokens of commits could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def reconcile() -> None:
@@ -124,10 +126,10 @@ def housekeeping(service: Service) -> Component:
 
 async def _count(service: Service) -> None:
     """Updates the metrics of backlogs and of old snapshots."""
-    snapshots = SnapshotWatch(service.engine)
+    snapshots = SnapshotWatch(service.cells.engines)
     while True:
         try:
-            waiting, held = await count_backlog(service.engine), await snapshots.look()
+            waiting, held = await count_backlog(service.cells.all_engines), await snapshots.look()
         except Exception as error:  # noqa: BLE001 - a missing figure must not stop the component
             raise_if_cancelled()
             log.info("what waits could not be counted: %r", error)

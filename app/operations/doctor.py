@@ -253,7 +253,7 @@ async def _events(service: Service) -> list[Finding]:
     """Events that are too large for their topic, or have waited for too long."""
     try:
         async with asyncio.timeout(TIMEOUT / 2):
-            waiting = await first_events(service.engine)
+            waiting = await first_events(service.cells.engines)
     except Exception:  # noqa: BLE001 - `_database` reports every fault of the database
         return []
     topic = service.settings.kafka_events_topic
