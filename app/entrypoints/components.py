@@ -25,6 +25,7 @@ from app.entrypoints.kafka.subscription import Subscription
 from app.observability import metrics
 from app.operations import reconciliation
 from app.operations.database_watch import watch
+from app.operations.doctor_of_cells import check_partitions
 from app.operations.hold_sweeper import HoldSweeper
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,10 @@ Component = Callable[[], Awaitable[None]]
 def relay(service: Service) -> Component:
     """Publishes the outbox."""
     settings = service.settings
+    create_topics = _topics(service, [settings.kafka_events_topic])
 
     async def start_producer() -> AIOKafkaProducer:
-        await clients.create_topics(service.kafka, [settings.kafka_events_topic])
+        await create_topics()
         return await clients.start_producer(service.kafka)
 
     turns = asyncio.Semaphore(CONNECTIONS)
@@ -180,8 +182,30 @@ async def _supervise(component: Component) -> None:
 
 
 def _start_consumer(service: Service, topics: list[str], group: str) -> Callable[[], Awaitable[AIOKafkaConsumer]]:
+    create_topics = _topics(service, topics)
+
     async def start() -> AIOKafkaConsumer:
-        await clients.create_topics(service.kafka, topics)
+        await create_topics()
         return await clients.start_consumer(service.kafka, topics, group)
 
     return start
+
+
+def _topics(service: Service, names: list[str]) -> Callable[[], Awaitable[None]]:
+    """A function that creates missing topics.
+
+    The first time it logs a warning for each topic whose partitions cannot be shared out among the cells.
+    """
+    is_checked = service.settings.cells == 1
+
+    async def create() -> None:
+        nonlocal is_checked
+        await clients.create_topics(service.kafka, names)
+        if not is_checked:
+            _, states = await clients.describe_topics(service.kafka, names)
+            is_checked = True
+            for name, state in states.items():
+                for finding in check_partitions(name, state.partitions, service.settings.cells):
+                    log.warning("%s; %s", finding.text, finding.advice)
+
+    return create
