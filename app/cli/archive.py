@@ -44,7 +44,7 @@ def create(file: Path, before: datetime) -> None:
 
     async def move(service: Service) -> None:
         try:
-            made = await archive.create(EventArchives(service.engine), file, before.date())
+            made = await archive.create(EventArchives(service.cells), file, before.date())
         except archive.ArchiveError as error:
             raise click.ClickException(str(error)) from None
         click.echo("There are no such events." if made is None else f"{made.events} events are in {file}.")
@@ -62,7 +62,7 @@ def list_archives(*, as_json: bool) -> None:
     from app.adapters.postgresql.event_archives import EventArchives
 
     async def show(service: Service) -> None:
-        for made in await EventArchives(service.engine).archives():
+        for made in await EventArchives(service.cells).archives():
             fields = _fields(made)
             if as_json:
                 show_json(fields)
@@ -84,7 +84,7 @@ def restore(file: Path) -> None:
 
     async def insert(service: Service) -> None:
         try:
-            restored = await archive.restore(EventArchives(service.engine), file)
+            restored = await archive.restore(EventArchives(service.cells), file)
         except archive.ArchiveError as error:
             raise click.ClickException(str(error)) from None
         click.echo(f"{restored.events} events of {file} are in the database again.")

@@ -126,6 +126,7 @@ class _Run:
             lanes=settings.bus_workers,
             group_limit=settings.bus_group_limit,
             stopping=self._stopping,
+            cells=self._service.cells.map,
         )
         file = stack.enter_context(_opened(self._results))
         write = _writer(file, self._results, self._form)

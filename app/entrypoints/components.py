@@ -15,16 +15,17 @@ from app.adapters.postgresql.commit_tokens import prune_commit_tokens
 from app.adapters.postgresql.idempotency import prune_answers
 from app.adapters.postgresql.messages import prune_inbox
 from app.adapters.postgresql.notifier_memory import NotifierMemory
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader
+from app.adapters.postgresql.outbox_reader import CONNECTIONS, OutboxListener, OutboxReader
 from app.bootstrap import Service, database_tls
 from app.cancellation import cancel, raise_if_cancelled
 from app.entrypoints.kafka.consumer import InboundConsumer
 from app.entrypoints.kafka.notifier import Notifier
-from app.entrypoints.kafka.relay import Relay
+from app.entrypoints.kafka.relays import Relays
 from app.entrypoints.kafka.subscription import Subscription
 from app.observability import metrics
 from app.operations import reconciliation
 from app.operations.database_watch import watch
+from app.operations.doctor_of_cells import check_partitions
 from app.operations.hold_sweeper import HoldSweeper
 
 log = logging.getLogger(__name__)
@@ -39,13 +40,15 @@ Component = Callable[[], Awaitable[None]]
 def relay(service: Service) -> Component:
     """Publishes the outbox."""
     settings = service.settings
+    create_topics = _topics(service, [settings.kafka_events_topic])
 
     async def start_producer() -> AIOKafkaProducer:
-        await clients.create_topics(service.kafka, [settings.kafka_events_topic])
+        await create_topics()
         return await clients.start_producer(service.kafka)
 
-    return Relay(
-        OutboxReader(service.engine, lease=settings.relay_lease),
+    turns = asyncio.Semaphore(CONNECTIONS)
+    return Relays(
+        [OutboxReader(engine, lease=settings.relay_lease, turns=turns) for engine in service.cells.engines],
         service.signal,
         OutboxListener(settings.database_url.get_secret_value(), service.signal.received, tls=database_tls(settings)),
         start_producer,
@@ -73,7 +76,7 @@ def notifier(service: Service) -> Component:
     return Subscription(
         _start_consumer(service, [settings.kafka_events_topic], settings.kafka_notifier_group),
         Notifier(
-            NotifierMemory(service.engine),
+            NotifierMemory(service.cells.control),
             service.mailer,
             service.addresses,
             consumer_group=settings.kafka_notifier_group,
@@ -89,14 +92,16 @@ def housekeeping(service: Service) -> Component:
 
     async def prune() -> None:
         while True:
-            try:
-                await prune_inbox(service.engine, service.settings.inbox_retention_days)
-                await prune_answers(service.engine, service.settings.idempotency_retention_hours)
-                await prune_carts(service.engine, service.settings.cart_retention_days)
-                await prune_commit_tokens(service.engine)
-            except Exception as error:  # noqa: BLE001 - it is repeated an hour later
-                raise_if_cancelled()
-                log.warning("inbox, stored answers, carts and tokens of commits could not be pruned: %r", error)
+            # One after another: the servers have an hour for it.
+            for engine in service.cells.engines:
+                try:
+                    await prune_inbox(engine, service.settings.inbox_retention_days)
+                    await prune_answers(engine, service.settings.idempotency_retention_hours)
+                    await prune_carts(engine, service.settings.cart_retention_days)
+                    await prune_commit_tokens(engine)
+                except Exception as error:  # noqa: BLE001 - it is repeated an hour later
+                    raise_if_cancelled()
+                    log.warning("inbox, stored answers, carts and tokens of commits could not be pruned: %r", error)
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def reconcile() -> None:
@@ -123,10 +128,10 @@ def housekeeping(service: Service) -> Component:
 
 async def _count(service: Service) -> None:
     """Updates the metrics of backlogs and of old snapshots."""
-    snapshots = SnapshotWatch(service.engine)
+    snapshots = SnapshotWatch(service.cells.engines)
     while True:
         try:
-            waiting, held = await count_backlog(service.engine), await snapshots.look()
+            waiting, held = await count_backlog(service.cells.all_engines), await snapshots.look()
         except Exception as error:  # noqa: BLE001 - a missing figure must not stop the component
             raise_if_cancelled()
             log.info("what waits could not be counted: %r", error)
@@ -177,8 +182,30 @@ async def _supervise(component: Component) -> None:
 
 
 def _start_consumer(service: Service, topics: list[str], group: str) -> Callable[[], Awaitable[AIOKafkaConsumer]]:
+    create_topics = _topics(service, topics)
+
     async def start() -> AIOKafkaConsumer:
-        await clients.create_topics(service.kafka, topics)
+        await create_topics()
         return await clients.start_consumer(service.kafka, topics, group)
 
     return start
+
+
+def _topics(service: Service, names: list[str]) -> Callable[[], Awaitable[None]]:
+    """A function that creates missing topics.
+
+    The first time it logs a warning for each topic whose partitions cannot be shared out among the cells.
+    """
+    is_checked = service.settings.cells == 1
+
+    async def create() -> None:
+        nonlocal is_checked
+        await clients.create_topics(service.kafka, names)
+        if not is_checked:
+            _, states = await clients.describe_topics(service.kafka, names)
+            is_checked = True
+            for name, state in states.items():
+                for finding in check_partitions(name, state.partitions, service.settings.cells):
+                    log.warning("%s; %s", finding.text, finding.advice)
+
+    return create

@@ -1,7 +1,8 @@
 """Moves old events from the database to a file, and back.
 
-A file is gzip-compressed NDJSON: each line has an event as an object of its columns, in the order of their ids. It is
-complete and on the disk before the first event is deleted, so an interrupted run loses nothing.
+A file is gzip-compressed NDJSON: each line has an event as an object of its columns, one cell after another, in the
+order of their ids. It is complete and on the disk before the first event is deleted, so an interrupted run loses
+nothing.
 """
 
 import gzip
@@ -12,7 +13,7 @@ from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 
-from app.adapters.postgresql.event_archives import PAGE, Archive, EventArchives
+from app.adapters.postgresql.event_archives import PAGE, Archive, EventArchives, Part
 
 
 class ArchiveError(Exception):
@@ -36,8 +37,8 @@ async def create(archives: EventArchives, file: Path, day: date) -> Archive | No
     _refuse_existing(file)
     partial = file.with_name(f"{file.name}.partial")
     try:
-        last_id, events = await _write(archives, partial, known.time)
-        if not events:
+        parts = await _write(archives, partial, known.time)
+        if not parts:
             return None
         digest = _digest(partial)
         # Unlike a rename, a link does not replace a file that was made meanwhile.
@@ -45,16 +46,19 @@ async def create(archives: EventArchives, file: Path, day: date) -> Archive | No
     finally:
         partial.unlink(missing_ok=True)
     _flush(file.parent)
-    archive = Archive(file=file.name, archived_before=known.time, last_id=last_id, events=events, digest=digest)
-    await archives.note(archive)
+    await archives.note(file.name, known.time, digest, parts)
     await finish(archives)
-    return archive
+    return (await archives.archives())[-1]
 
 
 async def finish(archives: EventArchives) -> int:
     """Delete the archived events that an interrupted run has left. Returns how many there were."""
-    made = await archives.archives()
-    return await archives.delete(made[-1].last_id) if made else 0
+    deleted = 0
+    for cell in archives.cells:
+        last_id = await archives.last_id(cell)
+        if last_id is not None:
+            deleted += await archives.delete(cell, last_id)
+    return deleted
 
 
 async def restore(archives: EventArchives, file: Path) -> Archive:
@@ -77,19 +81,23 @@ async def restore(archives: EventArchives, file: Path) -> Archive:
     return archive
 
 
-async def _write(archives: EventArchives, path: Path, before: datetime) -> tuple[int, int]:
-    """Write the events to the file, until they are on the disk. Returns the last id and the number of events."""
-    last_id = events = 0
+async def _write(archives: EventArchives, path: Path, before: datetime) -> list[Part]:
+    """Write the events to the file, until they are on the disk. Returns what it has of each cell that has some."""
+    parts = []
     # Without a time in its header, the same events give the same file.
     with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
-        async for page in archives.pages(before):
-            packed.writelines(f"{event}\n".encode() for _, event in page)
-            last_id = page[-1][0]
-            events += len(page)
+        for cell in archives.cells:
+            last_id = events = 0
+            async for page in archives.pages(cell, before):
+                packed.writelines(f"{event}\n".encode() for _, event in page)
+                last_id = page[-1][0]
+                events += len(page)
+            if events:
+                parts.append(Part(cell, last_id, events))
         packed.close()
         raw.flush()
         os.fsync(raw.fileno())
-    return last_id, events
+    return parts
 
 
 def _refuse_existing(path: Path) -> None:

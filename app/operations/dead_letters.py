@@ -30,7 +30,7 @@ class Report:
 
 async def summaries(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[list[Summary]]:
     """Summaries of the letters with these ids, or of all, oldest first, in pages."""
-    store = DeadLetterStore(service.engine)
+    store = DeadLetterStore(service.cells.control)
     after = 0
     while page := await store.summaries(after, ids):
         yield page
@@ -39,7 +39,7 @@ async def summaries(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[
 
 async def letters(service: Service, ids: Sequence[int] = ()) -> AsyncIterator[KeptLetter]:
     """The letters with these ids, or all, oldest first."""
-    store = DeadLetterStore(service.engine)
+    store = DeadLetterStore(service.cells.control)
     after = 0
     while page := await store.page(after, ids):
         for kept in page:
@@ -84,7 +84,7 @@ def as_json(kept: KeptLetter) -> dict[str, Any]:
 
 async def discard(service: Service, ids: Sequence[int]) -> AsyncIterator[int]:
     """Delete the letters with these ids. Yields the ids of those that existed."""
-    store = DeadLetterStore(service.engine)
+    store = DeadLetterStore(service.cells.control)
     async for page in summaries(service, ids):
         for summary in page:
             await store.discard(summary.id)
@@ -96,7 +96,7 @@ async def retry(service: Service, ids: Sequence[int]) -> AsyncIterator[Report]:
 
     A letter is deleted after the commit of its effect. A crash in between is harmless: the inbox contains the message.
     """
-    store = DeadLetterStore(service.engine)
+    store = DeadLetterStore(service.cells.control)
     async for kept in letters(service, ids):
         try:
             request = to_request(kept.letter.headers, kept.letter.value, service.validation_context)

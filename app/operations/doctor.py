@@ -8,8 +8,6 @@ import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 
 from pydantic import SecretStr
 
@@ -21,7 +19,9 @@ from app.adapters.postgresql.inspection import check_writable, first_events, kee
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 from app.adapters.smtp import SmtpMailer
 from app.bootstrap import Service
+from app.operations.doctor_of_cells import check_cells, check_partitions
 from app.operations.error_text import first_line
+from app.operations.findings import Finding, Verdict
 from app.service_layer.callers import Authenticator, InvalidCredentialsError
 from app.service_layer.ports import TemporarilyUnavailableError
 
@@ -40,28 +40,7 @@ PROCESSES = 4
 """serve, consume, relay and notify: each has a pool of connections."""
 
 
-class Verdict(StrEnum):
-    """Severity of a finding."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of a check, with advice unless the verdict is OK."""
-
-    name: str
-    verdict: Verdict
-    text: str
-    advice: str = ""
-
-    @property
-    def line(self) -> str:
-        """The finding in one line."""
-        return f"{self.verdict:<8} {self.name:<9} {self.text}{f'; {self.advice}' if self.advice else ''}"
-
+__all__ = ["Finding", "Verdict", "examine"]
 
 Check = Callable[[Service], Awaitable[list[Finding]]]
 
@@ -222,7 +201,12 @@ async def _broker(service: Service) -> list[Finding]:
             Finding("broker", Verdict.FAULT, f"{service.kafka.bootstrap_servers}: {first_line(error)}", advice),
         ]
     found = Finding("broker", Verdict.OK, f"{brokers} brokers at {service.kafka.bootstrap_servers}")
-    return [found, *(_topic(name, topics.get(name), service.kafka) for name in names)]
+    findings = [found, *(_topic(name, topics.get(name), service.kafka) for name in names)]
+    for name in names:
+        topic = topics.get(name)
+        partitions = service.kafka.topic_partitions if topic is None else topic.partitions
+        findings += check_partitions(name, partitions, settings.cells)
+    return findings
 
 
 def _topic(name: str, topic: clients.TopicState | None, wanted: clients.KafkaConfig) -> Finding:
@@ -253,7 +237,7 @@ async def _events(service: Service) -> list[Finding]:
     """Events that are too large for their topic, or have waited for too long."""
     try:
         async with asyncio.timeout(TIMEOUT / 2):
-            waiting = await first_events(service.engine)
+            waiting = await first_events(service.cells.engines)
     except Exception:  # noqa: BLE001 - `_database` reports every fault of the database
         return []
     topic = service.settings.kafka_events_topic
@@ -291,6 +275,7 @@ async def _mail(service: Service) -> list[Finding]:
 _CHECKS: tuple[tuple[str, Check], ...] = (
     ("callers", _callers),
     ("database", _database),
+    ("cells", check_cells),
     ("replica", _replica),
     ("broker", _broker),
     ("events", _events),

@@ -5,9 +5,10 @@ subscribers would skip the new events as repeated ones.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -102,8 +103,15 @@ async def import_missing(service: Service, records: Iterable[ConsumerRecord]) ->
     """
     read = [_event(record) for record in records]
     events = [event.model_dump() for event in read if event is not None and event.sequence is not None]
-    behind = await add_missing_events(service.engine, events)
-    return ImportResult(behind, read.count(None), await contradicted(service.engine, events))
+    of_cell: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for event in events:
+        of_cell[service.cells.map.of(event["subject"])].append(event)
+    result = ImportResult(foreign=read.count(None))
+    for cell, its_events in of_cell.items():
+        engine = service.cells.engines[cell]
+        behind = await add_missing_events(engine, its_events)
+        result += ImportResult(behind, forked=await contradicted(engine, its_events))
+    return result
 
 
 def _event(record: ConsumerRecord) -> _Event | None:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
+from app.adapters.postgresql.fan_out import CellEngine, in_each
 from app.adapters.postgresql.overdue_products import BEFORE_ALL, OverdueProduct, expired_products, overdue_products
 from app.bootstrap import Service
 from app.cancellation import cancel, raise_if_cancelled
@@ -37,7 +38,7 @@ class HoldSweeper:
     """Sweeps until it is cancelled."""
 
     def __init__(self, service: Service) -> None:
-        self._engine = service.engine
+        self._engines = service.cells.engines
         self._bus = service.bus
         name = f"sweeper-{uuid.uuid4().hex}"
         self._cause = Cause(name, name)
@@ -48,21 +49,28 @@ class HoldSweeper:
         """Sweep twice a second, and at once while holds are left."""
         try:
             while True:
-                try:
-                    is_done = await self.sweep()
-                except Exception as error:  # noqa: BLE001 - the next sweep finds the same holds
-                    raise_if_cancelled()
-                    log.info("holds that have ended could not be swept: %r", error)
-                    is_done = True
+                is_done = await self.sweep()
                 await asyncio.sleep(INTERVAL if is_done else 0)
         finally:
             await cancel(self._apart)
 
     async def sweep(self) -> bool:
         """End overdue holds of each product. Returns whether none are left but those of locked products."""
+        return all(await in_each(self._engines, self._sweep_if_possible))
+
+    async def _sweep_if_possible(self, engine: CellEngine) -> bool:
+        """Sweep the products of one cell. The server of another cell may be away."""
+        try:
+            return await self._sweep(engine)
+        except Exception as error:  # noqa: BLE001 - the next sweep finds the same holds
+            raise_if_cancelled()
+            log.info("holds that have ended could not be swept: %r", error)
+            return True
+
+    async def _sweep(self, engine: CellEngine) -> bool:
         is_done, position = True, BEFORE_ALL
         # All pages, because the products of the first ones may be locked.
-        while page := await overdue_products(self._engine, position, limit=PRODUCTS):
+        while page := await overdue_products(engine, position, limit=PRODUCTS):
             position = page[-1].position
             found = [product for product in page if not self._is_paused(product.sku)]
             outcomes = await self._bus.run_shared([self._request(product) for product in found])
@@ -72,11 +80,11 @@ class HoldSweeper:
             for product, outcome in zip(found, outcomes, strict=True):
                 if outcome.error is not None and not isinstance(outcome.error, TemporarilyUnavailableError):
                     self._paused_until[product.sku] = time.monotonic() + FAILED_PAUSE
-        return is_done and await self._sweep_expired()
+        return is_done and await self._sweep_expired(engine)
 
-    async def _sweep_expired(self) -> bool:
+    async def _sweep_expired(self, engine: CellEngine) -> bool:
         """Let batches expire. Returns whether there were few."""
-        expired = await expired_products(self._engine, limit=PRODUCTS)
+        expired = await expired_products(engine, limit=PRODUCTS)
         found = [sku for sku in expired if not self._is_paused(sku)]
         outcomes = await self._bus.run_shared([Request(ExpireHolds(sku=sku), self._cause) for sku in found])
         for sku, outcome in zip(found, outcomes, strict=True):

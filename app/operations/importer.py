@@ -1,9 +1,9 @@
 """Imports the rows of a file: each row is a command on the bus.
 
 Rows are assigned to lanes by SKU. A lane runs its groups one after another, so rows of one SKU keep their order,
-whatever fails. A count of a batch does not have the SKU: in a block with other rows, all rows are one lane. Results are
-returned in the order of the rows. A row may be imported twice without effect: after an interrupted import, the whole
-file is imported again.
+whatever fails. A group has rows of one cell. A count of a batch does not have the SKU: in a block with other rows, all
+rows are one lane, and its groups have rows of any cell. Results are returned in the order of the rows. A row may be
+imported twice without effect: after an interrupted import, the whole file is imported again.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from app.domain.commands import Allocate, Command, CountBatch, CountProduct, CreateBatch
 from app.domain.errors import DomainError
 from app.integration.file_rows import RowReader, UnreadableRowError
+from app.service_layer.cells import CellMap
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause, TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request
@@ -26,6 +27,7 @@ from app.service_layer.retry import run_until_available
 OUTAGE_LIMIT = 60.0
 """Seconds without an answer from the database after which the import fails."""
 
+ONE_CELL = CellMap()
 INVALID_ROW = "invalid-row"
 SUCCESSES = frozenset({"allocated", "backordered", "recorded", "counted", "known"})
 
@@ -61,13 +63,21 @@ class Importer:
     """Runs rows in groups of up to `group_limit`, in `lanes` concurrent lanes, until `stopping` is set."""
 
     def __init__(
-        self, bus: MessageBus, read: RowReader, *, lanes: int, group_limit: int, stopping: asyncio.Event
+        self,
+        bus: MessageBus,
+        read: RowReader,
+        *,
+        lanes: int,
+        group_limit: int,
+        stopping: asyncio.Event,
+        cells: CellMap = ONE_CELL,
     ) -> None:
         self._bus = bus
         self._read = read
         self._lanes = lanes
         self._group_limit = group_limit
         self._stopping = stopping
+        self._cells = cells
         self._last_answer_at = time.monotonic()
         run = f"import-{uuid.uuid4().hex}"
         self._cause = Cause(causation_id=run, correlation_id=run)
@@ -99,18 +109,21 @@ class Importer:
                 raise error
         return [result for result in results if result is not None]
 
-    def _assign(self, rows: Sequence[_PendingRow]) -> list[list[_PendingRow]]:
-        """The rows of each lane."""
+    def _assign(self, rows: Sequence[_PendingRow]) -> list[list[list[_PendingRow]]]:
+        """The parts of each lane, each with rows of one cell. There are at least as many parts as lanes."""
         if len({isinstance(pending.command, CountBatch) for pending in rows}) > 1:
-            return [list(rows)]
-        lanes: list[list[_PendingRow]] = [[] for _ in range(self._lanes)]
+            return [[list(rows)]]
+        lanes_of_cell = -(-self._lanes // self._cells.number)
+        parts: list[list[_PendingRow]] = [[] for _ in range(self._cells.number * lanes_of_cell)]
         for pending in rows:
-            lanes[zlib.crc32(pending.command.routing_key.encode()) % self._lanes].append(pending)
-        return lanes
+            key = pending.command.routing_key
+            parts[self._cells.of(key) * lanes_of_cell + zlib.crc32(key.encode()) % lanes_of_cell].append(pending)
+        return [parts[lane :: self._lanes] for lane in range(self._lanes)]
 
-    async def _run_lane(self, lane: Sequence[_PendingRow], results: list[RowResult | None]) -> None:
-        for start in range(0, len(lane), self._group_limit):
-            group = lane[start : start + self._group_limit]
+    async def _run_lane(self, lane: Sequence[Sequence[_PendingRow]], results: list[RowResult | None]) -> None:
+        for group in (
+            part[at : at + self._group_limit] for part in lane for at in range(0, len(part), self._group_limit)
+        ):
             requests = [Request(pending.command, self._cause) for pending in group]
             outcomes = await run_until_available(self._bus.handle_group, requests, self._pause)
             self._last_answer_at = time.monotonic()

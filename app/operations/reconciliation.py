@@ -1,64 +1,22 @@
-"""Compares redundant data page by page while the service runs, and repairs it on request.
+"""Compares redundant data of all cells page by page while the service runs, and repairs it on request."""
 
-Sums are set under the lock of their product. A queue is served by a command on the bus, so that events are published as
-for any other change. Events are only checked: a lost one cannot be restored.
-"""
-
-import itertools
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
 
-from app.adapters.postgresql.counted_sums import CountedBatch, CountedHolds, CountedProduct
-from app.adapters.postgresql.reconciliation import ReconciliationStore
-from app.adapters.postgresql.reconciliation_in_pieces import count_in_pieces
 from app.bootstrap import Service
-from app.domain.commands import ServeBackorders
 from app.observability import metrics
-from app.service_layer.ports import Cause, TemporarilyUnavailableError
-from app.service_layer.requests import Request, RetryPolicy
+from app.operations.differences import Difference, Kind
+from app.operations.product_reconciliation import ProductReconciliation
+from app.operations.ref_reconciliation import RefReconciliation
+from app.service_layer.ports import Cause
+
+__all__ = ["Difference", "Kind", "Reconciliation", "check", "initialize_metrics"]
 
 log = logging.getLogger(__name__)
 
 PAGE = 100
-
-Answer = TypeVar("Answer")
-
-
-class Kind(StrEnum):
-    """Kinds of differences."""
-
-    ALLOCATED_QTY = "allocated_qty"
-    HELD_QTY = "held_qty"
-    BACKORDERED_QTY = "backordered_qty"
-    QUEUE = "queue"
-    EVENTS_BEYOND = "events_beyond"
-    EVENTS_GAP = "events_gap"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Data that is inconsistent, and whether it was repaired."""
-
-    kind: Kind
-    sku: str
-    text: str
-    repaired: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """The difference for programs."""
-        return {"kind": self.kind, "sku": self.sku, "text": self.text, "mended": self.repaired}
-
-    @property
-    def line(self) -> str:
-        """The difference in one line."""
-        return f"{self.kind} {self.sku}: {self.text}{' (repaired)' if self.repaired else ''}"
 
 
 def initialize_metrics() -> None:
@@ -86,215 +44,30 @@ async def check(service: Service) -> None:
 
 
 class Reconciliation:
-    """One pass over all products. `repair` fixes what can be fixed; `page_size` bounds the rows in memory.
-
-    Concurrent traffic never causes a difference: each is found in a single snapshot of the database, and a repair
-    checks it again under the lock of the product.
-    """
+    """One pass over all cells. `repair` fixes what can be fixed; `page_size` bounds the rows in memory."""
 
     def __init__(self, service: Service, *, repair: bool = False, page_size: int = PAGE) -> None:
-        self._bus = service.bus
-        self._store = ReconciliationStore(service.engine)
-        self._repair = repair
-        self._page_size = page_size
-        self._engine = service.engine
-        self._known_wrong: dict[str, list[CountedBatch]] = {}
-        self.unchecked = 0
-        """Products whose comparison failed, each with a line in the log. The others are compared."""
         run = f"reconcile-{uuid.uuid4().hex}"
-        self._cause = Cause(causation_id=run, correlation_id=run)
+        cause = Cause(causation_id=run, correlation_id=run)
+        self._products = [
+            ProductReconciliation(service.bus, engine, cause, repair=repair, page_size=page_size)
+            for engine in service.cells.engines
+        ]
+        self._refs = RefReconciliation(service.cells, repair=repair)
+
+    @property
+    def unchecked(self) -> int:
+        """Products whose comparison failed, each with a line in the log. The others are compared."""
+        return sum(products.unchecked for products in self._products)
 
     async def differences(self) -> AsyncIterator[Difference]:
-        """Every difference: those of the products by SKU, then those of events without a product.
+        """Every difference of each cell: those of the products by SKU, then those of events without a product.
 
-        Raises TemporarilyUnavailableError if the database stays unavailable.
+        With several cells, those of the refs of batches follow. Raises TemporarilyUnavailableError if the database
+        stays unavailable.
         """
-        async for product in self._products():
-            try:
-                # Sums first, because the queue is served according to them.
-                for examine in (self._batches, self._holds, self._sum_of_queue, self._queue, self._events):
-                    async for difference in examine(product):
-                        yield _counted(difference)
-            except Exception as error:  # noqa: BLE001 - errors of the database itself are raised again
-                self._skip(product.sku, error)
-        async for difference in self._events_without_product():
-            yield _counted(difference)
-
-    # --- walking ---------------------------------------------------------------------------------------------------
-
-    async def _products(self) -> AsyncIterator[CountedProduct]:
-        after, limit = "", self._page_size
-        while True:
-            try:
-                page = await _with_retries(partial(self._store.products, after, limit))
-            except TemporarilyUnavailableError as error:
-                if not error.timed_out:
-                    raise
-                # These products have more lines or events than a statement can count within its time limit.
-                if limit > 1:
-                    limit = max(1, limit // 4)
-                    continue
-                sku = await _with_retries(partial(self._store.next_sku, after))
-                if sku is None:
-                    return
-                async for product in self._large_product(sku):
-                    yield product
-                after = sku
-                continue
-            for product in page:
-                yield product
-            if len(page) < limit:
-                return
-            after, limit = page[-1].sku, min(self._page_size, 2 * limit)
-
-    async def _large_product(self, sku: str) -> AsyncIterator[CountedProduct]:
-        try:
-            counted = await _with_retries(partial(count_in_pieces, self._engine, sku))
-        except Exception as error:  # noqa: BLE001 - errors of the database itself are raised again
-            self._skip(sku, error)
-            return
-        if counted is not None:
-            product, self._known_wrong[sku] = counted
-            yield product
-            self._known_wrong.clear()
-
-    def _skip(self, sku: str, error: Exception) -> None:
-        """Skip a product whose comparison failed. Raises the error if the database itself is unavailable."""
-        if isinstance(error, TemporarilyUnavailableError) and not error.is_local:
-            raise error
-        self.unchecked += 1
-        metrics.reconcile_failures.inc()
-        log.warning("the product %s could not be compared: %r", sku, error)
-
-    async def _wrong_batches(self, sku: str) -> AsyncIterator[list[CountedBatch]]:
-        if sku in self._known_wrong:
-            known = self._known_wrong[sku]
-            for start in range(0, len(known), self._page_size):
-                yield known[start : start + self._page_size]
-            return
-        after = 0
-        while page := await _with_retries(partial(self._store.wrong_batches, sku, after, self._page_size)):
-            yield page
-            after = page[-1].number
-
-    # --- examining -------------------------------------------------------------------------------------------------
-
-    async def _batches(self, product: CountedProduct) -> AsyncIterator[Difference]:
-        if not product.has_wrong_batches:
-            return
-        async for page in self._wrong_batches(product.sku):
-            wrong = page
-            if self._repair:
-                numbers = [batch.number for batch in page]
-                wrong = await _with_retries(partial(self._store.repair_batches, product.sku, numbers))
-            for batch in wrong:
-                repaired = self._repair and not batch.is_oversold
-                if batch.has_wrong_sums:
-                    text = _mismatch(batch)
-                    if batch.is_oversold:
-                        text += _instructions(batch, product)
-                    yield Difference(Kind.ALLOCATED_QTY, product.sku, text, repaired)
-                if batch.has_wrong_holds:
-                    text = f"batch {batch.ref} has {batch.held_qty} held; its lines have {batch.lines_held} held"
-                    yield Difference(Kind.HELD_QTY, product.sku, text, repaired)
-
-    async def _holds(self, product: CountedProduct) -> AsyncIterator[Difference]:
-        holds: CountedHolds | None = product if product.are_wrong else None
-        if holds is not None and self._repair:
-            holds = await _with_retries(partial(self._store.repair_holds, product.sku))
-        if holds is None:
-            return
-        if holds.held_qty != holds.held_qty_of_lines:
-            text = f"the product has {holds.held_qty} held; its lines have {holds.held_qty_of_lines} held"
-            yield Difference(Kind.HELD_QTY, product.sku, text, self._repair)
-        if holds.has_wrong_end:
-            text = f"a hold ends at {_time(holds.first_hold_end)}, the product has {_time(holds.earliest_hold_end)}"
-            yield Difference(Kind.HELD_QTY, product.sku, text, self._repair)
-
-    async def _sum_of_queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
-        if product.backordered_qty == product.queued_qty:
-            return
-        sums: tuple[int, int] | None = (product.backordered_qty, product.queued_qty)
-        if self._repair:
-            sums = await _with_retries(partial(self._store.repair_product, product.sku))
-        if sums is not None:
-            stored, queued = sums
-            text = f"the product has {stored}, its queued lines need {queued}"
-            yield Difference(Kind.BACKORDERED_QTY, product.sku, text, self._repair)
-
-    async def _queue(self, product: CountedProduct) -> AsyncIterator[Difference]:
-        if product.queue_fits:
-            repaired = self._repair and await self._serve(product.sku)
-            text = f"a line of {product.smallest_queued} waits, and a batch has {product.room} available"
-            yield Difference(Kind.QUEUE, product.sku, text, repaired)
-
-    async def _events(self, product: CountedProduct) -> AsyncIterator[Difference]:
-        if product.beyond:
-            text = f"there are {product.beyond} events up to {product.last_beyond}, the sequence of the product is "
-            yield Difference(Kind.EVENTS_BEYOND, product.sku, f"{text}{product.sequence}")
-        if product.missing_events:
-            text = f"of the events {product.first_event} to {product.sequence}, {product.missing_events} are missing"
-            yield Difference(Kind.EVENTS_GAP, product.sku, text)
-
-    async def _events_without_product(self) -> AsyncIterator[Difference]:
-        after = ""
-        while page := await _with_retries(partial(self._store.skus_of_events, after, self._page_size)):
-            for sku, is_orphan in page:
-                if is_orphan:
-                    yield Difference(Kind.EVENTS_BEYOND, sku, "there are numbered events without a product")
-            after = page[-1][0]
-
-    async def _serve(self, sku: str) -> bool:
-        """Serve the queue. Returns whether it contains no more line that fits."""
-        (outcome,) = await self._bus.handle_group([Request(ServeBackorders(sku=sku), self._cause)])
-        if isinstance(outcome.error, TemporarilyUnavailableError):
-            raise outcome.error
-        product = await _with_retries(partial(self._store.product, sku))
-        return outcome.error is None and not (product is not None and product.queue_fits)
-
-
-def _counted(difference: Difference) -> Difference:
-    metrics.reconcile_differences.labels(difference.kind).inc()
-    return difference
-
-
-def _mismatch(batch: CountedBatch) -> str:
-    stored = (batch.allocated_qty, batch.allocated_lines, batch.shipped_qty)
-    counted = (batch.lines_allocated, batch.firm_lines, batch.lines_shipped)
-    names = ("{} allocated", "in {} firm lines", "{} shipped")
-    wrong = [number for number in range(3) if stored[number] != counted[number]]
-    return (
-        f"batch {batch.ref} has {', '.join(names[number].format(stored[number]) for number in wrong)}"
-        f"; its lines have {', '.join(names[number].format(counted[number]) for number in wrong)}"
-    )
-
-
-def _time(value: datetime | None) -> str:
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if value else "none"
-
-
-def _instructions(batch: CountedBatch, product: CountedProduct) -> str:
-    """How to repair an oversold batch by hand: the service does not know how many pieces there are.
-
-    A larger quantity serves the queue, according to a sum that is too small. So it must include the whole queue before
-    the sum can be repaired. The cut to the true quantity then deallocates the last lines.
-    """
-    enough = batch.lines_allocated + batch.lines_shipped + product.queued_qty
-    return (
-        f" of {batch.qty} pieces, which cannot be repaired automatically: PATCH it to a qty of {enough} or more,"
-        " run reconcile --repair, then PATCH it to the actual qty"
-    )
-
-
-async def _with_retries(work: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Retry after a transient fault: traffic may hold the lock of a popular product beyond the lock timeout."""
-    retry = RetryPolicy()
-    for attempt in itertools.count(1):
-        try:
-            return await work()
-        except TemporarilyUnavailableError as error:
-            if attempt >= retry.attempts or error.timed_out:
-                raise
-            log.debug("attempt %d: %r", attempt, error)
-        await retry.pause(attempt)
-    raise AssertionError
+        walks = [*(products.differences() for products in self._products), self._refs.differences()]
+        for walk in walks:
+            async for difference in walk:
+                metrics.reconcile_differences.labels(difference.kind).inc()
+                yield difference

@@ -156,7 +156,7 @@ class Watch:
     async def _check_database(self) -> None:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                self._backlog = await backlog_of(self._service.engine)
+                self._backlog = await backlog_of(self._service.cells.all_engines)
         except Exception as error:  # noqa: BLE001 - the database may come back
             self._faults["database"] = first_line(error)
             self._backlog = None

@@ -3,17 +3,21 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.identity.json_web_tokens import JwtAuthenticator
 from app.adapters.postgresql.connections import create_engine
+from app.bootstrap import Service, bootstrap
 from app.service_layer.cells import CellMap
 from app.service_layer.messagebus import MessageBus
+from app.settings import Settings
 from faults.outside_judge import build
 from tests.support.backends import Backend, in_memory, over_postgresql
 from tests.support.cells import CELLS
-from tests.support.database import bus_over
+from tests.support.database import bus_over, raw_connection
 from tests.support.downloads import DownloadError
 from tests.support.identity_provider import IdentityProvider, running_identity_provider, tokens_of
 
@@ -78,3 +82,18 @@ def program() -> Path:
         return build()
     except DownloadError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+async def over_cells(cells_url: str) -> AsyncIterator[Service]:
+    """The wired service over four cells, its bus not running."""
+    settings = Settings(_env_file=None, auth="none", database_url=SecretStr(cells_url), cells=FOUR_CELLS.number)
+    async with bootstrap(settings) as wired:
+        yield wired
+
+
+@pytest.fixture
+async def database(cells_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database with four cells."""
+    async with raw_connection(cells_url) as connection:
+        yield connection

@@ -16,7 +16,7 @@ from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, 
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints import components
-from app.entrypoints.kafka.relay import Relay
+from app.entrypoints.kafka.relays import Relays
 from app.observability import metrics
 from app.operations import reconciliation
 from app.service_layer.requests import Request
@@ -92,7 +92,7 @@ async def relaying(engine: AsyncEngine, database_url: str, broker: FakeBroker) -
     signal = OutboxSignal(engine)
     listener = OutboxListener(database_url, signal.received)
     reader = OutboxReader(engine, lease=60)
-    relay = Relay(reader, signal, listener, broker.start_producer, topic="events", source="/a", lease=60)
+    relay = Relays([reader], signal, listener, broker.start_producer, topic="events", source="/a", lease=60)
     async with components.running([relay.run]):
         yield
     await signal.close()

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import event_archives
+from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.event_archives import Archive, EventArchives
 from app.bootstrap import bootstrap
 from app.domain.commands import Allocate, CreateBatch
@@ -20,6 +21,7 @@ from app.operations.archive import ArchiveError
 from app.operations.reconciliation import Reconciliation
 from app.read_model.history import History
 from app.read_model.reader import Reader
+from app.service_layer.cells import CellMap
 from app.service_layer.messagebus import MessageBus
 from app.settings import Settings
 from tests.support.cells import cells_of
@@ -34,7 +36,7 @@ def archives(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> EventArchi
     """Archives in pages of two events."""
     monkeypatch.setattr(event_archives, "PAGE", 2)
     monkeypatch.setattr(archive, "PAGE", 2)
-    return EventArchives(engine)
+    return EventArchives(Cells(engine, CellMap()))
 
 
 async def sell(bus: MessageBus, database_url: str, *, on: date, orders: Sequence[str], publish: bool = True) -> None:

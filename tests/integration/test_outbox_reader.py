@@ -204,12 +204,14 @@ async def test_a_listener_that_lost_its_connection_connects_again(engine: AsyncE
     await signal.close()
 
 
-async def test_a_signal_from_this_process_wakes_its_relay_and_silence_ends_with_the_timeout(
+async def test_a_signal_from_this_process_wakes_its_relays_and_silence_ends_with_the_timeout(
     engine: AsyncEngine,
 ) -> None:
     signal = OutboxSignal(engine)
+    wakes = [signal.new_wake(), signal.new_wake()]
     signal()
     async with asyncio.timeout(30):
-        await signal.wait(60)
-        await signal.wait(0.01)
+        for wake in wakes:
+            await wake.wait(60)
+            await wake.wait(0.01)
     await signal.close()

@@ -12,7 +12,7 @@ from app.adapters.postgresql.reconciliation import ReconciliationStore
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch, ShipLine
 from app.observability import metrics
-from app.operations import reconciliation
+from app.operations import product_reconciliation, reconciliation
 from app.operations.reconciliation import Difference, Reconciliation
 from app.service_layer.ports import TemporarilyUnavailableError
 from tests.support.database import results
@@ -96,7 +96,7 @@ async def test_a_product_that_cannot_be_compared_does_not_affect_later_ones(
             raise TemporarilyUnavailableError("canceling statement due to statement timeout", timed_out=True)
         return await count(engine, sku)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reconciliation, "count_in_pieces", fails)
+    monkeypatch.setattr(product_reconciliation, "count_in_pieces", fails)
     metrics.reconcile_last_complete.set(0)
 
     assert await found(stocked) == [difference for difference in whole if difference.sku != "SKU-2"]
@@ -104,7 +104,7 @@ async def test_a_product_that_cannot_be_compared_does_not_affect_later_ones(
     await reconciliation.check(stocked)
     assert last_complete() == 0, "not all was compared"
 
-    monkeypatch.setattr(reconciliation, "count_in_pieces", count)
+    monkeypatch.setattr(product_reconciliation, "count_in_pieces", count)
     await reconciliation.check(stocked)
     assert last_complete() == pytest.approx(time.time(), abs=60)
 

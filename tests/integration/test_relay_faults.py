@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints.kafka import relay as relay_module
-from app.entrypoints.kafka.relay import Relay
+from app.entrypoints.kafka.relays import Relays
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Request
@@ -45,8 +45,8 @@ async def relaying(
     broker: FakeBroker, engine: AsyncEngine, database_url: str, *, lease: float = 60
 ) -> AsyncIterator[None]:
     signal = OutboxSignal(engine)
-    relay = Relay(
-        OutboxReader(engine, lease=lease),
+    relay = Relays(
+        [OutboxReader(engine, lease=lease)],
         signal,
         OutboxListener(database_url, signal.received),
         broker.start_producer,

@@ -12,7 +12,7 @@ from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
 from app.entrypoints import components
-from app.entrypoints.kafka.relay import Relay
+from app.entrypoints.kafka.relays import Relays
 from app.service_layer.lock_sets import LockSet
 from app.settings import Settings
 from tests.support.database import play
@@ -120,8 +120,8 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
 
     await play(service.bus, *story("CHAIR", 1))
     reader = Forgetful(service.engine, lease=60)
-    relay = Relay(
-        reader,
+    relay = Relays(
+        [reader],
         service.signal,
         OutboxListener(service.settings.database_url.get_secret_value(), service.signal.received),
         start_producer,

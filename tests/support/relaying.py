@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.messages import shard_of
 from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
-from app.entrypoints.kafka.relay import Relay
+from app.entrypoints.kafka.relays import Relays
 from tests.support.records import FakeBroker
 
 EVENTS = """
@@ -56,7 +56,7 @@ async def relaying(broker: FakeBroker, engine: AsyncEngine, database_url: str) -
     signal = OutboxSignal(engine)
     reader = CountingReader(engine, lease=60)
     listener = OutboxListener(database_url, signal.received)
-    relay = Relay(reader, signal, listener, broker.start_producer, topic="events", source="/allocation", lease=60)
+    relay = Relays([reader], signal, listener, broker.start_producer, topic="events", source="/allocation", lease=60)
     task = asyncio.create_task(relay.run())
     try:
         yield reader

@@ -1,12 +1,14 @@
 """Figures for the metrics: backorders, holds, dead letters, and what keeps dead rows in the database."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import connect
+from app.adapters.postgresql.fan_out import in_each
 
 _COUNT = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM order_lines WHERE batch_number IS NULL LIMIT :limit) AS lines),
@@ -32,8 +34,18 @@ class BacklogCounts:
     overdue_hold_age: float
 
 
-async def count_backlog(engine: AsyncEngine) -> BacklogCounts:
-    """Count what waits. Raises DatabaseUnavailableError."""
+async def count_backlog(engines: Sequence[AsyncEngine]) -> BacklogCounts:
+    """Count what waits in all schemas. Raises DatabaseUnavailableError."""
+    found = await in_each(engines, _count)
+    return BacklogCounts(
+        min(sum(each.backordered_lines for each in found), COUNT_LIMIT),
+        min(sum(each.dead_letters for each in found), COUNT_LIMIT),
+        min(sum(each.held_lines for each in found), COUNT_LIMIT),
+        max(each.overdue_hold_age for each in found),
+    )
+
+
+async def _count(engine: AsyncEngine) -> BacklogCounts:
     async with connect(engine) as connection:
         return BacklogCounts(*(await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).one())
 
@@ -69,18 +81,26 @@ class Held:
 
 
 class SnapshotWatch:
-    """Measures for how long the oldest transaction that is needed has been the same."""
+    """Measures for how long the oldest transaction that is needed has been the same, for each of the schemas.
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._xmin: str | None = None
-        self._since = 0.0
+    Their servers may differ. The result is the largest of all, and the sum of the dead rows.
+    """
+
+    def __init__(self, engines: Sequence[AsyncEngine]) -> None:
+        self._engines = engines
+        self._known: dict[AsyncEngine, tuple[str | None, float]] = {}
 
     async def look(self) -> Held:
         """The current figures. Raises DatabaseUnavailableError."""
-        async with connect(self._engine) as connection:
+        seconds, transactions, dead_rows = zip(*await in_each(self._engines, self._look), strict=True)
+        return Held(max(seconds), max(transactions), sum(dead_rows))
+
+    async def _look(self, engine: AsyncEngine) -> tuple[float, float, float]:
+        async with connect(engine) as connection:
             found = (await connection.execute(_OLDEST)).one()
         now = time.monotonic()
-        if found.xmin is None or found.xmin != self._xmin:
-            self._xmin, self._since = found.xmin, now
-        return Held(now - self._since, found.transactions, found.dead_rows)
+        xmin, since = self._known.get(engine, (None, 0.0))
+        if found.xmin is None or found.xmin != xmin:
+            since = now
+            self._known[engine] = found.xmin, since
+        return now - since, found.transactions, found.dead_rows

@@ -21,9 +21,10 @@ from app.service_layer.cells import CellMap
 CONTROL = "control"
 _OPTION = "allocation_schema"
 _TABLES = "|".join([*metadata.tables, "alembic_version"])
-# A column or a CTE is never behind these words. The name in quotation marks is a literal of the type regclass.
+# A column or a CTE is never behind these words. The name in quotation marks is a literal of the type regclass. A null
+# may have the row type of a table.
 _NAMED = re.compile(
-    rf"""(\b(?:FROM|JOIN|INTO|UPDATE|USING|ONLY)\s+)({_TABLES})\b(?!\.)|'((?:{_TABLES})(?:_id_seq)?)'(?=::regclass|\))"""
+    rf"""(\b(?:FROM|JOIN|INTO|UPDATE|USING|ONLY)\s+|\bNULL::)({_TABLES})\b(?!\.)|'((?:{_TABLES})(?:_id_seq)?)'(?=::regclass|\))"""
 )
 
 

@@ -34,6 +34,25 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
         await super().close(timeout=CLOSE_TIMEOUT if timeout is None else min(timeout, CLOSE_TIMEOUT))
 
 
+def session_settings(time_zone: str) -> dict[str, str]:
+    """The settings of PostgreSQL that each session of the service has."""
+    return {
+        "lock_timeout": f"{LOCK_TIMEOUT}s",
+        "statement_timeout": f"{COMMAND_TIMEOUT - 1}s",
+        # An idle timeout is not enough: a process that hangs between the two messages of asyncpg's prepare
+        # leaves a session that is not idle and keeps its locks. (PostgreSQL 17 and newer.)
+        "transaction_timeout": f"{TRANSACTION_TIMEOUT}s",
+        "timezone": time_zone,
+        # A statement is planned once for each connection: planning an allocation took PostgreSQL as long as its
+        # execution. A plan made while a table is empty would keep its sequential scan. A bitmap scan reads all
+        # matching index entries before a LIMIT applies. Compiling with JIT costs more than it saves.
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "jit": "off",
+    }
+
+
 def create_engine(
     url: str,
     *,
@@ -64,22 +83,7 @@ def create_engine(
             "ssl": tls or False,
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": COMMAND_TIMEOUT,
-            "server_settings": {
-                "application_name": application_name,
-                "lock_timeout": f"{LOCK_TIMEOUT}s",
-                "statement_timeout": f"{COMMAND_TIMEOUT - 1}s",
-                # An idle timeout is not enough: a process that hangs between the two messages of asyncpg's prepare
-                # leaves a session that is not idle and keeps its locks. (PostgreSQL 17 and newer.)
-                "transaction_timeout": f"{TRANSACTION_TIMEOUT}s",
-                "timezone": time_zone,
-                # A statement is planned once for each connection: planning an allocation took PostgreSQL as long as its
-                # execution. A plan made while a table is empty would keep its sequential scan. A bitmap scan reads all
-                # matching index entries before a LIMIT applies. Compiling with JIT costs more than it saves.
-                "plan_cache_mode": "force_generic_plan",
-                "enable_seqscan": "off",
-                "enable_bitmapscan": "off",
-                "jit": "off",
-            },
+            "server_settings": {"application_name": application_name, **session_settings(time_zone)},
         },
     )
     PoolGuard.of(engine)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import connect
 from app.adapters.postgresql.errors import WrongServerError
+from app.adapters.postgresql.fan_out import in_each
 from app.adapters.postgresql.pool_guard import PoolGuard
 from app.observability import metrics
 
@@ -78,8 +80,12 @@ class WaitingEvent:
     age: float
 
 
-async def first_events(engine: AsyncEngine) -> list[WaitingEvent]:
-    """The first of each subject's unpublished events, the oldest first. Raises DatabaseUnavailableError."""
+async def first_events(engines: Sequence[AsyncEngine]) -> list[WaitingEvent]:
+    """The first of each subject's unpublished events, those of each cell by id. Raises DatabaseUnavailableError."""
+    return [event for events in await in_each(engines, _first_events) for event in events]
+
+
+async def _first_events(engine: AsyncEngine) -> list[WaitingEvent]:
     async with connect(engine) as connection:
         found = [WaitingEvent(*row) for row in await connection.execute(_FIRST_EVENTS, {"limit": EVENTS_LIMIT})]
     return sorted(found, key=lambda event: event.id)
@@ -123,8 +129,19 @@ async def keeps_up(replica: AsyncEngine, primary: AsyncEngine, *, seconds: float
     return True
 
 
-async def backlog_of(engine: AsyncEngine) -> Backlog:
-    """The backlog. Raises DatabaseUnavailableError."""
+async def backlog_of(engines: Sequence[AsyncEngine]) -> Backlog:
+    """The backlog of all schemas together. Raises DatabaseUnavailableError."""
+    found = await in_each(engines, _backlog_of)
+    ages = [each.oldest_seconds for each in found if each.oldest_seconds is not None]
+    return Backlog(
+        pending=sum(each.pending for each in found),
+        oldest_seconds=max(ages, default=None),
+        dead_letters=sum(each.dead_letters for each in found),
+        held_lines=sum(each.held_lines for each in found),
+    )
+
+
+async def _backlog_of(engine: AsyncEngine) -> Backlog:
     async with connect(engine) as connection:
         found = (await connection.execute(_BACKLOG, {"limit": COUNT_LIMIT})).one()
     return Backlog(found.pending, found.oldest_seconds, found.dead_letters, found.held_lines)

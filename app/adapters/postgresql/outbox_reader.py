@@ -15,6 +15,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.cells import qualified, schema_of
 from app.adapters.postgresql.connections import DriverConnections, begin, connect
 from app.adapters.postgresql.connector import Connector
 from app.adapters.postgresql.database_url import DatabaseUrl
@@ -22,6 +23,7 @@ from app.adapters.postgresql.errors import translated
 from app.adapters.postgresql.messages import SHARDS
 from app.adapters.postgresql.outbox_horizon import Horizon
 from app.adapters.postgresql.pool_guard import connected_at
+from app.adapters.postgresql.wake import Wake
 from app.cancellation import cancel
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,8 @@ COUNT_LIMIT = 100_000
 LISTENER_TIMEOUT = 3.0
 HORIZON_INTERVAL = 0.25
 """Seconds for which a settled position is reused. Until then each read passes over the rows deleted meanwhile."""
+CONNECTIONS = 4
+"""How many connections of the pool the relays of a process use at a time, over all cells."""
 
 
 class OutboxRow(NamedTuple):
@@ -104,25 +108,30 @@ class OutboxRow(NamedTuple):
 
 
 class OutboxReader:
-    """Distributes the shards among the running relays, by leases on the database's clock, and reads them.
+    """Distributes the shards of a cell among the running relays, by leases on the database's clock, and reads them.
 
     A lease only keeps two relays from sending the same rows. Order and completeness do not depend on it: a relay reads
     the rows of a shard in order and deletes only those that the broker has acknowledged. A relay that lost its lease
     without noticing can only repeat rows. Each method raises DatabaseUnavailableError.
+
+    Readers of several cells share `turns`, which bounds how many connections they use at a time.
     """
 
-    def __init__(self, engine: AsyncEngine, *, lease: float) -> None:
+    def __init__(self, engine: AsyncEngine, *, lease: float, turns: asyncio.Semaphore | None = None) -> None:
         self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._connections = DriverConnections(engine)
         self._lease = lease
         self._owner = uuid.uuid4().hex
-        self._horizon = Horizon()
+        self._turns = turns or asyncio.Semaphore(CONNECTIONS)
+        self.schema = schema_of(engine)
+        self._select_rows, self._delete_rows = qualified(_READ, self.schema), qualified(_DELETE, self.schema)
+        self._horizon = Horizon(self.schema)
         self._looking = asyncio.Lock()
 
     async def claim(self) -> list[int]:
         """Renew our leases, and release or claim shards until each relay has its share. Returns our shards."""
-        async with begin(self._engine) as connection:
+        async with self._turns, begin(self._engine) as connection:
             own = {"owner": self._owner, "lease": self._lease}
             # Our own row first: after this statement no row of a member is waited for.
             until = (await connection.execute(_UPSERT_MEMBER, own)).scalar_one()
@@ -145,7 +154,7 @@ class OutboxReader:
 
     async def leave(self) -> None:
         """Release all shards, so that other relays need not wait for the leases to end."""
-        async with begin(self._engine) as connection:
+        async with self._turns, begin(self._engine) as connection:
             await connection.execute(_RELEASE, {"owner": self._owner, "shards": list(range(SHARDS))})
             await connection.execute(_DELETE_MEMBER, {"owner": self._owner})
 
@@ -154,7 +163,8 @@ class OutboxReader:
 
         Raises ServerChangedError if the server is not the one of the last call.
         """
-        async with self._looking:
+        # The turn first: `read` has one when it waits for the lock.
+        async with self._turns, self._looking:
             if time.monotonic() - self._horizon.looked_at >= HORIZON_INTERVAL:
                 async with self._connections.borrowed() as lent:
                     await self._horizon.look(lent.driver)
@@ -166,20 +176,20 @@ class OutboxReader:
         `after` is an id up to which the caller has read. Raises ServerChangedError if the server is not the one that
         the caller read from.
         """
-        async with self._connections.borrowed() as lent:
+        async with self._turns, self._connections.borrowed() as lent:
             if after and connected_at(lent.info) > self._horizon.looked_at:
                 async with self._looking:
                     await self._horizon.look(lent.driver)
-            return list(map(OutboxRow._make, await lent.driver.fetch(_READ, shards, after, limit)))
+            return list(map(OutboxRow._make, await lent.driver.fetch(self._select_rows, shards, after, limit)))
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Delete rows that the broker has acknowledged."""
-        async with self._connections.borrowed() as lent:
-            await lent.driver.execute(_DELETE.format(ids=",".join(map(str, ids))))
+        async with self._turns, self._connections.borrowed() as lent:
+            await lent.driver.execute(self._delete_rows.format(ids=",".join(map(str, ids))))
 
     async def pending(self) -> int:
         """How many events of all shards are pending, counted up to `COUNT_LIMIT`."""
-        async with connect(self._reader) as connection:
+        async with self._turns, connect(self._reader) as connection:
             return int((await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).scalar_one())
 
 
@@ -194,28 +204,24 @@ class OutboxSignal:
         self._connections = DriverConnections(engine)
         self._interval = interval
         self._notified_at = -math.inf
-        self._local = asyncio.Event()
+        self._wakes: list[Wake] = []
         self._pending: asyncio.Task[None] | None = None
+
+    def new_wake(self) -> Wake:
+        """A wake for one relay: each signal sets it."""
+        self._wakes.append(Wake())
+        return self._wakes[-1]
 
     def __call__(self) -> None:
         """Signal that events were committed."""
-        self._local.set()
+        self.received()
         if self._pending is None or self._pending.done():
             self._pending = asyncio.create_task(self._notify(), name="outbox-notify")
 
-    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - a timeout is a normal outcome
-        """Wait for a signal, at most `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._local.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._local.clear()
-
     def received(self) -> None:
-        """Signal to this process that another one committed events."""
-        self._local.set()
+        """Wake the relays of this process: another one committed events, or this one."""
+        for wake in self._wakes:
+            wake.set()
 
     async def close(self) -> None:
         """Cancel a NOTIFY that is pending."""

@@ -29,8 +29,8 @@ from sqlalchemy import (
     text,
 )
 
+from app.adapters.postgresql.archive_tables import event_archives
 from app.adapters.postgresql.cart_tables import cart_items, carts
-from app.adapters.postgresql.event_archives import event_archives
 from app.adapters.postgresql.message_tables import dead_letters, inbox, notified_batches, notified_products
 from app.adapters.postgresql.metadata import Identifier, metadata
 from app.adapters.postgresql.process_tables import commit_tokens, commits, relay_members, relay_shards

@@ -172,23 +172,49 @@ class EventPublisher:
         )
 
 
-class Sender:
-    """Publishes with its own producer, and with a new one after a failure."""
+class SharedProducer:
+    """The producer of the senders of several cells, and a new one after a failure."""
 
-    def __init__(
-        self,
-        outbox: OutboxReader,
-        start_producer: Callable[[], Awaitable[AIOKafkaProducer]],
-        *,
-        topic: str,
-        source: str,
-    ) -> None:
+    def __init__(self, start: Callable[[], Awaitable[AIOKafkaProducer]]) -> None:
+        self._start = start
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    async def get(self) -> AIOKafkaProducer:
+        """The producer. Starts one if there is none. Raises KafkaError."""
+        async with self._starting:
+            if self._producer is None:
+                self._producer = await self._start()
+            return self._producer
+
+    def drop(self, failed: AIOKafkaProducer | None) -> None:
+        """Discard the producer that has failed, unless it was discarded before: the next use starts a new one.
+
+        The old producer stops in the background, which takes seconds if its broker does not answer. A batch that it
+        still sends can only repeat events of the new producer, because it contains the same events in their order.
+        """
+        if failed is not None and failed is self._producer:
+            self._producer = None
+            stopping = asyncio.create_task(clients.stop(failed))
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+
+    async def close(self) -> None:
+        """Stop all producers, within `clients.STOP_TIMEOUT`."""
+        self.drop(self._producer)
+        await asyncio.gather(*self._stopping, return_exceptions=True)
+
+
+class Sender:
+    """Publishes rows of one outbox."""
+
+    def __init__(self, outbox: OutboxReader, producer: SharedProducer, *, topic: str, source: str) -> None:
         self._outbox = outbox
-        self._start_producer = start_producer
+        self._shared = producer
         self._topic = topic
         self._source = source
-        self._producer: AIOKafkaProducer | None = None
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._used: AIOKafkaProducer | None = None
 
     async def partitions(self) -> list[int]:
         """See `EventPublisher.partitions`. Raises KafkaError."""
@@ -216,26 +242,12 @@ class Sender:
         return published
 
     def drop(self) -> None:
-        """Discard the producer: the next use starts a new one.
-
-        The old producer stops in the background, which takes seconds if its broker does not answer. A batch that it
-        still sends can only repeat events of the new producer, because it contains the same events in their order.
-        """
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            stopping = asyncio.create_task(clients.stop(producer))
-            self._stopping.add(stopping)
-            stopping.add_done_callback(self._stopping.discard)
-
-    async def close(self) -> None:
-        """Stop the producers, within `clients.STOP_TIMEOUT`."""
-        self.drop()
-        await asyncio.gather(*self._stopping, return_exceptions=True)
+        """Discard the producer that was used last. See `SharedProducer.drop`."""
+        self._shared.drop(self._used)
 
     async def _publisher(self) -> EventPublisher:
-        if self._producer is None:
-            self._producer = await self._start_producer()
-        return EventPublisher(self._producer, self._topic, self._source)
+        self._used = await self._shared.get()
+        return EventPublisher(self._used, self._topic, self._source)
 
 
 def age_in_seconds(written: datetime) -> float:

@@ -1,4 +1,4 @@
-"""The relay: publishes the events in the outbox, in order for each SKU, and deletes them once acknowledged.
+"""The relay of a cell: publishes the events in its outbox, in order for each SKU, and deletes them once acknowledged.
 
 Nothing is locked while it sends. Each partition has one batch in flight, and the next is sent after the broker has
 acknowledged it. So a subscriber sees the first deliveries of the events of a SKU in order, whatever fails.
@@ -7,7 +7,7 @@ Two tasks share the partitions. One publishes to all partitions that accept thei
 passes to the other task, which retries it at growing intervals and publishes its backlog with a producer of its own,
 so its failures do not delay the others. If a batch is refused for its content, that task halves it until it finds the
 event, and refuses only the subject of that event: its later events wait, those of other subjects do not.
-docs/decisions/0024 says why neither task reads from the first row.
+docs/decisions/0024 says why neither task reads from the first row. `relays.py` runs the relays of all cells.
 """
 
 import asyncio
@@ -17,13 +17,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from aiokafka import AIOKafkaProducer
-
-from app.adapters.kafka import clients
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxReader, OutboxRow
+from app.adapters.postgresql.wake import Wake
 from app.backoff import next_delay
 from app.cancellation import raise_if_cancelled
 from app.entrypoints.kafka.publisher import PublishResult, Sender, age_in_seconds, by_partition
+from app.entrypoints.kafka.relay_metrics import RelayMetrics
 from app.entrypoints.kafka.relay_positions import Positions, Queue, Refusal, Refused, queue_of
 from app.observability import metrics
 
@@ -70,20 +69,22 @@ class Relay:
     def __init__(
         self,
         outbox: OutboxReader,
-        signal: OutboxSignal,
-        listener: OutboxListener,
-        start_producer: Callable[[], Awaitable[AIOKafkaProducer]],
+        senders: Sequence[Sender],
+        wake: Wake,
+        figures: RelayMetrics,
         *,
-        topic: str,
-        source: str,
-        lease: float,
+        claim_interval: float,
+        ensure_listening: Callable[[], Awaitable[None]],
+        has_neighbours: bool,
     ) -> None:
         self._outbox = outbox
-        self._signal = signal
-        self._listener = listener
-        self._sender = Sender(outbox, start_producer, topic=topic, source=source)
-        self._retrier = Sender(outbox, start_producer, topic=topic, source=source)
-        self._claim_interval = lease / CLAIMS_IN_A_LEASE
+        self._sender, self._retrier = senders
+        self._wake = wake
+        self._metrics = figures
+        self._figures = figures.new_figures()
+        self._claim_interval = claim_interval
+        self._ensure_listening = ensure_listening
+        self._has_neighbours = has_neighbours
         self._empty_claims = 0
         self._shards: list[int] = []
         self._claimed_at = -math.inf
@@ -97,13 +98,9 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        async with self._listener:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._repeat(self._publish, self._sender), name="relay-publish")
-                    tasks.create_task(self._repeat(self._retry, self._retrier), name="relay-retry")
-            finally:
-                await asyncio.shield(self._stop())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._repeat(self._publish, self._sender), name="relay-publish")
+            tasks.create_task(self._repeat(self._retry, self._retrier), name="relay-retry")
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], sender: Sender) -> None:
         backoff = 0.0
@@ -128,10 +125,11 @@ class Relay:
             await self._claim()
         began = time.monotonic()
         page = await self._round()
-        if not page.queues:
-            await self._signal.wait(min(POLL_INTERVAL, self._claim_interval))
-        elif page.is_last:
+        # Without neighbours, each signal is that of an event of this cell.
+        if page.is_last if page.queues else self._has_neighbours:
             await asyncio.sleep(began + ROUND_INTERVAL - time.monotonic())
+        if not page.queues:
+            await self._wake.wait(min(POLL_INTERVAL, self._claim_interval))
 
     async def _round(self) -> _Page:
         """Publish a page of the events in our shards."""
@@ -172,11 +170,12 @@ class Relay:
     def _report_refusals(self, oldest: OutboxRow | None) -> None:
         refused = self._positions.refused
         written = [refusal.oldest for refusal in refused.values()] + ([oldest.created_at] if oldest else [])
-        metrics.outbox_oldest_age.set(age_in_seconds(min(written)) if written else 0.0)
-        metrics.set_refused_ages(
-            {number: age_in_seconds(each.oldest) for (number, subject), each in refused.items() if subject is None}
-        )
-        metrics.outbox_refused_subjects.set(sum(subject is not None for _, subject in refused))
+        self._figures.oldest_age = age_in_seconds(min(written)) if written else 0.0
+        self._figures.refused_ages = {
+            number: age_in_seconds(each.oldest) for (number, subject), each in refused.items() if subject is None
+        }
+        self._figures.refused_subjects = sum(subject is not None for _, subject in refused)
+        self._metrics.set_ages()
 
     # --- refused partitions and subjects -----------------------------------------------------------------------------
 
@@ -221,7 +220,7 @@ class Relay:
                     has_caught_up=page.reached >= self._positions.start,
                 )
         if any(refusal.has_caught_up for refusal in self._positions.refused.values()):
-            self._signal.received()
+            self._wake.set()
 
     async def _wait_for_refusals(self) -> None:
         waiting = [refusal.until for refusal in self._positions.refused.values() if not refusal.has_caught_up]
@@ -269,31 +268,21 @@ class Relay:
         if shards != self._shards:
             self._shards = shards
             self._positions.reset()
-        metrics.relay_shards.set(len(shards))
+        self._figures.shards = len(shards)
+        self._metrics.set_shards()
         self._empty_claims = 0 if shards else self._empty_claims + 1
         # A whole lease has passed, so the leases of a relay that died have ended.
         if self._empty_claims == CLAIMS_IN_A_LEASE + 1:
-            log.warning("this relay has no lease on a shard of the outbox, so it publishes nothing")
+            where = "" if self._outbox.schema is None else f" of {self._outbox.schema}"
+            log.warning("this relay has no lease on a shard of the outbox%s, so it publishes nothing", where)
         if time.monotonic() - self._counted_at >= COUNT_INTERVAL:
             await self._count()
-        try:
-            await self._listener.ensure()
-        except Exception as error:  # noqa: BLE001 - without signals the relay polls
-            raise_if_cancelled()
-            log.info("the relay polls, because it cannot listen for signals of other processes: %r", error)
+        await self._ensure_listening()
 
     async def _count(self) -> None:
         self._counted_at = time.monotonic()
         try:
-            metrics.outbox_pending.set(await self._outbox.pending())
+            self._figures.pending = await self._outbox.pending()
+            self._metrics.set_pending()
         except Exception as error:  # noqa: BLE001 - a metric must not keep the relay from publishing
             log.info("pending events could not be counted: %r", error)
-
-    async def _stop(self) -> None:
-        metrics.set_refused_ages({})
-        await asyncio.gather(self._sender.close(), self._retrier.close())
-        try:
-            async with asyncio.timeout(clients.STOP_TIMEOUT):
-                await self._outbox.leave()
-        except Exception as error:  # noqa: BLE001 - the leases expire
-            log.warning("the leases could not be released: %r", error)

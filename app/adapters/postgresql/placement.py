@@ -1,0 +1,51 @@
+"""Where Citus has placed the cells, and the settings that its sessions on other servers lack."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from app.adapters.postgresql.cells import CONTROL, Cells
+from app.adapters.postgresql.connections import connect, session_settings
+
+_HAS_CITUS = text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
+# All tables of a schema are on one node.
+_NODES = text("""
+    SELECT table_name::text AS name, nodename || ':' || nodeport AS node FROM citus_shards
+    WHERE table_name::text = ANY(CAST(:tables AS text[]))
+""")
+_SETTINGS_OF_ROLE = text("""
+    SELECT lower(split_part(setting, '=', 1)) AS name FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
+    WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+      AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))
+""")
+# Without it, the driver's introspection of types takes seconds.
+_VISIBILITY = {"citus.override_table_visibility": "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The node of each schema (None: Citus has not placed it), and the settings that the role lacks, with their values.
+
+    Citus opens sessions on other nodes for the same role, and does not carry over the settings of ours.
+    """
+
+    nodes: Mapping[str, str | None]
+    missing_settings: Mapping[str, str]
+
+
+async def placement_of(cells: Cells, time_zone: str) -> Placement | None:
+    """The placement of several cells; None without Citus. Raises DatabaseUnavailableError."""
+    schemas = [*filter(None, cells.schemas), CONTROL]
+    async with connect(cells.control) as connection:
+        if not (await connection.execute(_HAS_CITUS)).scalar_one():
+            return None
+        tables = {f"{schema}.products": schema for schema in schemas}
+        rows = (await connection.execute(_NODES, {"tables": list(tables)})).all()
+        nodes = {tables[row.name]: row.node for row in rows}
+        given = set((await connection.execute(_SETTINGS_OF_ROLE)).scalars())
+    wanted = session_settings(time_zone) | _VISIBILITY
+    return Placement(
+        nodes={schema: nodes.get(schema) for schema in schemas},
+        missing_settings={name: value for name, value in wanted.items() if name not in given},
+    )
