@@ -206,10 +206,13 @@ def _inbound_message(name: str, model: type[Command] | type[StockCount]) -> dict
     # Unknown fields of messages are ignored.
     for each in (schema, *schema.get("$defs", {}).values()):
         each.pop("additionalProperties", None)
-    key = "The order id" if issubclass(model, (PlaceOrder, CancelOrder)) else "The SKU"
-    return _message(
-        name, model.__doc__, schema, _INBOUND_HEADERS, f"{key}. The key is ignored: only the data are read."
+    key = "order id" if issubclass(model, (PlaceOrder, CancelOrder)) else "SKU"
+    description = (
+        f"The {key}. The service reads only the data. With this key and Kafka's default partitioner, messages with the "
+        f"same {key} are read in the order in which they were sent. In an installation with several cells, a "
+        "partition then has messages of one cell, if the number of partitions is a multiple of the number of cells."
     )
+    return _message(name, model.__doc__, schema, _INBOUND_HEADERS, description)
 
 
 def _outbound_message(model: type[Message]) -> dict[str, Any]:

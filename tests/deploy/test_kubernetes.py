@@ -17,7 +17,7 @@ from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-BASE, EXAMPLE = KUBERNETES / "base", KUBERNETES / "overlays" / "example"
+BASE, EXAMPLE, CITUS = KUBERNETES / "base", KUBERNETES / "overlays" / "example", KUBERNETES / "overlays" / "citus"
 FILES = sorted(file for file in KUBERNETES.rglob("*.yaml") if file.name != "kustomization.yaml")
 VERSIONS = ["1.30", "1.34"]
 AFTER_THE_GRACE = 10
@@ -50,10 +50,13 @@ def container(workload: Json) -> Json:
     return found
 
 
-def given_settings() -> dict[str, str]:
-    """What the example's pods find in their environment."""
+def given_settings(overlay: Path = EXAMPLE) -> dict[str, str]:
+    """What the overlay's pods find in their environment."""
     found: dict[str, str] = {}
-    for document in documents(BASE / "settings.yaml", EXAMPLE / "settings.yaml", EXAMPLE / "secret.example.yaml"):
+    files = [BASE / "settings.yaml", EXAMPLE / "settings.yaml", EXAMPLE / "secret.example.yaml"]
+    if overlay == CITUS:
+        files += [CITUS / "settings.yaml", CITUS / "database.example.yaml"]
+    for document in documents(*files):
         if name_of(document) != "allocation-tls":
             found |= document.get("data", {}) | document.get("stringData", {})
     return found
@@ -72,33 +75,68 @@ def test_every_document_matches_the_schema_of_kubernetes(file: Path, version: st
         kubernetes_validate.validate(document, version, strict=True)
 
 
-@pytest.mark.parametrize("folder", [BASE, EXAMPLE], ids=["base", "example"])
-def test_the_kustomization_names_every_file_beside_it(folder: Path) -> None:
+@pytest.mark.parametrize(("folder", "below"), [(BASE, None), (EXAMPLE, BASE), (CITUS, EXAMPLE)])
+def test_the_kustomization_names_every_file_beside_it(folder: Path, below: Path | None) -> None:
     (kustomization,) = documents(folder / "kustomization.yaml")
-    patches = [patch["path"] for patch in kustomization.get("patches", [])]
+    patches = [patch["path"] for patch in kustomization.get("patches", []) if "path" in patch]
     named = {(folder / name).resolve() for name in [*kustomization["resources"], *patches]}
     beside = {file for file in FILES if file.parent == folder}
-    assert named == (beside if folder == BASE else beside | {BASE})
+    assert named == beside | ({below} if below else set())
 
 
-def test_the_example_can_be_built() -> None:
+def built(overlay: Path) -> list[Json]:
+    """What Kustomize makes of the overlay. Skips the test without Kustomize."""
     programs = {"kustomize": ["kustomize", "build"], "kubectl": ["kubectl", "kustomize"]}
     command = next((command for program, command in programs.items() if shutil.which(program)), None)
     if command is None:
         pytest.skip("neither kustomize nor kubectl is installed")
-    done = subprocess.run([*command, EXAMPLE], capture_output=True, check=False, text=True, timeout=60)
+    done = subprocess.run([*command, overlay], capture_output=True, check=False, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    built = list(yaml.safe_load_all(done.stdout))
-    for document in built:
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def named(found: list[Json], kind: str, name: str) -> Json:
+    (only,) = [each for each in found if each["kind"] == kind and name_of(each) == name]
+    return only
+
+
+@pytest.mark.parametrize("overlay", [EXAMPLE, CITUS], ids=["example", "citus"])
+def test_an_overlay_can_be_built(overlay: Path) -> None:
+    found = built(overlay)
+    for document in found:
         kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
-    images = {container(each)["image"] for each in built if each["kind"] in {"Deployment", "Job"}}
+    images = {container(each)["image"] for each in found if each["kind"] in {"Deployment", "Job"}}
     assert images == {"registry.example.com/allocation:1.0.0rc1"}
-    (settings,) = [each["data"] for each in built if each["kind"] == "ConfigMap"]
+    settings = named(found, "ConfigMap", "allocation-settings")["data"]
     assert {"ALLOCATION_LOG_FORMAT", "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"} <= set(settings)
 
 
-def test_every_variable_is_a_setting_and_together_they_are_valid() -> None:
-    given = given_settings()
+def test_nodes_and_role_are_set_up_before_the_schemas_are_created() -> None:
+    found = built(CITUS)
+    migration = pod(named(found, "Job", "allocation-migrate"))
+    (setup,) = migration["initContainers"]
+    assert setup["command"][-1] == "--file=/etc/citus/setup.sql"
+    (script,) = [each["configMap"]["name"] for each in migration["volumes"] if "configMap" in each]
+    assert named(found, "ConfigMap", script)["data"] == {"setup.sql": (CITUS / "setup.sql").read_text(encoding="utf-8")}
+
+    nodes = named(found, "StatefulSet", "citus")
+    assert container(nodes)["image"] == setup["image"]
+    names = [f"citus-{number}.{nodes['spec']['serviceName']}" for number in range(nodes["spec"]["replicas"])]
+    assert {f"--set=coordinator={names[0]}", f"--set=workers={','.join(names[1:])}"} <= set(setup["command"])
+    secrets = [each["stringData"] for each in found if name_of(each) == "allocation-secrets"]
+    assert [each["ALLOCATION_DATABASE_URL"].split("@")[1] for each in secrets] == [f"{names[0]}:5432/allocation"]
+    assert [each for each in secrets if "ALLOCATION_READ_DATABASE_URL" in each] == []
+
+
+@pytest.mark.parametrize("overlay", [EXAMPLE, CITUS], ids=["example", "citus"])
+def test_a_partition_has_messages_of_one_cell(overlay: Path) -> None:
+    given = given_settings(overlay)
+    assert int(given["ALLOCATION_KAFKA_TOPIC_PARTITIONS"]) % int(given.get("ALLOCATION_CELLS", 1)) == 0
+
+
+@pytest.mark.parametrize("overlay", [EXAMPLE, CITUS], ids=["example", "citus"])
+def test_every_variable_is_a_setting_and_together_they_are_valid(overlay: Path) -> None:
+    given = given_settings(overlay)
     names = {name: name.removeprefix("ALLOCATION_").lower() for name in given}
     assert {name for name, field in names.items() if field not in Settings.model_fields} == set()
     # Files are in the pods only.

@@ -17,6 +17,19 @@ SINGLE = frozenset(
 )
 """Request headers that may occur once. The parser checks Host, and the gate checks credentials."""
 
+ROUTING_KEY: Mapping[str, Any] = {
+    "name": "Allocation-Routing-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "A SKU of the request, or the id of its order if it names none. The service ignores it. A proxy in front of "
+        "several processes can use it to send the requests of one part of the data to the same process, which serves "
+        "them together. A request without it has the same effect and the same response."
+    ),
+    "schema": {"type": "string", "examples": ["RED-CHAIR"]},
+}
+"""The OpenAPI parameter of every writing route. See docs/cells.md."""
+
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import DomainError
-from app.entrypoints.http.headers import named_headers
+from app.entrypoints.http.headers import ROUTING_KEY, named_headers
 from app.entrypoints.http.idempotent_write import key_of
 from app.entrypoints.http.identity import scope_of, security_of
 from app.entrypoints.http.nesting import MAX_NESTING, is_nested_deeper_than
@@ -48,9 +48,12 @@ class ServiceRoute(APIRoute):
         if scope is not None:
             refusals = documented("unauthenticated", "forbidden", "misdirected-request", "too-many-requests")
             options["responses"] = refusals | (options.get("responses") or {})
-        options["openapi_extra"] = {"security": security_of(scope)} | (options.get("openapi_extra") or {})
+        is_writing = not READING_METHODS.issuperset(options.get("methods") or ())
+        extra = {"security": security_of(scope)} | (options.get("openapi_extra") or {})
+        if is_writing:
+            extra["parameters"] = [*extra.get("parameters", ()), ROUTING_KEY]
+        options["openapi_extra"] = extra
         super().__init__(path, endpoint, **options)
-        is_writing = not READING_METHODS.issuperset(self.methods or ())
         self.app = _application(endpoint, self.path_format, self.body_limit, is_writing=is_writing)
 
 
