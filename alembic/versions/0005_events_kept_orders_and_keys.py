@@ -64,6 +64,7 @@ def _keep_events() -> None:
         sa.Column("subject", _IDENTIFIER, nullable=False, comment="the SKU; of an event of an order, its id"),
         "null: of an order, or of a product that is not there",
         sa.Column("principal", sa.Text(), nullable=True, comment="who asked; null: not known"),
+        step=8192,  # See 0016.
     )
     op.create_index(
         "uq_events_of_product",
@@ -84,10 +85,12 @@ def _keep_events() -> None:
     op.execute("INSERT INTO outbox (id, shard) SELECT id, shard FROM events")
 
 
-def _create_messages(table: str, subject: sa.Column[str], sequence: str, *more: sa.Column[str], **options: Any) -> None:
+def _create_messages(
+    table: str, subject: sa.Column[str], sequence: str, *more: sa.Column[str], step: int | None = None, **options: Any
+) -> None:
     op.create_table(
         table,
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True, increment=step), nullable=False),
         sa.Column(
             "shard",
             sa.SmallInteger(),

@@ -49,11 +49,14 @@ def upgrade() -> None:
 
 
 def _alter(table: str, constraint: str, condition: str, *columns: str) -> None:
-    """Add columns, and a constraint for new rows, in one statement that may run again."""
+    """Add columns, and a constraint for new rows, in statements that may run again.
+
+    Citus adds a constraint only by a statement of its own.
+    """
     name = f"ck_{table}_{constraint}"
-    parts = [f"ADD COLUMN IF NOT EXISTS {column}" for column in columns]
-    parts += [f"DROP CONSTRAINT IF EXISTS {name}", f"ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID"]
-    op.execute(f"ALTER TABLE {table} {', '.join(parts)}")
+    op.execute(f"ALTER TABLE {table} {', '.join(f'ADD COLUMN IF NOT EXISTS {column}' for column in columns)}")
+    op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+    op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID")
 
 
 def _comment(table: str, column: str, comment: str) -> None:

@@ -74,10 +74,8 @@ def upgrade() -> None:
                 op.add_column(table, column, if_not_exists=True)
         # The column is new, so no row violates it.
         rank = "ck_order_lines_queue_rank"
-        op.execute(
-            f"ALTER TABLE order_lines DROP CONSTRAINT IF EXISTS {rank},"
-            f" ADD CONSTRAINT {rank} CHECK (queue_rank BETWEEN 1 AND 10) NOT VALID"
-        )
+        op.execute(f"ALTER TABLE order_lines DROP CONSTRAINT IF EXISTS {rank}")
+        op.execute(f"ALTER TABLE order_lines ADD CONSTRAINT {rank} CHECK (queue_rank BETWEEN 1 AND 10) NOT VALID")
         op.execute(f"ALTER TABLE order_lines VALIDATE CONSTRAINT {rank}")
         for name, (table, columns, condition) in _INDEXES.items():
             op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)

@@ -17,8 +17,7 @@ _NEW_KEY = "uq_order_lines_named"
 
 def upgrade() -> None:
     # Each statement is a transaction of its own, as in 0011. The index is built beside the traffic, and the key is
-    # replaced by it in one short transaction. An interrupted revision runs again: then the key may be replaced already,
-    # and is replaced by the same one.
+    # replaced by it in one short transaction at the end. An interrupted revision runs again from its beginning.
     line = sa.Column(
         "line",
         sa.Text(collation="C"),
@@ -31,12 +30,11 @@ def upgrade() -> None:
         op.drop_index(_NEW_KEY, table_name="order_lines", postgresql_concurrently=True, if_exists=True)
         op.create_index(_NEW_KEY, "order_lines", ["order_id", "sku", "line"], unique=True, postgresql_concurrently=True)
         op.execute(
-            f"ALTER TABLE order_lines DROP CONSTRAINT IF EXISTS {_KEY},"
-            f" ADD CONSTRAINT {_KEY} PRIMARY KEY USING INDEX {_NEW_KEY}"
-        )
-        op.execute(
             "COMMENT ON COLUMN orders.lines IS 'JSON: SKU, pieces, place in the queue and name of each, as placed'"
         )
+    # Two statements in the transaction of the revision: Citus adds a constraint only by a statement of its own.
+    op.execute(f"ALTER TABLE order_lines DROP CONSTRAINT IF EXISTS {_KEY}")
+    op.execute(f"ALTER TABLE order_lines ADD CONSTRAINT {_KEY} PRIMARY KEY USING INDEX {_NEW_KEY}")
 
 
 def downgrade() -> None:
