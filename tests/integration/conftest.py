@@ -19,6 +19,7 @@ from tests.support.backends import Backend, in_memory, over_postgresql
 from tests.support.cells import CELLS
 from tests.support.database import bus_over, raw_connection
 from tests.support.downloads import DownloadError
+from tests.support.four_cells import CELLS as FOUR_CELLS
 from tests.support.identity_provider import IdentityProvider, running_identity_provider, tokens_of
 
 
