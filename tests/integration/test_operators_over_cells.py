@@ -35,6 +35,7 @@ from tests.support.records import record
 from tests.support.relaying import write
 
 SKUS = in_each_cell("SKU", of_each=2)
+BUSY = next(name for name in in_each_cell("BUSY") if schema_of_name(name) == "cell_3")
 DAY = date(2001, 1, 1)
 
 
@@ -52,8 +53,8 @@ async def stored(database: asyncpg.Connection) -> list[list[asyncpg.Record]]:
 
 
 async def write_old_events(service: Service, database: asyncpg.Connection) -> None:
-    """Three published events of each SKU; the first two are old."""
-    for sku in SKUS:
+    """Three events of each SKU; the first two are old and published. One cell has more old events than the others."""
+    for sku in (*SKUS, BUSY):
         await write(service.cells.engine_of(sku), sku, 1, 2)
     for schema in SCHEMAS:
         await database.execute(f"UPDATE {schema}.events SET created_at = '2000-12-31'; DELETE FROM {schema}.outbox")
@@ -71,17 +72,17 @@ async def test_an_archive_has_the_events_of_all_cells_and_returns_each_to_its_ce
     made = await archive.create(archives, file, DAY)
 
     assert made is not None
-    assert made.events == 2 * len(SKUS)
+    assert made.events == 2 * len(SKUS) + 2
     lines = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
     assert sorted((line["subject"], line["sequence"]) for line in lines) == sorted(
-        (sku, sequence) for sku in SKUS for sequence in (1, 2)
+        (sku, sequence) for sku in (*SKUS, BUSY) for sequence in (1, 2)
     )
-    assert await stored(database) == [rows[4:] for rows in before]
+    assert await stored(database) == [rows[-2:] for rows in before]
     notes = await in_all_cells(database, "SELECT last_id FROM {schema}.event_archives")
-    assert notes == [rows[3]["id"] for rows in before]
+    assert notes == [rows[-3]["id"] for rows in before]
     assert [each.file for each in await archives.archives()] == [file.name]
 
-    assert (await archive.restore(archives, file)).events == 2 * len(SKUS)
+    assert (await archive.restore(archives, file)).events == 2 * len(SKUS) + 2
     assert await stored(database) == before
     assert await archives.archives() == []
     assert await in_all_cells(database, "SELECT count(*) FROM {schema}.event_archives") == [0] * 4
@@ -104,7 +105,7 @@ async def test_an_archive_that_was_interrupted_in_one_cell_is_finished_by_the_ne
         patch.setattr(archives, "delete", stop_in_the_third)
         with pytest.raises(ConnectionError):
             await archive.create(archives, file, DAY)
-    assert list(map(len, await stored(database))) == [2, 2, 6, 6]
+    assert list(map(len, await stored(database))) == [2, 2, 6, 8]
 
     assert await archive.create(archives, tmp_path / "again.ndjson.gz", DAY) is None
     assert list(map(len, await stored(database))) == [2] * 4
