@@ -32,11 +32,12 @@ async def insert_product(connection: asyncpg.Connection, sku: str, **columns: ob
     )
 
 
-async def insert_batch(connection: asyncpg.Connection, ref: str, sku: str) -> None:
+async def insert_batch(connection: asyncpg.Connection, ref: str, sku: str, number: int) -> None:
     """Insert an empty batch into the cell of its product, without its ref."""
     await connection.execute(
-        f"INSERT INTO {schema_of_name(sku)}.batches (sku, number, ref, qty, first_qty) VALUES ($1, 1, $2, 0, 0)",
+        f"INSERT INTO {schema_of_name(sku)}.batches (sku, number, ref, qty, first_qty) VALUES ($1, $2, $3, 0, 0)",
         sku,
+        number,
         ref,
     )
 
