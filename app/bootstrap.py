@@ -88,7 +88,8 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     private_names.check("aiokafka")
     tls, size, zone = database_tls(settings), settings.database_pool_size, settings.time_zone
     url = settings.database_url.get_secret_value()
-    engine = engine or create_engine(url, pool_size=size, tls=tls, time_zone=zone)
+    generic = settings.cells == 1
+    engine = engine or create_engine(url, pool_size=size, tls=tls, time_zone=zone, generic_plans=generic)
     calendar = Calendar(settings.zone, clock)
     # A separate pool, so that reads cannot use up the connections for writes.
     read_engine = read_engine or _read_engine(settings, tls)

@@ -1,6 +1,7 @@
 """The header Allocation-Routing-Key is for proxies: it is documented for every write, and has no effect."""
 
 import pytest
+from httpx import Headers
 
 from tests.http.contract import STATUSES
 from tests.support.api import Api, new
@@ -29,7 +30,7 @@ async def test_a_write_has_the_same_response_with_any_value(api: Api, value: str
     body = {"order_id": order, "sku": sku, "qty": 4}
 
     without = await api.client.post("/v1/allocations", json=body)
-    given = await api.client.post("/v1/allocations", json=body, headers=[(HEADER, value.encode())] * 2)
+    given = await api.client.post("/v1/allocations", json=body, headers=Headers([(HEADER, value.encode())] * 2))
 
     # A repeated placement returns the line as it is.
     assert (without.status_code, given.status_code) == (201, 200)

@@ -44,7 +44,7 @@ def qualified(statement: str, schema: str | None) -> str:
         word, table, literal = found.groups()
         return f"'{schema}.{literal}'" if literal else f"{word}{schema}.{table}"
 
-    # Citus does not run a DELETE that finds no row inside another statement. The draw of ids locks the sequence as well.
+    # Citus does not run a DELETE that finds no row in another statement. The draw of ids locks the sequence as well.
     return _NAMED.sub(replace, statement.removeprefix(LOCK_EVENTS))
 
 

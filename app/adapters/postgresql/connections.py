@@ -34,8 +34,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
         await super().close(timeout=CLOSE_TIMEOUT if timeout is None else min(timeout, CLOSE_TIMEOUT))
 
 
-def session_settings(time_zone: str) -> dict[str, str]:
-    """The settings of PostgreSQL that each session of the service has."""
+def session_settings(time_zone: str, *, generic_plans: bool = True) -> dict[str, str]:
+    """The settings of PostgreSQL that each session of the service has. See `create_engine`."""
     return {
         "lock_timeout": f"{LOCK_TIMEOUT}s",
         "statement_timeout": f"{COMMAND_TIMEOUT - 1}s",
@@ -46,7 +46,7 @@ def session_settings(time_zone: str) -> dict[str, str]:
         # A statement is planned once for each connection: planning an allocation took PostgreSQL as long as its
         # execution. A plan made while a table is empty would keep its sequential scan. A bitmap scan reads all
         # matching index entries before a LIMIT applies. Compiling with JIT costs more than it saves.
-        "plan_cache_mode": "force_generic_plan",
+        **({"plan_cache_mode": "force_generic_plan"} if generic_plans else {}),
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
         "jit": "off",
@@ -61,11 +61,13 @@ def create_engine(
     application_name: str = "allocation",
     target: Target = "read-write",
     time_zone: str = "UTC",
+    generic_plans: bool = True,
 ) -> AsyncEngine:
     """A pool of at most `pool_size` connections with bounded waits. It connects later. Without `tls`: unencrypted.
 
     If the URL names several servers, connections are made to one that has the role `target`. `time_zone` decides on the
-    day in statements.
+    day in statements. Without `generic_plans` the role's setting decides when a statement is planned anew: an engine
+    with several servers cannot plan some of them without their arguments.
     """
     database = DatabaseUrl.parse(url)
     engine = create_async_engine(
@@ -83,7 +85,10 @@ def create_engine(
             "ssl": tls or False,
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": COMMAND_TIMEOUT,
-            "server_settings": {"application_name": application_name, **session_settings(time_zone)},
+            "server_settings": {
+                "application_name": application_name,
+                **session_settings(time_zone, generic_plans=generic_plans),
+            },
         },
     )
     PoolGuard.of(engine)
