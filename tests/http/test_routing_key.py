@@ -30,7 +30,9 @@ async def test_a_write_has_the_same_response_with_any_value(api: Api, value: str
     body = {"order_id": order, "sku": sku, "qty": 4}
 
     without = await api.client.post("/v1/allocations", json=body)
-    given = await api.client.post("/v1/allocations", json=body, headers=Headers([(HEADER, value.encode())] * 2))
+    given = await api.client.post(
+        "/v1/allocations", json=body, headers=Headers([(HEADER.encode(), value.encode())] * 2)
+    )
 
     # A repeated placement returns the line as it is.
     assert (without.status_code, given.status_code) == (201, 200)

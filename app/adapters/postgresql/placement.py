@@ -44,7 +44,7 @@ async def placement_of(cells: Cells, time_zone: str) -> Placement | None:
         rows = (await connection.execute(_NODES, {"tables": list(tables)})).all()
         nodes = {tables[row.name]: row.node for row in rows}
         given = set((await connection.execute(_SETTINGS_OF_ROLE)).scalars())
-    wanted = session_settings(time_zone) | _VISIBILITY
+    wanted = session_settings(time_zone, generic_plans=False) | _VISIBILITY
     return Placement(
         nodes={schema: nodes.get(schema) for schema in schemas},
         missing_settings={name: value for name, value in wanted.items() if name not in given},
