@@ -7,6 +7,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.adapters.postgresql import event_ids
 from app.adapters.postgresql.cells import qualified
 from app.domain.commands import (
     Allocate,
@@ -114,6 +115,7 @@ def test_commands_of_two_cells_that_alternate_make_two_parts() -> None:
         ),
         ("DELETE FROM order_lines USING new", "DELETE FROM cell_1.order_lines USING new"),
         ("SELECT nextval('events_id_seq')", "SELECT nextval('cell_1.events_id_seq')"),
+        (event_ids._DRAW, " SELECT nextval('cell_1.events_id_seq')"),
         ("SELECT 'events'::regclass", "SELECT 'cell_1.events'::regclass"),
         ("SELECT events FROM event_archives", "SELECT events FROM cell_1.event_archives"),
         ("SELECT lines FROM unnest($1) AS orders", "SELECT lines FROM unnest($1) AS orders"),
