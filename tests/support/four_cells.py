@@ -16,7 +16,7 @@ SCHEMAS = ["cell_0", "cell_1", "cell_2", "cell_3"]
 
 
 def in_each_cell(prefix: str, of_each: int = 1) -> list[str]:
-    """Names that begin with the prefix, so many of each cell, the cells in turn."""
+    """Names that begin with the prefix, `of_each` of each cell, the cells in turn."""
     names: list[list[str]] = [[] for _ in SCHEMAS]
     number = 0
     while min(map(len, names)) < of_each:
