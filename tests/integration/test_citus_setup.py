@@ -92,7 +92,7 @@ async def test_the_role_has_what_a_process_sets_for_its_sessions(cluster: Cluste
     assert found.pop("citus.enable_schema_based_sharding") == "on"
     assert found.pop("citus.override_table_visibility") == "off"
 
-    engine = create_engine(database_url, pool_size=1, time_zone=TIME_ZONE)
+    engine = create_engine(database_url, pool_size=1, time_zone=TIME_ZONE, generic_plans=False)
     async with engine.connect() as connection:
         rows = await connection.exec_driver_sql(
             "SELECT name, current_setting(name) AS value FROM pg_settings WHERE source = 'client'"

@@ -18,7 +18,6 @@ ALTER ROLE :"role" SET citus.override_table_visibility = off;
 -- What a process sets for its sessions is valid on the node that it is connected to. On the other nodes the role's settings are.
 ALTER ROLE :"role" SET lock_timeout = '3s';
 ALTER ROLE :"role" SET timezone = :'time_zone';
-ALTER ROLE :"role" SET plan_cache_mode = force_generic_plan;
 ALTER ROLE :"role" SET enable_seqscan = off;
 ALTER ROLE :"role" SET enable_bitmapscan = off;
 ALTER ROLE :"role" SET jit = off;
