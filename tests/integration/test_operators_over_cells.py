@@ -169,10 +169,7 @@ CITUS = """
 """
 SETTINGS = """
     ALTER ROLE allocation IN DATABASE {database} SET lock_timeout = '3s';
-    ALTER ROLE allocation IN DATABASE {database} SET statement_timeout = '14s';
-    ALTER ROLE allocation IN DATABASE {database} SET transaction_timeout = '15s';
     ALTER ROLE allocation IN DATABASE {database} SET timezone = 'UTC';
-    ALTER ROLE allocation IN DATABASE {database} SET plan_cache_mode = 'force_generic_plan';
     ALTER ROLE allocation IN DATABASE {database} SET enable_seqscan = 'off';
     ALTER ROLE allocation IN DATABASE {database} SET enable_bitmapscan = 'off';
     ALTER ROLE allocation IN DATABASE {database} SET citus.override_table_visibility = 'off';

@@ -21,6 +21,8 @@ _SETTINGS_OF_ROLE = text("""
 """)
 # Without it, the driver's introspection of types takes seconds.
 _VISIBILITY = {"citus.override_table_visibility": "off"}
+# On another server they would end migrations and large commands, for which a session extends its own.
+_NOT_FOR_THE_ROLE = {"statement_timeout", "transaction_timeout"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +49,5 @@ async def placement_of(cells: Cells, time_zone: str) -> Placement | None:
     wanted = session_settings(time_zone, generic_plans=False) | _VISIBILITY
     return Placement(
         nodes={schema: nodes.get(schema) for schema in schemas},
-        missing_settings={name: value for name, value in wanted.items() if name not in given},
+        missing_settings={name: value for name, value in wanted.items() if name not in given | _NOT_FOR_THE_ROLE},
     )
