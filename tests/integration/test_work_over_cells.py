@@ -107,6 +107,20 @@ async def test_a_batch_that_is_divided_has_its_new_ref_in_the_cell_of_that_name(
         assert {row["sku"] for row in found} <= {SKUS[2]}
 
 
+async def test_a_batch_that_serves_the_queue_has_its_ref_in_the_cell_of_that_name(
+    processes: list[MessageBus], database: asyncpg.Connection
+) -> None:
+    # The batch is written before the queue is read.
+    await stock(processes[0], qty=1)
+    await results(processes[0], order("order-1", qty=2))
+    await results(processes[0], *(CreateBatch(ref=f"more-{cell}", sku=sku, qty=9) for cell, sku in SKUS.items()))
+
+    batches, refs, _ = await database.fetchrow(COUNT)
+    assert batches == refs == 8
+    taken = await play(processes[1], *(CreateBatch(ref=f"more-{cell}", sku=SKUS[3 - cell], qty=1) for cell in SKUS))
+    assert labels(taken) == ["batch-conflict"] * 4
+
+
 async def test_an_order_over_cells_is_placed_and_cancelled_as_a_whole(
     processes: list[MessageBus], database: asyncpg.Connection
 ) -> None:

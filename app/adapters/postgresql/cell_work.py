@@ -1,6 +1,6 @@
 """What a unit of work reads and writes in one cell."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import asyncpg
@@ -53,10 +53,19 @@ class QualifiedConnection(PipelinedConnection):
 class CellWork:
     """The repositories of one cell, on the connection of the unit of work, and the writes of what they have changed."""
 
-    def __init__(self, connection: PipelinedConnection, calendar: Calendar, *, is_locking: bool) -> None:
+    def __init__(
+        self,
+        connection: PipelinedConnection,
+        calendar: Calendar,
+        *,
+        is_locking: bool,
+        before_write: Callable[[Writes], Awaitable[None]] | None = None,
+    ) -> None:
+        """`before_write` runs before all writes, with what is about to be written."""
         self.connection = connection
+        self._before_write = before_write
         ids = EventIds(connection)
-        self.products = SqlProductRepository(connection, calendar, ids if is_locking else None)
+        self.products = SqlProductRepository(connection, calendar, ids if is_locking else None, self.start)
         self.orders = SqlOrderRepository(connection, locking=is_locking)
         self.carts = SqlCartRepository(connection)
         self.answers = SqlAnswers(connection)
@@ -102,11 +111,17 @@ class CellWork:
     async def start(self, writes: Writes) -> None:
         """Start to do the writes in one statement."""
         if any(writes.values()):
+            await self._prepare(writes)
             self.has_flushed = True
             statement, arguments = statement_of(writes)
             await self.connection.start(statement, *arguments)
 
     async def execute(self, writes: Writes) -> None:
         """Do the writes in one statement."""
+        await self._prepare(writes)
         statement, arguments = statement_of(writes)
         await self.connection.execute(statement, *arguments)
+
+    async def _prepare(self, writes: Writes) -> None:
+        if self._before_write is not None:
+            await self._before_write(writes)

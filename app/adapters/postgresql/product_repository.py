@@ -6,7 +6,7 @@ statement of its own, because a statement that had to wait for a lock would read
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -20,13 +20,15 @@ from app.adapters.postgresql.pipelined_connection import PipelinedConnection
 from app.adapters.postgresql.product_changes import ProductChanges
 from app.adapters.postgresql.product_locks import fetch_rows, lock_products, rows_to_read
 from app.adapters.postgresql.rows import BATCH_WIDTH, BatchRow, LineRow, ProductRow, first_pieces
-from app.adapters.postgresql.writes import Writes, statement_of
+from app.adapters.postgresql.writes import Writes
 from app.domain.choice import queue_rank
 from app.domain.events import Event
 from app.domain.product import Product
 from app.domain.stock import Batch
 from app.service_layer.lock_sets import LockSet
 from app.service_layer.product_ports import OverdueHolds
+
+Start = Callable[[Writes], Awaitable[None]]
 
 FIRST_LINES = 100
 LINES_AT_A_TIME = 500
@@ -40,9 +42,13 @@ class SqlProductRepository:
     group write these first.
     """
 
-    def __init__(self, connection: PipelinedConnection, calendar: Calendar, ids: EventIds | None) -> None:
-        """`ids` gets ids for events; without it nothing is locked, and no event can be written."""
+    def __init__(self, connection: PipelinedConnection, calendar: Calendar, ids: EventIds | None, write: Start) -> None:
+        """`ids` gets ids for events; without it nothing is locked, and no event can be written.
+
+        `write` starts a write.
+        """
         self._connection = connection
+        self._write = write
         self._calendar = calendar
         self._ids = ids
         self._products: dict[str, Product] = {}
@@ -250,10 +256,7 @@ class SqlProductRepository:
         if self._written_up_to[product.sku] == product.sequence:
             return  # Without an event no line has changed.
         self._written_up_to[product.sku] = product.sequence
-        changes = self._changes.of([product])
-        if any(changes.values()):
-            statement, arguments = statement_of(changes)
-            await self._connection.start(statement, *arguments)
+        await self._write(self._changes.of([product]))
 
     def _attach(self, rows: Iterable[asyncpg.Record]) -> datetime | None:
         """Put batches and lines into their products. Returns the time where one of the rows has it."""

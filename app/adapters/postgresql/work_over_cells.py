@@ -42,7 +42,7 @@ class WorkOverCells:
         def begin(cell: int) -> CellWork:
             if cell not in self._works:
                 qualified = QualifiedConnection(connection, self._schemas[cell])
-                self._works[cell] = CellWork(qualified, calendar, is_locking=is_locking)
+                self._works[cell] = CellWork(qualified, calendar, is_locking=is_locking, before_write=self._insert_refs)
             return self._works[cell]
 
         self._work = begin
@@ -56,18 +56,14 @@ class WorkOverCells:
     async def flush(self, product: Product, done: Iterable[str]) -> None:
         """See `UnitOfWork.flush`."""
         work = self._work(self._cells.of(product.sku))
-        writes = await work.take_writes_of(product, done)
-        await self._insert_refs(writes)
-        await work.start(writes)
+        await work.start(await work.take_writes_of(product, done))
         work.products.forget(product, done)
         await work.products.give_way()
 
     async def flush_all(self) -> None:
         """Start to write what has changed of the products, and the events."""
         for cell in sorted(self._works):
-            writes = await self._works[cell].take_product_writes()
-            await self._insert_refs(writes)
-            await self._works[cell].start(writes)
+            await self._works[cell].start(await self._works[cell].take_product_writes())
 
     async def write(self, note: Writes, *, is_needed: bool) -> str | None:
         """Write the changes of each cell in one statement, the first of them with the note of the commit.
@@ -78,7 +74,6 @@ class WorkOverCells:
         for cell in sorted(self._works):
             work = self._works[cell]
             writes = await work.take_writes()
-            await self._insert_refs(writes)
             if any(writes.values()) or (work.has_flushed and noted is None):
                 await work.execute(writes if noted is not None else {**writes, **note})
                 noted = noted or self._schemas[cell]
@@ -89,7 +84,8 @@ class WorkOverCells:
 
     async def _insert_refs(self, writes: Writes) -> None:
         """Insert the refs of new batches, each in its cell, in an order that is the same in every transaction."""
-        new = sorted((self._cells.of(row.ref), row.ref, row.sku) for row in map(BatchRow._make, writes[INSERT_BATCHES]))
+        rows = map(BatchRow._make, writes.get(INSERT_BATCHES, ()))
+        new = sorted((self._cells.of(row.ref), row.ref, row.sku) for row in rows)
         for cell, ref, sku in new:
             await self._work(cell).connection.execute(_INSERT_REF, ref, sku)
 
