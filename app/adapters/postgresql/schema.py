@@ -17,9 +17,13 @@ from app.adapters.postgresql.unavailable import DatabaseUnavailableError, Reason
 # A wheel has the same folders as the repository, inside the package `allocation`.
 _CONFIG_FILE = Path(__file__).parents[3] / "alembic.ini"
 _REVISION = re.compile(r'^(down_)?revision: .+ = "(\w+)"$', re.MULTILINE)
-# The comment on the schema `control` is the number of cells. A table of products outside of cells is that of one cell.
+# The comment on the schema `control` has the number of cells; a schema of that name with another comment is not ours. A
+# table of products outside of cells is that of one cell.
 _NUMBER_OF_CELLS = text("""
-    SELECT (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = :control) AS cells,
+    SELECT (
+               SELECT substring(obj_description(oid, 'pg_namespace') FROM '^allocation, ([0-9]+) cells$')
+               FROM pg_namespace WHERE nspname = :control
+           ) AS cells,
            (SELECT 1 FROM pg_class WHERE oid = to_regclass('products') AND relkind = 'r') AS undivided
 """)
 
@@ -164,7 +168,7 @@ async def _create_schemas(engine: AsyncEngine, cells: int) -> None:
     # The comment is the record of the number. It is written first, with the schema that it belongs to.
     async with begin(engine) as connection:
         await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {CONTROL}"))
-        await connection.execute(text(f"COMMENT ON SCHEMA {CONTROL} IS '{cells}'"))
+        await connection.execute(text(f"COMMENT ON SCHEMA {CONTROL} IS 'allocation, {cells} cells'"))
     for schema in schemas_of(cells):
         async with begin(engine) as connection:
             await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
