@@ -75,13 +75,13 @@ class CellWork:
 
     async def flush(self, product: Product, done: Iterable[str]) -> None:
         """See `UnitOfWork.flush`."""
-        await self.start(await self.take_writes_of(product, done))
+        await self.start({**self.products.changes_of(product, done), **await self.outbox.take_changes()})
         self.products.forget(product, done)
         await self.products.give_way()
 
     async def flush_all(self) -> None:
         """Start to write what has changed of the products, and the events."""
-        await self.start(await self.take_product_writes())
+        await self.start({**self.products.changes(), **await self.outbox.take_changes()})
 
     async def write(self, note: Writes, *, is_needed: bool) -> str | None:
         """Write all changes in one statement, with the note of the commit.
@@ -99,14 +99,6 @@ class CellWork:
         """The writes of all changes since the last call."""
         writes = {**self.products.changes(), **self.orders.changes(), **self.carts.changes()}
         return {**writes, **self.answers.changes(), **await self.outbox.take_changes()}
-
-    async def take_product_writes(self) -> Writes:
-        """The writes of the changes of products and of the events since the last call."""
-        return {**self.products.changes(), **await self.outbox.take_changes()}
-
-    async def take_writes_of(self, product: Product, done: Iterable[str]) -> Writes:
-        """The writes of the product, its batches, the lines of the orders `done`, and the events."""
-        return {**self.products.changes_of(product, done), **await self.outbox.take_changes()}
 
     async def start(self, writes: Writes) -> None:
         """Start to do the writes in one statement."""

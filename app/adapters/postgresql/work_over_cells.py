@@ -55,15 +55,12 @@ class WorkOverCells:
 
     async def flush(self, product: Product, done: Iterable[str]) -> None:
         """See `UnitOfWork.flush`."""
-        work = self._work(self._cells.of(product.sku))
-        await work.start(await work.take_writes_of(product, done))
-        work.products.forget(product, done)
-        await work.products.give_way()
+        await self._work(self._cells.of(product.sku)).flush(product, done)
 
     async def flush_all(self) -> None:
         """Start to write what has changed of the products, and the events."""
         for cell in sorted(self._works):
-            await self._works[cell].start(await self._works[cell].take_product_writes())
+            await self._works[cell].flush_all()
 
     async def write(self, note: Writes, *, is_needed: bool) -> str | None:
         """Write the changes of each cell in one statement, the first of them with the note of the commit.
