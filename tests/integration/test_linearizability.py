@@ -28,6 +28,7 @@ from tests.support.operations import (
     op,
     queued,
     read,
+    reordered,
     unanswered,
     verdict,
 )
@@ -135,6 +136,30 @@ def test_does_not_call_a_history_right_for_want_of_time(program: Path) -> None:
     unknown = [unanswered(3, f"o{number}", 1) for number in range(40)]
 
     assert verdict(program, created(1, 2), *unknown, read(4, 5, 11, qty=12), seconds=0.1) == "unknown"
+
+
+def without_effect(call: float, end: float, order: str) -> Fields:
+    """A message that cancels a line, and changed nothing."""
+    return op("cancel", call, end, order=order) | {"effects": []}
+
+
+def test_many_messages_without_effect_do_not_make_the_search_long(program: Path) -> None:
+    # The one that sets 3 is called first and has to be placed last: the search comes back past all messages.
+    history = [created(1, 2), reordered(3, 50, 3), reordered(4, 50, 0)]
+    history += [without_effect(5 + number / 10, 50, f"o{number}") for number in range(40)]
+    reading = read(60, 61, 0)
+    reading["answer"]["product"]["reorder_point"] = 3
+
+    assert verdict(program, *history, reading) == "ok"
+    reading["answer"]["product"]["reorder_point"] = 2
+    assert verdict(program, *history, reading, seconds=0.5) != "ok"
+
+
+def test_refuses_a_message_that_has_lost_its_effect(program: Path) -> None:
+    history = [created(1, 2), allocated(3, 4, "o1", 6), read(9, 10, 6)]
+
+    assert verdict(program, *history, without_effect(2, 6, "o1")) == "ok"
+    assert verdict(program, *history, without_effect(5, 6, "o1")) == "illegal"
 
 
 @functools.cache
