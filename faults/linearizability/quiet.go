@@ -15,7 +15,7 @@ var mayBeQuiet = []string{"allocate", "place", "cancel", "ship", "no_room", "abs
 // isQuiet says that the operation had no effect, and that its client got no answer: a message that changed nothing.
 //
 // The search would try each of them at all places of its time, and all combinations. But they do not depend on each
-// other, so each can be placed into an order of the others by itself.
+// other, so each can be placed alone into an order of the others.
 func (op *Operation) isQuiet() bool {
 	return op.Answer == nil && op.Effects != nil && len(*op.Effects) == 0 && slices.Contains(mayBeQuiet, op.Kind)
 }
