@@ -18,7 +18,7 @@ from app.adapters.postgresql.calendar import Calendar, Clock
 from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
-from app.adapters.postgresql.outbox_reader import OutboxSignal
+from app.adapters.postgresql.outbox_signal import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
 from app.adapters.tls import client_context

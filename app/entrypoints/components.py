@@ -15,7 +15,8 @@ from app.adapters.postgresql.commit_tokens import prune_commit_tokens
 from app.adapters.postgresql.idempotency import prune_answers
 from app.adapters.postgresql.messages import prune_inbox
 from app.adapters.postgresql.notifier_memory import NotifierMemory
-from app.adapters.postgresql.outbox_reader import CONNECTIONS, OutboxListener, OutboxReader
+from app.adapters.postgresql.outbox_reader import CONNECTIONS, OutboxReader
+from app.adapters.postgresql.outbox_signal import OutboxListener
 from app.bootstrap import Service, database_tls
 from app.cancellation import cancel, raise_if_cancelled
 from app.entrypoints.kafka.consumer import InboundConsumer

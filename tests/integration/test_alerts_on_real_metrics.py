@@ -12,7 +12,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints import components

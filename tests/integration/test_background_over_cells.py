@@ -1,8 +1,7 @@
 """What runs in the background works in all cells of a database."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,11 +12,9 @@ from app.adapters.kafka import clients
 from app.adapters.postgresql.backlog_counts import BacklogCounts, SnapshotWatch, count_backlog
 from app.adapters.postgresql.inspection import backlog_of, first_events
 from app.adapters.postgresql.notifier_memory import NotifierMemory
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
 from app.bootstrap import Service
 from app.entrypoints import components
 from app.entrypoints.kafka import relay as relay_module
-from app.entrypoints.kafka.relays import Relays
 from app.operations import dead_letters
 from app.operations.hold_sweeper import HoldSweeper
 from app.service_layer.messagebus import MessageBus
@@ -26,7 +23,7 @@ from app.service_layer.ports import UnitOfWork
 from app.service_layer.requests import Outcome, Request
 from tests.support.four_cells import CELLS, SCHEMAS, in_all_cells, in_each_cell, insert_product
 from tests.support.records import FakeBroker
-from tests.support.relaying import write
+from tests.support.relaying import relaying_over_cells, write
 from tests.support.waiting import eventually
 
 SKUS = in_each_cell("SKU", of_each=3)
@@ -39,24 +36,6 @@ ROWS = """
     INSERT INTO {schema}.commit_tokens
     VALUES (gen_random_uuid(), gen_random_uuid(), now() - interval '{age}')
 """
-LEASE = 0.6
-
-
-@asynccontextmanager
-async def relaying(over_cells: Service, broker: FakeBroker) -> AsyncIterator[None]:
-    """A relay as in a process of its own, without a signal: it polls."""
-    signal = OutboxSignal(over_cells.engine)
-    relays = Relays(
-        [OutboxReader(engine, lease=LEASE) for engine in over_cells.cells.engines],
-        signal,
-        OutboxListener(over_cells.settings.database_url.get_secret_value(), signal.received),
-        broker.start_producer,
-        topic="events",
-        source="/allocation",
-        lease=LEASE,
-    )
-    async with components.running([relays.run]):
-        yield
 
 
 async def is_empty(database: asyncpg.Connection) -> bool:
@@ -78,7 +57,7 @@ async def test_two_relays_share_each_cell_and_publish_the_events_of_each_sku_in_
     monkeypatch.setattr(relay_module, "POLL_INTERVAL", 0.05)
     broker = FakeBroker()
     await write_events(over_cells, 1, 4)
-    async with relaying(over_cells, broker), relaying(over_cells, broker):
+    async with relaying_over_cells(over_cells, broker), relaying_over_cells(over_cells, broker):
 
         async def both_have_half() -> bool:
             owners = "SELECT array_agg(n) FROM (SELECT count(*) AS n FROM {schema}.relay_shards GROUP BY owner) AS o"
@@ -101,7 +80,7 @@ async def test_a_partition_that_refuses_delays_no_other_one_and_its_events_keep_
     broker = FakeBroker(partitions=6)
     broker.refusing = {0}
     await write_events(over_cells, 1, 4)
-    async with relaying(over_cells, broker):
+    async with relaying_over_cells(over_cells, broker):
 
         async def only_the_refused_wait() -> bool:
             waiting = [event.subject for event in await first_events(over_cells.cells.engines)]

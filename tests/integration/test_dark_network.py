@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql import connections, outbox_reader
+from app.adapters.postgresql import connections, outbox_signal
 from app.adapters.postgresql.connections import DriverConnections, create_engine
-from app.adapters.postgresql.outbox_reader import CHANNEL, OutboxListener
+from app.adapters.postgresql.outbox_signal import CHANNEL, OutboxListener
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
@@ -139,7 +139,7 @@ async def test_a_reader_that_timed_out_does_not_wait_for_the_connection_to_close
 async def test_a_listener_replaces_a_dead_connection(
     database_url: str, proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_reader, "LISTENER_TIMEOUT", 0.5, raising=False)
+    monkeypatch.setattr(outbox_signal, "LISTENER_TIMEOUT", 0.5, raising=False)
     heard = asyncio.Event()
     async with OutboxListener(proxied_url, heard.set) as listener:
         await listener.ensure()

@@ -13,7 +13,8 @@ from sqlalchemy import text
 from app.adapters.postgresql import connections, schema, unit_of_work
 from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.dead_letters import DeadLetterStore
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_signal import OutboxListener
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import CreateBatch
 from app.domain.errors import BatchNotFoundError

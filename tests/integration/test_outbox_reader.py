@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.messages import SHARDS, shard_of
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.integration.outbound import OutboundMessage
@@ -137,15 +138,15 @@ async def test_rows_are_read_oldest_first_and_only_those_of_the_shards(bus: Mess
     await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=1) for sku in skus))
     await play(bus, *(Allocate(order_id="order-1", sku=sku, qty=1) for sku in reversed(skus)))
 
-    everything = await reader.read(ALL, 1000)
+    everything = (await reader.read(ALL, 1000)).rows
     assert [row.id for row in everything] == sorted(row.id for row in everything)
     assert [row.type for row in everything] == ["batch_created.v1"] * 20 + ["line_allocated.v1"] * 20
-    some = await reader.read([3, 4], 1000)
+    some = (await reader.read([3, 4], 1000)).rows
     assert some == [row for row in everything if shard_of(row.subject) in {3, 4}]
-    assert await reader.read(ALL, 7) == everything[:7]
+    assert (await reader.read(ALL, 7)).rows == everything[:7]
 
     await reader.delete([row.id for row in everything[:7]])
-    assert await reader.read(ALL, 1000) == everything[7:]
+    assert (await reader.read(ALL, 1000)).rows == everything[7:]
     assert await reader.pending() == 33
 
 
@@ -166,12 +167,12 @@ async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: 
         async with SqlUnitOfWork(DriverConnections(engine)) as quick:
             quick.outbox.add(row("QUICK", 1), cause)
             await quick.commit()
-        published = await reader.read(ALL, 100)
+        published = (await reader.read(ALL, 100)).rows
         assert [row.subject for row in published] == ["QUICK"]
         await reader.delete([row.id for row in published])
         await slow.commit()
 
-    assert [row.subject for row in await reader.read(ALL, 100)] == ["SLOW"]
+    assert [row.subject for row in (await reader.read(ALL, 100)).rows] == ["SLOW"]
 
 
 async def test_a_commit_wakes_relays_in_other_processes(engine: AsyncEngine, database_url: str) -> None:

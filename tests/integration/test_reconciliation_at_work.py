@@ -68,7 +68,7 @@ async def test_traffic_is_never_reported_as_a_difference(service: Service) -> No
     async def publish() -> None:
         """Delete the first rows, as a relay does."""
         while walks < 40:
-            rows = await outbox.read(range(SHARDS), 25)
+            rows = (await outbox.read(range(SHARDS), 25)).rows
             await outbox.delete([row.id for row in rows])
 
     async def walk() -> None:

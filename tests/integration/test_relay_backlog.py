@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql import outbox_reader as outbox_module
 from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.messages import SHARDS
-from app.adapters.postgresql.outbox_reader import OutboxReader, OutboxRow
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_rows import READ, OutboxRow
 from app.entrypoints.kafka import publisher
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.publisher import by_partition
@@ -27,7 +28,7 @@ REFUSED_AGE = "allocation_outbox_refused_age_seconds"
 
 def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
     skus = [f"SKU-{n}" for n in range(200)]
-    rows = [OutboxRow(0, sku, 1, None, "", "", "", "", None, None) for sku in skus]  # type: ignore[arg-type]
+    rows = [OutboxRow(0, sku, 1, None, None, "", "", "", "", None, None) for sku in skus]  # type: ignore[arg-type]
     return [row.subject for row in by_partition(rows, sorted(broker.partitions))[partition]][:number]
 
 
@@ -193,7 +194,7 @@ async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEn
 
         async def buffers(after: int) -> int:
             """Pages that the read touches where it starts behind `after`."""
-            statement = outbox_module._READ.replace("$1", f"ARRAY{list(range(SHARDS))}")
+            statement = READ.replace("$1", f"ARRAY{list(range(SHARDS))}")
             statement = statement.replace("$2", str(after)).replace("$3", "2000")
             await other.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
             plan = await other.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, FORMAT JSON) {statement}")

@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaTimeoutError
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.relays import Relays
@@ -171,7 +172,7 @@ async def test_a_partition_that_refuses_delays_no_other_and_loses_nothing(
         await play(bus, *(Allocate(order_id="late", sku=sku, qty=1) for sku in SKUS))
 
         async def others_are_through() -> bool:
-            waiting = {row.subject for row in await outbox.read(range(16), 1000)}
+            waiting = {row.subject for row in (await outbox.read(range(16), 1000)).rows}
             return waiting != set(SKUS) and all(broker.sequences(sku) == [] for sku in waiting)
 
         await eventually(others_are_through)

@@ -7,7 +7,8 @@ import pytest
 
 from app.adapters.kafka import clients
 from app.adapters.postgresql.connections import DriverConnections
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_signal import OutboxListener
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch

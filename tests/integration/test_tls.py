@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from app.adapters.kafka import clients
 from app.adapters.postgresql import schema
-from app.adapters.postgresql.outbox_reader import OutboxListener
+from app.adapters.postgresql.outbox_signal import OutboxListener
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError
 from app.bootstrap import bootstrap, database_tls
 from app.embedded.process import free_port

@@ -8,7 +8,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.messages import shard_of
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxRow, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_rows import OutboxPage
+from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
+from app.bootstrap import Service
+from app.entrypoints import components
 from app.entrypoints.kafka.relays import Relays
 from tests.support.records import FakeBroker
 
@@ -23,6 +27,9 @@ EVENTS = """
 """
 
 
+SHORT_LEASE = 0.6
+
+
 class CountingReader(OutboxReader):
     """Notes from where it reads, how many rows it has read, and how many times it has deleted rows."""
 
@@ -30,11 +37,11 @@ class CountingReader(OutboxReader):
     rows = 0
     deletes = 0
 
-    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
-        rows = await super().read(shards, limit, after=after)
+    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> OutboxPage:
+        page = await super().read(shards, limit, after=after)
         self.after = after
-        self.rows += len(rows)
-        return rows
+        self.rows += len(page.rows)
+        return page
 
     async def delete(self, ids: Sequence[int]) -> None:
         self.deletes += 1
@@ -64,3 +71,20 @@ async def relaying(broker: FakeBroker, engine: AsyncEngine, database_url: str) -
         task.cancel()
         await asyncio.wait([task])
         await signal.close()
+
+
+@asynccontextmanager
+async def relaying_over_cells(service: Service, broker: FakeBroker) -> AsyncIterator[None]:
+    """The relays of all cells as in a process of their own, without a signal: they poll."""
+    signal = OutboxSignal(service.engine)
+    relays = Relays(
+        [OutboxReader(engine, lease=SHORT_LEASE) for engine in service.cells.engines],
+        signal,
+        OutboxListener(service.settings.database_url.get_secret_value(), signal.received),
+        broker.start_producer,
+        topic="events",
+        source="/allocation",
+        lease=SHORT_LEASE,
+    )
+    async with components.running([relays.run]):
+        yield

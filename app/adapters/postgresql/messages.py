@@ -3,7 +3,9 @@
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from operator import attrgetter
 
 from sqlalchemy import TextClause, text
@@ -97,6 +99,7 @@ class SqlOutbox:
     async def take_changes(self) -> Writes:
         """The writes of what was added since the last call: the events, and with each a pointer in the outbox."""
         messages, self._messages = self._messages, []
+        places: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
         rows = [
             # By position: keywords take twice as long.
             EventRow(
@@ -110,6 +113,7 @@ class SqlOutbox:
                 cause.causation_id,
                 cause.traceparent,
                 cause.principal,
+                next(places[message.subject]) if message.sequence is None else None,
             )
             for event_id, (message, cause) in zip(await self._ids.take(len(messages)), messages, strict=True)
         ]

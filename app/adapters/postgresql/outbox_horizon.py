@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from app.adapters.postgresql.cells import qualified
-
 # One statement: its snapshot, and so `last_id`, is older than its read of the locks. `last_id` is that of a committed
 # event, so neither it nor a smaller id can be assigned again after a crash. The relations are named by their oids,
 # because pg_locks shows the locks of all databases.
@@ -43,13 +41,12 @@ class _Mark:
 
 
 class Horizon:
-    """Computes the settled position of the events in the schema.
+    """Computes the settled position of the events of a database with one cell.
 
     Only one task at a time may call `look`, because its observations are ordered.
     """
 
-    def __init__(self, schema: str | None = None) -> None:
-        self._look = qualified(_LOOK, schema)
+    def __init__(self) -> None:
         self.settled = 0
         self.looked_at = -math.inf
         self._mark: _Mark | None = None
@@ -62,7 +59,7 @@ class Horizon:
         transaction holds the lock.
         """
         looked_at = time.monotonic()
-        found = await connection.fetchrow(self._look)
+        found = await connection.fetchrow(_LOOK)
         if self._server not in {None, found["server"]}:
             self.settled, self._mark, self._server = 0, None, found["server"]
             raise ServerChangedError("the database server has changed or was restarted")

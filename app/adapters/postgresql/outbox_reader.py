@@ -3,32 +3,23 @@
 import asyncio
 import logging
 import math
-import ssl
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from types import TracebackType
-from typing import NamedTuple, Self
+from collections.abc import Sequence
+from datetime import timedelta
 
-import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.cells import qualified, schema_of
 from app.adapters.postgresql.connections import DriverConnections, begin, connect
-from app.adapters.postgresql.connector import Connector
-from app.adapters.postgresql.database_url import DatabaseUrl
-from app.adapters.postgresql.errors import translated
 from app.adapters.postgresql.messages import SHARDS
 from app.adapters.postgresql.outbox_horizon import Horizon
+from app.adapters.postgresql.outbox_order import OutboxOrder, in_sequence
+from app.adapters.postgresql.outbox_rows import READ, OutboxPage, OutboxRow
 from app.adapters.postgresql.pool_guard import connected_at
-from app.adapters.postgresql.wake import Wake
-from app.cancellation import cancel
 
 log = logging.getLogger(__name__)
-
-CHANNEL = "allocation_outbox"
 
 # The clock is read where rows are selected, and the rows are changed by their keys and by times that were read: so no
 # change depends on a volatile function.
@@ -70,41 +61,14 @@ _RELEASE = text("""
 """)
 _DELETE_MEMBER = text("DELETE FROM relay_members WHERE owner = :owner")
 
-_READ = """
-    SELECT e.id, e.subject, e.sequence, e.message_id, e.type, e.data, e.correlation_id, e.causation_id, e.traceparent,
-           e.created_at
-    FROM (
-        SELECT id FROM outbox WHERE shard = ANY($1::smallint[]) AND id > $2 ORDER BY id LIMIT $3
-    ) AS waiting
-    CROSS JOIN LATERAL (SELECT * FROM events WHERE events.id = waiting.id LIMIT 1) AS e
-    ORDER BY e.id
-"""
 # One message, and so one transaction. Its commit does not wait for the disk: a crash that loses it only repeats events.
 _DELETE = "SET LOCAL synchronous_commit = off; DELETE FROM outbox WHERE id = ANY('{{{ids}}}'::bigint[])"
-# A lost signal only delays the relay, so its commit does not wait for the disk either.
-_NOTIFY = f"SET LOCAL synchronous_commit = off; NOTIFY {CHANNEL}"
 _COUNT = text("SELECT count(*) FROM (SELECT FROM outbox LIMIT :limit) AS some_rows")
 COUNT_LIMIT = 100_000
-LISTENER_TIMEOUT = 3.0
 HORIZON_INTERVAL = 0.25
 """Seconds for which a settled position is reused. Until then each read passes over the rows deleted meanwhile."""
 CONNECTIONS = 4
 """How many connections of the pool the relays of a process use at a time, over all cells."""
-
-
-class OutboxRow(NamedTuple):
-    """A committed event that is not known to be published."""
-
-    id: int
-    subject: str
-    sequence: int | None
-    message_id: uuid.UUID
-    type: str
-    data: str
-    correlation_id: str
-    causation_id: str
-    traceparent: str | None
-    created_at: datetime
 
 
 class OutboxReader:
@@ -114,7 +78,8 @@ class OutboxReader:
     the rows of a shard in order and deletes only those that the broker has acknowledged. A relay that lost its lease
     without noticing can only repeat rows. Each method raises DatabaseUnavailableError.
 
-    Readers of several cells share `turns`, which bounds how many connections they use at a time.
+    Readers of several cells share `turns`, which bounds how many connections they use at a time. With several cells the
+    order does not follow from the ids (see `OutboxOrder`), so there is no position behind which a caller may read.
     """
 
     def __init__(self, engine: AsyncEngine, *, lease: float, turns: asyncio.Semaphore | None = None) -> None:
@@ -125,8 +90,9 @@ class OutboxReader:
         self._owner = uuid.uuid4().hex
         self._turns = turns or asyncio.Semaphore(CONNECTIONS)
         self.schema = schema_of(engine)
-        self._select_rows, self._delete_rows = qualified(_READ, self.schema), qualified(_DELETE, self.schema)
-        self._horizon = Horizon(self.schema)
+        self._select_rows, self._delete_rows = qualified(READ, self.schema), qualified(_DELETE, self.schema)
+        self._order = None if self.schema is None else OutboxOrder(self.schema)
+        self._horizon = Horizon()
         self._looking = asyncio.Lock()
 
     async def claim(self) -> list[int]:
@@ -159,10 +125,12 @@ class OutboxReader:
             await connection.execute(_DELETE_MEMBER, {"owner": self._owner})
 
     async def settled(self) -> int:
-        """The id up to which every row is visible to a read that begins now.
+        """The id up to which every row is visible to a read that begins now; 0 with several cells.
 
         Raises ServerChangedError if the server is not the one of the last call.
         """
+        if self._order is not None:
+            return 0
         # The turn first: `read` has one when it waits for the lock.
         async with self._turns, self._looking:
             if time.monotonic() - self._horizon.looked_at >= HORIZON_INTERVAL:
@@ -170,17 +138,24 @@ class OutboxReader:
                     await self._horizon.look(lent.driver)
             return self._horizon.settled
 
-    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> list[OutboxRow]:
-        """The oldest rows of the shards, at most `limit`, in the order of publication.
+    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> OutboxPage:
+        """The rows of the shards with the smallest ids, at most `limit`, in the order of publication.
 
         `after` is an id up to which the caller has read. Raises ServerChangedError if the server is not the one that
         the caller read from.
         """
         async with self._turns, self._connections.borrowed() as lent:
-            if after and connected_at(lent.info) > self._horizon.looked_at:
+            if self._order is None and after and connected_at(lent.info) > self._horizon.looked_at:
                 async with self._looking:
                     await self._horizon.look(lent.driver)
-            return list(map(OutboxRow._make, await lent.driver.fetch(self._select_rows, shards, after, limit)))
+            rows: Sequence[OutboxRow] = [
+                OutboxRow(*row) for row in await lent.driver.fetch(self._select_rows, shards, after, limit)
+            ]
+            reached = rows[-1].id if len(rows) == limit else math.inf
+            if self._order is not None:
+                is_whole = not after and reached == math.inf
+                rows = in_sequence(rows) if is_whole else await self._order.complete(lent.driver, rows, limit)
+            return OutboxPage(rows, reached)
 
     async def delete(self, ids: Sequence[int]) -> None:
         """Delete rows that the broker has acknowledged."""
@@ -191,99 +166,3 @@ class OutboxReader:
         """How many events of all shards are pending, counted up to `COUNT_LIMIT`."""
         async with self._turns, connect(self._reader) as connection:
             return int((await connection.execute(_COUNT, {"limit": COUNT_LIMIT})).scalar_one())
-
-
-class OutboxSignal:
-    """Wakes relays when events are pending: the one in this process immediately, others by NOTIFY.
-
-    There is at most one NOTIFY in `interval` seconds, because PostgreSQL commits only one transaction with a NOTIFY at
-    a time. A lost signal delays a relay by one poll interval.
-    """
-
-    def __init__(self, engine: AsyncEngine, *, interval: float = 0.05) -> None:
-        self._connections = DriverConnections(engine)
-        self._interval = interval
-        self._notified_at = -math.inf
-        self._wakes: list[Wake] = []
-        self._pending: asyncio.Task[None] | None = None
-
-    def new_wake(self) -> Wake:
-        """A wake for one relay: each signal sets it."""
-        self._wakes.append(Wake())
-        return self._wakes[-1]
-
-    def __call__(self) -> None:
-        """Signal that events were committed."""
-        self.received()
-        if self._pending is None or self._pending.done():
-            self._pending = asyncio.create_task(self._notify(), name="outbox-notify")
-
-    def received(self) -> None:
-        """Wake the relays of this process: another one committed events, or this one."""
-        for wake in self._wakes:
-            wake.set()
-
-    async def close(self) -> None:
-        """Cancel a NOTIFY that is pending."""
-        if self._pending is not None:
-            await cancel([self._pending])
-
-    async def _notify(self) -> None:
-        await asyncio.sleep(self._notified_at + self._interval - time.monotonic())
-        self._notified_at = time.monotonic()
-        try:
-            async with self._connections.borrowed() as lent:
-                await lent.driver.execute(_NOTIFY)
-        except Exception:  # noqa: BLE001 - relays also poll
-            return
-
-
-class OutboxListener:
-    """Listens for NOTIFY on a connection of its own. While it is lost, relays only poll."""
-
-    def __init__(self, database_url: str, on_signal: Callable[[], None], *, tls: ssl.SSLContext | None = None) -> None:
-        database = DatabaseUrl.parse(database_url)
-        _, self._arguments = database.url.get_dialect()().create_connect_args(database.url)
-        self._arguments["ssl"] = tls or False
-        # A standby refuses LISTEN.
-        self._connect = Connector(database, "read-write")
-        self._on_signal = on_signal
-        self._connection: asyncpg.Connection | None = None
-
-    async def ensure(self) -> None:
-        """Connect, unless connected. Raises DatabaseUnavailableError.
-
-        A connection that only listens would not detect a server that vanished, so this method sends a statement.
-        """
-        if self._connection is not None and not self._connection.is_closed():
-            try:
-                await self._connection.execute("SELECT", timeout=LISTENER_TIMEOUT)
-            except Exception:  # noqa: BLE001 - the next connection attempt reports the fault
-                self._connection.terminate()
-            except BaseException:
-                self._connection.terminate()
-                raise
-            else:
-                return
-        with translated():
-            self._connection = await self._listen()
-
-    async def _listen(self) -> asyncpg.Connection:
-        connection = await self._connect(**self._arguments, timeout=LISTENER_TIMEOUT, command_timeout=5)
-        try:
-            await connection.add_listener(CHANNEL, lambda *_: self._on_signal())
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
-
-    async def __aenter__(self) -> Self:
-        """Do not connect yet: `ensure` does."""
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Disconnect."""
-        if self._connection is not None:
-            self._connection.terminate()

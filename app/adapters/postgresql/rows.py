@@ -270,7 +270,11 @@ class EventKey(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """A row of `events`; `data` is JSON."""
+    """A row of `events`; `data` is JSON.
+
+    `place` counts the events of the subject without a sequence from 1 on, within the statement that inserts them; the
+    statement adds the last place that is stored.
+    """
 
     id: int
     shard: int
@@ -282,6 +286,7 @@ class EventRow(NamedTuple):
     causation_id: str
     traceparent: str | None
     principal: str | None
+    place: int | None
 
 
 class CommitRow(NamedTuple):

@@ -249,7 +249,10 @@ events = Table(
     # Not now(), which is when the transaction began: this is taken under the lock, so it never runs backwards.
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
     Column("principal", Text, comment="who asked; null: not known"),
+    Column("place", BigInteger, comment="numbers the events of the subject that have no sequence; null: it has one"),
     Index("uq_events_of_product", "subject", "sequence", unique=True, postgresql_where=text("sequence IS NOT NULL")),
+    # Not unique: after all of them were archived, they are numbered from 1 again.
+    Index("ix_events_without_sequence", "subject", "place", postgresql_where=text("place IS NOT NULL")),
     # They are few among the events of lines, so the index costs those nothing.
     Index("ix_events_changes_of_batches", "id", postgresql_where=text(f"type IN {CHANGES_OF_BATCHES}")),
 )

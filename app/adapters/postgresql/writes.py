@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table
@@ -84,10 +85,17 @@ def _absent_value(table: Table, column: str) -> str:
 
 
 def _insert(
-    table: Table, row: type[NamedTuple], then: str = "", *, rare: Sequence[str] = (), overriding: str = ""
+    table: Table,
+    row: type[NamedTuple],
+    then: str = "",
+    *,
+    rare: Sequence[str] = (),
+    overriding: str = "",
+    computed: Mapping[str, str] = MappingProxyType({}),
 ) -> Write:
+    """`computed` has the values that are not taken from the row as they are, in SQL."""
     columns = ", ".join(row._fields)
-    values = ", ".join(f"new.{column}" for column in row._fields)
+    values = ", ".join(computed.get(column, f"new.{column}") for column in row._fields)
     sql = f"INSERT INTO {table.name} ({columns}) {overriding} SELECT {values} FROM {{rows}} {then}"
     return _write(f"insert_{table.name}", sql, table, row, rare=rare)
 
@@ -142,8 +150,17 @@ UPSERT_CART_ITEMS = _insert(
     "ON CONFLICT (cart_id, sku) DO UPDATE SET qty = excluded.qty, unit_price = excluded.unit_price",
 )
 INSERT_ANSWERS = _insert(tables.idempotency_keys, AnswerRow)
+# The subject of an event without a sequence is locked, so its last place is known. Without such events the planner
+# removes the subquery, because null plus anything is null.
+_LAST_PLACE = "SELECT max(e.place) FROM events AS e WHERE e.subject = new.subject AND e.place IS NOT NULL"
 INSERT_EVENTS = replace(
-    _insert(tables.events, EventRow, rare=("traceparent", "principal"), overriding="OVERRIDING SYSTEM VALUE"),
+    _insert(
+        tables.events,
+        EventRow,
+        rare=("traceparent", "principal", "place"),
+        overriding="OVERRIDING SYSTEM VALUE",
+        computed={"place": f"new.place + coalesce(({_LAST_PLACE}), 0)"},
+    ),
     also=_insert(tables.outbox, EventKey),
 )
 NOTE_COMMIT = _insert(

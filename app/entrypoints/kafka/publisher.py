@@ -14,7 +14,8 @@ from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, Rec
 from aiokafka.partitioner import DefaultPartitioner
 
 from app.adapters.kafka import clients
-from app.adapters.postgresql.outbox_reader import OutboxReader, OutboxRow
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_rows import OutboxRow
 from app.cancellation import cancel
 from app.integration.cloudevents import CloudEvent
 from app.observability import metrics, tracing

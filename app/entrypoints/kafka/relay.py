@@ -17,7 +17,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from app.adapters.postgresql.outbox_reader import OutboxReader, OutboxRow
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_rows import OutboxPage, OutboxRow
 from app.adapters.postgresql.wake import Wake
 from app.backoff import next_delay
 from app.cancellation import raise_if_cancelled
@@ -155,8 +156,8 @@ class Relay:
         # Taken before the read: positions may advance during it, past rows that it returns.
         start = self._positions.start
         refused = dict(self._positions.refused)
-        rows = await self._outbox.read(self._shards, READ_LIMIT, after=self._looked_back_to)
-        self._looked_back_to = rows[-1].id if len(rows) == READ_LIMIT and rows[-1].id < start else 0
+        rows, reached = await self._outbox.read(self._shards, READ_LIMIT, after=self._looked_back_to)
+        self._looked_back_to = int(reached) if reached < start else 0
         missed: dict[Queue | None, int] = {}
         for number, rows_of_it in by_partition(rows, await self._partitions_of(self._sender) if rows else ()).items():
             for row in rows_of_it:
@@ -241,15 +242,17 @@ class Relay:
         settled = await self._outbox.settled()
         oldest = None
         while True:
-            rows = await self._outbox.read(self._shards, READ_LIMIT, after=after) if self._shards else []
+            rows, reached = OutboxPage([], math.inf)
+            if self._shards:
+                rows, reached = await self._outbox.read(self._shards, READ_LIMIT, after=after)
             oldest = oldest or (rows[0] if rows else None)
             queues = {}
             for number, queue in by_partition(rows, await self._partitions_of(sender) if rows else ()).items():
                 if wanted := [row for row in queue if is_wanted(number, row)]:
                     queues[number] = wanted
-            if len(rows) < READ_LIMIT:
+            if reached == math.inf:
                 return _Page(queues, settled, oldest, math.inf)
-            after = rows[-1].id
+            after = int(reached)
             if queues:
                 return _Page(queues, min(settled, after), oldest, after)
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from app.adapters.postgresql.outbox_reader import OutboxRow
+from app.adapters.postgresql.outbox_rows import OutboxRow
 from app.backoff import next_delay
 
 log = logging.getLogger(__name__)

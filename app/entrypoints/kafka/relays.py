@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiokafka import AIOKafkaProducer
 
 from app.adapters.kafka import clients
-from app.adapters.postgresql.outbox_reader import OutboxListener, OutboxReader, OutboxSignal
+from app.adapters.postgresql.outbox_reader import OutboxReader
+from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.cancellation import raise_if_cancelled
 from app.entrypoints.kafka.publisher import Sender, SharedProducer
 from app.entrypoints.kafka.relay import CLAIMS_IN_A_LEASE, Relay
