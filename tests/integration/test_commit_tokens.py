@@ -57,7 +57,7 @@ async def test_the_question_waits_for_a_transaction_that_is_not_decided(
                 await committing
             await super()._commit()
 
-    bus = MessageBus(lambda: LosesAnAnswer(connections), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    bus = MessageBus(lambda _: LosesAnAnswer(connections), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
     if not is_first:
         await play(bus, CreateBatch(ref="batch-2", sku="CHAIR", qty=10))
     async with raw_connection(database_url) as other:

@@ -66,7 +66,7 @@ def at_most(seconds: float) -> Iterator[None]:
     assert time.monotonic() - started < seconds
 
 
-def bus_of(unit_of_work: Callable[[], SqlUnitOfWork]) -> MessageBus:
+def bus_of(unit_of_work: Callable[[int], SqlUnitOfWork]) -> MessageBus:
     return MessageBus(unit_of_work, COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
 
 
@@ -81,7 +81,7 @@ def assert_done_once(outcomes: list[Outcome]) -> None:
 
 async def test_a_command_is_done_in_time_although_all_connections_are_dead(far: AsyncEngine, proxy: Proxy) -> None:
     connections = DriverConnections(far)
-    bus = bus_of(lambda: SqlUnitOfWork(connections))
+    bus = bus_of(lambda _: SqlUnitOfWork(connections))
     forget(proxy)
 
     with at_most(HTTP_DEADLINE):
@@ -101,7 +101,7 @@ async def test_the_outcome_of_a_commit_is_checked_on_a_working_connection(far: A
             raise TimeoutError
 
     connections = DriverConnections(far)
-    bus = bus_of(lambda: LosesACommitAnswer(connections))
+    bus = bus_of(lambda _: LosesACommitAnswer(connections))
     with at_most(HTTP_DEADLINE):
         assert_done_once(await play(bus, LINE))
 

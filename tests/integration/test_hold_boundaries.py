@@ -203,7 +203,7 @@ async def test_a_group_that_fails_ends_its_holds_once_when_it_runs_again(
             await super().commit()
 
     again = MessageBus(
-        lambda: FailingOnce(DriverConnections(engine), calendar=Calendar(clock=clock)),
+        lambda _: FailingOnce(DriverConnections(engine), calendar=Calendar(clock=clock)),
         COMMAND_HANDLERS,
         retry=RetryPolicy(sleep=Pauses()),
     )

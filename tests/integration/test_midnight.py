@@ -36,7 +36,7 @@ MICROSECOND = timedelta(microseconds=1)
 def bus_in(zone: str, engine: AsyncEngine, clock: MovableClock) -> MessageBus:
     calendar = Calendar(ZoneInfo(zone), clock)
 
-    def begin() -> UnitOfWork:
+    def begin(_: int) -> UnitOfWork:
         return SqlUnitOfWork(DriverConnections(engine), calendar=calendar)
 
     return MessageBus(begin, COMMAND_HANDLERS)

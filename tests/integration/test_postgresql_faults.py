@@ -177,7 +177,7 @@ async def test_a_commit_whose_acknowledgement_is_lost_gets_its_true_outcome(engi
             raise ConnectionResetError("the answer to the commit is lost")
 
     bus = MessageBus(
-        lambda: LosesAnAnswer(DriverConnections(engine)),
+        lambda _: LosesAnAnswer(DriverConnections(engine)),
         COMMAND_HANDLERS,
         retry=RetryPolicy(sleep=Pauses()),
     )
@@ -219,7 +219,7 @@ async def test_a_commit_lost_in_a_crash_is_not_confused_with_another(tmp_path: P
 
         await play(bus_over(engine), CreateBatch(ref="batch-1", sku="CHAIR", qty=10))
         bus = MessageBus(
-            lambda: CrashesAtCommit(DriverConnections(engine)),
+            lambda _: CrashesAtCommit(DriverConnections(engine)),
             COMMAND_HANDLERS,
             retry=RetryPolicy(sleep=Pauses()),
         )

@@ -30,7 +30,7 @@ def unit_of_work(engine: AsyncEngine, cells: CellMap = CELLS) -> SqlUnitOfWork:
 
 def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None, cells: CellMap = CELLS) -> MessageBus:
     """A bus as another process would have it: `handle_group` works at once."""
-    return MessageBus(lambda: unit_of_work(engine, cells), COMMAND_HANDLERS, retry=retry, cells=cells)
+    return MessageBus(lambda _: unit_of_work(engine, cells), COMMAND_HANDLERS, retry=retry, cells=cells)
 
 
 async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:

@@ -37,7 +37,7 @@ class MovableClock:
 def bus_with_clock(engine: AsyncEngine, clock: MovableClock, retry: RetryPolicy | None = None) -> MessageBus:
     """A bus whose units of work use the clock."""
 
-    def begin() -> UnitOfWork:
+    def begin(_: int) -> UnitOfWork:
         return SqlUnitOfWork(DriverConnections(engine), calendar=Calendar(clock=clock), cells=CELLS)
 
     return MessageBus(begin, COMMAND_HANDLERS, retry=retry, cells=CELLS)
