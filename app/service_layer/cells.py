@@ -11,7 +11,7 @@ from app.domain.commands import Command
 from app.service_layer.lock_sets import LockSet
 
 OVER_CELLS = -1
-"""In place of a cell: a command names rows of several cells."""
+"""In place of a cell: a command needs rows of several cells, or of cells that are not known before it runs."""
 
 
 class CellMap:
@@ -30,20 +30,16 @@ class CellMap:
         return (murmur2(name.encode()) & 0x7FFFFFFF) % self.number
 
     def of_command(self, command: Command) -> int:
-        """The cell of all rows that the command names, or `OVER_CELLS`.
+        """The cell of all rows that the command needs, or `OVER_CELLS`.
 
-        It may turn out later that the command needs rows of further cells: an order does not name its lines.
+        A batch that is named by its ref may be of a product of any cell, and so may the lines of an order.
         """
         if self.number == 1:
             return 0
         locks = LockSet.of([command])
-        names = locks.products.union(
-            locks.batch_refs,
-            locks.skus_to_create,
-            locks.orders,
-            locks.carts,
-            (sku for _, sku in locks.batches_to_create),
-        )
+        if locks.batch_refs or locks.orders or locks.checkouts:
+            return OVER_CELLS
+        names = locks.products.union(locks.skus_to_create, locks.carts)
         cells = {self.of(name) for name in names or (command.routing_key,)}
         return cells.pop() if len(cells) == 1 else OVER_CELLS
 
