@@ -4,7 +4,7 @@ With one cell, the default, every name is in cell 0. The number of cells is chos
 depends on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from app.domain.commands import Command
@@ -46,20 +46,23 @@ class CellMap:
     def parts_of(self, commands: Sequence[Command]) -> list[list[int]]:
         """The positions of the commands, divided into parts that run one after another, each in one cell if possible.
 
-        Commands on a common row keep their order: those of different cells have none in common, and a command over
-        cells stays behind those before it and before those behind it.
+        Commands on a common row keep their order: those of different cells have none in common. All from the first to
+        the last command over cells are one part, because a transaction over cells costs less than many of one cell.
         """
         if self.number == 1 or len(commands) == 1:
             return [list(range(len(commands)))]
-        parts: list[list[int]] = []
-        found: dict[int, list[int]] = {}
-        for position, command in enumerate(commands):
-            cell = self.of_command(command)
-            if (cell == OVER_CELLS) != (OVER_CELLS in found):
-                parts += found.values()
-                found = {}
-            found.setdefault(cell, []).append(position)
-        return [*parts, *found.values()]
+        cells = [self.of_command(command) for command in commands]
+        over = [position for position, cell in enumerate(cells) if cell == OVER_CELLS]
+        first, end = (over[0], over[-1] + 1) if over else (0, 0)
+        between = [list(range(first, end))] if over else []
+        return [*_by_cell(cells, range(first)), *between, *_by_cell(cells, range(end, len(cells)))]
+
+
+def _by_cell(cells: Sequence[int], positions: Iterable[int]) -> Iterable[list[int]]:
+    found: dict[int, list[int]] = {}
+    for position in positions:
+        found.setdefault(cells[position], []).append(position)
+    return found.values()
 
 
 def _first(_: str) -> int:

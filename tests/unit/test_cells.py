@@ -109,10 +109,19 @@ def test_the_parts_of_a_group_are_of_one_cell_and_keep_the_order_of_common_rows(
 
     order = list(itertools.chain.from_iterable(parts))
     assert sorted(order) == list(range(len(group)))
-    if len(group) > 1:
-        assert all(len({FOUR.of_command(group[position]) for position in part}) == 1 for part in parts)
+    for part in parts:
+        cells = [FOUR.of_command(group[position]) for position in part]
+        assert len(set(cells)) == 1 or cells[0] == cells[-1] == OVER_CELLS
     for before, after in itertools.combinations(order, 2):
         assert before < after or not keys_of(group[before]) & keys_of(group[after])
+
+
+def test_one_part_has_all_from_the_first_to_the_last_command_over_cells() -> None:
+    lines = [Allocate(order_id=str(number), sku=IN_CELL[number % 2][0], qty=1) for number in range(4)]
+    order = CancelOrder(order_id="order")
+
+    group = [*lines, order, *lines, order, *lines]
+    assert FOUR.parts_of(group) == [[0, 2], [1, 3], [4, 5, 6, 7, 8, 9], [10, 12], [11, 13]]
 
 
 def test_commands_of_two_cells_that_alternate_make_two_parts() -> None:
