@@ -179,7 +179,7 @@ async def test_ids_ascend_over_all_cells_even_if_a_server_has_another_range(
 ) -> None:
     skus = in_each_cell("SKU")
     for number in range(3):
-        # As after a move to a server whose range lies below that of the server before.
+        # As after a move to a server whose range is below that of the server before.
         for schema in SCHEMAS:
             await database.execute(f"SELECT setval('{schema}.events_id_seq', {(5 - number) * 2**40})")
         for sku in skus:
