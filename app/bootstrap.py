@@ -4,6 +4,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -87,13 +88,19 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     """
     private_names.check("asyncio")
     private_names.check("aiokafka")
-    tls, size, zone = database_tls(settings), settings.database_pool_size, settings.time_zone
     url = settings.database_url.get_secret_value()
-    generic = settings.cells == 1
-    engine = engine or create_engine(url, pool_size=size, tls=tls, time_zone=zone, generic_plans=generic)
+    connect = partial(
+        create_engine,
+        pool_size=settings.database_pool_size,
+        tls=database_tls(settings),
+        time_zone=settings.time_zone,
+        cells=settings.cells,
+    )
+    connect_to_write = partial(connect, generic_plans=settings.cells == 1)
+    engine = engine or connect_to_write(url)
     calendar = Calendar(settings.zone, clock)
     # A separate pool, so that reads cannot use up the connections for writes.
-    read_engine = read_engine or _read_engine(settings, tls)
+    read_engine = read_engine or _read_engine(settings, connect)
     cells = Cells(engine, CellMap(settings.cells))
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
@@ -101,12 +108,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     keep = min(settings.bus_workers, settings.database_pool_size - 1)
     connections = DriverConnections(engine, keep=keep)
     entries = EntryNodes(
-        cells,
-        connections,
-        lambda server: create_engine(
-            DatabaseUrl.parse(url).at(server), pool_size=size, tls=tls, time_zone=zone, generic_plans=generic
-        ),
-        keep=keep,
+        cells, connections, lambda server: connect_to_write(DatabaseUrl.parse(url).at(server)), keep=keep
     )
     unit_of_work = unit_of_work or (lambda cell: SqlUnitOfWork(entries.of(cell), shared_signal, calendar, cells.map))
     kafka = _kafka_config(settings)
@@ -122,7 +124,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             COMMAND_HANDLERS,
             workers=settings.bus_workers,
             # Each lane uses a connection; some remain for the relay and the notifier.
-            lanes=max(1, min(4, size - settings.bus_workers - 2)),
+            lanes=max(1, min(4, settings.database_pool_size - settings.bus_workers - 2)),
             queue_limit=settings.bus_queue_limit,
             group_limit=settings.bus_group_limit,
             retry=retry,
@@ -150,17 +152,14 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             await read_engine.dispose()
 
 
-def _read_engine(settings: Settings, tls: ssl.SSLContext | None) -> AsyncEngine:
+def _read_engine(settings: Settings, connect: partial[AsyncEngine]) -> AsyncEngine:
     """The pool for reading. With `read_database_url` any of its servers is used.
 
     Without it reads have to be current, so they use the primary, even if it does not accept writes.
     """
-    size, zone = settings.database_pool_size, settings.time_zone
     if settings.read_database_url is not None:
-        url = settings.read_database_url.get_secret_value()
-        return create_engine(url, pool_size=size, tls=tls, target="any", time_zone=zone)
-    url = settings.database_url.get_secret_value()
-    return create_engine(url, pool_size=size, tls=tls, target="primary", time_zone=zone)
+        return connect(settings.read_database_url.get_secret_value(), target="any")
+    return connect(settings.database_url.get_secret_value(), target="primary")
 
 
 def _authenticator(settings: Settings) -> Authenticator | None:
