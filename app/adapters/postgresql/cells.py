@@ -29,7 +29,7 @@ _NAMED = re.compile(
     rf"""(\b(?:FROM|JOIN|INTO|UPDATE|USING|ONLY)\s+|\bNULL::)({_TABLES})\b(?!\.)|'((?:{_TABLES})(?:_id_seq)?)'(?=::regclass|\))"""
 )
 
-# It deletes nothing. Citus sends a statement that may write to the server that has the cell, so advisory locks are those
+# It deletes nothing. Citus sends a statement that may write to the server of the cell, so advisory locks are those
 # of that server, and does not move a cell that a transaction may have written. A transaction that has only locked rows
 # would lose its locks in a move: they do not move with the rows.
 _FENCE = "WITH fence AS (DELETE FROM outbox WHERE id = 0)"
