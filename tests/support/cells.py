@@ -1,6 +1,7 @@
 """The cells of the databases of tests, and views of all cells together, in which the statements of tests find rows."""
 
 import os
+from itertools import count, islice
 
 import asyncpg
 from sqlalchemy.engine import make_url
@@ -25,6 +26,21 @@ def cells_of(engine: AsyncEngine) -> Cells:
 def queries_over(engine: AsyncEngine) -> Queries:
     """The queries of the database of a test."""
     return Queries(cells_of(engine))
+
+
+def schema_of_name(name: str) -> str | None:
+    """The schema of the cell of a SKU, an order id, a cart id or a batch ref; None with one cell."""
+    return schemas_of(CELLS.number)[CELLS.of(name)]
+
+
+def in_one_cell(prefix: str, number: int, *, cell_of: str | None = None) -> list[str]:
+    """Names that begin with the prefix, all of one cell: that of the first one, or of another name.
+
+    With one cell they are numbered from 0.
+    """
+    cell = CELLS.of(cell_of or f"{prefix}-0")
+    names = (f"{prefix}-{each}" for each in count())
+    return list(islice((name for name in names if CELLS.of(name) == cell), number))
 
 
 # A row is known by all its values, because two cells may have rows with one id.

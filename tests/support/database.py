@@ -17,7 +17,7 @@ from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request, RetryPolicy
-from tests.support.cells import CELLS
+from tests.support.cells import CELLS, schema_of_name
 
 CAUSE = Cause("request-1", "conversation-1")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -48,10 +48,15 @@ def labels(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 @asynccontextmanager
-async def raw_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection without any of the service's settings."""
+async def raw_connection(database_url: str, *, cell_of: str | None = None) -> AsyncIterator[asyncpg.Connection]:
+    """A connection without any of the service's settings.
+
+    `cell_of` is a name, for example a SKU: statements find the tables of its cell. Otherwise they find the rows of all
+    cells, which with several cells are those of a view: it cannot be locked, and neither can its rows.
+    """
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(url)
+    schema = None if cell_of is None else schema_of_name(cell_of)
+    connection = await asyncpg.connect(url, server_settings={} if schema is None else {"search_path": schema})
     try:
         yield connection
     finally:

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.messages import shard_of
+from app.adapters.postgresql.messages import SHARDS, shard_of
 from app.adapters.postgresql.outbox_reader import OutboxReader
-from app.adapters.postgresql.outbox_rows import OutboxPage
+from app.adapters.postgresql.outbox_rows import OutboxPage, OutboxRow
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.bootstrap import Service
 from app.entrypoints import components
 from app.entrypoints.kafka.relays import Relays
+from tests.support.cells import cells_of
 from tests.support.records import FakeBroker
 
 EVENTS = """
@@ -46,6 +47,25 @@ class CountingReader(OutboxReader):
     async def delete(self, ids: Sequence[int]) -> None:
         self.deletes += 1
         await super().delete(ids)
+
+
+class Outboxes:
+    """The outboxes of all cells, as one process reads them."""
+
+    def __init__(self, engine: AsyncEngine, *, lease: float = 60) -> None:
+        self.readers = [OutboxReader(each, lease=lease) for each in cells_of(engine).engines]
+
+    async def pending(self) -> int:
+        """How many events wait, in all cells."""
+        return sum([await reader.pending() for reader in self.readers])
+
+    async def rows(self) -> list[OutboxRow]:
+        """The rows of all cells."""
+        return [row for reader in self.readers for row in (await reader.read(range(SHARDS), 1000)).rows]
+
+    async def claim(self) -> list[int]:
+        """The shards that are leased afterwards, of all cells."""
+        return [shard for reader in self.readers for shard in await reader.claim()]
 
 
 def arguments(sku: str, first: int, last: int) -> dict[str, object]:
