@@ -12,10 +12,9 @@ from app.adapters.postgresql.commit_tokens import has_committed, prune_commit_to
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import RetryPolicy
-from tests.support.database import play, raw_connection, waiting_for_a_lock
+from tests.support.database import bus_over, play, raw_connection, waiting_for_a_lock
 from tests.support.messages import Pauses
 
 IN_COMMIT = 4711
@@ -57,7 +56,7 @@ async def test_the_question_waits_for_a_transaction_that_is_not_decided(
                 await committing
             await super()._commit()
 
-    bus = MessageBus(lambda: LosesAnAnswer(connections), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    bus = bus_over(connections, RetryPolicy(sleep=Pauses()), kind=LosesAnAnswer)
     if not is_first:
         await play(bus, CreateBatch(ref="batch-2", sku="CHAIR", qty=10))
     async with raw_connection(database_url) as other:

@@ -5,12 +5,11 @@ import asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.messages import prune_inbox
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.integration.inbound import ReceivedMessage
 from app.service_layer.ports import Receipt
-from tests.support.database import raw_connection, statements, waiting_for_a_lock
+from tests.support.database import raw_connection, statements, unit_of_work, waiting_for_a_lock
 from tests.support.messages import received
 
 OLD_ACCEPT = """
@@ -27,7 +26,7 @@ OLD_KEEP = """
 
 
 async def accept(engine: AsyncEngine, *messages: ReceivedMessage) -> dict[tuple[str, str], Receipt]:
-    async with SqlUnitOfWork(DriverConnections(engine)) as uow:
+    async with unit_of_work(engine) as uow:
         known = await uow.inbox.accept(messages)
         await uow.commit()
         return known
@@ -73,7 +72,7 @@ async def test_a_delivery_and_a_redelivery_cost_one_statement_each(database_url:
     await accept(engine, *messages)
     fresh = [received(f"fresh-{number}", "/one") for number in range(20)]
     for group in (fresh, fresh, messages):
-        async with statements(engine) as executed, SqlUnitOfWork(DriverConnections(engine)) as uow:
+        async with statements(engine) as executed, unit_of_work(engine) as uow:
             await uow.inbox.accept(group)
             await uow.commit()
         assert len(executed) == 3, executed  # BEGIN, the one, COMMIT

@@ -8,16 +8,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.messages import SHARDS, shard_of
 from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.integration.outbound import OutboundMessage
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
-from tests.support.database import play, raw_connection
+from tests.support.database import play, raw_connection, unit_of_work
 from tests.support.waiting import eventually
 
 ALL = list(range(SHARDS))
@@ -164,7 +162,7 @@ async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: 
             ),
             {"shard": shard_of("SLOW"), "id": uuid.uuid4()},
         )
-        async with SqlUnitOfWork(DriverConnections(engine)) as quick:
+        async with unit_of_work(engine) as quick:
             quick.outbox.add(row("QUICK", 1), cause)
             await quick.commit()
         published = (await reader.read(ALL, 100)).rows

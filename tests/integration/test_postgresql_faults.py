@@ -18,11 +18,10 @@ from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port, poll_until
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request, RetryPolicy
-from tests.support.cells import queries_over
+from tests.support.cells import CELLS, queries_over
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, waiting_for_a_lock
 from tests.support.messages import Pauses
 from tests.support.waiting import eventually
@@ -176,11 +175,7 @@ async def test_a_commit_whose_acknowledgement_is_lost_gets_its_true_outcome(engi
             await self._connection.execute(fate)
             raise ConnectionResetError("the answer to the commit is lost")
 
-    bus = MessageBus(
-        lambda: LosesAnAnswer(DriverConnections(engine)),
-        COMMAND_HANDLERS,
-        retry=RetryPolicy(sleep=Pauses()),
-    )
+    bus = bus_over(engine, RetryPolicy(sleep=Pauses()), kind=LosesAnAnswer)
     assert_done_once(await play(bus, LINE))
 
     assert lost == [fate]
@@ -194,7 +189,7 @@ async def test_a_commit_whose_acknowledgement_is_lost_gets_its_true_outcome(engi
 async def test_a_commit_lost_in_a_crash_is_not_confused_with_another(tmp_path: Path, id_is_reassigned: bool) -> None:
     """A crash loses transactions that were not on disk yet, and their ids are reassigned."""
     with EmbeddedPostgresql(tmp_path / "postgresql", durable=False) as server:
-        await asyncio.to_thread(schema.migrate, server.database_url)
+        await asyncio.to_thread(schema.migrate, server.database_url, cells=CELLS.number)
         async with raw_connection(server.admin_url) as admin:
             # So that nothing of the transaction reaches the disk before the crash.
             await admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
@@ -218,11 +213,7 @@ async def test_a_commit_lost_in_a_crash_is_not_confused_with_another(tmp_path: P
                 raise ConnectionResetError("the answer to the commit is lost")
 
         await play(bus_over(engine), CreateBatch(ref="batch-1", sku="CHAIR", qty=10))
-        bus = MessageBus(
-            lambda: CrashesAtCommit(DriverConnections(engine)),
-            COMMAND_HANDLERS,
-            retry=RetryPolicy(sleep=Pauses()),
-        )
+        bus = bus_over(engine, RetryPolicy(sleep=Pauses()), kind=CrashesAtCommit)
         assert_done_once(await play(bus, LINE))
         assert await chairs_allocated(engine) == 1
         await engine.dispose()

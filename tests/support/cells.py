@@ -4,6 +4,7 @@ import os
 from itertools import count, islice
 
 import asyncpg
+import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -41,6 +42,11 @@ def in_one_cell(prefix: str, number: int, *, cell_of: str | None = None) -> list
     cell = CELLS.of(cell_of or f"{prefix}-0")
     names = (f"{prefix}-{each}" for each in count())
     return list(islice((name for name in names if CELLS.of(name) == cell), number))
+
+
+def one_cell_only(reason: str) -> pytest.MarkDecorator:
+    """Marks a test of what exists with one cell only."""
+    return pytest.mark.skipif(CELLS.number > 1, reason=f"with one cell only: {reason}")
 
 
 # A row is known by all its values, because two cells may have rows with one id.

@@ -9,6 +9,7 @@ import asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
@@ -23,14 +24,23 @@ CAUSE = Cause("request-1", "conversation-1")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-def unit_of_work(engine: AsyncEngine, cells: CellMap = CELLS) -> SqlUnitOfWork:
+def unit_of_work(
+    engine: AsyncEngine | DriverConnections,
+    cells: CellMap = CELLS,
+    *,
+    kind: type[SqlUnitOfWork] = SqlUnitOfWork,
+    calendar: Calendar = UTC_CALENDAR,
+) -> SqlUnitOfWork:
     """A unit of work on connections of the engine."""
-    return SqlUnitOfWork(DriverConnections(engine), cells=cells)
+    connections = engine if isinstance(engine, DriverConnections) else DriverConnections(engine)
+    return kind(connections, calendar=calendar, cells=cells)
 
 
-def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None, cells: CellMap = CELLS) -> MessageBus:
-    """A bus as another process would have it: `handle_group` works at once."""
-    return MessageBus(lambda: unit_of_work(engine, cells), COMMAND_HANDLERS, retry=retry, cells=cells)
+def bus_over(
+    engine: AsyncEngine | DriverConnections, retry: RetryPolicy | None = None, cells: CellMap = CELLS, **options: Any
+) -> MessageBus:
+    """A bus as another process would have it: `handle_group` works at once. The options are those of `unit_of_work`."""
+    return MessageBus(lambda: unit_of_work(engine, cells, **options), COMMAND_HANDLERS, retry=retry, cells=cells)
 
 
 async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:
