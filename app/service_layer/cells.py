@@ -50,20 +50,32 @@ class CellMap:
     def parts_of(self, commands: Sequence[Command]) -> list[list[int]]:
         """The positions of the commands, divided into parts that run one after another, each in one cell if possible.
 
-        Commands on a common row keep their order: those of different cells have none in common, and a command over
-        cells stays behind those before it and before those behind it.
+        Commands on a common row keep their order: those on products of different cells have none in common. A command
+        over cells, or one that finds its products by an order or a batch, stays behind those before it and before those
+        behind it.
         """
         if self.number == 1 or len(commands) == 1:
+            return [list(range(len(commands)))]
+        cells = [self.of_command(command) for command in commands]
+        if len(set(cells)) == 1:
             return [list(range(len(commands)))]
         parts: list[list[int]] = []
         found: dict[int, list[int]] = {}
         for position, command in enumerate(commands):
-            cell = self.of_command(command)
+            cell = OVER_CELLS if finds_products(command) else cells[position]
             if (cell == OVER_CELLS) != (OVER_CELLS in found):
                 parts += found.values()
                 found = {}
             found.setdefault(cell, []).append(position)
         return [*parts, *found.values()]
+
+
+def finds_products(command: Command) -> bool:
+    """Whether the command does not name each of its products: others have the lines of an order, or a batch."""
+    locks = LockSet.of([command])
+    return bool(
+        locks.orders or locks.checkouts or locks.batch_refs.difference(ref for ref, _ in locks.batches_to_create)
+    )
 
 
 def _first(_: str) -> int:

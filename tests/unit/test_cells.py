@@ -13,13 +13,14 @@ from app.domain.commands import (
     Allocate,
     CancelOrder,
     ChangeBatchQuantity,
+    CheckOutCart,
     Command,
     CreateBatch,
     OrderedLine,
     PlaceOrder,
     ShipLine,
 )
-from app.service_layer.cells import ONE_CELL, OVER_CELLS, CellMap
+from app.service_layer.cells import ONE_CELL, OVER_CELLS, CellMap, finds_products
 from app.service_layer.request_keys import keys_of
 
 FOUR = CellMap(4)
@@ -92,10 +93,36 @@ def test_the_parts_of_a_group_are_of_one_cell_and_keep_the_order_of_common_rows(
 
     order = list(itertools.chain.from_iterable(parts))
     assert sorted(order) == list(range(len(group)))
-    if len(group) > 1:
-        assert all(len({FOUR.of_command(group[position]) for position in part}) == 1 for part in parts)
+    for part in parts:
+        cells = {FOUR.of_command(group[position]) for position in part}
+        assert len(cells) <= 1 or all(is_over_cells(group[position]) for position in part)
     for before, after in itertools.combinations(order, 2):
-        assert before < after or not keys_of(group[before]) & keys_of(group[after])
+        assert before < after or not (
+            keys_of(group[before]) & keys_of(group[after])
+            or is_over_cells(group[before])
+            or is_over_cells(group[after])
+        )
+
+
+def is_over_cells(command: Command) -> bool:
+    return finds_products(command) or FOUR.of_command(command) == OVER_CELLS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        CancelOrder(order_id=IN_CELL[1][0]),
+        ChangeBatchQuantity(ref=IN_CELL[1][0], qty=1),
+        CheckOutCart(cart_id=IN_CELL[1][0], new_order_id=IN_CELL[1][1]),
+    ],
+    ids=["order", "batch", "cart"],
+)
+def test_a_command_that_finds_its_products_keeps_its_place_among_those_of_other_cells(command: Command) -> None:
+    """The products may be those of the commands before and behind it."""
+    line = Allocate(order_id="order-1", sku=IN_CELL[0][0], qty=1)
+
+    assert FOUR.parts_of([line, command, line]) == [[0], [1], [2]]
+    assert FOUR.parts_of([command, command]) == [[0, 1]]
 
 
 def test_commands_of_two_cells_that_alternate_make_two_parts() -> None:
