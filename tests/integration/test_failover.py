@@ -125,7 +125,7 @@ async def test_a_standby_that_is_named_first_is_passed_over(pair: Pair) -> None:
     assert pair.standby is not None
     names = f"127.0.0.1:{pair.standby.port},127.0.0.1:{pair.primary.port}"
     url = pair.primary.database_url.replace(f"127.0.0.1:{pair.primary.port}", names)
-    assert schema.head() == await asyncio.to_thread(schema.migrate, url)
+    assert schema.head() == await asyncio.to_thread(schema.migrate, url, cells=CELLS.number)
     async with running(settings_for(url)) as (service, api):
         await assert_heals(service, api)
         async with OutboxListener(url, lambda: None) as listener:

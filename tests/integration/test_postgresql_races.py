@@ -98,7 +98,7 @@ async def test_a_ref_that_another_sku_takes_while_we_wait_for_our_product_is_a_c
     processes: list[MessageBus], database_url: str
 ) -> None:
     await play(processes[0], CreateBatch(ref="first", sku="TABLE", qty=1))
-    async with raw_connection(database_url) as connection:
+    async with raw_connection(database_url, cell_of="TABLE") as connection:
         async with connection.transaction():
             await connection.execute("SELECT FROM products WHERE sku = 'TABLE' FOR UPDATE")
             waiting = asyncio.create_task(play(processes[1], CreateBatch(ref="wanted", sku="TABLE", qty=1)))
@@ -246,7 +246,7 @@ async def test_consumers_that_hold_the_same_messages_in_any_order_do_not_deadloc
             await uow.commit()
             return len(message_ids) - len(known)
 
-    async with raw_connection(database_url) as third:
+    async with raw_connection(database_url, cell_of=received("").routing_key) as third:
         transaction = third.transaction()
         await transaction.start()
         await third.execute("INSERT INTO inbox (message_id) VALUES ('message-10')")

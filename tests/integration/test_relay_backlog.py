@@ -18,6 +18,7 @@ from app.entrypoints.kafka import publisher
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.publisher import by_partition
 from app.entrypoints.kafka.relay_positions import Positions
+from tests.support.cells import cells_of, in_one_cell, one_cell_only
 from tests.support.database import raw_connection
 from tests.support.records import FakeBroker
 from tests.support.relaying import EVENTS, arguments, relaying, write
@@ -27,7 +28,7 @@ REFUSED_AGE = "allocation_outbox_refused_age_seconds"
 
 
 def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
-    skus = [f"SKU-{n}" for n in range(200)]
+    skus = in_one_cell("SKU", 200)
     rows = [OutboxRow(0, sku, 1, None, None, "", "", "", "", None, None) for sku in skus]  # type: ignore[arg-type]
     return [row.subject for row in by_partition(rows, sorted(broker.partitions))[partition]][:number]
 
@@ -39,6 +40,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.02)
 
 
+@one_cell_only("the relays of several cells read from the first row")
 async def test_the_backlog_of_a_partition_that_refuses_is_not_read_again_for_the_others(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +180,7 @@ async def test_during_a_refusal_the_age_of_the_oldest_event_is_measured(
         await eventually(is_gone)
 
 
+@one_cell_only("the relays of several cells read from the first row")
 async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEngine, database_url: str) -> None:
     async with raw_connection(database_url) as dump, raw_connection(database_url) as other:
         await dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM outbox")
@@ -205,6 +208,7 @@ async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEn
         assert await buffers(reader.after) <= 10
 
 
+@one_cell_only("the relays of several cells read from the first row")
 async def test_a_row_before_a_wrong_position_is_found_later(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,13 +244,13 @@ async def test_order_and_completeness_hold_under_random_faults(
     monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.0)
     chance = random.Random(24)
     broker = FakeBroker()
-    skus = [f"SKU-{number}" for number in range(12)]
+    skus = in_one_cell("SKU", 12)
     written = dict.fromkeys(skus, 0)
     pool = create_engine(database_url, pool_size=len(skus) + 2)
 
     async def trade(sku: str) -> None:
         for _ in range(25):
-            async with pool.connect() as connection:
+            async with cells_of(pool).engine_of(sku).connect() as connection:
                 number = chance.randint(1, 4)
                 await connection.execute(text(EVENTS), arguments(sku, written[sku] + 1, written[sku] + number))
                 await asyncio.sleep(chance.choice([0, 0, 0, 0.01, 0.15]))  # The duration of the transaction.
@@ -281,7 +285,7 @@ async def test_events_that_are_committed_one_by_one_share_a_round(
 ) -> None:
     monkeypatch.setattr(relay_module, "ROUND_INTERVAL", 3.0)
     broker = FakeBroker()
-    async with relaying(broker, engine, database_url) as reader:
+    async with relaying(broker, engine, database_url, cell_of="CHAIR") as reader:
         await write(engine, "CHAIR", 1)
 
         async def is_published() -> bool:

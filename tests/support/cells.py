@@ -39,7 +39,7 @@ def in_one_cell(prefix: str, number: int, *, cell_of: str | None = None) -> list
 
     With one cell they are numbered from 0.
     """
-    cell = CELLS.of(cell_of or f"{prefix}-0")
+    cell = CELLS.of(f"{prefix}-0" if cell_of is None else cell_of)
     names = (f"{prefix}-{each}" for each in count())
     return list(islice((name for name in names if CELLS.of(name) == cell), number))
 
@@ -55,13 +55,15 @@ _WRITE = """
     DECLARE
         columns text;
         cell text;
+        stored jsonb;
     BEGIN
         IF TG_OP = 'INSERT' THEN
             SELECT string_agg(quote_ident(key), ', ') INTO columns
             FROM jsonb_each(to_jsonb(NEW)) WHERE value <> 'null';
-            EXECUTE format('INSERT INTO %1$I.%2$I (%3$s) SELECT %3$s FROM jsonb_populate_record(NULL::%1$I.%2$I, $1)',
-                           TG_ARGV[0], TG_TABLE_NAME, columns) USING to_jsonb(NEW);
-            RETURN NEW;
+            EXECUTE format('INSERT INTO %1$I.%2$I AS t (%3$s) SELECT %3$s '
+                           'FROM jsonb_populate_record(NULL::%1$I.%2$I, $1) RETURNING to_jsonb(t)',
+                           TG_ARGV[0], TG_TABLE_NAME, columns) INTO stored USING to_jsonb(NEW);
+            RETURN jsonb_populate_record(NEW, stored);
         END IF;
         FOREACH cell IN ARRAY TG_ARGV LOOP
             IF TG_OP = 'DELETE' THEN

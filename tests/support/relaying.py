@@ -63,6 +63,11 @@ class Outboxes:
         """The rows of all cells."""
         return [row for reader in self.readers for row in (await reader.read(range(SHARDS), 1000)).rows]
 
+    async def leave(self) -> None:
+        """Release all shards."""
+        for reader in self.readers:
+            await reader.leave()
+
     async def claim(self) -> list[int]:
         """The shards that are leased afterwards, of all cells."""
         return [shard for reader in self.readers for shard in await reader.claim()]
@@ -74,14 +79,17 @@ def arguments(sku: str, first: int, last: int) -> dict[str, object]:
 
 async def write(engine: AsyncEngine, sku: str, first: int, last: int | None = None) -> None:
     """Commit events of the SKU, as numbered."""
-    async with engine.begin() as connection:
+    async with cells_of(engine).engine_of(sku).begin() as connection:
         await connection.execute(text(EVENTS), arguments(sku, first, last or first))
 
 
 @asynccontextmanager
-async def relaying(broker: FakeBroker, engine: AsyncEngine, database_url: str) -> AsyncIterator[CountingReader]:
+async def relaying(
+    broker: FakeBroker, engine: AsyncEngine, database_url: str, *, cell_of: str = "SKU-0"
+) -> AsyncIterator[CountingReader]:
+    """The relay of the cell of a SKU."""
     signal = OutboxSignal(engine)
-    reader = CountingReader(engine, lease=60)
+    reader = CountingReader(cells_of(engine).engine_of(cell_of), lease=60)
     listener = OutboxListener(database_url, signal.received)
     relay = Relays([reader], signal, listener, broker.start_producer, topic="events", source="/allocation", lease=60)
     task = asyncio.create_task(relay.run())
