@@ -97,10 +97,9 @@ async def test_the_number_of_statements_does_not_depend_on_the_size_of_the_group
 async def test_messages_and_refusals_cost_no_more(one_connection: AsyncEngine) -> None:
     bus = bus_over(one_connection)
     await play(bus, *batches(20))
-    # The driver looks up the type of an array at its first use on a connection.
-    await bus.handle_group([Request(CreateBatch(ref="batch-0", sku="SKU-0", qty=50), CAUSE, received("first"))])
     costs = []
-    # The driver looks up the types of an inbox row at their first use on a connection.
+    # The driver looks up the types of an array and of an inbox row at their first use on a connection.
+    await bus.handle_group([Request(CreateBatch(ref="batch-0", sku="SKU-0", qty=50), CAUSE, received("first"))])
     await bus.handle_group([Request(lines(1, 5000)[0], CAUSE, received("first"))])
     for start, size in ((0, 2), (1000, 200)):
         commands = [*lines(size, start), Allocate(order_id="order-1", sku="NONE", qty=1), *lines(size, start)]
@@ -261,8 +260,7 @@ async def scans(engine: AsyncEngine) -> dict[str, int]:
 async def entries(engine: AsyncEngine) -> dict[str, int]:
     """The number of entries read from each index."""
     async with engine.connect() as connection:
-        rows = await connection.execute(text(ENTRIES))
-        return {row.indexrelname: row.idx_tup_read for row in rows}
+        return {row.indexrelname: row.idx_tup_read for row in await connection.execute(text(ENTRIES))}
 
 
 @pytest.mark.parametrize("terms", [{"location": "far"}, {"blocked": True}, {"best_before": date(2020, 1, 1)}])
@@ -296,9 +294,7 @@ async def test_a_statement_is_planned_once_for_each_connection(one_connection: A
     for number in range(3):
         await play(bus_over(one_connection), Allocate(order_id=f"order-{number}", sku="CHAIR", qty=1))
     async with one_connection.connect() as connection:
-        plans = await connection.execute(
-            text("SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements")
-        )
-        generic, custom = plans.one()
+        plans = text("SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements")
+        generic, custom = (await connection.execute(plans)).one()
     assert generic > 0
     assert custom == 0

@@ -115,8 +115,6 @@ class Measured:
 
 pytestmark = one_cell_only("the statements are the same in each cell, and what they read is counted in one")
 
-pytestmark = one_cell_only("the statements are the same in each cell, and what they read is counted in one")
-
 
 @pytest.fixture(scope="module", params=[False, True], ids=["planned-while-empty", "analysed"])
 def database(

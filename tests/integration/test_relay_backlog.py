@@ -197,8 +197,9 @@ async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEn
 
         async def buffers(after: int) -> int:
             """Pages that the read touches where it starts behind `after`."""
-            statement = READ.replace("$1", f"ARRAY{list(range(SHARDS))}")
-            statement = statement.replace("$2", str(after)).replace("$3", "2000")
+            statement = (
+                READ.replace("$1", f"ARRAY{list(range(SHARDS))}").replace("$2", str(after)).replace("$3", "2000")
+            )
             await other.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
             plan = await other.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, FORMAT JSON) {statement}")
             node = json.loads(plan[0][0])[0]["Plan"]
@@ -242,9 +243,7 @@ async def test_order_and_completeness_hold_under_random_faults(
     monkeypatch.setattr(relay_module, "LONGEST_REFUSAL", 0.02)
     monkeypatch.setattr(relay_module, "LOOK_BACK_INTERVAL", 600.0)
     monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.0)
-    chance = random.Random(24)
-    broker = FakeBroker()
-    skus = in_one_cell("SKU", 12)
+    chance, broker, skus = random.Random(24), FakeBroker(), in_one_cell("SKU", 12)
     written = dict.fromkeys(skus, 0)
     pool = create_engine(database_url, pool_size=len(skus) + 2)
 

@@ -91,7 +91,7 @@ async def test_several_relays_that_come_and_go_keep_the_order(
 
 
 async def test_a_relay_that_vanishes_without_leaving_is_replaced(service: Service, wire: Wire) -> None:
-    vanished = OutboxReader(service.engine, lease=1.0)
+    vanished = OutboxReader(service.cells.engine_of("CHAIR"), lease=1.0)
     assert len(await vanished.claim()) == 16
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
 
@@ -118,7 +118,7 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
         return await clients.start_producer(service.kafka)
 
     await play(service.bus, *story("CHAIR", 1))
-    reader = Forgetful(service.engine, lease=60)
+    reader = Forgetful(service.cells.engine_of("CHAIR"), lease=60)
     relay = Relays(
         [reader],
         service.signal,
