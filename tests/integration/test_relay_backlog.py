@@ -127,10 +127,9 @@ async def test_a_partition_that_has_caught_up_is_published_whatever_changes_the_
 ) -> None:
     """A failure of the other partitions, or another share of the shards, resets the positions at any moment."""
     monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
-    broker = FakeBroker()
+    broker, changes, take_back = FakeBroker(), 0, Positions.take_back
     broker.refusing = {1}
     (refused,) = skus_of_partition(broker, 1, 1)
-    changes, take_back = 0, Positions.take_back
 
     def change_and_take_back(positions: Positions) -> None:
         nonlocal changes
@@ -162,8 +161,8 @@ async def test_during_a_refusal_the_age_of_the_oldest_event_is_measured(
     broker.refusing = {1}
     (refused,) = skus_of_partition(broker, 1, 1)
     await write(engine, refused, 1)
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql("UPDATE events SET created_at = created_at - interval '5 minutes'")
+    async with raw_connection(database_url) as connection:
+        await connection.execute("UPDATE events SET created_at = created_at - interval '5 minutes'")
 
     def age() -> float | None:
         return REGISTRY.get_sample_value(REFUSED_AGE, {"partition": "1"})
@@ -244,8 +243,7 @@ async def test_order_and_completeness_hold_under_random_faults(
     monkeypatch.setattr(relay_module, "LOOK_BACK_INTERVAL", 600.0)
     monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.0)
     chance, broker, skus = random.Random(24), FakeBroker(), in_one_cell("SKU", 12)
-    written = dict.fromkeys(skus, 0)
-    pool = create_engine(database_url, pool_size=len(skus) + 2)
+    written, pool = dict.fromkeys(skus, 0), create_engine(database_url, pool_size=len(skus) + 2)
 
     async def trade(sku: str) -> None:
         for _ in range(25):
