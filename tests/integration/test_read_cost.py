@@ -14,7 +14,7 @@ from app.read_model.availability import Question
 from app.read_model.pagination import COUNT_LIMIT, Page
 from app.read_model.queries import Queries
 from tests.conftest import new_database
-from tests.support.cells import queries_over
+from tests.support.cells import one_cell_only, queries_over
 from tests.support.database import raw_connection
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -111,6 +111,9 @@ class Measured:
         scans_after, rows_after, entries_after = await self.read()
         assert (scans_after, rows_after) == (scans, rows), "a table was scanned"
         return page, entries_after - entries
+
+
+pytestmark = one_cell_only("the statements are the same in each cell, and what they read is counted in one")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["planned-while-empty", "analysed"])
