@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from app.adapters.postgresql.calendar import Calendar, Clock
 from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
+from app.adapters.postgresql.entry_nodes import EntryNodes
 from app.adapters.postgresql.outbox_signal import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
@@ -97,8 +98,17 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
     # One connection remains for other users of the pool.
-    connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
-    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, calendar, cells.map))
+    keep = min(settings.bus_workers, settings.database_pool_size - 1)
+    connections = DriverConnections(engine, keep=keep)
+    entries = EntryNodes(
+        cells,
+        connections,
+        lambda server: create_engine(
+            DatabaseUrl.parse(url).at(server), pool_size=size, tls=tls, time_zone=zone, generic_plans=generic
+        ),
+        keep=keep,
+    )
+    unit_of_work = unit_of_work or (lambda cell: SqlUnitOfWork(entries.of(cell), shared_signal, calendar, cells.map))
     kafka = _kafka_config(settings)
     service = Service(
         settings=settings,
@@ -126,12 +136,12 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
         authenticator=authenticator or _authenticator(settings),
     )
-    in_use = {"write": connections.in_use, "read": connections_of(read_engine)}
+    in_use = {"write": entries.in_use, "read": connections_of(read_engine)}
     for pool in in_use:
         metrics.pool_limit.labels(pool).set(settings.database_pool_size)
     with tracing.exporting(settings.otlp_endpoint, settings.trace_ratio):
         try:
-            async with vitals.monitored(in_use):
+            async with vitals.monitored(in_use), entries.refreshed() if settings.enter_at_nodes else nullcontext():
                 yield service
         finally:
             await signal.close()

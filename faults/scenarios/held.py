@@ -110,7 +110,7 @@ async def _hold(this: Round, entries: Sequence[Entry], written: threading.Event,
     try:
         connections = DriverConnections(engine)
         bus = MessageBus(
-            lambda: _HeldUnitOfWork(connections, written, released),
+            lambda _: _HeldUnitOfWork(connections, written, released),
             COMMAND_HANDLERS,
             retry=RetryPolicy(attempts=1),
         )

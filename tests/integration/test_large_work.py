@@ -192,7 +192,7 @@ async def test_a_session_that_is_ended_at_the_time_limit_halves_the_group(hasty:
         await uow._connection.execute("SELECT pg_sleep(0.7)")
         return command.name
 
-    bus = MessageBus(lambda: support.unit_of_work(hasty), [(Errand, run)])
+    bus = MessageBus(lambda _: support.unit_of_work(hasty), [(Errand, run)])
 
     outcomes = await bus.handle_group([Request(Errand(name=name), CAUSE) for name in ("post", "bank")])
 

@@ -40,7 +40,7 @@ def bus_over(
     engine: AsyncEngine | DriverConnections, retry: RetryPolicy | None = None, cells: CellMap = CELLS, **options: Any
 ) -> MessageBus:
     """A bus as another process would have it: `handle_group` works at once. The options are those of `unit_of_work`."""
-    return MessageBus(lambda: unit_of_work(engine, cells, **options), COMMAND_HANDLERS, retry=retry, cells=cells)
+    return MessageBus(lambda _: unit_of_work(engine, cells, **options), COMMAND_HANDLERS, retry=retry, cells=cells)
 
 
 async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:

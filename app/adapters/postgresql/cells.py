@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.event_ids import LOCK_EVENTS
+from app.adapters.postgresql.event_ids import LOCK_EVENTS, NEXT_BLOCK, NEXT_BLOCK_BY_TIME
 from app.adapters.postgresql.pool_guard import PoolGuard
 from app.adapters.postgresql.tables import metadata
 from app.service_layer.cells import CellMap
@@ -44,8 +44,9 @@ def qualified(statement: str, schema: str | None) -> str:
         word, table, literal = found.groups()
         return f"'{schema}.{literal}'" if literal else f"{word}{schema}.{table}"
 
-    # Citus does not run a DELETE that finds no row in another statement. The draw of ids locks the sequence as well.
-    return _NAMED.sub(replace, statement.removeprefix(LOCK_EVENTS))
+    # Citus does not run a DELETE that finds no row in another statement. With several cells no relay needs the lock.
+    by_time = statement.removeprefix(LOCK_EVENTS).replace(NEXT_BLOCK, NEXT_BLOCK_BY_TIME)
+    return _NAMED.sub(replace, by_time)
 
 
 def schema_of(engine: AsyncEngine) -> str | None:

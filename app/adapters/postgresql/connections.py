@@ -123,6 +123,7 @@ class DriverConnections:
         self._engine = engine
         self._guard = PoolGuard.of(engine)
         self._keep = keep
+        self._is_closed = False
         self._idle: list[LentConnection] = []
 
     async def lend(self) -> "LentConnection":
@@ -142,7 +143,10 @@ class DriverConnections:
 
     async def give_back(self, lent: "LentConnection") -> None:
         """Take back a connection without an open transaction."""
-        if len(self._idle) < self._keep and not lent.driver.is_closed():
+        if self._is_closed:
+            # The pool may be disposed of, and would keep the connection.
+            await lent.throw_away()
+        elif len(self._idle) < self._keep and not lent.driver.is_closed():
             self._idle.append(lent)
         else:
             await lent.pooled.close()
@@ -179,7 +183,8 @@ class DriverConnections:
         return connections_of(self._engine)() - len(self._idle)
 
     async def close(self) -> None:
-        """Return all connections to the pool."""
+        """Return all connections to the pool. Those that are lent now end when they are given back."""
+        self._is_closed = True
         while self._idle:
             await self._idle.pop().pooled.close()
 

@@ -54,8 +54,11 @@ STORED_ANSWERS = """
     ) AS a
 """
 
-# The locks on orders or carts, by the hash of their names.
-LOCK_NAMES = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+# The locks on orders or carts, by the hash of their names. Advisory locks are those of one server; the condition, which
+# is always true, makes Citus run the statement on the server that has the cell.
+LOCK_NAMES = """
+    SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key WHERE EXISTS (SELECT FROM relay_shards)
+"""
 
 # The carts $1 with their items: the columns of `CartRow`, then those of `CartItemRow` or nulls. The lock of the row is
 # for housekeeping, which deletes old carts and does not lock their names.
