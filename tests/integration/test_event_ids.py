@@ -43,6 +43,7 @@ async def test_a_transaction_that_has_drawn_ids_holds_the_locks_that_the_relay_l
     await connections.close()
 
 
+@one_cell_only("with several, ids are not those of the sequence, from which the inserted row has its own")
 async def test_a_block_is_drawn_after_the_wait_for_a_lock(
     bus: MessageBus, engine: AsyncEngine, database_url: str
 ) -> None:
@@ -77,6 +78,7 @@ async def test_events_that_are_more_than_a_block_get_ascending_ids_of_several(
         assert {row["id"] for row in await other.fetch("SELECT id FROM outbox")} == {row["id"] for row in rows}
 
 
+@one_cell_only("the release before knows no cells")
 async def test_ids_of_the_release_before_and_of_this_one_have_the_order_of_the_commits(
     bus: MessageBus, database_url: str
 ) -> None:

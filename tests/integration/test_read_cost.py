@@ -17,7 +17,10 @@ from tests.conftest import new_database
 from tests.support.cells import one_cell_only, queries_over
 from tests.support.database import raw_connection
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    one_cell_only("the statements are the same in each cell, and what they read is counted in one"),
+]
 
 MANY = 30_000
 LIMIT = 20
@@ -111,9 +114,6 @@ class Measured:
         scans_after, rows_after, entries_after = await self.read()
         assert (scans_after, rows_after) == (scans, rows), "a table was scanned"
         return page, entries_after - entries
-
-
-pytestmark = one_cell_only("the statements are the same in each cell, and what they read is counted in one")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["planned-while-empty", "analysed"])
