@@ -8,7 +8,7 @@ from bench.simulation.check import WITHIN, Comparison
 from bench.simulation.cluster import Found
 from bench.simulation.scale import Chart
 
-WIDTH, HEIGHT, LEFT, TOP, COLUMN = 400, 230, 90, 50, 540
+WIDTH, HEIGHT, LEFT, TOP, COLUMN, MARGIN = 400, 230, 90, 50, 540, 40
 LEGEND, STEP = 52, 18
 """The distance of a chart's legend from its lower end, and that of two lines of text."""
 
@@ -30,7 +30,7 @@ def draw(comparisons: Sequence[Comparison], charts: Sequence[Chart]) -> str:
         top += TOP + HEIGHT + LEGEND + STEP * len(chart.curves)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * COLUMN}" height="{top + STEP}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * COLUMN + MARGIN}" height="{top + STEP}">',
             "<style>text { font: 13px sans-serif; fill: #222 }</style>",
             '<rect width="100%" height="100%" fill="#fff"/>',
             *parts,
@@ -54,12 +54,12 @@ def _deviations(comparisons: Sequence[Comparison]) -> list[str]:
     for at in (-WITHIN, 0.0, WITHIN):
         parts += [
             f'<line x1="{x(at):.0f}" y1="{TOP - 10}" x2="{x(at):.0f}" y2="{bottom}" stroke="#888"/>',
-            f'<text x="{x(at):.0f}" y="{TOP - 24}" text-anchor="middle">{at:+.0%}</text>',
+            f'<text x="{x(at):.0f}" y="{TOP - 24}" text-anchor="middle">{_percent(at)}</text>',
         ]
     for number, each in enumerate(comparisons):
         y = TOP + STEP * number + 8
         fill = "#fff" if each.is_fitted else COLOURS[1] if each.is_close else COLOURS[2]
-        note = f"{each.deviation:+.0%}" + (" fitted" if each.is_fitted else "")
+        note = _percent(each.deviation) + (" fitted" if each.is_fitted else "")
         parts += [
             f'<text x="{NAMES - 10}" y="{y + 4}" text-anchor="end">{escape(each.scenario)}</text>',
             f'<circle cx="{x(each.deviation):.0f}" cy="{y}" r="5" fill="{fill}" stroke="{COLOURS[1]}"/>',
@@ -104,6 +104,10 @@ def _panel(chart: Chart, unit: str, value: Callable[[Found], float], left: int, 
             f'<text x="{left + 48}" y="{at_legend}">{escape(name)}</text>',
         ]
     return parts
+
+
+def _percent(deviation: float) -> str:
+    return f"{deviation:+.0%}" if round(deviation, 2) else "0%"
 
 
 def _position(chart: Chart, at: float) -> float:
