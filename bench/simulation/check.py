@@ -11,7 +11,7 @@ WITHIN = 0.2
 """How far the model may be from what was measured."""
 
 WRK, PYTHON_CLIENT = 12e-6, 35e-6
-"""The processor time of a request in `wrk` (measured) and in the benchmark's own client (assumed), in seconds."""
+"""The processor time of a request in `wrk` and in the benchmark's own client, in seconds: measured."""
 
 
 @dataclass(frozen=True)
