@@ -8,8 +8,8 @@ from pathlib import Path
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
+from faults.database import Database
 from faults.flood import Flood, middle
-from faults.observe import Database
 from faults.proxy import SLOW_SECONDS, Mode
 from faults.rounds import DATABASE, LONGEST_HTTP_WAIT, Fault, LeftOutError, Round
 from faults.servers import Servers
