@@ -50,6 +50,15 @@ SHOWN = 40
 @click.option(
     "--minutes", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Time for a target or the soak."
 )
+@click.option(
+    "--cells",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    envvar="ALLOCATION_CELLS",
+    show_envvar=True,
+    help="The number of cells.",
+)
 def main(
     *,
     names: Sequence[str],
@@ -59,6 +68,7 @@ def main(
     keep: bool,
     target: str | None,
     minutes: float,
+    cells: int,
 ) -> None:
     """Inject faults into the service and check that nothing is lost or doubled."""
     logging.basicConfig(level=logging.ERROR)
@@ -68,12 +78,12 @@ def main(
     def say(what: str) -> None:
         click.echo(f"[{time.monotonic() - started:5.0f} s] {what}", err=True)
 
-    where = None if target is None else installation(target, os.environ)
+    where = None if target is None else installation(target, os.environ, cells)
     home = Path(tempfile.mkdtemp(prefix="allocation-faults-"))
     verdicts: list[Verdict] = []
     try:
         with ExitStack() as open_things:
-            plan = _plan(short=short, seed=seed, minutes=minutes, say=say)
+            plan = _plan(short=short, seed=seed, minutes=minutes, cells=cells, say=say)
             if where is not None:
                 rounds = {TARGET: partial(attend, where, plan, home / TARGET)}
             else:
@@ -89,7 +99,9 @@ def main(
     finally:
         if verdicts:
             click.echo(table(verdicts))
-    _conclude(verdicts, home, f"seed {seed}, {time.monotonic() - started:.0f} s", keep=keep)
+    _conclude(
+        verdicts, home, f"seed {seed}, {cells} cell{'s' * (cells > 1)}, {time.monotonic() - started:.0f} s", keep=keep
+    )
 
 
 def _conclude(verdicts: Sequence[Verdict], home: Path, summary: str, *, keep: bool) -> None:
@@ -105,9 +117,9 @@ def _conclude(verdicts: Sequence[Verdict], home: Path, summary: str, *, keep: bo
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _plan(*, short: bool, seed: int, minutes: float, say: Callable[[str], None]) -> Plan:
+def _plan(*, short: bool, seed: int, minutes: float, cells: int, say: Callable[[str], None]) -> Plan:
     """The size of the rounds."""
-    say(f"seed {seed}")
+    say(f"seed {seed}, {cells} cell{'s' * (cells > 1)}")
     counts: dict[Role, int] = {"serve": 2, "consume": 2, "relay": 2, "notify": 1 if short else 2}
     judge = None
     try:
@@ -115,16 +127,20 @@ def _plan(*, short: bool, seed: int, minutes: float, say: Callable[[str], None])
     except DownloadError as error:
         say(f"skipped: the order of the operations is not judged, because {error}")
     if short:
-        return Plan(short, seed, 700, Pace(6, 3, 60), counts, 2.0, 3.0, say, judge, minutes)
-    return Plan(short, seed, 10_000, Pace(10, 5, 100), counts, 5.0, 6.0, say, judge, minutes)
+        return Plan(short, seed, 700, Pace(6, 3, 60), counts, 2.0, 3.0, say, judge, minutes, cells)
+    return Plan(short, seed, 10_000, Pace(10, 5, 100), counts, 5.0, 6.0, say, judge, minutes, cells)
 
 
 def _chosen(names: Sequence[str], broker: BrokerKind, plan: Plan) -> list[str]:
-    """The faults that are named, or all, that this broker supports."""
+    """The faults that are named, or all, that this broker and this number of cells support."""
     chosen = list(names or (name for name, fault in FAULTS.items() if fault.in_short or not plan.short))
     if broker == "embedded":
         for name in [name for name in chosen if FAULTS[name].needs_log or FAULTS[name].proxied]:
             plan.say(f"{name}: skipped, because the embedded broker does not support it")
+            chosen.remove(name)
+    if plan.cells > 1:
+        for name in [name for name in chosen if FAULTS[name].one_cell_only]:
+            plan.say(f"{name}: skipped, because {FAULTS[name].one_cell_only}")
             chosen.remove(name)
     return chosen
 

@@ -10,7 +10,8 @@ import asyncpg
 
 from faults.background import Background
 from faults.client import Connection, NoAnswerError
-from faults.observe import Changes, Database
+from faults.database import Database
+from faults.observe import Changes
 from faults.trial import Installation
 
 SECONDS = 60
@@ -44,7 +45,7 @@ class Ageing(Background):
         """`changes` gets the messages whose rows have aged."""
         super().__init__("ageing")
         self._where = where
-        self._database = Database(where.dsn)
+        self._database = Database(where.dsn, where.cells)
         self._changes = changes
         self.carts = 0
 
@@ -52,10 +53,10 @@ class Ageing(Background):
         while not self._stopping.wait(INTERVAL):
             try:
                 asyncio.run(self._make_carts())
-                self._changes.aged += [name for (name,) in self._database.ask(INBOX, SECONDS)]
-                self._database.ask(KEYS, SECONDS)
-                self._database.ask(TOKENS, SECONDS)
-                self._database.ask(OLD_CARTS, _cart(self.carts - int(CARTS * SECONDS / INTERVAL)))
+                self._changes.aged += [name for (name,) in self._database.ask_each(INBOX, SECONDS)]
+                self._database.ask_each(KEYS, SECONDS)
+                self._database.ask_each(TOKENS, SECONDS)
+                self._database.ask_each(OLD_CARTS, _cart(self.carts - int(CARTS * SECONDS / INTERVAL)))
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, NoAnswerError):
                 # PostgreSQL or a server is restarting.
                 continue

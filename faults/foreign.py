@@ -55,6 +55,7 @@ class Sender:
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
                 "linger.ms": 0,
+                "partitioner": "murmur2_random",
                 "message.max.bytes": 2 * LARGEST,
                 "message.timeout.ms": 1000 * int(SECONDS),
                 "log_level": 0,

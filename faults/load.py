@@ -123,6 +123,8 @@ class Load:
                 "bootstrap.servers": self._bootstrap,
                 "acks": "all",
                 "linger.ms": 0,
+                # As docs/cells.md advises: each partition has the messages of one cell.
+                "partitioner": "murmur2_random",
                 # librdkafka would wait up to 10 s after the broker's return.
                 "reconnect.backoff.max.ms": 500,
                 # It would find added partitions after five minutes.

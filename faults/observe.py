@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import asyncpg
-
 from faults.client import Connection, NoAnswerError
+from faults.database import Database
 from faults.journal import Entry
 from faults.story import BatchSeen, CartSeen, Event, LineSeen, OrderSeen, ProductSeen, Story
 from faults.topics import message_id, place_of, read_topic, to_event
@@ -62,33 +61,6 @@ class Changes:
         self.moved = True
 
 
-class Database:
-    """Queries on the service's database beyond its read side. Each opens its own connection."""
-
-    def __init__(self, dsn: str) -> None:
-        """`dsn` is the URL for asyncpg."""
-        self.dsn = dsn
-
-    async def fetch(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
-        connection = await asyncpg.connect(self.dsn, timeout=5)
-        try:
-            return [tuple(row) for row in await connection.fetch(query, *arguments, timeout=30)]
-        finally:
-            await connection.close()
-
-    def ask(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """The same for synchronous code."""
-        return asyncio.run(self.fetch(query, *arguments))
-
-    def received_since(self, since: float) -> dict[str, float]:
-        """The inbound messages whose transaction began after `since`, and its start."""
-        query = (
-            "SELECT message_id, extract(epoch FROM received_at)::float8 FROM inbox WHERE received_at > to_timestamp($1)"
-        )
-        return {ce_id: received for ce_id, received in self.ask(query, since)}  # noqa: C416 - pairs by their meaning
-
-
 def wait_for_quiet(
     database: Database, bootstrap: str, inbound_topic: str, changes: Changes, commands: int
 ) -> dict[str, str]:
@@ -99,11 +71,11 @@ def wait_for_quiet(
     inbound = {**changes.inbound, **inbound_messages(bootstrap, inbound_topic)}
     missing = len(set(inbound.values())) - len(changes.aged)
     query = f"SELECT (SELECT count(*) FROM inbox WHERE {RECENT}) + (SELECT count(*) FROM dead_letters)"
-    _poll(lambda: database.ask(query)[0][0] >= missing, INBOUND_SECONDS)
+    _poll(lambda: database.total(query) >= missing, INBOUND_SECONDS)
     horizon = max(HORIZON_SECONDS, commands / READ_PER_SECOND)
     holds = "SELECT count(*) FROM order_lines WHERE held_until < clock_timestamp() + make_interval(secs => $1)"
-    _poll(lambda: database.ask(holds, horizon)[0][0] == 0, horizon + HOLD_SECONDS)
-    _poll(lambda: database.ask("SELECT count(*) FROM outbox")[0][0] == 0, OUTBOX_SECONDS)
+    _poll(lambda: database.total(holds, horizon) == 0, horizon + HOLD_SECONDS)
+    _poll(lambda: database.total("SELECT count(*) FROM outbox") == 0, OUTBOX_SECONDS)
     return inbound
 
 
@@ -132,12 +104,12 @@ def collect_story(
     story = Story(list(entries), events, inbound=list(inbound.values()), inbound_places=inbound, moved=changes.moved)
     story.restored = changes.restored
     story.now = database.ask("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0]
-    story.outbox = database.ask("SELECT count(*) FROM outbox")[0][0]
+    story.outbox = database.total("SELECT count(*) FROM outbox")
     # A message that took effect again after its row had aged would be here and there.
-    handled = database.ask(f"SELECT message_id FROM inbox WHERE {RECENT}")
+    handled = database.ask_each(f"SELECT message_id FROM inbox WHERE {RECENT}")
     story.inbox = [*changes.aged, *(row[0] for row in handled)]
     # A letter is identified by its position, because the service and this reader may decode its id differently.
-    letters = database.ask('SELECT topic, partition, "offset" FROM dead_letters')
+    letters = database.ask_each('SELECT topic, partition, "offset" FROM dead_letters')
     story.dead = [inbound.get(place, place) for place in (place_of(*letter) for letter in letters)]
     asyncio.run(_read_side(story, port))
     return story

@@ -15,6 +15,9 @@ from app.embedded.process import free_port, poll_until
 ATTACH_SECONDS = 30.0
 PROMOTE_SECONDS = 30
 
+CONNECTIONS = 200
+"""Of each server: eight processes of the service have at most two pools of ten. With several cells they use all."""
+
 
 def clone(primary: EmbeddedPostgresql, data_dir: Path, *, port: int = 0) -> EmbeddedPostgresql:
     """A hot standby of a running server, not started yet. `data_dir` must not exist."""
@@ -43,7 +46,7 @@ def clone(primary: EmbeddedPostgresql, data_dir: Path, *, port: int = 0) -> Embe
     )
     assert done.returncode == 0, done.stderr
     shutil.copy(_password_file(primary.data_dir), _password_file(data_dir))
-    return EmbeddedPostgresql(data_dir, port=port, durable=False)
+    return EmbeddedPostgresql(data_dir, port=port, durable=False, connections=CONNECTIONS)
 
 
 class Pair:
@@ -53,7 +56,9 @@ class Pair:
         self._synchronous = synchronous
         self._directory = directory
         self._number = 0
-        self.primary = EmbeddedPostgresql(self._next_directory(), port=free_port(), durable=False)
+        self.primary = EmbeddedPostgresql(
+            self._next_directory(), port=free_port(), durable=False, connections=CONNECTIONS
+        )
         self.standby: EmbeddedPostgresql | None = None
 
     def url(self, database: str = "allocation") -> str:

@@ -13,7 +13,7 @@ class Plan:
     """The size of a round: at least `commands`, at this pace, with settings that make the short round short.
 
     `judge` is the program that checks the order of the operations; None: this machine cannot build it.
-    `minutes` is the duration of a round that is measured in time.
+    `minutes` is the duration of a round that is measured in time. `cells` is the number of cells.
     """
 
     short: bool
@@ -26,6 +26,7 @@ class Plan:
     say: Callable[[str], None]
     judge: Path | None = None
     minutes: float = 10.0
+    cells: int = 1
 
     def of(self, full: int, short: int) -> int:
         """The first number in the full round, the second in the short one."""

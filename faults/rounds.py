@@ -10,7 +10,7 @@ from faults.plan import Plan, Verdict
 from faults.repertoire import EVERYTHING, Repertoire
 from faults.servers import Servers
 from faults.stack import PLAIN_ENTRY, Instance, Stack
-from faults.topics import create_topics
+from faults.topics import create_topics, partitions_of
 from faults.trial import Installation, Trial
 
 INBOUND, EVENTS, DATABASE = "{}.inbound", "{}.events", "fault_{}"
@@ -28,7 +28,8 @@ class Fault:
     gets the home of the round. `needs_log`: the broker must keep its data, which the embedded one does not.
     `loses_commits`: answered commands may be lost, so the oracle checks only what does not follow from answers.
     `in_short`: the short round of all faults has it; CI has a limit of time.
-    `repertoire` is what the clients do, and `migrate` brings a new database to the schema with which the round begins.
+    `repertoire` is what the clients do, and `migrate` brings a new database, with that number of cells, to the schema
+    with which the round begins. `one_cell_only` is the reason why the round makes no sense with several cells.
     `size` changes the plan for the round.
     `around` changes the servers for the round; it raises LeftOutError if this machine lacks a requirement.
     """
@@ -41,7 +42,8 @@ class Fault:
     loses_commits: bool = False
     in_short: bool = True
     repertoire: Repertoire = EVERYTHING
-    migrate: Callable[[str], object] = schema.migrate
+    migrate: Callable[[str, int], object] = lambda url, cells: schema.migrate(url, cells=cells)
+    one_cell_only: str = ""
     size: Callable[[Plan], Plan] = lambda plan: plan
     around: Callable[[Servers, Path], AbstractContextManager[None]] = lambda _, __: nullcontext()
 
@@ -86,8 +88,8 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
     inbound, events, database = INBOUND.format(name), EVENTS.format(name), DATABASE.format(name)
     bootstrap = servers.bootstrap_servers()
     servers.heal()
-    servers.create_database(database, fault.migrate)
-    create_topics(bootstrap, inbound, events, replication=servers.replication)
+    servers.create_database(database, lambda url: fault.migrate(url, plan.cells))
+    create_topics(bootstrap, inbound, events, replication=servers.replication, partitions=partitions_of(plan.cells))
     stack = Stack(
         home,
         servers.service_url(database, proxied=fault.proxied),
@@ -96,7 +98,7 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
         _settings(plan, servers, inbound, events) | dict(fault.settings),
         lambda instance: fault.entry(home, instance),
     )
-    installation = Installation(stack.http_ports, servers.dsn(database), bootstrap, inbound, events)
+    installation = Installation(stack.http_ports, servers.dsn(database), bootstrap, inbound, events, plan.cells)
     with stack, Round(name, fault, plan, installation, servers, stack) as this:
         stack.start()
         messages = this.perform(lambda: fault.run(this))
@@ -110,10 +112,13 @@ def _play(name: str, fault: Fault, plan: Plan, servers: Servers, home: Path) -> 
 
 def _settings(plan: Plan, servers: Servers, inbound: str, events: str) -> dict[str, str]:
     return {
+        "cells": str(plan.cells),
         "kafka_inbound_topics": inbound,
         "kafka_events_topic": events,
         "kafka_consumer_group": f"{inbound}.allocation",
         "kafka_notifier_group": f"{inbound}.notifier",
+        # The service creates no topic but those that a fault has deleted.
+        "kafka_topic_partitions": str(partitions_of(plan.cells, later=True)),
         "kafka_topic_replication": str(servers.replication),
         "kafka_idempotent_producer": str(servers.kind == "apache").lower(),
         "kafka_session_timeout": str(plan.session),

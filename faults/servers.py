@@ -18,7 +18,7 @@ from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import LOOPBACK, free_port, poll_until
 from faults.cluster import Cluster
-from faults.pair import Pair
+from faults.pair import CONNECTIONS, Pair
 from faults.proxy import Proxy
 from tests.support.apache_kafka import ApacheKafka
 
@@ -42,7 +42,7 @@ class Servers:
     def __init__(self, home: Path, broker: BrokerKind) -> None:
         """Store the configuration; data and logs are in `home`. Ports are chosen now and kept over restarts."""
         self.kind = broker
-        self.postgresql = EmbeddedPostgresql(home / "postgresql", port=free_port())
+        self.postgresql = EmbeddedPostgresql(home / "postgresql", port=free_port(), connections=CONNECTIONS)
         # With a pair, `postgresql` is its primary.
         self.pair: Pair | None = None
         self.database_proxy = Proxy(free_port(), self.postgresql.port)

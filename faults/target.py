@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from app.adapters.postgresql.database_url import TARGET, DatabaseUrl
 from faults.client import Connection, NoAnswerError
-from faults.observe import Database
+from faults.database import Database
 from faults.plan import Plan, Verdict
 from faults.topics import admin_of
 from faults.trial import RECOVERY_LIMIT, Installation, Trial
@@ -31,7 +31,7 @@ class UnsuitableTargetError(click.UsageError):
     """The installation must not get the load; the message says why."""
 
 
-def installation(urls: str, settings: Mapping[str, str]) -> Installation:
+def installation(urls: str, settings: Mapping[str, str], cells: int = 1) -> Installation:
     """The installation at these HTTP URLs, and at the other addresses in the settings of the service.
 
     Sends nothing. Raises UnsuitableTargetError unless all addresses are of this machine.
@@ -55,16 +55,16 @@ def installation(urls: str, settings: Mapping[str, str]) -> Installation:
     dsn += "" if parameters else f"?{TARGET}=primary"
     inbound = settings.get("ALLOCATION_KAFKA_INBOUND_TOPICS", "allocation.inbound.v1")
     events = settings.get("ALLOCATION_KAFKA_EVENTS_TOPIC", "allocation.events.v1")
-    return Installation(lambda: ports, dsn, bootstrap, inbound, events)
+    return Installation(lambda: ports, dsn, bootstrap, inbound, events, cells)
 
 
 def check(where: Installation) -> None:
     """Raise UnsuitableTargetError unless it is ready, without authentication, and has no records of its own."""
     _check_broker(where)
     asyncio.run(_check_http(where.http_ports()))
-    database = Database(where.dsn)
+    database = Database(where.dsn, where.cells)
     try:
-        full = [table for table in EMPTY if database.ask(f"SELECT EXISTS (SELECT FROM {table})") == [(True,)]]
+        full = [table for table in EMPTY if (True,) in database.ask_each(f"SELECT EXISTS (SELECT FROM {table})")]
     except Exception as error:
         raise UnsuitableTargetError(f"the database cannot be read: {error}") from error
     if full:

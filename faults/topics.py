@@ -16,10 +16,17 @@ from faults.background import Background
 from faults.story import ORDER_EVENTS, Event
 
 SECONDS = 30.0
-PARTITIONS = 6
+PARTITIONS, MORE = 6, 3
+"""Of a new topic at least, and those that are added later."""
+
 OTHER_CONTENT = "x-other-content"
 """Header of a record with the source and id of a message and other content: it is another message."""
 BATCH = 2000
+
+
+def partitions_of(cells: int, *, later: bool = False) -> int:
+    """The number of partitions: a multiple of the cells, as docs/cells.md advises. `later`: with those added later."""
+    return sum(cells * -(-wanted // cells) for wanted in ((PARTITIONS, MORE) if later else (PARTITIONS,)))
 
 
 def admin_of(bootstrap: str) -> AdminClient:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 from faults.actors import SKUS
+from faults.database import Database
 from faults.history import operations
 from faults.journal import Journal
 from faults.load import Load
-from faults.observe import Changes, Database, collect_story, wait_for_quiet
+from faults.observe import Changes, collect_story, wait_for_quiet
 from faults.oracle import judge
 from faults.outside_judge import rule
 from faults.plan import Plan, Verdict
@@ -46,6 +47,7 @@ class Installation:
     bootstrap: str
     inbound_topic: str
     events_topic: str
+    cells: int = 1
 
 
 class Trial:
@@ -59,7 +61,7 @@ class Trial:
         self.plan = plan
         self.installation = installation
         self.home = home
-        self.database = Database(installation.dsn)
+        self.database = Database(installation.dsn, installation.cells)
         self.random = random.Random(f"{plan.seed} {name}")
         self.journal = Journal(home / "journal.jsonl")
         self.watcher = Watcher(installation.bootstrap, installation.events_topic)

@@ -28,7 +28,6 @@ COMMAND_SECONDS = 60.0
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
-    "max_connections": "100",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
@@ -54,17 +53,18 @@ class EmbeddedPostgresql(Startable):
     Start it from the main thread (see `process.dies_with_parent`).
     """
 
-    def __init__(self, data_dir: Path, *, port: int = 0, durable: bool = True) -> None:
+    def __init__(self, data_dir: Path, *, port: int = 0, durable: bool = True, connections: int = 100) -> None:
         """Describe a server whose data are in `data_dir`, which is created if it is missing.
 
         `port` 0 uses any free port, and the same one after a restart of this object if possible. `durable=False` is for
-        tests: data survive a killed process, but not a crash of the machine.
+        tests: data survive a killed process, but not a crash of the machine. `connections` is `max_connections`.
         """
         self.data_dir = data_dir.resolve()
         self.port = port
         self.log_file = self._beside("log")
         self._any_port = port == 0
         self._durable = durable
+        self._connections = connections
         self._password = ""
         self._child: Child | None = None
         self._lock: IO[str] | None = None
@@ -182,7 +182,8 @@ class EmbeddedPostgresql(Startable):
         draft.replace(self.data_dir)
 
     def _spawn(self, bin_dir: Path, run_as: tuple[str, ...], port: int) -> Child:
-        settings = SETTINGS | {"port": str(port)} | ({} if self._durable else NOT_DURABLE)
+        settings = SETTINGS | {"port": str(port), "max_connections": str(self._connections)}
+        settings |= {} if self._durable else NOT_DURABLE
         return Child(
             [
                 bin_dir / "postgres",

@@ -37,7 +37,7 @@ def broker(this: Round) -> None:
 
 def outbox_size(this: Round) -> int:
     """The number of unpublished events."""
-    return int(this.database.ask("SELECT count(*) FROM outbox")[0][0])
+    return this.database.total("SELECT count(*) FROM outbox")
 
 
 def check_writes(this: Round, since: float, until: float) -> None:

@@ -14,10 +14,9 @@ from faults.observe import inbound_messages, published_events
 from faults.rounds import Fault, Round
 from faults.scenarios.broker import FLOWS_AGAIN_SECONDS, check_writes, outbox_size
 from faults.servers import Servers
-from faults.topics import PARTITIONS, SECONDS, admin_of, create_topics, delete_topic
+from faults.topics import SECONDS, admin_of, create_topics, delete_topic, partitions_of
 from faults.trial import MARGIN, RECOVERY_LIMIT
 
-MORE_PARTITIONS = PARTITIONS + 3
 WAITING = 20
 """Events in the outbox that show that none can be published."""
 
@@ -104,16 +103,22 @@ def _bring_back(this: Round) -> None:
 def _add_partitions(this: Round) -> None:
     """Add partitions to both topics under the load."""
     admin = admin_of(this.bootstrap)
-    added = [NewPartitions(topic, MORE_PARTITIONS) for topic in (this.inbound_topic, this.watcher.topic)]
+    before, after = partitions_of(this.plan.cells), _partitions(this)
+    added = [NewPartitions(topic, after) for topic in (this.inbound_topic, this.watcher.topic)]
     this.changes.moved = True
     for future in admin.create_partitions(added, operation_timeout=SECONDS).values():
         future.result(SECONDS)
     since = time.time()
-    this.watcher.reopen(MORE_PARTITIONS)
-    new = set(range(PARTITIONS, MORE_PARTITIONS))
+    this.watcher.reopen(after)
+    new = set(range(before, after))
     this.wait_for(lambda: new <= _partitions_since(this, since), RECOVERY_LIMIT, "the new partitions have events")
     seconds = this.recovered(since, RECOVERY_LIMIT, bound=FOUND_SECONDS)
     this.say(f"{len(new)} partitions added: events there, and all flows after {seconds:.1f} s")
+
+
+def _partitions(this: Round) -> int:
+    """The number of partitions of both topics after some were added."""
+    return partitions_of(this.plan.cells, later=True)
 
 
 def _partitions_since(this: Round, since: float) -> set[int]:
@@ -133,7 +138,7 @@ def _create_events_again(this: Round) -> None:
     this.wait_for(lambda: outbox_size(this) > WAITING, RECOVERY_LIMIT, "events wait")
     _create(this, this.watcher.topic)
     back = time.time()
-    this.watcher.reopen(MORE_PARTITIONS)
+    this.watcher.reopen(_partitions(this))
     seconds = this.recovered(back, RECOVERY_LIMIT, bound=FOUND_SECONDS)
     check_writes(this, away, back)
     this.say(f"the events topic was away for {back - away:.1f} s; all flows after {seconds:.1f}")
@@ -152,11 +157,9 @@ def _create_inbound_again(this: Round, handled: Handled) -> None:
 
 
 def _create(this: Round, topic: str) -> None:
-    create_topics(this.bootstrap, topic, replication=this.servers.replication, partitions=MORE_PARTITIONS)
+    create_topics(this.bootstrap, topic, replication=this.servers.replication, partitions=_partitions(this))
 
 
 FAULTS: dict[str, Fault] = {
-    "brokers": Fault(
-        brokers, settings={"kafka_topic_partitions": str(MORE_PARTITIONS)}, around=three_brokers, in_short=False
-    ),
+    "brokers": Fault(brokers, around=three_brokers, in_short=False),
 }

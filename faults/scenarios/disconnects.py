@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import asyncpg
-
 from app.embedded.process import LOOPBACK
 from faults.actors import HOT, SKUS, Actor
 from faults.census import TASKS
 from faults.client import TIMEOUT, Connection, NoAnswerError, as_bytes
+from faults.database import choose
 from faults.journal import Answer, Entry
 from faults.load import as_request
 from faults.rounds import Fault, Round
@@ -202,12 +201,14 @@ async def _reads_at_once(this: Round) -> tuple[Counter[int], int]:
 
     Returns the statuses of their responses, and the number that waited for the lock together.
     """
-    locker = await asyncpg.connect(this.database.dsn)
-    watcher = await asyncpg.connect(this.database.dsn)
+    locker = await this.database.connect()
+    watcher = await this.database.connect()
     try:
         transaction = locker.transaction()
         await transaction.start()
-        await locker.execute("LOCK TABLE batches IN ACCESS EXCLUSIVE MODE")
+        for name in this.database.schemas:
+            await choose(locker, name)
+            await locker.execute("LOCK TABLE batches IN ACCESS EXCLUSIVE MODE")
         asking = asyncio.create_task(_all(this, f"/v1/products/{HOT}"))
         most = 0
         # Shorter than the service's lock timeout.

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
+from faults.pair import CONNECTIONS
 from faults.rounds import LONGEST_HTTP_WAIT, Fault, LeftOutError, Round
 from faults.servers import Servers
 from faults.trial import RECOVERY_LIMIT
@@ -42,7 +43,9 @@ def small_volume(servers: Servers, home: Path) -> Iterator[None]:
             raise LeftOutError(
                 f"{named} is not a small volume: it has {shutil.disk_usage(volume).total // MEGABYTE} MB"
             )
-        with servers.other_postgresql(EmbeddedPostgresql(volume / "postgresql", port=free_port())):
+        with servers.other_postgresql(
+            EmbeddedPostgresql(volume / "postgresql", port=free_port(), connections=CONNECTIONS)
+        ):
             yield
     finally:
         if named is None:

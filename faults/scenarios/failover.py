@@ -12,11 +12,11 @@ from sqlalchemy.engine import make_url
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from faults.actors import SKUS
-from faults.observe import Database
+from faults.database import Database
 from faults.pair import Pair
 from faults.rounds import DATABASE, LONGEST_HTTP_WAIT, Fault, Round
 from faults.servers import Servers
-from faults.topics import PARTITIONS, read_topic, to_event
+from faults.topics import partitions_of, read_topic, to_event
 from faults.trial import RECOVERY_LIMIT
 
 ERRORS_END_SECONDS = 5.0
@@ -80,11 +80,11 @@ def _check_former(this: Round, former: EmbeddedPostgresql) -> None:
     former.start()
     try:
         url = make_url(former.admin_url).set(drivername="postgresql", database=DATABASE.format(this.name))
-        old = Database(url.render_as_string(hide_password=False))
+        old = Database(url.render_as_string(hide_password=False), this.plan.cells)
         written = (
             "SELECT (SELECT max(id) FROM events), (SELECT count(*) FROM inbox), (SELECT count(*) FROM commit_tokens)"
         )
-        before, since = old.ask(written), time.time()
+        before, since = old.ask_each(written), time.time()
 
         # Only by the events: queries of the faults would reach the old primary, because both take writes.
         def flow() -> bool:
@@ -93,7 +93,7 @@ def _check_former(this: Round, former: EmbeddedPostgresql) -> None:
         this.wait_for(flow, RECOVERY_LIMIT, "events flow beside the old primary")
         sessions = old.ask("SELECT application_name FROM pg_stat_activity WHERE usename = 'allocation'")
         this.check(not sessions, f"the old primary has sessions of the service: {sessions}")
-        this.check(old.ask(written) == before, "the service wrote to the old primary")
+        this.check(old.ask_each(written) == before, "the service wrote to the old primary")
     finally:
         former.stop()
 
@@ -150,14 +150,14 @@ def _check_import(this: Round, parted: float) -> None:
 
 
 def _known(this: Round) -> set[str]:
-    return {row[0] for row in this.database.ask("SELECT message_id::text FROM events")}
+    return {row[0] for row in this.database.ask_each("SELECT message_id::text FROM events")}
 
 
 def _reset_offsets(this: Round, to: float) -> None:
     """Have the consumers read again what arrived since then, while none of them runs."""
     admin = AdminClient({"bootstrap.servers": this.bootstrap, "log_level": 0})
     topic = this.inbound_topic
-    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    partitions = [TopicPartition(topic, number) for number in range(partitions_of(this.plan.cells))]
     since = admin.list_offsets({each: OffsetSpec.for_timestamp(int(1000 * to)) for each in partitions})
     ends = admin.list_offsets({each: OffsetSpec.latest() for each in partitions})  # type: ignore[no-untyped-call]
     found = {each: (since[each].result().offset, ends[each].result().offset) for each in partitions}

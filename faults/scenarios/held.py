@@ -13,6 +13,7 @@ from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.messages import SHARDS, shard_of
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, Command, CreateBatch
+from app.service_layer.cells import CellMap
 from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
@@ -32,8 +33,10 @@ CREATED = 201
 class _HeldUnitOfWork(SqlUnitOfWork):
     """Writes everything, outbox included, and commits on demand."""
 
-    def __init__(self, connections: DriverConnections, written: threading.Event, released: threading.Event) -> None:
-        super().__init__(connections)
+    def __init__(
+        self, connections: DriverConnections, cells: CellMap, written: threading.Event, released: threading.Event
+    ) -> None:
+        super().__init__(connections, cells=cells)
         self._written = written
         self._released = released
 
@@ -44,11 +47,12 @@ class _HeldUnitOfWork(SqlUnitOfWork):
 
 
 def held_transaction(this: Round) -> None:
-    """Rows in every shard become visible only after many with larger ids were published."""
+    """Rows in every shard of every cell become visible only after many with larger ids were published."""
     seconds = this.plan.of(30, 6)
     before = Span(time.time(), time.time() + seconds)
     time.sleep(seconds)
-    entries = _entries()
+    cells = CellMap(this.plan.cells)
+    entries = _entries(cells)
     skus = {entry.data["sku"] for entry in entries}
     for entry in entries:
         this.journal.begin(entry)
@@ -59,7 +63,7 @@ def held_transaction(this: Round) -> None:
         return [event.subject for _, event in this.watcher.arrivals(began) if event.subject in skus]
 
     with ThreadPoolExecutor(1) as executor:
-        holder = executor.submit(lambda: asyncio.run(_hold(this, entries, written, released)))
+        holder = executor.submit(lambda: asyncio.run(_hold(this, cells, entries, written, released)))
         try:
             this.wait_for(written.is_set, RECOVERY_LIMIT, "the transaction has written its rows")
             taken, meanwhile = _last_id(this), Span(time.time(), time.time() + seconds)
@@ -85,13 +89,13 @@ def held_transaction(this: Round) -> None:
         this.check_time(False, complaint)  # noqa: FBT003 - see `check`
 
 
-def _entries() -> list[Entry]:
-    """A batch and an order for one SKU in each shard, journalled as requests of one client."""
+def _entries(cells: CellMap) -> list[Entry]:
+    """A batch and an order for one SKU in each shard of each cell, journalled as requests of one client."""
     names = (f"SKU-HELD-{number}" for number in itertools.count())
-    by_shard: dict[int, str] = {}
-    while len(by_shard) < SHARDS:
+    by_shard: dict[tuple[int, int], str] = {}
+    while len(by_shard) < SHARDS * cells.number:
         sku = next(names)
-        by_shard.setdefault(shard_of(sku), sku)
+        by_shard.setdefault((cells.of(sku), shard_of(sku)), sku)
     entries = []
     for sku in by_shard.values():
         batch = {"ref": f"held-{sku}", "sku": sku, "qty": 10, "eta": None}
@@ -101,8 +105,10 @@ def _entries() -> list[Entry]:
     return entries
 
 
-async def _hold(this: Round, entries: Sequence[Entry], written: threading.Event, released: threading.Event) -> None:
-    """Run a group of commands with the service's code, without the commit.
+async def _hold(
+    this: Round, cells: CellMap, entries: Sequence[Entry], written: threading.Event, released: threading.Event
+) -> None:
+    """Run a group of commands with the service's code, without the commit: one transaction over all cells.
 
     The connection is separate: the service's own connections have a transaction timeout.
     """
@@ -110,7 +116,7 @@ async def _hold(this: Round, entries: Sequence[Entry], written: threading.Event,
     try:
         connections = DriverConnections(engine)
         bus = MessageBus(
-            lambda _: _HeldUnitOfWork(connections, written, released),
+            lambda _: _HeldUnitOfWork(connections, cells, written, released),
             COMMAND_HANDLERS,
             retry=RetryPolicy(attempts=1),
         )
@@ -130,7 +136,7 @@ def _command(entry: Entry) -> Command:
 
 
 def _last_id(this: Round) -> int:
-    return int(this.database.ask("SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'events%'")[0][0])
+    return int(this.database.ask("SELECT sum(last_value) FROM pg_sequences WHERE sequencename LIKE 'events%'")[0][0])
 
 
 FAULTS: dict[str, Fault] = {

@@ -48,7 +48,7 @@ def poison(this: Round) -> None:
     meanwhile = Span(start, time.time())
     count = len(bad) + len(mendable)
     letters = "SELECT count(*) FROM dead_letters"
-    this.wait_for(lambda: this.database.ask(letters)[0][0] >= count, LETTER_SECONDS, f"{count} dead letters")
+    this.wait_for(lambda: this.database.total(letters) >= count, LETTER_SECONDS, f"{count} dead letters")
     _check_letters(this, [*bad, *mendable], attempts=1)
     _retry(this, bad, mendable)
     this.recovered(time.time(), RECOVERY_LIMIT)
@@ -118,7 +118,7 @@ def _refuse_orders(this: Round) -> None:
         f"""CREATE FUNCTION refuse_order() RETURNS trigger LANGUAGE plpgsql
             AS $$ BEGIN RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'check_violation'; END $$"""
     )
-    this.database.ask(
+    this.database.ask_each(
         f"""CREATE TRIGGER refuse_order BEFORE INSERT ON order_lines FOR EACH ROW
             WHEN (NEW.order_id LIKE '{MARK}%') EXECUTE FUNCTION refuse_order()"""
     )
@@ -127,7 +127,7 @@ def _refuse_orders(this: Round) -> None:
 def _check_letters(this: Round, wanted: Sequence[_Sent], *, attempts: int) -> None:
     """Each record is stored once with its bytes, headers, id and reason; and no other record is."""
     found: dict[Place, list[tuple[object, ...]]] = {}
-    for _, partition, offset, *letter in this.database.ask(LETTERS):
+    for _, partition, offset, *letter in this.database.ask_each(LETTERS):
         found.setdefault(Place(partition, offset), []).append(tuple(letter))
     for sent in wanted:
         letters = found.pop(sent.place, [])
@@ -158,9 +158,9 @@ def _retry(this: Round, bad: Sequence[_Sent], mendable: Sequence[_Sent]) -> None
         this.check(len(lines) == len(everything), f"{len(lines)} letters are listed, not {len(everything)}")
     _expect(this, ["retry"], FAILURE, restored=0)
     _check_letters(this, everything, attempts=2)
-    this.database.ask("DROP TRIGGER refuse_order ON order_lines")
+    this.database.ask_each("DROP TRIGGER refuse_order ON order_lines")
     places = {sent.place for sent in mendable}
-    ids = [str(id_) for id_, *place, _, _, _, _, _, _ in this.database.ask(LETTERS) if Place(*place) in places]
+    ids = [str(id_) for id_, *place, _, _, _, _, _, _ in this.database.ask_each(LETTERS) if Place(*place) in places]
     _expect(this, ["retry", *ids], 0, restored=len(mendable))
     this.changes.restored |= {sent.name for sent in mendable}
     _check_letters(this, bad, attempts=2)

@@ -5,10 +5,10 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +17,7 @@ from app.adapters.postgresql import schema
 from app.embedded.process import poll_until
 from faults.actors import SKUS
 from faults.client import Connection, NoAnswerError
+from faults.database import choose
 from faults.rounds import LONGEST_HTTP_WAIT, Fault, Round
 from faults.scenarios.upgrades import check_attempts
 from faults.stack import START_SECONDS, STOP_SECONDS
@@ -108,13 +109,20 @@ def _migrate(this: Round, config: Config, revision: str) -> None:
     move = command.downgrade if revision == schema.head() else command.upgrade
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            move(config, revision)
+            _in_each(this, config, move, revision)
         except DBAPIError as error:
             this.say(f"attempt {attempt} of the migration to {revision}: {error.orig!r}")
         else:
             this.say(f"the schema went to {revision} in {time.time() - started:.1f} s, {attempt} attempts")
             return
     this.check(False, f"the migration to {revision} did not succeed in {ATTEMPTS} attempts")  # noqa: FBT003 - see `check`
+
+
+def _in_each(this: Round, config: Config, move: Callable[[Config, str], None], revision: str) -> None:
+    """Migrate each schema, one after the other, as `allocation migrate` does."""
+    for name in this.database.schemas:
+        config.attributes["schema"] = name
+        move(config, revision)
 
 
 def _check_new_processes(this: Round) -> None:
@@ -127,14 +135,16 @@ def _check_new_processes(this: Round) -> None:
 
 async def _against_a_long_transaction(this: Round, config: Config) -> None:
     """The migration gives up after its timeout, and the traffic behind it continues."""
-    connection = await asyncpg.connect(this.database.dsn)
+    connection = await this.database.connect()
     try:
         transaction = connection.transaction()
         await transaction.start()
-        await connection.fetch("SELECT count(*) FROM order_lines")
+        for name in this.database.schemas:
+            await choose(connection, name)
+            await connection.fetch("SELECT count(*) FROM order_lines")
         began = time.time()
         try:
-            await asyncio.to_thread(command.upgrade, config, LAST)
+            await asyncio.to_thread(_in_each, this, config, command.upgrade, LAST)
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
             # A migration with a deadlock is rolled back as well, and must be repeated.

@@ -50,7 +50,7 @@ def _mail_wait(this: Round, since: float) -> float:
             wanted[event.subject] = max(wanted.get(event.subject, 0), event.sequence or 0)
 
     def dealt_with() -> bool:
-        known = dict(this.database.ask("SELECT sku, sequence FROM notified_products"))
+        known = dict(this.database.ask_each("SELECT sku, sequence FROM notified_products"))
         return all(known.get(sku, 0) >= sequence for sku, sequence in wanted.items())
 
     this.wait_for(dealt_with, RECOVERY_LIMIT, "the notifiers go on")

@@ -43,7 +43,7 @@ def refused_event(this: Round) -> None:
             RETURN NEW; END $$"""
     )
     began = time.time()
-    this.database.ask(
+    this.database.ask_each(
         f"CREATE TRIGGER pad BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.subject = '{SKU}') EXECUTE FUNCTION pad()"
     )
     noticed = this.wait_for(lambda: _refused(this) == 1, NOTICED_SECONDS, "a metric counts the refused SKU")

@@ -37,7 +37,7 @@ def slow_sku(this: Round) -> None:
         """CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql
            AS $$ BEGIN PERFORM pg_sleep((SELECT seconds FROM fault_slowness)); RETURN NEW; END $$"""
     )
-    this.database.ask(
+    this.database.ask_each(
         f"""CREATE TRIGGER take_long BEFORE INSERT ON events FOR EACH ROW
             WHEN (NEW.subject = '{SLOW}') EXECUTE FUNCTION take_long()"""
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port
+from faults.database import Database
 from faults.flood import Flood, middle
-from faults.observe import Database
+from faults.pair import CONNECTIONS
 from faults.proxy import SLOW_SECONDS, Mode
 from faults.rounds import DATABASE, LONGEST_HTTP_WAIT, Fault, LeftOutError, Round
 from faults.servers import Servers
@@ -36,7 +37,7 @@ class SlowPostgresql(EmbeddedPostgresql):
 
     def __init__(self, data_dir: Path, *, port: int, library: Path, delay: Path) -> None:
         """`delay` is read at each flush."""
-        super().__init__(data_dir, port=port)
+        super().__init__(data_dir, port=port, connections=CONNECTIONS)
         self._programs = data_dir.with_name("programs")
         self._programs.mkdir()
         usual = super().bin_dir

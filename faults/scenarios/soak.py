@@ -62,12 +62,12 @@ LATENCIES = ("p50", "p99")
 
 # Fewer dead rows than the threshold of a table, such as that of the outbox, are not vacuumed.
 SIZES = """
-    SELECT t.relname, pg_total_relation_size(relid), n_dead_tup::float8 / greatest(n_live_tup, 1000, threshold.rows)
+    SELECT t.relname, pg_total_relation_size(relid), n_dead_tup, greatest(n_live_tup, 1000, threshold.rows)
     FROM pg_stat_user_tables AS t JOIN pg_class AS c ON c.oid = relid LEFT JOIN LATERAL (
         SELECT option_value::bigint AS rows FROM pg_options_to_table(c.reloptions)
         WHERE option_name = 'autovacuum_vacuum_threshold'
     ) AS threshold ON true
-    WHERE t.relname = ANY($1)
+    WHERE t.relname = ANY($1) AND t.schemaname = current_schema()
 """
 OVERDUE = "SELECT count(*) FROM order_lines WHERE held_until < clock_timestamp() - interval '5 s'"
 
@@ -120,11 +120,14 @@ class Sampler(Background):
         return {"p50 http": cuts[49], "p99 http": cuts[98]}
 
     def _tables(self) -> dict[str, float]:
-        ask = self._this.database.ask
-        sample: dict[str, float] = {"overdue holds": ask(OVERDUE)[0][0]}
-        for table, size, dead in ask(SIZES, [*PRUNED, *KEPT]):
-            rows = ask(f"SELECT count(*) FROM {table} WHERE {COUNTED.get(table, 'true')}")[0][0]
-            sample[f"dead-share {table}"] = dead
+        database = self._this.database
+        sample: dict[str, float] = {"overdue holds": database.total(OVERDUE)}
+        sizes = database.ask_each(SIZES, [*PRUNED, *KEPT])
+        for table in sorted({name for name, *_ in sizes}):
+            # The sums over the cells.
+            size, dead, usual = map(sum, zip(*(numbers for name, *numbers in sizes if name == table), strict=True))
+            rows = database.total(f"SELECT count(*) FROM {table} WHERE {COUNTED.get(table, 'true')}")
+            sample[f"dead-share {table}"] = dead / usual
             if table in PRUNED:
                 sample |= {f"rows {table}": rows, f"bytes {table}": size}
             else:

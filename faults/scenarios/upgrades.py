@@ -21,7 +21,7 @@ EXIT_MARGIN = 2.0
 ATTENTIVE, SLOW = 0.1, 2.0 * DELAY
 """Seconds between health checks of two load balancers: one notices a draining server in time, the other does not."""
 
-# 16 processes with two pools each, and PostgreSQL allows 100 connections.
+# 16 processes with two pools each, and PostgreSQL allows 200 connections.
 SETTINGS = {"database_pool_size": "2", "shutdown_delay": str(DELAY), "shutdown_grace": str(GRACE)}
 
 

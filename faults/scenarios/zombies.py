@@ -75,7 +75,7 @@ def _mails_are_sent(this: Round, until: float) -> bool:
     for _, event in this.watcher.arrivals(0.0):
         if event.created < until:
             wanted[event.subject] = max(wanted.get(event.subject, 0), event.sequence or 0)
-    known = dict(this.database.ask("SELECT sku, sequence FROM notified_products"))
+    known = dict(this.database.ask_each("SELECT sku, sequence FROM notified_products"))
     return all(known.get(sku, 0) >= sequence for sku, sequence in wanted.items())
 
 
