@@ -2,35 +2,25 @@
 
 import asyncio
 import json
-import random
 
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import outbox_reader as outbox_module
-from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.messages import SHARDS
 from app.adapters.postgresql.outbox_reader import OutboxReader
-from app.adapters.postgresql.outbox_rows import READ, OutboxRow
+from app.adapters.postgresql.outbox_rows import READ
 from app.entrypoints.kafka import publisher
 from app.entrypoints.kafka import relay as relay_module
-from app.entrypoints.kafka.publisher import by_partition
 from app.entrypoints.kafka.relay_positions import Positions
-from tests.support.cells import cells_of, in_one_cell, one_cell_only
+from tests.support.cells import one_cell_only
 from tests.support.database import raw_connection
 from tests.support.records import FakeBroker
-from tests.support.relaying import EVENTS, arguments, relaying, write
+from tests.support.relaying import relaying, skus_of_partition, write
 from tests.support.waiting import eventually
 
 REFUSED_AGE = "allocation_outbox_refused_age_seconds"
-
-
-def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
-    skus = in_one_cell("SKU", 200)
-    rows = [OutboxRow(0, sku, 1, None, None, "", "", "", "", None, None) for sku in skus]  # type: ignore[arg-type]
-    return [row.subject for row in by_partition(rows, sorted(broker.partitions))[partition]][:number]
 
 
 @pytest.fixture(autouse=True)
@@ -231,50 +221,6 @@ async def test_a_row_before_a_wrong_position_is_found_later(
 
 async def holds(condition: bool) -> bool:
     return condition
-
-
-async def test_order_and_completeness_hold_under_random_faults(
-    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Late commits, rollbacks, partitions that refuse and recover, sends that fail, pages of seven rows."""
-    monkeypatch.setattr(relay_module, "READ_LIMIT", 7)
-    monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.002)
-    monkeypatch.setattr(relay_module, "LONGEST_REFUSAL", 0.02)
-    monkeypatch.setattr(relay_module, "LOOK_BACK_INTERVAL", 600.0)
-    monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.0)
-    chance, broker, skus = random.Random(24), FakeBroker(), in_one_cell("SKU", 12)
-    written, pool = dict.fromkeys(skus, 0), create_engine(database_url, pool_size=len(skus) + 2)
-
-    async def trade(sku: str) -> None:
-        for _ in range(25):
-            async with cells_of(pool).engine_of(sku).connect() as connection:
-                number = chance.randint(1, 4)
-                await connection.execute(text(EVENTS), arguments(sku, written[sku] + 1, written[sku] + number))
-                await asyncio.sleep(chance.choice([0, 0, 0, 0.01, 0.15]))  # The duration of the transaction.
-                if chance.random() < 0.1:
-                    await connection.rollback()
-                else:
-                    await connection.commit()
-                    written[sku] += number
-
-    async def disturb() -> None:
-        while True:
-            broker.refusing = {number for number in range(3) if chance.random() < 0.4}
-            await asyncio.sleep(chance.choice([0.01, 0.05, 0.2]))
-
-    async with relaying(broker, pool, database_url) as reader:
-        disturbing = asyncio.create_task(disturb())
-        await asyncio.gather(*(trade(sku) for sku in skus))
-        disturbing.cancel()
-        broker.refusing = set()
-
-        async def is_empty() -> bool:
-            return await reader.pending() == 0
-
-        await eventually(is_empty)
-    await pool.dispose()
-    for sku in skus:
-        assert list(dict.fromkeys(broker.sequences(sku))) == list(range(1, written[sku] + 1))
 
 
 async def test_events_that_are_committed_one_by_one_share_a_round(

@@ -1,7 +1,7 @@
 """A relay that publishes events of the outbox to a broker in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
@@ -13,8 +13,9 @@ from app.adapters.postgresql.outbox_rows import OutboxPage, OutboxRow
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.bootstrap import Service
 from app.entrypoints import components
+from app.entrypoints.kafka.publisher import by_partition
 from app.entrypoints.kafka.relays import Relays
-from tests.support.cells import cells_of
+from tests.support.cells import cells_of, in_one_cell
 from tests.support.records import FakeBroker
 
 EVENTS = """
@@ -32,14 +33,21 @@ SHORT_LEASE = 0.6
 
 
 class CountingReader(OutboxReader):
-    """Notes from where it reads, how many rows it has read, and how many times it has deleted rows."""
+    """Notes from where it reads, how many rows it has read, and how many times it has deleted rows.
+
+    `between_pages` is called once, between two pages of one scan.
+    """
 
     after = 0
     rows = 0
     deletes = 0
+    between_pages: Callable[[], Awaitable[None]] | None = None
 
-    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> OutboxPage:
-        page = await super().read(shards, limit, after=after)
+    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0, continues: bool = False) -> OutboxPage:
+        if continues and self.between_pages is not None:
+            between_pages, self.between_pages = self.between_pages, None
+            await between_pages()
+        page = await super().read(shards, limit, after=after, continues=continues)
         self.after = after
         self.rows += len(page.rows)
         return page
@@ -71,6 +79,13 @@ class Outboxes:
     async def claim(self) -> list[int]:
         """The shards that are leased afterwards, of all cells."""
         return [shard for reader in self.readers for shard in await reader.claim()]
+
+
+def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
+    """The first SKUs of one cell whose events are in this partition."""
+    skus = in_one_cell("SKU", 200)
+    rows = [OutboxRow(0, sku, 1, None, None, "", "", "", "", None, None) for sku in skus]  # type: ignore[arg-type]
+    return [row.subject for row in by_partition(rows, sorted(broker.partitions))[partition]][:number]
 
 
 def arguments(sku: str, first: int, last: int) -> dict[str, object]:

@@ -1,12 +1,13 @@
-"""The order of the pending events of a cell: by subject and sequence, whatever their ids are.
+"""The order of pending events by subject and sequence, whatever their ids are.
 
 The ids of one subject ascend as long as all are drawn on one server. With several cells they may be drawn on the server
 that holds the cell, and each server of Citus draws from a range of its own. So after a cell has moved, new events may
 have smaller ids than older ones.
 
 The events of a subject are committed in their order, because its product or order is locked. So all pending rows of a
-subject that one statement reads are a run without a gap, and only a page that may lack some has to be completed. The
-events of an order have no sequence; in its place they have their `place`.
+subject that one statement reads are a run without a gap, and only a page that may lack some has to be completed. With
+one cell that is a page that continues others: between two pages events may be committed on both sides of their
+boundary. The events of an order have no sequence; in its place they have their `place`.
 """
 
 from collections import defaultdict
@@ -38,9 +39,9 @@ Series = tuple[str, bool]
 
 
 class OutboxOrder:
-    """Completes pages of pending rows in the schema."""
+    """Completes pages of pending rows, in the schema if there are several cells."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str | None) -> None:
         self._earlier = {
             has_sequence: qualified(_EARLIER.format(number="sequence" if has_sequence else "place"), schema)
             for has_sequence in (True, False)

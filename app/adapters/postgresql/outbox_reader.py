@@ -91,7 +91,7 @@ class OutboxReader:
         self._turns = turns or asyncio.Semaphore(CONNECTIONS)
         self.schema = schema_of(engine)
         self._select_rows, self._delete_rows = qualified(READ, self.schema), qualified(_DELETE, self.schema)
-        self._order = None if self.schema is None else OutboxOrder(self.schema)
+        self._order = OutboxOrder(self.schema)
         self._horizon = Horizon()
         self._looking = asyncio.Lock()
 
@@ -129,7 +129,7 @@ class OutboxReader:
 
         Raises ServerChangedError if the server is not the one of the last call.
         """
-        if self._order is not None:
+        if self.schema is not None:
             return 0
         # The turn first: `read` has one when it waits for the lock.
         async with self._turns, self._looking:
@@ -138,23 +138,25 @@ class OutboxReader:
                     await self._horizon.look(lent.driver)
             return self._horizon.settled
 
-    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0) -> OutboxPage:
+    async def read(self, shards: Sequence[int], limit: int, *, after: int = 0, continues: bool = False) -> OutboxPage:
         """The rows of the shards with the smallest ids, at most `limit`, in the order of publication.
 
-        `after` is an id up to which the caller has read. Raises ServerChangedError if the server is not the one that
-        the caller read from.
+        `after` is an id up to which the caller has read: a settled one, or if the page `continues` others, the last of
+        the page before. Then events may have been committed between the pages, some with smaller ids than that.
+        Raises ServerChangedError if the server is not the one that the caller read from.
         """
         async with self._turns, self._connections.borrowed() as lent:
-            if self._order is None and after and connected_at(lent.info) > self._horizon.looked_at:
+            if self.schema is None and after and connected_at(lent.info) > self._horizon.looked_at:
                 async with self._looking:
                     await self._horizon.look(lent.driver)
             rows: Sequence[OutboxRow] = [
                 OutboxRow(*row) for row in await lent.driver.fetch(self._select_rows, shards, after, limit)
             ]
             reached = rows[-1].id if len(rows) == limit else math.inf
-            if self._order is not None:
-                is_whole = not after and reached == math.inf
-                rows = in_sequence(rows) if is_whole else await self._order.complete(lent.driver, rows, limit)
+            if continues or (self.schema is not None and (after or reached < math.inf)):
+                rows = await self._order.complete(lent.driver, rows, limit)
+            elif self.schema is not None:
+                rows = in_sequence(rows)
             return OutboxPage(rows, reached)
 
     async def delete(self, ids: Sequence[int]) -> None:

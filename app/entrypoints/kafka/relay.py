@@ -240,11 +240,11 @@ class Relay:
         The id that was settled before the first page bounds the position: later rows may appear between pages.
         """
         settled = await self._outbox.settled()
-        oldest = None
+        oldest, continues = None, False
         while True:
             rows, reached = OutboxPage([], math.inf)
             if self._shards:
-                rows, reached = await self._outbox.read(self._shards, READ_LIMIT, after=after)
+                rows, reached = await self._outbox.read(self._shards, READ_LIMIT, after=after, continues=continues)
             oldest = oldest or (rows[0] if rows else None)
             queues = {}
             for number, queue in by_partition(rows, await self._partitions_of(sender) if rows else ()).items():
@@ -252,7 +252,7 @@ class Relay:
                     queues[number] = wanted
             if reached == math.inf:
                 return _Page(queues, settled, oldest, math.inf)
-            after = int(reached)
+            after, continues = int(reached), True
             if queues:
                 return _Page(queues, min(settled, after), oldest, after)
 
