@@ -2,8 +2,9 @@
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from app.adapters.postgresql.calendar import Calendar, Clock
 from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.connections import DriverConnections, connections_of, create_engine
 from app.adapters.postgresql.database_url import DatabaseUrl
+from app.adapters.postgresql.entry_nodes import EntryNodes
 from app.adapters.postgresql.outbox_signal import OutboxSignal
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.adapters.smtp import LogMailer, SmtpMailer
@@ -86,19 +88,29 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
     """
     private_names.check("asyncio")
     private_names.check("aiokafka")
-    tls, size, zone = database_tls(settings), settings.database_pool_size, settings.time_zone
     url = settings.database_url.get_secret_value()
-    generic = settings.cells == 1
-    engine = engine or create_engine(url, pool_size=size, tls=tls, time_zone=zone, generic_plans=generic)
+    connect = partial(
+        create_engine,
+        pool_size=settings.database_pool_size,
+        tls=database_tls(settings),
+        time_zone=settings.time_zone,
+        cells=settings.cells,
+    )
+    connect_to_write = partial(connect, generic_plans=settings.cells == 1)
+    engine = engine or connect_to_write(url)
     calendar = Calendar(settings.zone, clock)
     # A separate pool, so that reads cannot use up the connections for writes.
-    read_engine = read_engine or _read_engine(settings, tls)
+    read_engine = read_engine or _read_engine(settings, connect)
     cells = Cells(engine, CellMap(settings.cells))
     signal = signal or OutboxSignal(engine)
     shared_signal = signal
     # One connection remains for other users of the pool.
-    connections = DriverConnections(engine, keep=min(settings.bus_workers, settings.database_pool_size - 1))
-    unit_of_work = unit_of_work or (lambda: SqlUnitOfWork(connections, shared_signal, calendar, cells.map))
+    keep = min(settings.bus_workers, settings.database_pool_size - 1)
+    connections = DriverConnections(engine, keep=keep)
+    entries = EntryNodes(
+        cells, connections, lambda server: connect_to_write(DatabaseUrl.parse(url).at(server)), keep=keep
+    )
+    unit_of_work = unit_of_work or (lambda cell: SqlUnitOfWork(entries.of(cell), shared_signal, calendar, cells.map))
     kafka = _kafka_config(settings)
     service = Service(
         settings=settings,
@@ -112,7 +124,7 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             COMMAND_HANDLERS,
             workers=settings.bus_workers,
             # Each lane uses a connection; some remain for the relay and the notifier.
-            lanes=max(1, min(4, size - settings.bus_workers - 2)),
+            lanes=max(1, min(4, settings.database_pool_size - settings.bus_workers - 2)),
             queue_limit=settings.bus_queue_limit,
             group_limit=settings.bus_group_limit,
             retry=retry,
@@ -126,12 +138,12 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
         addresses=Addresses(stock=settings.stock_email, warehouse=settings.warehouse_email),
         authenticator=authenticator or _authenticator(settings),
     )
-    in_use = {"write": connections.in_use, "read": connections_of(read_engine)}
+    in_use = {"write": entries.in_use, "read": connections_of(read_engine)}
     for pool in in_use:
         metrics.pool_limit.labels(pool).set(settings.database_pool_size)
     with tracing.exporting(settings.otlp_endpoint, settings.trace_ratio):
         try:
-            async with vitals.monitored(in_use):
+            async with vitals.monitored(in_use), entries.refreshed() if settings.enter_at_nodes else nullcontext():
                 yield service
         finally:
             await signal.close()
@@ -140,17 +152,14 @@ async def bootstrap(  # noqa: PLR0913 - one argument for each thing that can be 
             await read_engine.dispose()
 
 
-def _read_engine(settings: Settings, tls: ssl.SSLContext | None) -> AsyncEngine:
+def _read_engine(settings: Settings, connect: partial[AsyncEngine]) -> AsyncEngine:
     """The pool for reading. With `read_database_url` any of its servers is used.
 
     Without it reads have to be current, so they use the primary, even if it does not accept writes.
     """
-    size, zone = settings.database_pool_size, settings.time_zone
     if settings.read_database_url is not None:
-        url = settings.read_database_url.get_secret_value()
-        return create_engine(url, pool_size=size, tls=tls, target="any", time_zone=zone)
-    url = settings.database_url.get_secret_value()
-    return create_engine(url, pool_size=size, tls=tls, target="primary", time_zone=zone)
+        return connect(settings.read_database_url.get_secret_value(), target="any")
+    return connect(settings.database_url.get_secret_value(), target="primary")
 
 
 def _authenticator(settings: Settings) -> Authenticator | None:

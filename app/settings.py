@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     read_database_url: SecretStr | None = None
     database_pool_size: Annotated[int, Field(ge=2, le=200)] = 10
     cells: Annotated[int, Field(ge=1, le=1024)] = 1
+    enter_at_nodes: bool = False
     database_tls: Tls | None = None
     database_tls_ca_file: FilePath | None = None
 

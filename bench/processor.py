@@ -22,6 +22,11 @@ def processor_seconds(pid: int) -> float:
     return ticks / _TICKS
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that the process started and that have not ended."""
+    return [child for child, fields in _processes() if int(fields[_PARENT]) == pid]
+
+
 @contextmanager
 def processor_time(**pids: int) -> Iterator[dict[str, float]]:
     """The processor time that each of the processes uses during the block, in seconds, known when it ends."""

@@ -4,14 +4,14 @@ With one cell, the default, every name is in cell 0. The number of cells is chos
 depends on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from app.domain.commands import Command
 from app.service_layer.lock_sets import LockSet
 
 OVER_CELLS = -1
-"""In place of a cell: a command names rows of several cells."""
+"""In place of a cell: a command needs rows of several cells, or of cells that are not known before it runs."""
 
 
 class CellMap:
@@ -30,40 +30,39 @@ class CellMap:
         return (murmur2(name.encode()) & 0x7FFFFFFF) % self.number
 
     def of_command(self, command: Command) -> int:
-        """The cell of all rows that the command names, or `OVER_CELLS`.
+        """The cell of all rows that the command needs, or `OVER_CELLS`.
 
-        It may turn out later that the command needs rows of further cells: an order does not name its lines.
+        A batch that is named by its ref may be of a product of any cell, and so may the lines of an order.
         """
         if self.number == 1:
             return 0
         locks = LockSet.of([command])
-        names = locks.products.union(
-            locks.batch_refs,
-            locks.skus_to_create,
-            locks.orders,
-            locks.carts,
-            (sku for _, sku in locks.batches_to_create),
-        )
+        if locks.batch_refs or locks.orders or locks.checkouts:
+            return OVER_CELLS
+        names = locks.products.union(locks.skus_to_create, locks.carts)
         cells = {self.of(name) for name in names or (command.routing_key,)}
         return cells.pop() if len(cells) == 1 else OVER_CELLS
 
     def parts_of(self, commands: Sequence[Command]) -> list[list[int]]:
         """The positions of the commands, divided into parts that run one after another, each in one cell if possible.
 
-        Commands on a common row keep their order: those of different cells have none in common, and a command over
-        cells stays behind those before it and before those behind it.
+        Commands on a common row keep their order: those of different cells have none in common. All from the first to
+        the last command over cells are one part, because a transaction over cells costs less than many of one cell.
         """
         if self.number == 1 or len(commands) == 1:
             return [list(range(len(commands)))]
-        parts: list[list[int]] = []
-        found: dict[int, list[int]] = {}
-        for position, command in enumerate(commands):
-            cell = self.of_command(command)
-            if (cell == OVER_CELLS) != (OVER_CELLS in found):
-                parts += found.values()
-                found = {}
-            found.setdefault(cell, []).append(position)
-        return [*parts, *found.values()]
+        cells = [self.of_command(command) for command in commands]
+        over = [position for position, cell in enumerate(cells) if cell == OVER_CELLS]
+        first, end = (over[0], over[-1] + 1) if over else (0, 0)
+        between = [list(range(first, end))] if over else []
+        return [*_by_cell(cells, range(first)), *between, *_by_cell(cells, range(end, len(cells)))]
+
+
+def _by_cell(cells: Sequence[int], positions: Iterable[int]) -> Iterable[list[int]]:
+    found: dict[int, list[int]] = {}
+    for position in positions:
+        found.setdefault(cells[position], []).append(position)
+    return found.values()
 
 
 def _first(_: str) -> int:

@@ -143,7 +143,7 @@ class GroupRun:
         running = [request for request, outcome in zip(group, kept_out, strict=True) if outcome is None]
         if not running:
             return [outcome for outcome in kept_out if outcome is not None]
-        async with self._unit_of_work() as uow:
+        async with self._unit_of_work(self._cells.of_command(running[0].command)) as uow:
             settled = dict(zip(map(id, running), await _settle(running, uow), strict=True))
             locks = LockSet.of(request.command for request in running if settled[id(request)] is None)
             if locks.carts:

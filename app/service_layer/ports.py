@@ -213,5 +213,7 @@ class UnitOfWork(Protocol):
         """Roll back what was not committed. Raises TemporarilyUnavailableError in place of a transient error."""
 
 
-UnitOfWorkFactory = Callable[[], UnitOfWork]
+UnitOfWorkFactory = Callable[[int], UnitOfWork]
+"""Makes a unit of work for commands of this cell, or `OVER_CELLS`. It does not have to stay in that cell."""
+
 CommandHandler = Callable[[Any, UnitOfWork], Awaitable[Any]]

@@ -4,7 +4,21 @@ from collections.abc import Callable
 
 from bench.plan import Plan
 from bench.report import Row
-from bench.scenarios import bus, costs, feed, flatness, holds, http, importing, kafka, large, orders, product, unused
+from bench.scenarios import (
+    bus,
+    costs,
+    feed,
+    flatness,
+    holds,
+    http,
+    importing,
+    kafka,
+    large,
+    orders,
+    parts,
+    product,
+    unused,
+)
 from bench.stack import Stack
 
 Scenario = Callable[[Stack, Plan], list[Row]]
@@ -39,4 +53,5 @@ ON_REQUEST: dict[str, Scenario] = {
     "telemetry": costs.telemetry,
     "large": large.large_requests,
     "events": feed.streams_of_many_events,
+    "parts": parts.parts,
 }

@@ -3,18 +3,15 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from bench.simulation.costs import Costs, measured_ratios
+from bench.simulation.costs import ROUND_TRIPS, Costs, measured_ratios
 from bench.simulation.model import Layout
 from bench.simulation.one_machine import no_op, run, sql
 
 WITHIN = 0.2
 """How far the model may be from what was measured."""
 
-WRK, PYTHON_CLIENT = 35e-6, 110e-6
-"""The processor time of a request in `wrk` (measured) and in the benchmark's own client (assumed), in seconds."""
-
-OTHER_LINES = 20e-6
-"""Python's time to parse and to answer one more line of an order, in seconds: assumed."""
+WRK, PYTHON_CLIENT = 12e-6, 35e-6
+"""The processor time of a request in `wrk` and in the benchmark's own client, in seconds: measured."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +43,36 @@ def compare(costs: Costs, seconds: float = 2.0) -> list[Comparison]:
     idle_route, client_route = no_op(costs, caller=WRK), no_op(costs, caller=PYTHON_CLIENT)
     sql_many, sql_hot, sql_lone = sql(costs, 1000), sql(costs, 1), sql(costs, 1000, clients=1)
     bus_many, bus_hot = (bus(replace(each, callers=256)) for each in (many, hot))
-    busy = costs.under_load()
-    serve = client(many)
-    product = wrk(many, relay=True)
-    orders = run(
-        costs, replace(many, lines=5), http=costs.http + 4 * OTHER_LINES, caller=PYTHON_CLIENT, seconds=seconds
-    )
+    serve, product = client(many), wrk(many, relay=True)
+    orders = client(replace(many, lines=5))
     half = client(many, offered=serve.rate / 2)
+    # The consumer handles 256 messages as one group while the next ones arrive. There is no notifier.
     consumer = run(
-        replace(costs, relay=costs.relay / 2),
-        replace(many, messages=True, workers=1, callers=256),
+        replace(costs, relay=costs.relay / 2, relay_round=costs.relay_round / 2),
+        replace(many, messages=True, workers=1, callers=512),
         http=costs.consume,
         caller=0.0,
         relay=True,
         seconds=seconds,
     )
+    alone = {size: _group_alone(costs, size) for size in (18, 100)}
     simulated = {
-        "processor time of `serve` for a POST, over the no-op route": wrk(many).service_micros / (1e6 * costs.no_op),
-        "bus alone, 1,000 SKUs, over SQL": bus_many.rate / sql_many,
         "Kafka in to out, over SQL": consumer.rate / sql_many,
+        "processor time of PostgreSQL for a line, over the SQL baseline": product.postgresql_micros
+        / (1e6 * costs.under_load().sql_postgresql),
+        "processor time of the service for a line, over the no-op route": (
+            product.service_micros + product.background_micros
+        )
+        / (1e6 * costs.no_op),
+        "processor time of `serve` for a POST, over the no-op route": wrk(many).service_micros / (1e6 * costs.no_op),
+        "SQL, 16 clients on 1,000 SKUs, over a lone one": sql_many / sql_lone,
+        "SQL, 16 clients on one hot SKU, over a lone one": sql_hot / sql_lone,
+        "bus alone, 1,000 SKUs, over SQL": bus_many.rate / sql_many,
         "bus alone, one hot SKU, over SQL": bus_hot.rate / sql_hot,
         "bus alone, one hot SKU, over 1,000 SKUs": bus_hot.rate / bus_many.rate,
-        "PostgreSQL's processor time for a group of 18, ms": 1000 * (busy.group_postgresql + 18 * busy.line_postgresql),
+        "a lone command on the bus, ms": bus(replace(many, callers=1)).p50_ms,
+        "a group of 100 on the bus, ms": 1000 * (alone[100] + costs.sync),
+        "processor time of Python and PostgreSQL for a group of 18, over the no-op route": alone[18] / costs.no_op,
         "POST with `serve`, over the no-op route": serve.rate / client_route,
         "the same on one hot SKU, over 1,000 SKUs": client(hot).rate / serve.rate,
         "POST with 2 workers, over 1": client(replace(many, pods=2)).rate / serve.rate,
@@ -81,3 +86,10 @@ def compare(costs: Costs, seconds: float = 2.0) -> list[Comparison]:
         Comparison(scenario, each["measured"], simulated[scenario], bool(each.get("fitted")))
         for scenario, each in measured_ratios().items()
     ]
+
+
+def _group_alone(costs: Costs, size: int) -> float:
+    """The processor time in seconds of a group of as many SKUs, while there is no other."""
+    work = costs.work(size, size)
+    lines = work.python + work.postgresql
+    return costs.group_python + costs.group_postgresql + lines + 2 * ROUND_TRIPS * costs.wake

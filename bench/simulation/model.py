@@ -53,7 +53,7 @@ class Layout:
     hosting: float = 1.0
     passing: float = 0.0
     right_entry: bool = True
-    prepare: float = 0.0003
+    prepare: float = 0.0001
 
 
 @dataclass
@@ -92,10 +92,11 @@ class Installation:
         self.env, self.layout, self.costs = env, layout, costs
         self.random = random.Random(1)
         self.tally = Tally(begin)
-        self.locks = Locks(env)
+        self.locks = Locks(env, costs.requeue)
         sync = costs.sync if layout.sync is None else layout.sync
         self.nodes = [
-            Node(machine or Cores(env, layout.node_cores), Log(env, sync, layout.disk)) for _ in range(layout.nodes)
+            Node(machine or Cores(env, layout.node_cores, wake=costs.wake), Log(env, sync, layout.disk, costs.flushes))
+            for _ in range(layout.nodes)
         ]
         self.on_answer: Callable[[list[Request]], Steps] = _leave
 
@@ -104,9 +105,9 @@ class Installation:
         return sku % self.layout.cells % self.layout.nodes
 
     def statement(self, step: Step, lines: float, nodes: tuple[int, ...], entry: int) -> Steps:
-        """One round trip; on several nodes, one statement for each."""
+        """One round trip, `lines` seconds for all lines; on several nodes, one statement for each."""
         layout, costs = self.layout, self.costs
-        work = step.postgresql * costs.group_postgresql + step.postgresql_lines * lines * costs.line_postgresql
+        work = step.postgresql * costs.group_postgresql + step.postgresql_lines * lines
         for number in nodes:
             yield from self.network()
             yield from self.nodes[number].cores.use(work * (layout.hosting if number == entry else 1.0))
@@ -114,7 +115,7 @@ class Installation:
                 yield from self.network()
                 yield from self.nodes[entry].cores.use(work * layout.passing)
 
-    def commit(self, lines: float, nodes: tuple[int, ...]) -> Steps:
+    def commit(self, lines: int, nodes: tuple[int, ...]) -> Steps:
         """One COMMIT; on several nodes PREPARE on each, the decision at the entry, and COMMIT PREPARED on each."""
         size = self.costs.wal_of_group + lines * self.costs.wal_of_line
         yield from self.network()
@@ -128,6 +129,10 @@ class Installation:
                 self.nodes[number].cores.reserve(self.layout.prepare)
                 flushes.append(self.nodes[number].log.flush(size / len(nodes)))
             yield simpy.AllOf(self.env, flushes)
+
+    def release(self, sku: int) -> None:
+        """Unlock the product."""
+        self.locks.release(sku, self.nodes[self.node_of(sku)].cores)
 
     def network(self) -> Steps:
         """A round trip over the network."""

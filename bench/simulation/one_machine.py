@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import simpy
 
-from bench.simulation.costs import Costs
+from bench.simulation.costs import SQL_STATEMENTS, Costs
 from bench.simulation.model import Installation, Layout, Request
 from bench.simulation.pod import Pod
-from bench.simulation.resources import Cores, Locks, Log, Process, Steps
+from bench.simulation.resources import Cores, Process, Steps
 
 CORES = 2
 WARM_UP = 0.3
@@ -16,13 +16,18 @@ RELAY_PERIOD = 0.05
 
 @dataclass(frozen=True)
 class Found:
-    """Lines per second, latencies in milliseconds, lines in a group, and processor time of a line in microseconds."""
+    """Lines per second, latencies in milliseconds, lines in a group, and processor time of a line in microseconds.
+
+    `service_micros` are those of the processes with HTTP and the bus, `background_micros` those of relay and notifier.
+    """
 
     rate: float
     p50_ms: float
     p99_ms: float
     group: float
     service_micros: float
+    background_micros: float
+    postgresql_micros: float
 
 
 def run(
@@ -41,7 +46,7 @@ def run(
     `offered`, requests arrive at this rate a second, in place of callers that wait for their answers.
     """
     env = simpy.Environment()
-    machine = Cores(env, CORES, costs.contention)
+    machine = Cores(env, CORES, costs.contention, costs.wake)
     whole = Installation(env, layout, costs, machine=machine, begin=WARM_UP)
     processes, generator = [Process(machine) for _ in range(layout.pods)], Process(machine)
     pods = [Pod(whole, process, http) for process in processes]
@@ -69,10 +74,17 @@ def run(
     else:
         whole.on_answer = lambda group: again(len(group))
         env.process(again(layout.callers))
+    background, broker = Process(machine), Process(machine)
     if relay:
-        env.process(_relay(whole, Process(machine), Process(machine), Process(machine)))
+        env.process(_relay(whole, background, broker, Process(machine)))
+
+    def used() -> list[float]:
+        others = background.used + broker.used + generator.used
+        service = sum(each.used for each in processes)
+        return [service, background.used, machine.busy - service - others]
+
     env.run(WARM_UP)
-    used_before = sum(each.used for each in processes)
+    before = used()
     env.run(WARM_UP + seconds)
     tally = whole.tally
     lines = tally.published if relay else tally.lines
@@ -81,7 +93,7 @@ def run(
         1000 * tally.quantile(0.5),
         1000 * tally.quantile(0.99),
         tally.lines / max(tally.groups, 1),
-        1e6 * (sum(each.used for each in processes) - used_before) / max(tally.lines, 1),
+        *(1e6 * (after - at_first) / max(tally.lines, 1) for after, at_first in zip(used(), before, strict=True)),
     )
 
 
@@ -92,8 +104,8 @@ def _relay(whole: Installation, relay: Process, broker: Process, session: Proces
         yield env.timeout(RELAY_PERIOD)
         count, whole.nodes[0].unpublished = whole.nodes[0].unpublished, 0
         yield from session.use(count * costs.relay_postgresql)
-        sending = env.process(broker.use(count * costs.broker))
-        yield from relay.use(count * costs.relay)
+        sending = env.process(broker.use(costs.broker_round + count * costs.broker))
+        yield from relay.use(costs.relay_round + count * costs.relay)
         yield sending
         if env.now >= whole.tally.begin:
             whole.tally.published += count
@@ -102,7 +114,7 @@ def _relay(whole: Installation, relay: Process, broker: Process, session: Proces
 def no_op(costs: Costs, *, caller: float, callers: int = 64, seconds: float = 1.0) -> float:
     """Requests per second of the route that does nothing."""
     env = simpy.Environment()
-    machine = Cores(env, CORES, costs.contention)
+    machine = Cores(env, CORES, costs.contention, costs.wake)
     server, generator = Process(machine), Process(machine)
     done = 0
 
@@ -122,20 +134,28 @@ def no_op(costs: Costs, *, caller: float, callers: int = 64, seconds: float = 1.
 def sql(costs: Costs, skus: int, *, clients: int = 16, seconds: float = 2.0) -> float:
     """Transactions per second of the hand-written SQL, one allocation in each."""
     env = simpy.Environment()
-    machine = Cores(env, CORES, costs.contention)
+    machine = Cores(env, CORES, costs.contention, costs.wake)
     whole = Installation(env, Layout(skus=skus), costs, machine=machine)
-    locks, log = Locks(env), Log(env, costs.sync, whole.layout.disk)
+    log, pgbench = whole.nodes[0].log, Process(machine)
     done = 0
+
+    def statements(count: int) -> Steps:
+        for _ in range(count):
+            yield from pgbench.use(costs.sql_client / SQL_STATEMENTS)
+            yield from machine.use(costs.sql_postgresql / SQL_STATEMENTS)
 
     def client() -> Steps:
         nonlocal done
         while True:
             sku = whole.random.randrange(skus)
-            yield from machine.use(0.2 * costs.sql)
-            yield from locks.lock(sku)
-            yield from machine.use(0.8 * costs.sql)
+            # BEGIN, and the statement that locks the row.
+            yield from statements(1)
+            yield from pgbench.use(costs.sql_client / SQL_STATEMENTS)
+            yield from whole.locks.lock(sku)
+            yield from machine.use(costs.sql_postgresql / SQL_STATEMENTS)
+            yield from statements(SQL_STATEMENTS - 2)
             yield log.flush(costs.wal_of_line)
-            locks.release(sku)
+            whole.release(sku)
             done += 1
 
     for _ in range(clients):

@@ -4,7 +4,7 @@ from collections import deque
 
 import simpy
 
-from bench.simulation.costs import BEGIN, COMMIT, LOCK, NAMES, OUTCOMES, READ, WRITE, Step
+from bench.simulation.costs import BEGIN, COMMIT, LOCK, NAMES, OUTCOMES, READ, WRITE, Step, Work
 from bench.simulation.model import Installation, Request
 from bench.simulation.resources import Process, Steps
 
@@ -44,12 +44,11 @@ class Pod:
         return self._idle.setdefault(who, self._env.event())
 
     def _read_sockets(self) -> Steps:
-        cost = self._http / 2
         while True:
             if not self._sockets:
                 yield self._sleep("sockets")
             batch = [self._sockets.popleft() for _ in range(min(HTTP_BATCH, len(self._sockets)))]
-            yield from self._process.use(cost * len(batch))
+            yield from self._process.use(self._http_of(batch) / 2)
             for request in batch:
                 self._put(request)
 
@@ -92,14 +91,14 @@ class Pod:
         skus = sorted({sku for each in group for sku in each.skus})
         nodes = tuple(dict.fromkeys(whole.node_of(sku) for sku in skus))
         entry = nodes[0] if whole.layout.right_entry else whole.random.randrange(whole.layout.nodes)
-        lines = self._work_of(group)
-        yield from self._python(BEGIN, lines)
-        yield from whole.statement(BEGIN, lines, nodes[:1], entry)
+        work = self._work_of(group)
+        yield from self._python(BEGIN, work)
+        yield from whole.statement(BEGIN, work.postgresql, nodes[:1], entry)
         if whole.layout.messages or any(len(each.skus) > 1 for each in group):
-            yield from self._python(NAMES, lines)
-            yield from whole.statement(NAMES, lines, nodes[:1], entry)
-        yield from self._python(LOCK, lines)
-        yield from whole.statement(LOCK, lines, nodes, entry)
+            yield from self._python(NAMES, work)
+            yield from whole.statement(NAMES, work.postgresql, nodes[:1], entry)
+        yield from self._python(LOCK, work)
+        yield from whole.statement(LOCK, work.postgresql, nodes, entry)
         if apart:
             for sku in skus:
                 yield from whole.locks.lock(sku)
@@ -109,29 +108,35 @@ class Pod:
                 group, skus = self._defer(group, locked)
                 if not group:
                     return
-                lines = self._work_of(group)
+                work = self._work_of(group)
         for step in (READ, WRITE):
-            yield from self._python(step, lines)
-            yield from whole.statement(step, lines, nodes, entry)
-        yield from self._python(COMMIT, lines)
-        yield from whole.statement(COMMIT, lines, nodes[:1], entry)
+            yield from self._python(step, work)
+            yield from whole.statement(step, work.postgresql, nodes, entry)
+        yield from self._python(COMMIT, work)
+        yield from whole.statement(COMMIT, work.postgresql, nodes[:1], entry)
         yield from whole.commit(sum(len(each.skus) for each in group), nodes)
         for sku in skus:
-            whole.locks.release(sku)
+            whole.release(sku)
         whole.tally.groups += whole.env.now >= whole.tally.begin
         whole.nodes[nodes[0]].unpublished += sum(len(each.skus) for each in group)
-        yield from self._python(OUTCOMES, lines)
+        yield from self._python(OUTCOMES, work)
         self._env.process(self._respond(group))
 
-    def _work_of(self, group: list[Request]) -> float:
-        """How many lines of as many SKUs cost as much as the group. An order has a row and an event of its own."""
-        skus = len({sku for each in group for sku in each.skus})
-        orders = sum(len(each.skus) > 1 for each in group)
-        return self._whole.costs.lines(sum(len(each.skus) for each in group), skus) + orders
-
-    def _python(self, step: Step, lines: float) -> Steps:
+    def _http_of(self, requests: list[Request]) -> float:
+        """The time to read these requests and to answer them."""
         costs = self._whole.costs
-        return self._process.use(step.python * costs.group_python + step.python_lines * lines * costs.line_python)
+        orders = [len(each.skus) for each in requests if len(each.skus) > 1]
+        further = costs.order_http * len(orders) + costs.further_line_http * (sum(orders) - len(orders))
+        return self._http * len(requests) + further
+
+    def _work_of(self, group: list[Request]) -> Work:
+        skus = len({sku for each in group for sku in each.skus})
+        orders = [len(each.skus) for each in group if len(each.skus) > 1]
+        lines = sum(len(each.skus) for each in group)
+        return self._whole.costs.work(lines, skus, orders=len(orders), further_lines=sum(orders) - len(orders))
+
+    def _python(self, step: Step, work: Work) -> Steps:
+        return self._process.use(step.python * self._whole.costs.group_python + step.python_lines * work.python)
 
     def _defer(self, group: list[Request], locked: set[int]) -> tuple[list[Request], list[int]]:
         """Move the requests on locked products into the lanes of these; returns the others, and their products."""
@@ -148,7 +153,7 @@ class Pod:
             self._lanes[held[0]].append(request)
         used = {sku for each in kept for sku in each.skus}
         for sku in locked - used:
-            self._whole.locks.release(sku)
+            self._whole.release(sku)
         return kept, sorted(used)
 
     def _run_lane(self, sku: int) -> Steps:
@@ -160,6 +165,6 @@ class Pod:
             del self._lanes[sku]
 
     def _respond(self, group: list[Request]) -> Steps:
-        yield from self._process.use(self._http / 2 * len(group))
+        yield from self._process.use(self._http_of(group) / 2)
         self._whole.answered(group)
         yield from self._whole.on_answer(group)

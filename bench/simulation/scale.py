@@ -63,7 +63,7 @@ def charts(costs: Costs, say: Callable[[str], None]) -> list[Chart]:
         Chart(
             "All requests on one SKU, one PostgreSQL",
             "pods",
-            over(PODS, hot, "pods", partial(run, warm_up=6, seconds=6)),
+            over(PODS, hot, "pods", partial(run, warm_up=2, seconds=2)),
         ),
     ]
 

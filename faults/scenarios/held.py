@@ -116,7 +116,7 @@ async def _hold(
     try:
         connections = DriverConnections(engine)
         bus = MessageBus(
-            lambda: _HeldUnitOfWork(connections, cells, written, released),
+            lambda _: _HeldUnitOfWork(connections, cells, written, released),
             COMMAND_HANDLERS,
             retry=RetryPolicy(attempts=1),
         )

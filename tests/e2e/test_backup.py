@@ -23,6 +23,7 @@ from app.embedded.postgresql import EmbeddedPostgresql
 from app.entrypoints import components
 from app.settings import Settings
 from tests.support.api import new
+from tests.support.cells import CELLS
 from tests.support.command import environment, run_command
 from tests.support.database import raw_connection
 from tests.support.waiting import eventually
@@ -220,7 +221,7 @@ async def test_a_restored_dump_loses_and_doubles_nothing(
     run(postgresql, "pg_restore", *arguments, url=url)
     restored = kafka_settings.model_copy(update={"database_url": SecretStr(url)})
     env = environment(restored)
-    await asyncio.to_thread(schema.migrate, url)
+    await asyncio.to_thread(schema.migrate, url, cells=CELLS.number)
     assert backup.received <= await column(url, "SELECT message_id FROM inbox") < upstream.sent
     waiting = await column(url, "SELECT message_id FROM events JOIN outbox USING (id)")
     assert waiting

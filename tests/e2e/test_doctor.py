@@ -19,6 +19,7 @@ from app.operations import doctor
 from app.operations.doctor import Verdict, _advice, _clock, _topic
 from app.settings import Settings
 from tests.e2e.conftest import RunHere
+from tests.support.cells import CELLS
 from tests.support.database import bus_over, raw_connection, results
 from tests.support.identity_provider import AUDIENCE, ISSUER, running_identity_provider
 from tests.support.mail import MailBox
@@ -56,7 +57,7 @@ def test_a_working_installation_has_no_faults(run_here: RunHere, kafka_settings:
 
 def test_topics_that_are_missing_are_a_warning_and_stay_missing(run_here: RunHere, kafka_settings: Settings) -> None:
     for _ in range(2):
-        done = run_here("doctor", "--json", **given(kafka_settings))
+        done = run_here("doctor", "--json", **given(kafka_settings, kafka_topic_partitions="12"))
         assert done.returncode == 0
         findings = [json.loads(line) for line in done.stdout.splitlines()]
         topics = [each for each in findings if each["name"] == "topic"]
@@ -101,7 +102,7 @@ def test_servers_that_never_respond_are_faults_after_a_timeout(
     )
     assert done.returncode == 1
     faults = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("fault")]
-    assert faults == ["database", "broker", "mail"]
+    assert faults == ["database", *["cells"] * (CELLS.number > 1), "broker", "mail"]
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -14,6 +14,7 @@ from app.embedded.process import free_port
 from app.service_layer.messagebus import MessageBus
 from app.settings import Settings
 from tests.support.api import Api, Json, assert_problem, in_process, new
+from tests.support.cells import cells_of
 
 TABLES = "products", "batches", "order_lines", "events", "outbox"
 
@@ -172,7 +173,7 @@ async def test_nothing_is_stored_or_published_and_no_lock_is_waited_for(
     sku = new("sku")
     await api.record(sku, 5)
     before = await everything(engine)
-    async with engine.begin() as connection:
+    async with cells_of(engine).engine_of(sku).begin() as connection:
         await connection.execute(text("SELECT FROM products WHERE sku = :sku FOR UPDATE"), {"sku": sku})
         for qty in (5, 6):
             await preview(without_a_bus, sku, qty)

@@ -8,6 +8,7 @@ import pytest
 from app.bootstrap import bootstrap
 from app.settings import Settings
 from tests.support.api import Api, Json, assert_invalid, assert_problem, in_process, new
+from tests.support.cells import in_one_cell
 from tests.support.database import raw_connection
 
 ALLOCATIONS, BATCHES = "/v1/allocations/bulk", "/v1/batches/bulk"
@@ -245,12 +246,13 @@ async def test_bulk_and_single_calls_have_separate_body_limits(shared_settings: 
         assert_problem(await api.client.post("/v1/batches", json={"more": "x" * 2000}), 413, "payload-too-large")
 
 
-async def test_all_items_that_take_effect_share_one_transaction(api: Api, shared_settings: Settings) -> None:
-    skus = [new("sku") for _ in range(20)]
+async def test_all_items_of_a_cell_that_take_effect_share_one_transaction(api: Api, shared_settings: Settings) -> None:
+    skus = in_one_cell(new("sku"), 20)
+    refs = in_one_cell(new("batch"), 20, cell_of=skus[0])
 
-    await results(api, BATCHES, [batch(sku, 1) for sku in skus])
+    await results(api, BATCHES, [batch(sku, 1, ref=ref) for sku, ref in zip(skus, refs, strict=True)])
 
-    async with raw_connection(shared_settings.database_url.get_secret_value()) as connection:
+    async with raw_connection(shared_settings.database_url.get_secret_value(), cell_of=skus[0]) as connection:
         query = "SELECT count(DISTINCT xmin::text) FROM batches WHERE sku = ANY($1)"
         assert await connection.fetchval(query, skus) == 1
 

@@ -186,12 +186,12 @@ async def test_a_silent_connection_is_closed_without_a_response(hasty: httpx.Asy
 
 async def test_the_time_to_arrive_is_not_the_time_to_answer(settings: Settings) -> None:
     settings = settings.model_copy(update={"http_read_timeout": SOON, "bus_workers": 1})
+    sku, ref = new("sku"), new("batch")
     async with (
         served(settings) as client,
-        raw_connection(settings.database_url.get_secret_value()) as blocker,
+        raw_connection(settings.database_url.get_secret_value(), cell_of=sku) as blocker,
         connected(client) as wire,
     ):
-        sku, ref = new("sku"), new("batch")
         created = await client.post("/v1/batches", json={"ref": ref, "sku": sku, "qty": 100})
         assert created.status_code == 201
         line = json.dumps({"order_id": "order-1", "sku": sku, "qty": 1}).encode()

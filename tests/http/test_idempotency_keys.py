@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.adapters.postgresql.idempotency import prune_answers
-from app.bootstrap import bootstrap
+from app.bootstrap import Service, bootstrap
 from app.entrypoints.http.app import ROUTERS
 from app.settings import Settings
 from tests.support.api import Api, Json, assert_invalid, assert_problem, in_process, new
@@ -218,7 +218,8 @@ async def test_a_repetition_does_not_wait_for_a_running_request(
     sku = new("sku")
     await api.record(sku, 10)
     headers, body = keyed(), {"order_id": new("order"), "sku": sku, "qty": 1}
-    async with raw_connection(shared_settings.database_url.get_secret_value()) as connection, connection.transaction():
+    url = shared_settings.database_url.get_secret_value()
+    async with raw_connection(url, cell_of=sku) as connection, connection.transaction():
         await connection.execute("SELECT FROM products WHERE sku = $1 FOR UPDATE", sku)
         first = asyncio.create_task(api.client.post("/v1/allocations", json=body, headers=headers))
 
@@ -234,6 +235,12 @@ async def test_a_repetition_does_not_wait_for_a_running_request(
     assert (await other_api.client.post("/v1/allocations", json=body, headers=headers)).content == (await first).content
 
 
+async def prune(service: Service) -> None:
+    """Delete the stored responses that are older than a day."""
+    for engine in service.cells.engines:
+        await prune_answers(engine, 24)
+
+
 async def test_a_stored_response_expires(shared_settings: Settings) -> None:
     async with bootstrap(shared_settings) as service, in_process(service) as api:
         headers, body = keyed(), {"ref": new("ref"), "sku": new("sku"), "qty": 1}
@@ -241,12 +248,12 @@ async def test_a_stored_response_expires(shared_settings: Settings) -> None:
         kept = text("SELECT count(*) FROM idempotency_keys WHERE key = :key")
         key = {"key": headers["Idempotency-Key"]}
 
-        await prune_answers(service.engine, 24)
+        await prune(service)
         assert (await api.client.post("/v1/batches", json=body, headers=headers)).status_code == 201
         async with service.engine.begin() as connection:
             late = "UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key = :key"
             await connection.execute(text(late), key)
-        await prune_answers(service.engine, 24)
+        await prune(service)
 
         async with service.engine.connect() as connection:
             assert (await connection.execute(kept, key)).scalar_one() == 0

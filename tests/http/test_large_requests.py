@@ -2,19 +2,19 @@
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from app.adapters.postgresql import command_size
 from app.bootstrap import bootstrap
 from app.settings import Settings
 from tests.support.api import assert_problem, in_process, new
+from tests.support.database import raw_connection
 
 LINES = 40
-SLOW = text("""
+SLOW = """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END';
-""")
-TRIGGER = text("CREATE TRIGGER slow BEFORE UPDATE ON order_lines FOR EACH ROW EXECUTE FUNCTION slow()")
+    CREATE TRIGGER slow BEFORE UPDATE ON order_lines FOR EACH ROW EXECUTE FUNCTION slow();
+"""
 
 
 async def _restock(settings: Settings) -> httpx.Response:
@@ -24,9 +24,8 @@ async def _restock(settings: Settings) -> httpx.Response:
         await api.record(sku, 1)
         items = [{"order_id": f"order-{number}", "sku": sku, "qty": 2} for number in range(LINES)]
         await api.client.post("/v1/allocations/bulk", json={"items": items})
-        async with service.engine.begin() as connection:
+        async with raw_connection(settings.database_url.get_secret_value(), cell_of=sku) as connection:
             await connection.execute(SLOW)
-            await connection.execute(TRIGGER)
     async with bootstrap(settings.model_copy(update={"http_deadline": 1.0})) as service, in_process(service) as api:
         return await api.client.post("/v1/batches", json={"ref": new("batch"), "sku": sku, "qty": 2 * LINES})
 

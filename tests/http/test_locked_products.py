@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import Api, assert_problem, new
+from tests.support.cells import cells_of
 
 LOCK = text("SELECT FROM products WHERE sku = :sku FOR UPDATE")
 
@@ -19,7 +20,7 @@ async def test_requests_for_other_products_are_answered_and_those_for_the_locked
     for sku in (locked, *others):
         await api.record(sku, 100)
 
-    async with engine.begin() as connection:
+    async with cells_of(engine).engine_of(locked).begin() as connection:
         await connection.execute(LOCK, {"sku": locked})
         held = [asyncio.create_task(api.allocate(locked, 1)) for _ in range(5)]
         started = time.monotonic()
@@ -41,7 +42,7 @@ async def test_a_request_whose_product_stays_locked_is_refused_in_time_and_has_n
     await api.record(sku, 100)
     waited = REGISTRY.get_sample_value("allocation_lock_wait_seconds_sum") or 0.0
 
-    async with engine.begin() as connection:
+    async with cells_of(engine).engine_of(sku).begin() as connection:
         await connection.execute(LOCK, {"sku": sku})
         started = time.monotonic()
         answers = await asyncio.gather(*(api.allocate(sku, 1) for _ in range(10)))

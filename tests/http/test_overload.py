@@ -36,8 +36,8 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_requests_beyond_the_limit_are_refused_and_the_others_answered(settings: Settings) -> None:
     settings = settings.model_copy(update={"http_max_concurrent": MOST, "bus_workers": 1})
-    async with served(settings) as client, raw_connection(settings.database_url.get_secret_value()) as blocker:
-        sku = new("sku")
+    sku, url = new("sku"), settings.database_url.get_secret_value()
+    async with served(settings) as client, raw_connection(url, cell_of=sku) as blocker:
         await client.post("/v1/batches", json={"ref": new("batch"), "sku": sku, "qty": 100})
         line = {"sku": sku, "qty": 1}
 

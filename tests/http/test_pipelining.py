@@ -29,7 +29,7 @@ async def held_up(settings: Settings, client: httpx.AsyncClient, wire: Wire) -> 
     created = await client.post("/v1/batches", json={"ref": new("batch"), "sku": sku, "qty": 100})
     assert created.status_code == 201
     line = json.dumps({"order_id": new("order"), "sku": sku, "qty": 1}).encode()
-    async with raw_connection(url) as blocker, blocker.transaction():
+    async with raw_connection(url, cell_of=sku) as blocker, blocker.transaction():
         await blocker.execute("SELECT FROM products WHERE sku = $1 FOR UPDATE", sku)
         await wire.send(
             b"POST /v1/allocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -113,7 +113,7 @@ async def test_a_locked_product_gives_503_in_time_and_later_the_answer(settings:
     async with bootstrap(impatient) as service, in_process(service) as api:
         sku = new("sku")
         await api.record(sku, 10)
-        async with service.engine.begin() as connection:
+        async with service.cells.engine_of(sku).begin() as connection:
             await connection.execute(text("SELECT 1 FROM products FOR UPDATE"))
             with answering_503() as answers:
                 answers.append(await api.allocate(sku, 1, order_id="order-1"))
@@ -202,7 +202,7 @@ async def test_readiness_reports_that_the_schema_is_missing(empty_database_url: 
 async def test_readiness_reports_that_the_schema_is_of_an_older_revision(settings: Settings) -> None:
     async with bootstrap(settings) as service, in_process(service) as api:
         assert (await api.client.get("/readyz")).status_code == 200
-        async with service.engine.begin() as connection:
+        async with service.cells.control.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         problem = assert_problem(await api.client.get("/readyz"), 503, "unavailable")
         assert "schema" in problem["detail"]
@@ -211,8 +211,9 @@ async def test_readiness_reports_that_the_schema_is_of_an_older_revision(setting
 async def test_old_code_stays_ready_while_the_schema_is_of_a_newer_revision(settings: Settings) -> None:
     """An upgrade migrates first and then replaces the processes. In between, the old ones must serve."""
     async with bootstrap(settings) as service, in_process(service) as api:
-        async with service.engine.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = 'of-a-later-release'"))
+        for engine in service.cells.all_engines:
+            async with engine.begin() as connection:
+                await connection.execute(text("UPDATE alembic_version SET version_num = 'of-a-later-release'"))
         assert (await api.client.get("/readyz")).status_code == 200
         await api.record(new("sku"), 1)
 

@@ -12,7 +12,6 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch
@@ -25,6 +24,7 @@ from tests.support import promtool
 from tests.support.database import CAUSE, play
 from tests.support.errands import Desk, Errand
 from tests.support.records import FakeBroker
+from tests.support.relaying import Outboxes
 from tests.support.waiting import eventually
 
 RULES = Path(__file__).resolve().parents[2] / "deploy/observability/alerts.yml"
@@ -92,8 +92,9 @@ async def holds(condition: bool) -> bool:
 async def relaying(engine: AsyncEngine, database_url: str, broker: FakeBroker) -> AsyncIterator[None]:
     signal = OutboxSignal(engine)
     listener = OutboxListener(database_url, signal.received)
-    reader = OutboxReader(engine, lease=60)
-    relay = Relays([reader], signal, listener, broker.start_producer, topic="events", source="/a", lease=60)
+    relay = Relays(
+        Outboxes(engine).readers, signal, listener, broker.start_producer, topic="events", source="/a", lease=60
+    )
     async with components.running([relay.run]):
         yield
     await signal.close()
@@ -126,7 +127,7 @@ async def test_a_partition_that_refuses_an_event(service: Service, tmp_path: Pat
 
 
 async def test_a_relay_that_holds_half_of_the_shards(service: Service, tmp_path: Path) -> None:
-    vanished = OutboxReader(service.engine, lease=60)
+    vanished = Outboxes(service.engine)
     await vanished.claim()
     url = service.settings.database_url.get_secret_value()
     async with relaying(service.engine, url, FakeBroker()):

@@ -180,7 +180,7 @@ async def test_housekeeping_prunes_each_cell(over_cells: Service, database: asyn
         await eventually(each_has_the_new_rows_only)
 
 
-def fail() -> UnitOfWork:
+def fail(_: int) -> UnitOfWork:
     raise AssertionError
 
 

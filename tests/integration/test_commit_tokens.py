@@ -12,10 +12,10 @@ from app.adapters.postgresql.commit_tokens import has_committed, prune_commit_to
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import RetryPolicy
-from tests.support.database import play, raw_connection, waiting_for_a_lock
+from tests.support.cells import cells_of, schema_of_name
+from tests.support.database import bus_over, play, raw_connection, waiting_for_a_lock
 from tests.support.messages import Pauses
 
 IN_COMMIT = 4711
@@ -57,10 +57,10 @@ async def test_the_question_waits_for_a_transaction_that_is_not_decided(
                 await committing
             await super()._commit()
 
-    bus = MessageBus(lambda: LosesAnAnswer(connections), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    bus = bus_over(connections, RetryPolicy(sleep=Pauses()), kind=LosesAnAnswer)
     if not is_first:
         await play(bus, CreateBatch(ref="batch-2", sku="CHAIR", qty=10))
-    async with raw_connection(database_url) as other:
+    async with raw_connection(database_url, cell_of="CHAIR") as other:
         await other.execute(WAIT_IN_COMMIT)
         if is_first:
             await other.execute("DELETE FROM commit_tokens")
@@ -87,15 +87,16 @@ async def test_a_transaction_that_stays_undecided_counts_as_not_committed(
     monkeypatch.setattr(commit_tokens, "QUESTIONS", 2)
     monkeypatch.setattr(commit_tokens, "_BEGIN", "BEGIN; SET LOCAL lock_timeout = '50ms'")
     connections, name, token = DriverConnections(engine), uuid.uuid4(), uuid.uuid4()
-    async with raw_connection(database_url) as other:
+    schema = schema_of_name("CHAIR")
+    async with raw_connection(database_url, cell_of="CHAIR") as other:
         async with other.transaction():
             await other.execute(NOTE, name, token)
-            assert not await has_committed(connections, name, token)
+            assert not await has_committed(connections, name, token, schema)
 
-        assert await has_committed(connections, name, token)
-        assert not await has_committed(connections, name, uuid.uuid4())
+        assert await has_committed(connections, name, token, schema)
+        assert not await has_committed(connections, name, uuid.uuid4(), schema)
         # The question leaves nothing behind.
-        assert not await has_committed(connections, unknown := uuid.uuid4(), token)
+        assert not await has_committed(connections, unknown := uuid.uuid4(), token, schema)
         assert await other.fetchval("SELECT count(*) FROM commit_tokens WHERE connection = $1", unknown) == 0
 
 
@@ -112,11 +113,11 @@ async def test_a_connection_keeps_its_name_and_a_new_one_has_another(engine: Asy
 
 async def test_tokens_of_connections_that_are_not_used_are_deleted(engine: AsyncEngine, database_url: str) -> None:
     old, new = uuid.uuid4(), uuid.uuid4()
-    async with raw_connection(database_url) as connection:
+    async with raw_connection(database_url, cell_of="CHAIR") as connection:
         for name, hours in ((old, 25), (new, 23)):
             note = "INSERT INTO commit_tokens VALUES ($1, $1, now() - make_interval(hours => $2))"
             await connection.execute(note, name, hours)
-        await prune_commit_tokens(engine)
+        await prune_commit_tokens(cells_of(engine).engine_of("CHAIR"))
         left = {row["connection"] for row in await connection.fetch("SELECT connection FROM commit_tokens")}
 
     assert new in left

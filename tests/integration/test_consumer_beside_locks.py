@@ -58,7 +58,7 @@ async def test_messages_for_other_products_are_handled_while_one_product_is_lock
             wire.send("allocation_required.v1", {"order_id": f"before-{sku}", "sku": sku, "qty": 1})
         await all_have_lines(service, [f"before-{sku}" for sku in SKUS])
 
-        async with raw_connection(database_url) as other, other.transaction():
+        async with raw_connection(database_url, cell_of=locked) as other, other.transaction():
             await other.execute("SELECT FROM products WHERE sku = $1 FOR UPDATE", locked)
             wire.send("allocation_required.v1", {"order_id": "held", "sku": locked, "qty": 1})
             wire.send("allocation_cancelled.v1", {"order_id": "held", "sku": locked})

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch, ExpireHolds
 from app.read_model.availability import Question
-from tests.support.cells import queries_over
+from tests.support.cells import one_cell_only, queries_over
 from tests.support.database import bus_over, play, raw_connection
 
 MANY = 10_000
@@ -25,6 +25,9 @@ READ = """
     SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)::int AS entries,
            (SELECT sum(idx_tup_fetch + seq_tup_read) FROM pg_stat_user_tables)::int AS rows
 """
+
+
+pytestmark = one_cell_only("the statements are the same in each cell, and what they read is counted in one")
 
 
 @pytest.fixture

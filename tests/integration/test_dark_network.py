@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -16,12 +16,11 @@ from app.adapters.postgresql.unavailable import DatabaseUnavailableError
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.process import free_port
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Outcome, RetryPolicy
 from faults.proxy import Proxy
 from tests.support.cells import queries_over
-from tests.support.database import play, raw_connection
+from tests.support.database import bus_over, play, raw_connection
 from tests.support.messages import Pauses
 
 LINE = Allocate(order_id="order-1", sku="CHAIR", qty=1)
@@ -66,10 +65,6 @@ def at_most(seconds: float) -> Iterator[None]:
     assert time.monotonic() - started < seconds
 
 
-def bus_of(unit_of_work: Callable[[], SqlUnitOfWork]) -> MessageBus:
-    return MessageBus(unit_of_work, COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
-
-
 def forget(proxy: Proxy) -> None:
     proxy.set_mode("hole")
     proxy.set_mode("forget")
@@ -81,7 +76,7 @@ def assert_done_once(outcomes: list[Outcome]) -> None:
 
 async def test_a_command_is_done_in_time_although_all_connections_are_dead(far: AsyncEngine, proxy: Proxy) -> None:
     connections = DriverConnections(far)
-    bus = bus_of(lambda: SqlUnitOfWork(connections))
+    bus = bus_over(connections, RetryPolicy(sleep=Pauses()))
     forget(proxy)
 
     with at_most(HTTP_DEADLINE):
@@ -101,7 +96,7 @@ async def test_the_outcome_of_a_commit_is_checked_on_a_working_connection(far: A
             raise TimeoutError
 
     connections = DriverConnections(far)
-    bus = bus_of(lambda: LosesACommitAnswer(connections))
+    bus = bus_over(connections, RetryPolicy(sleep=Pauses()), kind=LosesACommitAnswer)
     with at_most(HTTP_DEADLINE):
         assert_done_once(await play(bus, LINE))
 

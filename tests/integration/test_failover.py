@@ -27,7 +27,7 @@ from faults.pair import Pair
 from faults.proxy import Proxy
 from tests.support import promtool
 from tests.support.api import Api, assert_problem, new
-from tests.support.cells import cells_of, queries_over
+from tests.support.cells import CELLS, cells_of, queries_over
 from tests.support.database import bus_over, play, raw_connection
 from tests.support.failover import (
     by_name,
@@ -52,7 +52,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     pair = Pair(tmp_path_factory.mktemp("pair"))
     try:
         pair.start()
-        schema.migrate(pair.primary.database_url)
+        schema.migrate(pair.primary.database_url, cells=CELLS.number)
         yield pair
     finally:
         pair.stop()
@@ -78,10 +78,10 @@ async def assert_heals(service: Service, api: Api) -> None:
     started = time.monotonic()
     await eventually(lambda: writes(api), seconds=HEALED_SECONDS)
     await eventually(lambda: is_ready(api), seconds=HEALED_SECONDS - (time.monotonic() - started))
-    outbox = OutboxReader(service.engine, lease=1.0)
+    outbox = OutboxReader(service.cells.engines[0], lease=1.0)
     assert len(await outbox.claim()) > 0
     await outbox.leave()
-    await DeadLetterStore(service.engine).discard(1)
+    await DeadLetterStore(service.cells.control).discard(1)
 
 
 async def assert_reports_a_read_only_database(service: Service, api: Api) -> None:
@@ -125,7 +125,7 @@ async def test_a_standby_that_is_named_first_is_passed_over(pair: Pair) -> None:
     assert pair.standby is not None
     names = f"127.0.0.1:{pair.standby.port},127.0.0.1:{pair.primary.port}"
     url = pair.primary.database_url.replace(f"127.0.0.1:{pair.primary.port}", names)
-    assert schema.head() == await asyncio.to_thread(schema.migrate, url)
+    assert schema.head() == await asyncio.to_thread(schema.migrate, url, cells=CELLS.number)
     async with running(settings_for(url)) as (service, api):
         await assert_heals(service, api)
         async with OutboxListener(url, lambda: None) as listener:
@@ -157,7 +157,7 @@ async def test_a_primary_that_is_closed_for_writes_and_opened_again_needs_no_res
 
 async def test_after_one_refusal_no_writer_uses_a_connection_of_the_same_age(pair: Pair) -> None:
     async with running(settings_for(pair.primary.database_url)) as (service, api):
-        outbox = OutboxReader(service.engine, lease=1.0)
+        outbox = OutboxReader(service.cells.engines[0], lease=1.0)
         await make_read_only(service.engine, 3)
         with pytest.raises(TemporarilyUnavailableError, match="read-only"):
             await outbox.claim()

@@ -9,16 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.calendar import Calendar
-from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CancelAllocation, Command, CreateBatch, ShipLine
 from app.read_model.availability import Question
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import RetryPolicy
 from tests.support.cells import queries_over
-from tests.support.database import labels, play, results
+from tests.support.database import bus_over, labels, play, results
 from tests.support.holds import MICROSECOND, NOON, MovableClock, bus_with_clock, events_of, held_lines, hold, order
 from tests.support.messages import Pauses
 
@@ -202,11 +200,7 @@ async def test_a_group_that_fails_ends_its_holds_once_when_it_runs_again(
                 raise failure
             await super().commit()
 
-    again = MessageBus(
-        lambda: FailingOnce(DriverConnections(engine), calendar=Calendar(clock=clock)),
-        COMMAND_HANDLERS,
-        retry=RetryPolicy(sleep=Pauses()),
-    )
+    again = bus_over(engine, RetryPolicy(sleep=Pauses()), kind=FailingOnce, calendar=Calendar(clock=clock))
     clock.now = END
     outcomes = await play(again, CONFIRM, CancelAllocation(order_id="nothing", sku="CHAIR"))
 

@@ -20,10 +20,13 @@ from app.domain.commands import (
 )
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request
-from tests.support.cells import queries_over
+from tests.support.cells import in_one_cell, queries_over
 from tests.support.database import CAUSE, labels, play, results
 from tests.support.holds import MovableClock, bus_with_clock, events_of, held_lines, order
 from tests.support.messages import received
+
+(TABLE,) = in_one_cell("TABLE", 1, cell_of="CHAIR")
+"""A product that a group may have together with chairs."""
 
 
 @pytest.fixture
@@ -59,18 +62,18 @@ async def test_each_product_publishes_what_its_holds_did_even_where_its_command_
 ) -> None:
     """A gap in the sequence of a product would stop its readers."""
     await hold_many(bus, "CHAIR", 150)
-    await hold_many(bus, "TABLE", 300)
+    await hold_many(bus, TABLE, 300)
     clock.move(60)
-    commands = [Allocate(order_id="new", sku="CHAIR", qty=1), SetReorderPoint(sku="TABLE", qty=1)]
+    commands = [Allocate(order_id="new", sku="CHAIR", qty=1), SetReorderPoint(sku=TABLE, qty=1)]
 
     outcomes = await bus.run_shared([Request(command, CAUSE) for command in commands])
 
-    assert [outcome.deferred for outcome in outcomes] == ["", "TABLE"]
+    assert [outcome.deferred for outcome in outcomes] == ["", TABLE]
     assert await held_lines(engine) == 250
-    for sku in ("CHAIR", "TABLE"):
+    for sku in ("CHAIR", TABLE):
         events = await events_of(engine, sku)
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-    assert Counter(event.type for event in await events_of(engine, "TABLE"))["hold_released.v1"] == 50
+    assert Counter(event.type for event in await events_of(engine, TABLE))["hold_released.v1"] == 50
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from app.bootstrap import Service
 from app.domain.commands import Allocate, CreateBatch
 from app.operations import hold_sweeper
 from app.operations.hold_sweeper import HoldSweeper
+from tests.support.cells import in_one_cell
 from tests.support.database import raw_connection, results
 
-SKUS = [f"SKU-{number}" for number in range(5)]
+SKUS = in_one_cell("SKU", 5)
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ async def test_locked_products_do_not_keep_others_from_being_swept(
     monkeypatch.setattr(hold_sweeper, "PRODUCTS", 2)
     monkeypatch.setattr(hold_sweeper, "LATE", 3600.0)
     sweeper = HoldSweeper(overdue)
-    async with raw_connection(overdue.settings.database_url.get_secret_value()) as other, other.transaction():
+    url = overdue.settings.database_url.get_secret_value()
+    async with raw_connection(url, cell_of=SKUS[0]) as other, other.transaction():
         await other.execute("SELECT FROM products WHERE sku = ANY($1) FOR NO KEY UPDATE", SKUS[:2])
 
         # Otherwise it would look again at once, for as long as the products are locked.

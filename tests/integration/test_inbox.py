@@ -5,12 +5,12 @@ import asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.messages import prune_inbox
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.integration.inbound import ReceivedMessage
 from app.service_layer.ports import Receipt
-from tests.support.database import raw_connection, statements, waiting_for_a_lock
+from tests.support.cells import cells_of, one_cell_only
+from tests.support.database import raw_connection, statements, unit_of_work, waiting_for_a_lock
 from tests.support.messages import received
 
 OLD_ACCEPT = """
@@ -27,12 +27,13 @@ OLD_KEEP = """
 
 
 async def accept(engine: AsyncEngine, *messages: ReceivedMessage) -> dict[tuple[str, str], Receipt]:
-    async with SqlUnitOfWork(DriverConnections(engine)) as uow:
+    async with unit_of_work(engine) as uow:
         known = await uow.inbox.accept(messages)
         await uow.commit()
         return known
 
 
+@one_cell_only("the release before knows no cells")
 async def test_ids_received_by_the_release_before_are_duplicates_for_any_source(
     engine: AsyncEngine, database_url: str
 ) -> None:
@@ -50,6 +51,7 @@ async def ids(engine: AsyncEngine) -> list[str]:
         return list(await connection.scalars(text("SELECT split_part(message_id, E'\\n', 1) FROM inbox")))
 
 
+@one_cell_only("the release before knows no cells")
 async def test_the_release_before_recognises_messages_received_by_this_one(
     engine: AsyncEngine, database_url: str
 ) -> None:
@@ -60,6 +62,7 @@ async def test_the_release_before_recognises_messages_received_by_this_one(
     assert accepted == ["3"]
 
 
+@one_cell_only("the release before knows no cells")
 async def test_the_release_before_can_still_store_dead_letters(engine: AsyncEngine, database_url: str) -> None:
     async with raw_connection(database_url) as old:
         for offset in (1, 1, 2):
@@ -73,7 +76,7 @@ async def test_a_delivery_and_a_redelivery_cost_one_statement_each(database_url:
     await accept(engine, *messages)
     fresh = [received(f"fresh-{number}", "/one") for number in range(20)]
     for group in (fresh, fresh, messages):
-        async with statements(engine) as executed, SqlUnitOfWork(DriverConnections(engine)) as uow:
+        async with statements(engine) as executed, unit_of_work(engine) as uow:
             await uow.inbox.accept(group)
             await uow.commit()
         assert len(executed) == 3, executed  # BEGIN, the one, COMMIT
@@ -84,7 +87,7 @@ async def test_one_id_of_two_sources_in_two_consumers_is_received_once_each(
     engine: AsyncEngine, database_url: str
 ) -> None:
     messages = [received("1", f"/source-{number}") for number in range(4)]
-    async with raw_connection(database_url) as third:
+    async with raw_connection(database_url, cell_of=received("").routing_key) as third:
         transaction = third.transaction()
         await transaction.start()
         await third.execute("INSERT INTO inbox (message_id, source, content) VALUES ('1', '/third', '')")
@@ -106,6 +109,7 @@ async def test_an_id_is_remembered_as_long_as_any_source_that_has_used_it(
         await admin.execute("UPDATE inbox SET received_at = now() - interval '8 days'")
     await accept(engine, received("1", "/other"))
 
-    await prune_inbox(engine, 7)
+    for cell in cells_of(engine).engines:
+        await prune_inbox(cell, 7)
 
     assert set(await accept(engine, received("1", "/other"), received("2", "/one"))) == {("/other", "1")}

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import command_size, connections, unit_of_work
-from app.adapters.postgresql.connections import DriverConnections, create_engine
+from app.adapters.postgresql.connections import create_engine
 from app.adapters.postgresql.rows import LineRow
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import (
@@ -23,10 +23,10 @@ from app.domain.commands import (
 )
 from app.domain.stock import Allocation
 from app.service_layer import group_run
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import UnitOfWork
 from app.service_layer.requests import Request
+from tests.support import database as support
 from tests.support.cells import queries_over
 from tests.support.database import CAUSE, bus_over, labels, play
 from tests.support.errands import Errand
@@ -67,7 +67,7 @@ async def events_after(engine: AsyncEngine, sequence: int) -> list[tuple[str, st
 
 
 async def test_a_long_queue_is_served_whole_in_one_transaction_and_others_do_not_wait(engine: AsyncEngine) -> None:
-    bus = MessageBus(lambda: SqlUnitOfWork(DriverConnections(engine)), COMMAND_HANDLERS)
+    bus = bus_over(engine)
     orders = await queue_lines(bus)
     await play(bus, *(CreateBatch(ref=f"batch-{n}", sku=f"SKU-{n}", qty=1000) for n in range(20)))
     before = await sequence_of(engine)
@@ -165,7 +165,7 @@ async def test_a_group_goes_on_in_the_next_transaction_once_it_has_raised_many_e
             committed.append(self.event_count)
             await super().commit()
 
-    bus = MessageBus(lambda: Counting(DriverConnections(engine)), COMMAND_HANDLERS)
+    bus = bus_over(engine, kind=Counting)
 
     outcomes = await play(bus, *(CreateBatch(ref=f"batch-{n}", sku=f"SKU-{n}", qty=1) for n in range(25)))
 
@@ -192,7 +192,7 @@ async def test_a_session_that_is_ended_at_the_time_limit_halves_the_group(hasty:
         await uow._connection.execute("SELECT pg_sleep(0.7)")
         return command.name
 
-    bus = MessageBus(lambda: SqlUnitOfWork(DriverConnections(hasty)), [(Errand, run)])
+    bus = MessageBus(lambda _: support.unit_of_work(hasty), [(Errand, run)])
 
     outcomes = await bus.handle_group([Request(Errand(name=name), CAUSE) for name in ("post", "bank")])
 

@@ -64,7 +64,7 @@ async def test_commands_without_a_database_count_as_unavailable(settings: Settin
 async def test_the_time_that_a_group_waits_for_locks_is_measured(service: Service, settings: Settings) -> None:
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
     count, total = (value(f"allocation_lock_wait_seconds_{part}") for part in ("count", "sum"))
-    async with raw_connection(settings.database_url.get_secret_value()) as other:
+    async with raw_connection(settings.database_url.get_secret_value(), cell_of="CHAIR") as other:
         await other.execute("BEGIN; SELECT FROM products FOR NO KEY UPDATE")
         waiting = asyncio.create_task(play(service.bus, Allocate(order_id="order-1", sku="CHAIR", qty=1)))
         await waiting_for_a_lock(settings.database_url.get_secret_value())
@@ -241,7 +241,7 @@ async def test_a_consumer_reports_its_lag_while_it_is_blocked(published: tuple[S
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(components.running([components.consumer(service)]))
         await eventually(lambda: holds(lag() == 0))
-        other = await stack.enter_async_context(service.engine.begin())
+        other = await stack.enter_async_context(service.cells.engine_of("CHAIR").begin())
         await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=100))
         await other.exec_driver_sql("SELECT FROM products FOR NO KEY UPDATE")
         for number in range(5):

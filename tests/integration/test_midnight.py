@@ -10,9 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.calendar import Calendar
-from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.overdue_products import expired_products
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import (
     Allocate,
     CancelAllocation,
@@ -22,11 +20,9 @@ from app.domain.commands import (
     ExpireHolds,
     SetReorderPoint,
 )
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
-from app.service_layer.ports import UnitOfWork
 from app.settings import Settings
-from tests.support.database import play
+from tests.support.database import bus_over, play
 from tests.support.holds import MovableClock
 
 DAY = date(2031, 3, 29)
@@ -34,12 +30,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def bus_in(zone: str, engine: AsyncEngine, clock: MovableClock) -> MessageBus:
-    calendar = Calendar(ZoneInfo(zone), clock)
-
-    def begin() -> UnitOfWork:
-        return SqlUnitOfWork(DriverConnections(engine), calendar=calendar)
-
-    return MessageBus(begin, COMMAND_HANDLERS)
+    return bus_over(engine, calendar=Calendar(ZoneInfo(zone), clock))
 
 
 @pytest.fixture

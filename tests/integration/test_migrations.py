@@ -146,7 +146,7 @@ def test_migrate_of_an_older_release_leaves_a_newer_schema_alone(empty_database_
 
     schema.migrate(empty_database_url)
     asyncio.run(make_newer())
-    environment = {**os.environ, "ALLOCATION_DATABASE_URL": empty_database_url}
+    environment = {**os.environ, "ALLOCATION_DATABASE_URL": empty_database_url, "ALLOCATION_CELLS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "app", "migrate"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -156,7 +156,7 @@ def test_migrate_of_an_older_release_leaves_a_newer_schema_alone(empty_database_
 
 
 def test_two_concurrent_migrations_succeed(empty_database_url: str) -> None:
-    environment = {**os.environ, "ALLOCATION_DATABASE_URL": empty_database_url}
+    environment = {**os.environ, "ALLOCATION_DATABASE_URL": empty_database_url, "ALLOCATION_CELLS": "1"}
     processes = [
         subprocess.Popen([sys.executable, "-m", "app", "migrate"], env=environment, cwd=ROOT, stderr=subprocess.PIPE)
         for _ in range(2)

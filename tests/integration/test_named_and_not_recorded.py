@@ -16,7 +16,7 @@ TABLE = CreateBatch(ref="batch-1", sku="TABLE", qty=7)
 
 @pytest.fixture
 def bus(backend: Backend) -> MessageBus:
-    return MessageBus(backend.begin, COMMAND_HANDLERS)
+    return MessageBus(lambda _: backend.begin(), COMMAND_HANDLERS)
 
 
 def keyed(command: Command, fingerprint: bytes) -> Request:

@@ -4,8 +4,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.outbox_horizon import Horizon, ServerChangedError
+from tests.support.cells import one_cell_only
 from tests.support.database import raw_connection
 from tests.support.relaying import write
+
+pytestmark = one_cell_only("the relays of several cells read from the first row, and use no settled position")
 
 
 @pytest.mark.parametrize("locks_the_table", [True, False], ids=["this-release", "the-next-release"])

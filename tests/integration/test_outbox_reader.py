@@ -8,19 +8,25 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.messages import SHARDS, shard_of
 from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.integration.outbound import OutboundMessage
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
-from tests.support.database import play, raw_connection
+from tests.support.cells import cells_of, in_one_cell, one_cell_only
+from tests.support.database import play, raw_connection, unit_of_work
 from tests.support.waiting import eventually
 
 ALL = list(range(SHARDS))
+SKUS = in_one_cell("SKU", 20)
+
+
+@pytest.fixture
+def cell(engine: AsyncEngine) -> AsyncEngine:
+    """The engine of the cell of the SKUs."""
+    return cells_of(engine).engine_of(SKUS[0])
 
 
 async def claimed(*relays: OutboxReader, rounds: int = 3) -> list[list[int]]:
@@ -32,8 +38,8 @@ async def claimed(*relays: OutboxReader, rounds: int = 3) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 16])
-async def test_relays_share_all_shards_evenly(engine: AsyncEngine, number: int) -> None:
-    relays = [OutboxReader(engine, lease=60) for _ in range(number)]
+async def test_relays_share_all_shards_evenly(cell: AsyncEngine, number: int) -> None:
+    relays = [OutboxReader(cell, lease=60) for _ in range(number)]
 
     shares = await claimed(*relays)
 
@@ -41,16 +47,16 @@ async def test_relays_share_all_shards_evenly(engine: AsyncEngine, number: int) 
     assert max(len(share) for share in shares) == -(-SHARDS // number)
 
 
-async def test_a_relay_beyond_the_number_of_shards_waits_in_reserve(engine: AsyncEngine) -> None:
-    relays = [OutboxReader(engine, lease=60) for _ in range(SHARDS + 1)]
+async def test_a_relay_beyond_the_number_of_shards_waits_in_reserve(cell: AsyncEngine) -> None:
+    relays = [OutboxReader(cell, lease=60) for _ in range(SHARDS + 1)]
 
     shares = await claimed(*relays)
 
     assert Counter(len(share) for share in shares) == {1: SHARDS, 0: 1}
 
 
-async def test_no_shard_has_two_relays_while_they_come_and_go(engine: AsyncEngine) -> None:
-    relays = [OutboxReader(engine, lease=60) for _ in range(4)]
+async def test_no_shard_has_two_relays_while_they_come_and_go(cell: AsyncEngine) -> None:
+    relays = [OutboxReader(cell, lease=60) for _ in range(4)]
     counts = Counter[int]()
     for at_work in (1, 2, 4, 3, 4, 1):
         for relay in relays[at_work:]:
@@ -62,8 +68,8 @@ async def test_no_shard_has_two_relays_while_they_come_and_go(engine: AsyncEngin
         assert sorted(counts) == ALL
 
 
-async def test_a_relay_that_leaves_gives_its_shards_back_at_once(engine: AsyncEngine) -> None:
-    leaving, staying = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+async def test_a_relay_that_leaves_gives_its_shards_back_at_once(cell: AsyncEngine) -> None:
+    leaving, staying = OutboxReader(cell, lease=60), OutboxReader(cell, lease=60)
     await claimed(leaving, staying)
 
     await leaving.leave()
@@ -71,8 +77,8 @@ async def test_a_relay_that_leaves_gives_its_shards_back_at_once(engine: AsyncEn
     assert sorted(await staying.claim()) == ALL
 
 
-async def test_a_relay_that_vanishes_is_replaced_after_its_lease(engine: AsyncEngine) -> None:
-    vanished, successor = OutboxReader(engine, lease=0.4), OutboxReader(engine, lease=0.4)
+async def test_a_relay_that_vanishes_is_replaced_after_its_lease(cell: AsyncEngine) -> None:
+    vanished, successor = OutboxReader(cell, lease=0.4), OutboxReader(cell, lease=0.4)
     assert sorted(await vanished.claim()) == ALL
     assert await successor.claim() == []
 
@@ -83,10 +89,10 @@ async def test_a_relay_that_vanishes_is_replaced_after_its_lease(engine: AsyncEn
 
 
 async def test_a_relay_does_not_wait_for_one_that_renews_an_expired_membership(
-    engine: AsyncEngine, database_url: str
+    cell: AsyncEngine, database_url: str
 ) -> None:
     """Two relays that were late at once would wait for each other's rows, in a deadlock."""
-    late, other = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+    late, other = OutboxReader(cell, lease=60), OutboxReader(cell, lease=60)
     await late.claim()
     async with raw_connection(database_url) as connection:
         await connection.execute("UPDATE relay_members SET alive_until = '-infinity'")
@@ -98,11 +104,11 @@ async def test_a_relay_does_not_wait_for_one_that_renews_an_expired_membership(
 
 @pytest.mark.parametrize("ahead", ["1 day", "1000 years"])
 async def test_a_lease_from_before_the_clock_was_set_back_has_run_out(
-    engine: AsyncEngine, ahead: str, caplog: pytest.LogCaptureFixture
+    cell: AsyncEngine, ahead: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    vanished, successor = OutboxReader(engine, lease=5), OutboxReader(engine, lease=5)
+    vanished, successor = OutboxReader(cell, lease=5), OutboxReader(cell, lease=5)
     await vanished.claim()
-    async with engine.begin() as connection:
+    async with cell.begin() as connection:
         await connection.exec_driver_sql(f"UPDATE relay_shards SET leased_until = now() + interval '{ahead}'")
         await connection.exec_driver_sql(f"UPDATE relay_members SET alive_until = now() + interval '{ahead}'")
 
@@ -110,10 +116,10 @@ async def test_a_lease_from_before_the_clock_was_set_back_has_run_out(
     assert "leases of 16 shards end too late" in caplog.text
 
 
-async def test_a_relay_that_works_while_the_clock_is_set_back_keeps_its_shards(engine: AsyncEngine) -> None:
-    working, other = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+async def test_a_relay_that_works_while_the_clock_is_set_back_keeps_its_shards(cell: AsyncEngine) -> None:
+    working, other = OutboxReader(cell, lease=60), OutboxReader(cell, lease=60)
     (shards, _) = await claimed(working, other)
-    async with engine.begin() as connection:
+    async with cell.begin() as connection:
         await connection.exec_driver_sql("UPDATE relay_shards SET leased_until = leased_until + interval '1 hour'")
         await connection.exec_driver_sql("UPDATE relay_members SET alive_until = alive_until + interval '1 hour'")
 
@@ -121,8 +127,8 @@ async def test_a_relay_that_works_while_the_clock_is_set_back_keeps_its_shards(e
     assert sorted(shard for share in await claimed(working, other) for shard in share) == ALL
 
 
-async def test_a_relay_that_renews_in_time_keeps_its_shards(engine: AsyncEngine) -> None:
-    busy, idle = OutboxReader(engine, lease=60), OutboxReader(engine, lease=60)
+async def test_a_relay_that_renews_in_time_keeps_its_shards(cell: AsyncEngine) -> None:
+    busy, idle = OutboxReader(cell, lease=60), OutboxReader(cell, lease=60)
     before = await claimed(busy, idle)
 
     assert await claimed(busy, idle, rounds=5) == before
@@ -132,11 +138,11 @@ def row(sku: str, sequence: int) -> OutboundMessage:
     return OutboundMessage("out_of_stock.v1", sku, sequence, "{}")
 
 
-async def test_rows_are_read_oldest_first_and_only_those_of_the_shards(bus: MessageBus, engine: AsyncEngine) -> None:
-    reader = OutboxReader(engine, lease=60)
-    skus = [f"SKU-{number}" for number in range(20)]
-    await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=1) for sku in skus))
-    await play(bus, *(Allocate(order_id="order-1", sku=sku, qty=1) for sku in reversed(skus)))
+@one_cell_only("several cells read rows by subject and sequence")
+async def test_rows_are_read_oldest_first_and_only_those_of_the_shards(bus: MessageBus, cell: AsyncEngine) -> None:
+    reader = OutboxReader(cell, lease=60)
+    await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=1) for sku in SKUS))
+    await play(bus, *(Allocate(order_id="order-1", sku=sku, qty=1) for sku in reversed(SKUS)))
 
     everything = (await reader.read(ALL, 1000)).rows
     assert [row.id for row in everything] == sorted(row.id for row in everything)
@@ -150,34 +156,35 @@ async def test_rows_are_read_oldest_first_and_only_those_of_the_shards(bus: Mess
     assert await reader.pending() == 33
 
 
-async def test_rows_that_a_long_transaction_commits_late_are_not_missed(engine: AsyncEngine) -> None:
-    reader = OutboxReader(engine, lease=60)
+async def test_rows_that_a_long_transaction_commits_late_are_not_missed(cell: AsyncEngine) -> None:
+    reader = OutboxReader(cell, lease=60)
     cause = Cause("1", "1")
-    async with engine.connect() as slow:
+    slow_sku, quick_sku = SKUS[:2]
+    async with cell.connect() as slow:
         # The slow transaction draws its id first; the quick one commits, is published and deleted before it.
         await slow.execute(
             text(
                 "WITH event AS (INSERT INTO events"
                 " (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)"
-                " VALUES (:shard, 'SLOW', 1, :id, 'out_of_stock.v1', '{}', '1', '1') RETURNING id, shard)"
+                " VALUES (:shard, :sku, 1, :id, 'out_of_stock.v1', '{}', '1', '1') RETURNING id, shard)"
                 " INSERT INTO outbox (id, shard) SELECT id, shard FROM event"
             ),
-            {"shard": shard_of("SLOW"), "id": uuid.uuid4()},
+            {"shard": shard_of(slow_sku), "sku": slow_sku, "id": uuid.uuid4()},
         )
-        async with SqlUnitOfWork(DriverConnections(engine)) as quick:
-            quick.outbox.add(row("QUICK", 1), cause)
+        async with unit_of_work(cell) as quick:
+            quick.outbox.add(row(quick_sku, 1), cause)
             await quick.commit()
         published = (await reader.read(ALL, 100)).rows
-        assert [row.subject for row in published] == ["QUICK"]
+        assert [row.subject for row in published] == [quick_sku]
         await reader.delete([row.id for row in published])
         await slow.commit()
 
-    assert [row.subject for row in (await reader.read(ALL, 100)).rows] == ["SLOW"]
+    assert [row.subject for row in (await reader.read(ALL, 100)).rows] == [slow_sku]
 
 
-async def test_a_commit_wakes_relays_in_other_processes(engine: AsyncEngine, database_url: str) -> None:
+async def test_a_commit_wakes_relays_in_other_processes(cell: AsyncEngine, database_url: str) -> None:
     heard = asyncio.Event()
-    signal = OutboxSignal(engine, interval=0)
+    signal = OutboxSignal(cell, interval=0)
     async with OutboxListener(database_url, heard.set) as listener:
         await listener.ensure()
         signal()
@@ -185,9 +192,9 @@ async def test_a_commit_wakes_relays_in_other_processes(engine: AsyncEngine, dat
     await signal.close()
 
 
-async def test_a_listener_that_lost_its_connection_connects_again(engine: AsyncEngine, database_url: str) -> None:
+async def test_a_listener_that_lost_its_connection_connects_again(cell: AsyncEngine, database_url: str) -> None:
     heard = asyncio.Event()
-    signal = OutboxSignal(engine, interval=0)
+    signal = OutboxSignal(cell, interval=0)
     async with OutboxListener(database_url, heard.set) as listener:
         await listener.ensure()
         async with raw_connection(database_url) as other:
@@ -206,9 +213,9 @@ async def test_a_listener_that_lost_its_connection_connects_again(engine: AsyncE
 
 
 async def test_a_signal_from_this_process_wakes_its_relays_and_silence_ends_with_the_timeout(
-    engine: AsyncEngine,
+    cell: AsyncEngine,
 ) -> None:
-    signal = OutboxSignal(engine)
+    signal = OutboxSignal(cell)
     wakes = [signal.new_wake(), signal.new_wake()]
     signal()
     async with asyncio.timeout(30):

@@ -16,7 +16,7 @@ from app.entrypoints import components
 from app.service_layer.cart_results import CartState
 from app.service_layer.messagebus import MessageBus
 from app.settings import Settings
-from tests.support.cells import queries_over
+from tests.support.cells import cells_of, queries_over
 from tests.support.database import bus_over, labels, play, raw_connection, waiting_for_a_lock
 from tests.support.waiting import eventually
 
@@ -123,6 +123,11 @@ async def exists(engine: AsyncEngine, cart: str) -> bool:
     return True
 
 
+async def prune(engine: AsyncEngine) -> None:
+    for cell in cells_of(engine).engines:
+        await prune_carts(cell, 30)
+
+
 async def test_a_cart_that_has_not_changed_for_long_is_deleted_with_its_items(
     processes: list[MessageBus], engine: AsyncEngine, database_url: str
 ) -> None:
@@ -131,7 +136,7 @@ async def test_a_cart_that_has_not_changed_for_long_is_deleted_with_its_items(
     await make_old(database_url, "on-the-day", days=30)
     await play(processes[0], put("changed", qty=2))
 
-    await prune_carts(engine, 30)
+    await prune(engine)
 
     found = {cart: await exists(engine, cart) for cart in ("old", "changed", "new", "on-the-day")}
     assert found == {"old": False, "changed": True, "new": True, "on-the-day": True}
@@ -149,7 +154,7 @@ async def test_more_old_carts_than_one_transaction_deletes_are_deleted(
     await play(processes[0], *map(put, carts))
     await make_old(database_url, *carts)
 
-    await prune_carts(engine, 30)
+    await prune(engine)
 
     assert not any([await exists(engine, cart) for cart in carts])
 
@@ -175,12 +180,12 @@ async def test_a_cart_that_is_being_changed_is_not_deleted(
 ) -> None:
     await play(processes[0], CreateBatch(ref="batch-1", sku="CHAIR", qty=10), put("cart-1"))
     await make_old(database_url, "cart-1")
-    async with raw_connection(database_url) as other, other.transaction():
+    async with raw_connection(database_url, cell_of="CHAIR") as other, other.transaction():
         await other.execute("SELECT FROM products FOR UPDATE")
         # It has read the cart, and waits for the product.
         checkout = asyncio.create_task(play(processes[0], CheckOutCart(cart_id="cart-1", new_order_id="order-1")))
         await waiting_for_a_lock(database_url)
-        await prune_carts(engine, 30)
+        await prune(engine)
 
     assert labels(await checkout) == ["ok"]
     cart = await cart_of(engine, "cart-1")
@@ -227,7 +232,7 @@ async def test_an_invalid_cart_is_refused(
     processes: list[MessageBus], database_url: str, statement: str, constraint: str
 ) -> None:
     await play(processes[0], put("cart-1"))
-    async with raw_connection(database_url) as connection:
+    async with raw_connection(database_url, cell_of="cart-1") as connection:
         with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=constraint):
             await connection.execute(statement)
 

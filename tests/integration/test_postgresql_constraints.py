@@ -11,8 +11,10 @@ from sqlalchemy.engine import make_url
 from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
+from tests.support.cells import in_one_cell
 from tests.support.database import bus_over, raw_connection, results
 
+(TABLE,) = in_one_cell("TABLE", 1, cell_of="CHAIR")
 LINE = "INSERT INTO order_lines (order_id, sku, qty, requested, batch_number, allocated)"
 BATCH = "INSERT INTO batches (sku, number, ref, qty, allocated_qty, first_qty)"
 EVENTS = "INSERT INTO events (shard, subject, sequence, message_id, type, data, correlation_id, causation_id)"
@@ -26,7 +28,7 @@ async def make_stock(database_url: str) -> None:
         CreateBatch(ref="chairs", sku="CHAIR", qty=2),
         CreateBatch(ref="more-chairs", sku="CHAIR", qty=10),
         Allocate(order_id="order-1", sku="CHAIR", qty=6),
-        CreateBatch(ref="tables", sku="TABLE", qty=2),
+        CreateBatch(ref="tables", sku=TABLE, qty=2),
     )
     await engine.dispose()
 
@@ -63,22 +65,24 @@ def stocked_url(postgresql: EmbeddedPostgresql, template_database: str) -> Itera
             "ck_batches_never_negative",
             id="less-than-nothing-allocated",
         ),
-        pytest.param(f"{BATCH} VALUES ('TABLE', 9, 'b', -1, 0, 1)", "ck_batches_", id="less-than-nothing-bought"),
+        pytest.param(f"{BATCH} VALUES ('{TABLE}', 9, 'b', -1, 0, 1)", "ck_batches_", id="less-than-nothing-bought"),
         pytest.param(f"{LINE} VALUES ('order-1', 'CHAIR', 6, 9, NULL, NULL)", "pk_order_lines", id="doubled-line"),
-        pytest.param(f"{LINE} VALUES ('o', 'TABLE', 1, 9, 2, 9)", "fk_order_lines_batches", id="batch-of-another-sku"),
+        pytest.param(
+            f"{LINE} VALUES ('o', '{TABLE}', 1, 9, 2, 9)", "fk_order_lines_batches", id="batch-of-another-sku"
+        ),
         pytest.param(f"{LINE} VALUES ('o', 'LAMP', 1, 9, NULL, NULL)", "fk_order_lines_products", id="no-such-product"),
-        pytest.param(f"{LINE} VALUES ('o', 'TABLE', 0, 9, NULL, NULL)", "ck_order_lines_qty", id="empty-line"),
+        pytest.param(f"{LINE} VALUES ('o', '{TABLE}', 0, 9, NULL, NULL)", "ck_order_lines_qty", id="empty-line"),
         pytest.param(
-            f"{LINE} VALUES ('o', 'TABLE', 1, 9, 1, NULL)", "ck_order_lines_allocated_or_waiting", id="half-allocated"
+            f"{LINE} VALUES ('o', '{TABLE}', 1, 9, 1, NULL)", "ck_order_lines_allocated_or_waiting", id="half-allocated"
         ),
         pytest.param(
-            f"{LINE} VALUES ('o', 'TABLE', 1, 9, NULL, 9)", "ck_order_lines_allocated_or_waiting", id="half-waiting"
+            f"{LINE} VALUES ('o', '{TABLE}', 1, 9, NULL, 9)", "ck_order_lines_allocated_or_waiting", id="half-waiting"
         ),
-        pytest.param(f"{BATCH} VALUES ('TABLE', 9, 'chairs', 1, 0, 1)", "uq_batches_ref", id="doubled-ref"),
+        pytest.param(f"{BATCH} VALUES ('{TABLE}', 9, 'chairs', 1, 0, 1)", "uq_batches_ref", id="doubled-ref"),
         pytest.param(f"{BATCH} VALUES ('CHAIR', 1, 'b', 1, 0, 1)", "pk_batches", id="doubled-batch-number"),
         pytest.param(f"{BATCH} VALUES ('LAMP', 1, 'b', 1, 0, 1)", "fk_batches_products", id="batch-without-product"),
         pytest.param(
-            "UPDATE batches SET sku = 'TABLE' WHERE ref = 'more-chairs'",
+            f"UPDATE batches SET sku = '{TABLE}' WHERE ref = 'more-chairs'",
             "fk_order_lines_batches",
             id="batch-that-changes-its-sku-under-a-line",
         ),
@@ -93,19 +97,19 @@ def stocked_url(postgresql: EmbeddedPostgresql, template_database: str) -> Itera
     ],
 )
 async def test_an_invalid_state_is_refused(stocked_url: str, statement: str, constraint: str) -> None:
-    async with raw_connection(stocked_url) as connection:
+    async with raw_connection(stocked_url, cell_of="CHAIR") as connection:
         with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=constraint):
             await connection.execute(statement)
 
 
 async def test_several_events_can_have_no_sequence(stocked_url: str) -> None:
-    async with raw_connection(stocked_url) as connection:
+    async with raw_connection(stocked_url, cell_of="CHAIR") as connection:
         for _ in range(2):
             await connection.execute(f"{EVENTS} VALUES (0, 'LAMP', NULL, gen_random_uuid(), 't', 'd', 'c', 'c')")
 
 
 async def test_identifiers_sort_by_their_bytes_in_any_language(stocked_url: str) -> None:
-    async with raw_connection(stocked_url) as connection:
+    async with raw_connection(stocked_url, cell_of="CHAIR") as connection:
         await connection.execute("INSERT INTO products (sku) SELECT unnest(ARRAY['a', 'B', '_x'])")
         skus = [row["sku"] for row in await connection.fetch("SELECT sku FROM products ORDER BY sku")]
 

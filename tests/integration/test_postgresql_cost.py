@@ -26,7 +26,7 @@ from app.domain.commands import (
 from app.read_model.queries import Queries
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request
-from tests.support.cells import queries_over
+from tests.support.cells import one_cell_only, queries_over
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, statements
 from tests.support.messages import received
 
@@ -51,7 +51,9 @@ SHIPPED_BATCHES = """
         SELECT 'gone-' || n, 'CHAIR', 1, n + 100, n + 100, n + 100, n + 100 FROM generate_series(1, 10000) n;
     UPDATE products SET sequence = sequence + 20000 WHERE sku = 'CHAIR';
 """
-SCANS = "SELECT relname, seq_scan FROM pg_stat_user_tables ORDER BY relname"
+SCANS = "SELECT relname, sum(seq_scan) AS seq_scan FROM pg_stat_user_tables GROUP BY relname ORDER BY relname"
+
+ENTRIES = "SELECT indexrelname, sum(idx_tup_read) AS idx_tup_read FROM pg_stat_user_indexes GROUP BY indexrelname"
 
 
 @pytest.fixture
@@ -74,6 +76,7 @@ def cancellations(number: int, start: int = 0) -> list[Command]:
     return [CancelAllocation(order_id=f"order-{n}", sku=f"SKU-{n % 20}") for n in range(start, start + number)]
 
 
+@one_cell_only("with several, each ref of a new batch is a statement of its own")
 async def test_the_number_of_statements_does_not_depend_on_the_size_of_the_group(
     one_connection: AsyncEngine,
 ) -> None:
@@ -90,13 +93,13 @@ async def test_the_number_of_statements_does_not_depend_on_the_size_of_the_group
     assert costs[1] == costs[20] == costs[200]
 
 
+@one_cell_only("the commands and messages of a group are in several cells")
 async def test_messages_and_refusals_cost_no_more(one_connection: AsyncEngine) -> None:
     bus = bus_over(one_connection)
     await play(bus, *batches(20))
-    # The driver looks up the type of an array at its first use on a connection.
-    await bus.handle_group([Request(CreateBatch(ref="batch-0", sku="SKU-0", qty=50), CAUSE, received("first"))])
     costs = []
-    # The driver looks up the types of an inbox row at their first use on a connection.
+    # The driver looks up the types of an array and of an inbox row at their first use on a connection.
+    await bus.handle_group([Request(CreateBatch(ref="batch-0", sku="SKU-0", qty=50), CAUSE, received("first"))])
     await bus.handle_group([Request(lines(1, 5000)[0], CAUSE, received("first"))])
     for start, size in ((0, 2), (1000, 200)):
         commands = [*lines(size, start), Allocate(order_id="order-1", sku="NONE", qty=1), *lines(size, start)]
@@ -130,7 +133,7 @@ async def test_a_count_of_a_product_reads_no_batch_that_was_shipped_completely(
     one_connection: AsyncEngine, database_url: str
 ) -> None:
     bus = bus_over(one_connection)
-    async with raw_connection(database_url) as admin:
+    async with raw_connection(database_url, cell_of="CHAIR") as admin:
         await leave_alone(admin)
         await play(bus, *(CreateBatch(ref=f"held-{n}", sku="CHAIR", qty=10) for n in range(5)))
         await play(bus, *(Allocate(order_id=f"order-{n}", sku="CHAIR", qty=10) for n in range(5)))
@@ -151,7 +154,7 @@ async def test_no_statement_scans_a_table_that_has_grown_since_it_was_planned(
 ) -> None:
     """The service starts on empty tables without statistics; plans made then must suit large tables as well."""
     bus, queries = bus_over(one_connection), queries_over(one_connection)
-    async with raw_connection(database_url) as admin:
+    async with raw_connection(database_url, cell_of="CHAIR") as admin:
         await leave_alone(admin)
         # asyncpg prepares each statement when it first sees it; PostgreSQL settles on a plan after five runs.
         await play(bus, CreateBatch(ref="chairs", sku="CHAIR", qty=50))
@@ -166,6 +169,7 @@ async def test_no_statement_scans_a_table_that_has_grown_since_it_was_planned(
     assert after == before
 
 
+@one_cell_only("its many products are filled in by a statement, which knows no cells")
 @pytest.mark.parametrize("known", [True, False], ids=["analysed", "not-analysed"])
 async def test_no_statement_scans_a_table_that_was_large_when_it_was_planned(
     one_connection: AsyncEngine, database_url: str, *, known: bool
@@ -175,7 +179,7 @@ async def test_no_statement_scans_a_table_that_was_large_when_it_was_planned(
     A table that was imported or restored a moment ago has no statistics.
     """
     bus, queries = bus_over(one_connection), queries_over(one_connection)
-    async with raw_connection(database_url) as admin:
+    async with raw_connection(database_url, cell_of="CHAIR") as admin:
         await leave_alone(admin)
         await play(bus, CreateBatch(ref="chairs", sku="CHAIR", qty=50))
         await admin.execute(GATHER)
@@ -256,8 +260,7 @@ async def scans(engine: AsyncEngine) -> dict[str, int]:
 async def entries(engine: AsyncEngine) -> dict[str, int]:
     """The number of entries read from each index."""
     async with engine.connect() as connection:
-        rows = await connection.execute(text("SELECT indexrelname, idx_tup_read FROM pg_stat_user_indexes"))
-        return {row.indexrelname: row.idx_tup_read for row in rows}
+        return {row.indexrelname: row.idx_tup_read for row in await connection.execute(text(ENTRIES))}
 
 
 @pytest.mark.parametrize("terms", [{"location": "far"}, {"blocked": True}, {"best_before": date(2020, 1, 1)}])
@@ -291,9 +294,7 @@ async def test_a_statement_is_planned_once_for_each_connection(one_connection: A
     for number in range(3):
         await play(bus_over(one_connection), Allocate(order_id=f"order-{number}", sku="CHAIR", qty=1))
     async with one_connection.connect() as connection:
-        plans = await connection.execute(
-            text("SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements")
-        )
-        generic, custom = plans.one()
+        plans = text("SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements")
+        generic, custom = (await connection.execute(plans)).one()
     assert generic > 0
     assert custom == 0

@@ -18,22 +18,22 @@ from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port, poll_until
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request, RetryPolicy
-from tests.support.cells import queries_over
+from tests.support.cells import CELLS, in_one_cell, queries_over
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, waiting_for_a_lock
 from tests.support.messages import Pauses
 from tests.support.waiting import eventually
 
 LINE = Allocate(order_id="order-1", sku="CHAIR", qty=1)
+(TABLE,) = in_one_cell("TABLE", 1, cell_of="CHAIR")
 LOCK = "SELECT FROM products WHERE sku = $1 FOR UPDATE"
 
 
 @pytest.fixture(autouse=True)
 async def stock(bus: MessageBus) -> None:
-    await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=10) for sku in ("CHAIR", "TABLE")))
+    await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=10) for sku in ("CHAIR", TABLE)))
 
 
 async def chairs_allocated(engine: AsyncEngine) -> int:
@@ -55,11 +55,11 @@ async def test_after_a_deadlock_each_request_takes_its_effect(
     bus = bus_over(engine, RetryPolicy(sleep=Pauses()))
     splits = value("allocation_group_splits_total", reason="rows")
     admin_url = make_url(postgresql.admin_url).set(database=make_url(database_url).database)
-    async with raw_connection(admin_url.render_as_string(hide_password=False)) as other:
+    async with raw_connection(admin_url.render_as_string(hide_password=False), cell_of="CHAIR") as other:
         async with other.transaction():
             await other.execute("SET LOCAL deadlock_timeout = '20s'")  # So that it is the bus that finds out first.
-            await other.execute(LOCK, "TABLE")
-            commands = [LINE, Allocate(order_id="order-1", sku="TABLE", qty=1)]
+            await other.execute(LOCK, TABLE)
+            commands = [LINE, Allocate(order_id="order-1", sku=TABLE, qty=1)]
             both = asyncio.create_task(bus.run_apart([Request(command, CAUSE) for command in commands]))
             await waiting_for_a_lock(database_url)
             await other.execute(LOCK, "CHAIR")
@@ -71,7 +71,7 @@ async def test_after_a_deadlock_each_request_takes_its_effect(
 
 
 async def test_a_serialization_failure_is_retried(database_url: str) -> None:
-    async with raw_connection(database_url) as other:
+    async with raw_connection(database_url, cell_of="CHAIR") as other:
         name = make_url(database_url).database
         await other.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
         strict = create_engine(database_url, pool_size=2)
@@ -95,7 +95,7 @@ async def impatient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Async
 
 
 async def test_a_lock_that_is_held_too_long_is_retried(impatient: AsyncEngine, database_url: str) -> None:
-    async with raw_connection(database_url) as other:
+    async with raw_connection(database_url, cell_of="CHAIR") as other:
         transaction = other.transaction()
         await transaction.start()
         await other.execute(LOCK, "CHAIR")
@@ -108,7 +108,7 @@ async def test_a_lock_that_is_held_too_long_is_retried(impatient: AsyncEngine, d
 
 async def test_a_lock_that_is_never_released_is_reported_in_time(impatient: AsyncEngine, database_url: str) -> None:
     bus = bus_over(impatient, RetryPolicy(attempts=3, sleep=(pauses := Pauses())))
-    async with raw_connection(database_url) as other, other.transaction():
+    async with raw_connection(database_url, cell_of="CHAIR") as other, other.transaction():
         await other.execute(LOCK, "CHAIR")
         (outcome,) = await play(bus, LINE)
 
@@ -119,7 +119,7 @@ async def test_a_lock_that_is_never_released_is_reported_in_time(impatient: Asyn
 
 async def test_work_on_a_session_that_is_killed_is_retried(engine: AsyncEngine, database_url: str) -> None:
     bus = bus_over(engine, RetryPolicy(sleep=(pauses := Pauses())))
-    async with raw_connection(database_url) as other:
+    async with raw_connection(database_url, cell_of="CHAIR") as other:
         async with other.transaction():
             await other.execute(LOCK, "CHAIR")
             waiting = asyncio.create_task(play(bus, LINE))
@@ -145,7 +145,7 @@ async def test_the_locks_of_a_process_that_hangs_are_released(
     await lent.driver.execute("BEGIN")
     await lent.driver.fetch(LOCK, "CHAIR")
     await lent.driver.prepare("SELECT 1")
-    async with raw_connection(database_url) as other, asyncio.timeout(60):
+    async with raw_connection(database_url, cell_of="CHAIR") as other, asyncio.timeout(60):
         await other.fetch(LOCK, "CHAIR")
     await connections.throw_away(lent)
     await hanging.dispose()
@@ -154,7 +154,7 @@ async def test_the_locks_of_a_process_that_hangs_are_released(
 async def test_sessions_that_were_killed_while_idle_are_replaced(engine: AsyncEngine, database_url: str) -> None:
     bus = bus_over(engine, RetryPolicy(sleep=Pauses()))
     await asyncio.gather(*(chairs_allocated(engine) for _ in range(4)))  # Several connections lie in the pool.
-    async with raw_connection(database_url) as other:
+    async with raw_connection(database_url, cell_of="CHAIR") as other:
         killed = await other.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -176,11 +176,7 @@ async def test_a_commit_whose_acknowledgement_is_lost_gets_its_true_outcome(engi
             await self._connection.execute(fate)
             raise ConnectionResetError("the answer to the commit is lost")
 
-    bus = MessageBus(
-        lambda: LosesAnAnswer(DriverConnections(engine)),
-        COMMAND_HANDLERS,
-        retry=RetryPolicy(sleep=Pauses()),
-    )
+    bus = bus_over(engine, RetryPolicy(sleep=Pauses()), kind=LosesAnAnswer)
     assert_done_once(await play(bus, LINE))
 
     assert lost == [fate]
@@ -194,7 +190,7 @@ async def test_a_commit_whose_acknowledgement_is_lost_gets_its_true_outcome(engi
 async def test_a_commit_lost_in_a_crash_is_not_confused_with_another(tmp_path: Path, id_is_reassigned: bool) -> None:
     """A crash loses transactions that were not on disk yet, and their ids are reassigned."""
     with EmbeddedPostgresql(tmp_path / "postgresql", durable=False) as server:
-        await asyncio.to_thread(schema.migrate, server.database_url)
+        await asyncio.to_thread(schema.migrate, server.database_url, cells=CELLS.number)
         async with raw_connection(server.admin_url) as admin:
             # So that nothing of the transaction reaches the disk before the crash.
             await admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
@@ -218,11 +214,7 @@ async def test_a_commit_lost_in_a_crash_is_not_confused_with_another(tmp_path: P
                 raise ConnectionResetError("the answer to the commit is lost")
 
         await play(bus_over(engine), CreateBatch(ref="batch-1", sku="CHAIR", qty=10))
-        bus = MessageBus(
-            lambda: CrashesAtCommit(DriverConnections(engine)),
-            COMMAND_HANDLERS,
-            retry=RetryPolicy(sleep=Pauses()),
-        )
+        bus = bus_over(engine, RetryPolicy(sleep=Pauses()), kind=CrashesAtCommit)
         assert_done_once(await play(bus, LINE))
         assert await chairs_allocated(engine) == 1
         await engine.dispose()
@@ -269,7 +261,7 @@ async def test_a_group_that_is_cancelled_anywhere_leaves_no_connection_and_no_tr
 ) -> None:
     bus = bus_over(engine, RetryPolicy(sleep=Pauses()))
     cancelled = 0
-    async with raw_connection(database_url) as other:
+    async with raw_connection(database_url, cell_of="CHAIR") as other:
 
         async def nothing_is_open() -> bool:
             return bool(await other.fetchval(OPEN_TRANSACTIONS) == 0)

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.connections import DriverConnections, create_engine
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
+from app.adapters.postgresql.connections import create_engine
 from app.domain.commands import (
     Allocate,
     CancelAllocation,
@@ -23,7 +22,16 @@ from app.service_layer.lock_sets import LockSet
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.requests import Request, RetryPolicy
 from tests.support.cells import queries_over
-from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, results, waiting_for_a_lock
+from tests.support.database import (
+    CAUSE,
+    bus_over,
+    labels,
+    play,
+    raw_connection,
+    results,
+    unit_of_work,
+    waiting_for_a_lock,
+)
 from tests.support.messages import Pauses, received
 
 ROUNDS = 15
@@ -77,7 +85,7 @@ async def test_products_made_for_refused_batches_leave_no_row(
     processes: list[MessageBus], engine: AsyncEngine, database_url: str
 ) -> None:
     await at_once(processes, *(CreateBatch(ref="batch-1", sku=f"SKU-{number}", qty=1) for number in range(8)))
-    async with SqlUnitOfWork(DriverConnections(engine)) as uow:
+    async with unit_of_work(engine) as uow:
         pair = ("batch-2", "CHAIR")
         await uow.products.load(LockSet(skus={"CHAIR"}, batch_refs={"batch-2"}, batches_to_create={pair}))
         await uow.commit()
@@ -90,7 +98,7 @@ async def test_a_ref_that_another_sku_takes_while_we_wait_for_our_product_is_a_c
     processes: list[MessageBus], database_url: str
 ) -> None:
     await play(processes[0], CreateBatch(ref="first", sku="TABLE", qty=1))
-    async with raw_connection(database_url) as connection:
+    async with raw_connection(database_url, cell_of="TABLE") as connection:
         async with connection.transaction():
             await connection.execute("SELECT FROM products WHERE sku = 'TABLE' FOR UPDATE")
             waiting = asyncio.create_task(play(processes[1], CreateBatch(ref="wanted", sku="TABLE", qty=1)))
@@ -233,12 +241,12 @@ async def test_consumers_that_hold_the_same_messages_in_any_order_do_not_deadloc
     ids = [f"message-{number:02}" for number in range(20)]
 
     async def accept(message_ids: list[str]) -> int:
-        async with SqlUnitOfWork(DriverConnections(engine)) as uow:
+        async with unit_of_work(engine) as uow:
             known = await uow.inbox.accept([received(each) for each in message_ids])
             await uow.commit()
             return len(message_ids) - len(known)
 
-    async with raw_connection(database_url) as third:
+    async with raw_connection(database_url, cell_of=received("").routing_key) as third:
         transaction = third.transaction()
         await transaction.start()
         await third.execute("INSERT INTO inbox (message_id) VALUES ('message-10')")

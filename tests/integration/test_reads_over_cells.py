@@ -10,17 +10,22 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import schema
 from app.adapters.postgresql.cells import Cells
 from app.adapters.postgresql.connections import create_engine
+from app.bootstrap import bootstrap
 from app.domain.commands import Allocate, PlaceOrder
 from app.domain.errors import BatchNotFoundError, CartNotFoundError, OrderNotFoundError, ProductNotFoundError
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.read_model.availability import Question
 from app.read_model.queries import Queries
+from app.read_model.reader import Reader
 from app.service_layer.cells import CellMap
+from app.settings import Settings
 from tests.conftest import new_database
 from tests.support.database import raw_connection
 from tests.support.divided import ARCHIVED_BEFORE, CARTS, ORDERS, SKUS, Shop, ref_of
@@ -231,3 +236,16 @@ async def test_availability_and_dry_runs_read_the_cells_that_they_need(both: Bot
     order = PlaceOrder.model_validate({"order_id": "new", "lines": lines})
     found = await both.ask("dry_runs.place_order", order)
     assert [line.sku for line in found.lines] == sorted(SKUS)
+
+
+@pytest.mark.parametrize(("option", "least", "most"), [("", 200, 400), ("?prepared_statement_cache_size=0", 0, 10)])
+async def test_a_connection_for_reading_keeps_the_statements_of_all_cells(
+    cells_url: str, option: str, least: int, most: int
+) -> None:
+    settings = Settings(_env_file=None, auth="none", database_url=SecretStr(cells_url + option), cells=4)
+    async with bootstrap(settings) as service:
+        reader = Reader(Cells(service.read_engine, CELLS))
+        for number in range(200):
+            await reader.fetch(text(f"SELECT {number} AS number"), {}, of="")
+        (row,) = await reader.fetch(text("SELECT count(*) AS kept FROM pg_prepared_statements"), {}, of="")
+    assert least <= row.kept <= most

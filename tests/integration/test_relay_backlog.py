@@ -18,6 +18,7 @@ from app.entrypoints.kafka import publisher
 from app.entrypoints.kafka import relay as relay_module
 from app.entrypoints.kafka.publisher import by_partition
 from app.entrypoints.kafka.relay_positions import Positions
+from tests.support.cells import cells_of, in_one_cell, one_cell_only
 from tests.support.database import raw_connection
 from tests.support.records import FakeBroker
 from tests.support.relaying import EVENTS, arguments, relaying, write
@@ -27,7 +28,7 @@ REFUSED_AGE = "allocation_outbox_refused_age_seconds"
 
 
 def skus_of_partition(broker: FakeBroker, partition: int, number: int) -> list[str]:
-    skus = [f"SKU-{n}" for n in range(200)]
+    skus = in_one_cell("SKU", 200)
     rows = [OutboxRow(0, sku, 1, None, None, "", "", "", "", None, None) for sku in skus]  # type: ignore[arg-type]
     return [row.subject for row in by_partition(rows, sorted(broker.partitions))[partition]][:number]
 
@@ -39,6 +40,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.02)
 
 
+@one_cell_only("the relays of several cells read from the first row")
 async def test_the_backlog_of_a_partition_that_refuses_is_not_read_again_for_the_others(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,10 +127,9 @@ async def test_a_partition_that_has_caught_up_is_published_whatever_changes_the_
 ) -> None:
     """A failure of the other partitions, or another share of the shards, resets the positions at any moment."""
     monkeypatch.setattr(relay_module, "FIRST_REFUSAL", 0.01)
-    broker = FakeBroker()
+    broker, changes, take_back = FakeBroker(), 0, Positions.take_back
     broker.refusing = {1}
     (refused,) = skus_of_partition(broker, 1, 1)
-    changes, take_back = 0, Positions.take_back
 
     def change_and_take_back(positions: Positions) -> None:
         nonlocal changes
@@ -160,8 +161,8 @@ async def test_during_a_refusal_the_age_of_the_oldest_event_is_measured(
     broker.refusing = {1}
     (refused,) = skus_of_partition(broker, 1, 1)
     await write(engine, refused, 1)
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql("UPDATE events SET created_at = created_at - interval '5 minutes'")
+    async with raw_connection(database_url) as connection:
+        await connection.execute("UPDATE events SET created_at = created_at - interval '5 minutes'")
 
     def age() -> float | None:
         return REGISTRY.get_sample_value(REFUSED_AGE, {"partition": "1"})
@@ -178,6 +179,7 @@ async def test_during_a_refusal_the_age_of_the_oldest_event_is_measured(
         await eventually(is_gone)
 
 
+@one_cell_only("the relays of several cells read from the first row")
 async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEngine, database_url: str) -> None:
     async with raw_connection(database_url) as dump, raw_connection(database_url) as other:
         await dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM outbox")
@@ -194,8 +196,9 @@ async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEn
 
         async def buffers(after: int) -> int:
             """Pages that the read touches where it starts behind `after`."""
-            statement = READ.replace("$1", f"ARRAY{list(range(SHARDS))}")
-            statement = statement.replace("$2", str(after)).replace("$3", "2000")
+            statement = (
+                READ.replace("$1", f"ARRAY{list(range(SHARDS))}").replace("$2", str(after)).replace("$3", "2000")
+            )
             await other.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
             plan = await other.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, FORMAT JSON) {statement}")
             node = json.loads(plan[0][0])[0]["Plan"]
@@ -205,6 +208,7 @@ async def test_a_read_skips_dead_rows_that_a_long_snapshot_keeps(engine: AsyncEn
         assert await buffers(reader.after) <= 10
 
 
+@one_cell_only("the relays of several cells read from the first row")
 async def test_a_row_before_a_wrong_position_is_found_later(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -238,15 +242,12 @@ async def test_order_and_completeness_hold_under_random_faults(
     monkeypatch.setattr(relay_module, "LONGEST_REFUSAL", 0.02)
     monkeypatch.setattr(relay_module, "LOOK_BACK_INTERVAL", 600.0)
     monkeypatch.setattr(outbox_module, "HORIZON_INTERVAL", 0.0)
-    chance = random.Random(24)
-    broker = FakeBroker()
-    skus = [f"SKU-{number}" for number in range(12)]
-    written = dict.fromkeys(skus, 0)
-    pool = create_engine(database_url, pool_size=len(skus) + 2)
+    chance, broker, skus = random.Random(24), FakeBroker(), in_one_cell("SKU", 12)
+    written, pool = dict.fromkeys(skus, 0), create_engine(database_url, pool_size=len(skus) + 2)
 
     async def trade(sku: str) -> None:
         for _ in range(25):
-            async with pool.connect() as connection:
+            async with cells_of(pool).engine_of(sku).connect() as connection:
                 number = chance.randint(1, 4)
                 await connection.execute(text(EVENTS), arguments(sku, written[sku] + 1, written[sku] + number))
                 await asyncio.sleep(chance.choice([0, 0, 0, 0.01, 0.15]))  # The duration of the transaction.
@@ -281,7 +282,7 @@ async def test_events_that_are_committed_one_by_one_share_a_round(
 ) -> None:
     monkeypatch.setattr(relay_module, "ROUND_INTERVAL", 3.0)
     broker = FakeBroker()
-    async with relaying(broker, engine, database_url) as reader:
+    async with relaying(broker, engine, database_url, cell_of="CHAIR") as reader:
         await write(engine, "CHAIR", 1)
 
         async def is_published() -> bool:

@@ -10,7 +10,6 @@ from aiokafka.errors import KafkaTimeoutError
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.domain.commands import Allocate, CreateBatch
 from app.entrypoints.kafka import relay as relay_module
@@ -18,8 +17,10 @@ from app.entrypoints.kafka.relays import Relays
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Request
+from tests.support.cells import CELLS
 from tests.support.database import play
 from tests.support.records import FakeBroker
+from tests.support.relaying import Outboxes
 from tests.support.waiting import eventually
 
 SKUS = [f"SKU-{number}" for number in range(6)]
@@ -33,12 +34,12 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def outbox(bus: MessageBus, engine: AsyncEngine) -> OutboxReader:
+async def outbox(bus: MessageBus, engine: AsyncEngine) -> Outboxes:
     """Six SKUs with nine events each."""
     await play(bus, *(CreateBatch(ref=f"batch-{sku}", sku=sku, qty=99) for sku in SKUS))
     for number in range(LINES):
         await play(bus, *(Allocate(order_id=f"order-{number}", sku=sku, qty=1) for sku in SKUS))
-    return OutboxReader(engine, lease=60)
+    return Outboxes(engine)
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def relaying(
 ) -> AsyncIterator[None]:
     signal = OutboxSignal(engine)
     relay = Relays(
-        [OutboxReader(engine, lease=lease)],
+        Outboxes(engine, lease=lease).readers,
         signal,
         OutboxListener(database_url, signal.received),
         broker.start_producer,
@@ -64,7 +65,7 @@ async def relaying(
         await signal.close()
 
 
-async def published(outbox: OutboxReader, also: Callable[[], bool] = lambda: True) -> None:
+async def published(outbox: Outboxes, also: Callable[[], bool] = lambda: True) -> None:
     async def is_empty() -> bool:
         return await outbox.pending() == 0 and also()
 
@@ -72,7 +73,7 @@ async def published(outbox: OutboxReader, also: Callable[[], bool] = lambda: Tru
 
 
 async def test_publishes_the_events_of_each_sku_in_order_and_deletes_their_rows(
-    outbox: OutboxReader, engine: AsyncEngine, database_url: str
+    outbox: Outboxes, engine: AsyncEngine, database_url: str
 ) -> None:
     broker = FakeBroker()
     async with relaying(broker, engine, database_url):
@@ -89,7 +90,7 @@ async def test_a_record_is_a_cloud_event(bus: MessageBus, engine: AsyncEngine, d
     await bus.handle_group([Request(Allocate(order_id="order-1", sku="NONE", qty=1), Cause("m", "c"))])
     broker = FakeBroker()
     async with relaying(broker, engine, database_url):
-        await published(OutboxReader(engine, lease=60))
+        await published(Outboxes(engine))
 
     records = {key: (value, headers) for log in broker.log.values() for key, value, headers in log}
     value, headers = records[b"CHAIR"]
@@ -113,7 +114,7 @@ async def test_a_record_is_a_cloud_event(bus: MessageBus, engine: AsyncEngine, d
 
 @pytest.mark.parametrize("failing_sends", [[0], [1], [3], [0, 1, 2, 5], [3, 4]])
 async def test_a_send_that_fails_keeps_its_rows_for_a_new_producer_that_sends_them_in_order(
-    outbox: OutboxReader, engine: AsyncEngine, database_url: str, failing_sends: list[int]
+    outbox: Outboxes, engine: AsyncEngine, database_url: str, failing_sends: list[int]
 ) -> None:
     broker = FakeBroker()
     broker.faults = [KafkaTimeoutError() if send in failing_sends else None for send in range(6)]
@@ -127,7 +128,7 @@ async def test_a_send_that_fails_keeps_its_rows_for_a_new_producer_that_sends_th
 
 
 async def test_a_batch_whose_acknowledgement_is_lost_is_sent_again_unchanged(
-    outbox: OutboxReader, engine: AsyncEngine, database_url: str
+    outbox: Outboxes, engine: AsyncEngine, database_url: str
 ) -> None:
     broker = FakeBroker()
     lost = 0
@@ -163,7 +164,7 @@ async def test_a_batch_whose_acknowledgement_is_lost_is_sent_again_unchanged(
 
 
 async def test_a_partition_that_refuses_delays_no_other_and_loses_nothing(
-    outbox: OutboxReader, bus: MessageBus, engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+    outbox: Outboxes, bus: MessageBus, engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "READ_LIMIT", 5)  # So few that those of the refusing partition fill a page.
     broker = FakeBroker()
@@ -172,7 +173,7 @@ async def test_a_partition_that_refuses_delays_no_other_and_loses_nothing(
         await play(bus, *(Allocate(order_id="late", sku=sku, qty=1) for sku in SKUS))
 
         async def others_are_through() -> bool:
-            waiting = {row.subject for row in (await outbox.read(range(16), 1000)).rows}
+            waiting = {row.subject for row in await outbox.rows()}
             return waiting != set(SKUS) and all(broker.sequences(sku) == [] for sku in waiting)
 
         await eventually(others_are_through)
@@ -184,7 +185,7 @@ async def test_a_partition_that_refuses_delays_no_other_and_loses_nothing(
 
 
 async def test_starts_without_the_broker_and_publishes_once_it_is_there(
-    outbox: OutboxReader, engine: AsyncEngine, database_url: str
+    outbox: Outboxes, engine: AsyncEngine, database_url: str
 ) -> None:
     broker = FakeBroker()
     attempts = 0
@@ -205,7 +206,7 @@ async def test_starts_without_the_broker_and_publishes_once_it_is_there(
 
 
 async def test_several_relays_at_once_publish_each_event_once(
-    outbox: OutboxReader, bus: MessageBus, engine: AsyncEngine, database_url: str
+    outbox: Outboxes, bus: MessageBus, engine: AsyncEngine, database_url: str
 ) -> None:
     broker = FakeBroker()
     async with (
@@ -222,9 +223,10 @@ async def test_several_relays_at_once_publish_each_event_once(
 
 
 async def test_a_relay_without_shards_reports_that(
-    outbox: OutboxReader, engine: AsyncEngine, database_url: str, caplog: pytest.LogCaptureFixture
+    outbox: Outboxes, engine: AsyncEngine, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    holders = [OutboxReader(engine, lease=0.3) for _ in range(16)]
+    lease = 0.3 * CELLS.number  # The claims of all holders in all cells have to end within it.
+    holders = [Outboxes(engine, lease=lease) for _ in range(16)]
 
     async def is_said() -> bool:
         await asyncio.gather(*(holder.claim() for holder in holders))
@@ -236,12 +238,12 @@ async def test_a_relay_without_shards_reports_that(
     for _ in range(3):
         for holder in holders:
             await holder.claim()
-    async with relaying(FakeBroker(), engine, database_url, lease=0.3):
+    async with relaying(FakeBroker(), engine, database_url, lease=lease):
         await eventually(is_said)
 
 
-async def test_releases_its_shards_when_it_stops(outbox: OutboxReader, engine: AsyncEngine, database_url: str) -> None:
+async def test_releases_its_shards_when_it_stops(outbox: Outboxes, engine: AsyncEngine, database_url: str) -> None:
     async with relaying(FakeBroker(), engine, database_url):
         await published(outbox)
 
-    assert len(await OutboxReader(engine, lease=60).claim()) == 16
+    assert len(await Outboxes(engine).claim()) == 16 * CELLS.number

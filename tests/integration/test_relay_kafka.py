@@ -6,17 +6,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from app.adapters.kafka import clients
-from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.outbox_signal import OutboxListener
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.bootstrap import Service, bootstrap
 from app.domain.commands import Allocate, CancelAllocation, ChangeBatchQuantity, Command, CreateBatch
 from app.entrypoints import components
 from app.entrypoints.kafka.relays import Relays
 from app.service_layer.lock_sets import LockSet
 from app.settings import Settings
-from tests.support.database import play
+from tests.support.database import play, unit_of_work
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -93,7 +91,7 @@ async def test_several_relays_that_come_and_go_keep_the_order(
 
 
 async def test_a_relay_that_vanishes_without_leaving_is_replaced(service: Service, wire: Wire) -> None:
-    vanished = OutboxReader(service.engine, lease=1.0)
+    vanished = OutboxReader(service.cells.engine_of("CHAIR"), lease=1.0)
     assert len(await vanished.claim()) == 16
     await play(service.bus, CreateBatch(ref="batch-1", sku="CHAIR", qty=1))
 
@@ -120,7 +118,7 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
         return await clients.start_producer(service.kafka)
 
     await play(service.bus, *story("CHAIR", 1))
-    reader = Forgetful(service.engine, lease=60)
+    reader = Forgetful(service.cells.engine_of("CHAIR"), lease=60)
     relay = Relays(
         [reader],
         service.signal,
@@ -144,7 +142,7 @@ async def test_an_event_that_is_sent_twice_is_the_same_event(service: Service, w
 @asynccontextmanager
 async def slow_transaction(service: Service, sku: str) -> AsyncIterator[None]:
     """A unit of work that has written its events, and commits at the end of the block."""
-    async with SqlUnitOfWork(DriverConnections(service.engine)) as uow:
+    async with unit_of_work(service.engine) as uow:
         ref = f"batch-{sku}"
         await uow.products.load(LockSet(skus={sku}, batch_refs={ref}, batches_to_create={(ref, sku)}))
         uow.products.get_or_create(sku).create_batch(ref, 1, None)

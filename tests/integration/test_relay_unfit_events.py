@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql import outbox_reader as outbox_module
 from app.entrypoints.kafka import relay as relay_module
+from tests.support.cells import cells_of, in_one_cell
 from tests.support.records import FakeBroker
 from tests.support.relaying import EVENTS, arguments, relaying, write
 from tests.support.waiting import eventually
 
 LARGE = "UPDATE events SET data = repeat('x', 1000) WHERE subject = :sku AND sequence = :first"
-SKUS = [f"SKU-{number}" for number in range(12)]
+SKUS = in_one_cell("SKU", 12)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def broker() -> FakeBroker:
 
 
 async def write_large(engine: AsyncEngine, sku: str, sequence: int) -> None:
-    async with engine.begin() as connection:
+    async with cells_of(engine).engine_of(sku).begin() as connection:
         await connection.execute(text(EVENTS), arguments(sku, sequence, sequence))
         await connection.execute(text(LARGE), {"sku": sku, "first": sequence})
 

@@ -24,6 +24,7 @@ from app.service_layer.notifications import Mail, Mailer
 from app.service_layer.ports import TemporarilyUnavailableError
 from app.settings import Settings
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.cells import CELLS
 from tests.support.mail import MailBox
 from tests.support.tls import Authority, TlsServer, postgresql_behind_tls
 
@@ -64,11 +65,11 @@ async def test_every_connection_to_postgresql_is_encrypted(
         settings, tls_server, "127.0.0.1", database_tls="verify", database_tls_ca_file=authority.ca_file
     )
     url, tls = verifying.database_url.get_secret_value(), database_tls(verifying)
-    await asyncio.to_thread(schema.migrate, url, tls=tls)
+    await asyncio.to_thread(schema.migrate, url, tls=tls, cells=CELLS.number)
     assert tls_server.encrypted > 0
     async with bootstrap(verifying) as service:
         for engine in (service.engine, service.read_engine):
-            assert await schema.check(engine) is None
+            assert await schema.check(engine, cells=CELLS.number) is None
         before = tls_server.encrypted
         async with OutboxListener(url, lambda: None, tls=tls) as listener:
             await listener.ensure()

@@ -25,11 +25,10 @@ async def test_events_of_products_and_others_are_published_once(backend: Backend
         uow.collect_events()
         await uow.commit()
 
-    assert [(subject, sequence) for _, subject, sequence, _ in await backend.published()] == [
-        ("OTHER", None),
-        (SKU, 2),
-        (SKU, 3),
-    ]
+    # Subjects have no order among each other; with several cells they may be in two of them.
+    published = [(subject, sequence) for _, subject, sequence, _ in await backend.published()]
+    assert [sequence for subject, sequence in published if subject == SKU] == [2, 3]
+    assert [sequence for subject, sequence in published if subject != SKU] == [None]
 
 
 async def load_again(uow: UnitOfWork) -> Product:

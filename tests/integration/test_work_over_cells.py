@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.cells import _FENCE
 from app.adapters.postgresql.connections import create_engine
-from app.adapters.postgresql.event_ids import LOCK_EVENTS
+from app.adapters.postgresql.event_ids import LOCK_EVENTS, NEXT_BLOCK, NEXT_BLOCK_BY_TIME
 from app.domain.commands import (
     Allocate,
     CancelOrder,
@@ -195,9 +196,9 @@ async def test_a_group_of_one_cell_names_its_schema_only_and_costs_what_it_costs
     await alone.dispose()
 
     assert {name for statement in executed for name in SCHEMAS.findall(statement)} == {f"cell_{cell}"}
-    assert [re.sub(r"cell_\d+\.", "", statement) for statement in executed] == [
+    assert [re.sub(r"cell_\d+\.", "", statement).removeprefix(f"{_FENCE} ") for statement in executed] == [
         # Citus does not run it; see `qualified`.
-        statement.removeprefix(LOCK_EVENTS)
+        statement.removeprefix(LOCK_EVENTS).replace(NEXT_BLOCK, NEXT_BLOCK_BY_TIME)
         for statement in usual
     ]
 

@@ -14,7 +14,7 @@ from app.domain.stock import OrderLine
 from app.integration.dead_letters import DeadLetter
 from app.service_layer.cells import CellMap
 from app.service_layer.lock_sets import LockSet
-from app.service_layer.ports import Cause, UnitOfWork, UnitOfWorkFactory
+from app.service_layer.ports import Cause, UnitOfWork
 from tests.support.cells import CELLS
 from tests.support.database import unit_of_work
 from tests.support.fakes import InMemoryStore
@@ -27,7 +27,7 @@ CAUSE = Cause("request-1", "conversation-1")
 class Backend:
     """A kind of unit of work, and a way to look at what was committed behind its back."""
 
-    begin: UnitOfWorkFactory
+    begin: Callable[[], UnitOfWork]
     published: Callable[[], Awaitable[list[tuple[str, str, int | None, str]]]]
     letters: Callable[[], Awaitable[list[DeadLetter]]]
 

@@ -1,8 +1,10 @@
 """The cells of the databases of tests, and views of all cells together, in which the statements of tests find rows."""
 
 import os
+from itertools import count, islice
 
 import asyncpg
+import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -27,19 +29,41 @@ def queries_over(engine: AsyncEngine) -> Queries:
     return Queries(cells_of(engine))
 
 
+def schema_of_name(name: str) -> str | None:
+    """The schema of the cell of a SKU, an order id, a cart id or a batch ref; None with one cell."""
+    return schemas_of(CELLS.number)[CELLS.of(name)]
+
+
+def in_one_cell(prefix: str, number: int, *, cell_of: str | None = None) -> list[str]:
+    """Names that begin with the prefix, all of one cell: that of the first one, or of another name.
+
+    With one cell they are numbered from 0.
+    """
+    cell = CELLS.of(f"{prefix}-0" if cell_of is None else cell_of)
+    names = (f"{prefix}-{each}" for each in count())
+    return list(islice((name for name in names if CELLS.of(name) == cell), number))
+
+
+def one_cell_only(reason: str) -> pytest.MarkDecorator:
+    """Marks a test of what exists with one cell only."""
+    return pytest.mark.skipif(CELLS.number > 1, reason=f"with one cell only: {reason}")
+
+
 # A row is known by all its values, because two cells may have rows with one id.
 _WRITE = """
     CREATE FUNCTION public.write_to_cells() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
         columns text;
         cell text;
+        stored jsonb;
     BEGIN
         IF TG_OP = 'INSERT' THEN
             SELECT string_agg(quote_ident(key), ', ') INTO columns
             FROM jsonb_each(to_jsonb(NEW)) WHERE value <> 'null';
-            EXECUTE format('INSERT INTO %1$I.%2$I (%3$s) SELECT %3$s FROM jsonb_populate_record(NULL::%1$I.%2$I, $1)',
-                           TG_ARGV[0], TG_TABLE_NAME, columns) USING to_jsonb(NEW);
-            RETURN NEW;
+            EXECUTE format('INSERT INTO %1$I.%2$I AS t (%3$s) SELECT %3$s '
+                           'FROM jsonb_populate_record(NULL::%1$I.%2$I, $1) RETURNING to_jsonb(t)',
+                           TG_ARGV[0], TG_TABLE_NAME, columns) INTO stored USING to_jsonb(NEW);
+            RETURN jsonb_populate_record(NEW, stored);
         END IF;
         FOREACH cell IN ARRAY TG_ARGV LOOP
             IF TG_OP = 'DELETE' THEN

@@ -48,8 +48,12 @@ COMMANDS = [
 
 
 def environment(settings: Settings | None = None, **more: str) -> dict[str, str]:
-    """The environment of a process: nothing of ALLOCATION_ but these settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ALLOCATION_")}
+    """The environment of a process: nothing of ALLOCATION_ but these settings and the number of cells of the tests."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ALLOCATION_") or name == "ALLOCATION_CELLS"
+    }
     given = {} if settings is None else settings.model_dump(exclude_none=True)
     return kept | {f"ALLOCATION_{name.upper()}": _text(value) for name, value in {**given, **more}.items()}
 

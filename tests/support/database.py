@@ -9,6 +9,7 @@ import asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.adapters.postgresql.calendar import UTC_CALENDAR, Calendar
 from app.adapters.postgresql.connections import DriverConnections
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import Command
@@ -17,20 +18,29 @@ from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
 from app.service_layer.ports import Cause
 from app.service_layer.requests import Outcome, Request, RetryPolicy
-from tests.support.cells import CELLS
+from tests.support.cells import CELLS, schema_of_name
 
 CAUSE = Cause("request-1", "conversation-1")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-def unit_of_work(engine: AsyncEngine, cells: CellMap = CELLS) -> SqlUnitOfWork:
+def unit_of_work(
+    engine: AsyncEngine | DriverConnections,
+    cells: CellMap = CELLS,
+    *,
+    kind: type[SqlUnitOfWork] = SqlUnitOfWork,
+    calendar: Calendar = UTC_CALENDAR,
+) -> SqlUnitOfWork:
     """A unit of work on connections of the engine."""
-    return SqlUnitOfWork(DriverConnections(engine), cells=cells)
+    connections = engine if isinstance(engine, DriverConnections) else DriverConnections(engine)
+    return kind(connections, calendar=calendar, cells=cells)
 
 
-def bus_over(engine: AsyncEngine, retry: RetryPolicy | None = None, cells: CellMap = CELLS) -> MessageBus:
-    """A bus as another process would have it: `handle_group` works at once."""
-    return MessageBus(lambda: unit_of_work(engine, cells), COMMAND_HANDLERS, retry=retry, cells=cells)
+def bus_over(
+    engine: AsyncEngine | DriverConnections, retry: RetryPolicy | None = None, cells: CellMap = CELLS, **options: Any
+) -> MessageBus:
+    """A bus as another process would have it: `handle_group` works at once. The options are those of `unit_of_work`."""
+    return MessageBus(lambda _: unit_of_work(engine, cells, **options), COMMAND_HANDLERS, retry=retry, cells=cells)
 
 
 async def play(bus: MessageBus, *commands: Command) -> list[Outcome]:
@@ -48,10 +58,15 @@ def labels(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 @asynccontextmanager
-async def raw_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection without any of the service's settings."""
+async def raw_connection(database_url: str, *, cell_of: str | None = None) -> AsyncIterator[asyncpg.Connection]:
+    """A connection without any of the service's settings.
+
+    `cell_of` is a name, for example a SKU: statements find the tables of its cell. Otherwise they find the rows of all
+    cells, which with several cells are those of a view: it cannot be locked, and neither can its rows.
+    """
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(url)
+    schema = None if cell_of is None else schema_of_name(cell_of)
+    connection = await asyncpg.connect(url, server_settings={} if schema is None else {"search_path": schema})
     try:
         yield connection
     finally:

@@ -41,7 +41,7 @@ class InMemoryStore:
         self.lock = asyncio.Lock()
         self.now: datetime | None = None
 
-    def unit_of_work(self) -> "FakeUnitOfWork":
+    def unit_of_work(self, _cell: int = 0) -> "FakeUnitOfWork":
         return FakeUnitOfWork(self)
 
     @property

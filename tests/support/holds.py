@@ -7,14 +7,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.adapters.postgresql.calendar import Calendar
-from app.adapters.postgresql.connections import DriverConnections
-from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
 from app.domain.commands import HoldOrder, PlaceOrder
-from app.service_layer.handlers import COMMAND_HANDLERS
 from app.service_layer.messagebus import MessageBus
-from app.service_layer.ports import UnitOfWork
 from app.service_layer.requests import RetryPolicy
-from tests.support.cells import CELLS
+from tests.support.cells import cells_of
+from tests.support.database import bus_over
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -36,11 +33,7 @@ class MovableClock:
 
 def bus_with_clock(engine: AsyncEngine, clock: MovableClock, retry: RetryPolicy | None = None) -> MessageBus:
     """A bus whose units of work use the clock."""
-
-    def begin() -> UnitOfWork:
-        return SqlUnitOfWork(DriverConnections(engine), calendar=Calendar(clock=clock), cells=CELLS)
-
-    return MessageBus(begin, COMMAND_HANDLERS, retry=retry, cells=CELLS)
+    return bus_over(engine, retry, calendar=Calendar(clock=clock))
 
 
 def order(order_id: str, *lines: tuple[str, int], **more: Any) -> PlaceOrder:
@@ -61,7 +54,7 @@ HELD = text("SELECT count(*) FROM order_lines WHERE held_until IS NOT NULL")
 
 async def events_of(engine: AsyncEngine, subject: str) -> list[Any]:
     """The events of a SKU or an order, oldest first, with the transaction that wrote them."""
-    async with engine.connect() as connection:
+    async with cells_of(engine).engine_of(subject).connect() as connection:
         return [row for row in await connection.execute(EVENTS) if row.subject == subject]
 
 

@@ -5,9 +5,9 @@ from app.operations.reconciliation import Reconciliation
 from tests.support.database import raw_connection
 
 
-async def sql(service: Service, statement: str) -> None:
-    """Run statements in the service's database."""
-    async with raw_connection(service.settings.database_url.get_secret_value()) as connection:
+async def sql(service: Service, statement: str, *, cell_of: str | None = None) -> None:
+    """Run statements in the service's database. See `raw_connection`."""
+    async with raw_connection(service.settings.database_url.get_secret_value(), cell_of=cell_of) as connection:
         await connection.execute(statement)
 
 

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.messages import shard_of
+from app.adapters.postgresql.messages import SHARDS, shard_of
 from app.adapters.postgresql.outbox_reader import OutboxReader
-from app.adapters.postgresql.outbox_rows import OutboxPage
+from app.adapters.postgresql.outbox_rows import OutboxPage, OutboxRow
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.bootstrap import Service
 from app.entrypoints import components
 from app.entrypoints.kafka.relays import Relays
+from tests.support.cells import cells_of
 from tests.support.records import FakeBroker
 
 EVENTS = """
@@ -48,20 +49,47 @@ class CountingReader(OutboxReader):
         await super().delete(ids)
 
 
+class Outboxes:
+    """The outboxes of all cells, as one process reads them."""
+
+    def __init__(self, engine: AsyncEngine, *, lease: float = 60) -> None:
+        self.readers = [OutboxReader(each, lease=lease) for each in cells_of(engine).engines]
+
+    async def pending(self) -> int:
+        """How many events wait, in all cells."""
+        return sum([await reader.pending() for reader in self.readers])
+
+    async def rows(self) -> list[OutboxRow]:
+        """The rows of all cells."""
+        return [row for reader in self.readers for row in (await reader.read(range(SHARDS), 1000)).rows]
+
+    async def leave(self) -> None:
+        """Release all shards."""
+        for reader in self.readers:
+            await reader.leave()
+
+    async def claim(self) -> list[int]:
+        """The shards that are leased afterwards, of all cells."""
+        return [shard for reader in self.readers for shard in await reader.claim()]
+
+
 def arguments(sku: str, first: int, last: int) -> dict[str, object]:
     return {"shard": shard_of(sku), "sku": sku, "first": first, "last": last}
 
 
 async def write(engine: AsyncEngine, sku: str, first: int, last: int | None = None) -> None:
     """Commit events of the SKU, as numbered."""
-    async with engine.begin() as connection:
+    async with cells_of(engine).engine_of(sku).begin() as connection:
         await connection.execute(text(EVENTS), arguments(sku, first, last or first))
 
 
 @asynccontextmanager
-async def relaying(broker: FakeBroker, engine: AsyncEngine, database_url: str) -> AsyncIterator[CountingReader]:
+async def relaying(
+    broker: FakeBroker, engine: AsyncEngine, database_url: str, *, cell_of: str = "SKU-0"
+) -> AsyncIterator[CountingReader]:
+    """The relay of the cell of a SKU."""
     signal = OutboxSignal(engine)
-    reader = CountingReader(engine, lease=60)
+    reader = CountingReader(cells_of(engine).engine_of(cell_of), lease=60)
     listener = OutboxListener(database_url, signal.received)
     relay = Relays([reader], signal, listener, broker.start_producer, topic="events", source="/allocation", lease=60)
     task = asyncio.create_task(relay.run())

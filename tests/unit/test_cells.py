@@ -13,6 +13,7 @@ from app.domain.commands import (
     Allocate,
     CancelOrder,
     ChangeBatchQuantity,
+    CheckOutCart,
     Command,
     CreateBatch,
     OrderedLine,
@@ -65,11 +66,10 @@ def test_one_cell_has_everything() -> None:
 
 @pytest.mark.parametrize("cell", range(4))
 def test_a_command_on_one_product_is_in_its_cell(cell: int) -> None:
-    sku, other = IN_CELL[cell][:2]
+    sku = IN_CELL[cell][0]
 
     assert FOUR.of_command(Allocate(order_id="any", sku=sku, qty=1)) == cell
-    assert FOUR.of_command(CreateBatch(ref=other, sku=sku, qty=1)) == cell
-    assert FOUR.of_command(PlaceOrder(order_id=other, lines=[OrderedLine(sku=sku, qty=1)])) == cell
+    assert FOUR.of_command(ShipLine(order_id="any", sku=sku)) == cell
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,25 @@ def test_a_command_on_one_product_is_in_its_cell(cell: int) -> None:
         ),
     ],
 )
-def test_a_command_that_names_rows_of_several_cells_is_over_cells(command: Command) -> None:
+def test_a_command_that_needs_rows_of_several_cells_is_over_cells(command: Command) -> None:
     assert FOUR.of_command(command) == OVER_CELLS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ChangeBatchQuantity(ref=IN_CELL[0][0], qty=1),
+        PlaceOrder(order_id=IN_CELL[0][0], lines=[OrderedLine(sku=IN_CELL[0][1], qty=1)]),
+        CancelOrder(order_id=IN_CELL[0][0]),
+        CheckOutCart(cart_id=IN_CELL[0][0], new_order_id=IN_CELL[0][1]),
+    ],
+)
+def test_a_command_whose_products_are_not_known_keeps_its_place_among_all_others(command: Command) -> None:
+    """A batch or an order does not say which products it has, and they may be in other cells than its name."""
+    before, after = (Allocate(order_id="any", sku=IN_CELL[1][0], qty=qty) for qty in (1, 2))
+
+    assert FOUR.of_command(command) == OVER_CELLS
+    assert FOUR.parts_of([before, command, after]) == [[0], [1], [2]]
 
 
 @given(st.lists(commands, max_size=12))
@@ -92,10 +109,19 @@ def test_the_parts_of_a_group_are_of_one_cell_and_keep_the_order_of_common_rows(
 
     order = list(itertools.chain.from_iterable(parts))
     assert sorted(order) == list(range(len(group)))
-    if len(group) > 1:
-        assert all(len({FOUR.of_command(group[position]) for position in part}) == 1 for part in parts)
+    for part in parts:
+        cells = [FOUR.of_command(group[position]) for position in part]
+        assert len(set(cells)) == 1 or cells[0] == cells[-1] == OVER_CELLS
     for before, after in itertools.combinations(order, 2):
         assert before < after or not keys_of(group[before]) & keys_of(group[after])
+
+
+def test_one_part_has_all_from_the_first_to_the_last_command_over_cells() -> None:
+    lines = [Allocate(order_id=str(number), sku=IN_CELL[number % 2][0], qty=1) for number in range(4)]
+    order = CancelOrder(order_id="order")
+
+    group = [*lines, order, *lines, order, *lines]
+    assert FOUR.parts_of(group) == [[0, 2], [1, 3], [4, 5, 6, 7, 8, 9], [10, 12], [11, 13]]
 
 
 def test_commands_of_two_cells_that_alternate_make_two_parts() -> None:
@@ -114,8 +140,7 @@ def test_commands_of_two_cells_that_alternate_make_two_parts() -> None:
             "UPDATE cell_1.products SET sequence = new.n FROM new WHERE products.sku = new.sku",
         ),
         ("DELETE FROM order_lines USING new", "DELETE FROM cell_1.order_lines USING new"),
-        ("SELECT nextval('events_id_seq')", "SELECT nextval('cell_1.events_id_seq')"),
-        (event_ids._DRAW, " SELECT nextval('cell_1.events_id_seq')"),
+        (event_ids._DRAW, " SELECT " + event_ids.NEXT_BLOCK_BY_TIME.replace("events_id", "cell_1.events_id")),
         ("SELECT 'events'::regclass", "SELECT 'cell_1.events'::regclass"),
         ("SELECT events FROM event_archives", "SELECT events FROM cell_1.event_archives"),
         ("SELECT lines FROM unnest($1) AS orders", "SELECT lines FROM unnest($1) AS orders"),

@@ -63,7 +63,7 @@ async def play_beside_a_lock(store: InMemoryStore, before: list[Command], *comma
     free = MessageBus(store.unit_of_work, COMMAND_HANDLERS)
     for outcome in await free.handle_group([Request(command, CAUSE) for command in before]):
         outcome.unwrap()
-    bus = MessageBus(lambda: LockingUnitOfWork(store), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    bus = MessageBus(lambda _: LockingUnitOfWork(store), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
     group = [Request(command, CAUSE, received(str(number))) for number, command in enumerate(commands)]
     return [outcome.label for outcome in await bus.handle_group(group)]
 
@@ -99,7 +99,7 @@ class FailingUnitOfWork(FakeUnitOfWork):
 async def test_a_change_of_a_batch_does_not_overtake_its_recording_that_waits_behind_another_request(
     store: InMemoryStore,
 ) -> None:
-    bus = MessageBus(lambda: FailingUnitOfWork(store), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
+    bus = MessageBus(lambda _: FailingUnitOfWork(store), COMMAND_HANDLERS, retry=RetryPolicy(sleep=Pauses()))
     commands = [
         CreateBatch(ref="batch-1", sku="TABLE", qty=10),
         Allocate(order_id="order-0", sku="CHAIR", qty=1),

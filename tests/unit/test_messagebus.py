@@ -240,7 +240,7 @@ async def test_a_bus_that_cannot_finish_stops_and_fails_the_waiting_commands() -
 
 
 async def test_commands_with_one_key_keep_their_order_and_other_keys_do_not_wait_for_them() -> None:
-    desk = Desk(workers=2, unit_of_work=lambda: InMemoryStore().unit_of_work())
+    desk = Desk(workers=2, unit_of_work=lambda _: InMemoryStore().unit_of_work())
     async with desk.bus:
         first = await desk.close_door()  # It has the key "", and closes the door behind it.
         behind = [asyncio.create_task(desk.handle(f"behind-{number}")) for number in range(3)]

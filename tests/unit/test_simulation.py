@@ -7,17 +7,10 @@ import simpy
 from bench.simulation import check
 from bench.simulation.cluster import CITUS, PLAIN, run
 from bench.simulation.costs import derive
-from bench.simulation.model import Layout
-from bench.simulation.one_machine import run as run_on_one_machine
-from bench.simulation.resources import Cores, Locks, Log, Steps
+from bench.simulation.resources import Cores, Locks, Log, Process, Steps
 
-FARTHER_OFF = {
-    "bus alone, one hot SKU, over SQL",
-    "orders of five lines, lines/s over single lines",
-    "a lone POST, latency over a lone SQL transaction",
-    "latency at half of the highest rate, p99 over p50",
-}
-"""What docs/scaling.md says the model does not reach within 20%."""
+LATENCY_FARTHER_OFF = "latency at half of the highest rate, p99 over p50"
+"""What docs/scaling.md says the model does not reach within 20%. It is a latency, not a rate."""
 
 
 def times(env: simpy.Environment, *actors: Callable[[], Steps]) -> list[float]:
@@ -34,14 +27,22 @@ def times(env: simpy.Environment, *actors: Callable[[], Steps]) -> list[float]:
     return ends
 
 
-def test_the_model_is_within_20_percent_of_the_measured_ratios_except_those_that_the_docs_name() -> None:
+def test_the_model_is_within_20_percent_of_every_measured_rate() -> None:
     compared = check.compare(derive(), seconds=1.0)
-    assert {each.scenario for each in compared if not each.is_close} == FARTHER_OFF
+    assert {each.scenario for each in compared if not each.is_close} == {LATENCY_FARTHER_OFF}
 
 
-def test_a_lone_command_takes_as_long_as_measured() -> None:
-    found = run_on_one_machine(derive(), Layout(callers=1), http=0.0, caller=0.0, seconds=0.5)
-    assert found.p50_ms == pytest.approx(4.1, rel=0.02)
+def test_a_flush_takes_one_of_the_measured_times() -> None:
+    env = simpy.Environment()
+    log = Log(env, sync=1.0, bytes_per_second=1000, spread=(0.5, 1.5))
+
+    def commits() -> Steps:
+        for _ in range(8):
+            began = env.now
+            yield log.flush(0)
+            assert env.now - began in {0.5, 1.5}
+
+    assert 4.0 < times(env, commits)[0] < 12.0
 
 
 def test_a_flush_serves_all_commits_that_wait_when_it_begins() -> None:
@@ -58,17 +59,46 @@ def test_a_flush_serves_all_commits_that_wait_when_it_begins() -> None:
 
 def test_a_row_is_locked_in_the_order_of_the_calls_and_skipped_by_a_shared_group() -> None:
     env = simpy.Environment()
-    locks = Locks(env)
+    cores, locks = Cores(env, 1), Locks(env)
 
     def transaction(at: float) -> Steps:
         yield env.timeout(at)
         yield from locks.lock(1)
         assert not locks.lock_if_free(1)
         yield env.timeout(1.0)
-        locks.release(1)
+        locks.release(1, cores)
 
     assert times(env, *(lambda at=at: transaction(at) for at in (0.2, 0.1, 0.0))) == pytest.approx([3.0, 2.0, 1.0])
     assert locks.lock_if_free(1)
+
+
+def test_a_commit_wakes_up_all_sessions_that_wait_for_the_row() -> None:
+    env = simpy.Environment()
+    cores, locks = Cores(env, 1), Locks(env, requeue=0.1)
+
+    def transaction() -> Steps:
+        yield from locks.lock(1)
+        yield from cores.use(1.0)
+        locks.release(1, cores)
+
+    # The three that wait, the two, and the last one: each release takes the processor from the next holder.
+    assert times(env, *[transaction] * 4) == pytest.approx([1.0, 2.3, 3.5, 4.6])
+
+
+def test_a_process_that_slept_costs_more_on_a_processor_that_has_nothing_to_do() -> None:
+    env = simpy.Environment()
+    cores = Cores(env, 1, wake=0.5)
+    process = Process(cores)
+
+    def works() -> Steps:
+        yield env.timeout(1.0)
+        yield from process.use(1.0)
+        yield from process.use(1.0)
+        yield env.timeout(1.0)
+        yield from process.use(1.0)
+
+    assert times(env, works) == pytest.approx([6.0])
+    assert process.used == pytest.approx(4.0)
 
 
 def test_two_busy_processors_are_slower_only_while_both_are_busy() -> None:

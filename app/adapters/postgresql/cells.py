@@ -14,8 +14,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.adapters.postgresql.event_ids import LOCK_EVENTS
+from app.adapters.postgresql.event_ids import LOCK_EVENTS, NEXT_BLOCK, NEXT_BLOCK_BY_TIME
 from app.adapters.postgresql.pool_guard import PoolGuard
+from app.adapters.postgresql.statements import LOCKING
 from app.adapters.postgresql.tables import metadata
 from app.service_layer.cells import CellMap
 
@@ -27,6 +28,11 @@ _TABLES = "|".join([*metadata.tables, "alembic_version"])
 _NAMED = re.compile(
     rf"""(\b(?:FROM|JOIN|INTO|UPDATE|USING|ONLY)\s+|\bNULL::)({_TABLES})\b(?!\.)|'((?:{_TABLES})(?:_id_seq)?)'(?=::regclass|\))"""
 )
+
+# It deletes nothing. Citus sends a statement that may write to the server of the cell, so advisory locks are those
+# of that server, and does not move a cell that a transaction may have written. A transaction that has only locked rows
+# would lose its locks in a move: they do not move with the rows.
+_FENCE = "WITH fence AS (DELETE FROM outbox WHERE id = 0)"
 
 
 def schemas_of(number: int) -> tuple[str | None, ...]:
@@ -44,8 +50,11 @@ def qualified(statement: str, schema: str | None) -> str:
         word, table, literal = found.groups()
         return f"'{schema}.{literal}'" if literal else f"{word}{schema}.{table}"
 
-    # Citus does not run a DELETE that finds no row in another statement. The draw of ids locks the sequence as well.
-    return _NAMED.sub(replace, statement.removeprefix(LOCK_EVENTS))
+    if statement in LOCKING:
+        statement = f"{_FENCE} {statement}"
+    # Citus does not run a DELETE that finds no row in another statement. With several cells no relay needs the lock.
+    by_time = statement.removeprefix(LOCK_EVENTS).replace(NEXT_BLOCK, NEXT_BLOCK_BY_TIME)
+    return _NAMED.sub(replace, by_time)
 
 
 def schema_of(engine: AsyncEngine) -> str | None:

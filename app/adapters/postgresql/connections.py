@@ -23,6 +23,11 @@ LOCK_TIMEOUT = 3
 TRANSACTION_TIMEOUT = 15
 POOL_TIMEOUT = 5
 CLOSE_TIMEOUT = 0.5
+
+STATEMENTS_OF_A_CELL = 100
+"""How many statements a connection keeps prepared for each cell, those of SQLAlchemy and others apart."""
+
+_PREPARED = ("prepared_statement_cache_size", "statement_cache_size")
 _NAME = "name"
 
 
@@ -62,14 +67,17 @@ def create_engine(
     target: Target = "read-write",
     time_zone: str = "UTC",
     generic_plans: bool = True,
+    cells: int = 1,
 ) -> AsyncEngine:
     """A pool of at most `pool_size` connections with bounded waits. It connects later. Without `tls`: unencrypted.
 
     If the URL names several servers, connections are made to one that has the role `target`. `time_zone` decides on the
     day in statements. Without `generic_plans` the role's setting decides when a statement is planned anew: an engine
-    with several servers cannot plan some of them without their arguments.
+    with several servers cannot plan some of them without their arguments. Each of the `cells` has statements of its
+    own, which a connection keeps prepared.
     """
     database = DatabaseUrl.parse(url)
+    is_set = any(name in database.url.query for name in _PREPARED)
     engine = create_async_engine(
         database.url,
         pool_size=pool_size,
@@ -79,6 +87,8 @@ def create_engine(
         # Errors are logged, and must not contain what callers sent.
         hide_parameters=True,
         connect_args={
+            # With one cell the defaults of SQLAlchemy and of the driver are enough.
+            **({} if cells == 1 or is_set else dict.fromkeys(_PREPARED, STATEMENTS_OF_A_CELL * cells)),
             "async_creator_fn": Connector(database, target),
             "connection_class": _Connection,
             # Never None: asyncpg would try TLS without verification, and continue without TLS if it is refused.
@@ -123,6 +133,7 @@ class DriverConnections:
         self._engine = engine
         self._guard = PoolGuard.of(engine)
         self._keep = keep
+        self._is_closed = False
         self._idle: list[LentConnection] = []
 
     async def lend(self) -> "LentConnection":
@@ -142,7 +153,10 @@ class DriverConnections:
 
     async def give_back(self, lent: "LentConnection") -> None:
         """Take back a connection without an open transaction."""
-        if len(self._idle) < self._keep and not lent.driver.is_closed():
+        if self._is_closed:
+            # The pool may be disposed of, and would keep the connection.
+            await lent.throw_away()
+        elif len(self._idle) < self._keep and not lent.driver.is_closed():
             self._idle.append(lent)
         else:
             await lent.pooled.close()
@@ -179,7 +193,8 @@ class DriverConnections:
         return connections_of(self._engine)() - len(self._idle)
 
     async def close(self) -> None:
-        """Return all connections to the pool."""
+        """Return all connections to the pool. Those that are lent now end when they are given back."""
+        self._is_closed = True
         while self._idle:
             await self._idle.pop().pooled.close()
 

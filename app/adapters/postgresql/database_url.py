@@ -67,6 +67,10 @@ class DatabaseUrl:
             raise ValueError(message)
         return cls(url.difference_update_query([TARGET]), servers, cast("Target | None", target))
 
+    def at(self, server: Server) -> str:
+        """The URL of the same database on this server, with the password."""
+        return self.url.set(host=server.host, port=server.port).render_as_string(hide_password=False)
+
     @property
     def place(self) -> str:
         """The servers and the database, without user and password."""

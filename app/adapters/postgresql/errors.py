@@ -37,6 +37,15 @@ _TRANSIENT_STATES = (
     "55P03",  # lock timeout
 )
 
+# What Citus reports as an internal error, although another server reported it with a state of its own. By its messages,
+# because a true internal error of one request must not be repeated without end.
+_INTERNAL_ERROR = "XX000"
+_STATES_OF_MESSAGES = {
+    "failure on connection marked as essential": "08006",
+    "failed to prepare transaction": "08006",
+    "duplicate key value violates unique constraint": "23505",
+}
+
 # Statement timeout and transaction timeout.
 _TIME_LIMITS = frozenset({"57014", "25P04"})
 _LOCAL_STATES = _TIME_LIMITS | {"23505", "40001", "40P01", "55P03"}
@@ -105,7 +114,11 @@ def is_undefined_table(error: BaseException) -> bool:
 
 def state_of(error: BaseException) -> str:
     """The SQLSTATE code of the error; empty for an error that did not come from the server."""
-    return getattr(_cause_of(error), "sqlstate", None) or ""
+    cause = _cause_of(error)
+    state = getattr(cause, "sqlstate", None) or ""
+    if state == _INTERNAL_ERROR:
+        return next((known for text, known in _STATES_OF_MESSAGES.items() if str(cause).startswith(text)), state)
+    return state
 
 
 def translate(error: Exception, *, has_timed_out: bool = False) -> Exception:

@@ -2,6 +2,11 @@
 
 A process assigns the ids itself, so that the statement which writes the events and their rows of the outbox knows them,
 and none of its parts reads another. The sequence counts blocks: each value is the first id of `BLOCK` ids.
+
+With several cells the sequence gives only a part of the id. On Citus each server has a sequence of its own with a range
+of its own, so after a move of a cell its ids would fall. So ids begin with the time of the server that has the cell:
+they ascend over all cells and servers, as far as the clocks of these agree. What has to be exact does not depend on
+them: see outbox_order.py.
 """
 
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection
@@ -13,6 +18,13 @@ from app.adapters.postgresql.tables import EVENT_IDS_IN_A_BLOCK as BLOCK
 LOCK_EVENTS = "WITH writer AS (DELETE FROM events WHERE false)"
 NEXT_BLOCK = "nextval('events_id_seq')"
 _DRAW = f"{LOCK_EVENTS} SELECT {NEXT_BLOCK}"
+
+# Milliseconds since 2026 (40 bits, up to 2060), then 10 bits of the number of the block, then `BLOCK` ids. 1,024 blocks
+# cannot be drawn in a millisecond.
+NEXT_BLOCK_BY_TIME = f"""(
+    ((extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01 00:00:00Z') * 1000)::bigint << 23)
+    | ((nextval('events_id_seq') / {BLOCK} % 1024) << 13)
+)"""
 
 
 class EventIds:

@@ -7,12 +7,23 @@ from sqlalchemy import text
 
 from app.adapters.postgresql.cells import CONTROL, Cells
 from app.adapters.postgresql.connections import connect, session_settings
+from app.adapters.postgresql.database_url import Server
 
 _HAS_CITUS = text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
 # All tables of a schema are on one node.
 _NODES = text("""
     SELECT table_name::text AS name, nodename || ':' || nodeport AS node FROM citus_shards
     WHERE table_name::text = ANY(CAST(:tables AS text[]))
+""")
+# The nodes other than the one that is connected to. `citus_shards` would ask all nodes for the sizes of their tables.
+_ENTRIES = text("""
+    SELECT s.nspname AS schema, n.nodename AS host, n.nodeport AS port
+    FROM pg_namespace AS s
+    JOIN pg_class AS c ON c.relnamespace = s.oid AND c.relname = 'products'
+    JOIN pg_dist_shard AS d ON d.logicalrelid = c.oid
+    JOIN pg_dist_placement AS p USING (shardid)
+    JOIN pg_dist_node AS n ON n.groupid = p.groupid AND n.noderole = 'primary'
+    WHERE s.nspname = ANY(CAST(:schemas AS text[])) AND n.groupid <> (SELECT groupid FROM pg_dist_local_group)
 """)
 _SETTINGS_OF_ROLE = text("""
     SELECT lower(split_part(setting, '=', 1)) AS name FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
@@ -51,3 +62,15 @@ async def placement_of(cells: Cells, time_zone: str) -> Placement | None:
         nodes={schema: nodes.get(schema) for schema in schemas},
         missing_settings={name: value for name, value in wanted.items() if name not in given | _NOT_FOR_THE_ROLE},
     )
+
+
+async def entries_of(cells: Cells) -> dict[int, Server]:
+    """The node of each cell that is on another one than the database of the URL; empty without Citus.
+
+    Raises DatabaseUnavailableError.
+    """
+    async with connect(cells.control) as connection:
+        if not (await connection.execute(_HAS_CITUS)).scalar_one():
+            return {}
+        rows = (await connection.execute(_ENTRIES, {"schemas": list(cells.schemas)})).all()
+    return {cells.schemas.index(row.schema): Server(row.host, row.port) for row in rows}

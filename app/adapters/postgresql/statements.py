@@ -57,6 +57,9 @@ STORED_ANSWERS = """
 # The locks on orders or carts, by the hash of their names.
 LOCK_NAMES = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 
+LOCKING = frozenset({LOCK_PRODUCTS, LOCK_FREE_PRODUCTS, LOCK_KEYS, LOCK_NAMES})
+"""The statements that lock something before a transaction has written anything."""
+
 # The carts $1 with their items: the columns of `CartRow`, then those of `CartItemRow` or nulls. The lock of the row is
 # for housekeeping, which deletes old carts and does not lock their names.
 CARTS = f"""
