@@ -16,7 +16,7 @@ ATTACH_SECONDS = 30.0
 PROMOTE_SECONDS = 30
 
 CONNECTIONS = 200
-"""Of each server: eight processes of the service have at most two pools of ten. With several cells they use all."""
+"""Of each server: with four cells the processes of a round hold 54, and after a black hole as many are left behind."""
 
 
 def clone(primary: EmbeddedPostgresql, data_dir: Path, *, port: int = 0) -> EmbeddedPostgresql:
