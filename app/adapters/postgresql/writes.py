@@ -150,8 +150,8 @@ UPSERT_CART_ITEMS = _insert(
     "ON CONFLICT (cart_id, sku) DO UPDATE SET qty = excluded.qty, unit_price = excluded.unit_price",
 )
 INSERT_ANSWERS = _insert(tables.idempotency_keys, AnswerRow)
-# The subject of an event without a sequence is locked, so its last place is known. Without such events the planner
-# removes the subquery, because null plus anything is null.
+# The subject of an event without a sequence is locked, so its last place is known. CASE keeps PostgreSQL from looking
+# for it where an event has a sequence: an addition would compute both of its sides.
 _LAST_PLACE = "SELECT max(e.place) FROM events AS e WHERE e.subject = new.subject AND e.place IS NOT NULL"
 INSERT_EVENTS = replace(
     _insert(
@@ -159,7 +159,7 @@ INSERT_EVENTS = replace(
         EventRow,
         rare=("traceparent", "principal", "place"),
         overriding="OVERRIDING SYSTEM VALUE",
-        computed={"place": f"new.place + coalesce(({_LAST_PLACE}), 0)"},
+        computed={"place": f"CASE WHEN new.place IS NOT NULL THEN new.place + coalesce(({_LAST_PLACE}), 0) END"},
     ),
     also=_insert(tables.outbox, EventKey),
 )
