@@ -7,7 +7,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.postgresql import event_ids
+from app.adapters.postgresql import event_ids, statements
 from app.adapters.postgresql.cells import qualified
 from app.domain.commands import (
     Allocate,
@@ -150,3 +150,20 @@ def test_commands_of_two_cells_that_alternate_make_two_parts() -> None:
 def test_tables_get_the_schema_of_the_cell(statement: str, expected: str) -> None:
     assert qualified(statement, "cell_1") == expected
     assert qualified(statement, None) == statement
+
+
+@pytest.mark.parametrize("statement", sorted(statements.LOCKING))
+def test_a_lock_in_a_cell_counts_as_a_write(statement: str) -> None:
+    """Citus then takes it on the server of the cell, and does not move the cell before the transaction has ended."""
+    fence = "WITH fence AS (DELETE FROM cell_1.outbox WHERE id = 0)"
+
+    assert qualified(statement, "cell_1").startswith(fence)
+    assert qualified(statement, None) == statement
+
+
+def test_every_statement_that_locks_products_or_names_is_known_as_such() -> None:
+    texts = {text for text in vars(statements).values() if isinstance(text, str)}
+    locks = {text for text in texts if "advisory_xact_lock" in text or "FOR NO KEY UPDATE" in text}
+
+    # The rows of carts are locked after their names.
+    assert locks == statements.LOCKING | {statements.CARTS}

@@ -1,8 +1,9 @@
 """Events that are moved to files, so that the table stays small, and the notes of which file has which.
 
 Archived are all events up to an id. Of one subject, ids have the order of its sequences, so the table keeps the newest
-events of each subject without a gap. Each cell has an id of its own, and a note of it in its own schema. With several
-cells, the schema `control` has a note of the file as a whole.
+events of each subject without a gap; with several cells, as far as the clocks of their servers agree. Each cell has an
+id of its own, and a note of it in its own schema. With several cells, the schema `control` has a note of the file as a
+whole.
 """
 
 import json

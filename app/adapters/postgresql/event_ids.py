@@ -5,8 +5,8 @@ and none of its parts reads another. The sequence counts blocks: each value is t
 
 With several cells the sequence gives only a part of the id. On Citus each server has a sequence of its own with a range
 of its own, so after a move of a cell its ids would fall. So ids begin with the time of the server that has the cell:
-they ascend over all cells and servers, as far as the clocks of these agree. What has to be exact does not depend on
-them: see outbox_order.py.
+they ascend over all cells and servers, as far as their clocks agree. What has to be exact does not depend on them: see
+outbox_order.py.
 """
 
 from app.adapters.postgresql.pipelined_connection import PipelinedConnection

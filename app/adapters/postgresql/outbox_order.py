@@ -51,9 +51,9 @@ class OutboxOrder:
     async def complete(
         self, connection: asyncpg.Connection, rows: Sequence[OutboxRow], limit: int
     ) -> Sequence[OutboxRow]:
-        """The rows without those that have to wait for others, and at most `limit` of the rows for which they wait.
+        """Replace the rows of each subject whose earlier events are pending by these, at most `limit` of them.
 
-        The result is in the order of publication, and empty only if `rows` is.
+        Also leave out the rows behind a gap. The result is in the order of publication, and empty only if `rows` is.
         """
         firsts: defaultdict[bool, list[OutboxRow]] = defaultdict(list)
         kept: list[OutboxRow] = []

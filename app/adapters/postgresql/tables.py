@@ -232,7 +232,7 @@ EVENT_IDS_IN_A_BLOCK = 8192
 """How many ids belong to one value of the sequence: more than the events of nearly every transaction."""
 
 # Written with the state, and kept: the history of every product. For one subject, id order is commit order: the ids are
-# drawn while its product or its order is locked.
+# drawn while its product or its order is locked. With several cells that depends on clocks: see event_ids.py.
 events = Table(
     "events",
     metadata,

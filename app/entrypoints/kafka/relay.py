@@ -138,7 +138,7 @@ class Relay:
             self._positions_in_doubt = False
             self._positions.reset()
         self._positions.take_back()
-        if time.monotonic() - self._looked_back_at >= LOOK_BACK_INTERVAL:
+        if self._positions.start and time.monotonic() - self._looked_back_at >= LOOK_BACK_INTERVAL:
             await self._look_back()
         refused = frozenset(self._positions.refused)
         start = self._positions.start
