@@ -37,12 +37,20 @@ _TRANSIENT_STATES = (
     "55P03",  # lock timeout
 )
 
-# What Citus reports as an internal error, although another server reported it with a state of its own. By its messages,
-# because a true internal error of one request must not be repeated without end.
+# What Citus reports as an internal error: errors that have a state on another server, and the loss of the connection to
+# it, for which libpq has messages only (fe-misc.c, fe-secure.c; Citus passes them on in ReportResultError). By their
+# messages, because a true internal error of one request must not be repeated without end.
 _INTERNAL_ERROR = "XX000"
 _STATES_OF_MESSAGES = {
     "failure on connection marked as essential": "08006",
     "failed to prepare transaction": "08006",
+    "server closed the connection unexpectedly": "08006",
+    "could not receive data from server": "08006",
+    "could not send data to server": "08006",
+    "connection not open": "08006",
+    "no connection to the server": "08006",
+    "SSL connection has been closed unexpectedly": "08006",
+    "SSL SYSCALL error": "08006",
     "duplicate key value violates unique constraint": "23505",
 }
 
