@@ -188,11 +188,14 @@ async def test_the_doctor_names_the_nodes_of_the_cells_and_what_citus_lacks(
     admin_url = make_url(postgresql.admin_url).set(database=name).render_as_string(hide_password=False)
     async with raw_connection(admin_url) as connection:
         await connection.execute(CITUS + SETTINGS.format(database=name))
-    placed, local, lacking = await check_cells(over_cells)
+        placed, local, lacking = await check_cells(over_cells)
+        await connection.execute(f"ALTER ROLE allocation IN DATABASE {name} SET timezone = 'Europe/Berlin'")
+        *_, of_another_zone = await check_cells(over_cells)
 
     assert placed.text == "4 cells: cell_0, cell_2 at east:5432; cell_1, control at west:5432"
     assert (local.verdict, local.text) == ("warning", "not distributed by Citus: cell_3")
     assert lacking.text.endswith("need: jit = 'off'")
+    assert of_another_zone.text.endswith("need: timezone = 'UTC', jit = 'off'")
 
 
 async def test_the_doctor_names_the_cell_that_is_behind_and_late_events_of_any_cell(

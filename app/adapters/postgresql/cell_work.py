@@ -50,6 +50,40 @@ class QualifiedConnection(PipelinedConnection):
         return await self._connection.execute(qualified(statement, self._schema), *arguments, timeout=timeout)
 
 
+class CellWriter:
+    """The writes of a unit of work in one cell.
+
+    It has no reference to the repositories, which use it: in a cycle of references, all rows of a transaction would
+    stay in memory until the garbage collector finds them. It took a tenth of the processor time of a group.
+    """
+
+    def __init__(
+        self, connection: PipelinedConnection, before_write: Callable[[Writes], Awaitable[None]] | None = None
+    ) -> None:
+        """`before_write` runs before all writes, with what is about to be written."""
+        self._connection = connection
+        self._before_write = before_write
+        self.has_flushed = False
+
+    async def start(self, writes: Writes) -> None:
+        """Start to do the writes in one statement."""
+        if any(writes.values()):
+            await self._prepare(writes)
+            self.has_flushed = True
+            statement, arguments = statement_of(writes)
+            await self._connection.start(statement, *arguments)
+
+    async def execute(self, writes: Writes) -> None:
+        """Do the writes in one statement."""
+        await self._prepare(writes)
+        statement, arguments = statement_of(writes)
+        await self._connection.execute(statement, *arguments)
+
+    async def _prepare(self, writes: Writes) -> None:
+        if self._before_write is not None:
+            await self._before_write(writes)
+
+
 class CellWork:
     """The repositories of one cell, on the connection of the unit of work, and the writes of what they have changed."""
 
@@ -63,25 +97,24 @@ class CellWork:
     ) -> None:
         """`before_write` runs before all writes, with what is about to be written."""
         self.connection = connection
-        self._before_write = before_write
+        self.writer = CellWriter(connection, before_write)
         ids = EventIds(connection)
-        self.products = SqlProductRepository(connection, calendar, ids if is_locking else None, self.start)
+        self.products = SqlProductRepository(connection, calendar, ids if is_locking else None, self.writer.start)
         self.orders = SqlOrderRepository(connection, locking=is_locking)
         self.carts = SqlCartRepository(connection)
         self.answers = SqlAnswers(connection)
         self.outbox = SqlOutbox(ids)
         self.inbox = SqlInbox(connection)
-        self.has_flushed = False
 
     async def flush(self, product: Product, done: Iterable[str]) -> None:
         """See `UnitOfWork.flush`."""
-        await self.start({**self.products.changes_of(product, done), **await self.outbox.take_changes()})
+        await self.writer.start({**self.products.changes_of(product, done), **await self.outbox.take_changes()})
         self.products.forget(product, done)
         await self.products.give_way()
 
     async def flush_all(self) -> None:
         """Start to write what has changed of the products, and the events."""
-        await self.start({**self.products.changes(), **await self.outbox.take_changes()})
+        await self.writer.start({**self.products.changes(), **await self.outbox.take_changes()})
 
     async def write(self, note: Writes, *, is_needed: bool) -> str | None:
         """Write all changes in one statement, with the note of the commit.
@@ -90,30 +123,12 @@ class CellWork:
         an empty text for that of the connection, or None if it was not written.
         """
         writes = await self.take_writes()
-        if not (is_needed or self.has_flushed or any(writes.values())):
+        if not (is_needed or self.writer.has_flushed or any(writes.values())):
             return None
-        await self.execute({**writes, **note})
+        await self.writer.execute({**writes, **note})
         return ""
 
     async def take_writes(self) -> Writes:
         """The writes of all changes since the last call."""
         writes = {**self.products.changes(), **self.orders.changes(), **self.carts.changes()}
         return {**writes, **self.answers.changes(), **await self.outbox.take_changes()}
-
-    async def start(self, writes: Writes) -> None:
-        """Start to do the writes in one statement."""
-        if any(writes.values()):
-            await self._prepare(writes)
-            self.has_flushed = True
-            statement, arguments = statement_of(writes)
-            await self.connection.start(statement, *arguments)
-
-    async def execute(self, writes: Writes) -> None:
-        """Do the writes in one statement."""
-        await self._prepare(writes)
-        statement, arguments = statement_of(writes)
-        await self.connection.execute(statement, *arguments)
-
-    async def _prepare(self, writes: Writes) -> None:
-        if self._before_write is not None:
-            await self._before_write(writes)

@@ -25,10 +25,13 @@ _ENTRIES = text("""
     JOIN pg_dist_node AS n ON n.groupid = p.groupid AND n.noderole = 'primary'
     WHERE s.nspname = ANY(CAST(:schemas AS text[])) AND n.groupid <> (SELECT groupid FROM pg_dist_local_group)
 """)
+# A setting of the role comes before one of the database, and one of the role in the database before both.
 _SETTINGS_OF_ROLE = text("""
-    SELECT lower(split_part(setting, '=', 1)) AS name FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
+    SELECT lower(split_part(setting, '=', 1)) AS name, substr(setting, strpos(setting, '=') + 1) AS value
+    FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
     WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
       AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))
+    ORDER BY setrole <> 0, setdatabase <> 0
 """)
 # Without it, the driver's introspection of types takes seconds.
 _VISIBILITY = {"citus.override_table_visibility": "off"}
@@ -40,7 +43,8 @@ _NOT_FOR_THE_ROLE = {"statement_timeout", "transaction_timeout"}
 class Placement:
     """The node of each schema (None: Citus has not placed it), and the settings that the role lacks, with their values.
 
-    Citus opens sessions on other nodes for the same role, and does not carry over the settings of ours.
+    Citus opens sessions on other nodes for the same role, and does not carry over the settings of ours. Of a setting
+    that the role has, only the value of the time zone is compared: it decides at which moment goods expire.
     """
 
     nodes: Mapping[str, str | None]
@@ -56,11 +60,13 @@ async def placement_of(cells: Cells, time_zone: str) -> Placement | None:
         tables = {f"{schema}.products": schema for schema in schemas}
         rows = (await connection.execute(_NODES, {"tables": list(tables)})).all()
         nodes = {tables[row.name]: row.node for row in rows}
-        given = set((await connection.execute(_SETTINGS_OF_ROLE)).scalars())
+        given = {row.name: row.value for row in (await connection.execute(_SETTINGS_OF_ROLE)).all()}
     wanted = session_settings(time_zone, generic_plans=False) | _VISIBILITY
+    if given.get("timezone", "").lower() != time_zone.lower():
+        given.pop("timezone", None)
     return Placement(
         nodes={schema: nodes.get(schema) for schema in schemas},
-        missing_settings={name: value for name, value in wanted.items() if name not in given | _NOT_FOR_THE_ROLE},
+        missing_settings={name: value for name, value in wanted.items() if name not in {*given, *_NOT_FOR_THE_ROLE}},
     )
 
 

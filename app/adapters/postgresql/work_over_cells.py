@@ -6,6 +6,7 @@ are in the cells of their products, so an order that is named as a whole is look
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from app.adapters.postgresql.calendar import Calendar
 from app.adapters.postgresql.cell_work import CellWork, QualifiedConnection
@@ -29,23 +30,49 @@ from app.service_layer.ports import Cause, Receipt
 _INSERT_REF = "INSERT INTO batch_refs (ref, sku) VALUES ($1, $2)"
 
 
+class CellWorks:
+    """The work in each cell, which begins when the cell is first needed.
+
+    No work has a reference to this, so that there is no cycle of references: see `CellWriter`.
+    """
+
+    def __init__(
+        self, connection: PipelinedConnection, calendar: Calendar, cells: CellMap, *, is_locking: bool
+    ) -> None:
+        self._connection = connection
+        self._calendar = calendar
+        self._schemas = schemas_of(cells.number)
+        self._is_locking = is_locking
+        self._insert_refs = partial(_insert_refs, connection, cells)
+        self.begun: dict[int, CellWork] = {}
+
+    def __call__(self, cell: int) -> CellWork:
+        """The work in the cell."""
+        if cell not in self.begun:
+            qualified = QualifiedConnection(self._connection, self._schemas[cell])
+            self.begun[cell] = CellWork(
+                qualified, self._calendar, is_locking=self._is_locking, before_write=self._insert_refs
+            )
+        return self.begun[cell]
+
+
+async def _insert_refs(connection: PipelinedConnection, cells: CellMap, writes: Writes) -> None:
+    """Insert the refs of new batches, each in its cell, in an order that is the same in every transaction."""
+    rows = map(BatchRow._make, writes.get(INSERT_BATCHES, ()))
+    for cell, ref, sku in sorted((cells.of(row.ref), row.ref, row.sku) for row in rows):
+        await QualifiedConnection(connection, schemas_of(cells.number)[cell]).execute(_INSERT_REF, ref, sku)
+
+
 class WorkOverCells:
-    """The same as `CellWork`, for several cells. The work in a cell begins when the cell is first needed."""
+    """The same as `CellWork`, for several cells."""
 
     def __init__(
         self, connection: PipelinedConnection, calendar: Calendar, cells: CellMap, *, is_locking: bool
     ) -> None:
         self._cells = cells
         self._schemas = schemas_of(cells.number)
-        self._works: dict[int, CellWork] = {}
-
-        def begin(cell: int) -> CellWork:
-            if cell not in self._works:
-                qualified = QualifiedConnection(connection, self._schemas[cell])
-                self._works[cell] = CellWork(qualified, calendar, is_locking=is_locking, before_write=self._insert_refs)
-            return self._works[cell]
-
-        self._work = begin
+        self._work = begin = CellWorks(connection, calendar, cells, is_locking=is_locking)
+        self._works = begin.begun
         self.products = ProductsOverCells(cells, begin, self._works)
         self.orders = OrdersOverCells(cells, begin)
         self.carts = CartsOverCells(cells, begin)
@@ -71,20 +98,13 @@ class WorkOverCells:
         for cell in sorted(self._works):
             work = self._works[cell]
             writes = await work.take_writes()
-            if any(writes.values()) or (work.has_flushed and noted is None):
-                await work.execute(writes if noted is not None else {**writes, **note})
+            if any(writes.values()) or (work.writer.has_flushed and noted is None):
+                await work.writer.execute(writes if noted is not None else {**writes, **note})
                 noted = noted or self._schemas[cell]
         if noted is None and is_needed:
             noted = self._schemas[0]
-            await self._work(0).execute(note)
+            await self._work(0).writer.execute(note)
         return noted
-
-    async def _insert_refs(self, writes: Writes) -> None:
-        """Insert the refs of new batches, each in its cell, in an order that is the same in every transaction."""
-        rows = map(BatchRow._make, writes.get(INSERT_BATCHES, ()))
-        new = sorted((self._cells.of(row.ref), row.ref, row.sku) for row in rows)
-        for cell, ref, sku in new:
-            await self._work(cell).connection.execute(_INSERT_REF, ref, sku)
 
 
 class OrdersOverCells:
