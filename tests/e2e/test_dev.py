@@ -10,21 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import httpx
 import psutil
 import pytest
-from sqlalchemy.engine import make_url
 
-from app.adapters.postgresql.cells import qualified
 from app.embedded.broker import EmbeddedBroker
 from app.integration.asyncapi import EVENTS_TOPIC, INBOUND_TOPIC
 from tests.e2e.conftest import sees_batch
 from tests.embedded.processes import ended
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.api import new, over_http
-from tests.support.cells import schema_of_name
 from tests.support.command import STOP_SECONDS, Command, assert_one_clear_line, environment, run_command, running
+from tests.support.database import raw_connection
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -115,13 +112,8 @@ async def test_the_database_of_dev_json_is_the_one_that_is_used(dev: Dev) -> Non
     sku = new("sku")
     async with over_http(dev.http_url) as api:
         await api.record(sku, 10)
-    url = make_url(dev.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(url)
-    try:
-        statement = qualified("SELECT count(*) FROM batches WHERE sku = $1", schema_of_name(sku))
-        assert await connection.fetchval(statement, sku) == 1
-    finally:
-        await connection.close()
+    async with raw_connection(dev.database_url, cell_of=sku) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM batches WHERE sku = $1", sku) == 1
 
 
 async def test_messages_go_in_and_events_come_out_on_the_topics_of_the_contract(dev: Dev) -> None:

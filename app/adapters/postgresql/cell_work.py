@@ -53,8 +53,9 @@ class QualifiedConnection(PipelinedConnection):
 class CellWriter:
     """The writes of a unit of work in one cell.
 
-    It has no reference to the repositories, which use it: in a cycle of references, all rows of a transaction would
-    stay in memory until the garbage collector finds them. It took a tenth of the processor time of a group.
+    The repository of products refers to it, so it must not refer to the repositories: in a cycle of references, all
+    that a transaction has read stays in memory until the garbage collector runs, which then takes a tenth of the
+    processor time of a group.
     """
 
     def __init__(

@@ -38,8 +38,8 @@ _TRANSIENT_STATES = (
 )
 
 # What Citus reports as an internal error: errors that have a state on another server, and the loss of the connection to
-# it, for which libpq has messages only (fe-misc.c, fe-secure.c; Citus passes them on in ReportResultError). By their
-# messages, because a true internal error of one request must not be repeated without end.
+# it, for which libpq has messages only (fe-misc.c, fe-secure.c; Citus passes them on in ReportResultError). They are
+# recognized by their messages, because a true internal error of one request must not be repeated without end.
 _INTERNAL_ERROR = "XX000"
 _STATES_OF_MESSAGES = {
     "failure on connection marked as essential": "08006",

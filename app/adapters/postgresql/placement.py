@@ -62,11 +62,13 @@ async def placement_of(cells: Cells, time_zone: str) -> Placement | None:
         nodes = {tables[row.name]: row.node for row in rows}
         given = {row.name: row.value for row in (await connection.execute(_SETTINGS_OF_ROLE)).all()}
     wanted = session_settings(time_zone, generic_plans=False) | _VISIBILITY
-    if given.get("timezone", "").lower() != time_zone.lower():
-        given.pop("timezone", None)
+    is_given = {name: name in given for name in wanted}
+    is_given["timezone"] = given.get("timezone", "").lower() == time_zone.lower()
     return Placement(
         nodes={schema: nodes.get(schema) for schema in schemas},
-        missing_settings={name: value for name, value in wanted.items() if name not in {*given, *_NOT_FOR_THE_ROLE}},
+        missing_settings={
+            name: value for name, value in wanted.items() if not (is_given[name] or name in _NOT_FOR_THE_ROLE)
+        },
     )
 
 

@@ -33,7 +33,7 @@ _INSERT_REF = "INSERT INTO batch_refs (ref, sku) VALUES ($1, $2)"
 class CellWorks:
     """The work in each cell, which begins when the cell is first needed.
 
-    No work has a reference to this, so that there is no cycle of references: see `CellWriter`.
+    A `CellWork` must not refer to this object, which refers to it: see `CellWriter`.
     """
 
     def __init__(
@@ -41,26 +41,27 @@ class CellWorks:
     ) -> None:
         self._connection = connection
         self._calendar = calendar
-        self._schemas = schemas_of(cells.number)
+        self.schemas = schemas_of(cells.number)
         self._is_locking = is_locking
-        self._insert_refs = partial(_insert_refs, connection, cells)
+        self._before_write = partial(_insert_refs, connection, cells)
         self.begun: dict[int, CellWork] = {}
 
     def __call__(self, cell: int) -> CellWork:
         """The work in the cell."""
         if cell not in self.begun:
-            qualified = QualifiedConnection(self._connection, self._schemas[cell])
+            qualified = QualifiedConnection(self._connection, self.schemas[cell])
             self.begun[cell] = CellWork(
-                qualified, self._calendar, is_locking=self._is_locking, before_write=self._insert_refs
+                qualified, self._calendar, is_locking=self._is_locking, before_write=self._before_write
             )
         return self.begun[cell]
 
 
 async def _insert_refs(connection: PipelinedConnection, cells: CellMap, writes: Writes) -> None:
     """Insert the refs of new batches, each in its cell, in an order that is the same in every transaction."""
+    schemas = schemas_of(cells.number)
     rows = map(BatchRow._make, writes.get(INSERT_BATCHES, ()))
     for cell, ref, sku in sorted((cells.of(row.ref), row.ref, row.sku) for row in rows):
-        await QualifiedConnection(connection, schemas_of(cells.number)[cell]).execute(_INSERT_REF, ref, sku)
+        await QualifiedConnection(connection, schemas[cell]).execute(_INSERT_REF, ref, sku)
 
 
 class WorkOverCells:
@@ -70,40 +71,38 @@ class WorkOverCells:
         self, connection: PipelinedConnection, calendar: Calendar, cells: CellMap, *, is_locking: bool
     ) -> None:
         self._cells = cells
-        self._schemas = schemas_of(cells.number)
-        self._work = begin = CellWorks(connection, calendar, cells, is_locking=is_locking)
-        self._works = begin.begun
-        self.products = ProductsOverCells(cells, begin, self._works)
-        self.orders = OrdersOverCells(cells, begin)
-        self.carts = CartsOverCells(cells, begin)
-        self.answers = AnswersOverCells(cells, begin)
-        self.outbox = OutboxOverCells(cells, begin)
-        self.inbox = InboxOverCells(cells, begin)
+        self._works = works = CellWorks(connection, calendar, cells, is_locking=is_locking)
+        self.products = ProductsOverCells(cells, works, works.begun)
+        self.orders = OrdersOverCells(cells, works)
+        self.carts = CartsOverCells(cells, works)
+        self.answers = AnswersOverCells(cells, works)
+        self.outbox = OutboxOverCells(cells, works)
+        self.inbox = InboxOverCells(cells, works)
 
     async def flush(self, product: Product, done: Iterable[str]) -> None:
         """See `UnitOfWork.flush`."""
-        await self._work(self._cells.of(product.sku)).flush(product, done)
+        await self._works(self._cells.of(product.sku)).flush(product, done)
 
     async def flush_all(self) -> None:
         """Start to write what has changed of the products, and the events."""
-        for cell in sorted(self._works):
-            await self._works[cell].flush_all()
+        for cell in sorted(self._works.begun):
+            await self._works(cell).flush_all()
 
     async def write(self, note: Writes, *, is_needed: bool) -> str | None:
         """Write the changes of each cell in one statement, the first of them with the note of the commit.
 
-        See `CellWork.write`.
+        A cell whose changes were all flushed before gets the note if no cell before it has. See `CellWork.write`.
         """
         noted: str | None = None
-        for cell in sorted(self._works):
-            work = self._works[cell]
+        for cell in sorted(self._works.begun):
+            work = self._works(cell)
             writes = await work.take_writes()
             if any(writes.values()) or (work.writer.has_flushed and noted is None):
                 await work.writer.execute(writes if noted is not None else {**writes, **note})
-                noted = noted or self._schemas[cell]
+                noted = noted or self._works.schemas[cell]
         if noted is None and is_needed:
-            noted = self._schemas[0]
-            await self._work(0).writer.execute(note)
+            noted = self._works.schemas[0]
+            await self._works(0).writer.execute(note)
         return noted
 
 
