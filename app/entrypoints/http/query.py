@@ -73,7 +73,10 @@ HeldForOrder = Annotated[
 ]
 HeldForLine = Annotated[
     LineName,
-    Query(description="The `line` of the held order line, if it has one. Default: empty.", examples=["a"]),
+    Query(
+        description="The `line` of the held order line, if it has one. Default: empty. Ignored without `order_id`.",
+        examples=["a"],
+    ),
 ]
 RemovedPieces = Annotated[
     int,
