@@ -37,7 +37,7 @@ class CellMap:
         if self.number == 1:
             return 0
         locks = LockSet.of([command])
-        if locks.batch_refs or locks.orders or locks.checkouts:
+        if locks.has_unknown_products:
             return OVER_CELLS
         names = locks.products.union(locks.skus_to_create, locks.carts)
         cells = {self.of(name) for name in names or (command.routing_key,)}

@@ -53,6 +53,7 @@ class GroupRun:
         self._until = time.monotonic() + self._retry.patience
         self._kept_out: dict[Key, Outcome] = {}
         self._fault: TemporarilyUnavailableError | None = None
+        """No further request runs, because of this."""
         self._loaded: UnitOfWork | None = None
         self._ends_all_holds = False
 
@@ -75,7 +76,6 @@ class GroupRun:
     async def _run_first(self, group: Sequence[Request]) -> list[Outcome]:
         """The outcomes of the first requests of the group: as many as a unit of work holds."""
         if self._fault is not None:
-            # The others would wait as long, one after another, for the same error.
             return self._outcomes_of_fault(group, self._fault)
         # A log line about several requests has the context of none of them.
         observed.bind(*((group[0].cause, group[0].message_id) if len(group) == 1 else (None,)))
@@ -96,6 +96,7 @@ class GroupRun:
     async def _run_in_parts(self, group: Sequence[Request], error: TemporarilyUnavailableError) -> list[Outcome]:
         """The outcomes after a fault that lasted. A fault of some rows does not fail the other requests."""
         if not error.is_local:
+            # The others would wait as long, one after another, for the same error.
             self._fault = error
             return self._outcomes_of_fault(group, error)
         parts = parts_of(group, error)
@@ -107,12 +108,15 @@ class GroupRun:
         for request in group:
             deferred = Outcome(deferred=request.command.routing_key or "-")
             self._keep_out(keys_of(request.command, self._loaded), deferred if self._shared else Outcome(error=later))
+        if self._loaded is None and LockSet.of(request.command for request in group).has_unknown_products:
+            # The fault came before the products were found, so any request after these may be on one of them.
+            self._fault = later
         if self._shared:
             return [Outcome(deferred=request.command.routing_key or "-") for request in group]
         return [Outcome(error=error)] * len(group)
 
     def _outcomes_of_fault(self, group: Sequence[Request], fault: TemporarilyUnavailableError) -> list[Outcome]:
-        """The outcomes where the database is away: a request that may be behind a deferred one is deferred as well."""
+        """The outcomes of requests that do not run: one that may be behind a deferred one is deferred as well."""
         if self._shared and self._kept_out:
             return [Outcome(deferred=request.command.routing_key or "-") for request in group]
         return [Outcome(error=fault)] * len(group)

@@ -81,6 +81,11 @@ class LockSet:
         """The SKUs of all products to lock, but those of `batch_refs`."""
         return self.skus.union(sku for sku, _ in self.locations)
 
+    @property
+    def has_unknown_products(self) -> bool:
+        """Whether only the database knows all products: of a batch that is named by its ref, an order, or a cart."""
+        return bool(self.batch_refs or self.orders or self.checkouts)
+
     @classmethod
     def of(cls, commands: Iterable[Command]) -> Self:
         """The rows that the commands need."""
