@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.adapters.postgresql import schema, statements
 from app.adapters.postgresql.connections import DriverConnections, create_engine
 from app.adapters.postgresql.unit_of_work import SqlUnitOfWork
-from app.domain.commands import Allocate, CancelOrder, ChangeBatchQuantity, Command, CreateBatch
+from app.domain.commands import Allocate, CreateBatch
 from app.embedded.postgresql import EmbeddedPostgresql
 from app.embedded.process import free_port, poll_until
 from app.service_layer.messagebus import MessageBus
@@ -23,12 +23,11 @@ from app.service_layer.ports import TemporarilyUnavailableError
 from app.service_layer.requests import Outcome, Request, RetryPolicy
 from tests.support.cells import CELLS, in_one_cell, queries_over
 from tests.support.database import CAUSE, bus_over, labels, play, raw_connection, waiting_for_a_lock
-from tests.support.messages import Pauses, received
+from tests.support.messages import Pauses
 from tests.support.waiting import eventually
 
 LINE = Allocate(order_id="order-1", sku="CHAIR", qty=1)
 (TABLE,) = in_one_cell("TABLE", 1, cell_of="CHAIR")
-TAKE = "INSERT INTO inbox (message_id, source, content) VALUES ($1, $2, $3)"
 LOCK = "SELECT FROM products WHERE sku = $1 FOR UPDATE"
 
 
@@ -116,36 +115,6 @@ async def test_a_lock_that_is_never_released_is_reported_in_time(impatient: Asyn
     assert isinstance(outcome.error, TemporarilyUnavailableError)
     assert len(pauses.seconds) == 2
     assert await chairs_allocated(impatient) == 0
-
-
-@pytest.mark.parametrize(
-    "indirect",
-    [ChangeBatchQuantity(ref="batch-CHAIR", qty=0), CancelOrder(order_id="order-1")],
-    ids=lambda command: type(command).__name__,
-)
-@pytest.mark.parametrize("way", ["run_shared", "run_apart"])
-async def test_a_message_does_not_overtake_one_that_another_process_has_begun(
-    impatient: AsyncEngine, database_url: str, indirect: Command, way: str
-) -> None:
-    """A paused process may hold the row of a message in the inbox, which does not say of which product it is."""
-    bus = bus_over(impatient, RetryPolicy(attempts=1, sleep=Pauses()))
-    await play(bus, LINE)
-    first, second = received("message-1"), received("message-2")
-    behind = Allocate(order_id="order-2", sku="CHAIR", qty=1)
-    group = [Request(indirect, CAUSE, first), Request(behind, CAUSE, second)]
-    async with raw_connection(database_url, cell_of=first.routing_key) as other:
-        transaction = other.transaction()
-        await transaction.start()
-        await other.execute(TAKE, first.id, first.source, first.content)
-
-        outcomes = await getattr(bus, way)(group)
-
-        await transaction.rollback()
-
-    assert await chairs_allocated(impatient) == 1
-    expected = ["deferred", "deferred"] if way == "run_shared" else ["unavailable", "unavailable"]
-    assert ["deferred" if outcome.deferred else outcome.label for outcome in outcomes] == expected
-    assert labels(await bus.run_apart(group)) == ["ok", "ok"]
 
 
 async def test_work_on_a_session_that_is_killed_is_retried(engine: AsyncEngine, database_url: str) -> None:
