@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import asyncpg
 import pytest
 from aiosmtpd.controller import Controller
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
@@ -24,6 +25,10 @@ from tests.support.apache_kafka import ApacheKafka
 from tests.support.cells import CELLS, create_views
 from tests.support.mail import MailBox
 from tests.support.memory import memory_folder
+
+# No test fails because the machine is slow. The default of Hypothesis is 200 ms for an example.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 TEMPLATE = "template_allocation"
 
