@@ -53,7 +53,7 @@ class GroupRun:
         self._until = time.monotonic() + self._retry.patience
         self._kept_out: dict[Key, Outcome] = {}
         self._fault: TemporarilyUnavailableError | None = None
-        """No further request runs, because of this."""
+        """If set, no further request of this run is run."""
         self._loaded: UnitOfWork | None = None
         self._ends_all_holds = False
 
@@ -104,12 +104,15 @@ class GroupRun:
             metrics.group_splits.labels("time-limit" if error.timed_out else "rows").inc()
             log.info("a group of %d is run in %d parts: %s", len(group), len(parts), error)
             return list(itertools.chain.from_iterable([await self.run(part) for part in parts]))
-        later = TemporarilyUnavailableError("a request before this one on the same product has not been handled")
+        later = TemporarilyUnavailableError(
+            "a request before this one, which may be on the same product, has not been handled"
+        )
         for request in group:
             deferred = Outcome(deferred=request.command.routing_key or "-")
             self._keep_out(keys_of(request.command, self._loaded), deferred if self._shared else Outcome(error=later))
-        if self._loaded is None and LockSet.of(request.command for request in group).has_unknown_products:
-            # The fault came before the products were found, so any request after these may be on one of them.
+        locks = LockSet.of(request.command for request in group)
+        if self._loaded is None and locks.has_unknown_products:
+            # The rows were not read, so nothing tells the products. Any later request may be on one of them and waits.
             self._fault = later
         if self._shared:
             return [Outcome(deferred=request.command.routing_key or "-") for request in group]
