@@ -112,7 +112,7 @@ class GroupRun:
             self._keep_out(keys_of(request.command, self._loaded), deferred if self._shared else Outcome(error=later))
         locks = LockSet.of(request.command for request in group)
         if self._loaded is None and locks.has_unknown_products:
-            # The rows were not read, so nothing tells the products. Any later request may be on one of them and waits.
+            # The rows were not read, so the products are not known. Any later request may be on one of them, and waits.
             self._fault = later
         if self._shared:
             return [Outcome(deferred=request.command.routing_key or "-") for request in group]
