@@ -96,6 +96,7 @@ PRIVATE_NAMES = (
     PrivateName("aiokafka:AIOKafkaProducer", "client", "the end of a producer that does not stop"),
     PrivateName("aiokafka:AIOKafkaConsumer", "_coordinator", "the end of a consumer that does not stop"),
     PrivateName("aiokafka:AIOKafkaConsumer", "_client", "the end of a consumer that does not stop"),
+    PrivateName("aiokafka:AIOKafkaConsumer", "_fetcher", "the end of a consumer that does not stop"),
     # See adapters/kafka/topic_metadata.py.
     *(
         PrivateName("aiokafka.client:AIOKafkaClient", name, "the id of the events topic")
@@ -105,7 +106,16 @@ PRIVATE_NAMES = (
     PrivateName("aiokafka.producer.sender:Sender", "_sender_task", "the end of a producer that does not stop"),
     *(
         PrivateName("aiokafka.consumer.group_coordinator:GroupCoordinator", name, "the end of a consumer's membership")
-        for name in ("_heartbeat_task", "_coordination_task")
+        for name in ("_heartbeat_task", "_commit_refresh_task", "_coordination_task")
+    ),
+    PrivateName(
+        "aiokafka.consumer.group_coordinator:NoGroupCoordinator",
+        "_reset_committed_task",
+        "the end of a consumer that does not stop",
+    ),
+    *(
+        PrivateName("aiokafka.consumer.fetcher:Fetcher", name, "the end of a consumer that does not stop")
+        for name in ("_fetch_task", "_pending_tasks")
     ),
     # Records with a header whose name is not UTF-8: see adapters/kafka/tolerant_records.py.
     *(

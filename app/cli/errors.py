@@ -2,7 +2,7 @@
 
 import traceback
 
-_BROKER = frozenset({"aiokafka"})
+_BROKER = ("aiokafka.", "app.adapters.kafka.")
 
 
 def explain(error: Exception) -> tuple[str, int] | None:
@@ -49,11 +49,11 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0] or repr(error)
 
 
-def _came_through(error: BaseException | None, packages: frozenset[str]) -> bool:
+def _came_through(error: BaseException | None, packages: tuple[str, ...]) -> bool:
     """Whether the traceback has a frame of one of the packages, which shows whose connection failed."""
     while error is not None:
         frames = traceback.walk_tb(error.__traceback__)
-        if any(frame.f_globals.get("__name__", "").partition(".")[0] in packages for frame, _ in frames):
+        if any(frame.f_globals.get("__name__", "").startswith(packages) for frame, _ in frames):
             return True
         # A timeout has the frames of the package in its cause.
         error = error.__cause__

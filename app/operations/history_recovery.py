@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.adapters.kafka.clients import KafkaConfig, stop
+from app.adapters.kafka.clients import KafkaConfig
+from app.adapters.kafka.lifecycle import stop
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
 from app.adapters.postgresql.missing_events import add_missing_events, contradicted
 from app.bootstrap import Service

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import clients, lifecycle
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
 from app.adapters.postgresql.inspection import Backlog, backlog_of
 from app.bootstrap import Service
@@ -117,7 +117,7 @@ class Watch:
                     await self._show(event)
         finally:
             self._reader = None
-            await asyncio.shield(clients.stop(reader))
+            await asyncio.shield(lifecycle.stop(reader))
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         while not self._ended.is_set():

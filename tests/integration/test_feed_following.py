@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import clients, lifecycle
 from app.adapters.kafka import feed as kafka_feed
 from app.adapters.kafka.clients import KafkaConfig
 from app.bootstrap import bootstrap
@@ -29,11 +29,12 @@ async def test_the_topic_is_followed_only_while_there_are_readers(
     stopped = asyncio.Event()
 
     async def stop(client: AIOKafkaConsumer) -> None:
-        await clients.stop(client)
+        await lifecycle.stop(client)
         stopped.set()
 
     async with bootstrap(kafka_settings) as service, topic_of(service) as topic:
-        monkeypatch.setattr(kafka_feed, "clients", SimpleNamespace(start_unassigned=start_and_count, stop=stop))
+        monkeypatch.setattr(kafka_feed, "clients", SimpleNamespace(start_unassigned=start_and_count))
+        monkeypatch.setattr(kafka_feed, "lifecycle", SimpleNamespace(stop=stop))
         monkeypatch.setattr(kafka_feed, "UNUSED_SECONDS", 1.0)
         await topic.publish("CHAIR", [1])
         async with starting(service) as api:

@@ -14,7 +14,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import clients, lifecycle
 from app.adapters.postgresql import schema
 from app.adapters.postgresql.outbox_signal import OutboxListener
 from app.adapters.postgresql.unavailable import DatabaseUnavailableError
@@ -203,10 +203,10 @@ async def test_apache_kafka_is_used_over_tls_with_a_login(
             await clients.create_topics(service.kafka, ["events"])
             producer = await clients.start_producer(service.kafka)
             await producer.send_and_wait("events", b"hello")
-            await clients.stop(producer)
+            await lifecycle.stop(producer)
             consumer = await clients.start_consumer(service.kafka, ["events"], "readers")
             assert (await asyncio.wait_for(consumer.getone(), 60)).value == b"hello"
-            await clients.stop(consumer)
+            await lifecycle.stop(consumer)
         wrong: list[tuple[dict[str, Any], type[Exception]]] = [
             ({"kafka_sasl_password": SecretStr("guessed")}, KafkaError),
             ({"kafka_tls_ca_file": stranger.ca_file}, KafkaConnectionError),

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import clients, lifecycle
 from app.adapters.kafka.group_consumer import GroupConsumer
 from app.bootstrap import Service, bootstrap
 from app.embedded.broker import EmbeddedBroker
@@ -67,7 +67,7 @@ class Reader:
                 await consumer.commit(positions)
             return dict(consumer.topic_ids)
         finally:
-            await clients.stop(consumer)
+            await lifecycle.stop(consumer)
 
     async def start_consumer(self) -> GroupConsumer:
         return await clients.start_consumer(

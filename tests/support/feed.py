@@ -12,7 +12,7 @@ import httpx
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import clients, lifecycle
 from app.adapters.kafka.clients import KafkaConfig
 from app.adapters.kafka.feed import KafkaFeed
 from app.adapters.kafka.feed_ring import Ring
@@ -96,8 +96,8 @@ async def topic_of(service: Service, partitions: int = 3) -> AsyncIterator[Topic
     try:
         yield Topic(service, admin, producer)
     finally:
-        await clients.stop(producer)
-        await clients.stop(admin)
+        await lifecycle.stop(producer)
+        await lifecycle.stop(admin)
 
 
 @asynccontextmanager

@@ -14,14 +14,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
+from app.adapters.kafka import lifecycle
 from app.adapters.kafka.group_consumer import GroupConsumer
 
 log = logging.getLogger(__name__)
-
-STOP_TIMEOUT = 5.0
-"""Seconds for a client to stop. aiokafka itself has no limit."""
-
-TEAR_DOWN_TIMEOUT = 1.0
 
 _TOPIC_EXISTS = 36
 
@@ -75,11 +71,11 @@ _Client = TypeVar("_Client", AIOKafkaProducer, AIOKafkaConsumer, GroupConsumer)
 async def _started(client: _Client, seconds: float, prepare: Callable[[], Awaitable[object]] | None = None) -> _Client:
     try:
         async with asyncio.timeout(seconds):
-            await client.start()
+            await lifecycle.start(client)
             if prepare is not None:
                 await prepare()
     except BaseException:
-        await stop(client)
+        await lifecycle.stop(client)
         raise
     return client
 
@@ -92,10 +88,10 @@ async def _admin(
     admin = AIOKafkaAdminClient(**config.connection(), request_timeout_ms=request_timeout_ms)
     try:
         async with asyncio.timeout(seconds):
-            await admin.start()
+            await lifecycle.start(admin)
             yield admin
     finally:
-        await stop(admin)
+        await lifecycle.stop(admin)
 
 
 async def start_producer(config: KafkaConfig) -> AIOKafkaProducer:
@@ -188,41 +184,6 @@ async def lags_of(
 
 def _position(committed: OffsetAndMetadata | None, begin: int) -> int:
     return begin if committed is None or committed.offset < begin else int(committed.offset)
-
-
-async def stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
-    """Stop a client in any state, within `STOP_TIMEOUT` and `TEAR_DOWN_TIMEOUT`."""
-    close = asyncio.ensure_future(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
-    await asyncio.wait({close}, timeout=STOP_TIMEOUT)
-    if close.cancelled():
-        # aiokafka cancels a fetch that is under way and waits for it, so its own cancellation ends the stop half-way.
-        log.info("a Kafka client stopped in the middle of a request and is torn down")
-    elif close.done():
-        if close.exception() is not None:
-            log.warning("a Kafka client did not stop cleanly: %r", close.exception())
-        return
-    else:
-        log.warning("a Kafka client did not stop in %.0f s and is torn down", STOP_TIMEOUT)
-    await _tear_down(client, close)
-
-
-async def _tear_down(client: object, close: asyncio.Future[None]) -> None:
-    """End what aiokafka would leave running: the tasks for sending and for the group, and the connections."""
-    coordinator = getattr(client, "_coordinator", None)
-    sender = getattr(client, "_sender", None)
-    running: list[asyncio.Future[None] | None] = [
-        close,
-        getattr(sender, "_sender_task", None),
-        getattr(coordinator, "_heartbeat_task", None),
-        getattr(coordinator, "_coordination_task", None),
-    ]
-    tasks = {task for task in running if task is not None}
-    for task in tasks:
-        task.cancel()
-    connections = getattr(client, "_client", None) or getattr(client, "client", None)
-    if connections is not None:
-        tasks.add(asyncio.ensure_future(connections.close()))
-    await asyncio.wait(tasks, timeout=TEAR_DOWN_TIMEOUT)
 
 
 async def create_topics(config: KafkaConfig, topics: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import clients, lifecycle
 from app.adapters.kafka.clients import KafkaConfig
 from app.adapters.kafka.feed_cursor import decode, encode, padded
 from app.adapters.kafka.feed_reader import GONE, NEW_TOPIC, KafkaFeedReader
@@ -207,7 +207,7 @@ class KafkaFeed:
             log.info("following the events topic")
             await self._tail(consumer, ring)
         finally:
-            await asyncio.shield(clients.stop(consumer))
+            await asyncio.shield(lifecycle.stop(consumer))
 
     async def _state_at_start(self, consumer: AIOKafkaConsumer) -> TopicState:
         """The topic, which is created if it is missing, as by relay and notifier. Raises KafkaError, TimeoutError."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import clients, lifecycle
 from app.adapters.kafka.clients import KafkaConfig
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
 from app.adapters.kafka.topic_metadata import TopicIdentity, identify
@@ -76,7 +76,7 @@ class TopicLog:
     async def close(self) -> None:
         """Stop the idle consumers."""
         idle, self._idle = self._idle, []
-        await asyncio.gather(*map(clients.stop, idle))
+        await asyncio.gather(*map(lifecycle.stop, idle))
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -86,7 +86,7 @@ class TopicLog:
                 try:
                     yield consumer
                 except BaseException:
-                    await asyncio.shield(clients.stop(consumer))
+                    await asyncio.shield(lifecycle.stop(consumer))
                     raise
                 self._idle.append(consumer)
         except OffsetOutOfRangeError:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import lifecycle
 from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.outbox_rows import OutboxRow
 from app.cancellation import cancel
@@ -197,12 +197,12 @@ class SharedProducer:
         """
         if failed is not None and failed is self._producer:
             self._producer = None
-            stopping = asyncio.create_task(clients.stop(failed))
+            stopping = asyncio.create_task(lifecycle.stop(failed))
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
 
     async def close(self) -> None:
-        """Stop all producers, within `clients.STOP_TIMEOUT`."""
+        """Stop all producers, within `lifecycle.STOP_TIMEOUT`."""
         self.drop(self._producer)
         await asyncio.gather(*self._stopping, return_exceptions=True)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import lifecycle
 from app.adapters.postgresql.outbox_reader import OutboxReader
 from app.adapters.postgresql.outbox_signal import OutboxListener, OutboxSignal
 from app.cancellation import raise_if_cancelled
@@ -81,7 +81,7 @@ class Relays:
         metrics.set_refused_ages({})
         await asyncio.gather(*(producer.close() for producer in self._producers))
         try:
-            async with asyncio.timeout(clients.STOP_TIMEOUT):
+            async with asyncio.timeout(lifecycle.STOP_TIMEOUT):
                 await asyncio.gather(*(outbox.leave() for outbox in self._outboxes))
         except Exception as error:  # noqa: BLE001 - the leases expire
             log.warning("the leases could not be released: %r", error)

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
-from app.adapters.kafka import clients
+from app.adapters.kafka import lifecycle
 from app.adapters.kafka.tolerant_records import tolerate_any_header_name
 from app.backoff import next_delay
 from app.cancellation import cancel, raise_if_cancelled
@@ -120,7 +120,7 @@ class Subscription:
             self._being_handled = 0
             await cancel([measuring, *(paused.task for paused in self._paused.values())])
             self._paused.clear()
-            await asyncio.shield(clients.stop(consumer))
+            await asyncio.shield(lifecycle.stop(consumer))
 
     async def _handle_batch(
         self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
