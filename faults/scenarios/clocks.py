@@ -1,8 +1,10 @@
 """Processes whose clocks are wrong: an hour ahead, an hour behind, and stepping while holds run."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from faults.actors import SKUS
@@ -24,6 +26,8 @@ TOLERANCE = 60.0
 """The times of events may differ from this machine's by much less than an hour."""
 
 RETRY_AFTER_LIMIT = 60
+
+_LOGGED_TIME = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z", re.MULTILINE)
 
 
 @contextmanager
@@ -56,10 +60,10 @@ def wrong_clocks(this: Round) -> None:
 
 
 def _reports_wrong_clock(this: Round) -> bool:
-    """Whether the log of a process has times that are an hour ahead of this machine's."""
-    hour_ahead = time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() + HOUR))
+    """Whether the last time in the log of a process is later than the time of this machine."""
     (instance,) = [each for each in this.stack.of() if str(each) == "serve-0"]
-    return hour_ahead in this.stack.log_of(instance).read_text(errors="replace")
+    times = _LOGGED_TIME.findall(this.stack.log_of(instance).read_text(errors="replace"))
+    return bool(times) and datetime.fromisoformat(times[-1]).timestamp() > time.time() + TOLERANCE
 
 
 def _library() -> Path:
