@@ -80,7 +80,7 @@ class Watch:
             while True:
                 yield await self._items.get()
         finally:
-            # Not cancelled at first: aiokafka would leave a connection open that is being made.
+            # Requests to the broker may finish before the tasks are cancelled.
             self._ended.set()
             while not self._items.empty():
                 self._items.get_nowait()

@@ -83,7 +83,7 @@ class LockSet:
 
     @property
     def has_unknown_products(self) -> bool:
-        """Whether only the database knows all products: of a batch that is named by its ref, an order, or a cart."""
+        """Whether some products are found only by reading rows: those of a batch ref, of an order or of a cart."""
         return bool(self.batch_refs or self.orders or self.checkouts)
 
     @classmethod

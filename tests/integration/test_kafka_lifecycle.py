@@ -79,6 +79,31 @@ async def test_a_start_that_is_cancelled_while_it_asks_for_the_brokers(
     assert connections.are_closed()
 
 
+async def test_a_start_that_is_cancelled_twice_while_the_broker_does_not_answer(connections: Connections) -> None:
+    """The second time while the first one waits for the start to finish."""
+    ended = asyncio.Event()
+
+    async def read_without_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    async def is_asked() -> bool:
+        return bool(connections.made)
+
+    async with await asyncio.start_server(read_without_answer, "127.0.0.1", 0) as server:
+        place = "{}:{}".format(*server.sockets[0].getsockname())
+        async with no_task_is_left():
+            starting = asyncio.ensure_future(clients.start_producer(KafkaConfig(place)))
+            await eventually(is_asked)
+            starting.cancel()
+            await asyncio.sleep(0)  # The first cancellation is taken.
+            await cancel({starting})
+            assert starting.cancelled()
+            assert connections.are_closed(), "aiokafka itself gives up after ten seconds"
+            await ended.wait()
+
+
 async def test_a_member_whose_group_does_not_answer(
     config: KafkaConfig, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:

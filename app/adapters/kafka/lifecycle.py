@@ -24,15 +24,17 @@ Client: TypeAlias = AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient
 async def start(client: Client) -> None:
     """Start a client. Raises KafkaError. Call `stop` afterwards, also if the start fails or is cancelled.
 
-    aiokafka does not close the connection over which it asks for the brokers if it is cancelled before their answer. So
-    a start that is cancelled is given `TEAR_DOWN_TIMEOUT` to finish.
+    aiokafka first asks one broker for the list of all, and leaves that connection open if it is cancelled before the
+    answer. So a start that is cancelled may continue for `TEAR_DOWN_TIMEOUT`, to finish, before aiokafka is cancelled.
     """
     starting = asyncio.ensure_future(client.start())
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await asyncio.wait({starting}, timeout=TEAR_DOWN_TIMEOUT)
-        await cancel({starting})
+        try:
+            await asyncio.wait({starting}, timeout=TEAR_DOWN_TIMEOUT)
+        finally:  # also if it is cancelled once more
+            await cancel({starting})
         raise
 
 
